@@ -1,0 +1,332 @@
+//! A valid configuration as typed values. Every default is filled in; every value that the operator wrote knows its
+//! place.
+
+use crate::model::{
+    AdminState, Balance, BindAddress, Endpoint, Name, Origin, Provider, Rate, SecretRef, ServerId, Sourced, Weight,
+};
+use camino::Utf8PathBuf;
+use std::time::Duration;
+
+/// The whole file. Frontends, backends and servers are sorted by name, so that the same content gives the same bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[node]`
+    pub node: Node,
+    /// `[haproxy]`
+    pub haproxy: Haproxy,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[frontend.NAME]`, at least one.
+    pub frontends: Vec<Frontend>,
+    /// `[limit.address]`
+    pub limit_address: Option<AddressLimit>,
+    /// `[backend.NAME]`, at least one.
+    pub backends: Vec<Backend>,
+    /// `[history]`
+    pub history: History,
+    /// `[api]`
+    pub api: Api,
+}
+
+impl Config {
+    /// The backend of that name.
+    pub fn backend(&self, name: &Name) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.name == *name)
+    }
+
+    /// Every server with its backend, in the order of the names.
+    pub fn servers(&self) -> impl Iterator<Item = (&Backend, &Server)> {
+        self.backends.iter().flat_map(|backend| backend.servers.iter().map(move |server| (backend, server)))
+    }
+
+    /// One server.
+    pub fn server(&self, id: &ServerId) -> Option<(&Backend, &Server)> {
+        let backend = self.backend(&id.backend)?;
+        Some((backend, backend.servers.iter().find(|server| server.name == id.server)?))
+    }
+}
+
+/// `[node]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// `name`; default: the host name, handed in by the caller.
+    pub name: Sourced<Name>,
+    /// `state`; default `/var/lib/hapilot`.
+    pub state: Sourced<Utf8PathBuf>,
+}
+
+/// `[haproxy]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Haproxy {
+    /// `config`; default `/etc/haproxy/haproxy.cfg`. Maps live in `maps/` beside it.
+    pub config: Sourced<Utf8PathBuf>,
+    /// `admin_socket`; default `/run/haproxy/admin.sock`.
+    pub admin_socket: Sourced<Utf8PathBuf>,
+    /// `master_socket`; default `/run/haproxy/master.sock`. The service must start HAProxy with `-S` and this path.
+    pub master_socket: Sourced<Utf8PathBuf>,
+    /// `binary`; default `haproxy`, looked up in `PATH`: what `-c` is run with.
+    pub binary: Sourced<Utf8PathBuf>,
+    /// `template`: the operator's own root template, else the built-in one.
+    pub template: Option<Sourced<Utf8PathBuf>>,
+    /// `user` and `group` that the worker changes to; default `haproxy`, empty: it stays who it is.
+    pub user: Sourced<String>,
+    /// See `user`.
+    pub group: Sourced<String>,
+    /// `maxconn`, 1 to 10,000,000; default 10,000.
+    pub maxconn: Sourced<u32>,
+    /// `threads`, 1 to 64; default: HAProxy's own choice.
+    pub threads: Option<Sourced<u32>>,
+    /// `buffer` (`tune.bufsize`), 16 KiB to 1 MiB; default 64 KiB: the largest request that can be retried or routed
+    /// by its model.
+    pub buffer_bytes: Sourced<u32>,
+    /// `hard_stop_after`, 1 s to 24 h; default 10 min: how long an old worker may finish its streams.
+    pub hard_stop_after: Sourced<Duration>,
+    /// `log`: target of HAProxy's log (`/dev/log`, `stdout`, `192.0.2.1:514`); default `/dev/log`, empty: none.
+    pub log: Sourced<String>,
+    /// `stats`; none by default.
+    pub stats: Option<Stats>,
+    /// `raw`: lines for `global`.
+    pub raw: Vec<Sourced<String>>,
+    /// `raw_defaults`: lines for `defaults`.
+    pub raw_defaults: Vec<Sourced<String>>,
+}
+
+/// `stats` of `[haproxy]`: statistics page at `/` and Prometheus exporter at `/metrics`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stats {
+    /// Where it listens.
+    pub bind: Sourced<BindAddress>,
+    /// Basic authentication: user and the password's place; both or neither. Without: loopback binds only.
+    pub login: Option<(Sourced<String>, Sourced<SecretRef>)>,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// `profile`; default intermediate.
+    pub profile: Sourced<TlsProfile>,
+}
+
+/// Mozilla's server-side TLS profiles.
+///
+/// **Source**: Mozilla, Server Side TLS, guideline 5.7.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsProfile {
+    /// TLS 1.3 only.
+    Modern,
+    /// TLS 1.2 with forward secrecy, and 1.3.
+    #[default]
+    Intermediate,
+    /// TLS 1.0 and up.
+    Old,
+}
+
+/// `[frontend.NAME]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frontend {
+    /// The table's name and place.
+    pub name: Sourced<Name>,
+    /// `bind`, at least one; with certificates they speak TLS.
+    pub bind: Vec<Sourced<BindAddress>>,
+    /// `certificates`: PEM files or directories; empty: clear text.
+    pub certificates: Vec<Sourced<Utf8PathBuf>>,
+    /// `redirect_http`: a clear-text bind that redirects to the TLS one.
+    pub redirect_http: Option<Sourced<BindAddress>>,
+    /// `backend`: the default one. May be left out where there is exactly one backend.
+    pub backend: Sourced<Name>,
+    /// `routes`, the first that matches wins.
+    pub routes: Vec<Route>,
+    /// `timeout`
+    pub timeout: FrontendTimeout,
+    /// `raw`: lines at the section's end.
+    pub raw: Vec<Sourced<String>>,
+}
+
+/// `timeout` of a frontend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrontendTimeout {
+    /// `client`: the client is silent while we wait for it; default 60 s.
+    pub client: Sourced<Duration>,
+    /// `request`: a whole request header and the buffered part of its body; default 10 s.
+    pub request: Sourced<Duration>,
+    /// `keep_alive`: an idle connection between two requests; default 60 s.
+    pub keep_alive: Sourced<Duration>,
+}
+
+/// One of `routes`. Where both are given, both must match.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// `path`: prefixes, each beginning with `/`; any of them.
+    pub path: Vec<Sourced<String>>,
+    /// `model`: globs with `*` and `?` on the `model` of the JSON body; any of them.
+    pub model: Vec<Sourced<String>>,
+    /// `backend`: where to.
+    pub backend: Sourced<Name>,
+}
+
+/// `[limit.address]`: requests per client address, before authentication.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddressLimit {
+    /// `requests`
+    pub requests: Sourced<Rate>,
+    /// `burst`: so many more in one window; default 0, at most 1,000,000.
+    pub burst: Sourced<u32>,
+    /// `raw`: lines for the stick-table's own section.
+    pub raw: Vec<Sourced<String>>,
+}
+
+/// `[backend.NAME]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// The table's name.
+    pub name: Name,
+    /// The table's place.
+    pub origin: Origin,
+    /// `provider`; default openai.
+    pub provider: Provider,
+    /// `balance`; default leastconn.
+    pub balance: Sourced<Balance>,
+    /// `weighting`; default static.
+    pub weighting: Weighting,
+    /// `retries`, 0 to 10; default 2. Before the first byte only.
+    pub retries: Sourced<u32>,
+    /// `timeout`
+    pub timeout: BackendTimeout,
+    /// `check`
+    pub check: Check,
+    /// `server.NAME`, at least one, sorted by name.
+    pub servers: Vec<Server>,
+    /// `raw`: lines at the section's end.
+    pub raw: Vec<Sourced<String>>,
+}
+
+/// How weights come about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weighting {
+    /// The operator's weight × state.
+    #[default]
+    Static,
+    /// Also × latency, relative to the best of the backend.
+    Adaptive,
+}
+
+/// `timeout` of a backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendTimeout {
+    /// `connect`; default 5 s.
+    pub connect: Sourced<Duration>,
+    /// `first_byte`: from the request to the response's first byte; default 60 s.
+    pub first_byte: Sourced<Duration>,
+    /// `idle`: between two pieces of a stream; default 60 s.
+    pub idle: Sourced<Duration>,
+}
+
+/// `check` of a backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// The table's place; the backend's where there is none.
+    pub origin: Origin,
+    /// `interval` of the cheap probes, 200 ms to 1 h; default 10 s.
+    pub interval: Duration,
+    /// `fall`: hard failures in a row until unhealthy, 1 to 100; default 3.
+    pub fall: u32,
+    /// `rise`: successes in a row until probation, 1 to 100; default 2.
+    pub rise: u32,
+    /// `ramp`: how long probation takes from 10 % to 100 %, 0 to 1 h; default 60 s.
+    pub ramp: Duration,
+    /// `models`: on by default for providers that speak OpenAI's API.
+    pub models: Option<ModelsProbe>,
+    /// `chat`: off by default, it costs money.
+    pub chat: Option<ChatProbe>,
+    /// `http`: on by default for provider `http` (GET `/`, 200 to 399).
+    pub http: Option<HttpProbe>,
+}
+
+/// `models`: `GET …/models` with the key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelsProbe {
+    /// Models that must be listed.
+    pub expect: Vec<String>,
+}
+
+/// `chat`: one streamed completion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatProbe {
+    /// Which model.
+    pub model: String,
+    /// `every`, 1 s to 24 h; default 5 min.
+    pub every: Duration,
+    /// `max_tokens`, 16 to 4096; default 16. Below 16 reasoning models answer 400.
+    pub max_tokens: u32,
+    /// `first_token_soft`: beyond it the answer is slow; default a third of `first_token`.
+    pub first_token_soft: Duration,
+    /// `first_token`: beyond it the probe fails; default 15 s.
+    pub first_token: Duration,
+    /// `stall`: silence between two tokens; default 12 s.
+    pub stall: Duration,
+    /// `total`; default 60 s.
+    pub total: Duration,
+}
+
+/// `http`: one GET.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpProbe {
+    /// Path from the server's root (not below the base URL's path).
+    pub path: String,
+    /// Status codes that are right; default 200.
+    pub status: Vec<u16>,
+    /// JSON pointers into the body and what must stand there.
+    pub json: Vec<(String, serde_json::Value)>,
+}
+
+/// `[backend.NAME.server.NAME]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// The table's name.
+    pub name: Name,
+    /// The table's place.
+    pub origin: Origin,
+    /// `url`
+    pub url: Sourced<Endpoint>,
+    /// `weight`, 0 to 256; default 100.
+    pub weight: Sourced<Weight>,
+    /// `state`; default ready.
+    pub state: Sourced<AdminState>,
+    /// `tier`, 1 or 2; default 1. Tier 2 takes traffic only when no server of tier 1 can.
+    pub tier: u8,
+    /// `region`: a label.
+    pub region: Option<String>,
+    /// `keys`: at most one for now.
+    pub key: Option<Sourced<SecretRef>>,
+    /// `maxconn`: concurrent requests, 1 to 1,000,000; default none.
+    pub maxconn: Option<Sourced<u32>>,
+    /// `tls`
+    pub tls: ServerTls,
+    /// `raw`: words for the `server` line's end.
+    pub raw: Vec<Sourced<String>>,
+}
+
+/// `tls` of a server; only where the URL is https.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerTls {
+    /// `ca`: a PEM file; default the system's authorities.
+    pub ca: Option<Sourced<Utf8PathBuf>>,
+    /// `server_name`: the name that is asked for and verified; default the URL's host.
+    pub server_name: Option<Sourced<String>>,
+    /// `verify`; default true.
+    pub verify: bool,
+}
+
+/// `[history]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// `keep`: revisions, 2 to 10,000; default 200.
+    pub keep: u32,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Api {
+    /// `socket`: what the command line talks to; default `/run/hapilot/hapilot.sock`.
+    pub socket: Utf8PathBuf,
+}

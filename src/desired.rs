@@ -1,0 +1,88 @@
+//! What should be served: the configuration joined with weights and the operator's overrides.
+//!
+//! Pure. Refuses to know how it is spelt. Made by `agent` and `cli`, read by `render` and `plan`.
+
+use crate::config::{Backend, Config, Server};
+use crate::model::{AdminState, Digest, Secret, SecretRef, ServerId, Weight};
+use camino::Utf8PathBuf;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The complete wish for one node. Nothing in it depends on what runs now, and nothing is left to look up.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// The operator's file.
+    pub config: Arc<Config>,
+    /// Every server of the configuration, exactly.
+    pub servers: BTreeMap<ServerId, DesiredServer>,
+    /// Every secret that the rendered files need.
+    pub secrets: BTreeMap<SecretRef, Secret>,
+    /// Digest of the content of each certificate file or directory that a frontend names: a renewed certificate
+    /// changes the rendered file.
+    pub certificates: BTreeMap<Utf8PathBuf, Digest>,
+}
+
+/// The wish for one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DesiredServer {
+    /// Effective weight: base × health, guards applied.
+    pub weight: Weight,
+    /// Administrative state: an operator's override, else the file's.
+    pub state: AdminState,
+}
+
+impl Desired {
+    /// Joins a configuration with what was decided elsewhere. A server without a decision has its configured weight.
+    pub fn new(
+        config: Arc<Config>,
+        weights: &BTreeMap<ServerId, Weight>,
+        overrides: &BTreeMap<ServerId, DesiredOverride>,
+        secrets: BTreeMap<SecretRef, Secret>,
+        certificates: BTreeMap<Utf8PathBuf, Digest>,
+    ) -> Self {
+        let servers = config
+            .servers()
+            .map(|(backend, server)| {
+                let id = ServerId::new(backend.name.clone(), server.name.clone());
+                let wish = overrides.get(&id).copied().unwrap_or_default();
+                let weight = wish.weight.or_else(|| weights.get(&id).copied()).unwrap_or(server.weight.value);
+                let state = wish.state.unwrap_or(server.state.value);
+                (id, DesiredServer { weight, state })
+            })
+            .collect();
+        Self { config, servers, secrets, certificates }
+    }
+
+    /// The wish for one server of the configuration.
+    ///
+    /// # Panics
+    /// Never for a server of `self.config`: [`Self::new`] covers them all.
+    pub fn server(&self, backend: &Backend, server: &Server) -> DesiredServer {
+        self.servers[&ServerId::new(backend.name.clone(), server.name.clone())]
+    }
+}
+
+/// What an operator set by command, over the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DesiredOverride {
+    /// `server drain|ready|maint`
+    pub state: Option<AdminState>,
+    /// `server weight`
+    pub weight: Option<Weight>,
+}
+
+/// Whether a backend's servers each need their own hop: a loopback listener that sets Host, path and key.
+///
+/// HAProxy decides on the server after the request's rules have run, so what differs between the servers of one
+/// backend (own Host, path prefix or key) can only be set behind that decision.
+pub fn needs_hops(backend: &Backend) -> bool {
+    let identity = |server: &Server| {
+        let host = match &server.url.host {
+            crate::model::Host::Dns(_) => Some(server.url.authority()),
+            // A server that is reached by address does not care what it is called.
+            crate::model::Host::Ip(_) => None,
+        };
+        (host, server.url.path.clone(), server.key.as_ref().map(|key| key.value.clone()))
+    };
+    backend.servers.windows(2).any(|pair| identity(&pair[0]) != identity(&pair[1]))
+}

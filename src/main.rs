@@ -1,0 +1,2 @@
+//! hapilot.
+fn main() {}

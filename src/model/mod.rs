@@ -1,0 +1,44 @@
+//! The words of the product: checked once, when they are made, and then passed around without doubt.
+//!
+//! Knows no clock, no file, no HAProxy and no TOML. Everybody calls it.
+
+mod balance;
+mod digest;
+mod duration;
+mod endpoint;
+mod moment;
+mod name;
+mod origin;
+mod provider;
+mod rate;
+mod secret;
+mod size;
+mod state;
+mod weight;
+
+pub use balance::Balance;
+pub use digest::Digest;
+pub use duration::{format_duration, parse_duration};
+pub use endpoint::{BindAddress, BindHost, Endpoint, Host, Scheme};
+pub use moment::Moment;
+pub use name::{Name, ServerId};
+pub use origin::{Origin, Sourced};
+pub use provider::Provider;
+pub use rate::Rate;
+pub use secret::{Secret, SecretRef};
+pub use size::parse_size;
+pub use state::{AdminState, OperState};
+pub use weight::Weight;
+
+/// A value was refused by one of the constructors of this module.
+///
+/// Its text names the limit that was broken and, where there is one, the form that is right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+impl Refused {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}

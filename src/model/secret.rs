@@ -1,0 +1,134 @@
+//! Secrets: references in the operator's file, values that never print.
+
+use super::Refused;
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Where a secret is kept; the value itself is read by `sys`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum SecretRef {
+    /// `env:NAME`: an environment variable of the agent.
+    Env(String),
+    /// `file:/path`: a file's content without its last newline.
+    File(Utf8PathBuf),
+    /// `credential:NAME`: a systemd credential, `$CREDENTIALS_DIRECTORY/NAME`.
+    Credential(String),
+}
+
+impl std::str::FromStr for SecretRef {
+    type Err = Refused;
+    /// The error never repeats the text: it may be the secret itself.
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let word = |name: &str| {
+            !name.is_empty()
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+                && !name.starts_with('.')
+        };
+        if let Some(name) = text.strip_prefix("env:") {
+            return if word(name) {
+                Ok(Self::Env(name.to_owned()))
+            } else {
+                Err(Refused::new("env: is followed by the name of an environment variable"))
+            };
+        }
+        if let Some(name) = text.strip_prefix("credential:") {
+            return if word(name) {
+                Ok(Self::Credential(name.to_owned()))
+            } else {
+                Err(Refused::new("credential: is followed by the name of a systemd credential"))
+            };
+        }
+        if let Some(path) = text.strip_prefix("file:") {
+            return if path.starts_with('/') && !path.contains(['\0', '\n', '\r']) {
+                Ok(Self::File(Utf8PathBuf::from(path)))
+            } else {
+                Err(Refused::new("file: is followed by an absolute path"))
+            };
+        }
+        Err(Refused::new(
+            "a secret is never written here: give its place as \"env:NAME\", \"file:/path\" or \"credential:NAME\"",
+        ))
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{path}"),
+            Self::Credential(name) => write!(f, "credential:{name}"),
+        }
+    }
+}
+
+impl TryFrom<String> for SecretRef {
+    type Error = Refused;
+    fn try_from(text: String) -> Result<Self, Refused> {
+        text.parse()
+    }
+}
+
+impl From<SecretRef> for String {
+    fn from(reference: SecretRef) -> Self {
+        reference.to_string()
+    }
+}
+
+/// A secret's value. Printing it in any way shows only that there is one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    ///
+    /// # Errors
+    /// Empty, longer than 8 KiB, or with a control character, which no header could carry.
+    pub fn new(value: String) -> Result<Self, Refused> {
+        if value.is_empty() {
+            return Err(Refused::new("the secret is empty"));
+        }
+        if value.len() > 8192 {
+            return Err(Refused::new("the secret is longer than 8192 bytes"));
+        }
+        if value.chars().any(char::is_control) {
+            return Err(Refused::new("the secret has a control character (a line break?) in it"));
+        }
+        Ok(Self(value))
+    }
+
+    /// The value: for a header or a file with mode 0640, never for a log, a diff or an error.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_secret_is_refused_without_being_repeated() {
+        let error = "sk-very-secret".parse::<SecretRef>().unwrap_err();
+        assert!(!error.to_string().contains("sk-very"), "{error}");
+        for text in ["env:", "env:A B", "file:relative", "credential:../x", "credential:"] {
+            assert!(text.parse::<SecretRef>().is_err(), "{text}");
+        }
+        for text in ["env:OPENAI_KEY", "file:/etc/key", "credential:openai"] {
+            assert_eq!(text.parse::<SecretRef>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_secret_does_not_print() {
+        assert_eq!(format!("{:?}", Secret::new("sk-1".into()).unwrap()), "Secret(…)");
+        assert!(Secret::new("a\nb".into()).is_err());
+    }
+}

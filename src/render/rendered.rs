@@ -1,0 +1,48 @@
+//! The result of rendering.
+
+use crate::model::{Digest, Origin};
+use std::collections::BTreeMap;
+
+/// The files of one revision, and what their lines stem from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendered {
+    /// haproxy.cfg.
+    pub haproxy_cfg: String,
+    /// haproxy.cfg with everything masked that the runtime can set (weights, states, addresses of servers). What
+    /// differs here needs a reload.
+    pub structure: String,
+    /// Digest of `structure`: the revision marker `hapilot <first 12 digits>` in `description`, which
+    /// `show info` prints, begins with it.
+    pub structure_digest: Digest,
+    /// The maps, by path relative to the configuration's directory (`maps/routes.api.map`), which is also their
+    /// identifier on the admin socket.
+    pub maps: BTreeMap<String, MapFile>,
+    /// Where line n + 1 of `haproxy_cfg` comes from.
+    pub lines: Vec<LineOrigin>,
+}
+
+/// One map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapFile {
+    /// Keys and values in their order: the first match of a regex map wins.
+    pub entries: Vec<(String, String)>,
+    /// Holds secrets: mode 0640, never in history, diff, log or JSON.
+    pub is_secret: bool,
+}
+
+impl MapFile {
+    /// The file's text: a line per entry, key, one blank, value.
+    pub fn text(&self) -> String {
+        self.entries.iter().map(|(key, value)| format!("{key} {value}\n")).collect()
+    }
+}
+
+/// Where a rendered line comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LineOrigin {
+    /// Places in the operator's file of the values in this line, in the order in which they stand in it; where it has
+    /// none, the place of the nearest value above it in the same section.
+    pub toml: Vec<Origin>,
+    /// File and line of the template.
+    pub template: Option<(String, u32)>,
+}
