@@ -4,20 +4,17 @@ use super::Refused;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A load-balancing algorithm, under HAProxy's own name.
+/// A load-balancing algorithm, under HAProxy's own name. `static-rr` is missing on purpose: it fixes the weights at
+/// load, so health could not steer it.
 ///
 /// **Source**: HAProxy configuration manual, `balance`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "lowercase")]
 pub enum Balance {
     /// In turn, by weight.
-    #[serde(rename = "roundrobin")]
     RoundRobin,
-    /// In turn, by weight, fixed at load.
-    StaticRr,
     /// The fewest connections in proportion to the weight: right for streams that last minutes.
     #[default]
-    #[serde(rename = "leastconn")]
     LeastConn,
     /// The first that has a free slot.
     First,
@@ -29,24 +26,17 @@ pub enum Balance {
 
 impl Balance {
     /// Every algorithm, in the order in which messages list them.
-    pub const ALL: [Self; 6] =
-        [Self::RoundRobin, Self::StaticRr, Self::LeastConn, Self::First, Self::Random, Self::Source];
+    pub const ALL: [Self; 5] = [Self::RoundRobin, Self::LeastConn, Self::First, Self::Random, Self::Source];
 
     /// HAProxy's word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RoundRobin => "roundrobin",
-            Self::StaticRr => "static-rr",
             Self::LeastConn => "leastconn",
             Self::First => "first",
             Self::Random => "random",
             Self::Source => "source",
         }
-    }
-
-    /// Whether the runtime API takes every weight; otherwise only 0 % and 100 % of the configured one.
-    pub fn takes_any_weight_at_runtime(self) -> bool {
-        self != Self::StaticRr
     }
 }
 

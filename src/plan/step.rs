@@ -1,0 +1,74 @@
+//! One change that the running worker takes over the admin socket.
+
+use crate::model::{AdminState, Weight};
+use std::fmt;
+use std::net::IpAddr;
+
+/// One runtime change. `proxy` and `server` are the names that HAProxy knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// `set server … state …`
+    SetState {
+        /// HAProxy's backend.
+        proxy: String,
+        /// HAProxy's server.
+        server: String,
+        /// Before.
+        from: AdminState,
+        /// After.
+        to: AdminState,
+    },
+    /// `set server … weight …`
+    SetWeight {
+        /// HAProxy's backend.
+        proxy: String,
+        /// HAProxy's server.
+        server: String,
+        /// Before.
+        from: Weight,
+        /// After.
+        to: Weight,
+    },
+    /// `set server … addr … port …`
+    SetAddress {
+        /// HAProxy's backend.
+        proxy: String,
+        /// HAProxy's server.
+        server: String,
+        /// Before, as HAProxy prints it.
+        from: String,
+        /// After.
+        to: IpAddr,
+        /// Port after.
+        port: u16,
+    },
+    /// `prepare map`, `add map @version`, `commit map`
+    ReplaceMap {
+        /// The map's identifier: its path as the configuration names it.
+        map: String,
+        /// Entries before.
+        from_entries: usize,
+        /// All entries after, in order.
+        entries: Vec<(String, String)>,
+        /// Its content must not be printed.
+        is_secret: bool,
+    },
+}
+
+impl fmt::Display for Step {
+    /// One line for people, without secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetState { proxy, server, from, to } => write!(f, "state {proxy}/{server} {from} → {to}"),
+            Self::SetWeight { proxy, server, from, to } => write!(f, "weight {proxy}/{server} {from} → {to}"),
+            Self::SetAddress { proxy, server, from, to, port } => {
+                let to = std::net::SocketAddr::new(*to, *port);
+                write!(f, "address {proxy}/{server} {from} → {to}")
+            }
+            Self::ReplaceMap { map, from_entries, entries, is_secret } => {
+                let secret = if *is_secret { " (secret)" } else { "" };
+                write!(f, "map {map} {from_entries} → {} entries{secret}", entries.len())
+            }
+        }
+    }
+}
