@@ -2,8 +2,17 @@
 //!
 //! Pure. Refuses to know how a step is spelt on the socket. Called by `agent` and `cli`.
 
+mod decide;
 mod observed;
+mod reasons;
 mod step;
 
+pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide};
 pub use observed::{FileState, Master, Observed, Runtime, RuntimeServer, Version};
+pub use reasons::{ReloadReason, reload_reasons};
 pub use step::Step;
+
+/// What `description` of a configuration with this structure says: `hapilot` and 12 digits.
+pub fn marker(structure: &crate::model::Digest) -> String {
+    format!("hapilot {}", structure.short())
+}

@@ -4,4 +4,4 @@
 
 mod rendered;
 
-pub use rendered::{LineOrigin, MapFile, Rendered};
+pub use rendered::{LineOrigin, MapFile, Rendered, RuntimeNames};

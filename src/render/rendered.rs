@@ -46,3 +46,12 @@ pub struct LineOrigin {
     /// File and line of the template.
     pub template: Option<(String, u32)>,
 }
+
+/// What one server is called in HAProxy: (proxy, server).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeNames {
+    /// Where weight and administrative state are set.
+    pub weight: (String, String),
+    /// Where the address is set; another one behind a hop.
+    pub address: (String, String),
+}

@@ -1,0 +1,224 @@
+//! The decision: which files, which runtime commands, or which reload and why.
+
+use super::{Observed, ReloadReason, Runtime, RuntimeServer, Step, marker, reload_reasons};
+use crate::desired::Desired;
+use crate::model::{AdminState, Digest, Host, ServerId, Weight};
+use crate::render::{Rendered, RuntimeNames};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Everything that a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// What should be served.
+    pub desired: &'a Desired,
+    /// The same as files.
+    pub rendered: &'a Rendered,
+    /// What each server is called in HAProxy.
+    pub names: &'a BTreeMap<ServerId, RuntimeNames>,
+    /// What is there now.
+    pub observed: &'a Observed,
+    /// The masked text that was loaded last, to name the reasons of a reload; `None` where it is not known.
+    pub loaded_structure: Option<&'a str>,
+    /// The operator allows hapilot to replace a file that is not its own, or that was edited by hand.
+    pub may_replace_foreign_file: bool,
+}
+
+/// The smallest change, as a value. Made from one observation; a later one makes it stale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The worker that was observed; `None` where none ran.
+    pub based_on_pid: Option<u32>,
+    /// haproxy.cfg as it was observed.
+    pub based_on_config: Option<Digest>,
+    /// Files that differ, by path relative to the configuration's directory; haproxy.cfg comes last.
+    pub files: Vec<FileChange>,
+    /// What happens to the running HAProxy.
+    pub action: Action,
+    /// Why the plan must not be carried out.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// One file that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileChange {
+    /// Is not there yet.
+    Create(String),
+    /// Has other content.
+    Replace(String),
+    /// Is rendered no more.
+    Remove(String),
+}
+
+impl FileChange {
+    /// The file's path relative to the configuration's directory.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Create(path) | Self::Replace(path) | Self::Remove(path) => path,
+        }
+    }
+}
+
+/// What happens to the running HAProxy.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// It already runs what it should.
+    Nothing,
+    /// Commands on the admin socket, in this order.
+    Runtime(Vec<Step>),
+    /// A reload, and why nothing less will do.
+    Reload(Vec<ReloadReason>),
+    /// Nothing answers on the admin socket: the operator starts it.
+    Start,
+}
+
+/// A reason not to carry the plan out; each names the way on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Obstacle {
+    /// haproxy.cfg was not written by hapilot.
+    ForeignConfig,
+    /// haproxy.cfg was written by hapilot and changed since.
+    EditedByHand,
+}
+
+impl Plan {
+    /// Whether there is nothing to do at all: no file, no command.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && matches!(self.action, Action::Nothing)
+    }
+}
+
+/// Finds the smallest change.
+pub fn decide(question: &Question<'_>) -> Plan {
+    let Question { rendered, observed, .. } = question;
+    let action = match &observed.runtime {
+        None => Action::Start,
+        Some(runtime) => action_for(question, runtime),
+    };
+    Plan {
+        based_on_pid: observed.runtime.as_ref().map(|runtime| runtime.pid),
+        based_on_config: observed.config.as_ref().map(|file| file.digest),
+        files: files_that_differ(rendered, observed),
+        action,
+        obstacles: obstacles(question),
+    }
+}
+
+fn obstacles(question: &Question<'_>) -> Vec<Obstacle> {
+    match &question.observed.config {
+        _ if question.may_replace_foreign_file => vec![],
+        Some(file) if !file.is_ours => vec![Obstacle::ForeignConfig],
+        Some(file) if !file.is_intact => vec![Obstacle::EditedByHand],
+        Some(_) | None => vec![],
+    }
+}
+
+/// Maps first: a cold start between two writes then finds maps that the configuration may not use yet, never a
+/// configuration without its maps.
+fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange> {
+    let mut files = Vec::new();
+    for (path, map) in &rendered.maps {
+        match observed.maps.get(path) {
+            None => files.push(FileChange::Create(path.clone())),
+            Some(digest) if *digest != Digest::of(map.text()) => files.push(FileChange::Replace(path.clone())),
+            Some(_) => {}
+        }
+    }
+    let config = "haproxy.cfg".to_owned();
+    match &observed.config {
+        None => files.push(FileChange::Create(config)),
+        Some(file) if file.digest != Digest::of(&rendered.haproxy_cfg) => files.push(FileChange::Replace(config)),
+        Some(_) => {}
+    }
+    files.extend(
+        observed.maps.keys().filter(|path| !rendered.maps.contains_key(*path)).cloned().map(FileChange::Remove),
+    );
+    files
+}
+
+fn action_for(question: &Question<'_>, runtime: &Runtime) -> Action {
+    let mut reasons = structure_reasons(question, runtime);
+    let steps = if reasons.is_empty() { runtime_steps(question, runtime, &mut reasons) } else { vec![] };
+    match (reasons.is_empty(), steps.is_empty()) {
+        (false, _) => Action::Reload(reasons),
+        (true, false) => Action::Runtime(steps),
+        (true, true) => Action::Nothing,
+    }
+}
+
+fn structure_reasons(question: &Question<'_>, runtime: &Runtime) -> Vec<ReloadReason> {
+    let wanted = marker(&question.rendered.structure_digest);
+    match runtime.description.as_deref() {
+        Some(description) if description == wanted => vec![],
+        Some(description) if description.starts_with("hapilot ") => match question.loaded_structure {
+            Some(loaded) if marker(&Digest::of(loaded)) == description => {
+                reload_reasons(loaded, &question.rendered.structure)
+            }
+            Some(_) | None => vec![ReloadReason::whole(format!(
+                "the running HAProxy has the structure {}, wanted is {}",
+                description.trim_start_matches("hapilot "),
+                question.rendered.structure_digest.short()
+            ))],
+        },
+        Some(_) | None => vec![ReloadReason::whole("the running HAProxy was not configured by hapilot")],
+    }
+}
+
+/// Commands in a safe order: what takes traffic away first, then addresses and weights, then data, then what lets
+/// traffic in.
+fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<ReloadReason>) -> Vec<Step> {
+    let (mut away, mut addresses, mut weights, mut back) = (vec![], vec![], vec![], vec![]);
+    for (backend, server) in question.desired.config.servers() {
+        let id = ServerId::new(backend.name.clone(), server.name.clone());
+        let (Some(names), Some(wish)) = (question.names.get(&id), question.desired.servers.get(&id)) else { continue };
+        let find = |key: &(String, String)| runtime.servers.get(key);
+        let (Some(balanced), Some(reached)) = (find(&names.weight), find(&names.address)) else {
+            reasons.push(ReloadReason::whole(format!("server {id} is missing in the running HAProxy")));
+            continue;
+        };
+        if let Some(step) = state_step(&names.weight, balanced.admin, wish.state) {
+            if wish.state == AdminState::Ready { back.push(step) } else { away.push(step) }
+        }
+        if let Some(step) = weight_step(&names.weight, balanced.weight, wish.weight) {
+            weights.push(step);
+        }
+        if let Host::Ip(ip) = server.url.host
+            && let Some(step) = address_step(&names.address, reached, ip, server.url.port)
+        {
+            addresses.push(step);
+        }
+    }
+    let maps = question.rendered.maps.iter().filter_map(|(map, file)| {
+        let now = runtime.maps.get(map).map(Vec::as_slice).unwrap_or_default();
+        (now != file.entries).then(|| Step::ReplaceMap {
+            map: map.clone(),
+            from_entries: now.len(),
+            entries: file.entries.clone(),
+            is_secret: file.is_secret,
+        })
+    });
+    away.into_iter().chain(addresses).chain(weights).chain(maps).chain(back).collect()
+}
+
+fn state_step(name: &(String, String), from: AdminState, to: AdminState) -> Option<Step> {
+    let (proxy, server) = name.clone();
+    (from != to).then_some(Step::SetState { proxy, server, from, to })
+}
+
+fn weight_step(name: &(String, String), from: Weight, to: Weight) -> Option<Step> {
+    let (proxy, server) = name.clone();
+    (from != to).then_some(Step::SetWeight { proxy, server, from, to })
+}
+
+fn address_step(name: &(String, String), now: &RuntimeServer, to: IpAddr, port: u16) -> Option<Step> {
+    if now.address.parse() == Ok(to) && now.port == port {
+        return None;
+    }
+    let (proxy, server) = name.clone();
+    let from = match now.address.parse::<IpAddr>() {
+        Ok(ip) => std::net::SocketAddr::new(ip, now.port).to_string(),
+        Err(_) => format!("{}:{}", now.address, now.port),
+    };
+    Some(Step::SetAddress { proxy, server, from, to, port })
+}
