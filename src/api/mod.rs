@@ -1,1 +1,11 @@
-//! To come.
+//! The agent to the outside: wire types, server on a Unix socket, client.
+//!
+//! Refuses to know the agent's internals: everything comes from its snapshot and its answers. Called by `cli`.
+
+mod client;
+mod convert;
+mod server;
+pub mod wire;
+
+pub use client::{Client, ClientError};
+pub use server::{Listener, serve};

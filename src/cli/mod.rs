@@ -1,1 +1,81 @@
-//! To come.
+//! The command line: arguments → meaning, output, exit codes.
+//!
+//! Each command is a file. A command that changes something asks the running agent; it works alone only where none
+//! runs.
+
+pub mod args;
+mod apply;
+mod check;
+mod demo;
+mod history;
+mod mock;
+mod output;
+mod probe;
+mod run;
+mod server;
+mod status;
+
+use crate::agent::Place;
+use args::{Cli, Command};
+use clap::{CommandFactory, Parser};
+use output::{Failure, Output};
+use std::process::ExitCode;
+
+/// Runs the command line and returns the process's exit code: 0 done, 1 refused or unhealthy, 2 usage or
+/// configuration mistake, 70 our own bug.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Output::new(cli.common.json, cli.common.color);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            out.note(format_args!("error: the asynchronous runtime cannot start: {e}"));
+            return ExitCode::from(output::BUG);
+        }
+    };
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        hook(info);
+        eprintln!("this is a bug of hapilot; traffic is not concerned, HAProxy serves on");
+    }));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(dispatch(cli, out))));
+    // Tasks that still run (a probe, a connection) must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    match result {
+        Ok(Ok(())) => ExitCode::from(output::DONE),
+        Ok(Err(failure)) => {
+            out.failure(&failure);
+            ExitCode::from(failure.exit_code)
+        }
+        Err(_) => ExitCode::from(output::BUG),
+    }
+}
+
+async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
+    let place = Place { file: cli.common.config, node: cli.common.node };
+    match cli.command {
+        Command::Run => run::run(place, out).await,
+        Command::Check => check::check(&place, out).await,
+        Command::Render { file: args::RenderedFile::Haproxy } => check::render(&place, out).await,
+        Command::Plan => apply::plan(&place, out).await,
+        Command::Apply(options) => apply::apply(&place, &options, out).await,
+        Command::Probe(options) => probe::probe(&place, &options, out).await,
+        Command::Status => status::status(&place, out).await,
+        Command::Server { command } => server::server(&place, &command, out).await,
+        Command::History { limit } => history::history(&place, limit, out),
+        Command::Diff { from, to, haproxy } => history::diff(&place, from, to, haproxy, out),
+        Command::Rollback { revision, reason } => apply::rollback(&place, revision, reason, out).await,
+        Command::Schema => {
+            out.print_json(&crate::config::json_schema());
+            Ok(())
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "hapilot", &mut script);
+            out.print(&String::from_utf8_lossy(&script));
+            Ok(())
+        }
+        Command::Demo(options) => demo::demo(&options, out).await,
+        Command::Mock(options) => mock::mock(&options, out).await,
+    }
+}

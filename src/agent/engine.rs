@@ -1,0 +1,403 @@
+//! Plan and apply: the only place that changes files and the running HAProxy.
+//!
+//! Order (I1, I2, I9): render → observe → decide → refuse or check (`haproxy -c` on the very bytes, ports,
+//! master socket) → write files → runtime commands or a proven reload → observe again until nothing is left.
+//! A failure before the writes has touched nothing; a failed reload puts the files back. Nothing else is ever undone:
+//! the next round observes and plans again.
+
+use super::preflight::{self, Refusal};
+use super::sources::Sources;
+use crate::desired::Desired;
+use crate::haproxy;
+use crate::model::Digest;
+use crate::plan::{self, Action, FileChange, Obstacle, Observed, Plan, Step};
+use crate::render::{self, Rendered, RuntimeNames, Target};
+use crate::store::Store;
+use crate::sys;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Rounds of observe, decide, execute until the apply gives up: one change, its re-assertion after a reload, and one
+/// more for what happened meanwhile.
+const MAX_ROUNDS: usize = 4;
+/// Between two reloads (I10): each leaves an old worker behind.
+const RELOAD_GAP: Duration = Duration::from_secs(5);
+/// For `haproxy -c`: 10,000 servers with TLS take 3 s.
+pub(super) const CHECK_DEADLINE: Duration = Duration::from_secs(60);
+/// For runtime commands: 5,000 weights take 25 ms.
+const EXECUTE_DEADLINE: Duration = Duration::from_secs(10);
+/// For a reload and its proof; as `haproxy -c`, plus 2 s of bind retries.
+const RELOAD_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What is wanted, as values and as the text that it stems from.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The operator's file and what it refers to.
+    pub sources: &'a Sources,
+    /// The decision.
+    pub desired: &'a Desired,
+    /// The operator allows to replace a file that is not ours.
+    pub may_replace_foreign_file: bool,
+}
+
+/// A decision with everything that it was made from.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The files.
+    pub rendered: Rendered,
+    /// What was there.
+    pub observed: Observed,
+    /// The change.
+    pub plan: Plan,
+    /// haproxy.cfg as it was, empty where there was none or where it is not text.
+    pub live_text: String,
+    names: BTreeMap<crate::model::ServerId, RuntimeNames>,
+}
+
+/// What an apply did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The way that was taken.
+    pub how: How,
+    /// Runtime commands that were sent, in order.
+    pub steps: Vec<Step>,
+    /// Why a reload was needed.
+    pub reload_reasons: Vec<plan::ReloadReason>,
+    /// Files that were written.
+    pub files: Vec<FileChange>,
+    /// A foreign haproxy.cfg was kept here.
+    pub kept: Option<Utf8PathBuf>,
+}
+
+/// The way that an apply took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Everything was as it should be: no write at all.
+    Unchanged,
+    /// Files only; the running HAProxy already had it.
+    Files,
+    /// Commands on the admin socket.
+    Runtime,
+    /// A proven reload.
+    Reload,
+    /// Files were written; HAProxy does not run yet.
+    Start,
+}
+
+/// Why an apply ended early. The text says what serves now and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The desired state could not be rendered.
+    #[error("{0}\nnothing was changed")]
+    Render(String),
+    /// The running HAProxy or the files could not be looked at.
+    #[error("{0}\nnothing was changed")]
+    Observe(String),
+    /// A check found the revision unfit.
+    #[error("{0}\nnothing was changed")]
+    Refused(#[from] Refusal),
+    /// The last reload was too recent; try again at this moment.
+    #[error("the last reload was less than {} s ago; the next one follows by itself", RELOAD_GAP.as_secs())]
+    TooSoon(Instant),
+    /// A file could not be written; what was written before it has been put back.
+    #[error("{0}\nHAProxy was not touched")]
+    Write(String),
+    /// HAProxy refused the reload or the new worker could not be proven; the files have been put back.
+    #[error("{0}")]
+    Reload(String),
+    /// Runtime commands failed; files are new, the next round tries again.
+    #[error("{0}\nthe files hold the new revision; the agent tries again by itself, or run `hapilot apply` again")]
+    Execute(String),
+}
+
+/// Carries changes out, one at a time.
+#[derive(Debug)]
+pub struct Engine {
+    /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
+    judged: Option<Digest>,
+    last_reload: Option<Instant>,
+    /// Writes since the start: files, runtime commands, reloads.
+    pub writes: u64,
+    /// Reloads since the start.
+    pub reloads: u64,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Engine {
+    /// An engine that has judged nothing yet.
+    pub fn new() -> Self {
+        Self { judged: None, last_reload: None, writes: 0, reloads: 0 }
+    }
+
+    /// Renders, observes and decides; changes nothing.
+    ///
+    /// # Errors
+    /// [`ApplyError::Render`] and [`ApplyError::Observe`].
+    pub async fn prepare(&self, wish: Wish<'_>, store: Option<&Store>) -> Result<Prepared, ApplyError> {
+        let haproxy = &wish.sources.config.haproxy;
+        let runtime = observe_runtime(&wish.desired.config, &[]).await?;
+        let version = match &runtime {
+            Some(runtime) => runtime.version,
+            None => haproxy::binary_version(&haproxy.binary).await.map_err(|e| ApplyError::Observe(e.to_string()))?,
+        };
+        let rendered = render::render(wish.desired, &wish.sources.templates, Target { version })
+            .map_err(|e| ApplyError::Render(e.to_string()))?;
+        let names = render::runtime_names(wish.desired);
+        let maps: Vec<String> = rendered.maps.keys().cloned().collect();
+        let (observed, live_text) = observe(&wish, &maps).await?;
+        let loaded = store.and_then(|store| store.current_structure().ok().flatten());
+        let plan = plan::decide(&plan::Question {
+            desired: wish.desired,
+            rendered: &rendered,
+            names: &names,
+            observed: &observed,
+            loaded_structure: loaded.as_deref(),
+            may_replace_foreign_file: wish.may_replace_foreign_file,
+        });
+        Ok(Prepared { rendered, observed, plan, live_text, names })
+    }
+
+    /// Judges a prepared change as an apply would, without carrying it out.
+    ///
+    /// # Errors
+    /// [`ApplyError::Refused`] with everything that speaks against it.
+    pub async fn judge(&mut self, wish: Wish<'_>, prepared: &Prepared) -> Result<(), ApplyError> {
+        let judgement = judgement(wish, prepared);
+        if self.judged != Some(judgement) {
+            preflight::check_files(wish.sources, &prepared.rendered).await?;
+        }
+        preflight::check_surroundings(wish.sources, prepared).await?;
+        self.judged = Some(judgement);
+        Ok(())
+    }
+
+    /// Makes what runs what should run.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; each says what serves now.
+    pub async fn apply(&mut self, wish: Wish<'_>, store: Option<&Store>) -> Result<Applied, ApplyError> {
+        let mut prepared = self.prepare(wish, store).await?;
+        let mut applied =
+            Applied { how: How::Unchanged, steps: vec![], reload_reasons: vec![], files: vec![], kept: None };
+        for _ in 0..MAX_ROUNDS {
+            if prepared.plan.is_empty() {
+                return Ok(applied);
+            }
+            self.round(wish, &prepared, &mut applied).await?;
+            if applied.how == How::Start {
+                return Ok(applied);
+            }
+            prepared = self.prepare(wish, store).await?;
+        }
+        match prepared.plan.action {
+            Action::Nothing if prepared.plan.files.is_empty() => Ok(applied),
+            _ => Err(ApplyError::Execute(format!(
+                "after {MAX_ROUNDS} rounds HAProxy still differs: {}",
+                describe(&prepared.plan)
+            ))),
+        }
+    }
+
+    async fn round(&mut self, wish: Wish<'_>, prepared: &Prepared, applied: &mut Applied) -> Result<(), ApplyError> {
+        let plan = &prepared.plan;
+        self.judge(wish, prepared).await?;
+        if matches!(plan.action, Action::Reload(_))
+            && let Some(last) = self.last_reload
+            && last.elapsed() < RELOAD_GAP
+        {
+            return Err(ApplyError::TooSoon(last + RELOAD_GAP));
+        }
+        let config = &wish.sources.config.haproxy.config;
+        let directory = config.parent().unwrap_or(Utf8Path::new("/"));
+        if plan.obstacles_overruled(&prepared.observed) {
+            applied.kept = Some(sys::keep_beside(config).map_err(|e| ApplyError::Write(e.to_string()))?);
+        }
+        let undo = Undo::remember(directory, config, &plan.files);
+        if let Err(e) = write_files(directory, config, prepared) {
+            undo.put_back();
+            return Err(ApplyError::Write(format!("{e}\nthe files are as they were")));
+        }
+        self.writes += plan.files.len() as u64;
+        applied.files.extend(plan.files.iter().cloned());
+        match &plan.action {
+            Action::Nothing => raise(&mut applied.how, How::Files),
+            Action::Start => applied.how = How::Start,
+            Action::Runtime(steps) => {
+                self.writes += steps.len() as u64;
+                let socket = &wish.sources.config.haproxy.admin_socket;
+                haproxy::execute(socket, steps, EXECUTE_DEADLINE).await.map_err(|e| ApplyError::Execute(e.to_string()))?;
+                applied.steps.extend(steps.iter().cloned());
+                raise(&mut applied.how, How::Runtime);
+            }
+            Action::Reload(reasons) => {
+                self.writes += 1;
+                self.reloads += 1;
+                self.last_reload = Some(Instant::now());
+                if let Err(e) = reload(wish, prepared).await {
+                    undo.put_back();
+                    return Err(ApplyError::Reload(e));
+                }
+                applied.reload_reasons.extend(reasons.iter().cloned());
+                applied.how = How::Reload;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// A foreign or hand-edited file is about to be replaced.
+    fn obstacles_overruled(&self, observed: &Observed) -> bool {
+        let config_changes = self.files.iter().any(|file| matches!(file, FileChange::Replace(path) if path == "haproxy.cfg"));
+        config_changes && observed.config.as_ref().is_some_and(|file| !file.is_ours || !file.is_intact)
+    }
+}
+
+/// A reload outranks runtime commands, which outrank files.
+fn raise(how: &mut How, to: How) {
+    let rank = |how: How| match how {
+        How::Unchanged => 0,
+        How::Files => 1,
+        How::Runtime => 2,
+        How::Reload | How::Start => 3,
+    };
+    if rank(to) > rank(*how) {
+        *how = to;
+    }
+}
+
+/// What a verdict of `haproxy -c` holds for. With the built-in template the masked text decides: two files of one
+/// structure differ in typed numbers only. An operator's template may do anything with a number, so there every byte
+/// counts. Certificates are read by `-c` as well; their digests stand in the text.
+fn judgement(wish: Wish<'_>, prepared: &Prepared) -> Digest {
+    let rendered = &prepared.rendered;
+    if wish.sources.config.haproxy.template.is_some() {
+        return Digest::of(&rendered.haproxy_cfg);
+    }
+    rendered.structure_digest
+}
+
+async fn observe_runtime(
+    config: &crate::config::Config,
+    maps: &[String],
+) -> Result<Option<plan::Runtime>, ApplyError> {
+    let haproxy = &config.haproxy;
+    haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps)
+        .await
+        .map_err(|e| ApplyError::Observe(e.to_string()))
+}
+
+async fn observe(wish: &Wish<'_>, maps: &[String]) -> Result<(Observed, String), ApplyError> {
+    let path = &wish.sources.config.haproxy.config;
+    let failed = |e: std::io::Error| ApplyError::Observe(e.to_string());
+    let bytes = sys::read_if_exists(path, preflight::MAX_CONFIG).map_err(failed)?;
+    let config = bytes.as_ref().map(|bytes| {
+        let (is_ours, is_intact) = render::inspect(bytes);
+        plan::FileState { digest: Digest::of(bytes), is_ours, is_intact }
+    });
+    let directory = path.parent().unwrap_or(Utf8Path::new("/")).join("maps");
+    let mut files = BTreeMap::new();
+    for name in sys::file_names(&directory, ".map").map_err(failed)? {
+        if let Some(bytes) = sys::read_if_exists(&directory.join(&name), preflight::MAX_CONFIG).map_err(failed)? {
+            files.insert(format!("maps/{name}"), Digest::of(bytes));
+        }
+    }
+    let runtime = observe_runtime(&wish.sources.config, maps).await?;
+    let live_text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    Ok((Observed { config, maps: files, runtime }, live_text))
+}
+
+fn write_files(directory: &Utf8Path, config: &Utf8Path, prepared: &Prepared) -> std::io::Result<()> {
+    for change in &prepared.plan.files {
+        let path = live_path(directory, config, change.path());
+        match change {
+            FileChange::Remove(_) => sys::remove_file(&path)?,
+            FileChange::Create(name) | FileChange::Replace(name) => match prepared.rendered.maps.get(name) {
+                Some(map) => {
+                    let mode = if map.is_secret { 0o640 } else { 0o644 };
+                    sys::create_directory(&directory.join("maps"), 0o755)?;
+                    sys::replace_file(&path, map.text().as_bytes(), mode)?;
+                }
+                None => sys::replace_file(&path, prepared.rendered.haproxy_cfg.as_bytes(), 0o644)?,
+            },
+        }
+    }
+    Ok(())
+}
+
+fn live_path(directory: &Utf8Path, config: &Utf8Path, relative: &str) -> Utf8PathBuf {
+    if relative == "haproxy.cfg" { config.to_owned() } else { directory.join(relative) }
+}
+
+async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<(), String> {
+    let haproxy = &wish.sources.config.haproxy;
+    let before = prepared.observed.runtime.as_ref().ok_or("no HAProxy runs")?;
+    let binds: Vec<_> = preflight::binds(&wish.sources.config).map(|bind| bind.to_connect()).collect();
+    let report = haproxy::reload(&haproxy.master_socket, before, RELOAD_DEADLINE).await.map_err(|e| e.to_string())?;
+    if !report.ok {
+        let words = preflight::explain(&report.log, wish.sources, &prepared.rendered);
+        return Err(format!("HAProxy refused the reload; the old worker serves on, the files are as they were\n{words}"));
+    }
+    let marker = plan::marker(&prepared.rendered.structure_digest);
+    haproxy::prove_reload(&haproxy.admin_socket, &haproxy.master_socket, before, &marker, &binds, RELOAD_DEADLINE)
+        .await
+        .map_err(|e| format!("the reload could not be proven: {e}\nthe files are as they were"))
+}
+
+fn describe(plan: &Plan) -> String {
+    let files = plan.files.iter().map(|file| format!("file {}", file.path()));
+    let action = match &plan.action {
+        Action::Nothing => vec![],
+        Action::Start => vec!["HAProxy stopped".to_owned()],
+        Action::Runtime(steps) => steps.iter().map(ToString::to_string).collect(),
+        Action::Reload(reasons) => reasons.iter().map(|reason| format!("reload: {reason}")).collect(),
+    };
+    let all: Vec<_> = files.chain(action).take(10).collect();
+    all.join("; ")
+}
+
+/// The files before an apply, to put back after a reload that failed.
+struct Undo(Vec<(Utf8PathBuf, Option<Vec<u8>>)>);
+
+impl Undo {
+    fn remember(directory: &Utf8Path, config: &Utf8Path, files: &[FileChange]) -> Self {
+        let before = files.iter().map(|file| {
+            let path = live_path(directory, config, file.path());
+            let bytes = sys::read_if_exists(&path, preflight::MAX_CONFIG).ok().flatten();
+            (path, bytes)
+        });
+        Self(before.collect())
+    }
+
+    fn put_back(&self) {
+        for (path, bytes) in self.0.iter().rev() {
+            let result = match bytes {
+                Some(bytes) => sys::replace_file(path, bytes, 0o640),
+                None => sys::remove_file(path),
+            };
+            if let Err(error) = result {
+                tracing::error!(%path, %error, "the file could not be put back");
+            }
+        }
+    }
+}
+
+impl Obstacle {
+    /// What is wrong and what to do.
+    pub(super) fn explain(self, config: &Utf8Path) -> String {
+        match self {
+            Self::ForeignConfig => format!(
+                "{config} was not written by hapilot\n  help: `hapilot apply --adopt` keeps it beside as {config}.before-hapilot-… and replaces it"
+            ),
+            Self::EditedByHand => format!(
+                "{config} was edited by hand since hapilot wrote it\n  help: move the change into the TOML file (`raw` lines take anything), or discard it with `hapilot apply --adopt`, which keeps the edited file beside"
+            ),
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! What this node serves, and every way to change it: an edit, a rollback, an operator's word, a weight.
+//!
+//! Holds the lock and the store. The loop of the running agent and commands that work alone both call it, so there is
+//! one path only. Knows no socket of its own.
+
+use super::engine::{Applied, ApplyError, Engine, How, Prepared, Wish};
+use super::fleet::Fleet;
+use super::overrides::Overrides;
+use super::report::{Failed, Report, SourceOfChange};
+use super::sources::{Place, Sources, SourcesError};
+use crate::config::Config;
+use crate::desired::Desired;
+use crate::haproxy;
+use crate::model::{AdminState, Digest, Moment, ServerId, Weight};
+use crate::plan::Runtime;
+use crate::render;
+use crate::store::Store;
+use crate::sys;
+use camino::Utf8PathBuf;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Who wants a change, and why.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// The operator's name, or `agent`.
+    pub actor: String,
+    /// Written into the history.
+    pub reason: Option<String>,
+    /// A haproxy.cfg that is not ours, or was edited by hand, may be replaced.
+    pub adopt: bool,
+}
+
+/// What this node serves.
+#[derive(Debug)]
+pub struct Node {
+    /// The operator's file.
+    pub place: Place,
+    /// What is served: the file, or an older revision where the file is broken or was rolled back.
+    pub serving: Sources,
+    /// Whether anything was applied yet in this life.
+    pub is_settled: bool,
+    /// The newest file cannot be served: why, as it is to be printed.
+    pub file_problem: Option<String>,
+    /// The last attempt to make HAProxy follow failed: why.
+    pub haproxy_problem: Option<String>,
+    /// What operators set by command.
+    pub overrides: Overrides,
+    /// The health of all servers.
+    pub fleet: Fleet,
+    /// Plans and applies.
+    pub engine: Engine,
+    store: Store,
+    _lock: sys::Lock,
+    started: Instant,
+}
+
+impl Node {
+    /// Takes the lock, reads the file (or, where it is broken, the last revision) and adopts what HAProxy runs.
+    /// Changes nothing.
+    ///
+    /// # Errors
+    /// Another hapilot holds the lock; or there is neither a good file nor a revision; exit code inside.
+    pub async fn open(place: Place) -> Result<Self, Failed> {
+        let loaded = place.load();
+        let state = match &loaded {
+            Ok(sources) => sources.config.node.state.value.clone(),
+            Err(_) => place.state_directory(),
+        };
+        let store = Store::open(&state).map_err(Failed::refused)?;
+        let lock = sys::Lock::acquire(&state.join("lock")).map_err(|e| {
+            Failed::refused(format!("another hapilot works on this node: {}", sys::chain(&e)))
+        })?;
+        let (serving, file_problem) = choose(&place, loaded, &store)?;
+        let mut overrides: Overrides = store.overrides().map_err(Failed::refused)?;
+        overrides.expire(Timestamp::now(), |id| serving.config.server(id).is_some());
+        let started = Instant::now();
+        let adopted = adopt_weights(&serving.config).await;
+        let fleet = Fleet::new(serving.config.clone(), adopted, Moment::default());
+        let engine = Engine::new();
+        let mut node = Self {
+            place,
+            serving,
+            is_settled: false,
+            file_problem,
+            haproxy_problem: None,
+            overrides,
+            fleet,
+            engine,
+            store,
+            _lock: lock,
+            started,
+        };
+        node.fleet.silence(&node.overrides, Moment::default());
+        Ok(node)
+    }
+
+    /// Time since the start, for the pure parts.
+    pub fn now(&self) -> Moment {
+        Moment(self.started.elapsed())
+    }
+
+    /// The revision that serves.
+    pub fn revision(&self) -> Option<u64> {
+        self.store.current()
+    }
+
+    /// The HAProxy that was seen last.
+    pub fn runtime(&self) -> Option<&Runtime> {
+        self.engine.runtime.as_ref()
+    }
+
+    /// Reads the file and serves it.
+    ///
+    /// # Errors
+    /// The file's mistakes, or whatever keeps it from being served; what serves goes on.
+    pub async fn apply_file(&mut self, intent: &Intent) -> Result<Report, Attempt> {
+        let sources = match self.place.load() {
+            Ok(sources) => sources,
+            Err(e) => {
+                let failed = Failed::from_sources(&e);
+                self.file_problem = Some(failed.message.clone());
+                return Err(Attempt::Failed(failed));
+            }
+        };
+        self.store.forget_rejected().map_err(Failed::refused)?;
+        let source = if self.is_settled { SourceOfChange::Edit } else { SourceOfChange::Start };
+        self.serve(sources, intent, source).await
+    }
+
+    /// The first apply of this life: the chosen sources, without reading the file again.
+    ///
+    /// # Errors
+    /// As [`Self::apply_file`].
+    pub async fn settle(&mut self) -> Result<Report, Attempt> {
+        let intent = Intent { actor: "agent".to_owned(), reason: Some("start".to_owned()), adopt: false };
+        self.serve(self.serving.clone(), &intent, SourceOfChange::Start).await
+    }
+
+    /// Serves an older revision's content as a new revision. The operator's file stays as it is, and is not served
+    /// again before it changes.
+    ///
+    /// # Errors
+    /// No such revision, or it cannot be served any more.
+    pub async fn roll_back(&mut self, to: Option<u64>, intent: &Intent) -> Result<Report, Attempt> {
+        let to = match to {
+            Some(to) => to,
+            None => self.store.previous_good().map_err(Failed::refused)?.ok_or_else(|| {
+                Failed::refused("there is no earlier revision to go back to; `hapilot history` lists them")
+            })?,
+        };
+        let toml = self.store.toml_of(to).map_err(Failed::refused)?;
+        let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
+        let report = self.serve(sources, intent, SourceOfChange::Rollback(to)).await?;
+        if let Ok(file) = sys::read_limited(&self.place.file, super::sources::MAX_FILE) {
+            let rejected = Digest::of(file);
+            if rejected != Digest::of(&self.serving.toml) {
+                self.store.reject(rejected).map_err(Failed::refused)?;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Sets an operator's word on one server.
+    ///
+    /// # Errors
+    /// No such server, or HAProxy does not follow (the word stays and is tried again).
+    pub async fn set_server(
+        &mut self,
+        id: &ServerId,
+        state: Option<AdminState>,
+        weight: Option<Weight>,
+        period: Option<Duration>,
+        actor: &str,
+    ) -> Result<Report, Attempt> {
+        let Some((_, server)) = self.serving.config.server(id) else {
+            return Err(Failed::refused(format!("there is no server {id}{}", nearest(&self.serving.config, id))).into());
+        };
+        let until = period.and_then(|period| Timestamp::now().checked_add(period).ok());
+        self.overrides.set(id.clone(), state, weight, actor.to_owned(), until, server.state.value);
+        self.store.keep_overrides(&self.overrides).map_err(Failed::refused)?;
+        tracing::info!(server = %id, ?state, ?weight, actor, "operator set a server");
+        self.reconcile().await
+    }
+
+    /// Makes HAProxy follow what is known now: weights, overrides that ended, drift.
+    ///
+    /// # Errors
+    /// As [`Self::apply_file`].
+    pub async fn reconcile(&mut self) -> Result<Report, Attempt> {
+        let began = Instant::now();
+        let config = self.serving.config.clone();
+        let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
+        if !ended.is_empty() {
+            self.store.keep_overrides(&self.overrides).map_err(Failed::refused)?;
+            ended.iter().for_each(|id| tracing::info!(server = %id, "the operator's override ended"));
+        }
+        let now = self.now();
+        self.fleet.silence(&self.overrides, now);
+        let weights = self.fleet.decide(&self.overrides, now);
+        let desired = desired(&self.serving, &weights, &self.overrides);
+        let wish = Wish { sources: &self.serving, desired: &desired, may_replace_foreign_file: false };
+        let result = self.engine.apply(wish, Some(&self.store)).await;
+        self.remember(&result);
+        let applied = result?;
+        if applied.how != How::Unchanged {
+            tracing::info!(how = %applied.how, steps = applied.steps.len(), "HAProxy follows");
+        }
+        Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
+    }
+
+    fn remember(&mut self, result: &Result<Applied, ApplyError>) {
+        let problem = match result {
+            Ok(applied) => (applied.how == How::Start).then(|| self.start_hint()),
+            Err(ApplyError::TooSoon(_)) => return,
+            Err(e) => Some(e.to_string()),
+        };
+        if problem != self.haproxy_problem {
+            match &problem {
+                Some(problem) => tracing::warn!(%problem, "HAProxy does not follow"),
+                None => tracing::info!("HAProxy follows again"),
+            }
+            self.haproxy_problem = problem;
+        }
+    }
+
+    fn start_hint(&self) -> String {
+        let haproxy = &self.serving.config.haproxy;
+        let command = haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket);
+        format!(
+            "no HAProxy answers on {}; the files are ready, start it: {command}",
+            haproxy.admin_socket.value
+        )
+    }
+
+    async fn serve(&mut self, sources: Sources, intent: &Intent, source: SourceOfChange) -> Result<Report, Attempt> {
+        let began = Instant::now();
+        let now = self.now();
+        let mut fleet = self.fleet.clone();
+        fleet.reconfigure(sources.config.clone(), now);
+        fleet.silence(&self.overrides, now);
+        let weights = fleet.decide(&self.overrides, now);
+        let desired = desired(&sources, &weights, &self.overrides);
+        let wish = Wish { sources: &sources, desired: &desired, may_replace_foreign_file: intent.adopt };
+        let before = self.engine.live_text(&sources.config);
+        let result = self.engine.apply(wish, Some(&self.store)).await;
+        self.remember(&result);
+        let applied = match result {
+            Ok(applied) => applied,
+            Err(ApplyError::TooSoon(at)) => return Err(Attempt::TooSoon(at)),
+            Err(e) => {
+                if matches!(source, SourceOfChange::Edit | SourceOfChange::Start) {
+                    self.file_problem = Some(e.to_string());
+                }
+                return Err(Attempt::from(e));
+            }
+        };
+        let is_news = self.store.current_toml_digest() != Some(Digest::of(&sources.toml)) || intent.adopt;
+        self.serving = sources;
+        self.fleet = fleet;
+        self.is_settled = true;
+        if !matches!(source, SourceOfChange::Rollback(_)) {
+            self.file_problem = None;
+        }
+        let diff = match &self.engine.last_rendered {
+            Some(after) => super::report::unified_diff(&before, &after.haproxy_cfg, "haproxy.cfg"),
+            None => String::new(),
+        };
+        if is_news && let Some(rendered) = &self.engine.last_rendered {
+            let entry = super::report::entry(intent, source, &applied, &self.serving.toml, rendered);
+            let keep = self.serving.config.history.keep;
+            self.store.record(&entry, keep).map_err(Failed::refused)?;
+            tracing::info!(revision = ?self.revision(), how = %applied.how, actor = intent.actor, "a revision serves");
+        }
+        let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
+        if report.applied.how == How::Start {
+            report.notes.push(self.start_hint());
+        }
+        report.notes.extend(self.serving.warnings.iter().cloned());
+        Ok(report)
+    }
+
+    /// What an apply of the file would do, judged as an apply would.
+    ///
+    /// # Errors
+    /// The file's mistakes, or whatever would keep it from being served.
+    pub async fn plan(&mut self) -> Result<(Prepared, Sources), Attempt> {
+        let sources = self.place.load().map_err(|e| Failed::from_sources(&e))?;
+        let now = self.now();
+        let mut fleet = self.fleet.clone();
+        fleet.reconfigure(sources.config.clone(), now);
+        let weights = fleet.decide(&self.overrides, now);
+        let desired = desired(&sources, &weights, &self.overrides);
+        let wish = Wish { sources: &sources, desired: &desired, may_replace_foreign_file: false };
+        let prepared = self.engine.prepare(wish, Some(&self.store)).await?;
+        self.engine.judge(wish, &prepared).await?;
+        Ok((prepared, sources))
+    }
+}
+
+/// Why a change did not happen.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It is refused or failed.
+    Failed(Failed),
+    /// The reload must wait until then; try again.
+    TooSoon(Instant),
+}
+
+impl From<Failed> for Attempt {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
+impl From<ApplyError> for Attempt {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::TooSoon(at) => Self::TooSoon(at),
+            other => Self::Failed(Failed::refused(other)),
+        }
+    }
+}
+
+/// The file where it is good and was not rolled back; else the revision that serves.
+fn choose(
+    place: &Place,
+    loaded: Result<Sources, SourcesError>,
+    store: &Store,
+) -> Result<(Sources, Option<String>), Failed> {
+    let problem = match loaded {
+        Ok(sources) if store.rejected() != Some(Digest::of(&sources.toml)) => return Ok((sources, None)),
+        Ok(_) => format!("{} was rolled back and has not changed since; an older revision serves", place.file),
+        Err(e) => {
+            let failed = Failed::from_sources(&e);
+            if store.current().is_none() {
+                return Err(failed);
+            }
+            failed.message
+        }
+    };
+    let Some(current) = store.current() else { return Err(Failed::refused(problem)) };
+    let toml = store.toml_of(current).map_err(Failed::refused)?;
+    let sources = place.understand(toml).map_err(|e| {
+        Failed::refused(format!("{problem}\nand revision {current} cannot be read either: {}", e.render(false)))
+    })?;
+    tracing::warn!(revision = current, "the file cannot be served; the revision serves on:\n{problem}");
+    Ok((sources, Some(problem)))
+}
+
+/// Weights that HAProxy runs, where it runs a configuration of ours: a restart of the agent changes none of them.
+async fn adopt_weights(config: &std::sync::Arc<Config>) -> BTreeMap<ServerId, Weight> {
+    let haproxy = &config.haproxy;
+    let master: Option<&camino::Utf8Path> = None;
+    let Ok(Some(runtime)) = haproxy::observe(&haproxy.admin_socket, master, &[]).await else { return BTreeMap::new() };
+    if !runtime.description.as_deref().is_some_and(|text| text.starts_with("hapilot ")) {
+        return BTreeMap::new();
+    }
+    let weight_of = |(id, names): (ServerId, render::RuntimeNames)| {
+        let server = runtime.servers.get(&names.weight)?;
+        // A server in drain has weight 0 in the file; that is the operator's word and not its health.
+        (server.admin == AdminState::Ready).then_some((id, server.weight))
+    };
+    render::runtime_names(config).into_iter().filter_map(weight_of).collect()
+}
+
+fn desired(sources: &Sources, weights: &BTreeMap<ServerId, Weight>, overrides: &Overrides) -> Desired {
+    Desired::new(
+        sources.config.clone(),
+        weights,
+        &overrides.wishes(),
+        sources.secrets.clone(),
+        sources.certificates.clone(),
+    )
+}
+
+fn nearest(config: &Config, id: &ServerId) -> String {
+    let all = config.servers().map(|(backend, server)| format!("{}/{}", backend.name, server.name));
+    let wanted = id.to_string();
+    let best = all.map(|name| (strsim::damerau_levenshtein(&name, &wanted), name)).min();
+    best.filter(|(distance, _)| *distance <= 4).map(|(_, name)| format!("; did you mean {name}?")).unwrap_or_default()
+}
+
+impl Place {
+    /// Where the state is, as far as a broken file tells.
+    fn state_directory(&self) -> Utf8PathBuf {
+        let text = fs_err::read_to_string(&self.file).unwrap_or_default();
+        let table: toml::Table = text.parse().unwrap_or_default();
+        let state = table.get("node").and_then(|node| node.get("state")).and_then(toml::Value::as_str);
+        state.map_or_else(|| Utf8PathBuf::from(crate::config::DEFAULT_STATE), Utf8PathBuf::from)
+    }
+}

@@ -1,0 +1,129 @@
+//! Everything that is judged before the first byte is written (I1, I9).
+//!
+//! Changes nothing but a staging directory that goes away. Called by `engine`.
+
+use super::engine::{CHECK_DEADLINE, Prepared};
+use super::sources::Sources;
+use crate::config::Config;
+use crate::haproxy::{self, Verdict};
+use crate::model::BindAddress;
+use crate::plan::Action;
+use crate::render::Rendered;
+use crate::sys;
+use camino::Utf8Path;
+use std::collections::BTreeSet;
+
+/// Largest haproxy.cfg and map that is read, in bytes.
+pub(super) const MAX_CONFIG: u64 = 256 << 20;
+
+/// Everything that speaks against a change, one block of lines each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Refusal(pub Vec<String>);
+
+/// Runs `haproxy -c` on the very bytes: staged in a directory of their own, where the relative map paths lead to the
+/// staged maps. An empty directory beside the live file, so that it is the same file system and the same rights.
+pub(super) async fn check_files(sources: &Sources, rendered: &Rendered) -> Result<(), Refusal> {
+    let haproxy = &sources.config.haproxy;
+    let staging = stage(rendered).map_err(|e| Refusal(vec![format!("error: the files cannot be staged: {e}")]))?;
+    let path = Utf8Path::from_path(staging.path()).map(|path| path.join("haproxy.cfg"));
+    let path = path.ok_or_else(|| Refusal(vec!["error: the temporary directory's path is not UTF-8".to_owned()]))?;
+    let report = haproxy::check(&haproxy.binary, &path, CHECK_DEADLINE)
+        .await
+        .map_err(|e| Refusal(vec![format!("error: `haproxy -c` cannot be run: {e}")]))?;
+    let verdict = Verdict::parse(&report.stderr, rendered);
+    if report.ok && verdict.messages.iter().all(|message| !message.is_warning_or_worse()) {
+        return Ok(());
+    }
+    Err(Refusal(vec![explain(&report.stderr, sources, rendered)]))
+}
+
+fn stage(rendered: &Rendered) -> std::io::Result<tempfile::TempDir> {
+    let staging = tempfile::Builder::new().prefix("hapilot-check-").tempdir()?;
+    let root = Utf8Path::from_path(staging.path()).ok_or(std::io::ErrorKind::InvalidFilename)?;
+    sys::create_directory(&root.join("maps"), 0o700)?;
+    for (name, map) in &rendered.maps {
+        sys::write_private(&root.join(name), map.text().as_bytes())?;
+    }
+    sys::write_private(&root.join("haproxy.cfg"), rendered.haproxy_cfg.as_bytes())?;
+    Ok(staging)
+}
+
+/// HAProxy's own words beside the operator's line that caused them.
+pub(super) fn explain(log: &str, sources: &Sources, rendered: &Rendered) -> String {
+    Verdict::parse(log, rendered).explain(sources.file_name(), &sources.toml)
+}
+
+/// Judges what surrounds the files: whose the live file is, ports, the master socket, directories.
+pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -> Result<(), Refusal> {
+    let haproxy = &sources.config.haproxy;
+    let mut refusals: Vec<String> =
+        prepared.plan.obstacles.iter().map(|obstacle| format!("error: {}", obstacle.explain(&haproxy.config))).collect();
+    let directory = haproxy.config.parent().unwrap_or(Utf8Path::new("/"));
+    if !prepared.plan.files.is_empty()
+        && let Err(e) = sys::writable(directory, prepared.rendered.haproxy_cfg.len() as u64 * 2)
+    {
+        refusals.push(format!("error: {e}"));
+    }
+    match &prepared.plan.action {
+        Action::Nothing | Action::Runtime(_) => {}
+        Action::Reload(_) => {
+            refusals.extend(taken_ports(&sources.config, prepared));
+            let master = prepared.observed.runtime.as_ref().and_then(|runtime| runtime.master.as_ref());
+            if master.is_none() {
+                refusals.push(format!(
+                    "error: a reload is needed, and HAProxy's master socket {} does not answer\n  help: start HAProxy with it once: {}",
+                    haproxy.master_socket.value,
+                    haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket),
+                ));
+            }
+        }
+        Action::Start => refusals.extend(taken_ports(&sources.config, prepared)),
+    }
+    if refusals.is_empty() { Ok(()) } else { Err(Refusal(refusals)) }
+}
+
+/// Ports that the new configuration binds, the running one does not, and somebody else holds. HAProxy would notice
+/// only in the middle of a reload, with its old listeners paused for two seconds.
+fn taken_ports(config: &Config, prepared: &Prepared) -> Vec<String> {
+    let bound = binds_in(&prepared.live_text);
+    let runs = prepared.observed.runtime.is_some();
+    let new: Vec<BindAddress> = binds(config).filter(|bind| !(runs && bound.contains(bind))).collect();
+    let own: BTreeSet<u32> = prepared
+        .observed
+        .runtime
+        .iter()
+        .flat_map(|runtime| {
+            let master = runtime.master.iter().flat_map(|master| master.old_workers.iter().copied().chain([master.pid]));
+            master.chain([runtime.pid])
+        })
+        .collect();
+    let taken = sys::bind_test(&new).into_iter().filter(|taken| !taken.holder.is_some_and(|pid| own.contains(&pid)));
+    taken.map(|taken| format!("error: {taken}")).collect()
+}
+
+/// Every address that the configuration listens on.
+pub(super) fn binds(config: &Config) -> impl Iterator<Item = BindAddress> + '_ {
+    let frontends = config.frontends.iter().flat_map(|frontend| {
+        frontend.bind.iter().chain(&frontend.redirect_http).map(|bind| bind.value)
+    });
+    frontends.chain(config.haproxy.stats.iter().map(|stats| stats.bind.value))
+}
+
+/// The addresses after `bind` in a haproxy.cfg, as far as they are plain.
+fn binds_in(text: &str) -> BTreeSet<BindAddress> {
+    let words = text.lines().filter_map(|line| line.trim().strip_prefix("bind ")?.split_whitespace().next());
+    words.flat_map(|word| word.split(',')).filter_map(|word| word.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bound_addresses_are_found_in_a_configuration() {
+        let text = "frontend a\n  bind *:443 ssl crt /x\n  bind 127.0.0.1:80,[::]:81\nlisten b\n  bind abns@x\n";
+        let found: Vec<_> = binds_in(text).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["*:443", "[::]:81", "127.0.0.1:80"]);
+    }
+}

@@ -1,0 +1,116 @@
+//! What became of a change, for whoever asked for it.
+
+use super::engine::Applied;
+use super::node::Intent;
+use super::sources::SourcesError;
+use crate::render::Rendered;
+use crate::store::{Entry, Kind};
+use similar::TextDiff;
+use std::fmt::Display;
+use std::time::Duration;
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The way, the steps, the files.
+    pub applied: Applied,
+    /// The revision that serves.
+    pub revision: Option<u64>,
+    /// A unified diff of haproxy.cfg.
+    pub diff: String,
+    /// What the operator should know or do next.
+    pub notes: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Report {
+    /// A report without notes, but for a file that was kept beside.
+    pub fn new(applied: Applied, revision: Option<u64>, diff: String, took: Duration) -> Self {
+        let notes = applied.kept.iter().map(|path| format!("the former haproxy.cfg is kept as {path}")).collect();
+        Self { applied, revision, diff, notes, took }
+    }
+}
+
+/// Why nothing was done, as it is to be printed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failed {
+    /// What is wrong, what was done about it, what to do.
+    pub message: String,
+    /// The command line's exit code.
+    pub exit_code: u8,
+}
+
+impl Failed {
+    /// The product refuses, or something is unhealthy.
+    pub fn refused(message: impl Display) -> Self {
+        let message = message.to_string();
+        let message = if message.starts_with("error") { message } else { format!("error: {message}") };
+        Self { message, exit_code: 1 }
+    }
+
+    /// The operator's file has mistakes.
+    pub fn from_sources(error: &SourcesError) -> Self {
+        let exit_code = match error {
+            SourcesError::Mistakes { .. } | SourcesError::Read(_) => 2,
+            SourcesError::References(_) => 1,
+        };
+        Self { message: error.render(false), exit_code }
+    }
+}
+
+/// What began a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceOfChange {
+    /// The agent's start.
+    Start,
+    /// The file changed.
+    Edit,
+    /// An older revision was asked for.
+    Rollback(u64),
+}
+
+/// What the history keeps of a change.
+pub(super) fn entry(
+    intent: &Intent,
+    source: SourceOfChange,
+    applied: &Applied,
+    toml: &str,
+    rendered: &Rendered,
+) -> Entry {
+    let kind = match source {
+        SourceOfChange::Start => Kind::Start,
+        SourceOfChange::Edit if intent.adopt => Kind::Adopt,
+        SourceOfChange::Edit => Kind::Edit,
+        SourceOfChange::Rollback(of) => Kind::Rollback { of },
+    };
+    let reason = intent.reason.clone().unwrap_or_else(|| match source {
+        SourceOfChange::Start => "start".to_owned(),
+        SourceOfChange::Edit => "the file changed".to_owned(),
+        SourceOfChange::Rollback(of) => format!("rollback to revision {of}"),
+    });
+    let steps = applied.steps.iter().map(ToString::to_string);
+    let reasons = applied.reload_reasons.iter().map(|reason| format!("reload: {reason}"));
+    Entry {
+        kind,
+        actor: intent.actor.clone(),
+        reason,
+        how: applied.how.to_string(),
+        summary: reasons.chain(steps).collect(),
+        toml: toml.to_owned(),
+        rendered: rendered.clone(),
+    }
+}
+
+/// A unified diff with three lines of context, empty where nothing differs.
+pub fn unified_diff(before: &str, after: &str, name: &str) -> String {
+    if before == after {
+        return String::new();
+    }
+    TextDiff::from_lines(before, after)
+        .unified_diff()
+        .context_radius(3)
+        .header(&format!("{name} (before)"), &format!("{name} (after)"))
+        .to_string()
+}

@@ -1,0 +1,153 @@
+//! What the agent knows at one moment, for whoever looks.
+//!
+//! Made by the loop, published on a `watch` channel; read by `api`.
+
+use super::node::Node;
+use crate::config::{Backend, Server};
+use crate::health::HealthSnapshot;
+use crate::model::{AdminState, ServerId, Weight};
+use crate::plan::RuntimeServer;
+use crate::render;
+use crate::weights::WeightDecision;
+use camino::Utf8PathBuf;
+use std::time::Duration;
+
+/// Everything that `status` shows.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// This node's name.
+    pub node: String,
+    /// The operator's file.
+    pub file: Utf8PathBuf,
+    /// Whether the file as it stands now is served.
+    pub is_file_serving: bool,
+    /// The revision that serves.
+    pub revision: Option<u64>,
+    /// Time since the agent's start.
+    pub uptime: Duration,
+    /// Files, runtime commands and reloads since the start.
+    pub writes: u64,
+    /// Reloads since the start.
+    pub reloads: u64,
+    /// What is wrong right now.
+    pub problems: Vec<String>,
+    /// The HAProxy that was seen last.
+    pub haproxy: Option<HaproxySnapshot>,
+    /// Backends in the order of their names.
+    pub backends: Vec<BackendSnapshot>,
+}
+
+/// The running HAProxy.
+#[derive(Clone, Debug)]
+pub struct HaproxySnapshot {
+    /// Its version.
+    pub version: String,
+    /// The worker's process id.
+    pub pid: u32,
+    /// Seconds since the worker started.
+    pub uptime_s: u64,
+    /// The revision marker.
+    pub structure: Option<String>,
+    /// Workers on their way out.
+    pub old_workers: Vec<u32>,
+}
+
+/// One backend.
+#[derive(Clone, Debug)]
+pub struct BackendSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Its provider.
+    pub provider: String,
+    /// Its algorithm.
+    pub balance: String,
+    /// Why the guard keeps servers in.
+    pub guard: Option<String>,
+    /// Its servers.
+    pub servers: Vec<ServerSnapshot>,
+}
+
+/// One server.
+#[derive(Clone, Debug)]
+pub struct ServerSnapshot {
+    /// Which.
+    pub id: ServerId,
+    /// Its base URL.
+    pub url: String,
+    /// Its tier.
+    pub tier: u8,
+    /// The weight in the file.
+    pub base: Weight,
+    /// What is wanted of it: the file's word or the operator's.
+    pub admin: AdminState,
+    /// The weight that it should have.
+    pub weight: Weight,
+    /// How the weight came about.
+    pub decision: Option<WeightDecision>,
+    /// What HAProxy said last.
+    pub runtime: Option<RuntimeServer>,
+    /// Its health.
+    pub health: Option<HealthSnapshot>,
+    /// What an operator set by command.
+    pub word: Option<String>,
+}
+
+impl Snapshot {
+    /// The picture now.
+    pub fn of(node: &Node) -> Self {
+        let config = &node.serving.config;
+        let haproxy = node.runtime().map(|runtime| HaproxySnapshot {
+            version: runtime.version.to_string(),
+            pid: runtime.pid,
+            uptime_s: runtime.uptime_s,
+            structure: runtime.description.clone(),
+            old_workers: runtime.master.iter().flat_map(|master| master.old_workers.clone()).collect(),
+        });
+        let names = render::runtime_names(config);
+        let server_of = |backend: &Backend, server: &Server| {
+            let id = ServerId::new(backend.name.clone(), server.name.clone());
+            let word = node.overrides.get(&id);
+            let decision = node.fleet.decision(&id).cloned();
+            let weight = word.and_then(|word| word.wish.weight).or(decision.as_ref().map(|decision| decision.weight));
+            ServerSnapshot {
+                url: server.url.to_string(),
+                tier: server.tier,
+                base: server.weight.value,
+                admin: word.and_then(|word| word.wish.state).unwrap_or(server.state.value),
+                weight: weight.unwrap_or(server.weight.value),
+                decision,
+                runtime: names.get(&id).and_then(|names| node.runtime()?.servers.get(&names.weight)).cloned(),
+                health: node.fleet.health(&id).map(|health| health.snapshot(node.now())),
+                word: word.map(ToString::to_string),
+                id,
+            }
+        };
+        let backends = config
+            .backends
+            .iter()
+            .map(|backend| {
+                let servers: Vec<_> = backend.servers.iter().map(|server| server_of(backend, server)).collect();
+                BackendSnapshot {
+                    name: backend.name.to_string(),
+                    provider: backend.provider.to_string(),
+                    balance: backend.balance.to_string(),
+                    guard: servers.iter().find_map(|server| server.decision.as_ref()?.panic.clone()),
+                    servers,
+                }
+            })
+            .collect();
+        let problems = node.file_problem.iter().chain(&node.haproxy_problem).cloned().collect();
+        Self {
+            node: config.node.name.to_string(),
+            file: node.place.file.clone(),
+            is_file_serving: node.file_problem.is_none() && node.is_settled,
+            revision: node.revision(),
+            uptime: node.now().0,
+            writes: node.engine.writes,
+            reloads: node.engine.reloads,
+            problems,
+            haproxy,
+            backends,
+        }
+    }
+}

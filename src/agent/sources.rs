@@ -1,0 +1,189 @@
+//! Everything that is read before a decision: the operator's file, templates, secrets, certificates.
+//!
+//! Reads, never writes. Called by the agent's loop and by commands that work alone.
+
+use crate::config::{self, Config, Diagnostics};
+use crate::model::{Digest, Name, Secret, SecretRef, Sourced};
+use crate::render::Templates;
+use crate::sys;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Largest operator's file and template, in bytes.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Which file, and for which node.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The operator's file.
+    pub file: Utf8PathBuf,
+    /// `--node`.
+    pub node: Option<Name>,
+}
+
+/// A file that was read and understood, with all that it refers to.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The operator's file as text.
+    pub toml: String,
+    /// The same as values.
+    pub config: Arc<Config>,
+    /// The operator's own root template or the built-in one.
+    pub templates: Templates,
+    /// Values of the secrets that the file refers to.
+    pub secrets: BTreeMap<SecretRef, Secret>,
+    /// Digests of the certificates that frontends name.
+    pub certificates: BTreeMap<Utf8PathBuf, Digest>,
+    /// What is unwise but not wrong.
+    pub lint: Diagnostics,
+    /// What was found beside the file and is unwise but not wrong.
+    pub warnings: Vec<String>,
+}
+
+/// Why the sources cannot be used; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SourcesError {
+    /// The file cannot be read.
+    #[error("{0}")]
+    Read(String),
+    /// The file has mistakes.
+    #[error("{} mistakes in {file}", .diagnostics.len())]
+    Mistakes {
+        /// The operator's file.
+        file: Utf8PathBuf,
+        /// All of them.
+        diagnostics: Box<Diagnostics>,
+    },
+    /// What the file refers to cannot be read; one line each, with the place in the file.
+    #[error("{}", .0.join("\n"))]
+    References(Vec<String>),
+}
+
+impl SourcesError {
+    /// The text for people, coloured where asked for.
+    pub fn render(&self, color: bool) -> String {
+        match self {
+            Self::Mistakes { diagnostics, .. } => diagnostics.render(color),
+            Self::Read(_) | Self::References(_) => format!("error: {self}\n"),
+        }
+    }
+}
+
+impl Place {
+    /// Reads the operator's file and everything that it refers to.
+    ///
+    /// # Errors
+    /// All mistakes at once; the caller keeps serving what it has.
+    pub fn load(&self) -> Result<Sources, SourcesError> {
+        let bytes = sys::read_limited(&self.file, MAX_FILE).map_err(|e| SourcesError::Read(e.to_string()))?;
+        let toml = String::from_utf8(bytes).map_err(|e| {
+            let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            SourcesError::Read(format!("{}:{line}: the file is not UTF-8", self.file))
+        })?;
+        self.understand(toml)
+    }
+
+    /// As [`Self::load`], with a text that stems from elsewhere (an older revision).
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn understand(&self, toml: String) -> Result<Sources, SourcesError> {
+        let host_name = sys::host_name();
+        let (config, lint) = config::parse(self.file.as_str(), &toml, &host_name, self.node.as_ref())
+            .map(|config| {
+                let lint = config::lint(self.file.as_str(), &toml, &config);
+                (config, lint)
+            })
+            .map_err(|diagnostics| SourcesError::Mistakes {
+                file: self.file.clone(),
+                diagnostics: Box::new(diagnostics),
+            })?;
+        let mut reader = Reader { file: &self.file, problems: vec![], warnings: vec![] };
+        let secrets = reader.secrets(&config);
+        let certificates = reader.certificates(&config);
+        let templates = reader.templates(&config);
+        if !reader.problems.is_empty() {
+            return Err(SourcesError::References(reader.problems));
+        }
+        let warnings = reader.warnings;
+        Ok(Sources { toml, config: Arc::new(config), templates, secrets, certificates, lint, warnings })
+    }
+}
+
+impl Sources {
+    /// Files whose change means that the sources must be read again.
+    pub fn watched(&self, file: &Utf8Path) -> Vec<Utf8PathBuf> {
+        let secret_files = self.secrets.keys().filter_map(|reference| match reference {
+            SecretRef::File(path) => Some(path.clone()),
+            SecretRef::Env(_) | SecretRef::Credential(_) => None,
+        });
+        let template = self.config.haproxy.template.iter().map(|path| path.value.clone());
+        let all: BTreeSet<_> = std::iter::once(file.to_owned())
+            .chain(template)
+            .chain(self.certificates.keys().cloned())
+            .chain(secret_files)
+            .collect();
+        all.into_iter().collect()
+    }
+}
+
+/// Reads on after a failure, so that all are reported in one run.
+struct Reader<'a> {
+    file: &'a Utf8Path,
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn problem<T>(&mut self, at: &Sourced<T>, text: impl std::fmt::Display) {
+        let place = at.origin.map_or_else(|| self.file.to_string(), |origin| format!("{}:{origin}", self.file));
+        self.problems.push(format!("{place}: {text}"));
+    }
+
+    fn secrets(&mut self, config: &Config) -> BTreeMap<SecretRef, Secret> {
+        let keys = config.servers().filter_map(|(_, server)| server.key.as_ref());
+        let password = config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref()).map(|(_, password)| password);
+        let mut secrets = BTreeMap::new();
+        for reference in keys.chain(password) {
+            match sys::read_secret(reference) {
+                Ok(found) => {
+                    self.warnings.extend(found.warning.map(|warning| format!("{}: {warning}", self.file)));
+                    secrets.insert(reference.value.clone(), found.secret);
+                }
+                Err(e) => self.problem(reference, e),
+            }
+        }
+        secrets
+    }
+
+    fn certificates(&mut self, config: &Config) -> BTreeMap<Utf8PathBuf, Digest> {
+        let mut digests = BTreeMap::new();
+        for path in config.frontends.iter().flat_map(|frontend| &frontend.certificates) {
+            match sys::digest_path(path) {
+                Ok(digest) => {
+                    digests.insert(path.value.clone(), digest);
+                }
+                Err(e) => self.problem(path, format!("the certificate cannot be read: {e}")),
+            }
+        }
+        for ca in config.servers().filter_map(|(_, server)| server.tls.ca.as_ref()) {
+            if let Err(e) = sys::digest_path(ca) {
+                self.problem(ca, format!("the authority's certificate cannot be read: {e}"));
+            }
+        }
+        digests
+    }
+
+    fn templates(&mut self, config: &Config) -> Templates {
+        let Some(path) = &config.haproxy.template else { return Templates::built_in() };
+        let text = sys::read_limited(path, MAX_FILE).map_err(|e| e.to_string());
+        match text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8", path.value))) {
+            Ok(text) => Templates::with_root(path.as_str(), text),
+            Err(e) => {
+                self.problem(path, format!("the template cannot be read: {e}"));
+                Templates::built_in()
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The command line's side of the socket.
+
+use super::wire::{ApplyRequest, Applied, Problem, RollbackRequest, ServerRequest, Status};
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// An apply waits up to 5 s for its turn, a reload takes up to 60 s.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Talks to the running agent.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    socket: Utf8PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The agent refuses.
+    #[error("{}", .0.error)]
+    Refused(Problem),
+    /// The socket is there but cannot be used.
+    #[error("the agent's socket {socket} cannot be used: {why}")]
+    Broken {
+        /// Its path.
+        socket: Utf8PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Client {
+    /// A client, or `None` where no agent listens on the socket.
+    ///
+    /// # Errors
+    /// The socket is there but may not be opened.
+    pub fn connect(socket: &Utf8Path) -> Result<Option<Self>, ClientError> {
+        let broken = |why: String| ClientError::Broken { socket: socket.to_owned(), why };
+        match std::os::unix::net::UnixStream::connect(socket) {
+            Ok(_) => {}
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            Err(e) => return Err(broken(e.to_string())),
+        }
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .unix_socket(socket.as_std_path())
+            .timeout(DEADLINE)
+            .build()
+            .map_err(|e| broken(e.to_string()))?;
+        Ok(Some(Self { http, socket: socket.to_owned() }))
+    }
+
+    /// `GET /v1/status`
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.finish(self.http.get("http://agent/v1/status")).await
+    }
+
+    /// `GET /v1/plan`
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn plan(&self) -> Result<Applied, ClientError> {
+        self.finish(self.http.get("http://agent/v1/plan")).await
+    }
+
+    /// `POST /v1/apply`
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn apply(&self, request: &ApplyRequest) -> Result<Applied, ClientError> {
+        self.post("apply", request).await
+    }
+
+    /// `POST /v1/rollback`
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rollback(&self, request: &RollbackRequest) -> Result<Applied, ClientError> {
+        self.post("rollback", request).await
+    }
+
+    /// `POST /v1/server`
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn server(&self, request: &ServerRequest) -> Result<Applied, ClientError> {
+        self.post("server", request).await
+    }
+
+    async fn post(&self, what: &str, body: &impl Serialize) -> Result<Applied, ClientError> {
+        self.finish(self.http.post(format!("http://agent/v1/{what}")).json(body)).await
+    }
+
+    async fn finish<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
+        let broken = |e: reqwest::Error| {
+            let why = if e.is_timeout() { format!("no answer within {} s", DEADLINE.as_secs()) } else { e.to_string() };
+            ClientError::Broken { socket: self.socket.clone(), why }
+        };
+        let response = request.send().await.map_err(broken)?;
+        if response.status().is_success() {
+            return response.json().await.map_err(broken);
+        }
+        let status = response.status();
+        match response.json::<Problem>().await {
+            Ok(problem) => Err(ClientError::Refused(problem)),
+            Err(_) => Err(ClientError::Broken { socket: self.socket.clone(), why: format!("it answered {status}") }),
+        }
+    }
+}

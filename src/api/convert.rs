@@ -1,0 +1,145 @@
+//! Inner values → wire types. Each conversion names every field, so that a new one is a compile error here.
+
+use super::wire;
+use crate::agent::{
+    Applied, BackendSnapshot, HaproxySnapshot, Report, ServerSnapshot, Snapshot,
+};
+use crate::health::{Attention, HealthSnapshot};
+use crate::plan::FileChange;
+
+impl From<&Snapshot> for wire::Status {
+    fn from(snapshot: &Snapshot) -> Self {
+        let Snapshot {
+            node,
+            file,
+            is_file_serving,
+            revision,
+            uptime,
+            writes,
+            reloads,
+            problems,
+            haproxy,
+            backends,
+        } = snapshot;
+        Self {
+            node: node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent: Some(wire::Agent {
+                pid: std::process::id(),
+                uptime_s: uptime.as_secs(),
+                writes: *writes,
+                reloads: *reloads,
+            }),
+            config: wire::ConfigFile {
+                path: file.to_string(),
+                revision: *revision,
+                is_serving: *is_file_serving,
+            },
+            haproxy: haproxy.as_ref().map(wire::Haproxy::from),
+            problems: problems.clone(),
+            backends: backends.iter().map(wire::Backend::from).collect(),
+        }
+    }
+}
+
+impl From<&HaproxySnapshot> for wire::Haproxy {
+    fn from(haproxy: &HaproxySnapshot) -> Self {
+        let HaproxySnapshot { version, pid, uptime_s, structure, old_workers } = haproxy;
+        Self {
+            version: version.clone(),
+            pid: *pid,
+            uptime_s: *uptime_s,
+            structure: structure.clone(),
+            old_workers: old_workers.clone(),
+        }
+    }
+}
+
+impl From<&BackendSnapshot> for wire::Backend {
+    fn from(backend: &BackendSnapshot) -> Self {
+        let BackendSnapshot { name, provider, balance, guard, servers } = backend;
+        Self {
+            name: name.clone(),
+            provider: provider.clone(),
+            balance: balance.clone(),
+            guard: guard.clone(),
+            servers: servers.iter().map(wire::Server::from).collect(),
+        }
+    }
+}
+
+impl From<&ServerSnapshot> for wire::Server {
+    fn from(server: &ServerSnapshot) -> Self {
+        let ServerSnapshot { id, url, tier, base, admin, weight, decision, runtime, health, word } = server;
+        let factors = decision.iter().flat_map(|decision| &decision.factors).map(|factor| wire::Factor {
+            name: factor.name.to_owned(),
+            value: factor.value,
+            why: factor.why.clone(),
+        });
+        let health_name = health.as_ref().map_or("unknown", |health| health.state);
+        Self {
+            name: id.server.to_string(),
+            url: url.clone(),
+            tier: *tier,
+            base_weight: base.get(),
+            weight: weight.get(),
+            runtime_weight: runtime.as_ref().map(|runtime| runtime.weight.get()),
+            admin: admin.to_string(),
+            oper: runtime.as_ref().map(|runtime| runtime.oper.to_string()),
+            health: health_name.to_owned(),
+            reason: health.as_ref().map(|health| health.reason.clone()).unwrap_or_default(),
+            since_s: health.as_ref().map_or(0, |health| health.since_ms / 1000),
+            attention: health.as_ref().and_then(attention),
+            factors: factors.collect(),
+            probes: health.iter().flat_map(probes).collect(),
+            r#override: word.clone(),
+        }
+    }
+}
+
+fn attention(health: &HealthSnapshot) -> Option<String> {
+    let words = health.attention.iter().map(|attention| match attention {
+        Attention::KeyRejected => "the key was rejected",
+        Attention::ProbeWrong => "our probe is wrong: check path and model",
+        Attention::NameUnresolved => "the name does not resolve here",
+    });
+    let text = words.collect::<Vec<_>>().join("; ");
+    (!text.is_empty()).then_some(text)
+}
+
+fn probes(health: &HealthSnapshot) -> Vec<wire::ProbeResult> {
+    let told = health.probes.iter().filter_map(|probe| {
+        let last = probe.last.as_ref()?;
+        Some(wire::ProbeResult {
+            kind: probe.kind.to_string(),
+            outcome: last.outcome.to_owned(),
+            total_ms: last.total_ms as f64,
+            first_token_ms: last.first_token_ms.map(|ms| ms as f64),
+            age_s: last.ago_ms as f64 / 1000.0,
+            detail: last.detail.clone(),
+        })
+    });
+    told.collect()
+}
+
+impl From<&Report> for wire::Applied {
+    fn from(report: &Report) -> Self {
+        let Report { applied, revision, diff, notes, took } = report;
+        let Applied { how, steps, reload_reasons, files, kept: _ } = applied;
+        let file = |change: &FileChange| match change {
+            FileChange::Create(path) => format!("create {path}"),
+            FileChange::Replace(path) => format!("replace {path}"),
+            FileChange::Remove(path) => format!("remove {path}"),
+        };
+        Self {
+            how: how.to_string(),
+            revision: *revision,
+            steps: steps.iter().map(ToString::to_string).collect(),
+            reload_reasons: reload_reasons.iter().map(ToString::to_string).collect(),
+            files: files.iter().map(file).collect(),
+            diff: diff.clone(),
+            notes: notes.clone(),
+            took_ms: took.as_secs_f64() * 1000.0,
+        }
+    }
+}

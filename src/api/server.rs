@@ -1,0 +1,127 @@
+//! HTTP on a Unix socket: what the command line talks to.
+//!
+//! Whoever may open the socket (mode 0660) may do everything; there is no other authentication. Refuses to know the
+//! agent's internals.
+
+use super::wire::{ApplyRequest, Applied, Problem, RollbackRequest, ServerRequest, Status};
+use crate::agent::{Failed, Handle, Intent, Report, Request};
+use crate::model::{AdminState, ServerId, Weight};
+use crate::sys;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use camino::{Utf8Path, Utf8PathBuf};
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+
+/// Largest request body, in bytes: they are all small.
+const MAX_BODY: usize = 64 << 10;
+/// Longest override: 30 days.
+const MAX_PERIOD: Duration = Duration::from_secs(30 * 86_400);
+
+/// The bound socket; its file goes away with it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    file: SocketFile,
+}
+
+#[derive(Debug)]
+struct SocketFile(Utf8PathBuf);
+
+impl Listener {
+    /// Binds the socket with mode 0660. A file that a dead agent left behind is replaced; the caller holds the lock,
+    /// so that no living agent can lose its own.
+    ///
+    /// # Errors
+    /// The directory cannot be made or the socket not be bound.
+    pub fn bind(path: &Utf8Path) -> std::io::Result<Self> {
+        let socket = UnixListener::from_std(sys::bind_unix(path, 0o660)?)?;
+        Ok(Self { socket, file: SocketFile(path.to_owned()) })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // One that stays behind is replaced by the next start.
+        let _ = sys::remove_file(&self.0);
+    }
+}
+
+/// Serves until the future is dropped.
+pub async fn serve(listener: Listener, handle: Handle) {
+    let Listener { socket, file: _file } = listener;
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/plan", get(plan))
+        .route("/v1/apply", post(apply))
+        .route("/v1/rollback", post(rollback))
+        .route("/v1/server", post(server))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(handle);
+    if let Err(error) = axum::serve(socket, router).await {
+        tracing::error!(%error, "the command line's socket failed");
+    }
+}
+
+async fn status(State(handle): State<Handle>) -> Response {
+    let (reply, fresh) = oneshot::channel();
+    // A loop that is busy with a reload answers with what it knew before.
+    if handle.requests.try_send(Request::Refresh(reply)).is_ok() {
+        let _ = tokio::time::timeout(Duration::from_millis(300), fresh).await;
+    }
+    Json(Status::from(&**handle.snapshot.borrow())).into_response()
+}
+
+async fn plan(State(handle): State<Handle>) -> Response {
+    ask(&handle, Request::Plan).await
+}
+
+async fn apply(State(handle): State<Handle>, Json(body): Json<ApplyRequest>) -> Response {
+    let ApplyRequest { adopt, actor, reason } = body;
+    ask(&handle, |reply| Request::Apply(Intent { actor, reason, adopt }, reply)).await
+}
+
+async fn rollback(State(handle): State<Handle>, Json(body): Json<RollbackRequest>) -> Response {
+    let RollbackRequest { revision, actor, reason } = body;
+    ask(&handle, |reply| Request::Rollback(revision, Intent { actor, reason, adopt: false }, reply)).await
+}
+
+async fn server(State(handle): State<Handle>, Json(body): Json<ServerRequest>) -> Response {
+    let ServerRequest { server, state, weight, for_s, actor } = body;
+    let understood = || -> Result<_, crate::model::Refused> {
+        let id: ServerId = server.parse()?;
+        let state = state.map(|state| state.parse::<AdminState>()).transpose()?;
+        let weight = weight.map(Weight::new).transpose()?;
+        Ok((id, state, weight))
+    };
+    let (id, state, weight) = match understood() {
+        Ok(understood) => understood,
+        Err(e) => return problem(&Failed { message: format!("error: {e}"), exit_code: 2 }),
+    };
+    let period = for_s.map(|seconds| Duration::from_secs(seconds).min(MAX_PERIOD));
+    ask(&handle, |reply| Request::Server { id, state, weight, period, actor, reply }).await
+}
+
+async fn ask(
+    handle: &Handle,
+    request: impl FnOnce(oneshot::Sender<Result<Report, Failed>>) -> Request,
+) -> Response {
+    let (reply, answer) = oneshot::channel();
+    if handle.requests.try_send(request(reply)).is_err() {
+        return problem(&Failed::refused("the agent is busy or stopping; try again"));
+    }
+    match answer.await {
+        Ok(Ok(report)) => Json(Applied::from(&report)).into_response(),
+        Ok(Err(failed)) => problem(&failed),
+        Err(_) => problem(&Failed::refused("the agent stopped before it answered")),
+    }
+}
+
+fn problem(failed: &Failed) -> Response {
+    let Failed { message, exit_code } = failed.clone();
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(Problem { error: message, exit_code })).into_response()
+}

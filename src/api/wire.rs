@@ -1,0 +1,229 @@
+//! What goes over the agent's socket and out of `--json`: a stable shape, apart from the inner types.
+//!
+//! Fields are only ever added. Durations are numbers with the unit in their name, times are RFC 3339.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// This node's name.
+    pub node: String,
+    /// hapilot's version.
+    pub version: String,
+    /// The agent, `None` when it does not run and the command line looked for itself.
+    pub agent: Option<Agent>,
+    /// The operator's file.
+    pub config: ConfigFile,
+    /// The running HAProxy, `None` when none answers.
+    pub haproxy: Option<Haproxy>,
+    /// What is wrong right now, in one line each; empty when all is well.
+    pub problems: Vec<String>,
+    /// Backends in the order of their names.
+    pub backends: Vec<Backend>,
+}
+
+/// The running agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Writes (files, runtime commands, reloads) since it started.
+    pub writes: u64,
+    /// Reloads since it started.
+    pub reloads: u64,
+}
+
+/// The operator's file and what serves of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfigFile {
+    /// Its path.
+    pub path: String,
+    /// The revision that serves, `None` before the first apply.
+    pub revision: Option<u64>,
+    /// Whether the file as it stands now is what serves.
+    pub is_serving: bool,
+}
+
+/// The running HAProxy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Haproxy {
+    /// Its version.
+    pub version: String,
+    /// The worker's process id.
+    pub pid: u32,
+    /// Seconds since the worker started.
+    pub uptime_s: u64,
+    /// The revision marker in its `description`.
+    pub structure: Option<String>,
+    /// Old workers that still finish their streams.
+    pub old_workers: Vec<u32>,
+}
+
+/// One backend.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// Its provider.
+    pub provider: String,
+    /// Its algorithm.
+    pub balance: String,
+    /// Why the pool guard keeps servers in that health would take out.
+    pub guard: Option<String>,
+    /// Its servers in the order of their names.
+    pub servers: Vec<Server>,
+}
+
+/// One server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Server {
+    /// Its name.
+    pub name: String,
+    /// Its base URL.
+    pub url: String,
+    /// Its tier.
+    pub tier: u8,
+    /// The weight in the operator's file.
+    pub base_weight: u16,
+    /// The weight that it should have now.
+    pub weight: u16,
+    /// The weight that HAProxy says it has.
+    pub runtime_weight: Option<u16>,
+    /// Administrative state: ready, drain, maint.
+    pub admin: String,
+    /// Operational state by HAProxy's own check.
+    pub oper: Option<String>,
+    /// Health: unknown, healthy, degraded, unhealthy, probation.
+    pub health: String,
+    /// Why it is in this state.
+    pub reason: String,
+    /// Seconds in this state.
+    pub since_s: u64,
+    /// Something that the operator should mend: a rejected key, a wrong probe.
+    pub attention: Option<String>,
+    /// The product that the weight is made of.
+    pub factors: Vec<Factor>,
+    /// The last result of each probe.
+    pub probes: Vec<ProbeResult>,
+    /// What an operator set by command.
+    pub r#override: Option<String>,
+}
+
+/// One factor of a weight.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Factor {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+    /// Why.
+    pub why: String,
+}
+
+/// One probe's result.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProbeResult {
+    /// models, chat or http.
+    pub kind: String,
+    /// The outcome's name.
+    pub outcome: String,
+    /// From the first byte sent to the end.
+    pub total_ms: f64,
+    /// From the request to the first token.
+    pub first_token_ms: Option<f64>,
+    /// How long ago.
+    pub age_s: f64,
+    /// One line for people.
+    pub detail: String,
+}
+
+/// `POST /v1/apply`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ApplyRequest {
+    /// Replace a haproxy.cfg that is not ours.
+    pub adopt: bool,
+    /// Who asks.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/rollback`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RollbackRequest {
+    /// To which revision; `None`: the last good one before the current one.
+    pub revision: Option<u64>,
+    /// Who asks.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/server`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerRequest {
+    /// BACKEND/SERVER
+    pub server: String,
+    /// ready (which ends every override), drain or maint.
+    pub state: Option<String>,
+    /// 0 to 256.
+    pub weight: Option<u16>,
+    /// Ends by itself after so many seconds.
+    pub for_s: Option<u64>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// The answer to every `POST`, and what `plan --json` and `apply --json` print.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Applied {
+    /// unchanged, runtime, reload, start (HAProxy does not run yet) or planned.
+    pub how: String,
+    /// The revision that serves now, where one was made.
+    pub revision: Option<u64>,
+    /// Runtime commands, one line each, without secrets.
+    pub steps: Vec<String>,
+    /// Why a reload was or is needed.
+    pub reload_reasons: Vec<String>,
+    /// Files written or to write.
+    pub files: Vec<String>,
+    /// A unified diff of haproxy.cfg.
+    pub diff: String,
+    /// What the operator should know or do next.
+    pub notes: Vec<String>,
+    /// How long it took.
+    pub took_ms: f64,
+}
+
+/// The body of every refusal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// What is wrong, what was done about it, what to do; several lines, as they are to be printed.
+    pub error: String,
+    /// The command line's exit code.
+    pub exit_code: u8,
+}
+
+/// `hapilot history --json`, one element each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Revision {
+    /// Its number, from 1.
+    pub revision: u64,
+    /// When it was applied.
+    pub created: String,
+    /// Who applied it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// runtime, reload or start.
+    pub how: String,
+    /// applied or failed.
+    pub outcome: String,
+    /// Whether it serves now.
+    pub is_current: bool,
+    /// What it changed, one line each.
+    pub summary: Vec<String>,
+}

@@ -1,0 +1,143 @@
+//! `plan`, `apply` and `rollback`: through the running agent, or alone where none runs.
+
+use super::args;
+use super::output::{Failure, Output, Tone, ms};
+use crate::agent::{Attempt, Intent, Node, Place, Report};
+use crate::api::Client;
+use crate::api::wire::{ApplyRequest, Applied, RollbackRequest};
+use crate::config;
+use std::time::Instant;
+
+/// `hapilot plan`
+pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
+    let planned = match agent(place)? {
+        Some(agent) => agent.plan().await.map_err(Failure::from)?,
+        None => {
+            let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
+            let began = Instant::now();
+            let (prepared, _) = node.plan().await.map_err(failure)?;
+            let mut report = prepared.report();
+            report.took = began.elapsed();
+            Applied::from(&report)
+        }
+    };
+    if out.json {
+        out.print_json(&planned);
+    } else {
+        out.diff(&planned.diff);
+        print(&planned, &out, true);
+    }
+    Ok(())
+}
+
+/// `hapilot apply`
+pub(super) async fn apply(place: &Place, options: &args::Apply, out: Output) -> Result<(), Failure> {
+    let actor = actor();
+    let applied = match agent(place)? {
+        Some(agent) => {
+            let request = ApplyRequest { adopt: options.adopt, actor, reason: options.reason.clone() };
+            agent.apply(&request).await.map_err(Failure::from)?
+        }
+        None => {
+            let intent = Intent { actor, reason: options.reason.clone(), adopt: options.adopt };
+            let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
+            Applied::from(&patiently(async || node.apply_file(&intent).await).await?)
+        }
+    };
+    finish(&applied, out);
+    Ok(())
+}
+
+/// `hapilot rollback`
+pub(super) async fn rollback(
+    place: &Place,
+    revision: Option<u64>,
+    reason: Option<String>,
+    out: Output,
+) -> Result<(), Failure> {
+    let actor = actor();
+    let applied = match agent(place)? {
+        Some(agent) => agent.rollback(&RollbackRequest { revision, actor, reason }).await.map_err(Failure::from)?,
+        None => {
+            let intent = Intent { actor, reason, adopt: false };
+            let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
+            Applied::from(&patiently(async || node.roll_back(revision, &intent).await).await?)
+        }
+    };
+    finish(&applied, out);
+    out.note(format_args!(
+        "{} still has the content that was rolled back; it is not served again before it changes",
+        place.file
+    ));
+    Ok(())
+}
+
+/// Waits for the gap between two reloads, once.
+async fn patiently(mut attempt: impl AsyncFnMut() -> Result<Report, Attempt>) -> Result<Report, Failure> {
+    match attempt().await {
+        Err(Attempt::TooSoon(at)) => {
+            tokio::time::sleep_until(at.into()).await;
+            attempt().await.map_err(failure)
+        }
+        other => other.map_err(failure),
+    }
+}
+
+/// The running agent, where there is one. The socket's path stands in the file; a file with mistakes still tells it.
+pub(super) fn agent(place: &Place) -> Result<Option<Client>, Failure> {
+    let text = fs_err::read_to_string(&place.file).unwrap_or_default();
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let socket = table.get("api").and_then(|api| api.get("socket")).and_then(toml::Value::as_str);
+    let socket = socket.unwrap_or(config::DEFAULT_SOCKET);
+    Client::connect(socket.into()).map_err(Failure::from)
+}
+
+/// Who gives the command: the one behind sudo, else the user.
+pub(super) fn actor() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let user = || nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
+    named.filter(|name| !name.is_empty()).or_else(user).unwrap_or_else(|| format!("uid {}", nix::unistd::getuid()))
+}
+
+fn failure(attempt: Attempt) -> Failure {
+    match attempt {
+        Attempt::Failed(failed) => Failure::from(failed),
+        Attempt::TooSoon(_) => Failure::refused("error: the last reload was just now; try again in a few seconds"),
+    }
+}
+
+fn finish(applied: &Applied, out: Output) {
+    if out.json {
+        out.print_json(applied);
+    } else {
+        print(applied, &out, false);
+    }
+}
+
+fn print(applied: &Applied, out: &Output, is_plan: bool) {
+    let (tone, text) = match (applied.how.as_str(), is_plan) {
+        ("unchanged", _) => (Tone::Good, "nothing to do: HAProxy runs what the file says".to_owned()),
+        ("files", true) => (Tone::Plain, "files only: the running HAProxy already has it".to_owned()),
+        ("files", false) => (Tone::Good, "files written; the running HAProxy already had it".to_owned()),
+        ("runtime", true) => (Tone::Good, format!("no reload: {} runtime commands", applied.steps.len())),
+        ("runtime", false) => (Tone::Good, format!("applied with {} runtime commands, no reload", applied.steps.len())),
+        ("reload", true) => (Tone::Warn, "a reload, because".to_owned()),
+        ("reload", false) => (Tone::Good, "applied with a proven reload, because".to_owned()),
+        ("start", true) => (Tone::Warn, "HAProxy does not run: the files would be written".to_owned()),
+        ("start", false) => (Tone::Warn, "files written; HAProxy does not run yet".to_owned()),
+        (other, _) => (Tone::Plain, other.to_owned()),
+    };
+    out.line(out.paint(tone, text));
+    for line in applied.reload_reasons.iter().chain(&applied.steps) {
+        out.line(format_args!("  {line}"));
+    }
+    for file in &applied.files {
+        out.line(out.paint(Tone::Dim, format_args!("  {file}")));
+    }
+    if let (Some(revision), false) = (applied.revision, is_plan) {
+        out.line(out.paint(Tone::Dim, format_args!("revision {revision} serves; took {}", ms(applied.took_ms))));
+    }
+    for note in &applied.notes {
+        out.line(out.paint(Tone::Warn, format_args!("note: {note}")));
+    }
+}

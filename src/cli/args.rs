@@ -1,0 +1,281 @@
+//! The command line: names are a contract, meanings are checked here once.
+
+use crate::model::{AdminState, Name, ServerId, Weight, parse_duration};
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Steers a running HAProxy from one TOML file by deep health checks of AI backends.
+#[derive(Debug, Parser)]
+#[command(name = "hapilot", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// The operator's file
+    #[arg(short, long, global = true, env = "HAPILOT_CONFIG", default_value = "/etc/hapilot/hapilot.toml", value_name = "FILE")]
+    pub config: Utf8PathBuf,
+    /// Act for this node instead of the one that `[node] name` or the host name gives
+    #[arg(long, global = true, value_name = "NAME", value_parser = parse_name)]
+    pub node: Option<Name>,
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Colours: auto, always or never
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent: probe, weigh, apply; until SIGTERM
+    Run,
+    /// Judge the file: mistakes, lint, `haproxy -c`, certificates, ports; changes nothing
+    Check,
+    /// Print a rendered file
+    Render {
+        /// Which file
+        #[arg(value_enum, default_value_t = RenderedFile::Haproxy)]
+        file: RenderedFile,
+    },
+    /// Show what an apply would do: runtime commands, or a reload and why, and a diff
+    Plan,
+    /// Make the running HAProxy serve the file
+    Apply(Apply),
+    /// Probe backends now and report like a load tool
+    Probe(Probe),
+    /// Show what serves and how healthy it is
+    Status,
+    /// Take a server out, bring it back, or set its weight
+    Server {
+        /// What to do
+        #[command(subcommand)]
+        command: ServerCommand,
+    },
+    /// List revisions
+    History {
+        /// So many, newest first
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
+        limit: usize,
+    },
+    /// Compare two revisions, or one with the file
+    Diff {
+        /// A revision; default: the current one
+        #[arg(value_name = "A")]
+        from: Option<u64>,
+        /// Another revision; default: the file
+        #[arg(value_name = "B")]
+        to: Option<u64>,
+        /// Compare haproxy.cfg instead of the operator's file
+        #[arg(long)]
+        haproxy: bool,
+    },
+    /// Serve an older revision again, as a new one
+    Rollback {
+        /// Which revision; default: the last good one before the current one
+        #[arg(value_name = "REV")]
+        revision: Option<u64>,
+        /// Written into the history
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Print the JSON Schema of the file, for editors
+    Schema,
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Run a complete local setup without root: mock backends, HAProxy, agent
+    Demo(Demo),
+    /// Run a mock AI backend whose faults are switched over HTTP
+    Mock(Mock),
+}
+
+/// What `render` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RenderedFile {
+    /// haproxy.cfg
+    Haproxy,
+}
+
+/// `apply`
+#[derive(Args, Clone, Debug, Default)]
+pub struct Apply {
+    /// Replace a haproxy.cfg that hapilot did not write, or that was edited by hand; it is kept beside
+    #[arg(long)]
+    pub adopt: bool,
+    /// Written into the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `probe`
+#[derive(Args, Clone, Debug)]
+pub struct Probe {
+    /// BACKEND or BACKEND/SERVER; default: all
+    #[arg(value_name = "BACKEND[/SERVER]")]
+    pub target: Option<String>,
+    /// So many of each configured probe and server, 1 to 10000
+    #[arg(short = 'n', long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: u32,
+    /// Only this kind
+    #[arg(long, value_enum)]
+    pub kind: Option<Kind>,
+}
+
+/// The kinds of probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// GET …/models
+    Models,
+    /// A streamed completion; costs tokens
+    Chat,
+    /// GET of a health path
+    Http,
+}
+
+/// `server …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum ServerCommand {
+    /// Finish what it has, take nothing new
+    Drain(ServerTarget),
+    /// Back to what the file says
+    Ready(ServerTarget),
+    /// Out of service
+    Maint(ServerTarget),
+    /// Set the weight, over the file and over health
+    Weight {
+        /// Which server
+        #[command(flatten)]
+        target: ServerTarget,
+        /// 0 to 256
+        #[arg(value_parser = parse_weight)]
+        weight: Weight,
+    },
+}
+
+/// Which server, and for how long.
+#[derive(Args, Clone, Debug)]
+pub struct ServerTarget {
+    /// BACKEND/SERVER
+    #[arg(value_name = "BACKEND/SERVER", value_parser = parse_server)]
+    pub server: ServerId,
+    /// Goes back by itself after this time: 30m, 2h
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub period: Option<Duration>,
+}
+
+impl ServerCommand {
+    /// Which server, the administrative state and the weight that are asked for.
+    pub fn meaning(&self) -> (&ServerTarget, Option<AdminState>, Option<Weight>) {
+        match self {
+            Self::Drain(target) => (target, Some(AdminState::Drain), None),
+            Self::Ready(target) => (target, Some(AdminState::Ready), None),
+            Self::Maint(target) => (target, Some(AdminState::Maint), None),
+            Self::Weight { target, weight } => (target, None, Some(*weight)),
+        }
+    }
+}
+
+/// `demo`
+#[derive(Args, Clone, Debug)]
+pub struct Demo {
+    /// Where HAProxy listens for clients
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// The statistics page
+    #[arg(long, default_value = "127.0.0.1:8404", value_name = "ADDRESS:PORT")]
+    pub stats: SocketAddr,
+    /// The first mock's port; the others follow
+    #[arg(long, default_value_t = 9001, value_name = "PORT")]
+    pub mock_port: u16,
+    /// The HAProxy to run
+    #[arg(long, default_value = "haproxy", value_name = "BINARY")]
+    pub haproxy: Utf8PathBuf,
+    /// Keep the files here instead of a temporary directory that goes away
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<Utf8PathBuf>,
+}
+
+/// `mock`
+#[derive(Args, Clone, Debug)]
+pub struct Mock {
+    /// Where it listens
+    #[arg(long, default_value = "127.0.0.1:9001", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// Where faults are switched; default: the next port
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub control: Option<SocketAddr>,
+    /// Its name, which every answer carries
+    #[arg(long, default_value = "mock")]
+    pub name: String,
+    /// The Bearer key that it wants; default: any
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// A model that it serves; may be given more than once
+    #[arg(long = "model", value_name = "MODEL", default_values_t = [String::from("gpt-4o"), String::from("gpt-4o-mini")])]
+    pub models: Vec<String>,
+    /// Time to the first token
+    #[arg(long, default_value = "50ms", value_parser = duration)]
+    pub first_token: Duration,
+    /// Tokens a second after the first one
+    #[arg(long, default_value_t = 50.0, value_name = "RATE")]
+    pub tokens_per_second: f64,
+    /// Tokens of an answer
+    #[arg(long, default_value_t = 16, value_name = "COUNT")]
+    pub tokens: u32,
+    /// Speak TLS with a certificate of its own authority
+    #[arg(long)]
+    pub tls: bool,
+}
+
+fn parse_name(text: &str) -> Result<Name, String> {
+    Name::new(text).map_err(|e| e.to_string())
+}
+
+fn parse_server(text: &str) -> Result<ServerId, String> {
+    text.parse::<ServerId>().map_err(|e| e.to_string())
+}
+
+fn parse_weight(text: &str) -> Result<Weight, String> {
+    let number = text.parse::<u16>().map_err(|_| format!("a weight lies between 0 and {}", Weight::MAX))?;
+    Weight::new(number).map_err(|e| e.to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

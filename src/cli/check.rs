@@ -1,0 +1,92 @@
+//! `check` and `render`: what can be judged and shown without touching anything.
+
+use super::output::{Failure, Output, Tone};
+use crate::agent::{Engine, Failed, Place, Sources, Wish, render_files};
+use crate::config::Diagnostics;
+use crate::desired::Desired;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+#[derive(Serialize)]
+struct Judgement {
+    ok: bool,
+    diagnostics: Diagnostics,
+    warnings: Vec<String>,
+    refused: Option<String>,
+}
+
+/// `hapilot check`: exit code 2 for mistakes of the file, 1 where something around it speaks against an apply.
+pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
+    let sources = match place.load() {
+        Ok(sources) => sources,
+        Err(crate::agent::SourcesError::Mistakes { diagnostics, .. }) => {
+            if out.json {
+                out.print_json(&Judgement { ok: false, diagnostics: *diagnostics, warnings: vec![], refused: None });
+                return Err(Failure { message: String::new(), exit_code: super::output::USAGE });
+            }
+            return Err(Failure::usage(diagnostics.render(out.color_err)));
+        }
+        Err(other) => return Err(Failure::from(Failed::from_sources(&other))),
+    };
+    let desired = by_file(&sources);
+    let wish = Wish { sources: &sources, desired: &desired, may_replace_foreign_file: false };
+    let mut engine = Engine::new();
+    let result = match engine.prepare(wish, None).await {
+        Ok(prepared) => engine.judge(wish, &prepared).await,
+        Err(e) => Err(e),
+    };
+    let refused = result.err().map(|e| e.to_string());
+    if out.json {
+        let Sources { lint, warnings, .. } = sources;
+        let ok = refused.is_none();
+        out.print_json(&Judgement { ok, diagnostics: lint, warnings, refused });
+        return if ok { Ok(()) } else { Err(Failure { message: String::new(), exit_code: super::output::REFUSED }) };
+    }
+    if !sources.lint.is_empty() {
+        out.note(sources.lint.render(out.color_err).trim_end());
+    }
+    sources.warnings.iter().for_each(|warning| out.note(format_args!("warning: {warning}")));
+    match refused {
+        Some(refused) => Err(Failure::refused(refused)),
+        None => {
+            let servers = sources.config.servers().count();
+            out.line(format_args!(
+                "{} {}: {} frontends, {} backends, {servers} servers; HAProxy accepts it",
+                out.paint(Tone::Good, "ok"),
+                place.file,
+                sources.config.frontends.len(),
+                sources.config.backends.len(),
+            ));
+            Ok(())
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Files {
+    haproxy_cfg: String,
+    maps: BTreeMap<String, Vec<(String, String)>>,
+}
+
+/// `hapilot render`: haproxy.cfg with the weights of the file. Secret maps are never printed.
+pub(super) async fn render(place: &Place, out: Output) -> Result<(), Failure> {
+    let sources = place.load().map_err(|e| {
+        Failure { message: e.render(out.color_err), exit_code: Failed::from_sources(&e).exit_code }
+    })?;
+    let desired = by_file(&sources);
+    let rendered = render_files(&sources, &desired).await.map_err(Failure::refused)?;
+    if out.json {
+        let maps = rendered.maps.iter().filter(|(_, map)| !map.is_secret);
+        let maps = maps.map(|(name, map)| (name.clone(), map.entries.clone())).collect();
+        out.print_json(&Files { haproxy_cfg: rendered.haproxy_cfg, maps });
+    } else {
+        out.print(&rendered.haproxy_cfg);
+    }
+    Ok(())
+}
+
+/// The desired state as the file alone gives it.
+fn by_file(sources: &Sources) -> Desired {
+    let (weights, words) = (BTreeMap::new(), BTreeMap::new());
+    Desired::new(sources.config.clone(), &weights, &words, sources.secrets.clone(), sources.certificates.clone())
+}

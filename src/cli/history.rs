@@ -1,0 +1,101 @@
+//! `history` and `diff`: what served before. Reads the store; needs no agent.
+
+use super::output::{Failure, Output, Table, Tone};
+use crate::agent::{Place, unified_diff};
+use crate::api::wire;
+use crate::store::{Manifest, Store};
+
+/// `hapilot history`
+pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Failure> {
+    let store = open(place)?;
+    let current = store.current();
+    let mut revisions = store.list().map_err(|e| refused(&e))?;
+    revisions.sort_by_key(|manifest| std::cmp::Reverse(manifest.revision));
+    let rows: Vec<_> = revisions.iter().take(limit).map(|manifest| to_wire(manifest, current)).collect();
+    if out.json {
+        out.print_json(&rows);
+        return Ok(());
+    }
+    if rows.is_empty() {
+        out.line("no revision yet");
+        return Ok(());
+    }
+    let mut table = Table::new(["REV", "", "WHEN", "WHO", "HOW", "OUTCOME", "WHY"]);
+    for row in rows {
+        let tone = if row.outcome == "applied" { Tone::Good } else { Tone::Bad };
+        let summary = row.summary.first().map(|line| match row.summary.len() {
+            1 => format!(" ({line})"),
+            more => format!(" ({line}, and {} more)", more - 1),
+        });
+        table.row([
+            (Tone::Strong, row.revision.to_string()),
+            (Tone::Good, if row.is_current { "*" } else { "" }.to_owned()),
+            (Tone::Dim, row.created),
+            (Tone::Plain, row.actor),
+            (Tone::Plain, row.how),
+            (tone, row.outcome),
+            (Tone::Plain, format!("{}{}", row.reason, summary.unwrap_or_default())),
+        ]);
+    }
+    out.print(&table.render(&out));
+    Ok(())
+}
+
+fn to_wire(manifest: &Manifest, current: Option<u64>) -> wire::Revision {
+    wire::Revision {
+        revision: manifest.revision,
+        created: manifest.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        actor: manifest.actor.clone(),
+        reason: manifest.reason.clone(),
+        how: manifest.how.clone(),
+        outcome: manifest.outcome.to_string(),
+        is_current: current == Some(manifest.revision),
+        summary: manifest.summary.clone(),
+    }
+}
+
+/// `hapilot diff`
+pub(super) fn diff(
+    place: &Place,
+    from: Option<u64>,
+    to: Option<u64>,
+    haproxy: bool,
+    out: Output,
+) -> Result<(), Failure> {
+    let store = open(place)?;
+    let from = from.or_else(|| store.current()).ok_or_else(|| Failure::refused("error: there is no revision yet"))?;
+    let text_of = |revision: u64| {
+        let text = if haproxy { store.haproxy_cfg_of(revision) } else { store.toml_of(revision) };
+        text.map_err(|e| refused(&e))
+    };
+    let before = text_of(from)?;
+    let (after, name) = match to {
+        Some(to) => (text_of(to)?, format!("revision {to}")),
+        None if haproxy => {
+            let config = crate::agent::live_config_path(place);
+            let text = fs_err::read_to_string(&config).map_err(|e| Failure::refused(format!("error: {e}")))?;
+            (text, config.to_string())
+        }
+        None => {
+            let text = fs_err::read_to_string(&place.file).map_err(|e| Failure::refused(format!("error: {e}")))?;
+            (text, place.file.to_string())
+        }
+    };
+    let diff = unified_diff(&before, &after, &format!("revision {from} → {name}"));
+    if out.json {
+        out.print_json(&serde_json::json!({ "from": from, "to": name, "diff": diff }));
+    } else if diff.is_empty() {
+        out.line("no difference");
+    } else {
+        out.diff(&diff);
+    }
+    Ok(())
+}
+
+fn open(place: &Place) -> Result<Store, Failure> {
+    Store::open(&place.state_directory()).map_err(|e| refused(&e))
+}
+
+fn refused(error: &dyn std::error::Error) -> Failure {
+    Failure::refused(format!("error: {}", crate::sys::chain(error)))
+}

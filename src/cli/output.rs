@@ -1,0 +1,239 @@
+//! What people see: tables, colours, JSON, and the end of a command that was refused.
+//!
+//! Called by every command; knows nothing of what it prints.
+
+use super::args::Color;
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+/// Exit code: done.
+pub const DONE: u8 = 0;
+/// Exit code: refused or unhealthy.
+pub const REFUSED: u8 = 1;
+/// Exit code: usage or configuration mistake.
+pub const USAGE: u8 = 2;
+/// Exit code: our own bug.
+pub const BUG: u8 = 70;
+
+/// How a command ends when it does not end well.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What is wrong, what was done about it, what to do. May have several lines.
+    pub message: String,
+    /// The process's exit code.
+    pub exit_code: u8,
+}
+
+impl Failure {
+    /// The product refuses, or something is unhealthy.
+    pub fn refused(message: impl Display) -> Self {
+        Self { message: message.to_string(), exit_code: REFUSED }
+    }
+
+    /// The operator's file or command line has a mistake.
+    pub fn usage(message: impl Display) -> Self {
+        Self { message: message.to_string(), exit_code: USAGE }
+    }
+}
+
+/// Where and how to print.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// Data as JSON.
+    pub json: bool,
+    /// Colours on standard output.
+    pub color: bool,
+    /// Colours on standard error.
+    pub color_err: bool,
+}
+
+/// The meaning of a coloured word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// All is well.
+    Good,
+    /// Look at it.
+    Warn,
+    /// Broken.
+    Bad,
+    /// Less important.
+    Dim,
+    /// A heading.
+    Strong,
+    /// Nothing special.
+    Plain,
+}
+
+impl Tone {
+    fn style(self) -> Style {
+        match self {
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Warn => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default().bold(),
+            Self::Dim => Style::new().dimmed(),
+            Self::Strong => Style::new().bold(),
+            Self::Plain => Style::new(),
+        }
+    }
+}
+
+impl Output {
+    /// Decides on colours.
+    pub fn new(json: bool, color: Color) -> Self {
+        let wanted = |is_terminal: bool| match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        Self {
+            json,
+            color: wanted(std::io::stdout().is_terminal()),
+            color_err: wanted(std::io::stderr().is_terminal()),
+        }
+    }
+
+    /// A word in its tone.
+    pub fn paint(&self, tone: Tone, text: impl Display) -> String {
+        if !self.color || tone == Tone::Plain {
+            return text.to_string();
+        }
+        let style = tone.style();
+        format!("{style}{text}{style:#}")
+    }
+
+    /// Prints data as one JSON document.
+    pub fn print_json(&self, data: &impl Serialize) {
+        let text = serde_json::to_string_pretty(data).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"));
+        self.print(&format!("{text}\n"));
+    }
+
+    /// Prints text as it is; a closed pipe is no error.
+    pub fn print(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+            // The reader went away (`| head`): nobody is left to tell.
+        }
+    }
+
+    /// Prints one line.
+    pub fn line(&self, text: impl Display) {
+        self.print(&format!("{text}\n"));
+    }
+
+    /// Prints a note for people on standard error, so that data stays clean.
+    pub fn note(&self, text: impl Display) {
+        let mut err = std::io::stderr().lock();
+        if writeln!(err, "{text}").is_err() {
+            // As above.
+        }
+    }
+
+    /// Prints why a command ended, as it was worded; the first word is coloured where it is `error:`.
+    pub fn failure(&self, failure: &Failure) {
+        let text = failure.message.trim_end();
+        match text.strip_prefix("error:") {
+            Some(rest) if self.color_err => {
+                let style = Tone::Bad.style();
+                self.note(format_args!("{style}error:{style:#}{rest}"));
+            }
+            Some(_) => self.note(text),
+            // Text that was laid out elsewhere (diagnostics, HAProxy's own words) stays as it is.
+            None => self.note(text),
+        }
+    }
+
+    /// Prints a diff with added and removed lines coloured.
+    pub fn diff(&self, text: &str) {
+        let painted = text.lines().map(|line| {
+            let tone = match line.as_bytes() {
+                [b'+', b'+', b'+', ..] | [b'-', b'-', b'-', ..] => Tone::Strong,
+                [b'+', ..] => Tone::Good,
+                [b'-', ..] => Tone::Bad,
+                [b'@', ..] => Tone::Dim,
+                _ => Tone::Plain,
+            };
+            self.paint(tone, line) + "\n"
+        });
+        self.print(&painted.collect::<String>());
+    }
+}
+
+/// Columns of words, aligned.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: Vec<Vec<(Tone, String)>>,
+}
+
+impl Table {
+    /// A table with a heading.
+    pub fn new<const N: usize>(heading: [&str; N]) -> Self {
+        Self { rows: vec![heading.iter().map(|word| (Tone::Dim, (*word).to_owned())).collect()] }
+    }
+
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [(Tone, String); N]) {
+        self.rows.push(cells.into());
+    }
+
+    /// The text, two blanks between columns, none at the end of a line.
+    pub fn render(&self, out: &Output) -> String {
+        let width = |column: usize| {
+            self.rows.iter().filter_map(|row| row.get(column)).map(|(_, text)| text.chars().count()).max().unwrap_or(0)
+        };
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widths: Vec<_> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (at, (tone, word)) in row.iter().enumerate() {
+                line.push_str(&out.paint(*tone, word));
+                if at + 1 < row.len() {
+                    line.push_str(&" ".repeat(widths[at] - word.chars().count() + 2));
+                }
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// A time span for people: `3s`, `4m12s`, `2h03m`, `5d04h`.
+pub fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// Milliseconds for people: `0.42 ms`, `12 ms`, `1.20 s`.
+pub fn ms(value: f64) -> String {
+    match value {
+        v if v < 10.0 => format!("{v:.2} ms"),
+        v if v < 1000.0 => format!("{v:.0} ms"),
+        v => format!("{:.2} s", v / 1000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_and_lines_end_without_blanks() {
+        let mut table = Table::new(["NAME", "STATE", ""]);
+        table.row([(Tone::Plain, "a".into()), (Tone::Good, "healthy".into()), (Tone::Plain, String::new())]);
+        let out = Output { json: false, color: false, color_err: false };
+        assert_eq!(table.render(&out), "NAME  STATE\na     healthy\n");
+    }
+
+    #[test]
+    fn spans_read_well() {
+        assert_eq!([5, 65, 3_725, 90_000].map(span), ["5s", "1m05s", "1h02m", "1d01h"]);
+    }
+}

@@ -1,0 +1,50 @@
+//! `run`: the agent in the foreground, as systemd and containers want it.
+
+use super::output::{Failure, Output};
+use crate::agent::{Agent, Node, Place};
+use crate::api;
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+/// `hapilot run`: until SIGTERM or SIGINT.
+pub(super) async fn run(place: Place, out: Output) -> Result<(), Failure> {
+    log_to_stderr(out.json);
+    let node = Node::open(place).await.map_err(Failure::from)?;
+    let socket = node.serving.config.api.socket.clone();
+    let listener = api::Listener::bind(&socket)
+        .map_err(|e| Failure::refused(format!("error: the command line's socket {socket} cannot be bound: {e}")))?;
+    let (agent, handle) = Agent::new(node);
+    let server = tokio::spawn(api::serve(listener, handle));
+    // Not under systemd: there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(%socket, "hapilot {} runs", env!("CARGO_PKG_VERSION"));
+    let result = agent.run().await;
+    server.abort();
+    // The socket's file goes away with the task.
+    let _ = server.await;
+    result.map_err(Failure::from)
+}
+
+/// Returns at SIGINT or SIGTERM.
+pub(super) async fn until_stopped() {
+    match crate::sys::Signals::new() {
+        Ok(mut signals) => while signals.next().await != crate::sys::Signal::Stop {},
+        Err(error) => tracing::error!(%error, "signals cannot be received"),
+    }
+}
+
+/// One line an event on standard error; `HAPILOT_LOG` (or `RUST_LOG`) chooses what, info by default.
+pub(super) fn log_to_stderr(json: bool) {
+    let filter = EnvFilter::try_from_env("HAPILOT_LOG")
+        .or_else(|_| EnvFilter::try_from_default_env())
+        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let is_set = if json {
+        builder.json().try_init()
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
+    if is_set.is_err() {
+        // A second subscriber in one process happens in tests only; the first one stays.
+    }
+}

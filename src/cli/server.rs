@@ -1,0 +1,48 @@
+//! `server drain|ready|maint|weight`: an operator's word on one server.
+
+use super::apply::{actor, agent};
+use super::args::ServerCommand;
+use super::output::{Failure, Output, Tone};
+use crate::agent::{Attempt, Node, Place};
+use crate::api::wire::{Applied, ServerRequest};
+
+/// `hapilot server …`
+pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) -> Result<(), Failure> {
+    let (target, state, weight) = command.meaning();
+    let applied = match agent(place)? {
+        Some(agent) => {
+            let request = ServerRequest {
+                server: target.server.to_string(),
+                state: state.map(|state| state.to_string()),
+                weight: weight.map(crate::model::Weight::get),
+                for_s: target.period.map(|period| period.as_secs()),
+                actor: actor(),
+            };
+            agent.server(&request).await.map_err(Failure::from)?
+        }
+        None => {
+            if target.period.is_some() {
+                return Err(Failure::refused(
+                    "error: the agent does not run, so nobody would end this in time\n  help: start it, or leave out --for",
+                ));
+            }
+            let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
+            let result = node.set_server(&target.server, state, weight, None, &actor()).await;
+            Applied::from(&result.map_err(|attempt| match attempt {
+                Attempt::Failed(failed) => Failure::from(failed),
+                Attempt::TooSoon(_) => Failure::refused("error: HAProxy was reloaded just now; try again"),
+            })?)
+        }
+    };
+    if out.json {
+        out.print_json(&applied);
+        return Ok(());
+    }
+    if applied.steps.is_empty() {
+        out.line(out.paint(Tone::Good, "it was so already"));
+    }
+    for step in &applied.steps {
+        out.line(step);
+    }
+    Ok(())
+}

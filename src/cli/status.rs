@@ -1,0 +1,118 @@
+//! `status`: what serves and how healthy it is.
+
+use super::apply::agent;
+use super::output::{Failure, Output, Table, Tone, ms, span};
+use crate::agent::{Node, Place, Snapshot};
+use crate::api::wire::{Backend, Server, Status};
+
+/// `hapilot status`: exit code 1 where something is wrong.
+pub(super) async fn status(place: &Place, out: Output) -> Result<(), Failure> {
+    let status = match agent(place)? {
+        Some(agent) => agent.status().await.map_err(Failure::from)?,
+        None => alone(place).await?,
+    };
+    if out.json {
+        out.print_json(&status);
+    } else {
+        print(&status, &out);
+    }
+    let is_out = |backend: &Backend| backend.servers.iter().all(|server| server.runtime_weight == Some(0));
+    let is_well = status.problems.is_empty() && status.haproxy.is_some() && !status.backends.iter().any(is_out);
+    if is_well { Ok(()) } else { Err(Failure { message: String::new(), exit_code: super::output::REFUSED }) }
+}
+
+/// Without an agent: HAProxy as it is, health unknown.
+async fn alone(place: &Place) -> Result<Status, Failure> {
+    let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
+    // Looks at HAProxy; a plan changes nothing.
+    let looked = node.plan().await;
+    let mut status = Status::from(&Snapshot::of(&node));
+    status.agent = None;
+    status.problems.push("the agent does not run: nobody probes, weights stay as they are".to_owned());
+    if let Err(crate::agent::Attempt::Failed(failed)) = looked {
+        status.problems.push(failed.message);
+    }
+    Ok(status)
+}
+
+fn print(status: &Status, out: &Output) {
+    let revision = status.config.revision.map_or_else(|| "no revision yet".to_owned(), |n| format!("revision {n}"));
+    out.line(format_args!("{}  {}", out.paint(Tone::Strong, &status.node), out.paint(Tone::Dim, format_args!("hapilot {}", status.version))));
+    match &status.agent {
+        Some(agent) => out.line(format_args!(
+            "agent    {} pid {}, up {}, {} writes, {} reloads",
+            out.paint(Tone::Good, "running"), agent.pid, span(agent.uptime_s), agent.writes, agent.reloads
+        )),
+        None => out.line(format_args!("agent    {}", out.paint(Tone::Warn, "not running"))),
+    }
+    let serving = if status.config.is_serving { out.paint(Tone::Good, "serves") } else { out.paint(Tone::Warn, "does not serve") };
+    out.line(format_args!("file     {} {serving}, {revision}", status.config.path));
+    match &status.haproxy {
+        Some(haproxy) => {
+            let old = if haproxy.old_workers.is_empty() { String::new() } else { format!(", {} old workers finish", haproxy.old_workers.len()) };
+            out.line(format_args!(
+                "haproxy  {} {} pid {}, up {}{old}",
+                out.paint(Tone::Good, "running"), haproxy.version, haproxy.pid, span(haproxy.uptime_s)
+            ));
+        }
+        None => out.line(format_args!("haproxy  {}", out.paint(Tone::Bad, "not running"))),
+    }
+    for problem in &status.problems {
+        let text = problem.trim_end().replace('\n', "\n         ");
+        out.line(format_args!("{}  {text}", out.paint(Tone::Bad, "problem")));
+    }
+    for backend in &status.backends {
+        print_backend(backend, out);
+    }
+}
+
+fn print_backend(backend: &Backend, out: &Output) {
+    let Backend { name, provider, balance, guard, servers } = backend;
+    out.line(format_args!("\n{}  {}", out.paint(Tone::Strong, name), out.paint(Tone::Dim, format_args!("{provider}, {balance}"))));
+    if let Some(guard) = guard {
+        out.line(format_args!("  {} {guard}", out.paint(Tone::Bad, "guard:")));
+    }
+    let mut table = Table::new(["  SERVER", "HEALTH", "FOR", "WEIGHT", "ADMIN", "HAPROXY", "PROBES", "WHY"]);
+    for server in servers {
+        table.row(row(server));
+    }
+    out.print(&table.render(out));
+}
+
+fn row(server: &Server) -> [(Tone, String); 8] {
+    let health = match server.health.as_str() {
+        "healthy" => Tone::Good,
+        "unhealthy" => Tone::Bad,
+        "unknown" => Tone::Dim,
+        _ => Tone::Warn,
+    };
+    let weight = match server.runtime_weight {
+        Some(runtime) if runtime == server.weight => format!("{}/{}", server.weight, server.base_weight),
+        Some(runtime) => format!("{}/{} (HAProxy: {runtime})", server.weight, server.base_weight),
+        None => format!("{}/{}", server.weight, server.base_weight),
+    };
+    let admin = if server.admin == "ready" { Tone::Plain } else { Tone::Warn };
+    let oper = match server.oper.as_deref() {
+        Some("up") => (Tone::Good, "up".to_owned()),
+        Some(other) => (Tone::Bad, other.to_owned()),
+        None => (Tone::Dim, "-".to_owned()),
+    };
+    let probes = server.probes.iter().map(|probe| {
+        let time = probe.first_token_ms.unwrap_or(probe.total_ms);
+        format!("{} {} {}", probe.kind, probe.outcome, ms(time))
+    });
+    let mut why: Vec<String> = server.r#override.iter().chain(&server.attention).cloned().collect();
+    if server.health != "healthy" {
+        why.push(server.reason.clone());
+    }
+    [
+        (Tone::Plain, format!("  {}", server.name)),
+        (health, server.health.clone()),
+        (Tone::Dim, span(server.since_s)),
+        (Tone::Plain, weight),
+        (admin, server.admin.clone()),
+        oper,
+        (Tone::Plain, probes.collect::<Vec<_>>().join(", ")),
+        (Tone::Dim, why.join("; ")),
+    ]
+}
