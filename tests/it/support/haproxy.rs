@@ -3,6 +3,7 @@
 use super::process::{Background, run};
 use super::{PATIENCE, skip_or_demand, wait_for};
 use hapilot::plan::Version;
+use nix::unistd::Pid;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -163,7 +164,7 @@ impl Private {
     }
 
     /// The process that serves now.
-    pub fn worker_pid(&self) -> i32 {
+    pub fn worker_pid(&self) -> Pid {
         pid(&self.admin("show info")).expect("`show info` tells the pid")
     }
 
@@ -211,17 +212,17 @@ impl Private {
     }
 }
 
-fn pid(info: &str) -> Option<i32> {
-    info.lines().find_map(|line| line.strip_prefix("Pid: "))?.trim().parse().ok()
+fn pid(info: &str) -> Option<Pid> {
+    info.lines().find_map(|line| line.strip_prefix("Pid: "))?.trim().parse().ok().map(Pid::from_raw)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::http::get;
+    use super::super::load::Load;
     use super::super::port::free_port;
+    use super::super::process::is_alive;
     use super::*;
-    use nix::sys::signal::kill;
-    use nix::unistd::Pid;
 
     fn hello(place: &Place, port: u16, text: &str) -> String {
         format!(
@@ -255,10 +256,10 @@ mod tests {
             assert_eq!(get(&address, "/").expect("an answer").text(), "second", "the old worker goes on");
 
             let (dir, master) = (haproxy.place().dir().to_owned(), haproxy.process().pid());
-            assert!(kill(master, None).is_ok());
+            assert!(is_alive(master));
             drop(haproxy);
-            assert!(kill(master, None).is_err(), "the master is reaped");
-            wait_for("the worker's end", PATIENCE, || kill(Pid::from_raw(second), None).is_err().then_some(()));
+            assert!(!is_alive(master));
+            wait_for("the worker's end", PATIENCE, || (!is_alive(second)).then_some(()));
             assert!(!dir.exists());
         }
     }
@@ -274,7 +275,23 @@ mod tests {
                 panic!("a failed assertion");
             }));
             assert!(outcome.is_err());
-            assert!(kill(master, None).is_err());
+            assert!(!is_alive(master));
+        }
+    }
+
+    #[test]
+    fn a_reload_under_load_loses_nothing() {
+        for binary in binaries() {
+            let port = free_port();
+            let config = |place: &Place| hello(place, port, "hello") + "  option idle-close-on-response\n";
+            let haproxy = Private::start(&binary, config);
+            let load = Load::lasting(&format!("127.0.0.1:{port}"), "/", 8, PATIENCE).start();
+            for round in 1..=3_u64 {
+                wait_for("requests before the reload", PATIENCE, || (load.begun() > round * 500).then_some(()));
+                assert!(haproxy.reload().succeeded);
+            }
+            let tally = load.stop();
+            assert!(tally.failed == 0 && tally.ok > 1000, "{}: {tally:?}", binary.version);
         }
     }
 

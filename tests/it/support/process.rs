@@ -35,6 +35,12 @@ pub fn run(command: Command, limit: Duration) -> Finished {
     Finished { code: status.code(), stdout: process.stdout(), stderr: process.stderr() }
 }
 
+/// Whether a process runs: one that has ended and that nobody has reaped yet does not.
+pub fn is_alive(pid: Pid) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !state.is_empty() && !state.contains(") Z ")
+}
+
 /// A process of its own group, with its output in files. Dropped, the whole group is killed and the process reaped;
 /// the same happens when this test process dies without dropping anything.
 #[derive(Debug)]
@@ -164,11 +170,6 @@ mod tests {
         command
     }
 
-    fn alive(pid: &str) -> bool {
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        !state.is_empty() && !state.contains(") Z ")
-    }
-
     #[test]
     fn a_run_gives_code_and_both_outputs() {
         let finished = run(shell("echo out; echo err >&2; exit 3"), PATIENCE);
@@ -185,20 +186,20 @@ mod tests {
     fn a_drop_takes_the_whole_family_along() {
         let mut family = Background::start(shell("sleep 60 & echo $!; wait"));
         family.wait_for_output("\n");
-        let grandchild = family.stdout();
-        assert!(alive(&grandchild));
+        let grandchild = Pid::from_raw(family.stdout().trim().parse().expect("a process id"));
+        assert!(is_alive(grandchild));
         drop(family);
-        wait_for("the grandchild's end", PATIENCE, || (!alive(&grandchild)).then_some(()));
+        wait_for("the grandchild's end", PATIENCE, || (!is_alive(grandchild)).then_some(()));
     }
 
     #[test]
     fn the_guard_ends_a_family_whose_test_has_died() {
         let mut family = Background::start(shell("sleep 60 & echo $!; wait"));
         family.wait_for_output("\n");
-        let grandchild = family.stdout();
+        let grandchild = Pid::from_raw(family.stdout().trim().parse().expect("a process id"));
         drop(family.guard.stdin.take());
         assert!(family.wait(PATIENCE).is_some());
-        wait_for("the grandchild's end", PATIENCE, || (!alive(&grandchild)).then_some(()));
+        wait_for("the grandchild's end", PATIENCE, || (!is_alive(grandchild)).then_some(()));
     }
 
     #[test]
