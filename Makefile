@@ -3,6 +3,8 @@ CARGO ?= cargo
 LOCKED ?= --locked
 # What `make demo` passes on, for example ARGS="--port 9000".
 ARGS ?=
+# Where Debian keeps haproxy; a user's PATH often lacks it.
+export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help demo test lint bench
 
