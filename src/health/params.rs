@@ -68,7 +68,7 @@ impl HealthParams {
     /// The total deadline that the driver must give a cheap probe.
     ///
     /// A server may break right after the start of a probe that it still answers. The next one starts a
-    /// [gap](Self::routine_gap) G later, and if it hangs, so do its repetitions, one after the other: the server is
+    /// gap G later, and if it hangs, so do its repetitions, one after the other: the server is
     /// out after G + fall · T. The promise is fall · interval + 1 s, so that T ≤ ((fall − 1) · interval + 0.7 s) /
     /// fall. For `fall = 1` that would be 0.7 s, which a distant provider exceeds when it is well; T is then up to
     /// half of the interval, and the gap gives way.

@@ -74,7 +74,7 @@ impl ServerHealth {
             params: HealthParams::default(),
             state: State::Unknown,
             since: now,
-            reason: "no probe has ended yet".into(),
+            reason: "no probe has said anything yet".into(),
             lines: BTreeMap::new(),
             swings: Swings::default(),
             hold_until: now,
@@ -166,8 +166,9 @@ impl ServerHealth {
     /// What the health makes of the weight; `None`: nothing is known, the weight stays as it is.
     pub fn factor(&self, now: Moment) -> Option<Factor> {
         let (name, value) = match self.state {
-            State::Unknown => return None,
-            State::Healthy => ("health", 1.0),
+            // Where no probe runs nothing will ever be known, and the operator's weight holds.
+            State::Unknown if !self.lines.is_empty() => return None,
+            State::Unknown | State::Healthy => ("health", 1.0),
             State::Degraded(Degradation::RateLimited) => ("health", 0.3),
             State::Degraded(Degradation::Overloaded) => ("health", 0.5),
             State::Degraded(Degradation::Slow) => {
@@ -283,7 +284,7 @@ impl ServerHealth {
     /// One sentence on why `to` follows on the present state.
     fn reason_for(&self, to: State, observed: Option<&Observation>) -> String {
         let answer = observed.map_or_else(
-            || "no answer since".to_owned(),
+            || "no probe has confirmed the limit since".to_owned(),
             |Observation { kind, outcome, detail, .. }| match detail.as_str() {
                 "" => format!("{kind} probe: {outcome}"),
                 detail => format!("{kind} probe: {outcome}: {detail}"),
