@@ -28,8 +28,9 @@ const OVERLOAD_ENDS: f64 = 0.25;
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// The pause after a 429 that names none.
 const PAUSE_DEFAULT: Duration = Duration::from_secs(30);
-/// A limit whose pause ended so long ago, and which no probe has confirmed since, is forgotten.
-const LIMIT_LAPSES: Duration = Duration::from_secs(60);
+/// A limit whose pause ended so long ago, and which no probe has confirmed since, is forgotten. Longer than the longest
+/// wait for such a probe (two minutes, see `HealthParams::limited_gap`), or the weight would flicker.
+const LIMIT_LAPSES: Duration = Duration::from_secs(180);
 
 /// How one observation counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub(super) struct Evidence {
     overload: DecayedAverage,
     overloaded: bool,
     limited_until: Option<Moment>,
+    /// Answers 429 in a row.
+    pub(super) limits: u32,
     recent: DecayedAverage,
     baseline: DecayedAverage,
     success: DecayedAverage,
@@ -89,6 +92,7 @@ impl Evidence {
             overload: DecayedAverage::new(gap * OVERLOAD_PROBES),
             overloaded: false,
             limited_until: None,
+            limits: 0,
             recent: DecayedAverage::with_alpha(ALPHA, gap),
             baseline: DecayedAverage::new(BASELINE),
             success: DecayedAverage::with_alpha(ALPHA, gap),
@@ -123,6 +127,7 @@ impl Evidence {
         self.rejections = 0;
         self.successes = self.successes.saturating_add(1);
         self.limited_until = None;
+        self.limits = 0;
         self.success.add(1.0, now);
         self.note_overload(false, now);
         let latency = latency_of(observation).as_secs_f64();
@@ -158,6 +163,7 @@ impl Evidence {
         self.stalled = false;
         if observation.outcome == Outcome::RateLimited {
             self.rejections = 0;
+            self.limits = self.limits.saturating_add(1);
             let until = now + pause_of(observation).unwrap_or(PAUSE_DEFAULT);
             self.limited_until = self.limited_until.max(Some(until));
         } else {

@@ -18,6 +18,8 @@ const DEEP_SUSPECT: Duration = Duration::from_secs(30);
 const DEEP_FALL: u32 = 2;
 /// The rhythm of deep probes when the operator names none.
 const DEEP_EVERY: Duration = Duration::from_secs(300);
+/// Longest wait, beyond what the server asked for, until a 429 is asked about again.
+const LIMITED_MAX: Duration = Duration::from_secs(120);
 /// A rejected key is asked about no more often than this: keys mend by hand, and providers block who insists.
 const KEY_RETEST: Duration = Duration::from_secs(60);
 /// Longest first hold.
@@ -95,6 +97,13 @@ impl HealthParams {
         }
         // No longer than the time-out: else repetitions that hang would come later than the promise allows.
         RETRY.min(self.interval).min(self.cheap_timeout())
+    }
+
+    /// From the start of the `limits`th probe in a row that was answered 429 to the start of the next, unless the
+    /// server asked for a longer silence: 30 s, 60 s, 2 min, so that the limit's end is seen and not provoked.
+    pub(super) fn limited_gap(&self, kind: ProbeKind, limits: u32) -> Duration {
+        let doubled = DEEP_SUSPECT.saturating_mul(1 << limits.saturating_sub(1).min(10));
+        self.routine_gap(kind).min(doubled).min(LIMITED_MAX)
     }
 
     /// From the start of a probe that found the key rejected to the start of the next.

@@ -295,11 +295,13 @@ impl ServerHealth {
             (_, State::Unhealthy(Outcome::Credential)) => format!("its only key was rejected; {answer}"),
             (_, State::Unhealthy(_)) => {
                 let failures = observed.and_then(|o| self.lines.get(&o.kind)).map_or(0, |line| line.evidence.failures);
-                format!("{failures} failures in a row; {answer}")
+                let times =
+                    if failures == 1 { "failed once".to_owned() } else { format!("failed {failures} times in a row") };
+                format!("{times}; {answer}")
             }
             (_, State::Probation) => {
                 format!(
-                    "{} successes in a row; full weight after {}",
+                    "works again ({} in a row); full weight after {}",
                     self.params.rise,
                     format_duration(self.params.ramp)
                 )
@@ -315,6 +317,9 @@ impl ServerHealth {
         let fall = self.params.fall_of(kind);
         if self.params.owns_key && evidence.rejections >= self.params.fall.max(1) {
             return self.params.key_gap(kind);
+        }
+        if evidence.limits > 0 && evidence.failures == 0 {
+            return self.params.limited_gap(kind, evidence.limits);
         }
         if kind.is_deep() && evidence.is_suspect() {
             // Each failure beyond the fall doubles the gap: a long outage must not cost more than health does.

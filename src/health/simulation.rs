@@ -209,6 +209,16 @@ fn a_429_lowers_the_weight_at_once_and_silences_the_probe_until_retry_after() {
         simulation.run(secs(10.1), &mut ok);
         assert_eq!(simulation.factor(), Some(1.0));
     }
+    // A limit that only the rare deep probe meets is asked about soon, seldom, and does not flicker.
+    let mut simulation = Simulation::new(HealthParams { deep_every: Some(secs(300.0)), ..params(10.0, 3) }, 1);
+    simulation.run(secs(1_000.0), &mut ok);
+    simulation.run(secs(3_600.0), &mut |kind, now| match kind {
+        ProbeKind::Chat => limited(None)(kind, now),
+        _ => ok(kind, now),
+    });
+    assert_eq!((simulation.transitions.len(), simulation.factor()), (2, Some(0.3)));
+    simulation.run(secs(121.0), &mut ok);
+    assert_eq!(simulation.factor(), Some(1.0));
     // However long it lasts, it is never down.
     let mut simulation = Simulation::new(params(1.0, 1), 1);
     simulation.run(secs(86_400.0), &mut limited(Some(0.0)));

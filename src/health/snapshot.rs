@@ -134,3 +134,45 @@ impl ServerHealth {
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::{HealthParams, Observation};
+
+    #[test]
+    fn a_snapshot_says_what_is_wrong_and_what_comes_next() {
+        let start = Moment(Duration::from_secs(100));
+        let params = HealthParams { fall: 1, cheap: vec![ProbeKind::Models], ..HealthParams::default() };
+        let mut health = ServerHealth::new(params, start, 1);
+        let observation = Observation {
+            kind: ProbeKind::Models,
+            outcome: Outcome::Refused,
+            retry_after: None,
+            first_token: None,
+            total: Duration::from_millis(3),
+            tokens: 0,
+            detail: "connection refused by 192.0.2.7:443".into(),
+        };
+        let transition = health.observe(&observation, start + Duration::from_millis(3)).unwrap();
+        let reason = "failed once; models probe: refused: connection refused by 192.0.2.7:443";
+        assert_eq!((transition.to.to_string().as_str(), transition.reason.as_str()), ("unhealthy(refused)", reason));
+
+        let mut json = serde_json::to_value(health.snapshot(start + Duration::from_secs(1))).unwrap();
+        // Jitter moves these two.
+        assert!((11_000..18_000).contains(&json["held_ms"].take().as_u64().unwrap()));
+        assert!((4_000..5_000).contains(&json["probes"][0]["next_ms"].take().as_u64().unwrap()));
+        let expected = serde_json::json!({
+            "state": "unhealthy", "cause": "refused", "reason": reason, "since_ms": 997, "factor": 0.0,
+            "held_ms": null, "downs": 1, "attention": [],
+            "probes": [{
+                "kind": "models", "successes": 0, "failures": 1, "in_trouble": true, "next_ms": null, "latency_ms": null,
+                "last": {
+                    "outcome": "refused", "ago_ms": 997, "first_token_ms": null, "total_ms": 3, "tokens": 0,
+                    "detail": "connection refused by 192.0.2.7:443",
+                },
+            }],
+        });
+        assert_eq!(json, expected);
+    }
+}
