@@ -1,0 +1,190 @@
+//! The weights of one backend's servers, each with its factors.
+//!
+//! Called by `agent`, once for each backend.
+
+use super::{latency, smoothing};
+use crate::health::{Factor, Guarded, Member, Signals, guard};
+use crate::model::{AdminState, ServerId, Weight};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How the weights of a backend come about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weighting {
+    /// base × health.
+    #[default]
+    Static,
+    /// base × health × speed relative to the best of the tier.
+    Adaptive,
+}
+
+/// What is known of one server of the backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolMember {
+    /// Which.
+    pub id: ServerId,
+    /// What the operator gave it, by file or by command.
+    pub base: Weight,
+    /// What the operator wants of it.
+    pub admin: AdminState,
+    /// 1 or 2.
+    pub tier: u8,
+    /// [`ServerHealth::factor`](crate::health::ServerHealth::factor); `None`: unknown, keep the weight.
+    pub health: Option<Factor>,
+    /// [`ServerHealth::signals`](crate::health::ServerHealth::signals).
+    pub signals: Signals,
+}
+
+/// One line of `explain`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FactorLine {
+    /// `health`, `probation`, `kept`, `latency`, `guard`, `dead_band` or `slew`.
+    pub name: &'static str,
+    /// What the product so far is multiplied with, 0 or more. `guard` begins anew: it multiplies the base.
+    pub value: f64,
+    /// One sentence for people.
+    pub why: String,
+}
+
+/// The weight of one server.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WeightDecision {
+    /// Which server.
+    pub id: ServerId,
+    /// What the factors begin with.
+    pub base: Weight,
+    /// What HAProxy is to run: the base times all factors, rounded, and at least 1 unless a factor is 0.
+    pub weight: Weight,
+    /// In the order in which they apply; factors that change nothing are left out, but for the first.
+    pub factors: Vec<FactorLine>,
+    /// The pool failed open: why. The same on each server of the backend.
+    pub panic: Option<String>,
+}
+
+/// Decides on every member of one backend, in the order of `members`.
+///
+/// `previous` is what HAProxy runs now; a server that it does not know yet is as good as at its base weight.
+pub fn decide(
+    weighting: Weighting,
+    members: &[PoolMember],
+    previous: &BTreeMap<ServerId, Weight>,
+) -> Vec<WeightDecision> {
+    let mut planned: Vec<Product> = members
+        .iter()
+        .map(|member| {
+            let runs = previous.get(&member.id).copied();
+            let mut product = Product::begin(member, runs);
+            if weighting == Weighting::Adaptive && member.health.is_some() {
+                let (value, why) = latency::factor(member, members);
+                product.multiply("latency", value, why);
+            }
+            product
+        })
+        .collect();
+
+    let as_guarded: Vec<Member> =
+        members.iter().zip(&planned).map(|(member, product)| product.member(member)).collect();
+    let (regain, panic) = match guard(&as_guarded) {
+        Guarded::AsPlanned => (Vec::new(), None),
+        Guarded::FailOpen { regain, why } => (regain, Some(why)),
+    };
+
+    let decide_one = |(member, product): (&PoolMember, &mut Product)| {
+        let runs = previous.get(&member.id).copied();
+        match &panic {
+            // An emergency neither waits for the dead band nor for the slew.
+            Some(why) if regain.contains(&member.id) => product.regain(why.clone()),
+            _ if member.health.is_some() => product.smooth(weighting, runs.unwrap_or(member.base)),
+            _ => {}
+        }
+        WeightDecision {
+            id: member.id.clone(),
+            base: member.base,
+            weight: product.weight(),
+            factors: std::mem::take(&mut product.factors),
+            panic: panic.clone(),
+        }
+    };
+    members.iter().zip(&mut planned).map(decide_one).collect()
+}
+
+/// A base weight and what it is multiplied with.
+struct Product {
+    base: Weight,
+    share: f64,
+    factors: Vec<FactorLine>,
+}
+
+impl Product {
+    fn begin(member: &PoolMember, runs: Option<Weight>) -> Self {
+        let mut product = Self { base: member.base, share: 1.0, factors: Vec::new() };
+        let (name, value, why) = match (&member.health, runs) {
+            (Some(Factor { name, value, why }), _) => (*name, *value, why.clone()),
+            (None, Some(runs)) => (
+                "kept",
+                share(runs.min(member.base), member.base),
+                format!("nothing is known of the server yet: it keeps the {runs} that it runs"),
+            ),
+            (None, None) => ("kept", 1.0, "nothing is known of the server yet, and it is new".to_owned()),
+        };
+        product.multiply(name, value, why);
+        product
+    }
+
+    /// The weight that the product stands for. A share above 0 never vanishes in rounding.
+    fn weight(&self) -> Weight {
+        if self.base == Weight::ZERO || self.share <= 0.0 {
+            return Weight::ZERO;
+        }
+        Weight::clamped(f64::from(self.base.get()) * self.share).max(Weight::clamped(1.0))
+    }
+
+    fn member(&self, member: &PoolMember) -> Member {
+        let PoolMember { id, base, admin, tier, health: _, signals: _ } = member;
+        Member { id: id.clone(), tier: *tier, base: *base, admin: *admin, share: self.share }
+    }
+
+    fn multiply(&mut self, name: &'static str, value: f64, why: String) {
+        self.share *= value;
+        if value != 1.0 || self.factors.is_empty() {
+            self.factors.push(FactorLine { name, value, why });
+        }
+    }
+
+    /// Moves the product to a weight, and says so as a factor. Only for a product above 0: from 0 no factor leads
+    /// anywhere.
+    fn adjust(&mut self, name: &'static str, weight: Weight, why: String) {
+        let before = self.share;
+        self.share = share(weight, self.base);
+        self.factors.push(FactorLine { name, value: self.share / before, why });
+    }
+
+    /// Goes back to the base weight, whatever the factors so far.
+    fn regain(&mut self, why: String) {
+        self.share = share(self.base, self.base);
+        self.factors.push(FactorLine { name: "guard", value: self.share, why });
+    }
+
+    fn smooth(&mut self, weighting: Weighting, runs: Weight) {
+        let target = self.weight();
+        let held = smoothing::dead_band(self.base, runs.min(self.base), target);
+        if held != target {
+            self.adjust("dead_band", held, format!("{target} is too near to the {held} that runs to be worth a write"));
+        }
+        if weighting == Weighting::Adaptive {
+            let reached = smoothing::slew(self.base, runs, held);
+            if reached != held {
+                self.adjust(
+                    "slew",
+                    reached,
+                    format!("on the way from {runs} to {held}, a quarter of the base at a time"),
+                );
+            }
+        }
+    }
+}
+
+/// A base of 0 has no shares: it stays 0, because the operator said so.
+fn share(weight: Weight, base: Weight) -> f64 {
+    if base == Weight::ZERO { 0.0 } else { f64::from(weight.get()) / f64::from(base.get()) }
+}
