@@ -1,1 +1,30 @@
-//! To come.
+//! The running HAProxy and its binary: asks, changes, reloads, judges by evidence.
+//!
+//! Knows the admin socket's framing, the master CLI, and what each version answers. Refuses to know why a change is
+//! wanted: it executes [`Step`](crate::plan::Step)s and fills [`Runtime`](crate::plan::Runtime). Called by `agent`
+//! and `cli`.
+//!
+//! Supported and tested: 2.6 (degraded), 3.0, 3.2. **Source**: management guide, "Unix Socket commands" and "Master
+//! CLI".
+
+mod check;
+mod command;
+mod error;
+mod execute;
+mod info;
+mod master;
+mod observe;
+mod proof;
+mod reply;
+mod session;
+mod stat;
+mod verb;
+
+pub use check::{BinaryError, CheckReport, binary_version, check, start_command};
+pub use command::CommandRefused;
+pub use error::AdminError;
+pub use execute::{ExecuteError, Executed, StepFailure, execute};
+pub use master::{Processes, ReloadReport, processes, reload};
+pub use observe::observe;
+pub use proof::{Sockets, Unproven, prove_reload};
+pub use stat::{ServerCounters, counters, parse_stat};

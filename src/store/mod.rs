@@ -1,1 +1,27 @@
-//! To come.
+//! What outlives the agent: revisions, which of them serves, and what operators set by command.
+//!
+//! Knows the layout of the state directory and keeps it whole: each file is replaced by rename (invariant I2), a
+//! revision's files carry length and SHA-256 and are verified when read (I3), history is append-only (I15), no secret
+//! is stored (I16). Refuses to know HAProxy, and reads no clock. Called by `agent` and `cli`, of which only the holder
+//! of the lock writes.
+//!
+//! ```text
+//! STATE/revisions/000042/manifest.json   what, who, when, why, and the files with length and SHA-256
+//!                        hapilot.toml    the operator's file
+//!                        haproxy.cfg     what was rendered; maps below maps/
+//!                        structure       see `render::Rendered::structure`
+//! STATE/current.json                     which revision serves
+//! STATE/overrides.json                   what operators set by command
+//! ```
+
+mod current;
+mod error;
+mod manifest;
+mod overrides;
+mod revisions;
+
+pub use current::{Current, load_current, save_current};
+pub use error::StoreError;
+pub use manifest::{FileRecord, How, Manifest, Outcome, Source};
+pub use overrides::{load_overrides, save_overrides};
+pub use revisions::{Listed, NewFile, Revision, Revisions};

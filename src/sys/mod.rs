@@ -1,1 +1,27 @@
-//! To come.
+//! The only door to the operating system: atomic files, child processes with deadlines, locks, secrets, ports, file
+//! watches, signals.
+//!
+//! Refuses to know the product: no HAProxy, no revision, no backend; of the model only the words that name a place or
+//! a value. Called by the adapters (floor 8) and by `agent` and `cli`.
+
+pub mod files;
+pub mod fingerprint;
+pub mod lock;
+pub mod ports;
+pub mod process;
+pub mod secrets;
+pub mod signals;
+pub mod space;
+pub mod watch;
+
+mod holder;
+
+/// The node's name as the kernel has it, which is also what HAProxy takes for its local peer.
+///
+/// # Errors
+/// The name is not valid UTF-8.
+pub fn host_name() -> std::io::Result<String> {
+    nix::unistd::gethostname()?.into_string().map_err(|name| {
+        std::io::Error::new(std::io::ErrorKind::InvalidData, format!("the host name {name:?} is not valid UTF-8"))
+    })
+}

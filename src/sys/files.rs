@@ -1,0 +1,222 @@
+//! Files: replaced whole or not at all, read within a limit, kept beside before they are replaced.
+//!
+//! Refuses to know what is in them. Called by `store`, by the adapters and by `agent`.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+/// Replaces a file so that at any moment, a crash included, its path shows either the old content or the new one.
+///
+/// The content goes to a new file in the same directory, that file is given its mode and the owner and group of the
+/// file that it replaces (as far as this process may), is synced, renamed over the path, and the directory is synced.
+/// A symbolic link stays one: what it points at is replaced.
+///
+/// **Units**: `mode` as for chmod, `0o640`.
+///
+/// # Errors
+/// Each says which path and what was being done; the old content is still there.
+///
+/// **Source**: invariant I2.
+pub fn replace_file(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let path = link_target(path);
+    let directory = directory_of(&path);
+    let name = path.file_name().ok_or_else(|| told("replace", &path, io::ErrorKind::InvalidInput.into()))?;
+    let mut staged = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .tempfile_in(&directory)
+        .map_err(|e| told("create a temporary file beside", &path, e))?;
+    staged.write_all(bytes).map_err(|e| told("write the temporary file beside", &path, e))?;
+    if let Ok(old) = fs_err::metadata(&path) {
+        keep_owner(staged.as_file(), &old).map_err(|e| told("keep the owner of", &path, e))?;
+    }
+    staged
+        .as_file()
+        .set_permissions(std::fs::Permissions::from_mode(mode))
+        .map_err(|e| told("set the mode of the temporary file beside", &path, e))?;
+    staged.as_file().sync_all().map_err(|e| told("sync the temporary file beside", &path, e))?;
+    staged.persist(&path).map_err(|e| told("rename a temporary file to", &path, e.error))?;
+    sync_directory(&directory)
+}
+
+/// Makes renames in a directory durable.
+///
+/// # Errors
+/// The directory cannot be opened or synced.
+pub fn sync_directory(directory: &Utf8Path) -> io::Result<()> {
+    fs_err::File::open(directory)?.sync_all()
+}
+
+/// Reads a regular file of at most `max_bytes`.
+///
+/// # Errors
+/// It is missing, unreadable, not a regular file (a FIFO would block), or longer than the limit.
+pub fn read_limited(path: &Utf8Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let metadata = fs_err::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(invalid(format!("{path} is not a regular file")));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(max_bytes)).unwrap_or(0));
+    // One byte more than allowed, so that a file which grows while it is read is noticed.
+    fs_err::File::open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(invalid(format!("{path} is longer than {max_bytes} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Copies a file to `PATH.before-hapilot-20261121T080000Z` and answers the new path. An existing copy of the same
+/// second is never overwritten: the name gets a number.
+///
+/// # Errors
+/// The file cannot be read, or the copy not be written; a half-written copy is removed.
+pub fn keep_beside(path: &Utf8Path, now: jiff::Timestamp) -> io::Result<Utf8PathBuf> {
+    let mut source = fs_err::File::open(path)?;
+    let metadata = source.metadata()?;
+    let directory = directory_of(path);
+    let mut staged = tempfile::Builder::new()
+        .prefix(".before-hapilot.")
+        .tempfile_in(&directory)
+        .map_err(|e| told("create a copy beside", path, e))?;
+    io::copy(&mut source, staged.as_file_mut()).map_err(|e| told("copy", path, e))?;
+    keep_owner(staged.as_file(), &metadata).map_err(|e| told("keep the owner of", path, e))?;
+    staged.as_file().set_permissions(metadata.permissions()).map_err(|e| told("keep the mode of", path, e))?;
+    staged.as_file().sync_all().map_err(|e| told("sync the copy of", path, e))?;
+    let stamp = now.strftime("%Y%m%dT%H%M%SZ");
+    for attempt in 0..100 {
+        let number = if attempt == 0 { String::new() } else { format!("-{attempt}") };
+        let copy = Utf8PathBuf::from(format!("{path}.before-hapilot-{stamp}{number}"));
+        match staged.persist_noclobber(&copy) {
+            Ok(_) => {
+                sync_directory(&directory)?;
+                return Ok(copy);
+            }
+            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => staged = refused.file,
+            Err(refused) => return Err(told("name the copy of", path, refused.error)),
+        }
+    }
+    Err(told("name the copy of", path, io::ErrorKind::AlreadyExists.into()))
+}
+
+/// The directory that holds a path; `.` for a bare name.
+pub fn directory_of(path: &Utf8Path) -> Utf8PathBuf {
+    match path.parent() {
+        Some(parent) if parent != "" => parent.to_owned(),
+        _ => Utf8PathBuf::from("."),
+    }
+}
+
+/// What a symbolic link points at; the path itself where it is none or points at nothing.
+fn link_target(path: &Utf8Path) -> Utf8PathBuf {
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_symlink() => path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned()),
+        _ => path.to_owned(),
+    }
+}
+
+/// Gives a new file the owner and group of the old one; without the right to, the group alone, else neither.
+fn keep_owner(file: &std::fs::File, old: &std::fs::Metadata) -> io::Result<()> {
+    let new = file.metadata()?;
+    if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
+        return Ok(());
+    }
+    let tolerated = |result: io::Result<()>| match result {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        other => other.map(|()| true),
+    };
+    if tolerated(std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid())))? {
+        return Ok(());
+    }
+    tolerated(std::os::unix::fs::fchown(file, None, Some(old.gid()))).map(|_| ())
+}
+
+fn told(doing: &str, path: &Utf8Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("could not {doing} {path}: {error}"))
+}
+
+fn invalid(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{keep_beside, read_limited, replace_file};
+    use camino::{Utf8Path, Utf8PathBuf};
+    use std::os::unix::fs::PermissionsExt;
+
+    fn directory() -> (tempfile::TempDir, Utf8PathBuf) {
+        let held = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(held.path()).unwrap().to_owned();
+        (held, path)
+    }
+
+    #[test]
+    fn a_replaced_file_has_the_new_content_and_mode_and_leaves_nothing_beside() {
+        let (_held, dir) = directory();
+        let path = dir.join("a.cfg");
+        replace_file(&path, b"one", 0o600).unwrap();
+        replace_file(&path, b"two", 0o640).unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), b"two");
+        assert_eq!(fs_err::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(fs_err::read_dir(&dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_symbolic_link_stays_and_its_target_is_replaced() {
+        let (_held, dir) = directory();
+        fs_err::create_dir(dir.join("real")).unwrap();
+        replace_file(&dir.join("real/a"), b"one", 0o644).unwrap();
+        fs_err::os::unix::fs::symlink("real/a", dir.join("link")).unwrap();
+        replace_file(&dir.join("link"), b"two", 0o644).unwrap();
+        assert!(dir.join("link").symlink_metadata().unwrap().is_symlink());
+        assert_eq!(fs_err::read(dir.join("real/a")).unwrap(), b"two");
+    }
+
+    #[test]
+    fn the_owner_of_a_replaced_file_stays() {
+        use std::os::unix::fs::MetadataExt;
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: needs root to give a file away");
+            return;
+        }
+        let (_held, dir) = directory();
+        let path = dir.join("a");
+        replace_file(&path, b"one", 0o644).unwrap();
+        std::os::unix::fs::chown(&path, Some(4242), Some(4243)).unwrap();
+        replace_file(&path, b"two", 0o640).unwrap();
+        let metadata = fs_err::metadata(&path).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (4242, 4243));
+    }
+
+    #[test]
+    fn errors_name_the_path_and_the_act() {
+        let error = replace_file("/nonexistent-directory/a.cfg".into(), b"", 0o644).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent-directory/a.cfg") && error.contains("temporary file"), "{error}");
+    }
+
+    #[test]
+    fn reading_stops_at_the_limit_and_refuses_what_is_no_file() {
+        let (_held, dir) = directory();
+        let path = dir.join("a");
+        replace_file(&path, b"12345", 0o644).unwrap();
+        assert_eq!(read_limited(&path, 5).unwrap(), b"12345");
+        assert!(read_limited(&path, 4).unwrap_err().to_string().contains("longer than 4 bytes"));
+        assert!(read_limited(&dir, 4).unwrap_err().to_string().contains("not a regular file"));
+    }
+
+    #[test]
+    fn a_copy_beside_never_overwrites_an_earlier_one() {
+        let (_held, dir) = directory();
+        let path = dir.join("haproxy.cfg");
+        replace_file(&path, b"operator's", 0o640).unwrap();
+        let now = "2026-11-21T08:00:00Z".parse().unwrap();
+        let first = keep_beside(&path, now).unwrap();
+        replace_file(&path, b"later", 0o640).unwrap();
+        let second = keep_beside(&path, now).unwrap();
+        assert_eq!(first, dir.join("haproxy.cfg.before-hapilot-20261121T080000Z"));
+        assert_eq!(second, dir.join("haproxy.cfg.before-hapilot-20261121T080000Z-1"));
+        assert_eq!(fs_err::read(first).unwrap(), b"operator's");
+        assert_eq!(fs_err::read(&second).unwrap(), b"later");
+        assert_eq!(fs_err::metadata(second).unwrap().permissions().mode() & 0o7777, 0o640);
+    }
+}

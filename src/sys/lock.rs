@@ -1,0 +1,89 @@
+//! An exclusive lock between processes, which the kernel releases when its holder dies.
+//!
+//! Called by `agent` and `cli`: one writer at a time (invariant I6).
+
+use camino::{Utf8Path, Utf8PathBuf};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+
+/// A held lock; dropping it releases it. The file stays, since removing it would race with the next holder.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Why a lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else holds it. The caller talks to the holder instead, or gives up.
+    #[error("{path} is locked by {}", holder(*.pid))]
+    Held {
+        /// The lock file.
+        path: Utf8PathBuf,
+        /// Who wrote its number into the file; `None` where it could not be read.
+        pid: Option<u32>,
+    },
+    /// The file could not be opened, locked or written.
+    #[error("could not lock {path}")]
+    Io {
+        /// The lock file.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Lock {
+    /// Takes the lock at once or not at all, and leaves this process's number in the file.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] names the holder.
+    pub fn acquire(path: &Utf8Path) -> Result<Self, LockError> {
+        let told = |source| LockError::Io { path: path.to_owned(), source };
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(told)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let pid = file.take(20).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(LockError::Held { path: path.to_owned(), pid });
+            }
+            Err(TryLockError::Error(source)) => return Err(told(source)),
+        }
+        let record = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())
+        };
+        record(&mut file).map_err(told)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn holder(pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) => match super::holder::process_name(pid) {
+            Some(name) => format!("{name} (pid {pid})"),
+            None => format!("process {pid}"),
+        },
+        None => "another process".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lock, LockError};
+    use camino::Utf8Path;
+
+    #[test]
+    fn the_second_taker_learns_who_holds_the_lock_until_it_is_dropped() {
+        let held = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(held.path()).unwrap().join("lock");
+        let first = Lock::acquire(&path).unwrap();
+        let refused = Lock::acquire(&path).unwrap_err();
+        assert!(refused.to_string().contains(&format!("pid {}", std::process::id())), "{refused}");
+        assert!(matches!(refused, LockError::Held { pid: Some(pid), .. } if pid == std::process::id()));
+        drop(first);
+        Lock::acquire(&path).unwrap();
+    }
+}

@@ -1,0 +1,135 @@
+//! TCP ports of this node: whether one can be bound, who holds it, whether somebody answers.
+//!
+//! Called by the preflight (invariant I9: `haproxy -c` does not bind, and a reload onto a taken port stops the old
+//! worker's listeners for seconds) and by the proof of a reload (I7).
+
+use super::holder;
+use crate::model::{BindAddress, BindHost};
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::net::{TcpSocket, TcpStream};
+
+/// One address that could not be bound.
+#[derive(Debug)]
+pub struct BindProblem {
+    /// The address.
+    pub address: BindAddress,
+    /// What the system said.
+    pub error: io::Error,
+    /// Who listens there: `nginx (pid 812)`; `None` where it could not be found out or nobody does.
+    pub holder: Option<String>,
+}
+
+impl fmt::Display for BindProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.address.to_bind();
+        match self.error.kind() {
+            io::ErrorKind::AddrInUse => match &self.holder {
+                Some(holder) => write!(f, "{at} is held by {holder}"),
+                None => write!(f, "{at} is in use"),
+            },
+            io::ErrorKind::PermissionDenied if at.port() < 1024 => {
+                write!(f, "{at} needs the right to bind ports below 1024 (root or CAP_NET_BIND_SERVICE)")
+            }
+            io::ErrorKind::AddrNotAvailable => write!(
+                f,
+                "{} is not an address of this node; for a virtual IP set net.ipv{}.ip_nonlocal_bind=1",
+                at.ip(),
+                if at.is_ipv4() { 4 } else { 6 },
+            ),
+            _ => write!(f, "{at} cannot be bound: {}", self.error),
+        }
+    }
+}
+
+/// Binds each address for a moment, without listening, and answers those that cannot be bound.
+///
+/// SO_REUSEADDR is set, so that connections in TIME_WAIT do not matter; SO_REUSEPORT is not, so that a port taken by
+/// anyone who sets it (HAProxy does) is noticed. Hence only *new* binds go in here: those of the running HAProxy are
+/// taken by itself.
+pub fn bind_test(addresses: &[BindAddress]) -> Vec<BindProblem> {
+    addresses
+        .iter()
+        .filter_map(|address| {
+            let error = try_bind(address).err()?;
+            let taken = error.kind() == io::ErrorKind::AddrInUse;
+            let holder = if taken { holder::of_port(address.port) } else { None };
+            Some(BindProblem { address: *address, error, holder })
+        })
+        .collect()
+}
+
+fn try_bind(address: &BindAddress) -> io::Result<()> {
+    bind_once(address.to_bind())?;
+    if address.host == BindHost::AnyBoth {
+        // HAProxy's `v4v6` takes IPv4 too, whatever net.ipv6.bindv6only says of our own test.
+        bind_once(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port)))?;
+    }
+    Ok(())
+}
+
+fn bind_once(at: SocketAddr) -> io::Result<()> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)
+}
+
+/// Whether a TCP connection to this address is accepted within the deadline.
+///
+/// # Errors
+/// What the system said, or [`io::ErrorKind::TimedOut`].
+pub async fn answers(address: SocketAddr, deadline: Duration) -> io::Result<()> {
+    match tokio::time::timeout(deadline, TcpStream::connect(address)).await {
+        Ok(connected) => connected.map(drop),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{address} did not answer within {deadline:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BindProblem, answers, bind_test};
+    use crate::model::{BindAddress, BindHost};
+    use std::io;
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    #[test]
+    fn a_taken_port_is_noticed_on_every_address_that_covers_it_and_its_holder_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        for host in [BindHost::AnyV4, BindHost::AnyBoth, BindHost::Ip([127, 0, 0, 1].into())] {
+            let problems = bind_test(&[BindAddress { host, port }]);
+            let text = problems.first().expect("the port is taken").to_string();
+            assert!(text.contains(&format!("(pid {})", std::process::id())), "{host:?}: {text}");
+        }
+        assert!(bind_test(&[BindAddress { host: BindHost::Ip([127, 0, 0, 2].into()), port }]).is_empty());
+        drop(taken);
+        assert!(bind_test(&[BindAddress { host: BindHost::AnyV4, port }]).is_empty());
+    }
+
+    #[test]
+    fn an_address_of_another_node_comes_with_the_hint() {
+        let problems = bind_test(&["192.0.2.77:8443".parse().unwrap()]);
+        // With ip_nonlocal_bind set there is nothing to complain about.
+        if let Some(problem) = problems.first() {
+            assert!(problem.to_string().contains("ip_nonlocal_bind"), "{problem}");
+        }
+        let denied = BindProblem {
+            address: "*:443".parse().unwrap(),
+            error: io::ErrorKind::PermissionDenied.into(),
+            holder: None,
+        };
+        assert!(denied.to_string().contains("CAP_NET_BIND_SERVICE"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_told_from_a_refusal() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        answers(at, Duration::from_secs(5)).await.unwrap();
+        drop(listener);
+        assert_eq!(answers(at, Duration::from_secs(5)).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

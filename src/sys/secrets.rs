@@ -1,0 +1,147 @@
+//! Reads the values that secret references stand for.
+//!
+//! Refuses to know what they are for, and never puts a value into an error. Called by `agent` and `cli`.
+
+use super::files;
+use crate::model::{Refused, Secret, SecretRef};
+use camino::{Utf8Path, Utf8PathBuf};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+
+/// Longest file, in bytes: a value of 8 KiB and its line break.
+const MAX_BYTES: u64 = 8192 + 2;
+
+/// A value, and what is wrong with the place that it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadSecret {
+    /// The value.
+    pub secret: Secret,
+    /// For the operator: everybody on this machine can read the file.
+    pub warning: Option<String>,
+}
+
+/// Why a secret was not read. No variant carries the value.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// `env:NAME`, and there is none, or it is not UTF-8.
+    #[error("the environment variable {name} of this process is {problem}")]
+    Environment {
+        /// The variable.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// `credential:NAME` outside a unit with `LoadCredential=`.
+    #[error("credential:{name} needs systemd: CREDENTIALS_DIRECTORY is not set")]
+    NoCredentials {
+        /// The credential.
+        name: String,
+    },
+    /// The file is missing, unreadable or too long.
+    #[error("could not read the secret in {path}")]
+    File {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file holds something that no header could carry.
+    #[error("the secret in {place} cannot be used")]
+    Value {
+        /// The reference, as the operator wrote it.
+        place: String,
+        /// Which rule it breaks.
+        source: Refused,
+    },
+}
+
+/// Reads the value behind a reference; of a file without its one last line break.
+///
+/// # Errors
+/// Nothing there, unreadable, longer than 8 KiB, not UTF-8, empty, or with a control character.
+pub fn read_secret(reference: &SecretRef) -> Result<ReadSecret, SecretError> {
+    let credentials = std::env::var("CREDENTIALS_DIRECTORY").ok().map(Utf8PathBuf::from);
+    read_secret_in(reference, credentials.as_deref())
+}
+
+fn read_secret_in(reference: &SecretRef, credentials: Option<&Utf8Path>) -> Result<ReadSecret, SecretError> {
+    let (text, warning) = match reference {
+        SecretRef::Env(name) => {
+            let problem = |problem| SecretError::Environment { name: name.clone(), problem };
+            let text = std::env::var(name).map_err(|e| match e {
+                std::env::VarError::NotPresent => problem("not set"),
+                std::env::VarError::NotUnicode(_) => problem("not valid UTF-8"),
+            })?;
+            (text, None)
+        }
+        SecretRef::File(path) => (read_text(path)?, readable_by_all(path)),
+        SecretRef::Credential(name) => {
+            let directory = credentials.ok_or_else(|| SecretError::NoCredentials { name: name.clone() })?;
+            (read_text(&directory.join(name))?, None)
+        }
+    };
+    let secret = Secret::new(text).map_err(|source| SecretError::Value { place: reference.to_string(), source })?;
+    Ok(ReadSecret { secret, warning })
+}
+
+fn read_text(path: &Utf8Path) -> Result<String, SecretError> {
+    let told = |source| SecretError::File { path: path.to_owned(), source };
+    let bytes = files::read_limited(path, MAX_BYTES).map_err(told)?;
+    let mut text = String::from_utf8(bytes)
+        // The error of the conversion would carry the bytes.
+        .map_err(|_| told(io::Error::new(io::ErrorKind::InvalidData, "not valid UTF-8")))?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}
+
+fn readable_by_all(path: &Utf8Path) -> Option<String> {
+    let mode = fs_err::metadata(path).ok()?.permissions().mode();
+    (mode & 0o004 != 0)
+        .then(|| format!("{path} can be read by everybody on this machine (mode {:04o}); use chmod 600", mode & 0o7777))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SecretError, read_secret, read_secret_in};
+    use crate::model::SecretRef;
+    use crate::sys::files::replace_file;
+    use camino::Utf8Path;
+
+    #[test]
+    fn a_file_loses_one_line_break_and_a_readable_one_is_warned_about() {
+        let held = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(held.path()).unwrap();
+        let path = dir.join("key");
+        replace_file(&path, b"sk-1\n", 0o600).unwrap();
+        let read = read_secret(&SecretRef::File(path.clone())).unwrap();
+        assert_eq!(read.secret.expose(), "sk-1");
+        assert_eq!(read.warning, None);
+        replace_file(&path, b"sk-2", 0o644).unwrap();
+        let read = read_secret(&SecretRef::File(path)).unwrap();
+        assert_eq!(read.secret.expose(), "sk-2");
+        assert!(read.warning.unwrap().contains("0644"));
+        let read = read_secret_in(&SecretRef::Credential("key".into()), Some(dir)).unwrap();
+        assert_eq!(read.secret.expose(), "sk-2");
+    }
+
+    #[test]
+    fn no_error_repeats_the_value() {
+        let held = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(held.path()).unwrap().join("key");
+        for content in [&b"sk-1\nsk-2\n"[..], b"sk-\xff", b"", &[b's'; 9000]] {
+            replace_file(&path, content, 0o600).unwrap();
+            let error = read_secret(&SecretRef::File(path.clone())).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("sk-"), "{error:?}");
+        }
+        assert!(matches!(
+            read_secret(&SecretRef::Env("HAPILOT_SURELY_UNSET".into())),
+            Err(SecretError::Environment { problem: "not set", .. })
+        ));
+        assert!(read_secret_in(&SecretRef::Credential("x".into()), None).is_err());
+    }
+}
