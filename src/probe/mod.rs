@@ -1,1 +1,27 @@
-//! To come.
+//! Deep health checks: one probe of one server, from the connection to the last token, as an
+//! [`Observation`](crate::health::Observation).
+//!
+//! Knows HTTP, TLS, OpenAI's API and what providers' errors mean. Refuses to know when to probe, what an outcome does
+//! to a server, and HAProxy. Survives any answer: every probe ends at its total deadline and holds at most 1 MiB of
+//! body. Called by `agent` and `cli`.
+
+mod breakage;
+mod classify;
+mod completion;
+mod detail;
+mod exchange;
+mod lag;
+mod prober;
+mod report;
+mod retry_after;
+mod sse;
+mod target;
+mod trust;
+
+pub use classify::{MAX_DEPTH, Verdict, classify};
+pub use detail::{MAX_DETAIL, detail_line};
+pub use prober::{Limits, Prober};
+pub use report::{Percentiles, ProbeReport};
+pub use retry_after::{MAX_RETRY_AFTER, retry_after};
+pub use sse::{Event, MAX_EVENT, SseError, SseParser};
+pub use target::{Probe, Target, TargetTls};

@@ -1,0 +1,232 @@
+//! The listeners and the connections of a mock.
+
+use super::config::MockConfig;
+use super::control;
+use super::fault::{Fault, FaultKind, Faults};
+use super::journal::Journal;
+use super::link::Link;
+use super::openai;
+use super::request::{Request, read_request};
+use super::script::{End, Reply, Script, play};
+use super::tls::Certificates;
+use super::twist::twisted;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Most connections at a time; further ones wait in the listener's queue.
+const MAX_CONNECTIONS: usize = 8192;
+/// How long a connection may be silent between two requests.
+const IDLE: Duration = Duration::from_secs(120);
+/// Connections that the kernel holds for us.
+const BACKLOG: u32 = 1024;
+
+/// What all the tasks of a mock share.
+pub(super) struct Shared {
+    pub(super) config: MockConfig,
+    pub(super) certificates: Option<Certificates>,
+    faults: Mutex<Faults>,
+    journal: Mutex<Journal>,
+    /// True while nobody shall listen.
+    refuse: watch::Sender<bool>,
+    /// What really listens, so that a change of `refuse` can be waited for.
+    listening: watch::Sender<bool>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+impl Shared {
+    pub(super) fn new(config: MockConfig, certificates: Option<Certificates>) -> Self {
+        Self {
+            config,
+            certificates,
+            faults: Mutex::default(),
+            journal: Mutex::default(),
+            refuse: watch::Sender::new(false),
+            listening: watch::Sender::new(true),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the faults; whether the port listens follows at once, see [`Shared::settled`].
+    pub(super) fn set_faults(&self, faults: Vec<Fault>) {
+        let mut set = self.faults();
+        set.replace(faults);
+        self.refuse.send_replace(set.refuses());
+    }
+
+    /// Waits until the port listens, or not, as the faults want it.
+    pub(super) async fn settled(&self) {
+        let want = !*self.refuse.borrow();
+        let mut listening = self.listening.subscribe();
+        // The sender lives in `self`; a port that somebody else took meanwhile must not hang us.
+        let _ = timeout(Duration::from_secs(2), listening.wait_for(|now| *now == want)).await;
+    }
+}
+
+/// Opens a listener that can come back on the same port at once.
+pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts the mock's own connections until it is stopped; lets go of the port while a fault refuses.
+pub(super) async fn accept_loop(shared: Arc<Shared>, listener: TcpListener, addr: SocketAddr) {
+    let mut refuse = shared.refuse.subscribe();
+    let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut open = Some(listener);
+    loop {
+        if *refuse.borrow_and_update() {
+            open = None;
+        } else if open.is_none() {
+            open = listen(addr).ok();
+        }
+        shared.listening.send_replace(open.is_some());
+        let Some(listener) = &open else {
+            // A port that was taken meanwhile may come free again.
+            let _ = timeout(Duration::from_millis(50), refuse.changed()).await;
+            if shared.stop.is_cancelled() {
+                return;
+            }
+            continue;
+        };
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            _ = refuse.changed() => {}
+            accepted = accept(listener, &limit) => {
+                let Some((tcp, permit)) = accepted else { continue };
+                let task = Arc::clone(&shared);
+                shared.tasks.spawn(async move {
+                    let stop = task.stop.clone();
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        _ = connection(&task, tcp) => {}
+                    }
+                    drop(permit);
+                });
+            }
+        }
+    }
+}
+
+/// Accepts connections of the control port until the mock is stopped.
+pub(super) async fn control_loop(shared: Arc<Shared>, listener: TcpListener) {
+    let limit = Arc::new(Semaphore::new(64));
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            accepted = accept(&listener, &limit) => {
+                let Some((tcp, permit)) = accepted else { continue };
+                let task = Arc::clone(&shared);
+                shared.tasks.spawn(async move {
+                    let stop = task.stop.clone();
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        _ = requests(&task, Link::Plain(tcp), true) => {}
+                    }
+                    drop(permit);
+                });
+            }
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    limit: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(limit).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((tcp, _)) => {
+            let _ = tcp.set_nodelay(true);
+            Some((tcp, permit))
+        }
+        Err(_) => {
+            // No file descriptors: give the open connections a moment to end.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            None
+        }
+    }
+}
+
+/// One connection: its own faults first, then TLS, then requests.
+async fn connection(shared: &Shared, mut tcp: TcpStream) -> io::Result<()> {
+    shared.journal().connection();
+    let fault = shared.faults().for_connection().map(|fault| fault.kind);
+    match fault {
+        Some(FaultKind::ResetOnAccept) => return tcp.set_zero_linger(),
+        Some(FaultKind::CloseOnAccept) => return tcp.shutdown().await,
+        Some(FaultKind::HangOnAccept | FaultKind::TlsHang) => {
+            let mut sink = [0; 1024];
+            while tcp.read(&mut sink).await? > 0 {}
+            return Ok(());
+        }
+        Some(FaultKind::TlsPlain) => return requests(shared, Link::Plain(tcp), false).await,
+        _ => {}
+    }
+    match &shared.certificates {
+        None => requests(shared, Link::Plain(tcp), false).await,
+        Some(certificates) => {
+            let handshake = certificates.acceptor(fault).accept(tcp);
+            let tls = timeout(Duration::from_secs(30), handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            requests(shared, Link::Tls(Box::new(tls)), false).await
+        }
+    }
+}
+
+/// The requests of one connection, one after the other.
+async fn requests(shared: &Shared, link: Link, control_only: bool) -> io::Result<()> {
+    let mut stream = BufReader::new(link);
+    loop {
+        let request = match timeout(IDLE, read_request(&mut stream)).await.map_err(|_| io::ErrorKind::TimedOut)? {
+            Ok(Some(request)) => request,
+            Ok(None) => return stream.shutdown().await,
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                let reply = Reply::text(400, "text/plain", format!("{e}\n")).header("connection", "close");
+                stream.write_all(&reply.to_bytes()).await?;
+                return stream.shutdown().await;
+            }
+            Err(e) => return Err(e),
+        };
+        let script = if request.path.starts_with(control::ROOT) || control_only {
+            let reply = control::answer(shared, &request);
+            shared.settled().await;
+            Script::whole(&reply)
+        } else {
+            answer(shared, &request)
+        };
+        match play(script, &mut stream).await? {
+            End::KeepAlive if request.keep_alive => {}
+            End::KeepAlive => return stream.shutdown().await,
+            End::Close => return Ok(()),
+        }
+    }
+}
+
+fn answer(shared: &Shared, request: &Request) -> Script {
+    let fault = shared.faults().for_request(request);
+    let script = match &fault {
+        Some(fault) => twisted(&shared.config, request, fault),
+        None => openai::answer(&shared.config, request),
+    };
+    shared.journal().record(request, script.status);
+    script
+}

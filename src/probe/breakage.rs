@@ -1,0 +1,65 @@
+//! What a broken connection means: errors of sockets, TLS and HTTP as outcomes. Pure.
+
+use super::classify::Verdict;
+use crate::health::{Outcome, Phase};
+use std::error::Error;
+use std::io;
+
+/// Numbers of errors that are this machine's own: no descriptors for us, none at all, no memory, no buffers, no port
+/// left to call from.
+///
+/// **Source**: errno(3), Linux.
+const OURS: [i32; 5] = [24, 23, 12, 105, 99];
+
+/// Judges an error of a socket or of TLS.
+pub(super) fn of_io(error: &io::Error) -> Verdict {
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return Verdict::new(Outcome::Tls, tls_words(tls));
+    }
+    if error.raw_os_error().is_some_and(|number| OURS.contains(&number)) {
+        return Verdict::new(Outcome::SelfCaused, error.to_string());
+    }
+    let outcome = match error.kind() {
+        io::ErrorKind::ConnectionRefused => Outcome::Refused,
+        io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            Outcome::Timeout(Phase::Connect)
+        }
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Outcome::BadContent,
+        _ => Outcome::Reset,
+    };
+    Verdict::new(outcome, error.to_string())
+}
+
+/// Judges an error of HTTP by its deepest cause.
+pub(super) fn of_http(error: &hyper::Error) -> Verdict {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(at) = cause {
+        if let Some(io) = at.downcast_ref::<io::Error>() {
+            return of_io(io);
+        }
+        cause = at.source();
+    }
+    if error.is_parse() {
+        return Verdict::new(Outcome::BadContent, format!("the answer is not HTTP: {error}"));
+    }
+    Verdict::new(Outcome::Reset, error.to_string())
+}
+
+fn tls_words(error: &rustls::Error) -> String {
+    use rustls::{CertificateError, Error as Tls};
+    match error {
+        Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            format!("the certificate has expired ({error})")
+        }
+        Tls::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => {
+            format!("the certificate is for another name ({error})")
+        }
+        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "nobody known has signed the certificate (set tls.ca for an authority of your own)".to_owned()
+        }
+        Tls::InvalidMessage(_) => format!("the server does not speak TLS on this port ({error})"),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,238 @@
+//! What an answer that is not a success means: status, headers and body in; outcome and pause out. Pure.
+//!
+//! Refuses to know which probe asked. Called by `prober`.
+//!
+//! **Source**: the providers' error references; RFC 9110 15.
+
+use super::retry_after::retry_after;
+use crate::health::Outcome;
+use hyper::header::{HeaderMap, HeaderValue};
+use serde_json::Value;
+use std::time::{Duration, SystemTime};
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The class.
+    pub outcome: Outcome,
+    /// How long the server wants silence.
+    pub retry_after: Option<Duration>,
+    /// For people; not yet cleaned, it may hold anything that the server sent.
+    pub detail: String,
+}
+
+impl Verdict {
+    /// A verdict without a pause.
+    pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self { outcome, retry_after: None, detail: detail.into() }
+    }
+}
+
+/// Words of an error's `code` or `type` that mean the account, not the moment.
+const ACCOUNT_CODES: [&str; 11] = [
+    "insufficient_quota",
+    "billing",
+    "credit_balance",
+    "spend_limit",
+    "usage_limit_exceeded",
+    "insufficient_balance",
+    "insufficient_credits",
+    "payment_required",
+    "account_deactivated",
+    "arrears",
+    "quota_exhausted",
+];
+
+/// Words of an error's message that mean the account.
+const ACCOUNT_MESSAGES: [&str; 7] = [
+    "credit balance is too low",
+    "check your plan and billing",
+    "insufficient balance",
+    "insufficient credits",
+    "not enough credits",
+    "billing hard limit",
+    "account is not active",
+];
+
+/// What a 400 says when it means a 401.
+const KEY_MESSAGES: [&str; 4] = ["invalid_api_key", "incorrect api key", "api key not valid", "invalid api key"];
+
+/// Judges an answer whose status is not the one that was expected.
+pub fn classify(status: u16, headers: &HeaderMap<HeaderValue>, body: &[u8], now: SystemTime) -> Verdict {
+    let error = ErrorBody::read(body);
+    let pause = retry_after(headers, now);
+    let outcome = match status {
+        401..=403 => Outcome::Credential,
+        429 if error.means_account() => Outcome::Credential,
+        429 => Outcome::RateLimited,
+        529 => Outcome::Overloaded,
+        503 if pause.is_some() || error.codes.contains("overloaded") => Outcome::Overloaded,
+        400 if error.means_account() || error.means_key() => Outcome::Credential,
+        300..=399 | 400 | 404 | 405 | 413 | 415 | 422 => Outcome::ProbeConfig,
+        _ => Outcome::ServerError,
+    };
+    // A pause belongs to an answer that asks for one; a 401 is not mended by waiting.
+    let retry_after =
+        pause.filter(|_| matches!(outcome, Outcome::RateLimited | Outcome::Overloaded | Outcome::ServerError));
+    let mut detail = format!("HTTP {status}");
+    if let Some(to) = headers.get("location").filter(|_| (300..400).contains(&status)) {
+        detail += &format!(" to {}", String::from_utf8_lossy(to.as_bytes()));
+    }
+    if !error.message.is_empty() {
+        detail += ": ";
+        detail += &error.message;
+    }
+    Verdict { outcome, retry_after, detail }
+}
+
+/// The parts of an error that matter.
+struct ErrorBody {
+    /// `code`, `type` and `status` in lower case, blank between.
+    codes: String,
+    message: String,
+}
+
+impl ErrorBody {
+    fn read(body: &[u8]) -> Self {
+        match parse_json(body) {
+            Ok(value) => Self::of(&value),
+            Err(_) => {
+                Self { codes: String::new(), message: String::from_utf8_lossy(&body[..body.len().min(1024)]).into() }
+            }
+        }
+    }
+
+    fn of(value: &Value) -> Self {
+        // `{"error":{…}}`, `[{"error":{…}}]` (Gemini's streams), `{"error":"text"}` or the bare object.
+        let value = value.get(0).unwrap_or(value);
+        let error = value.get("error").unwrap_or(value);
+        let field = |name: &str| error.get(name).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+        let codes = ["code", "type", "status"].into_iter().filter_map(field).collect::<Vec<_>>().join(" ");
+        let message = error.as_str().map(str::to_owned);
+        let message = message.or_else(|| ["message", "detail", "error_msg"].into_iter().find_map(field));
+        Self { codes: codes.to_lowercase(), message: message.unwrap_or_default() }
+    }
+
+    fn means_account(&self) -> bool {
+        let message = self.message.to_lowercase();
+        ACCOUNT_CODES.iter().any(|word| self.codes.contains(word))
+            || ACCOUNT_MESSAGES.iter().any(|words| message.contains(words))
+    }
+
+    fn means_key(&self) -> bool {
+        let message = self.message.to_lowercase();
+        KEY_MESSAGES.iter().any(|words| self.codes.contains(words) || message.contains(words))
+    }
+}
+
+/// The message of an error object in a body that should have been something else; none where there is no error.
+pub fn error_in(value: &Value) -> Option<String> {
+    let error = value.get("error").filter(|error| !matches!(error, Value::Null | Value::Bool(false)))?;
+    let body = ErrorBody::of(value);
+    Some(if body.message.is_empty() { error.to_string() } else { body.message })
+}
+
+/// Deepest JSON that is read.
+pub const MAX_DEPTH: usize = 64;
+
+/// Parses JSON that nests at most [`MAX_DEPTH`] deep.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn parse_json(text: &[u8]) -> Result<Value, String> {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(format!("JSON nests more than {MAX_DEPTH} deep"));
+                }
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    serde_json::from_slice(text).map_err(|e| format!("not JSON: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::RETRY_AFTER;
+
+    fn check(status: u16, retry: Option<&'static str>, body: &str, expected: Outcome) -> Verdict {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
+        }
+        let verdict = classify(status, &headers, body.as_bytes(), SystemTime::UNIX_EPOCH);
+        assert_eq!(verdict.outcome, expected, "{status} {retry:?} {body}");
+        verdict
+    }
+
+    #[test]
+    fn each_status_has_its_meaning() {
+        for status in [301, 302, 304, 307, 308, 400, 404, 405, 413, 415, 422] {
+            check(status, None, "", Outcome::ProbeConfig);
+        }
+        for status in [401, 402, 403] {
+            check(status, Some("10"), "", Outcome::Credential);
+        }
+        for status in [408, 409, 418, 424, 499, 500, 501, 502, 503, 504, 520, 599] {
+            check(status, None, "", Outcome::ServerError);
+        }
+        check(529, None, "", Outcome::Overloaded);
+        check(503, Some("5"), "", Outcome::Overloaded);
+        check(503, Some("tomorrow"), "", Outcome::ServerError);
+        check(503, None, r#"{"error":{"code":"server_is_overloaded"}}"#, Outcome::Overloaded);
+        check(429, None, "", Outcome::RateLimited);
+    }
+
+    #[test]
+    fn quota_and_billing_are_the_keys_fault_whatever_their_status() {
+        for (status, body) in [
+            (429, r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota","message":"You exceeded"}}"#),
+            (429, r#"{"error":{"code":"organization_usage_limit_exceeded"}}"#),
+            (429, r#"{"error":{"code":"project_spend_limit_exceeded"}}"#),
+            (
+                429,
+                r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details."}}"#,
+            ),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#,
+            ),
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}]"#,
+            ),
+        ] {
+            let verdict = check(status, Some("10"), body, Outcome::Credential);
+            assert_eq!(verdict.retry_after, None);
+        }
+        check(429, None, r#"{"error":{"type":"requests","code":"rate_limit_exceeded"}}"#, Outcome::RateLimited);
+        check(400, None, r#"{"error":{"message":"max_tokens is too small"}}"#, Outcome::ProbeConfig);
+    }
+
+    #[test]
+    fn the_line_for_people_quotes_the_servers_own_words() {
+        let verdict = check(500, None, r#"{"error":{"message":"CUDA out of memory"}}"#, Outcome::ServerError);
+        assert_eq!(verdict.detail, "HTTP 500: CUDA out of memory");
+        assert_eq!(check(502, None, "bad gateway", Outcome::ServerError).detail, "HTTP 502: bad gateway");
+        assert_eq!(check(500, None, r#"{"error":"plain"}"#, Outcome::ServerError).detail, "HTTP 500: plain");
+    }
+
+    #[test]
+    fn deep_json_is_refused_before_it_is_parsed() {
+        assert!(parse_json("[".repeat(10_000).as_bytes()).is_err());
+        assert!(parse_json(("[".repeat(64) + &"]".repeat(64)).as_bytes()).is_ok());
+        assert!(
+            parse_json(br#"{"a":"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["}"#).is_ok()
+        );
+        assert!(parse_json(b"\xff").is_err());
+    }
+}

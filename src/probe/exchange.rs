@@ -1,0 +1,176 @@
+//! One connection, one request, one bounded answer. Knows HTTP, not what it is for.
+//!
+//! HTTP/1.1 on a connection of its own, never pooled, so that a probe notices a listener that has died; no proxy, no
+//! redirect, no decompression. hyper rather than reqwest, because the name in TLS, the `Host` header and the address
+//! are three different things here, and because connecting has a deadline of its own.
+
+use super::breakage::{of_http, of_io};
+use super::classify::Verdict;
+use super::target::Target;
+use super::trust::Trust;
+use crate::health::{Outcome, Phase};
+use crate::model::{Host, Scheme};
+use bytes::Bytes;
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Longest head of an answer, in bytes.
+const MAX_HEAD: usize = 64 << 10;
+/// Most headers of an answer.
+const MAX_HEADERS: usize = 128;
+/// Addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 4;
+
+/// A connection that is ready for one request; dropping it closes it.
+pub(super) struct Connection {
+    sender: http1::SendRequest<String>,
+    /// Ends with the probe, whatever becomes of it.
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Connection {
+    /// Resolves, connects and speaks TLS, all before `until`.
+    pub(super) async fn open(target: &Target, trust: &Trust, until: Instant) -> Result<Self, Verdict> {
+        let addresses = match target.connect_to {
+            Some(addr) => vec![addr],
+            None => resolve(target, until).await?,
+        };
+        let tcp = connect(&addresses, until).await?;
+        match target.endpoint.scheme {
+            Scheme::Http => Self::ready(tcp).await,
+            Scheme::Https => {
+                let ours = |why| Verdict::new(Outcome::SelfCaused, why);
+                let config = trust.config(&target.tls).map_err(ours)?;
+                let name = target.tls.server_name.clone().unwrap_or_else(|| match &target.endpoint.host {
+                    Host::Ip(ip) => ip.to_string(),
+                    Host::Dns(name) => name.clone(),
+                });
+                let name = ServerName::try_from(name)
+                    .map_err(|_| Verdict::new(Outcome::ProbeConfig, "tls.server_name is not a name"))?;
+                let tls = timeout_at(until, TlsConnector::from(config).connect(name, tcp))
+                    .await
+                    .map_err(|_| Verdict::new(Outcome::Timeout(Phase::Connect), "no end of the TLS handshake"))?
+                    .map_err(|e| of_io(&e))?;
+                Self::ready(tls).await
+            }
+        }
+    }
+
+    async fn ready(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, Verdict> {
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|e| of_http(&e))?;
+        // Its error reaches us through the sender too.
+        let task = tokio::spawn(async move { drop(connection.await) });
+        Ok(Self { sender, _task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Sends the request and waits for the answer's head.
+    pub(super) async fn send(&mut self, request: Request<String>) -> Result<Response<Incoming>, Verdict> {
+        self.sender.send_request(request).await.map_err(|e| of_http(&e))
+    }
+}
+
+async fn resolve(target: &Target, until: Instant) -> Result<Vec<SocketAddr>, Verdict> {
+    let port = target.endpoint.port;
+    let name = match &target.endpoint.host {
+        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
+        Host::Dns(name) => name.as_str(),
+    };
+    let dns = |why: String| Verdict::new(Outcome::Dns, format!("{name}: {why}"));
+    let found = timeout_at(until, lookup_host((name, port)))
+        .await
+        .map_err(|_| dns("the resolver does not answer".into()))?
+        .map_err(|e| dns(e.to_string()))?;
+    let addresses: Vec<SocketAddr> = found.take(MAX_ADDRESSES).collect();
+    if addresses.is_empty() { Err(dns("no address".into())) } else { Ok(addresses) }
+}
+
+/// Tries one address after the other; each gets a fair part of the time that is left.
+async fn connect(addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, Verdict> {
+    let mut last = Verdict::new(Outcome::Dns, "no address");
+    for (i, addr) in addresses.iter().enumerate() {
+        let left = until.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - i).unwrap_or(1);
+        last = match timeout_at(Instant::now() + share, TcpStream::connect(addr)).await {
+            Ok(Ok(tcp)) => {
+                let _ = tcp.set_nodelay(true);
+                return Ok(tcp);
+            }
+            Ok(Err(e)) => of_io(&e),
+            Err(_) => Verdict::new(Outcome::Timeout(Phase::Connect), "no answer to the connection"),
+        };
+        last.detail = format!("{addr}: {}", last.detail);
+    }
+    Err(last)
+}
+
+/// Puts a request together; with a body it is a POST of JSON.
+pub(super) fn request(
+    target: &Target,
+    path: &str,
+    accept: &str,
+    body: Option<String>,
+) -> Result<Request<String>, Verdict> {
+    let mut builder = Request::builder()
+        .method(if body.is_some() { Method::POST } else { Method::GET })
+        .uri(path)
+        .header(HOST, target.endpoint.authority())
+        .header(USER_AGENT, concat!("hapilot/", env!("CARGO_PKG_VERSION"), " (health probe)"))
+        .header("accept", accept)
+        .header(ACCEPT_ENCODING, "identity");
+    if body.is_some() {
+        builder = builder.header(CONTENT_TYPE, "application/json");
+    }
+    if let Some(key) = &target.key {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+            .map_err(|_| Verdict::new(Outcome::Credential, "the key has characters that no header can carry"))?;
+        value.set_sensitive(true);
+        builder = builder.header(AUTHORIZATION, value);
+    }
+    builder
+        .body(body.unwrap_or_default())
+        .map_err(|e| Verdict::new(Outcome::ProbeConfig, format!("{path} makes no request: {e}")))
+}
+
+/// The next piece of a body; `None` at its end.
+pub(super) async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, Verdict> {
+    loop {
+        match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+            None => return Ok(None),
+            Some(Err(e)) => return Err(of_http(&e)),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// A body up to a limit; the flag says whether it ended there.
+pub(super) async fn read_up_to(body: &mut Incoming, limit: usize, into: &mut Vec<u8>) -> Result<bool, Verdict> {
+    while let Some(piece) = next_piece(body).await? {
+        let room = limit - into.len();
+        into.extend_from_slice(&piece[..piece.len().min(room)]);
+        if piece.len() > room {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
