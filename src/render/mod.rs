@@ -2,6 +2,51 @@
 //!
 //! Pure but for the template text that is handed in. Refuses to know what runs now. Called by `agent` and `cli`.
 
+mod context;
+mod error;
+mod header;
+mod maps;
+mod marks;
+mod names;
+mod quoting;
 mod rendered;
+mod routes;
+mod target;
+mod template_lines;
+mod templates;
+mod value;
 
+pub use error::RenderError;
+pub use header::{Inspection, inspect};
+pub use names::runtime_names;
 pub use rendered::{LineOrigin, MapFile, Rendered, RuntimeNames};
+pub use target::Target;
+pub use templates::Templates;
+
+use crate::desired::Desired;
+use crate::model::Digest;
+use context::{ContextMaker, Pass};
+
+/// What stands for the revision marker while its digest is not known yet: as long as the real one.
+const MARKER_PLACEHOLDER: &str = "hapilot 000000000000";
+
+/// Renders all files of one revision.
+///
+/// The templates run twice: once with everything masked that the runtime can set, for the structure and its digest,
+/// and once for real. So "does this edit need a reload" is answered for an operator's own template too.
+///
+/// # Errors
+/// A template that fails, or a value that no HAProxy file can carry; the operator mends it where the error points.
+pub fn render(desired: &Desired, templates: &Templates, target: Target) -> Result<Rendered, RenderError> {
+    let maps = maps::all(desired)?;
+    let (context, marks) = ContextMaker::new(desired, target, Pass::Masked).context(MARKER_PLACEHOLDER)?;
+    let (structure, _) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
+    let structure_digest = Digest::of(&structure);
+
+    let marker = format!("hapilot {}", structure_digest.short());
+    let (context, marks) = ContextMaker::new(desired, target, Pass::Real).context(&marker)?;
+    let (body, mut lines) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
+    lines.insert(0, LineOrigin::default());
+
+    Ok(Rendered { haproxy_cfg: header::with_header(&body), structure, structure_digest, maps, lines })
+}

@@ -1,0 +1,221 @@
+//! A backend and its servers as the templates see them.
+
+use super::{ContextMaker, Pass};
+use crate::config::{Backend, BackendTimeout, Check, Server};
+use crate::desired::{DesiredServer, needs_hops};
+use crate::model::{AdminState, Balance, Host, Origin, Scheme, ServerId, Weight};
+use crate::render::names::{hop_proxy, hop_socket};
+use crate::render::value::{Table, duration};
+use std::time::Duration;
+use tera::Value;
+
+/// Answers that another server may do better, in any version.
+const RETRIED: &str = "conn-failure empty-response 500 502 503 504";
+
+/// How often HAProxy looks again while a server changes its state.
+const FAST_INTER: Duration = Duration::from_secs(1);
+/// How often HAProxy looks at a server that is down, at most.
+const DOWN_INTER: Duration = Duration::from_secs(5);
+/// What stands for an address and a port that the runtime can set.
+const MASKED_ADDRESS: (&str, u16) = ("192.0.2.1", 1);
+
+impl ContextMaker<'_> {
+    pub(super) fn backend(&mut self, backend: &Backend) -> Value {
+        let Backend {
+            name,
+            origin,
+            provider: _,
+            balance,
+            // How weights come about, and what is probed, is not HAProxy's business.
+            weighting: _,
+            retries,
+            timeout,
+            check: _,
+            servers,
+            raw,
+        } = backend;
+        let needs_hops = needs_hops(backend);
+        let retry_on = retry_on(backend, self.target.has_retry_on_429());
+        let BackendTimeout { connect, first_byte, idle } = timeout;
+        let longest = if first_byte.value >= idle.value { first_byte } else { idle };
+        let timeout = Table::default()
+            .with("connect", self.sourced_duration(connect))
+            .with("first_byte", self.sourced_duration(first_byte))
+            .with("idle", self.sourced_duration(idle))
+            .with("longest", self.sourced_duration(longest));
+        let has_backup = servers.iter().any(|server| server.tier > 1);
+        let identity =
+            servers.first().filter(|_| !needs_hops).map(|server| self.identity(backend, server, name.as_str()));
+        let rows: Vec<Value> = servers.iter().map(|server| self.server(backend, server, needs_hops)).collect();
+        Table::default()
+            .with("name", self.marks.text(name, Some(*origin)))
+            .with("balance", self.marks.sourced(balance))
+            .with("hash_is_consistent", balance.value == Balance::Source)
+            .with("timeout", timeout)
+            .with("retries", self.marks.sourced(retries))
+            .with("buffers_requests", retry_on.is_some())
+            .with("retry_on", retry_on.map(|codes| self.marks.text(codes, retries.origin)))
+            .with("has_backup", has_backup)
+            .with("needs_hops", needs_hops)
+            .with("identity", identity)
+            .with("servers", rows)
+            .with("raw", self.marks.lines(raw))
+            .into()
+    }
+
+    fn server(&mut self, backend: &Backend, server: &Server, needs_hops: bool) -> Value {
+        let id = ServerId::new(backend.name.clone(), server.name.clone());
+        let name = self.marks.text(&server.name, Some(server.origin));
+        let mut front = self.shares(server, &id);
+        let mut hop = None;
+        if needs_hops {
+            let socket = hop_socket(&self.desired.config, &id);
+            let BackendTimeout { first_byte, idle, .. } = &backend.timeout;
+            let timeout = first_byte.value.max(idle.value) + Duration::from_secs(1);
+            let line = self.reached(unshared(&name), backend, server);
+            hop = Some(
+                Table::default()
+                    .with("proxy", hop_proxy(&id))
+                    .with("socket", self.marks.text(&socket, Some(server.origin)))
+                    .with("timeout", duration(timeout))
+                    .with("identity", self.identity(backend, server, &id.to_string()))
+                    .with("line", line),
+            );
+            front = front
+                .with("address", socket)
+                .with("port", None::<Value>)
+                .with("track", format!("{}/{}", hop_proxy(&id), server.name))
+                .with("check", None::<Value>)
+                .with("tls", None::<Value>)
+                .with("is_dns", false)
+                .with("raw", Vec::<Value>::new());
+        } else {
+            front = self.reached(front.with("track", None::<Value>), backend, server);
+        }
+        let line = front.with("name", name.clone());
+        Table::default()
+            .with("name", name)
+            .with("tier", server.tier)
+            .with("region", server.region.as_ref().map(|region| self.marks.text(region, Some(server.origin))))
+            .with("line", line)
+            .with("hop", hop.map(Value::from))
+            .into()
+    }
+
+    /// What decides on a server's part of the traffic.
+    fn shares(&mut self, server: &Server, id: &ServerId) -> Table {
+        let configured = DesiredServer { weight: server.weight.value, state: server.state.value };
+        let wish = match self.pass {
+            Pass::Real => self.desired.servers.get(id).copied().unwrap_or(configured),
+            Pass::Masked => DesiredServer { weight: Weight::DEFAULT, state: AdminState::Ready },
+        };
+        let (weight, origin) = match wish.state {
+            AdminState::Drain => (Weight::ZERO, server.state.origin),
+            AdminState::Ready | AdminState::Maint => (wish.weight, server.weight.origin),
+        };
+        Table::default()
+            .with("weight", self.marks.text(weight, origin))
+            .with("is_disabled", wish.state == AdminState::Maint)
+            .with("maxconn", server.maxconn.as_ref().map(|maxconn| self.marks.sourced(maxconn)))
+            .with("is_backup", server.tier > 1)
+    }
+
+    /// Where a server is and how it is looked after.
+    fn reached(&mut self, line: Table, backend: &Backend, server: &Server) -> Table {
+        let Check { origin, interval, fall, rise, .. } = &backend.check;
+        let origin = Some(*origin);
+        let check = Table::default()
+            .with("inter", self.marks.text(duration(*interval), origin))
+            .with("fastinter", duration((*interval).min(FAST_INTER)))
+            .with("downinter", duration((*interval).min(DOWN_INTER)))
+            .with("fall", self.marks.text(fall, origin))
+            .with("rise", self.marks.text(rise, origin));
+        let is_dns = matches!(server.url.host, Host::Dns(_));
+        let (address, port) = match self.pass {
+            Pass::Masked if !is_dns => (MASKED_ADDRESS.0.to_owned(), MASKED_ADDRESS.1),
+            Pass::Real | Pass::Masked => (server.url.host.to_string(), server.url.port),
+        };
+        line.with("address", self.marks.text(address, server.url.origin))
+            .with("port", port)
+            .with("check", check)
+            .with("tls", self.server_tls(server))
+            .with("is_dns", is_dns)
+            .with("raw", self.marks.lines(&server.raw))
+    }
+
+    fn server_tls(&mut self, server: &Server) -> Option<Value> {
+        if server.url.scheme == Scheme::Http {
+            return None;
+        }
+        let tls = &server.tls;
+        let ca_file = match &tls.ca {
+            Some(path) => self.marks.sourced(path),
+            None => Value::from("@system-ca"),
+        };
+        let server_name = match (&tls.server_name, &server.url.host) {
+            (Some(name), _) => Some(self.marks.sourced(name)),
+            (None, Host::Dns(name)) => Some(self.marks.text(name, server.url.origin)),
+            // An address is no server name in TLS.
+            (None, Host::Ip(_)) => None,
+        };
+        let table =
+            Table::default().with("verify", tls.verify).with("ca_file", ca_file).with("server_name", server_name);
+        Some(table.into())
+    }
+
+    /// What a request must look like for this server: Host, path, key. `key` is the entry in the map of keys.
+    fn identity(&mut self, backend: &Backend, server: &Server, key: &str) -> Value {
+        let origin = server.url.origin;
+        let host = match &server.url.host {
+            Host::Dns(_) => Some(self.marks.text(server.url.authority(), origin)),
+            Host::Ip(_) => None,
+        };
+        let key_origin: Option<Option<Origin>> = server.key.as_ref().map(|key| key.origin);
+        Table::default()
+            .with("host", host)
+            .with("path", self.path(backend, server, origin))
+            .with("key", key_origin.map(|origin| self.marks.text(key, origin)))
+            .into()
+    }
+
+    /// How a client's path becomes the server's, where the two differ.
+    fn path(&mut self, backend: &Backend, server: &Server, origin: Option<Origin>) -> Option<Value> {
+        let from = backend.provider.api_root();
+        let to = server.url.path.as_str();
+        if to.is_empty() || to == from {
+            return None;
+        }
+        let table = Table::default()
+            .with("from", (!from.is_empty()).then_some(from))
+            .with("from_regex", format!("^{from}(/.*)?$"))
+            .with("to", self.marks.text(to, origin));
+        Some(table.into())
+    }
+}
+
+/// The line of the one server behind a hop: all traffic is its own, its share was decided in front.
+fn unshared(name: &Value) -> Table {
+    Table::default()
+        .with("name", name.clone())
+        .with("weight", Weight::DEFAULT.to_string())
+        .with("is_disabled", false)
+        .with("maxconn", None::<Value>)
+        .with("is_backup", false)
+        .with("track", None::<Value>)
+}
+
+/// What makes HAProxy try another server; `None` where there is no other one, or no retry.
+fn retry_on(backend: &Backend, has_retry_on_429: bool) -> Option<String> {
+    if backend.servers.len() < 2 || backend.retries.value == 0 {
+        return None;
+    }
+    let mut causes = vec![RETRIED];
+    // Where the key is the client's, its mistake would be made once per server.
+    if backend.servers.iter().any(|server| server.key.is_some()) {
+        causes.push("401 403");
+    }
+    if has_retry_on_429 {
+        causes.push("429");
+    }
+    Some(causes.join(" "))
+}

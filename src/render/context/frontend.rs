@@ -1,0 +1,80 @@
+//! A frontend as the templates see it.
+
+use super::ContextMaker;
+use crate::config::{Frontend, FrontendTimeout, Route};
+use crate::model::{BindHost, Digest, Name, Sourced};
+use crate::render::names::routes_map;
+use crate::render::value::{Table, duration};
+use camino::Utf8PathBuf;
+use std::time::Duration;
+use tera::Value;
+
+impl ContextMaker<'_> {
+    pub(super) fn frontend(&mut self, frontend: &Frontend) -> Value {
+        let Frontend { name, bind, certificates, redirect_http, backend, routes, timeout, raw } = frontend;
+        let FrontendTimeout { client, request, keep_alive } = timeout;
+        let timeout = Table::default()
+            .with("client", self.sourced_duration(client))
+            .with("request", self.sourced_duration(request))
+            .with("keep_alive", self.sourced_duration(keep_alive));
+        let binds: Vec<Value> = bind
+            .iter()
+            .map(|bind| {
+                Table::default()
+                    .with("address", self.bind(bind))
+                    .with("is_v4v6", bind.host == BindHost::AnyBoth)
+                    .into()
+            })
+            .collect();
+        let certificates: Vec<Value> = certificates.iter().map(|path| self.certificate(path)).collect();
+        let reaches: Vec<Value> = reached(frontend).into_iter().map(|name| self.marks.sourced(name)).collect();
+        let redirect = redirect_http.as_ref().map(|clear| {
+            // The port that clients use is the first bind's, and https means 443.
+            let port = bind.first().map(|bind| bind.port).filter(|port| *port != 443);
+            Table::default()
+                .with("bind", self.bind(clear))
+                .with("bind_is_v4v6", clear.host == BindHost::AnyBoth)
+                .with("port", port)
+        });
+        Table::default()
+            .with("name", self.marks.sourced(name))
+            .with("bind", binds)
+            .with("certificates", certificates)
+            .with("redirect", redirect.map(Value::from))
+            .with("backend", self.marks.sourced(backend))
+            .with("reaches", reaches)
+            .with("routes", (!routes.is_empty()).then(|| self.routes(&name.value, routes)))
+            .with("timeout", timeout)
+            .with("raw", self.marks.lines(raw))
+            .into()
+    }
+
+    fn routes(&mut self, frontend: &Name, routes: &[Route]) -> Value {
+        let origin = routes.first().and_then(|route| route.backend.origin);
+        Table::default()
+            .with("map", self.marks.text(routes_map(frontend), origin))
+            .with("by_model", routes.iter().any(|route| !route.model.is_empty()))
+            .into()
+    }
+
+    fn certificate(&mut self, path: &Sourced<Utf8PathBuf>) -> Value {
+        // A certificate that nobody has read yet changes the file when it is.
+        let digest = self.desired.certificates.get(&path.value).map_or_else(|| "unread".to_owned(), Digest::short);
+        Table::default().with("path", self.marks.sourced(path)).with("digest", digest).into()
+    }
+
+    pub(super) fn sourced_duration(&mut self, value: &Sourced<Duration>) -> Value {
+        self.marks.text(duration(value.value), value.origin)
+    }
+}
+
+/// Each backend that requests of this frontend may go to, once.
+fn reached(frontend: &Frontend) -> Vec<&Sourced<Name>> {
+    let mut reached: Vec<&Sourced<Name>> = Vec::new();
+    for name in std::iter::once(&frontend.backend).chain(frontend.routes.iter().map(|route| &route.backend)) {
+        if !reached.contains(&name) {
+            reached.push(name);
+        }
+    }
+    reached
+}

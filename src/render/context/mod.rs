@@ -1,0 +1,175 @@
+//! What the templates see: [`Desired`] as a tree of texts, numbers and yes-or-no. `docs/templates.md` lists it for
+//! operators; a name in it is a promise.
+//!
+//! Refuses to know the text of the templates. Called by `render`, once for real and once masked.
+
+mod backend;
+mod frontend;
+mod tls;
+
+use super::marks::Marks;
+use super::names::{KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, STATS, STATS_MAP};
+use super::value::{Table, duration};
+use super::{RenderError, Target};
+use crate::config::{AddressLimit, Haproxy, Stats};
+use crate::desired::Desired;
+use crate::model::{BindAddress, BindHost, Host, Sourced};
+use tera::{Context, Value};
+
+/// The two renderings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// What is served.
+    Real,
+    /// What the runtime can set is the same for everyone.
+    Masked,
+}
+
+/// Makes the context of one pass.
+pub(super) struct ContextMaker<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) target: Target,
+    pub(super) pass: Pass,
+    pub(super) marks: Marks,
+}
+
+impl<'a> ContextMaker<'a> {
+    pub(super) fn new(desired: &'a Desired, target: Target, pass: Pass) -> Self {
+        Self { desired, target, pass, marks: Marks::default() }
+    }
+
+    /// The context with this revision marker, and the marks that it is written with.
+    ///
+    /// # Errors
+    /// A value that no HAProxy file can carry.
+    pub(super) fn context(mut self, marker: &str) -> Result<(Context, Marks), RenderError> {
+        let config = &*self.desired.config;
+        let mut context = Context::new();
+        let target = Table::default()
+            .with("major", self.target.major)
+            .with("minor", self.target.minor)
+            .with("has_response_timeout", self.target.has_response_timeout());
+        context.insert_value("marker", marker.into());
+        context.insert_value("target", target.into());
+        context.insert_value("keys_map", KEYS_MAP.into());
+        context.insert_value("errors", errors());
+        context.insert_value("node", self.marks.sourced(&config.node.name));
+        context.insert_value("haproxy", self.haproxy(&config.haproxy));
+        context.insert_value("tls", self.tls());
+        context.insert_value("stats", config.haproxy.stats.as_ref().map(|stats| self.stats(stats)).into());
+        context.insert_value("limit", config.limit_address.as_ref().map(|limit| self.limit(limit)).into());
+        context.insert_value("resolvers", config.servers().any(|(_, s)| matches!(s.url.host, Host::Dns(_))).into());
+        let frontends: Vec<Value> = config.frontends.iter().map(|frontend| self.frontend(frontend)).collect();
+        context.insert_value("frontends", frontends.into());
+        let backends: Vec<Value> = config.backends.iter().map(|backend| self.backend(backend)).collect();
+        context.insert_value("backends", backends.into());
+        self.marks.verdict()?;
+        Ok((context, self.marks))
+    }
+
+    fn haproxy(&mut self, haproxy: &Haproxy) -> Value {
+        let Haproxy {
+            // Paths of files that haproxy.cfg does not name.
+            config: _,
+            master_socket: _,
+            binary: _,
+            template: _,
+            stats: _,
+            admin_socket,
+            user,
+            group,
+            maxconn,
+            threads,
+            buffer_bytes,
+            hard_stop_after,
+            log,
+            raw,
+            raw_defaults,
+        } = haproxy;
+        let marks = &mut self.marks;
+        Table::default()
+            .with("admin_socket", marks.sourced(admin_socket))
+            .with("user", non_empty(marks, user))
+            .with("group", non_empty(marks, group))
+            .with("maxconn", marks.sourced(maxconn))
+            .with("threads", threads.as_ref().map(|threads| marks.sourced(threads)))
+            .with("buffer_bytes", marks.sourced(buffer_bytes))
+            .with("hard_stop_after", marks.text(duration(hard_stop_after.value), hard_stop_after.origin))
+            .with("log", non_empty(marks, log))
+            // A terminal or a pipe has no use for the header of syslog.
+            .with("log_is_stream", matches!(log.value.as_str(), "stdout" | "stderr") || log.value.starts_with("fd@"))
+            .with("raw", marks.lines(raw))
+            .with("raw_defaults", marks.lines(raw_defaults))
+            .into()
+    }
+
+    fn stats(&mut self, stats: &Stats) -> Value {
+        let Stats { bind, login } = stats;
+        Table::default()
+            .with("name", STATS)
+            .with("bind", self.bind(bind))
+            .with("bind_is_v4v6", bind.host == BindHost::AnyBoth)
+            .with("login_map", login.as_ref().map(|(user, _)| self.marks.text(STATS_MAP, user.origin)))
+            .into()
+    }
+
+    fn limit(&mut self, limit: &AddressLimit) -> Value {
+        // The numbers are in the map.
+        let AddressLimit { requests, burst: _, raw } = limit;
+        let window = requests.value.window;
+        let body = error_body(
+            "Too many requests from this address, please slow down.",
+            "requests",
+            "rate_limit_exceeded",
+        );
+        Table::default()
+            .with("table", LIMIT_ADDRESS)
+            .with("key", LIMIT_ADDRESS_KEY)
+            .with("map", self.marks.text(LIMITS_MAP, requests.origin))
+            .with("window", self.marks.text(duration(window), requests.origin))
+            // Rounded up: a client that comes back at this second is let in.
+            .with("window_s", window.as_millis().div_ceil(1000).to_string())
+            // The sliding window looks at two.
+            .with("expire", duration(window * 2))
+            .with("body", body)
+            .with("raw", self.marks.lines(raw))
+            .into()
+    }
+
+    fn bind(&mut self, bind: &Sourced<BindAddress>) -> Value {
+        self.marks.sourced(bind)
+    }
+}
+
+/// A text that means "none" where it is empty.
+fn non_empty(marks: &mut Marks, text: &Sourced<String>) -> Option<Value> {
+    (!text.value.is_empty()).then(|| marks.sourced(text))
+}
+
+/// The errors that HAProxy answers itself, in OpenAI's shape.
+fn errors() -> Value {
+    /// Seconds after which a client may try again where nobody can serve: two rounds of HAProxy's checks.
+    const UNAVAILABLE_S: u32 = 5;
+    let error = |status: u16, retry_after_s: Option<u32>, message: &str, kind: &str, code: &str| -> Value {
+        Table::default()
+            .with("status", status)
+            .with("retry_after_s", retry_after_s)
+            .with("body", error_body(message, kind, code))
+            .into()
+    };
+    let invalid = "invalid_request_error";
+    vec![
+        error(400, None, "The request is not valid HTTP.", invalid, "bad_request"),
+        error(408, None, "The request did not arrive in time.", invalid, "request_timeout"),
+        error(429, Some(1), "Too many requests, please slow down.", "requests", "rate_limit_exceeded"),
+        error(500, None, "The gateway failed on this request.", "server_error", "internal_error"),
+        error(502, None, "The model server sent no valid answer.", "server_error", "bad_gateway"),
+        error(503, Some(UNAVAILABLE_S), "No model server can answer.", "server_error", "service_unavailable"),
+        error(504, None, "The model server did not answer in time.", "server_error", "gateway_timeout"),
+    ]
+    .into()
+}
+
+fn error_body(message: &str, kind: &str, code: &str) -> String {
+    format!(r#"{{"error":{{"message":"{message}","type":"{kind}","param":null,"code":"{code}"}}}}"#)
+}

@@ -1,0 +1,59 @@
+//! What the running HAProxy takes as data: routes, limits, keys, who may see the statistics.
+
+use super::names::{KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, STATS_MAP, routes_map};
+use super::{MapFile, RenderError, routes};
+use crate::desired::{Desired, needs_hops};
+use crate::model::{Digest, Secret, SecretRef, Sourced};
+use base64::Engine as _;
+use std::collections::BTreeMap;
+
+/// All maps, by their path relative to the configuration.
+pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, RenderError> {
+    let config = &desired.config;
+    let mut maps = BTreeMap::new();
+    for frontend in config.frontends.iter().filter(|frontend| !frontend.routes.is_empty()) {
+        let entries = routes::entries(&frontend.routes);
+        maps.insert(routes_map(&frontend.name), MapFile { entries, is_secret: false });
+    }
+    if let Some(limit) = &config.limit_address {
+        let count = limit.requests.count.saturating_add(limit.burst.value);
+        let entries = vec![(LIMIT_ADDRESS_KEY.to_owned(), count.to_string())];
+        maps.insert(LIMITS_MAP.to_owned(), MapFile { entries, is_secret: false });
+    }
+    if let Some((user, password)) = config.haproxy.stats.as_ref().and_then(|stats| stats.login.as_ref()) {
+        let login = format!("{}:{}", user.value, secret(desired, password)?.expose());
+        let header = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(login));
+        let entries = vec![(Digest::of(header).to_string(), "allowed".to_owned())];
+        maps.insert(STATS_MAP.to_owned(), MapFile { entries, is_secret: true });
+    }
+    let entries = keys(desired)?;
+    if !entries.is_empty() {
+        maps.insert(KEYS_MAP.to_owned(), MapFile { entries, is_secret: true });
+    }
+    Ok(maps)
+}
+
+/// One key per backend, or per server where each has a hop.
+fn keys(desired: &Desired) -> Result<Vec<(String, String)>, RenderError> {
+    let mut entries = Vec::new();
+    for backend in &desired.config.backends {
+        if needs_hops(backend) {
+            for server in &backend.servers {
+                if let Some(key) = &server.key {
+                    let value = secret(desired, key)?.expose().to_owned();
+                    entries.push((format!("{}/{}", backend.name, server.name), value));
+                }
+            }
+        } else if let Some(key) = backend.servers.first().and_then(|server| server.key.as_ref()) {
+            entries.push((backend.name.to_string(), secret(desired, key)?.expose().to_owned()));
+        }
+    }
+    Ok(entries)
+}
+
+fn secret<'a>(desired: &'a Desired, reference: &Sourced<SecretRef>) -> Result<&'a Secret, RenderError> {
+    desired.secrets.get(&reference.value).ok_or_else(|| RenderError::SecretMissing {
+        reference: reference.value.clone(),
+        origin: reference.origin,
+    })
+}

@@ -1,0 +1,61 @@
+//! What hapilot's proxies, sockets and maps are called in HAProxy.
+//!
+//! The operator's names have no `:`, so a name with one is ours and collides with nothing.
+
+use super::RuntimeNames;
+use crate::config::Config;
+use crate::desired::{Desired, needs_hops};
+use crate::model::{Digest, Name, ServerId};
+use std::collections::BTreeMap;
+
+/// The frontend with the statistics page.
+pub(super) const STATS: &str = "hapilot:stats";
+/// The section of the stick-table of `[limit.address]`.
+pub(super) const LIMIT_ADDRESS: &str = "limit:address";
+/// The key of `[limit.address]` in the map of limits.
+pub(super) const LIMIT_ADDRESS_KEY: &str = "address";
+/// Longest name of an abstract socket: `sun_path` takes 107 characters, and HAProxy needs some.
+const MAX_SOCKET: usize = 100;
+
+/// Map of the limits' numbers.
+pub(super) const LIMITS_MAP: &str = "maps/limits.map";
+/// Map of the providers' keys.
+pub(super) const KEYS_MAP: &str = "maps/keys.map";
+/// Map of who may see the statistics page.
+pub(super) const STATS_MAP: &str = "maps/stats.map";
+
+/// Map of a frontend's routes.
+pub(super) fn routes_map(frontend: &Name) -> String {
+    format!("maps/routes.{frontend}.map")
+}
+
+/// The hop's `listen` section.
+pub(super) fn hop_proxy(id: &ServerId) -> String {
+    format!("{}:{}", id.backend, id.server)
+}
+
+/// The hop's socket. Two HAProxy on one node have different configuration files, and so different sockets.
+pub(super) fn hop_socket(config: &Config, id: &ServerId) -> String {
+    let node = &Digest::of(config.haproxy.config.as_str()).to_string()[..8];
+    let name = format!("hapilot-{node}/{id}");
+    if name.len() <= MAX_SOCKET {
+        format!("abns@{name}")
+    } else {
+        format!("abns@hapilot-{node}/{}", &Digest::of(id.to_string()).to_string()[..32])
+    }
+}
+
+/// What each server is called in the running HAProxy, and so where its weight, state and address are set.
+pub fn runtime_names(desired: &Desired) -> BTreeMap<ServerId, RuntimeNames> {
+    let mut names = BTreeMap::new();
+    for backend in &desired.config.backends {
+        let has_hops = needs_hops(backend);
+        for server in &backend.servers {
+            let id = ServerId::new(backend.name.clone(), server.name.clone());
+            let weight = (backend.name.to_string(), server.name.to_string());
+            let address = if has_hops { (hop_proxy(&id), server.name.to_string()) } else { weight.clone() };
+            names.insert(id, RuntimeNames { weight, address });
+        }
+    }
+    names
+}

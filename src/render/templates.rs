@@ -1,0 +1,101 @@
+//! The templates that are built in, and the operator's own root template over them.
+//!
+//! Refuses to know files: the operator's text is handed in. Called by `agent` and `cli`, used by `render`.
+
+use super::error::from_tera;
+use super::marks::{LineMarks, Marks, defect, without_marks};
+use super::quoting;
+use super::template_lines::with_line_marks;
+use super::RenderError;
+use tera::{Context, Tera};
+
+/// Name of the built-in root template.
+const BUILT_IN: &str = "builtin/haproxy.cfg";
+
+/// Every built-in template by the name under which templates include or extend it.
+const SOURCES: [(&str, &str); 12] = [
+    (BUILT_IN, include_str!("../../templates/haproxy.cfg")),
+    ("parts/global.cfg", include_str!("../../templates/parts/global.cfg")),
+    ("parts/defaults.cfg", include_str!("../../templates/parts/defaults.cfg")),
+    ("parts/resolvers.cfg", include_str!("../../templates/parts/resolvers.cfg")),
+    ("parts/stats.cfg", include_str!("../../templates/parts/stats.cfg")),
+    ("parts/limit.cfg", include_str!("../../templates/parts/limit.cfg")),
+    ("parts/redirect.cfg", include_str!("../../templates/parts/redirect.cfg")),
+    ("parts/frontend.cfg", include_str!("../../templates/parts/frontend.cfg")),
+    ("parts/backend.cfg", include_str!("../../templates/parts/backend.cfg")),
+    ("parts/identity.cfg", include_str!("../../templates/parts/identity.cfg")),
+    ("parts/server.cfg", include_str!("../../templates/parts/server.cfg")),
+    ("parts/hop.cfg", include_str!("../../templates/parts/hop.cfg")),
+];
+
+/// Parsed templates, ready to render any number of times.
+#[derive(Clone, Debug)]
+pub struct Templates {
+    tera: Tera,
+    root: String,
+    lines: LineMarks,
+}
+
+impl Templates {
+    /// The built-in templates.
+    ///
+    /// # Errors
+    /// Never for a released hapilot; a test holds that.
+    pub fn built_in() -> Result<Self, RenderError> {
+        Self::parse(None)
+    }
+
+    /// The operator's own root template; `name` is its path and appears in messages. It may include every built-in
+    /// part and extend `builtin/haproxy.cfg`.
+    ///
+    /// # Errors
+    /// Where the template does not parse, or extends or includes what is not there.
+    pub fn with_root(name: &str, source: &str) -> Result<Self, RenderError> {
+        Self::parse(Some((name, source)))
+    }
+
+    fn parse(own: Option<(&str, &str)>) -> Result<Self, RenderError> {
+        let mut tera = Tera::default();
+        quoting::register(&mut tera);
+        let mut lines = LineMarks::default();
+        let mut sources = Vec::with_capacity(SOURCES.len() + 1);
+        if let Some((name, source)) = own {
+            refuse_marks(name, source)?;
+            // First, so that its lines get their marks whatever its length.
+            sources.push((name, with_line_marks(name, source, &mut lines)));
+        }
+        for (name, source) in SOURCES {
+            sources.push((name, with_line_marks(name, source, &mut lines)));
+        }
+        let root = own.map_or(BUILT_IN, |(name, _)| name);
+        tera.add_raw_templates(sources).map_err(|error| from_tera(&error, root, |_| None, without_marks))?;
+        Ok(Self { tera, root: root.to_owned(), lines })
+    }
+
+    /// The text of the root template in this context, marks and all.
+    pub(super) fn fill(&self, context: &Context, marks: &Marks) -> Result<String, RenderError> {
+        self.tera
+            .render(&self.root, context)
+            .map_err(|error| from_tera(&error, &self.root, |text| marks.origin_in(text), without_marks))
+    }
+
+    pub(super) fn line_marks(&self) -> &LineMarks {
+        &self.lines
+    }
+}
+
+fn refuse_marks(name: &str, source: &str) -> Result<(), RenderError> {
+    for (line, text) in (1..).zip(source.lines()) {
+        for (column, c) in (1..).zip(text.chars()) {
+            if let Some(message) = defect(c.encode_utf8(&mut [0; 4])) {
+                return Err(RenderError::Template {
+                    file: name.to_owned(),
+                    position: Some((line, column)),
+                    message: message.to_owned(),
+                    origin: None,
+                });
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Small configurations with every default filled in, for tests that start from a value.
+
+use hapilot::config::{
+    AddressLimit, Api, Backend, BackendTimeout, Check, Config, Frontend, FrontendTimeout, Haproxy, History, Node,
+    Route, Server, ServerTls, Tls, TlsProfile, Weighting,
+};
+use hapilot::desired::Desired;
+use hapilot::model::{AdminState, Balance, Name, Origin, Provider, Secret, Sourced, Weight};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A default.
+pub fn set<T>(value: T) -> Sourced<T> {
+    Sourced::default_value(value)
+}
+
+/// A text of the file, parsed.
+pub fn parsed<T: FromStr<Err: Debug>>(text: &str) -> Sourced<T> {
+    set(text.parse().unwrap())
+}
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn seconds(seconds: u64) -> Sourced<Duration> {
+    set(Duration::from_secs(seconds))
+}
+
+const NOWHERE: Origin = Origin { line: 1, column: 1 };
+
+pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
+    Config {
+        node: Node { name: set(name("lb1")), state: set("/var/lib/hapilot".into()) },
+        haproxy: Haproxy {
+            config: set("/etc/haproxy/haproxy.cfg".into()),
+            admin_socket: set("/run/haproxy/admin.sock".into()),
+            master_socket: set("/run/haproxy/master.sock".into()),
+            binary: set("haproxy".into()),
+            template: None,
+            user: set("haproxy".into()),
+            group: set("haproxy".into()),
+            maxconn: set(10_000),
+            threads: None,
+            buffer_bytes: set(65_536),
+            hard_stop_after: seconds(600),
+            log: set("/dev/log".into()),
+            stats: None,
+            raw: vec![],
+            raw_defaults: vec![],
+        },
+        tls: Tls { profile: set(TlsProfile::Intermediate) },
+        frontends,
+        limit_address: None,
+        backends,
+        history: History { keep: 200 },
+        api: Api { socket: "/run/hapilot/hapilot.sock".into() },
+    }
+}
+
+pub fn frontend(called: &str, bind: &str, backend: &str) -> Frontend {
+    Frontend {
+        name: set(name(called)),
+        bind: vec![parsed(bind)],
+        certificates: vec![],
+        redirect_http: None,
+        backend: set(name(backend)),
+        routes: vec![],
+        timeout: FrontendTimeout { client: seconds(60), request: seconds(10), keep_alive: seconds(60) },
+        raw: vec![],
+    }
+}
+
+pub fn route(paths: &[&str], models: &[&str], backend: &str) -> Route {
+    let texts = |texts: &[&str]| texts.iter().map(|text| set((*text).to_owned())).collect();
+    Route { path: texts(paths), model: texts(models), backend: set(name(backend)) }
+}
+
+pub fn limit(requests: &str, burst: u32) -> AddressLimit {
+    AddressLimit { requests: parsed(requests), burst: set(burst), raw: vec![] }
+}
+
+pub fn backend(called: &str, provider: Provider, servers: Vec<Server>) -> Backend {
+    Backend {
+        name: name(called),
+        origin: NOWHERE,
+        provider,
+        balance: set(Balance::LeastConn),
+        weighting: Weighting::Static,
+        retries: set(2),
+        timeout: BackendTimeout { connect: seconds(5), first_byte: seconds(60), idle: seconds(60) },
+        check: Check {
+            origin: NOWHERE,
+            interval: Duration::from_secs(10),
+            fall: 3,
+            rise: 2,
+            ramp: Duration::from_secs(60),
+            models: None,
+            chat: None,
+            http: None,
+        },
+        servers,
+        raw: vec![],
+    }
+}
+
+pub fn server(called: &str, url: &str) -> Server {
+    Server {
+        name: name(called),
+        origin: NOWHERE,
+        url: parsed(url),
+        weight: set(Weight::DEFAULT),
+        state: set(AdminState::Ready),
+        tier: 1,
+        region: None,
+        key: None,
+        maxconn: None,
+        tls: ServerTls { ca: None, server_name: None, verify: true },
+        raw: vec![],
+    }
+}
+
+pub fn server_with_key(called: &str, url: &str, key: &str) -> Server {
+    Server { key: Some(parsed(key)), ..server(called, url) }
+}
+
+/// Every secret that the configuration names gets its own reference as a value, with `secret-` before it.
+pub fn desired(config: Config) -> Desired {
+    let stats = config.haproxy.stats.as_ref().and_then(|stats| stats.login.as_ref()).map(|(_, password)| password);
+    let secrets = config
+        .servers()
+        .filter_map(|(_, server)| server.key.as_ref())
+        .chain(stats)
+        .map(|reference| {
+            (reference.value.clone(), Secret::new(format!("secret-{}", reference.value)).unwrap())
+        })
+        .collect();
+    let certificates = config
+        .frontends
+        .iter()
+        .flat_map(|frontend| &frontend.certificates)
+        .map(|path| (path.value.clone(), hapilot::model::Digest::of(path.value.as_str())))
+        .collect();
+    Desired::new(Arc::new(config), &BTreeMap::new(), &BTreeMap::new(), secrets, certificates)
+}
