@@ -10,10 +10,4 @@ mod private_haproxy;
 mod probe;
 mod quoting;
 mod support;
-//! The integration tests: one binary.
-
-mod cases;
-mod haproxies;
-mod quoting;
-mod sample;
 mod traffic;
