@@ -27,6 +27,12 @@ pub(super) fn mask_line(line: &str, above: Option<&str>, hidden: &[Range<usize>]
     let mut secret = vec![false; line.len()];
     for range in hidden {
         secret[range.clone()].fill(true);
+        // The quotes around it may be seen.
+        for quote in [range.start, range.end.saturating_sub(1)] {
+            if line[quote..].starts_with(['"', '\'']) {
+                secret[quote] = false;
+            }
+        }
     }
     let mut key_is_secret = above.is_some_and(is_secret_key);
     let mut word_start = 0;
@@ -101,7 +107,8 @@ pub(super) fn is_secret_key(key: &str) -> bool {
             }))
 }
 
-fn is_reference(text: &str) -> bool {
+/// Whether a text says where a secret is, rather than the secret.
+pub(super) fn is_reference(text: &str) -> bool {
     REFERENCES.iter().any(|start| text.starts_with(start))
 }
 
@@ -141,7 +148,8 @@ fn secrets_within(text: &str) -> Vec<Range<usize>> {
     if let Some(bearer) = text.find("Bearer ") {
         let start = bearer + "Bearer ".len();
         let end = start + text[start..].find(['"', '\'', ' ']).unwrap_or(text.len() - start);
-        if !text[start..end].contains("%[") {
+        // Not the words "Bearer token" of a comment, not a fetch of HAProxy.
+        if end - start >= 8 && !text[start..end].contains("%[") {
             found.push(start..end);
         }
     }
@@ -183,7 +191,7 @@ mod tests {
             (r#"url = "https://me:pw@x.example/v1""#, None, r#"url = "https://*****@x.example/v1""#),
             (r#"model = "sk-abcdefgh""#, None, r#"model = "***********""#),
             (r#"max_tokens = "lots""#, None, r#"max_tokens = "lots""#),
-            (r#"raw = ["x Bearer abc"]"#, None, r#"raw = ["x Bearer ***"]"#),
+            (r#"raw = ["x Bearer abcdefgh"]"#, None, r#"raw = ["x Bearer ********"]"#),
             (r#"token = "ß1""#, None, r#"token = "**""#),
             (r#"backend = "chat" # keys = "sk-abcdefgh""#, None, r#"backend = "chat" # keys = "***********""#),
         ] {

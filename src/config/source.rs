@@ -44,6 +44,12 @@ impl<'a> Source<'a> {
         self.text[start..end].trim_end_matches(['\n', '\r'])
     }
 
+    /// The bytes of a line without its end.
+    pub(super) fn bytes_of_line(&self, index: usize) -> Range<usize> {
+        let start = self.starts.get(index).copied().unwrap_or(self.text.len());
+        start..start + self.line(index).len()
+    }
+
     /// Line and column of a byte; a byte inside a character counts as that character.
     pub(super) fn origin(&self, at: usize) -> Origin {
         let index = self.line_of(at);
@@ -94,15 +100,26 @@ impl<'a> Source<'a> {
         Some(Excerpt { line: masked, span: from..to })
     }
 
-    /// The key that a line without one continues: the last `key =` above it.
+    /// The key whose list or text a line without a key continues: the last `key =` above it, unless all its brackets
+    /// are closed again.
     fn key_above(&self, index: usize) -> Option<&'a str> {
         // A list of more lines than this has no key worth guessing.
         const LOOK_BACK: usize = 200;
-        (index.saturating_sub(LOOK_BACK)..index).rev().find_map(|above| {
-            let (key, _) = self.line(above).split_once('=')?;
-            let key = key.trim();
-            (!key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.\"'".contains(c))).then_some(key)
-        })
+        let mut open: isize = 0;
+        for above in (index.saturating_sub(LOOK_BACK)..index).rev() {
+            let line = self.line(above);
+            let count = |brackets: [char; 2]| line.matches(brackets).count().cast_signed();
+            open += count(['[', '{']) - count([']', '}']);
+            if let Some((key, value)) = line.split_once('=') {
+                let key = key.trim();
+                let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.\"'".contains(c));
+                if is_key {
+                    let text_is_open = value.matches(['"', '\'']).count() % 2 == 1;
+                    return (open > 0 || text_is_open).then_some(key);
+                }
+            }
+        }
+        None
     }
 }
 

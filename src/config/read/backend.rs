@@ -12,7 +12,8 @@ pub(super) fn backends(root: &Table<'_>) -> Vec<Backend> {
     if let Some(field) = root.get("backend")
         && let DeValue::Table(tables) = field.value
     {
-        let names = tables.keys().map(|key| (key.get_ref().to_string(), key.span()));
+        let tables = tables.iter().filter(|(_, value)| value.get_ref().is_table());
+        let names = tables.map(|(key, _)| (key.get_ref().to_string(), key.span()));
         root.context().backends.borrow_mut().extend(names);
     }
     root.named("backend").into_iter().map(|(name, table)| backend(name, &table)).collect()

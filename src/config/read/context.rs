@@ -3,11 +3,14 @@
 //! Refuses to judge. Called by every reader.
 
 use crate::config::diagnostic::Found;
+use crate::config::mask::is_reference;
 use crate::config::source::Source;
 use crate::model::{BindAddress, Name, Origin};
+use serde_spanned::Spanned;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::Range;
+use toml::de::DeValue;
 
 /// Most mistakes that are gathered; a file with more of them is no hapilot file at all.
 const MAX_FOUND: usize = 10_000;
@@ -53,6 +56,13 @@ impl<'a> Context<'a> {
     /// Says that these bytes must never be shown.
     pub(super) fn hide(&self, span: Range<usize>) {
         self.secrets.borrow_mut().push(span);
+    }
+
+    /// Says that a value must never be shown, unless it only says where a secret is.
+    pub(super) fn hide_unless_reference(&self, value: &Spanned<DeValue<'_>>) {
+        if !value.get_ref().as_str().is_some_and(is_reference) {
+            self.hide(value.span());
+        }
     }
 
     pub(super) fn origin(&self, span: &Range<usize>) -> Origin {

@@ -5,6 +5,7 @@
 use super::context::Context;
 use super::table::{Table, closest, printable};
 use crate::config::diagnostic::Found;
+use crate::config::mask::is_reference;
 use crate::config::schema::{Kind, Refusal};
 use crate::model::{Name, Refused, Sourced, parse_duration, parse_size};
 use std::ops::Range;
@@ -34,12 +35,20 @@ impl<'t> Field<'t> {
         Sourced::new(value, self.context.origin(&self.span))
     }
 
-    pub(super) fn wrong_type(&self) {
-        if self.kind.is_secret() {
+    /// Never shows the value again, if it may be a secret.
+    fn hide_secret(&self) {
+        if self.kind.is_secret() && !self.value.as_str().is_some_and(is_reference) {
             self.context.hide(self.span.clone());
         }
+    }
+
+    pub(super) fn wrong_type(&self) {
+        self.hide_secret();
         let found = self.error("wrong-type", format!("`{}` wants {}", self.name, self.kind.wants()));
         let help = match (self.kind, self.value) {
+            (Kind::List(of, ..), DeValue::String(text)) if !of.is_secret() && text.len() < 80 => {
+                Some(format!("put it into brackets: [{text:?}]"))
+            }
             (Kind::List(..), DeValue::String(_)) => Some("put it into brackets: [\"…\"]".to_owned()),
             (Kind::Duration(..), DeValue::Integer(number)) => {
                 Some(format!("add a unit and quotes, such as \"{number}s\" or \"{number}ms\""))
@@ -110,7 +119,7 @@ impl<'t> Field<'t> {
     fn refused(&self, Refused(reason): &Refused) {
         let code = match self.kind {
             Kind::Secret => {
-                self.context.hide(self.span.clone());
+                self.hide_secret();
                 "secret"
             }
             Kind::Url => "bad-url",
@@ -123,7 +132,7 @@ impl<'t> Field<'t> {
         };
         let found = self.error(code, format!("`{}`: {reason}", self.name));
         self.context.report(match self.kind {
-            Kind::Secret => found.help(
+            Kind::Secret if !self.value.as_str().is_some_and(is_reference) => found.help(
                 "put the secret into a file that only hapilot can read and write \"file:/path\" here; \
                  a secret that stood in this file should be replaced",
             ),

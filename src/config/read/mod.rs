@@ -51,7 +51,9 @@ pub fn parse_for_node(
         let message = format!("the file has {} bytes, at most {} are read", text.len(), schema::MAX_FILE_BYTES);
         return Err(Diagnostics::new(file_name, &source, vec![Found::of_file("too-large", message)], &[]));
     }
-    let (document, errors) = DeTable::parse_recoverable(text);
+    let (judged, errors) = syntax::judge(text, &source);
+    // The errors of what is left are among those already.
+    let (document, _) = DeTable::parse_recoverable(&judged);
     let syntax = syntax::mistakes(text, &source, &errors);
     let context = Context::new(&source);
     let root = Table::root(&context, document.get_ref());

@@ -4,9 +4,36 @@
 
 use crate::config::diagnostic::Found;
 use crate::config::source::Source;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use toml::de::Error;
+use toml::de::{DeTable, Error};
+
+/// Most lines that are blanked, one parse each.
+const MAX_BLANKED: usize = 20;
+
+/// All of TOML's mistakes, and the text without those that the parser does not get over.
+///
+/// toml 1.2 forgets the rest of the document behind a key without a value: such a line is blanked, so that every place
+/// stays what it is, and the text is parsed again. To be deleted when the crate recovers by itself.
+pub(super) fn judge<'a>(text: &'a str, source: &Source<'_>) -> (Cow<'a, str>, Vec<Error>) {
+    let mut text = Cow::Borrowed(text);
+    let mut kept = Vec::new();
+    for _ in 0..MAX_BLANKED {
+        let (_, errors) = DeTable::parse_recoverable(&text);
+        let stop = errors.iter().find(|error| error.message().starts_with("key with no value"));
+        let Some((stop, span)) = stop.and_then(|error| Some((error, error.span()?))) else {
+            kept.extend(errors);
+            return (text, kept);
+        };
+        let line = source.bytes_of_line(source.line_of(span.start));
+        kept.push(stop.clone());
+        text.to_mut().replace_range(line.clone(), &" ".repeat(line.len()));
+    }
+    let (_, errors) = DeTable::parse_recoverable(&text);
+    kept.extend(errors);
+    (text, kept)
+}
 
 /// At most one mistake for each line: the second is nearly always an echo of the first.
 pub(super) fn mistakes(text: &str, source: &Source<'_>, errors: &[Error]) -> Vec<Found> {

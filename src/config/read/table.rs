@@ -8,6 +8,7 @@ use crate::config::diagnostic::Found;
 use crate::config::mask::is_secret_key;
 use crate::config::schema::{Default, Key, Kind, ROOT, Section};
 use crate::model::{Name, Origin, Sourced};
+use serde_spanned::Spanned;
 use std::ops::Range;
 use std::time::Duration;
 use toml::de::{DeTable, DeValue};
@@ -54,12 +55,14 @@ impl<'t> Table<'t> {
         let this = Self { context, section, path, span, table: Some(table) };
         for (name, value) in table {
             match section.key(name.get_ref()) {
-                None => this.unknown(name.get_ref(), name.span(), value.span()),
+                None => this.unknown(name.get_ref(), name.span(), value),
                 Some(Key { not_yet: Some(feature), .. }) if section.name.is_empty() => {
                     this.later_section(name.get_ref(), feature, value.get_ref(), name.span());
                 }
                 Some(Key { not_yet: Some(feature), .. }) => {
-                    context.hide(value.span());
+                    if is_secret_key(name.get_ref()) {
+                        context.hide_unless_reference(value);
+                    }
                     context.report(
                         Found::error(
                             "not-yet",
@@ -126,9 +129,9 @@ impl<'t> Table<'t> {
         }
     }
 
-    fn unknown(&self, name: &str, span: Range<usize>, value: Range<usize>) {
+    fn unknown(&self, name: &str, span: Range<usize>, value: &Spanned<DeValue<'_>>) {
         if is_secret_key(name) {
-            self.context.hide(value);
+            self.context.hide_unless_reference(value);
         }
         let what = match self.path.is_empty() {
             true => format!("there is no section `[{}]`", printable(name)),
@@ -183,7 +186,7 @@ impl<'t> Table<'t> {
 
     fn missing(&self, key: &Key) {
         let example = match (key.kind, key.example) {
-            (Kind::Named(section, _), _) => format!("add a section `[{}]`", self.name_below(section)),
+            (Kind::Named(..), example) => format!("add a section `[{}]`", self.name(example)),
             (_, "") => format!("add `{}`", key.name),
             (_, example) => format!("add `{} = {example}`", key.name),
         };
@@ -196,11 +199,6 @@ impl<'t> Table<'t> {
             found.span = None;
         }
         self.context.report(found);
-    }
-
-    fn name_below(&self, section: &Section) -> String {
-        let last = section.name.rsplit('.').nth(1).unwrap_or(section.name);
-        format!("{}.NAME", self.name(last))
     }
 
     /// Whether the operator wrote it.

@@ -38,7 +38,12 @@ fn frontend(name: Name, table: &Table<'_>) -> Option<Frontend> {
         && certificate_fields.is_empty()
     {
         let message = format!("`{}` needs `certificates`: there is no TLS to redirect to", field.name);
-        table.context().report(field.error("redirect-without-tls", message).absence());
+        table.context().report(
+            field
+                .error("redirect-without-tls", message)
+                .help("add `certificates`, or remove `redirect_http`")
+                .absence(),
+        );
     }
     let backend = default_backend(table);
     let routes = routes(table);

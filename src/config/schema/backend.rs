@@ -42,7 +42,7 @@ pub(in crate::config) static BACKEND: Section = Section {
         Key::new("retries", Kind::Integer(0, 10), "Retries on another server, before the first byte only").is("2"),
         Key::new("timeout", Kind::Table(&BACKEND_TIMEOUT), BACKEND_TIMEOUT.doc),
         Key::new("check", Kind::Table(&CHECK), CHECK.doc),
-        Key::new("server", Kind::Named(&SERVER, 10_000), "The servers, by name").required(),
+        Key::new("server", Kind::Named(&SERVER, 10_000), "The servers, by name").required().example("server.one"),
         Key::new("raw", RAW_LINES, "Lines at the end of HAProxy's `backend` section")
             .example("[\"http-request set-header X-Team ai\"]"),
     ],

@@ -10,9 +10,13 @@ pub(in crate::config) static ROOT: Section = Section {
         Key::new("node", Kind::Table(&NODE), NODE.doc),
         Key::new("haproxy", Kind::Table(&HAPROXY), HAPROXY.doc),
         Key::new("tls", Kind::Table(&TLS), TLS.doc),
-        Key::new("frontend", Kind::Named(&FRONTEND, 100), "Where clients connect, by name").required(),
+        Key::new("frontend", Kind::Named(&FRONTEND, 100), "Where clients connect, by name")
+            .required()
+            .example("frontend.api"),
         Key::new("limit", Kind::Table(&LIMIT), LIMIT.doc),
-        Key::new("backend", Kind::Named(&BACKEND, 1000), "Groups of servers that answer alike, by name").required(),
+        Key::new("backend", Kind::Named(&BACKEND, 1000), "Groups of servers that answer alike, by name")
+            .required()
+            .example("backend.chat.server.one"),
         Key::new("history", Kind::Table(&HISTORY), HISTORY.doc),
         Key::new("api", Kind::Table(&API), API.doc),
         Key::later("plan", later::PLANS),
