@@ -1,9 +1,20 @@
 //! The operator's file: raw TOML with positions → [`Config`], and every problem of it in one run.
 //!
-//! Refuses to know files and HAProxy's version. Called by `agent` and `cli` with the text of the file.
+//! Refuses to know files and HAProxy's version. Called by `agent` and `cli` with the text of the file: [`parse`] gives
+//! a [`Config`] or all mistakes, [`lint`] what is doubtful in a valid one, [`json_schema`] the schema for editors.
 
+mod diagnostic;
+mod lint;
+mod mask;
+mod read;
+mod schema;
+mod source;
 mod types;
 
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use lint::lint;
+pub use read::{parse, parse_for_node};
+pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Backend, BackendTimeout, ChatProbe, Check, Config, Frontend, FrontendTimeout, Haproxy, History,
     HttpProbe, ModelsProbe, Node, Route, Server, ServerTls, Stats, Tls, TlsProfile, Weighting,

@@ -1,0 +1,195 @@
+//! What is doubtful in a valid configuration: it will be used, and may not do what was meant.
+//!
+//! Refuses to know how the file was read. Called by `cli` (`check`) and `agent` (at a load of the file).
+
+use super::diagnostic::{Diagnostics, Found};
+use super::read::is_loopback;
+use super::source::Source;
+use super::types::{Backend, Config, Server, Weighting};
+use crate::model::{Balance, Host, Origin, Scheme, Weight, format_duration};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+/// A cheap probe more often than this is a load of its own.
+const BRISK_INTERVAL: Duration = Duration::from_secs(1);
+/// A completion more often than this costs more than it tells.
+const BRISK_CHAT: Duration = Duration::from_secs(30);
+
+/// Warnings about a valid configuration, sorted by place; none is an error.
+///
+/// `file_name` is only shown; `text` is what `config` was read from.
+pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
+    let source = Source::new(text);
+    let mut lint = Lint { source: &source, found: Vec::new() };
+    lint.stats(config);
+    lint.unused_backends(config);
+    for backend in &config.backends {
+        lint.backend(backend);
+        for server in &backend.servers {
+            lint.server(backend, server);
+        }
+    }
+    let found = lint.found;
+    Diagnostics::new(file_name, &source, found, &[])
+}
+
+struct Lint<'a> {
+    source: &'a Source<'a>,
+    found: Vec<Found>,
+}
+
+impl Lint<'_> {
+    fn at(&self, origin: Option<Origin>) -> Range<usize> {
+        self.source.token(origin.unwrap_or(Origin { line: 1, column: 1 }))
+    }
+
+    fn warn(&mut self, code: &'static str, origin: Option<Origin>, message: String, help: &str) {
+        let span = self.at(origin);
+        self.found.push(Found::warning(code, message, span).help(help));
+    }
+
+    fn stats(&mut self, config: &Config) {
+        if let Some(stats) = &config.haproxy.stats
+            && !is_loopback(&stats.bind)
+        {
+            self.warn(
+                "clear-stats",
+                stats.bind.origin,
+                format!("the statistics page listens on {} without TLS: its password travels in clear", *stats.bind),
+                "bind 127.0.0.1 and reach it through a tunnel",
+            );
+        }
+    }
+
+    fn unused_backends(&mut self, config: &Config) {
+        let used: BTreeSet<_> = config
+            .frontends
+            .iter()
+            .flat_map(|frontend| {
+                std::iter::once(&frontend.backend.value).chain(frontend.routes.iter().map(|route| &route.backend.value))
+            })
+            .collect();
+        for backend in config.backends.iter().filter(|backend| !used.contains(&backend.name)) {
+            self.warn(
+                "unused-backend",
+                Some(backend.origin),
+                format!("no frontend and no route leads to backend {}", backend.name),
+                "add a route to it, or remove it: it is probed and gets no traffic",
+            );
+        }
+    }
+
+    fn backend(&mut self, backend: &Backend) {
+        let origin = Some(backend.origin);
+        let name = &backend.name;
+        if backend.servers.len() == 1 {
+            self.warn(
+                "one-server",
+                origin,
+                format!("backend {name} has one server: no retry can hide its failure"),
+                "add a second server, of another provider or region if there is one",
+            );
+        }
+        if backend.retries.value == 0 {
+            self.warn(
+                "no-retries",
+                backend.retries.origin,
+                format!("backend {name} never retries: a refused connection reaches the client"),
+                "1 or 2 retries before the first byte are safe",
+            );
+        }
+        let tier_one = || backend.servers.iter().filter(|server| server.tier == 1);
+        if tier_one().next().is_none() {
+            self.warn(
+                "no-first-tier",
+                origin,
+                format!("backend {name} has servers of tier 2 only"),
+                "leave `tier` out for those that take traffic first",
+            );
+        }
+        if !backend.servers.is_empty() && backend.servers.iter().all(|server| server.weight.value == Weight::ZERO) {
+            self.warn(
+                "no-weight",
+                origin,
+                format!("every server of backend {name} has weight 0: it gets no traffic"),
+                "give one of them a weight of 1 to 256",
+            );
+        }
+        if backend.weighting == Weighting::Adaptive && backend.balance.value == Balance::First {
+            self.warn(
+                "deaf-balance",
+                backend.balance.origin,
+                format!("backend {name} has adaptive weights, and balance first does not look at weights"),
+                "use leastconn, roundrobin or random",
+            );
+        }
+        self.check(backend);
+    }
+
+    fn check(&mut self, backend: &Backend) {
+        let origin = Some(backend.check.origin);
+        let name = &backend.name;
+        let check = &backend.check;
+        if check.interval < BRISK_INTERVAL {
+            self.warn(
+                "brisk-check",
+                origin,
+                format!("backend {name} is probed every {}, each server by each node", format_duration(check.interval)),
+                "1s or more is enough; providers count probes as requests",
+            );
+        }
+        if let Some(chat) = &check.chat
+            && chat.every < BRISK_CHAT
+        {
+            let day = Duration::from_secs(86_400).as_secs() / chat.every.as_secs().max(1);
+            self.warn(
+                "costly-probe",
+                origin,
+                format!(
+                    "backend {name} pays for a completion every {}: {day} a day for each server",
+                    format_duration(chat.every)
+                ),
+                "5m is enough, since live traffic is watched too",
+            );
+        }
+        if check.models.is_none() && check.chat.is_none() && check.http.is_none() {
+            self.warn(
+                "no-probe",
+                origin,
+                format!("backend {name} is not probed at all: its weights never follow its health"),
+                "remove `models = false` or add `http = { path = \"/health\" }`",
+            );
+        }
+    }
+
+    fn server(&mut self, backend: &Backend, server: &Server) {
+        let name = format!("{}/{}", backend.name, server.name);
+        if !server.tls.verify && server.url.scheme == Scheme::Https {
+            self.warn(
+                "unverified-tls",
+                Some(server.origin),
+                format!("server {name} is not verified: whoever answers there gets the key"),
+                "name its authority in `tls.ca` and remove `verify = false`",
+            );
+        }
+        if server.key.is_some() && server.url.scheme == Scheme::Http && !is_private(&server.url.host) {
+            self.warn(
+                "clear-key",
+                server.url.origin,
+                format!("the key of server {name} travels in clear text"),
+                "write https in `url`",
+            );
+        }
+    }
+}
+
+/// Whether a host is surely within the operator's own network.
+fn is_private(host: &Host) -> bool {
+    match host {
+        Host::Ip(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Host::Ip(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        Host::Dns(_) => false,
+    }
+}

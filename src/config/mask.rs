@@ -1,0 +1,206 @@
+//! Hides secrets in a line of the operator's file before anybody sees it.
+//!
+//! Works on one line of text, right or broken, so that a syntax error cannot show a key either. Rather hides too much:
+//! a hidden model name is a nuisance, a shown key is an incident. Called by `source` only.
+
+use std::ops::Range;
+
+/// How a reference to a secret begins; it is not the secret.
+const REFERENCES: [&str; 3] = ["env:", "file:", "credential:"];
+
+/// Parts of a key's name that announce a secret. `key` and `token` are judged apart: `max_tokens` is none.
+const SECRET_WORDS: [&str; 8] =
+    ["passw", "secret", "webhook", "credential", "authorization", "bearer", "apikey", "auth"];
+
+/// Names of secret keys in full; what nearly reads like one is a slip of the fingers.
+const SECRET_KEYS: [&str; 6] = ["keys", "key", "password", "token", "secret", "api_key"];
+
+/// How the keys of well-known providers and tools begin.
+const SECRET_STARTS: [&str; 9] = ["sk-", "xoxb-", "xoxp-", "AKIA", "hf_", "gsk_", "AIza", "ghp_", "Bearer "];
+
+/// Shortest text that can be a key by its looks alone.
+const KEY_LENGTH: usize = 20;
+
+/// Replaces every secret of a line by as many `*`. `above` is the key that the line continues, if it has none of its
+/// own; `hidden` are bytes that are known to be secret.
+pub(super) fn mask_line(line: &str, above: Option<&str>, hidden: &[Range<usize>]) -> String {
+    let mut secret = vec![false; line.len()];
+    for range in hidden {
+        secret[range.clone()].fill(true);
+        // The quotes around it may be seen.
+        for quote in [range.start, range.end.saturating_sub(1)] {
+            if line[quote..].starts_with(['"', '\'']) {
+                secret[quote] = false;
+            }
+        }
+    }
+    let mut key_is_secret = above.is_some_and(is_secret_key);
+    let mut word_start = 0;
+    let mut chars = line.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' | '\'' => {
+                let end = literal_end(line, at, c);
+                let inner = at + 1..end;
+                if line[end..].trim_start_matches(['"', '\'']).trim_start().starts_with('=') {
+                    // A quoted key.
+                    word_start = at;
+                } else if key_is_secret && !is_reference(&line[inner.clone()]) {
+                    secret[inner].fill(true);
+                } else {
+                    for found in secrets_within(&line[inner.clone()]) {
+                        secret[inner.start + found.start..inner.start + found.end].fill(true);
+                    }
+                }
+                while chars.clone().next().is_some_and(|(next, _)| next < end + 1) {
+                    chars.next();
+                }
+            }
+            '=' => key_is_secret = is_secret_key(line[word_start..at].trim()),
+            '{' | ',' | '[' | ']' | '}' if !key_is_secret => word_start = at + 1,
+            // Still the same list of keys, or the next key of an inline table: decided at the next `=`.
+            '{' | ',' => word_start = at + 1,
+            '#' => {
+                // A comment may hold a key that was commented out.
+                for found in secrets_within(&line[at..]) {
+                    secret[at + found.start..at + found.end].fill(true);
+                }
+                break;
+            }
+            _ if key_is_secret && !c.is_whitespace() && !"[]{}".contains(c) => {
+                // Bare text where a quoted reference should stand; the name of an inline table's next key is no secret.
+                let rest = &line[at..];
+                let end = at + rest.find([',', ']', '}', '"', '\'']).unwrap_or(rest.len());
+                let next_key = rest.find('=').is_some_and(|equals| at + equals < end);
+                if !next_key {
+                    secret[at..end].fill(true);
+                }
+                while chars
+                    .clone()
+                    .next()
+                    .is_some_and(|(next, _)| next < end && (!next_key || !line[next..].starts_with('=')))
+                {
+                    chars.next();
+                }
+            }
+            _ => {}
+        }
+    }
+    if !line.contains(['"', '\'']) {
+        for found in secrets_within(line) {
+            secret[found].fill(true);
+        }
+    }
+    line.char_indices().map(|(at, c)| if secret[at] { '*' } else { c }).collect()
+}
+
+/// Whether a key of this name carries a secret, misspelt ones included.
+pub(super) fn is_secret_key(key: &str) -> bool {
+    let key = key.rsplit('.').next().unwrap_or(key).trim_matches(['"', '\'']).to_ascii_lowercase();
+    let harmless = ["first_token", "first_token_soft", "max_tokens", "tokens", "keep_alive"].contains(&key.as_str());
+    !harmless
+        && (SECRET_WORDS.iter().any(|word| key.contains(word))
+            || ["key", "keys", "token"].iter().any(|word| key.ends_with(word))
+            || SECRET_KEYS.iter().any(|word| {
+                strsim::osa_distance(word, &key) == 1 + usize::from(word.len() > 6)
+                    || (word.len() > 3 && strsim::osa_distance(word, &key) <= 1)
+            }))
+}
+
+/// Whether a text says where a secret is, rather than the secret.
+pub(super) fn is_reference(text: &str) -> bool {
+    REFERENCES.iter().any(|start| text.starts_with(start))
+}
+
+/// End of the literal that opens at `at`: its closing quote, or the line's end.
+fn literal_end(line: &str, at: usize, quote: char) -> usize {
+    let mut escaped = false;
+    for (offset, c) in line[at + 1..].char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quote == '"' => escaped = true,
+            c if c == quote => return at + 1 + offset,
+            _ => {}
+        }
+    }
+    line.len()
+}
+
+/// Parts of a text that look like a secret: user information of a URL, and words in the shape of a key.
+fn secrets_within(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    if let Some(scheme) = text.find("://") {
+        let start = scheme + 3;
+        let end = start + text[start..].find(['/', '?', '#', '"', ' ']).unwrap_or(text.len() - start);
+        if let Some(at) = text[start..end].rfind('@') {
+            found.push(start..start + at);
+        }
+    }
+    let mut from = 0;
+    for word in text.split_inclusive([' ', '"', '\'', ',', '=', '\t']) {
+        let end = from + word.len();
+        let bare = word.trim_end_matches([' ', '"', '\'', ',', '=', '\t']);
+        if looks_like_key(bare) {
+            found.push(from..from + bare.len());
+        }
+        from = end;
+    }
+    if let Some(bearer) = text.find("Bearer ") {
+        let start = bearer + "Bearer ".len();
+        let end = start + text[start..].find(['"', '\'', ' ']).unwrap_or(text.len() - start);
+        // Not the words "Bearer token" of a comment, not a fetch of HAProxy.
+        if end - start >= 8 && !text[start..end].contains("%[") {
+            found.push(start..end);
+        }
+    }
+    found
+}
+
+fn looks_like_key(word: &str) -> bool {
+    let has = |test: fn(&char) -> bool| word.chars().any(|c| test(&c));
+    let known = word.len() >= 10 && SECRET_STARTS.iter().any(|start| word.starts_with(start));
+    known
+        || (word.len() >= KEY_LENGTH
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-+".contains(c))
+            && has(char::is_ascii_uppercase)
+            && has(char::is_ascii_lowercase)
+            && has(char::is_ascii_digit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_and_the_rest_stays_readable() {
+        for (line, above, masked) in [
+            (r#"password = "hunter2""#, None, r#"password = "*******""#),
+            (r#"password = "hunter2"#, None, r#"password = "*******"#),
+            (r#"password = hunter2"#, None, r#"password = *******"#),
+            (r#"pasword = "hunter2""#, None, r#"pasword = "*******""#),
+            (r#"kyes = ["hunter2"]"#, None, r#"kyes = ["*******"]"#),
+            (r#"keys = ["env:A", "hunter2"]"#, None, r#"keys = ["env:A", "*******"]"#),
+            (r#"  "hunter2","#, Some("keys"), r#"  "*******","#),
+            (r#"  "gpt-4o","#, Some("expect"), r#"  "gpt-4o","#),
+            (
+                r#"user = "ops", password = 'hunter2', x = "y" }"#,
+                None,
+                r#"user = "ops", password = '*******', x = "y" }"#,
+            ),
+            (r#"{ password = hunter2, x = "y" }"#, None, r#"{ password = *******, x = "y" }"#),
+            (r#"url = "https://me:pw@x.example/v1""#, None, r#"url = "https://*****@x.example/v1""#),
+            (r#"model = "sk-abcdefgh""#, None, r#"model = "***********""#),
+            (r#"max_tokens = "lots""#, None, r#"max_tokens = "lots""#),
+            (r#"raw = ["x Bearer abcdefgh"]"#, None, r#"raw = ["x Bearer ********"]"#),
+            (r#"token = "ß1""#, None, r#"token = "**""#),
+            (r#"backend = "chat" # keys = "sk-abcdefgh""#, None, r#"backend = "chat" # keys = "***********""#),
+        ] {
+            assert_eq!(mask_line(line, above, &[]), masked, "{line}");
+        }
+    }
+
+    #[test]
+    fn known_places_are_hidden_by_the_character() {
+        assert_eq!(mask_line("a = 12ß4", None, &[4..9]), "a = ****");
+    }
+}

@@ -1,0 +1,52 @@
+//! Backends.
+//!
+//! Called by `read`, first of all, because others name them.
+
+use super::table::Table;
+use super::{check, server};
+use crate::config::types::{Backend, BackendTimeout, Weighting};
+use crate::model::{Balance, Name, Provider, Sourced};
+use toml::de::DeValue;
+
+pub(super) fn backends(root: &Table<'_>) -> Vec<Backend> {
+    if let Some(field) = root.get("backend")
+        && let DeValue::Table(tables) = field.value
+    {
+        let tables = tables.iter().filter(|(_, value)| value.get_ref().is_table());
+        let names = tables.map(|(key, _)| (key.get_ref().to_string(), key.span()));
+        root.context().backends.borrow_mut().extend(names);
+    }
+    root.named("backend").into_iter().map(|(name, table)| backend(name, &table)).collect()
+}
+
+fn backend(name: Name, table: &Table<'_>) -> Backend {
+    let provider = table.get("provider").and_then(|field| field.choice());
+    let provider = provider.map_or(table.default_text("provider"), |word| word.value);
+    let provider: Provider = provider.parse().expect("the schema's providers are the model's");
+    let balance = table.get("balance").and_then(|field| field.choice());
+    let balance = balance.unwrap_or_else(|| Sourced::default_value(table.default_text("balance")));
+    let balance = balance.map(|word| word.parse::<Balance>().expect("the schema's algorithms are the model's"));
+    let weighting = table.get("weighting").and_then(|field| field.choice());
+    let weighting = match weighting.map_or(table.default_text("weighting"), |word| word.value) {
+        "adaptive" => Weighting::Adaptive,
+        _ => Weighting::Static,
+    };
+    let timeout = table.table_or_default("timeout");
+    let timeout = BackendTimeout {
+        connect: timeout.duration_or_default("connect"),
+        first_byte: timeout.duration_or_default("first_byte"),
+        idle: timeout.duration_or_default("idle"),
+    };
+    Backend {
+        name,
+        origin: table.origin(),
+        provider,
+        balance,
+        weighting,
+        retries: table.integer_or_default("retries"),
+        timeout,
+        check: check::check(table, provider),
+        servers: server::servers(table, provider),
+        raw: table.raw("raw"),
+    }
+}

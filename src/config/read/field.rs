@@ -1,0 +1,395 @@
+//! One value of the file, checked against its kind.
+//!
+//! Every limit comes from the schema; every form from `model`. Refuses to know which key it reads.
+
+use super::context::Context;
+use super::table::{Table, closest, printable};
+use crate::config::diagnostic::Found;
+use crate::config::mask::is_reference;
+use crate::config::schema::{Kind, Refusal};
+use crate::model::{Name, Refused, Sourced, parse_duration, parse_size};
+use std::ops::Range;
+use std::str::FromStr;
+use std::time::Duration;
+use toml::de::{DeInteger, DeValue};
+
+/// A value with its place and what it should be.
+pub(super) struct Field<'t> {
+    pub(super) context: &'t Context<'t>,
+    pub(super) kind: &'static Kind,
+    /// Its full name, for messages.
+    pub(super) name: String,
+    /// Where the key stands; for an item of a list the item.
+    pub(super) key_span: Range<usize>,
+    pub(super) span: Range<usize>,
+    pub(super) value: &'t DeValue<'t>,
+}
+
+impl<'t> Field<'t> {
+    pub(super) fn error(&self, code: &'static str, message: impl Into<String>) -> Found {
+        Found::error(code, message, self.span.clone())
+    }
+
+    /// The value with its place.
+    pub(super) fn sourced<T>(&self, value: T) -> Sourced<T> {
+        Sourced::new(value, self.context.origin(&self.span))
+    }
+
+    /// Never shows the value again, if it may be a secret.
+    fn hide_secret(&self) {
+        if self.kind.is_secret() && !self.value.as_str().is_some_and(is_reference) {
+            self.context.hide(self.span.clone());
+        }
+    }
+
+    pub(super) fn wrong_type(&self) {
+        self.hide_secret();
+        let found = self.error("wrong-type", format!("`{}` wants {}", self.name, self.kind.wants()));
+        let help = match (self.kind, self.value) {
+            (Kind::List(of, ..), DeValue::String(text)) if !of.is_secret() && text.len() < 80 => {
+                Some(format!("put it into brackets: [{text:?}]"))
+            }
+            (Kind::List(..), DeValue::String(_)) => Some("put it into brackets: [\"…\"]".to_owned()),
+            (Kind::Duration(..), DeValue::Integer(number)) => {
+                Some(format!("add a unit and quotes, such as \"{number}s\" or \"{number}ms\""))
+            }
+            (Kind::Size(..), DeValue::Integer(_)) => Some("add a unit and quotes, such as \"64KiB\"".to_owned()),
+            (Kind::Integer(..), DeValue::String(text)) if text.parse::<i64>().is_ok() => {
+                Some(format!("without quotes: {text}"))
+            }
+            (Kind::Bool, DeValue::String(text)) if ["true", "false"].contains(&&**text) => {
+                Some(format!("without quotes: {text}"))
+            }
+            (Kind::Named(section, _), DeValue::Array(_)) => {
+                Some(format!("every one has a name: `[{}]`, not `[[…]]`", section.name))
+            }
+            (Kind::Named(section, _), _) => Some(format!("write it as a section with a name: `[{}]`", section.name)),
+            _ => None,
+        };
+        let found = found.label(format!("this is {}", found_type(self.value)));
+        self.context.report(match help {
+            Some(help) => found.help(help),
+            None => found,
+        });
+    }
+
+    fn string(&self) -> Option<&'t str> {
+        match self.value {
+            DeValue::String(text) => Some(text),
+            _ => {
+                self.wrong_type();
+                None
+            }
+        }
+    }
+
+    /// Text, by the rules of its kind.
+    pub(super) fn text(&self) -> Option<Sourced<String>> {
+        let text = self.string()?;
+        match text_rule(self.kind, text) {
+            Ok(()) => Some(self.sourced(text.to_owned())),
+            Err((code, message)) => {
+                self.context.report(self.error(code, format!("`{}`: {message}", self.name)));
+                None
+            }
+        }
+    }
+
+    /// Text in the form of one of `model`'s words.
+    pub(super) fn parse<T: FromStr<Err = Refused>>(&self) -> Option<Sourced<T>> {
+        self.formed(T::from_str)
+    }
+
+    /// A name.
+    pub(super) fn name(&self) -> Option<Sourced<Name>> {
+        self.formed(|text| Name::new(text))
+    }
+
+    fn formed<T>(&self, read: impl FnOnce(&str) -> Result<T, Refused>) -> Option<Sourced<T>> {
+        let text = self.string()?;
+        match read(text) {
+            Ok(value) => Some(self.sourced(value)),
+            Err(refused) => {
+                self.refused(&refused);
+                None
+            }
+        }
+    }
+
+    fn refused(&self, Refused(reason): &Refused) {
+        let code = match self.kind {
+            Kind::Secret => {
+                self.hide_secret();
+                "secret"
+            }
+            Kind::Url => "bad-url",
+            Kind::Bind => "bad-bind",
+            Kind::Rate => "bad-rate",
+            Kind::Duration(..) => "bad-duration",
+            Kind::Size(..) => "bad-size",
+            Kind::Name | Kind::BackendName => "bad-name",
+            _ => "bad-value",
+        };
+        let found = self.error(code, format!("`{}`: {reason}", self.name));
+        self.context.report(match self.kind {
+            Kind::Secret if !self.value.as_str().is_some_and(is_reference) => found.help(
+                "put the secret into a file that only hapilot can read and write \"file:/path\" here; \
+                 a secret that stood in this file should be replaced",
+            ),
+            _ => found,
+        });
+    }
+
+    /// One word of a choice.
+    pub(super) fn choice(&self) -> Option<Sourced<&'static str>> {
+        let Kind::Choice(words, refused) = *self.kind else { panic!("{} is not declared as a choice", self.name) };
+        let text = self.string()?;
+        if let Some(word) = words.iter().find(|word| **word == text) {
+            return Some(self.sourced(*word));
+        }
+        let found = match refused.iter().find(|(word, _)| *word == text) {
+            Some((word, Refusal::NotYet)) => self
+                .error("not-yet", format!("`{}`: {word} does not exist yet in this version of hapilot", self.name))
+                .help(format!("one of {}", words.join(", "))),
+            Some((word, Refusal::Never(reason))) => self
+                .error("bad-value", format!("`{}`: {word} is not offered: {reason}", self.name))
+                .help(format!("one of {}", words.join(", "))),
+            None => {
+                let found = self.error("bad-value", format!("`{}` is one of {}", self.name, words.join(", ")));
+                match closest(text, words.iter().copied()) {
+                    Some(alike) => found.label(format!("did you mean \"{alike}\"?")),
+                    None => found,
+                }
+            }
+        };
+        self.context.report(found);
+        None
+    }
+
+    pub(super) fn duration(&self) -> Option<Sourced<Duration>> {
+        let Kind::Duration(min, max) = *self.kind else { panic!("{} is not declared as a duration", self.name) };
+        let text = self.string()?;
+        self.in_range(text, (min, max), parse_duration)
+    }
+
+    /// Bytes.
+    pub(super) fn size(&self) -> Option<Sourced<u64>> {
+        let Kind::Size(min, max) = *self.kind else { panic!("{} is not declared as a size", self.name) };
+        let text = self.string()?;
+        self.in_range(text, (min, max), parse_size)
+    }
+
+    fn in_range<T: PartialOrd>(
+        &self,
+        text: &str,
+        (min, max): (&str, &str),
+        read: fn(&str) -> Result<T, Refused>,
+    ) -> Option<Sourced<T>> {
+        let value = match read(text) {
+            Ok(value) => value,
+            Err(refused) => {
+                self.refused(&refused);
+                return None;
+            }
+        };
+        let limit = |text| read(text).expect("the schema's limits are right");
+        if value < limit(min) || value > limit(max) {
+            self.context.report(
+                self.error("out-of-range", format!("`{}` lies between {min} and {max}", self.name))
+                    .label(if value < limit(min) { format!("below {min}") } else { format!("above {max}") }),
+            );
+            return None;
+        }
+        Some(self.sourced(value))
+    }
+
+    pub(super) fn integer<T: TryFrom<i64>>(&self) -> Option<Sourced<T>> {
+        let Kind::Integer(min, max) = *self.kind else { panic!("{} is not declared as a number", self.name) };
+        let DeValue::Integer(number) = self.value else {
+            self.wrong_type();
+            return None;
+        };
+        let value = whole(number).filter(|value| (min..=max).contains(value)).and_then(|value| T::try_from(value).ok());
+        if value.is_none() {
+            self.context.report(self.error("out-of-range", format!("`{}` lies between {min} and {max}", self.name)));
+        }
+        value.map(|value| self.sourced(value))
+    }
+
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match self.value {
+            DeValue::Boolean(value) => Some(*value),
+            _ => {
+                self.wrong_type();
+                None
+            }
+        }
+    }
+
+    pub(super) fn table(&self) -> Option<Table<'t>> {
+        let (Kind::Table(section) | Kind::Switch(section)) = self.kind else {
+            panic!("{} is not declared as a table", self.name)
+        };
+        match self.value {
+            DeValue::Table(table) => {
+                Some(Table::open(self.context, section, self.name.clone(), self.key_span.clone(), table))
+            }
+            _ => {
+                self.wrong_type();
+                None
+            }
+        }
+    }
+
+    pub(super) fn named_tables(&self) -> Vec<(Name, Table<'t>)> {
+        let Kind::Named(section, max) = *self.kind else { panic!("{} is not declared by name", self.name) };
+        let DeValue::Table(tables) = self.value else {
+            self.wrong_type();
+            return Vec::new();
+        };
+        if tables.len() > max {
+            let message = format!("`{}` has {} sections, at most {max} are allowed", self.name, tables.len());
+            self.context.report(Found::error("too-many", message, self.key_span.clone()));
+        }
+        let mut named = Vec::new();
+        for (key, value) in tables.iter().take(max) {
+            let path = format!("{}.{}", self.name, printable(key.get_ref()));
+            let DeValue::Table(table) = value.get_ref() else {
+                self.stray(section, key.get_ref(), &path, key.span());
+                continue;
+            };
+            let opened = Table::open(self.context, section, path.clone(), key.span(), table);
+            match Name::new(key.get_ref().as_ref()) {
+                Ok(name) => named.push((name, opened)),
+                Err(Refused(reason)) => {
+                    self.context.report(Found::error("bad-name", format!("`[{path}]`: {reason}"), key.span()));
+                }
+            }
+        }
+        // `Map` may be told by a cargo feature to keep the file's order.
+        named.sort_by(|a, b| a.0.cmp(&b.0));
+        named
+    }
+
+    /// A value where a table with a name should stand: mostly the name was forgotten.
+    fn stray(&self, section: &'static crate::config::schema::Section, key: &str, path: &str, span: Range<usize>) {
+        let found =
+            Found::error("wrong-type", format!("`{path}` wants a table: it names a `[{}]`", section.name), span);
+        self.context.report(match section.key(key) {
+            Some(_) => {
+                found.help(format!("`{key}` is a key of `[{}]`: put it under a section with a name", section.name))
+            }
+            None => found,
+        });
+    }
+
+    pub(super) fn list(&self) -> Vec<Self> {
+        let Kind::List(of, min, max) = *self.kind else { panic!("{} is not declared as a list", self.name) };
+        let DeValue::Array(items) = self.value else {
+            self.wrong_type();
+            return Vec::new();
+        };
+        if items.len() < min {
+            let mut found = self.error("empty-list", format!("`{}` is empty", self.name)).label("wants at least one");
+            found.absence = true;
+            self.context.report(found);
+        }
+        if items.len() > max {
+            let message = format!("`{}` has {} items, at most {max} are allowed", self.name, items.len());
+            self.context.report(self.error("too-many", message));
+        }
+        items
+            .iter()
+            .take(max)
+            .map(|item| Field {
+                context: self.context,
+                kind: of,
+                name: self.name.clone(),
+                key_span: item.span(),
+                span: item.span(),
+                value: item.get_ref(),
+            })
+            .collect()
+    }
+}
+
+/// The number, where it fits.
+pub(super) fn whole(number: &DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+fn found_type(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// Longest line of HAProxy's own language, in characters: its parser began with lines of 2048 bytes.
+const MAX_RAW: usize = 2000;
+/// Longest path of a UNIX socket, in bytes: 107 fit into an address, and HAProxy binds it under a temporary name that
+/// is up to ten longer.
+const MAX_SOCKET: usize = 97;
+/// Longest path, in bytes (`PATH_MAX` with its NUL is 4096).
+const MAX_PATH: usize = 4095;
+
+/// Judges a text by its kind; the error is a code and a message.
+fn text_rule(kind: &Kind, text: &str) -> Result<(), (&'static str, String)> {
+    if let Kind::Raw = kind {
+        return raw_rule(text);
+    }
+    if let Some(control) = text.chars().find(|c| c.is_control()) {
+        return Err(("control-character", format!("the control character {control:?} is not allowed here")));
+    }
+    let bad = |message: &str| Err(("bad-value", message.to_owned()));
+    let most = |limit: usize| match text.chars().count() > limit {
+        true => Err(("out-of-range", format!("at most {limit} characters are allowed"))),
+        false => Ok(()),
+    };
+    let blank = text.contains(char::is_whitespace);
+    match *kind {
+        Kind::Text(_) if text.is_empty() => bad("it is empty"),
+        Kind::Text(limit) => most(limit),
+        Kind::Word(_) if blank => bad("blanks are not allowed here"),
+        Kind::Word(limit) => most(limit),
+        Kind::Account if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) => {
+            bad("a user or group takes letters, digits, '_', '.' and '-' only")
+        }
+        Kind::Account => most(32),
+        Kind::DnsName if text.is_empty() || text.len() > 253 => bad("a DNS name has 1 to 253 characters"),
+        Kind::DnsName if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) => {
+            bad("a DNS name takes letters, digits, '.', '-' and '_' only")
+        }
+        Kind::Path | Kind::Socket if !text.starts_with('/') => {
+            Err(("relative-path", "the path must be absolute: it begins with '/'".to_owned()))
+        }
+        Kind::Socket if text.len() > MAX_SOCKET => {
+            Err(("out-of-range", format!("the path of a socket has at most {MAX_SOCKET} bytes")))
+        }
+        Kind::Path if text.len() > MAX_PATH => Err(("out-of-range", format!("a path has at most {MAX_PATH} bytes"))),
+        Kind::Program if text.is_empty() => bad("it is empty"),
+        Kind::Program if text.contains('/') && !text.starts_with('/') => {
+            Err(("relative-path", "a program is a bare name or an absolute path".to_owned()))
+        }
+        Kind::UrlPath if !text.starts_with('/') => bad("a path begins with '/'"),
+        Kind::UrlPath if blank || text.contains(['?', '#']) => bad("a path has no blank, no '?' and no '#'"),
+        Kind::UrlPath => most(1024),
+        _ => Ok(()),
+    }
+}
+
+fn raw_rule(text: &str) -> Result<(), (&'static str, String)> {
+    match text.chars().find(|c| c.is_control() && *c != '\t') {
+        Some('\n' | '\r') => Err(("raw-line", "a raw line is one line: a line break would begin another".to_owned())),
+        Some(control) => Err(("control-character", format!("the control character {control:?} is not allowed here"))),
+        None if text.chars().count() > MAX_RAW => {
+            Err(("out-of-range", format!("a raw line has at most {MAX_RAW} characters")))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,139 @@
+//! The sections that exist once: `node`, `haproxy`, `tls`, `history`, `api`.
+//!
+//! Called by `read`.
+
+use super::table::Table;
+use crate::config::diagnostic::Found;
+use crate::config::types::{Api, Haproxy, History, Node, Stats, Tls, TlsProfile};
+use crate::model::{BindAddress, BindHost, Name, Refused, SecretRef, Sourced, parse_size};
+use camino::Utf8PathBuf;
+
+pub(super) fn node(root: &Table<'_>, host_name: &str, chosen: Option<&Name>) -> Option<Node> {
+    let table = root.table_or_default("node");
+    let written = table.get("name");
+    let is_written = written.is_some();
+    let written = written.and_then(|field| field.name());
+    let name = match (chosen, written) {
+        (Some(chosen), _) => Some(Sourced::default_value(chosen.clone())),
+        (None, Some(written)) => Some(written),
+        (None, None) if is_written => None,
+        (None, None) => match Name::new(host_name) {
+            Ok(name) => Some(Sourced::default_value(name)),
+            Err(Refused(reason)) => {
+                root.context().report(
+                    Found::of_file("bad-name", format!("the host name cannot name the node: {reason}"))
+                        .help("give the node a name: [node] with name = \"lb1\""),
+                );
+                None
+            }
+        },
+    };
+    let state = path_or_default(&table, "state");
+    Some(Node { name: name?, state })
+}
+
+fn path_or_default(table: &Table<'_>, key: &'static str) -> Sourced<Utf8PathBuf> {
+    table.text_or_default(key).map(Utf8PathBuf::from)
+}
+
+pub(super) fn haproxy(root: &Table<'_>) -> Haproxy {
+    let table = root.table_or_default("haproxy");
+    let buffer = table.get("buffer").and_then(|field| field.size()).unwrap_or_else(|| {
+        Sourced::default_value(parse_size(table.default_text("buffer")).expect("the schema's defaults are right"))
+    });
+    Haproxy {
+        config: path_or_default(&table, "config"),
+        admin_socket: path_or_default(&table, "admin_socket"),
+        master_socket: path_or_default(&table, "master_socket"),
+        binary: path_or_default(&table, "binary"),
+        template: table.text("template").map(|path| path.map(Utf8PathBuf::from)),
+        user: table.text_or_default("user"),
+        group: table.text_or_default("group"),
+        maxconn: table.integer_or_default("maxconn"),
+        threads: table.integer("threads"),
+        // The schema's limit is far below.
+        buffer_bytes: buffer.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
+        hard_stop_after: table.duration_or_default("hard_stop_after"),
+        log: table.text_or_default("log"),
+        stats: table.table("stats").and_then(|table| stats(&table)),
+        raw: table.raw("raw"),
+        raw_defaults: table.raw("raw_defaults"),
+    }
+}
+
+fn stats(table: &Table<'_>) -> Option<Stats> {
+    let field = table.get("bind");
+    let bind = field.as_ref().and_then(|field| field.parse::<BindAddress>());
+    if let (Some(field), Some(bind)) = (&field, &bind) {
+        let bind = (bind.value, field.span.clone(), field.name.clone());
+        table.context().binds.borrow_mut().push(bind);
+    }
+    let user_field = table.get("user");
+    let password_field = table.get("password");
+    let user = user_field.as_ref().and_then(|field| field.text());
+    let password = password_field.as_ref().and_then(|field| field.parse::<SecretRef>());
+    if let (Some(field), Some(user)) = (&user_field, &user)
+        && user.contains(':')
+    {
+        let message = format!("`{}`: the user of a basic login has no ':'", field.name);
+        table.context().report(field.error("bad-value", message));
+    }
+    match (&user_field, &password_field) {
+        (Some(user), None) => table.context().report(
+            Found::error("missing-key", format!("`{}` without a password", user.name), user.span.clone())
+                .help("add `password = \"file:/etc/hapilot/stats\"`")
+                .absence(),
+        ),
+        (None, Some(password)) => table.context().report(
+            Found::error("missing-key", format!("`{}` without a user", password.name), password.span.clone())
+                .help("add `user = \"ops\"`")
+                .absence(),
+        ),
+        (None, None) => {
+            if let (Some(field), Some(bind)) = (&field, &bind)
+                && !is_loopback(bind)
+            {
+                table.context().report(
+                    field
+                        .error(
+                            "open-stats",
+                            format!("`{}`: without a login the statistics are for loopback only", field.name),
+                        )
+                        .help("add `user` and `password`, or bind 127.0.0.1")
+                        .absence(),
+                );
+            }
+        }
+        (Some(_), Some(_)) => {}
+    }
+    Some(Stats { bind: bind?, login: user.zip(password) })
+}
+
+/// Whether only this node can connect.
+pub(in crate::config) fn is_loopback(bind: &BindAddress) -> bool {
+    match bind.host {
+        BindHost::Ip(ip) => ip.is_loopback(),
+        BindHost::AnyV4 | BindHost::AnyBoth => false,
+    }
+}
+
+pub(super) fn tls(root: &Table<'_>) -> Tls {
+    let table = root.table_or_default("tls");
+    let profile = table.get("profile").and_then(|field| field.choice());
+    let profile = profile.unwrap_or_else(|| Sourced::default_value(table.default_text("profile")));
+    Tls {
+        profile: profile.map(|word| match word {
+            "modern" => TlsProfile::Modern,
+            "old" => TlsProfile::Old,
+            _ => TlsProfile::Intermediate,
+        }),
+    }
+}
+
+pub(super) fn history(root: &Table<'_>) -> History {
+    History { keep: root.table_or_default("history").integer_or_default("keep").value }
+}
+
+pub(super) fn api(root: &Table<'_>) -> Api {
+    Api { socket: path_or_default(&root.table_or_default("api"), "socket").value }
+}

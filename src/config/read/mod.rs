@@ -1,0 +1,88 @@
+//! From the text to a `Config`, or to every mistake in it.
+//!
+//! Goes on after each mistake with a default, so that one run finds them all. Refuses to know what the keys are called
+//! in messages or which limits they have: that is `schema`. Called by `config` only.
+
+mod backend;
+mod check;
+mod context;
+mod cross;
+mod field;
+mod global;
+mod server;
+mod syntax;
+mod table;
+#[cfg(test)]
+mod tests;
+mod traffic;
+
+use super::diagnostic::{Diagnostics, Found};
+use super::schema;
+use super::source::Source;
+use super::types::Config;
+use crate::model::Name;
+use context::Context;
+pub(super) use global::is_loopback;
+use table::Table;
+use toml::de::DeTable;
+
+/// Reads the operator's file for the node that the caller runs on.
+///
+/// `file_name` is only shown. `host_name` is the node's name where `node.name` is left out.
+///
+/// # Errors
+/// Every mistake of the file, sorted by place; at least one of them is an error. Nothing of the file may be used then.
+pub fn parse(file_name: &str, text: &str, host_name: &str) -> Result<Config, Diagnostics> {
+    parse_for_node(file_name, text, host_name, None)
+}
+
+/// Like [`parse`], for another node than this one (`--node NAME`): the name wins over `node.name` and the host name.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_for_node(
+    file_name: &str,
+    text: &str,
+    host_name: &str,
+    node: Option<&Name>,
+) -> Result<Config, Diagnostics> {
+    let source = Source::new(text);
+    if text.len() > schema::MAX_FILE_BYTES {
+        let message = format!("the file has {} bytes, at most {} are read", text.len(), schema::MAX_FILE_BYTES);
+        return Err(Diagnostics::new(file_name, &source, vec![Found::of_file("too-large", message)], &[]));
+    }
+    let (judged, errors) = syntax::judge(text, &source);
+    // The errors of what is left are among those already.
+    let (document, _) = DeTable::parse_recoverable(&judged);
+    let syntax = syntax::mistakes(text, &source, &errors);
+    let context = Context::new(&source);
+    let root = Table::root(&context, document.get_ref());
+    let config = read(&root, host_name, node);
+    let (mut found, secrets) = context.into_found();
+    if !syntax.is_empty() {
+        syntax::drop_consequences(&syntax, &mut found, &source);
+    }
+    found.extend(syntax);
+    match config {
+        Some(config) if found.is_empty() => Ok(config),
+        None if found.is_empty() => {
+            // No rule may give up without a word; should one ever, the file is refused all the same.
+            let message = "the file cannot be used, and hapilot cannot say why: this is a bug of hapilot";
+            Err(Diagnostics::new(file_name, &source, vec![Found::of_file("internal", message)], &[]))
+        }
+        _ => Err(Diagnostics::new(file_name, &source, found, &secrets)),
+    }
+}
+
+fn read(root: &Table<'_>, host_name: &str, node: Option<&Name>) -> Option<Config> {
+    let backends = backend::backends(root);
+    let node = global::node(root, host_name, node);
+    let haproxy = global::haproxy(root);
+    let tls = global::tls(root);
+    let frontends = traffic::frontends(root);
+    let limit_address = traffic::address_limit(root);
+    let history = global::history(root);
+    let api = global::api(root);
+    cross::check(root.context());
+    Some(Config { node: node?, haproxy, tls, frontends, limit_address, backends, history, api })
+}

@@ -1,0 +1,116 @@
+//! Servers of a backend.
+//!
+//! Called by `backend`.
+
+use super::field::Field;
+use super::table::Table;
+use crate::config::diagnostic::Found;
+use crate::config::schema::MAX_SERVERS;
+use crate::config::types::{Server, ServerTls};
+use crate::model::{AdminState, Endpoint, Host, Name, Provider, Scheme, SecretRef, Sourced, Weight};
+use camino::Utf8PathBuf;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+pub(super) fn servers(backend: &Table<'_>, provider: Provider) -> Vec<Server> {
+    let named = backend.named("server");
+    let context = backend.context();
+    let before = context.servers.get();
+    context.servers.set(before + named.len());
+    if before <= MAX_SERVERS && before + named.len() > MAX_SERVERS {
+        let message = format!("the file has more than {MAX_SERVERS} servers: this backend passes the limit");
+        context.report(Found::error("too-many", message, backend.span()));
+    }
+    if backend.has_empty("server") {
+        context.report(
+            Found::error("empty-list", format!("`[{}]` has no server", backend.path()), backend.span())
+                .help(format!("add a section `[{}]` with a `url`", backend.name("server.NAME")))
+                .absence(),
+        );
+    }
+    let mut seen = HashMap::new();
+    named.into_iter().filter_map(|(name, table)| server(name, &table, provider, &mut seen)).collect()
+}
+
+fn server(
+    name: Name,
+    table: &Table<'_>,
+    provider: Provider,
+    seen: &mut HashMap<Endpoint, (Name, u32)>,
+) -> Option<Server> {
+    let field = table.get("url");
+    let url = field.as_ref().and_then(|field| url(field, provider));
+    if let (Some(field), Some(url)) = (&field, &url) {
+        match seen.get(&url.value) {
+            Some((first, line)) => table.context().report(
+                field
+                    .error("duplicate", format!("`{}`: server {first} has the same URL", field.name))
+                    .label(format!("the first is on line {line}"))
+                    .help("one server with the sum of both weights does the same"),
+            ),
+            None => {
+                seen.insert(url.value.clone(), (name.clone(), table.context().origin(&field.span).line));
+            }
+        }
+    }
+    let weight = table.integer_or_default::<u16>("weight");
+    let weight = weight.map(|weight| Weight::new(weight).expect("the schema's limit is the model's"));
+    let state = table.get("state").and_then(|field| field.choice());
+    let state = state.unwrap_or_else(|| Sourced::default_value(table.default_text("state")));
+    let state = state.map(|word| word.parse::<AdminState>().expect("the schema's states are the model's"));
+    let tier = table.integer_or_default("tier").value;
+    let region = table.text("region").map(|region| region.value);
+    let key = key(table);
+    let maxconn = table.integer("maxconn");
+    let tls = tls(table, url.as_ref());
+    let raw = table.raw("raw");
+    Some(Server { name, origin: table.origin(), url: url?, weight, state, tier, region, key, maxconn, tls, raw })
+}
+
+/// The URL with the provider's path where it has none. `localhost` is an address: HAProxy would ask a resolver for it.
+fn url(field: &Field<'_>, provider: Provider) -> Option<Sourced<Endpoint>> {
+    let mut url = field.parse::<Endpoint>()?;
+    if url.value.host == Host::Dns("localhost".to_owned()) {
+        url.value.host = Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    if url.value.path.is_empty() {
+        provider.api_root().clone_into(&mut url.value.path);
+    }
+    Some(url)
+}
+
+fn key(table: &Table<'_>) -> Option<Sourced<SecretRef>> {
+    let fields = table.list("keys");
+    if let Some(second) = fields.get(1) {
+        table.context().report(
+            second
+                .error(
+                    "not-yet",
+                    format!("`{}`: several keys per server do not exist yet in this version of hapilot", second.name),
+                )
+                .help("keep one key"),
+        );
+    }
+    // Every one is judged, so that a literal is found and hidden in any place.
+    let keys: Vec<_> = fields.iter().map(Field::parse::<SecretRef>).collect();
+    keys.into_iter().next().flatten()
+}
+
+fn tls(server: &Table<'_>, url: Option<&Sourced<Endpoint>>) -> ServerTls {
+    let table = server.table_or_default("tls");
+    if table.is_written()
+        && let Some(url) = url
+        && url.scheme == Scheme::Http
+    {
+        server.context().report(
+            Found::error("tls-without-https", format!("`[{}]`: the URL is http", table.path()), table.span())
+                .label("there is no TLS to this server")
+                .help("write https in `url`, or remove `tls`"),
+        );
+    }
+    ServerTls {
+        ca: table.text("ca").map(|path| path.map(Utf8PathBuf::from)),
+        server_name: table.text("server_name"),
+        verify: table.get("verify").and_then(|field| field.boolean()).unwrap_or(true),
+    }
+}

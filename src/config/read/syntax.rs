@@ -1,0 +1,130 @@
+//! TOML's own mistakes, made readable, and which other findings they make doubtful.
+//!
+//! Refuses to know keys. Called by `read` before and after the sections are read.
+
+use crate::config::diagnostic::Found;
+use crate::config::source::Source;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use toml::de::{DeTable, Error};
+
+/// Most lines that are blanked, one parse each.
+const MAX_BLANKED: usize = 20;
+
+/// All of TOML's mistakes, and the text without those that the parser does not get over.
+///
+/// toml 1.2 forgets the rest of the document behind a key without a value: such a line is blanked, so that every place
+/// stays what it is, and the text is parsed again. To be deleted when the crate recovers by itself.
+pub(super) fn judge<'a>(text: &'a str, source: &Source<'_>) -> (Cow<'a, str>, Vec<Error>) {
+    let mut text = Cow::Borrowed(text);
+    let mut kept = Vec::new();
+    for _ in 0..MAX_BLANKED {
+        let (_, errors) = DeTable::parse_recoverable(&text);
+        let stop = errors.iter().find(|error| error.message().starts_with("key with no value"));
+        let Some((stop, span)) = stop.and_then(|error| Some((error, error.span()?))) else {
+            kept.extend(errors);
+            return (text, kept);
+        };
+        let line = source.bytes_of_line(source.line_of(span.start));
+        kept.push(stop.clone());
+        text.to_mut().replace_range(line.clone(), &" ".repeat(line.len()));
+    }
+    let (_, errors) = DeTable::parse_recoverable(&text);
+    kept.extend(errors);
+    (text, kept)
+}
+
+/// At most one mistake for each line: the second is nearly always an echo of the first.
+pub(super) fn mistakes(text: &str, source: &Source<'_>, errors: &[Error]) -> Vec<Found> {
+    let mut found: Vec<Found> = errors.iter().map(|error| mistake(text, source, error)).collect();
+    found.sort_by_key(|found| found.span.as_ref().map_or(0, |span| span.start));
+    let mut lines = BTreeSet::new();
+    found.retain(|found| found.span.as_ref().is_none_or(|span| lines.insert(source.line_of(span.start))));
+    if errors.iter().any(|error| error.message().starts_with("unclosed")) {
+        // What is not closed swallows the rest of the file: only what comes first is a mistake for certain.
+        found.truncate(1);
+        if let Some(first) = found.first_mut() {
+            first.help =
+                Some("a bracket is opened above and never closed; the rest of the file was not judged".to_owned());
+        }
+    }
+    found
+}
+
+fn mistake(text: &str, source: &Source<'_>, error: &Error) -> Found {
+    let span = error.span().unwrap_or(0..0);
+    let span = at_text(text, span);
+    if error.message() == "duplicate key" {
+        return duplicate(source, span);
+    }
+    let (message, help) = match error.message() {
+        m if m.contains("string values must be quoted") => {
+            ("a text stands in quotes".to_owned(), Some("write \"…\" around it"))
+        }
+        m if m.starts_with("invalid basic string") || m.starts_with("invalid literal string") => {
+            ("the text is not closed on its line".to_owned(), Some("add the closing quote"))
+        }
+        m if m.starts_with("key with no value") => ("a key without a value".to_owned(), Some("write key = value")),
+        m if m.starts_with("unclosed") => (m.split(',').next().unwrap_or(m).to_owned(), None),
+        m => (m.to_owned(), None),
+    };
+    let found = Found::error("syntax", format!("not TOML: {message}"), span);
+    match help {
+        Some(help) => found.help(help),
+        None => found,
+    }
+}
+
+/// A place at the end of a line or of the file moves to the last thing before it, which is what can be seen.
+fn at_text(text: &str, span: Range<usize>) -> Range<usize> {
+    let start = span.start.min(text.len());
+    let blank = text[start..].chars().next().is_none_or(|c| c == '\n' || c == '\r');
+    if span.is_empty() && blank {
+        let before = text[..start].trim_end().char_indices().next_back();
+        return before.map_or(start..start, |(at, c)| at..at + c.len_utf8());
+    }
+    start..span.end.clamp(start, text.len())
+}
+
+fn duplicate(source: &Source<'_>, span: Range<usize>) -> Found {
+    let index = source.line_of(span.start);
+    let line = source.line(index).trim();
+    let first = if line.starts_with('[') {
+        (0..index).find(|above| source.line(*above).trim() == line)
+    } else {
+        let key = line.split('=').next().unwrap_or(line).trim();
+        (0..index)
+            .rev()
+            .take_while(|above| !source.line(*above).trim_start().starts_with('['))
+            .filter(|above| source.line(*above).split('=').next().is_some_and(|name| name.trim() == key))
+            .last()
+    };
+    let found = Found::error(
+        "duplicate-key",
+        if line.starts_with('[') {
+            "the section stands in the file twice"
+        } else {
+            "the key stands in its section twice"
+        },
+        span,
+    )
+    .help("join the two, or remove one");
+    match first {
+        Some(first) => found.label(format!("the first is on line {}", first + 1)),
+        None => found,
+    }
+}
+
+/// Drops what follows from a syntax error rather than from the operator: findings on the same line, findings about
+/// something that is not there, and everything behind an open bracket.
+pub(super) fn drop_consequences(syntax: &[Found], found: &mut Vec<Found>, source: &Source<'_>) {
+    let line = |found: &Found| found.span.as_ref().map(|span| source.line_of(span.start));
+    let broken: BTreeSet<usize> = syntax.iter().filter(|found| found.code == "syntax").filter_map(line).collect();
+    let open = syntax.iter().find(|found| found.help.as_deref().is_some_and(|help| help.starts_with("a bracket")));
+    let open = open.and_then(line);
+    found.retain(|found| {
+        !(found.absence && !broken.is_empty())
+            && line(found).is_none_or(|line| !broken.contains(&line) && open.is_none_or(|open| line < open))
+    });
+}

@@ -1,0 +1,225 @@
+//! What good files mean, and that no file makes the reader fall over.
+
+use super::context::Context;
+use super::table::Table;
+use super::{parse, parse_for_node, read};
+use crate::config::schema::{Kind, ROOT, Section};
+use crate::config::source::Source;
+use crate::config::types::Config;
+use crate::model::{Balance, Name, Provider};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use toml::de::DeTable;
+
+const SMALLEST: &str = "\
+[frontend.api]
+bind = [\"*:8080\"]
+[backend.chat.server.one]
+url = \"http://localhost:8000\"
+";
+
+/// Every key that exists, each with a right value.
+const FULL: &str = include_str!("full.toml");
+
+fn good(text: &str) -> Config {
+    parse("hapilot.toml", text, "lb1").unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false)))
+}
+
+fn codes(text: &str) -> Vec<&'static str> {
+    match parse("hapilot.toml", text, "lb1") {
+        Ok(_) => Vec::new(),
+        Err(diagnostics) => diagnostics.iter().map(|diagnostic| diagnostic.code).collect(),
+    }
+}
+
+#[test]
+fn the_smallest_file_has_good_defaults() {
+    let config = good(SMALLEST);
+    assert_eq!(config.node.name.as_str(), "lb1");
+    assert_eq!(config.node.name.origin, None);
+    assert_eq!(config.haproxy.buffer_bytes.value, 65_536);
+    let backend = &config.backends[0];
+    assert_eq!(config.frontends[0].backend.value, backend.name);
+    assert_eq!((backend.provider, backend.balance.value), (Provider::OpenAi, Balance::LeastConn));
+    assert_eq!(backend.origin.to_string(), "3:10");
+    let server = &backend.servers[0];
+    assert_eq!(server.url.to_string(), "http://127.0.0.1:8000/v1");
+    assert_eq!((server.weight.get(), server.tier, server.tls.verify), (100, 1, true));
+    assert!(backend.check.models.is_some() && backend.check.chat.is_none() && backend.check.http.is_none());
+    assert_eq!(backend.check.origin, backend.origin);
+}
+
+#[test]
+fn every_declared_key_is_read_and_every_read_key_is_declared() {
+    let source = Source::new(FULL);
+    let document = DeTable::parse(FULL).unwrap();
+    let context = Context::new(&source);
+    let root = Table::root(&context, document.get_ref());
+    read(&root, "lb1", None).unwrap();
+    let mut declared = BTreeSet::new();
+    fn walk(section: &'static Section, declared: &mut BTreeSet<(&'static str, &'static str)>) {
+        for key in section.keys.iter().filter(|key| key.not_yet.is_none()) {
+            declared.insert((section.name, key.name));
+            match key.kind {
+                Kind::Table(inner)
+                | Kind::Switch(inner)
+                | Kind::Named(inner, _)
+                | Kind::List(&Kind::Table(inner), ..) => walk(inner, declared),
+                _ => {}
+            }
+        }
+    }
+    walk(&ROOT, &mut declared);
+    assert_eq!(*context.asked.borrow(), declared);
+    assert!(context.into_found().0.is_empty());
+}
+
+#[test]
+fn the_full_file_means_what_it_says() {
+    let config = good(FULL);
+    assert_eq!(config.node.name.value.as_str(), "lb7");
+    assert_eq!(config.haproxy.stats.as_ref().unwrap().login.as_ref().unwrap().0.value, "ops");
+    let names: Vec<_> = config.backends.iter().map(|backend| backend.name.as_str()).collect();
+    assert_eq!(names, ["chat", "embeddings", "plain"]);
+    let chat = config.backends[0].check.chat.as_ref().unwrap();
+    assert_eq!(chat.first_token, Duration::from_secs(6));
+    assert_eq!(chat.first_token_soft, Duration::from_secs(2));
+    let http = config.backends[0].check.http.as_ref().unwrap();
+    assert_eq!((http.path.as_str(), &http.status[..]), ("/health", &[200, 204][..]));
+    assert_eq!(http.json, [("/status".to_owned(), serde_json::json!("ok"))]);
+    assert!(config.backends[1].check.models.is_none());
+    assert_eq!(config.backends[2].servers[0].url.path, "");
+    assert_eq!(config.backends[2].check.http.as_ref().unwrap().status.len(), 200);
+    assert_eq!(config.frontends[0].routes[0].model[0].value, "text-embedding-*");
+}
+
+#[test]
+fn the_chosen_node_wins_over_the_file_and_the_file_over_the_host() {
+    let other = Name::new("lb2").unwrap();
+    let chosen = parse_for_node("f", FULL, "host", Some(&other)).unwrap();
+    assert_eq!(chosen.node.name.value, other);
+    assert_eq!(parse("f", FULL, "host").unwrap().node.name.as_str(), "lb7");
+    let error = parse("f", SMALLEST, "bad host").unwrap_err();
+    assert_eq!(error.iter().map(|d| d.code).collect::<Vec<_>>(), ["bad-name"]);
+    assert!(parse_for_node("f", SMALLEST, "bad host", Some(&other)).is_ok());
+}
+
+#[test]
+fn one_broken_line_gives_one_code() {
+    for (from, to, code) in [
+        ("\"*:8080\"", "\"*:0\"", "bad-bind"),
+        ("\"*:8080\"", "", "empty-list"),
+        ("\"*:8080\"", "\"*:8080\", \"127.0.0.1:8080\"", "bind-collision"),
+        ("localhost:8000", "localhost:8000/v1?x=1", "bad-url"),
+        ("[frontend.api]", "[frontend.\"a b\"]", "bad-name"),
+        ("url =", "weigth = 1\nurl =", "unknown-key"),
+        ("url =", "weight = 257\nurl =", "out-of-range"),
+        ("url =", "weight = 1.5\nurl =", "wrong-type"),
+        ("url =", "keys = [\"sk-1234\"]\nurl =", "secret"),
+        ("url =", "tls = {}\nurl =", "tls-without-https"),
+        ("url = \"http://localhost:8000\"", "", "missing-key"),
+        ("url =", "tier = 2\ntier = 2\nurl =", "duplicate-key"),
+        ("url =", "x = = 1\nurl =", "syntax"),
+        ("[frontend.api]", "[plan.free]\n[frontend.api]", "not-yet"),
+        ("[frontend.api]", "[node]\npeers = {}\n[frontend.api]", "not-yet"),
+        ("bind =", "backend = \"chatt\"\nbind =", "unknown-backend"),
+        ("bind =", "redirect_http = \"*:80\"\nbind =", "redirect-without-tls"),
+        ("bind =", "raw = [\"a\\nb\"]\nbind =", "raw-line"),
+        ("bind =", "raw = [\"a\\u0000b\"]\nbind =", "control-character"),
+        ("bind =", "certificates = [\"a.pem\"]\nbind =", "relative-path"),
+        ("bind =", "routes = [{ backend = \"chat\" }]\nbind =", "empty-route"),
+        ("[frontend.api]", "[haproxy]\nstats = { bind = \"*:1\" }\n[frontend.api]", "open-stats"),
+        (
+            "[backend.chat.server.one]",
+            "[backend.chat]\nbalance = \"static-rr\"\n[backend.chat.server.one]",
+            "bad-value",
+        ),
+        ("[backend.chat.server.one]", "[backend.chat]\nprovider = \"azure\"\n[backend.chat.server.one]", "not-yet"),
+    ] {
+        assert!(SMALLEST.contains(from), "{from}");
+        assert_eq!(codes(&SMALLEST.replacen(from, to, 1)), [code], "{to}");
+    }
+}
+
+#[test]
+fn a_second_backend_asks_for_a_default_one() {
+    let two = format!("{SMALLEST}[backend.b.server.a]\nurl = \"http://192.0.2.1\"\n");
+    assert_eq!(codes(&two), ["missing-key"]);
+}
+
+#[test]
+fn too_much_is_refused_and_told_briefly() {
+    assert_eq!(codes(&"#".repeat(5 << 20)), ["too-large"]);
+    let servers: String =
+        (0..10_001).map(|n| format!("[backend.chat.server.s{n}]\nurl = \"http://192.0.2.1:{}\"\n", n + 1)).collect();
+    assert_eq!(codes(&format!("{SMALLEST}{servers}")), ["too-many"]);
+    let wrong: String = (0..150).map(|n| format!("[backend.b{n}]\nx = 1\n")).collect();
+    let diagnostics = parse("f", &wrong, "lb1").unwrap_err();
+    assert_eq!(diagnostics.iter().count(), 100);
+    assert!(diagnostics.len() > 300);
+    assert!(diagnostics.render(false).contains("more that are not shown"));
+}
+
+#[test]
+fn the_contract_without_what_does_not_exist_yet_is_good() {
+    let contract = include_str!("../../../tests/bad/contract/input.toml");
+    let mut kept = String::new();
+    let mut skip = false;
+    for line in contract.lines() {
+        if line.starts_with('[') {
+            skip = ["plan", "client", "canary", "vip", "alert", "apply"].iter().any(|s| line[1..].starts_with(s));
+        }
+        let later = ["peers", "price", "metrics", "certificate_expiry", "listen", "token "];
+        if !skip && !later.iter().any(|key| line.starts_with(key)) {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    let kept = kept.replace(", budget = \"50000 tokens/day\"", "").replace(", \"file:/etc/hapilot/keys/openai-b\"", "");
+    // The page names two backends that it does not show.
+    let shown = "[backend.embeddings.server.a]\nurl = \"http://192.0.2.1\"\n[backend.anthropic.server.a]\nurl = \"http://192.0.2.2\"\n";
+    good(&format!("{kept}{shown}"));
+    let codes = codes(&format!("{contract}{shown}"));
+    assert!(codes.len() >= 18 && codes.iter().all(|code| *code == "not-yet"), "{codes:?}");
+}
+
+/// A good file with some of its bytes changed.
+fn mutated() -> impl Strategy<Value = String> {
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..8);
+    edits.prop_map(|edits| {
+        let mut bytes = FULL.as_bytes().to_vec();
+        for (at, byte, how) in edits {
+            let at = at.index(bytes.len());
+            match how {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, b"[]{}\"'=.,\n#"[usize::from(byte) % 11]),
+                _ => {
+                    bytes.remove(at);
+                }
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_text_makes_the_reader_fall_over(text in "\\PC*|[a-z\\[\\]{}=\"'\\n.,# ßé\u{0}]*") {
+        if let Err(diagnostics) = parse("f", &text, "lb1") {
+            prop_assert!(!diagnostics.is_empty());
+            diagnostics.render(false);
+        }
+    }
+
+    #[test]
+    fn no_slip_of_the_fingers_makes_the_reader_fall_over(text in mutated()) {
+        if let Err(diagnostics) = parse("f", &text, "lb1") {
+            prop_assert!(diagnostics.has_errors());
+            prop_assert!(diagnostics.iter().all(|diagnostic| diagnostic.code != "internal"));
+            diagnostics.render(true);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Frontends with their routes, and limits.
+//!
+//! Called by `read` after the backends, whose names it needs for the default.
+
+use super::field::Field;
+use super::table::Table;
+use crate::config::diagnostic::Found;
+use crate::config::types::{AddressLimit, Frontend, FrontendTimeout, Route};
+use crate::model::{BindAddress, Name, Rate, Sourced};
+use camino::Utf8PathBuf;
+use std::collections::BTreeMap;
+
+pub(super) fn frontends(root: &Table<'_>) -> Vec<Frontend> {
+    root.named("frontend").into_iter().filter_map(|(name, table)| frontend(name, &table)).collect()
+}
+
+fn frontend(name: Name, table: &Table<'_>) -> Option<Frontend> {
+    let bind: Vec<_> = table.list("bind").iter().filter_map(bind_of).collect();
+    let mut seen = BTreeMap::new();
+    let certificate_fields = table.list("certificates");
+    let certificates: Vec<_> = certificate_fields
+        .iter()
+        .filter_map(|field| {
+            let path = field.text()?.map(Utf8PathBuf::from);
+            if let Some(first) = seen.insert(path.value.clone(), path.origin) {
+                table.context().report(
+                    field
+                        .error("duplicate", format!("`{}` names {} twice", field.name, path.value))
+                        .label(line_of(first)),
+                );
+            }
+            Some(path)
+        })
+        .collect();
+    let redirect_field = table.get("redirect_http");
+    let redirect_http = redirect_field.as_ref().and_then(bind_of);
+    if let Some(field) = &redirect_field
+        && certificate_fields.is_empty()
+    {
+        let message = format!("`{}` needs `certificates`: there is no TLS to redirect to", field.name);
+        table.context().report(
+            field
+                .error("redirect-without-tls", message)
+                .help("add `certificates`, or remove `redirect_http`")
+                .absence(),
+        );
+    }
+    let backend = default_backend(table);
+    let routes = routes(table);
+    let timeout = table.table_or_default("timeout");
+    let timeout = FrontendTimeout {
+        client: timeout.duration_or_default("client"),
+        request: timeout.duration_or_default("request"),
+        keep_alive: timeout.duration_or_default("keep_alive"),
+    };
+    let raw = table.raw("raw");
+    let name = Sourced::new(name, table.origin());
+    Some(Frontend { name, bind, certificates, redirect_http, backend: backend?, routes, timeout, raw })
+}
+
+fn line_of(origin: Option<crate::model::Origin>) -> String {
+    origin.map_or_else(String::new, |origin| format!("the first is on line {}", origin.line))
+}
+
+/// An address that HAProxy will listen on; it must not collide with another.
+fn bind_of(field: &Field<'_>) -> Option<Sourced<BindAddress>> {
+    let address = field.parse::<BindAddress>()?;
+    field.context.binds.borrow_mut().push((address.value, field.span.clone(), field.name.clone()));
+    Some(address)
+}
+
+/// A backend that must exist.
+fn reference(field: &Field<'_>) -> Option<Sourced<Name>> {
+    let name = field.name()?;
+    field.context.references.borrow_mut().push((name.value.clone(), field.span.clone()));
+    Some(name)
+}
+
+fn default_backend(table: &Table<'_>) -> Option<Sourced<Name>> {
+    if let Some(field) = table.get("backend") {
+        return reference(&field);
+    }
+    let backends = table.context().backends.borrow();
+    match &backends[..] {
+        // Its absence is reported for the file as a whole.
+        [] => None,
+        // A bad name is reported where it stands.
+        [(only, _)] => Name::new(only.as_str()).ok().map(Sourced::default_value),
+        many => {
+            let names: Vec<&str> = many.iter().take(8).map(|(name, _)| name.as_str()).collect();
+            table.context().report(
+                Found::error("missing-key", format!("`[{}]` lacks `backend`", table.path()), table.span())
+                    .label(format!("the file has {} backends: which is the default?", many.len()))
+                    .help(format!("add `backend = \"{}\"`; there are {}", names[0], names.join(", ")))
+                    .absence(),
+            );
+            None
+        }
+    }
+}
+
+fn routes(table: &Table<'_>) -> Vec<Route> {
+    let mut seen: BTreeMap<(Vec<String>, Vec<String>), u32> = BTreeMap::new();
+    table.list("routes").iter().filter_map(|field| route(&field.table()?, &mut seen)).collect()
+}
+
+fn route(table: &Table<'_>, seen: &mut BTreeMap<(Vec<String>, Vec<String>), u32>) -> Option<Route> {
+    let path_field = table.get("path");
+    let model_field = table.get("model");
+    if path_field.is_none() && model_field.is_none() {
+        table.context().report(
+            Found::error("empty-route", "a route without `path` and `model` would match everything", table.span())
+                .help("add `path = [\"/…\"]` or `model = [\"…*\"]`; the default goes into the frontend's `backend`")
+                .absence(),
+        );
+    }
+    let texts = |field: Option<Field<'_>>| -> Vec<Sourced<String>> {
+        field.map(|field| field.list().iter().filter_map(Field::text).collect()).unwrap_or_default()
+    };
+    let (path, model) = (texts(path_field), texts(model_field));
+    let sorted = |list: &[Sourced<String>]| {
+        let mut list: Vec<String> = list.iter().map(|text| text.value.clone()).collect();
+        list.sort();
+        list
+    };
+    let line = table.origin().line;
+    if !(path.is_empty() && model.is_empty())
+        && let Some(first) = seen.insert((sorted(&path), sorted(&model)), line)
+    {
+        table.context().report(
+            Found::error("duplicate", "this route is never reached: an earlier one matches the same", table.span())
+                .label(format!("the first is on line {first}")),
+        );
+    }
+    let backend = table.get("backend").and_then(|field| reference(&field))?;
+    Some(Route { path, model, backend })
+}
+
+pub(super) fn address_limit(root: &Table<'_>) -> Option<AddressLimit> {
+    let table = root.table("limit")?.table("address")?;
+    let requests = table.get("requests").and_then(|field| field.parse::<Rate>());
+    let burst = table.integer_or_default("burst");
+    let raw = table.raw("raw");
+    Some(AddressLimit { requests: requests?, burst, raw })
+}

@@ -1,0 +1,93 @@
+//! Backends and their servers.
+
+use super::{CHECK, DAY, Key, Kind, RAW_LINES, Refusal, Section, later};
+
+pub(in crate::config) static BACKEND: Section = Section {
+    name: "backend.NAME",
+    doc: "A group of servers that answer alike",
+    keys: &[
+        Key::new(
+            "provider",
+            Kind::Choice(
+                &["openai", "vllm", "sglang", "tgi", "ollama", "llamacpp", "http"],
+                &[
+                    ("anthropic", Refusal::NotYet),
+                    ("gemini", Refusal::NotYet),
+                    ("azure", Refusal::NotYet),
+                    ("bedrock", Refusal::NotYet),
+                    ("triton", Refusal::NotYet),
+                ],
+            ),
+            "Who answers: decides paths, the header of the key, and what answers mean",
+        )
+        .is("openai"),
+        Key::new(
+            "balance",
+            Kind::Choice(
+                &["roundrobin", "leastconn", "first", "random", "source"],
+                &[(
+                    "static-rr",
+                    Refusal::Never("it fixes the weights when HAProxy loads, so that health could not steer it"),
+                )],
+            ),
+            "HAProxy's load-balancing algorithm",
+        )
+        .is("leastconn"),
+        Key::new(
+            "weighting",
+            Kind::Choice(&["static", "adaptive"], &[]),
+            "static: your weight and the server's state; adaptive: also its latency",
+        )
+        .is("static"),
+        Key::new("retries", Kind::Integer(0, 10), "Retries on another server, before the first byte only").is("2"),
+        Key::new("timeout", Kind::Table(&BACKEND_TIMEOUT), BACKEND_TIMEOUT.doc),
+        Key::new("check", Kind::Table(&CHECK), CHECK.doc),
+        Key::new("server", Kind::Named(&SERVER, 10_000), "The servers, by name").required().example("server.one"),
+        Key::new("raw", RAW_LINES, "Lines at the end of HAProxy's `backend` section")
+            .example("[\"http-request set-header X-Team ai\"]"),
+    ],
+};
+
+pub(in crate::config) static BACKEND_TIMEOUT: Section = Section {
+    name: "backend.NAME.timeout",
+    doc: "How long HAProxy waits for servers",
+    keys: &[
+        Key::new("connect", Kind::Duration("10ms", "10m"), "Until the connection stands").is("5s"),
+        Key::new("first_byte", Kind::Duration("100ms", DAY), "From the request to the response's first byte").is("60s"),
+        Key::new("idle", Kind::Duration("1s", DAY), "Between two pieces of a stream").is("60s"),
+    ],
+};
+
+pub(in crate::config) static SERVER: Section = Section {
+    name: "backend.NAME.server.NAME",
+    doc: "One server of a backend",
+    keys: &[
+        Key::new("url", Kind::Url, "Base URL; without a path the provider's own (/v1)")
+            .required()
+            .example("\"https://api.openai.com/v1\""),
+        Key::new("weight", Kind::Integer(0, 256), "Base weight; 0: no new requests").is("100"),
+        Key::new("state", Kind::Choice(&["ready", "drain", "maint"], &[]), "Administrative state").is("ready"),
+        Key::new("tier", Kind::Integer(1, 2), "Tier 2 takes traffic only when no server of tier 1 can").is("1"),
+        Key::new("region", Kind::Text(64), "A label").example("\"us-east\""),
+        Key::new("keys", Kind::List(&Kind::Secret, 0, 16), "Place of the provider's key; one for now")
+            .example("[\"env:OPENAI_KEY\"]"),
+        Key::new("maxconn", Kind::Integer(1, 1_000_000), "Concurrent requests").says("no limit").example("64"),
+        Key::new("tls", Kind::Table(&SERVER_TLS), SERVER_TLS.doc),
+        Key::new("raw", RAW_LINES, "Words for the end of the `server` line").example("[\"send-proxy-v2\"]"),
+        Key::later("price", later::PRICE),
+    ],
+};
+
+pub(in crate::config) static SERVER_TLS: Section = Section {
+    name: "backend.NAME.server.NAME.tls",
+    doc: "TLS towards the server; only where its URL is https",
+    keys: &[
+        Key::new("ca", Kind::Path, "PEM file of authorities")
+            .says("the system's authorities")
+            .example("\"/etc/hapilot/ca.pem\""),
+        Key::new("server_name", Kind::DnsName, "The name that is asked for and verified")
+            .says("the URL's host")
+            .example("\"api.openai.com\""),
+        Key::new("verify", Kind::Bool, "Whether the server's certificate is verified").is("true"),
+    ],
+};

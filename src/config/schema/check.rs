@@ -1,0 +1,61 @@
+//! Probes of a backend.
+
+use super::{Key, Kind, Section, later};
+
+pub(in crate::config) static CHECK: Section = Section {
+    name: "backend.NAME.check",
+    doc: "Probes of every server of the backend",
+    keys: &[
+        Key::new("interval", Kind::Duration("200ms", "1h"), "Between two cheap probes of a server").is("10s"),
+        Key::new("fall", Kind::Integer(1, 100), "Hard failures in a row until unhealthy").is("3"),
+        Key::new("rise", Kind::Integer(1, 100), "Successes in a row until probation").is("2"),
+        Key::new("ramp", Kind::Duration("0s", "1h"), "How long probation takes from 10 % to 100 %").is("60s"),
+        Key::new("models", Kind::Switch(&MODELS), MODELS.doc).says("on for every provider but http"),
+        Key::new("chat", Kind::Switch(&CHAT), CHAT.doc).says("off, it costs money"),
+        Key::new("http", Kind::Switch(&HTTP_PROBE), HTTP_PROBE.doc).says("GET / for provider http, else off"),
+        Key::later("metrics", later::CHECK_METRICS),
+        Key::later("certificate_expiry", later::CHECK_CERTIFICATE),
+    ],
+};
+
+pub(in crate::config) static MODELS: Section = Section {
+    name: "backend.NAME.check.models",
+    doc: "GET …/models with the key: free; the key works, the models are there",
+    keys: &[Key::new("expect", Kind::List(&Kind::Text(256), 0, 100), "Models that must be listed")
+        .says("none")
+        .example("[\"gpt-4o\"]")],
+};
+
+pub(in crate::config) static CHAT: Section = Section {
+    name: "backend.NAME.check.chat",
+    doc: "One streamed completion: costs money",
+    keys: &[
+        Key::new("model", Kind::Text(256), "Which model").required().example("\"gpt-4o-mini\""),
+        Key::new("every", Kind::Duration("1s", "24h"), "Between two completions of a server").is("5m"),
+        Key::new("max_tokens", Kind::Integer(16, 4096), "Below 16 reasoning models answer 400").is("16"),
+        Key::new("first_token_soft", Kind::Duration("1ms", "10m"), "Beyond it the answer is slow")
+            .says("a third of first_token")
+            .example("\"2s\""),
+        Key::new("first_token", Kind::Duration("1ms", "10m"), "Beyond it the probe fails")
+            .says("15s, at most total")
+            .example("\"5s\""),
+        Key::new("stall", Kind::Duration("1ms", "10m"), "Silence between two tokens")
+            .says("12s, at most total")
+            .example("\"12s\""),
+        Key::new("total", Kind::Duration("1ms", "1h"), "The whole completion").is("60s"),
+        Key::later("budget", later::CHAT_BUDGET),
+    ],
+};
+
+pub(in crate::config) static HTTP_PROBE: Section = Section {
+    name: "backend.NAME.check.http",
+    doc: "One GET",
+    keys: &[
+        Key::new("path", Kind::UrlPath, "Path from the server's root").is("/").example("\"/health\""),
+        Key::new("status", Kind::List(&Kind::Integer(100, 599), 1, 100), "Status codes that are right")
+            .says("200")
+            .example("[200, 204]"),
+        Key::new("json", Kind::Pointers(100), "JSON pointers into the body and what must stand there")
+            .example("{ \"/status\" = \"ok\" }"),
+    ],
+};

@@ -1,0 +1,112 @@
+//! The file itself and the sections that exist once.
+
+use super::later;
+use super::{BACKEND, FRONTEND, Key, Kind, LIMIT, RAW_LINES, Section};
+
+pub(in crate::config) static ROOT: Section = Section {
+    name: "",
+    doc: "hapilot: steers HAProxy from this one file",
+    keys: &[
+        Key::new("node", Kind::Table(&NODE), NODE.doc),
+        Key::new("haproxy", Kind::Table(&HAPROXY), HAPROXY.doc),
+        Key::new("tls", Kind::Table(&TLS), TLS.doc),
+        Key::new("frontend", Kind::Named(&FRONTEND, 100), "Where clients connect, by name")
+            .required()
+            .example("frontend.api"),
+        Key::new("limit", Kind::Table(&LIMIT), LIMIT.doc),
+        Key::new("backend", Kind::Named(&BACKEND, 1000), "Groups of servers that answer alike, by name")
+            .required()
+            .example("backend.chat.server.one"),
+        Key::new("history", Kind::Table(&HISTORY), HISTORY.doc),
+        Key::new("api", Kind::Table(&API), API.doc),
+        Key::later("plan", later::PLANS),
+        Key::later("client", later::CLIENTS),
+        Key::later("canary", later::CANARIES),
+        Key::later("vip", later::VIPS),
+        Key::later("alert", later::ALERTS),
+        Key::later("apply", later::APPLY),
+    ],
+};
+
+pub(in crate::config) static NODE: Section = Section {
+    name: "node",
+    doc: "This load-balancer node",
+    keys: &[
+        Key::new("name", Kind::Name, "Name of the node").says("the host name").example("\"lb1\""),
+        Key::new("state", Kind::Path, "Directory for revisions and the journal").is("/var/lib/hapilot"),
+        Key::later("peers", later::PEERS),
+    ],
+};
+
+pub(in crate::config) static HAPROXY: Section = Section {
+    name: "haproxy",
+    doc: "The HAProxy of this node",
+    keys: &[
+        Key::new("config", Kind::Path, "The file that hapilot writes; maps live in `maps/` beside it")
+            .is("/etc/haproxy/haproxy.cfg"),
+        Key::new("admin_socket", Kind::Socket, "HAProxy's stats socket with level admin").is("/run/haproxy/admin.sock"),
+        Key::new("master_socket", Kind::Socket, "The master CLI; HAProxy is started with `-S` and this path")
+            .is("/run/haproxy/master.sock"),
+        Key::new("binary", Kind::Program, "The program that checks the file with `-c`").is("haproxy"),
+        Key::new("template", Kind::Path, "Your own root template")
+            .says("the built-in one")
+            .example("\"/etc/hapilot/templates/haproxy.cfg\""),
+        Key::new("user", Kind::Account, "User that the worker changes to; empty: it stays who it is").is("haproxy"),
+        Key::new("group", Kind::Account, "Group that the worker changes to; empty: it stays who it is").is("haproxy"),
+        Key::new("maxconn", Kind::Integer(1, 10_000_000), "Concurrent connections of the process").is("10000"),
+        Key::new("threads", Kind::Integer(1, 64), "Threads of the process").says("HAProxy's own choice").example("4"),
+        Key::new(
+            "buffer",
+            Kind::Size("16KiB", "1MiB"),
+            "The largest request that can be retried or routed by its model",
+        )
+        .is("64KiB"),
+        Key::new("hard_stop_after", Kind::Duration("1s", "24h"), "How long an old worker may finish its streams")
+            .is("10m"),
+        Key::new("log", Kind::Word(255), "Target of HAProxy's log: a socket, host:port or stdout; empty: none")
+            .is("/dev/log"),
+        Key::new("stats", Kind::Table(&STATS), STATS.doc).says("no statistics page"),
+        Key::new("raw", RAW_LINES, "Lines for HAProxy's `global` section").example("[\"tune.comp.maxlevel 1\"]"),
+        Key::new("raw_defaults", RAW_LINES, "Lines for HAProxy's `defaults` section")
+            .example("[\"option dontlognull\"]"),
+    ],
+};
+
+pub(in crate::config) static STATS: Section = Section {
+    name: "haproxy.stats",
+    doc: "Statistics page at / and Prometheus exporter at /metrics",
+    keys: &[
+        Key::new("bind", Kind::Bind, "Where it listens; without a login on loopback only")
+            .required()
+            .example("\"127.0.0.1:8404\""),
+        Key::new("user", Kind::Text(64), "User of the login").example("\"ops\""),
+        Key::new("password", Kind::Secret, "Place of the login's password").example("\"file:/etc/hapilot/stats\""),
+    ],
+};
+
+pub(in crate::config) static TLS: Section = Section {
+    name: "tls",
+    doc: "TLS towards clients",
+    keys: &[Key::new(
+        "profile",
+        Kind::Choice(&["modern", "intermediate", "old"], &[]),
+        "Mozilla's profile: modern is TLS 1.3 only, intermediate 1.2 and up, old 1.0 and up",
+    )
+    .is("intermediate")],
+};
+
+pub(in crate::config) static HISTORY: Section = Section {
+    name: "history",
+    doc: "Revisions that are kept for a rollback",
+    keys: &[Key::new("keep", Kind::Integer(2, 10_000), "How many revisions").is("200")],
+};
+
+pub(in crate::config) static API: Section = Section {
+    name: "api",
+    doc: "How people and programs talk to the agent",
+    keys: &[
+        Key::new("socket", Kind::Socket, "What the command line talks to").is("/run/hapilot/hapilot.sock"),
+        Key::later("listen", later::API_LISTEN),
+        Key::later("token", later::API_TOKEN),
+    ],
+};

@@ -1,0 +1,17 @@
+//! What the contract promises and this version does not have: the subject of "… not exist yet".
+//!
+//! An entry is deleted in the change that builds its feature.
+
+pub(super) const PLANS: &str = "plans (limits per client) do";
+pub(super) const CLIENTS: &str = "clients with keys of their own do";
+pub(super) const CANARIES: &str = "canaries do";
+pub(super) const VIPS: &str = "virtual addresses (Keepalived) do";
+pub(super) const ALERTS: &str = "alerts do";
+pub(super) const APPLY: &str = "a confirm deadline and an order of nodes do";
+pub(super) const PEERS: &str = "peers (nodes that share state) do";
+pub(super) const API_LISTEN: &str = "the API over TCP does";
+pub(super) const API_TOKEN: &str = "the API over TCP, and so its token, does";
+pub(super) const CHECK_METRICS: &str = "weights by queue depth (`metrics`) do";
+pub(super) const CHECK_CERTIFICATE: &str = "the watch over the servers' certificates does";
+pub(super) const CHAT_BUDGET: &str = "a budget for probes does";
+pub(super) const PRICE: &str = "prices and budgets of money do";

@@ -1,0 +1,205 @@
+//! The operator's file as data: every section, every key, its kind, its limits, its default.
+//!
+//! The one source of truth for the reader (`read`), for "did you mean" and for the JSON Schema of editors. Refuses to
+//! know how a value is stored. A test in `read` holds that every key here is read, and none that is not here.
+
+mod backend;
+mod check;
+mod global;
+mod json;
+mod later;
+#[cfg(test)]
+mod tests;
+mod traffic;
+
+use backend::BACKEND;
+use check::CHECK;
+pub(super) use global::ROOT;
+pub use json::json_schema;
+use traffic::{FRONTEND, LIMIT};
+
+/// Largest file, in bytes.
+pub(super) const MAX_FILE_BYTES: usize = 4 << 20;
+/// Most servers of all backends together.
+pub(super) const MAX_SERVERS: usize = 10_000;
+
+/// A table of the file.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// How people write it: `backend.NAME.check`; empty for the file itself.
+    pub(super) name: &'static str,
+    /// One sentence for editors.
+    pub(super) doc: &'static str,
+    pub(super) keys: &'static [Key],
+}
+
+impl Section {
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+/// One key of a section.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// One sentence for editors.
+    pub(super) doc: &'static str,
+    pub(super) default: Default,
+    /// A right value in TOML's own spelling; empty where the kind has one that says enough.
+    pub(super) example: &'static str,
+    /// The feature that the key waits for, as the subject of "… not exist yet in this version".
+    pub(super) not_yet: Option<&'static str>,
+}
+
+/// What holds where a key is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Default {
+    /// Nothing.
+    None,
+    /// The section is refused.
+    Required,
+    /// This value, spelt as the kind reads it (text without quotes).
+    Is(&'static str),
+    /// A value that depends on something else; words for people.
+    Says(&'static str),
+}
+
+impl Key {
+    const fn new(name: &'static str, kind: Kind, doc: &'static str) -> Self {
+        Self { name, kind, doc, default: Default::None, example: "", not_yet: None }
+    }
+
+    /// A key whose feature does not exist yet: `feature` is the subject of "… not exist yet".
+    const fn later(name: &'static str, feature: &'static str) -> Self {
+        Self { not_yet: Some(feature), ..Self::new(name, Kind::Later, "") }
+    }
+
+    const fn required(self) -> Self {
+        Self { default: Default::Required, ..self }
+    }
+
+    const fn is(self, default: &'static str) -> Self {
+        Self { default: Default::Is(default), ..self }
+    }
+
+    const fn says(self, default: &'static str) -> Self {
+        Self { default: Default::Says(default), ..self }
+    }
+
+    const fn example(self, example: &'static str) -> Self {
+        Self { example, ..self }
+    }
+}
+
+/// What a value must be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Text of one line without control characters, 1 to so many characters.
+    Text(usize),
+    /// Text without blanks and control characters, at most so many characters; may be empty.
+    Word(usize),
+    /// A name of a user or group of the system; may be empty.
+    Account,
+    /// A DNS name.
+    DnsName,
+    /// `[A-Za-z0-9_.-]`, 1 to 64.
+    Name,
+    /// The name of a backend of this file.
+    BackendName,
+    /// An absolute path.
+    Path,
+    /// The absolute path of a UNIX socket.
+    Socket,
+    /// The name of a program, or its absolute path.
+    Program,
+    /// A path in a URL, from its `/`.
+    UrlPath,
+    /// A base URL.
+    Url,
+    /// `ADDRESS:PORT`
+    Bind,
+    /// A reference to a secret.
+    Secret,
+    /// `60/1m`
+    Rate,
+    /// A duration between two.
+    Duration(&'static str, &'static str),
+    /// A size between two.
+    Size(&'static str, &'static str),
+    /// A whole number between two.
+    Integer(i64, i64),
+    /// `true` or `false`.
+    Bool,
+    /// One of these words. The second list: words that are refused for now, each with the reason.
+    Choice(&'static [&'static str], &'static [(&'static str, Refusal)]),
+    /// A line of HAProxy's own language.
+    Raw,
+    /// So many to so many of a kind.
+    List(&'static Self, usize, usize),
+    /// A table.
+    Table(&'static Section),
+    /// A table, or `false` to turn a default off.
+    Switch(&'static Section),
+    /// Tables under names that the operator gives, at most so many.
+    Named(&'static Section, usize),
+    /// JSON pointers with the values that must stand there, at most so many.
+    Pointers(usize),
+    /// Whatever the feature will want that does not exist yet.
+    Later,
+}
+
+/// Why a word of a choice is refused though it means something.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refusal {
+    /// It will come.
+    NotYet,
+    /// It will not: the reason, as a sentence without its full stop.
+    Never(&'static str),
+}
+
+impl Kind {
+    /// What it wants, to follow "wants".
+    pub(super) fn wants(&self) -> String {
+        match self {
+            Self::Text(_) => "a text".to_owned(),
+            Self::Word(_) => "a word without blanks".to_owned(),
+            Self::Account => "the name of a user or group".to_owned(),
+            Self::DnsName => "a DNS name".to_owned(),
+            Self::Name => "a name".to_owned(),
+            Self::BackendName => "the name of a backend".to_owned(),
+            Self::Path | Self::Socket => "an absolute path in quotes".to_owned(),
+            Self::Program => "a program's name or absolute path in quotes".to_owned(),
+            Self::UrlPath => "a path such as \"/v1/embeddings\"".to_owned(),
+            Self::Url => "a URL such as \"https://api.openai.com/v1\"".to_owned(),
+            Self::Bind => "an address and a port such as \"*:443\"".to_owned(),
+            Self::Secret => "the place of a secret: \"env:NAME\", \"file:/path\" or \"credential:NAME\"".to_owned(),
+            Self::Rate => "a rate such as \"100/10s\"".to_owned(),
+            Self::Duration(..) => "a duration in quotes such as \"10s\"".to_owned(),
+            Self::Size(..) => "a size in quotes such as \"64KiB\"".to_owned(),
+            Self::Integer(min, max) => format!("a whole number between {min} and {max}"),
+            Self::Bool => "true or false".to_owned(),
+            Self::Choice(words, _) => format!("one of {}", words.join(", ")),
+            Self::Raw => "a line of HAProxy's configuration in quotes".to_owned(),
+            Self::List(of, ..) => format!("a list; each of its items is {}", of.wants()),
+            Self::Table(_) | Self::Named(..) => "a table".to_owned(),
+            Self::Switch(_) => "a table, or false to turn it off".to_owned(),
+            Self::Pointers(_) => "a table such as { \"/status\" = \"ok\" }".to_owned(),
+            Self::Later => "nothing yet".to_owned(),
+        }
+    }
+
+    /// Whether its text may be a secret.
+    pub(super) fn is_secret(&self) -> bool {
+        match self {
+            Self::Secret => true,
+            Self::List(of, ..) => of.is_secret(),
+            _ => false,
+        }
+    }
+}
+
+const RAW_LINES: Kind = Kind::List(&Kind::Raw, 0, 1000);
+/// HAProxy's own limit for a timeout is 24 days; a day is more than any request takes.
+const DAY: &str = "24h";
