@@ -11,6 +11,3 @@ mod probe;
 mod quoting;
 mod support;
 mod traffic;
-//! The one integration binary: a module for each subject.
-
-mod bad;
