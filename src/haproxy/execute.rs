@@ -54,15 +54,11 @@ pub struct ExecuteError {
 ///
 /// # Errors
 /// Nobody listens, no permission for the socket, the deadline, or HAProxy hung up in the middle.
-pub async fn execute(
-    admin_socket: &Utf8Path,
-    steps: &[Step],
-    deadline: Duration,
-) -> Result<Executed, Box<ExecuteError>> {
+pub async fn execute(admin_socket: &Utf8Path, steps: &[Step], deadline: Duration) -> Result<Executed, ExecuteError> {
     let mut executed = Executed::default();
     match run(admin_socket, steps, Instant::now() + deadline, &mut executed).await {
         Ok(()) => Ok(executed),
-        Err(source) => Err(Box::new(ExecuteError { so_far: executed, source })),
+        Err(source) => Err(ExecuteError { so_far: executed, source }),
     }
 }
 

@@ -113,7 +113,10 @@ async fn ask(socket: &Utf8Path, command: &'static str, deadline: Instant) -> Res
         let connecting = timeout_at(deadline, UnixStream::connect(socket.as_std_path())).await;
         match connecting.map_err(|_| AdminError::Deadline { socket: socket.to_owned() })? {
             Ok(stream) => break stream,
-            Err(e) if e.kind() == std::io::ErrorKind::ConnectionRefused && Instant::now() + RETRY < deadline => {
+            Err(e)
+                if matches!(e.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::WouldBlock)
+                    && Instant::now() + RETRY < deadline =>
+            {
                 sleep(RETRY).await;
             }
             Err(e) => return Err(told(e)),

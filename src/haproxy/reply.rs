@@ -80,7 +80,8 @@ pub(super) fn without_echo(reply: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::{Replies, without_echo};
-    use proptest::prelude::*;
+    use proptest::prelude::prop;
+    use proptest::{prop_assert, prop_assert_eq, proptest};
 
     fn whole(bytes: &[u8]) -> Option<Vec<String>> {
         let mut replies = Replies::default();

@@ -27,10 +27,17 @@ pub(super) struct Session {
 impl Session {
     /// Connects and switches the prompt on. The deadline holds for the whole life of the session.
     async fn connect(socket: &Utf8Path, deadline: Instant) -> Result<Self, AdminError> {
-        let stream = timeout_at(deadline, UnixStream::connect(socket.as_std_path()))
-            .await
-            .map_err(|_| AdminError::Deadline { socket: socket.to_owned() })?
-            .map_err(|source| AdminError::from_io(socket, source))?;
+        let stream = loop {
+            let connecting = timeout_at(deadline, UnixStream::connect(socket.as_std_path())).await;
+            match connecting.map_err(|_| AdminError::Deadline { socket: socket.to_owned() })? {
+                Ok(stream) => break stream,
+                // The queue of connections is full.
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock && Instant::now() + RETRY < deadline => {
+                    sleep(RETRY).await;
+                }
+                Err(source) => return Err(AdminError::from_io(socket, source)),
+            }
+        };
         let mut session = Self { stream, socket: socket.to_owned(), deadline };
         session.run(&Pipeline::of("prompt")?).await?;
         Ok(session)

@@ -31,7 +31,7 @@ pub struct ServerCounters {
 /// Asks the serving worker for the counters of all servers, by (proxy, server).
 ///
 /// # Errors
-/// As for [`super::observe`], but also where nobody listens.
+/// As for [`observe`](fn@super::observe), but also where nobody listens.
 pub async fn counters(
     admin_socket: &Utf8Path,
     deadline: Duration,

@@ -61,7 +61,8 @@ impl Watch {
     }
 
     /// Replaces the set of paths. Directories that are missing or cannot be watched are left out: see
-    /// [`Self::missing`]; a later call tries them again.
+    /// [`Self::missing`]; a later call tries them again. Called again after every change, it also finds a directory
+    /// that was removed and made anew.
     pub fn set_paths(&mut self, paths: &[Utf8PathBuf]) {
         let mut interest = Interest::default();
         for path in paths {

