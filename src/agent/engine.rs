@@ -12,7 +12,7 @@ use crate::haproxy;
 use crate::model::Digest;
 use crate::plan::{self, Action, FileChange, Obstacle, Observed, Plan, Step};
 use crate::render::{self, Rendered, RuntimeNames, Target};
-use crate::store::Store;
+use super::ledger::Ledger;
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
@@ -139,19 +139,19 @@ impl Engine {
     ///
     /// # Errors
     /// [`ApplyError::Render`] and [`ApplyError::Observe`].
-    pub async fn prepare(&self, wish: Wish<'_>, store: Option<&Store>) -> Result<Prepared, ApplyError> {
+    pub async fn prepare(&self, wish: Wish<'_>, store: Option<&Ledger>) -> Result<Prepared, ApplyError> {
         let haproxy = &wish.sources.config.haproxy;
         let runtime = observe_runtime(&wish.desired.config, &[]).await?;
         let version = match &runtime {
             Some(runtime) => runtime.version,
-            None => haproxy::binary_version(&haproxy.binary).await.map_err(|e| ApplyError::Observe(e.to_string()))?,
+            None => haproxy::binary_version(&haproxy.binary).await.map_err(|e| ApplyError::Observe(sys::chain(&e)))?,
         };
-        let rendered = render::render(wish.desired, &wish.sources.templates, Target { version })
+        let rendered = render::render(wish.desired, &wish.sources.templates, Target::new(version.major, version.minor))
             .map_err(|e| ApplyError::Render(e.to_string()))?;
-        let names = render::runtime_names(wish.desired);
+        let names = render::runtime_names(&wish.desired.config);
         let maps: Vec<String> = rendered.maps.keys().cloned().collect();
         let (observed, live_text) = observe(&wish, &maps).await?;
-        let loaded = store.and_then(|store| store.current_structure().ok().flatten());
+        let loaded = store.and_then(Ledger::current_structure);
         let plan = plan::decide(&plan::Question {
             desired: wish.desired,
             rendered: &rendered,
@@ -181,7 +181,7 @@ impl Engine {
     ///
     /// # Errors
     /// See [`ApplyError`]; each says what serves now.
-    pub async fn apply(&mut self, wish: Wish<'_>, store: Option<&Store>) -> Result<Applied, ApplyError> {
+    pub async fn apply(&mut self, wish: Wish<'_>, store: Option<&Ledger>) -> Result<Applied, ApplyError> {
         let mut prepared = self.prepare(wish, store).await?;
         let mut applied =
             Applied { how: How::Unchanged, steps: vec![], reload_reasons: vec![], files: vec![], kept: None };
@@ -216,7 +216,7 @@ impl Engine {
         let config = &wish.sources.config.haproxy.config;
         let directory = config.parent().unwrap_or(Utf8Path::new("/"));
         if plan.obstacles_overruled(&prepared.observed) {
-            applied.kept = Some(sys::keep_beside(config).map_err(|e| ApplyError::Write(e.to_string()))?);
+            applied.kept = Some(sys::files::keep_beside(config, jiff::Timestamp::now()).map_err(|e| ApplyError::Write(e.to_string()))?);
         }
         let undo = Undo::remember(directory, config, &plan.files);
         if let Err(e) = write_files(directory, config, prepared) {
@@ -231,7 +231,13 @@ impl Engine {
             Action::Runtime(steps) => {
                 self.writes += steps.len() as u64;
                 let socket = &wish.sources.config.haproxy.admin_socket;
-                haproxy::execute(socket, steps, EXECUTE_DEADLINE).await.map_err(|e| ApplyError::Execute(e.to_string()))?;
+                let executed = haproxy::execute(socket, steps, EXECUTE_DEADLINE)
+                    .await
+                    .map_err(|e| ApplyError::Execute(sys::chain(&e)))?;
+                if !executed.failures.is_empty() {
+                    let words = executed.failures.iter().take(10).map(ToString::to_string).collect::<Vec<_>>();
+                    return Err(ApplyError::Execute(words.join("\n")));
+                }
                 applied.steps.extend(steps.iter().cloned());
                 raise(&mut applied.how, How::Runtime);
             }
@@ -290,21 +296,21 @@ async fn observe_runtime(
     let haproxy = &config.haproxy;
     haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps)
         .await
-        .map_err(|e| ApplyError::Observe(e.to_string()))
+        .map_err(|e| ApplyError::Observe(sys::chain(&e)))
 }
 
 async fn observe(wish: &Wish<'_>, maps: &[String]) -> Result<(Observed, String), ApplyError> {
     let path = &wish.sources.config.haproxy.config;
     let failed = |e: std::io::Error| ApplyError::Observe(e.to_string());
-    let bytes = sys::read_if_exists(path, preflight::MAX_CONFIG).map_err(failed)?;
+    let bytes = sys::directory::read_if_exists(path, preflight::MAX_CONFIG).map_err(failed)?;
     let config = bytes.as_ref().map(|bytes| {
-        let (is_ours, is_intact) = render::inspect(bytes);
+        let render::Inspection { is_ours, is_intact } = render::inspect(bytes);
         plan::FileState { digest: Digest::of(bytes), is_ours, is_intact }
     });
     let directory = path.parent().unwrap_or(Utf8Path::new("/")).join("maps");
     let mut files = BTreeMap::new();
-    for name in sys::file_names(&directory, ".map").map_err(failed)? {
-        if let Some(bytes) = sys::read_if_exists(&directory.join(&name), preflight::MAX_CONFIG).map_err(failed)? {
+    for name in sys::directory::file_names(&directory, ".map").map_err(failed)? {
+        if let Some(bytes) = sys::directory::read_if_exists(&directory.join(&name), preflight::MAX_CONFIG).map_err(failed)? {
             files.insert(format!("maps/{name}"), Digest::of(bytes));
         }
     }
@@ -317,14 +323,14 @@ fn write_files(directory: &Utf8Path, config: &Utf8Path, prepared: &Prepared) -> 
     for change in &prepared.plan.files {
         let path = live_path(directory, config, change.path());
         match change {
-            FileChange::Remove(_) => sys::remove_file(&path)?,
+            FileChange::Remove(_) => sys::directory::remove_file(&path)?,
             FileChange::Create(name) | FileChange::Replace(name) => match prepared.rendered.maps.get(name) {
                 Some(map) => {
                     let mode = if map.is_secret { 0o640 } else { 0o644 };
-                    sys::create_directory(&directory.join("maps"), 0o755)?;
-                    sys::replace_file(&path, map.text().as_bytes(), mode)?;
+                    sys::directory::create_directory(&directory.join("maps"), 0o755)?;
+                    sys::files::replace_file(&path, map.text().as_bytes(), mode)?;
                 }
-                None => sys::replace_file(&path, prepared.rendered.haproxy_cfg.as_bytes(), 0o644)?,
+                None => sys::files::replace_file(&path, prepared.rendered.haproxy_cfg.as_bytes(), 0o644)?,
             },
         }
     }
@@ -339,15 +345,17 @@ async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<(), String> {
     let haproxy = &wish.sources.config.haproxy;
     let before = prepared.observed.runtime.as_ref().ok_or("no HAProxy runs")?;
     let binds: Vec<_> = preflight::binds(&wish.sources.config).map(|bind| bind.to_connect()).collect();
-    let report = haproxy::reload(&haproxy.master_socket, before, RELOAD_DEADLINE).await.map_err(|e| e.to_string())?;
+    let report = haproxy::reload(&haproxy.master_socket, before.version, RELOAD_DEADLINE)
+        .await
+        .map_err(|e| format!("the reload failed: {}\nthe files are as they were", sys::chain(&e)))?;
     if !report.ok {
         let words = preflight::explain(&report.log, wish.sources, &prepared.rendered);
         return Err(format!("HAProxy refused the reload; the old worker serves on, the files are as they were\n{words}"));
     }
     let marker = plan::marker(&prepared.rendered.structure_digest);
-    haproxy::prove_reload(&haproxy.admin_socket, &haproxy.master_socket, before, &marker, &binds, RELOAD_DEADLINE)
-        .await
-        .map_err(|e| format!("the reload could not be proven: {e}\nthe files are as they were"))
+    let sockets = haproxy::Sockets { admin: &haproxy.admin_socket, master: Some(&haproxy.master_socket) };
+    let proof = haproxy::prove_reload(sockets, before, &marker, &binds, RELOAD_DEADLINE).await;
+    proof.map(|_| ()).map_err(|e| format!("{e}\nthe files are as they were"))
 }
 
 fn describe(plan: &Plan) -> String {
@@ -369,7 +377,7 @@ impl Undo {
     fn remember(directory: &Utf8Path, config: &Utf8Path, files: &[FileChange]) -> Self {
         let before = files.iter().map(|file| {
             let path = live_path(directory, config, file.path());
-            let bytes = sys::read_if_exists(&path, preflight::MAX_CONFIG).ok().flatten();
+            let bytes = sys::directory::read_if_exists(&path, preflight::MAX_CONFIG).ok().flatten();
             (path, bytes)
         });
         Self(before.collect())
@@ -378,8 +386,8 @@ impl Undo {
     fn put_back(&self) {
         for (path, bytes) in self.0.iter().rev() {
             let result = match bytes {
-                Some(bytes) => sys::replace_file(path, bytes, 0o640),
-                None => sys::remove_file(path),
+                Some(bytes) => sys::files::replace_file(path, bytes, 0o640),
+                None => sys::directory::remove_file(path),
             };
             if let Err(error) = result {
                 tracing::error!(%path, %error, "the file could not be put back");

@@ -154,7 +154,7 @@ impl Ledger {
         self.current.serving = Some(revision);
         self.current.last_good = Some(revision);
         store::save_current(&self.state, &self.current).map_err(|e| told(&e))?;
-        if let Err(error) = self.revisions.prune(keep as usize, &[revision]) {
+        if let Err(error) = self.revisions.retain(keep as usize, &[revision]) {
             tracing::warn!(error = sys::chain(&error), "old revisions could not be removed");
         }
         Ok(revision)

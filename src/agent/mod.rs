@@ -4,6 +4,7 @@
 
 mod engine;
 mod fleet;
+mod ledger;
 mod node;
 mod overrides;
 mod preflight;
@@ -13,8 +14,9 @@ mod run;
 mod snapshot;
 mod sources;
 
-pub use engine::{Applied, ApplyError, Engine, How, Prepared, Wish};
+pub use engine::{Applied, ApplyError, Engine, How, Prepared, Wish, render_files};
 pub use fleet::{Fleet, health_params};
+pub use ledger::{Entry, Ledger};
 pub use node::{Attempt, Intent, Node};
 pub use overrides::{Override, Overrides};
 pub use preflight::Refusal;
@@ -22,4 +24,4 @@ pub use probing::Errand;
 pub use report::{Failed, Report, SourceOfChange, unified_diff};
 pub use run::{Agent, Handle, Reply, Request};
 pub use snapshot::{BackendSnapshot, HaproxySnapshot, ServerSnapshot, Snapshot};
-pub use sources::{Place, Sources, SourcesError};
+pub use sources::{Place, Sources, SourcesError, live_config};

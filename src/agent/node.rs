@@ -14,7 +14,7 @@ use crate::haproxy;
 use crate::model::{AdminState, Digest, Moment, ServerId, Weight};
 use crate::plan::Runtime;
 use crate::render;
-use crate::store::Store;
+use super::ledger::Ledger;
 use crate::sys;
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
@@ -51,8 +51,8 @@ pub struct Node {
     pub fleet: Fleet,
     /// Plans and applies.
     pub engine: Engine,
-    store: Store,
-    _lock: sys::Lock,
+    ledger: Ledger,
+    _lock: sys::lock::Lock,
     started: Instant,
 }
 
@@ -68,12 +68,13 @@ impl Node {
             Ok(sources) => sources.config.node.state.value.clone(),
             Err(_) => place.state_directory(),
         };
-        let store = Store::open(&state).map_err(Failed::refused)?;
-        let lock = sys::Lock::acquire(&state.join("lock")).map_err(|e| {
+        sys::directory::create_directory(&state, 0o750).map_err(Failed::refused)?;
+        let lock = sys::lock::Lock::acquire(&state.join("lock")).map_err(|e| {
             Failed::refused(format!("another hapilot works on this node: {}", sys::chain(&e)))
         })?;
-        let (serving, file_problem) = choose(&place, loaded, &store)?;
-        let mut overrides: Overrides = store.overrides().map_err(Failed::refused)?;
+        let ledger = Ledger::open(&state)?;
+        let (serving, file_problem) = choose(&place, loaded, &ledger)?;
+        let mut overrides = ledger.overrides()?;
         overrides.expire(Timestamp::now(), |id| serving.config.server(id).is_some());
         let started = Instant::now();
         let adopted = adopt_weights(&serving.config).await;
@@ -88,7 +89,7 @@ impl Node {
             overrides,
             fleet,
             engine,
-            store,
+            ledger,
             _lock: lock,
             started,
         };
@@ -102,8 +103,8 @@ impl Node {
     }
 
     /// The revision that serves.
-    pub fn revision(&self) -> Option<u64> {
-        self.store.current()
+    pub fn revision(&self) -> Option<u32> {
+        self.ledger.current()
     }
 
     /// The HAProxy that was seen last.
@@ -124,7 +125,7 @@ impl Node {
                 return Err(Attempt::Failed(failed));
             }
         };
-        self.store.forget_rejected().map_err(Failed::refused)?;
+        self.ledger.reject(None)?;
         let source = if self.is_settled { SourceOfChange::Edit } else { SourceOfChange::Start };
         self.serve(sources, intent, source).await
     }
@@ -143,20 +144,20 @@ impl Node {
     ///
     /// # Errors
     /// No such revision, or it cannot be served any more.
-    pub async fn roll_back(&mut self, to: Option<u64>, intent: &Intent) -> Result<Report, Attempt> {
+    pub async fn roll_back(&mut self, to: Option<u32>, intent: &Intent) -> Result<Report, Attempt> {
         let to = match to {
             Some(to) => to,
-            None => self.store.previous_good().map_err(Failed::refused)?.ok_or_else(|| {
+            None => self.ledger.previous_good()?.ok_or_else(|| {
                 Failed::refused("there is no earlier revision to go back to; `hapilot history` lists them")
             })?,
         };
-        let toml = self.store.toml_of(to).map_err(Failed::refused)?;
+        let toml = self.ledger.toml_of(to)?;
         let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
         let report = self.serve(sources, intent, SourceOfChange::Rollback(to)).await?;
-        if let Ok(file) = sys::read_limited(&self.place.file, super::sources::MAX_FILE) {
+        if let Ok(file) = sys::files::read_limited(&self.place.file, super::sources::MAX_FILE) {
             let rejected = Digest::of(file);
             if rejected != Digest::of(&self.serving.toml) {
-                self.store.reject(rejected).map_err(Failed::refused)?;
+                self.ledger.reject(Some(rejected))?;
             }
         }
         Ok(report)
@@ -179,7 +180,7 @@ impl Node {
         };
         let until = period.and_then(|period| Timestamp::now().checked_add(period).ok());
         self.overrides.set(id.clone(), state, weight, actor.to_owned(), until, server.state.value);
-        self.store.keep_overrides(&self.overrides).map_err(Failed::refused)?;
+        self.ledger.keep_overrides(&self.overrides)?;
         tracing::info!(server = %id, ?state, ?weight, actor, "operator set a server");
         self.reconcile().await
     }
@@ -193,7 +194,7 @@ impl Node {
         let config = self.serving.config.clone();
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
         if !ended.is_empty() {
-            self.store.keep_overrides(&self.overrides).map_err(Failed::refused)?;
+            self.ledger.keep_overrides(&self.overrides)?;
             ended.iter().for_each(|id| tracing::info!(server = %id, "the operator's override ended"));
         }
         let now = self.now();
@@ -201,7 +202,7 @@ impl Node {
         let weights = self.fleet.decide(&self.overrides, now);
         let desired = desired(&self.serving, &weights, &self.overrides);
         let wish = Wish { sources: &self.serving, desired: &desired, may_replace_foreign_file: false };
-        let result = self.engine.apply(wish, Some(&self.store)).await;
+        let result = self.engine.apply(wish, Some(&self.ledger)).await;
         self.remember(&result);
         let applied = result?;
         if applied.how != How::Unchanged {
@@ -244,7 +245,7 @@ impl Node {
         let desired = desired(&sources, &weights, &self.overrides);
         let wish = Wish { sources: &sources, desired: &desired, may_replace_foreign_file: intent.adopt };
         let before = self.engine.live_text(&sources.config);
-        let result = self.engine.apply(wish, Some(&self.store)).await;
+        let result = self.engine.apply(wish, Some(&self.ledger)).await;
         self.remember(&result);
         let applied = match result {
             Ok(applied) => applied,
@@ -256,7 +257,7 @@ impl Node {
                 return Err(Attempt::from(e));
             }
         };
-        let is_news = self.store.current_toml_digest() != Some(Digest::of(&sources.toml)) || intent.adopt;
+        let is_news = self.ledger.current_toml() != Some(Digest::of(&sources.toml)) || intent.adopt;
         self.serving = sources;
         self.fleet = fleet;
         self.is_settled = true;
@@ -270,7 +271,7 @@ impl Node {
         if is_news && let Some(rendered) = &self.engine.last_rendered {
             let entry = super::report::entry(intent, source, &applied, &self.serving.toml, rendered);
             let keep = self.serving.config.history.keep;
-            self.store.record(&entry, keep).map_err(Failed::refused)?;
+            self.ledger.record(&entry, keep)?;
             tracing::info!(revision = ?self.revision(), how = %applied.how, actor = intent.actor, "a revision serves");
         }
         let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
@@ -293,7 +294,7 @@ impl Node {
         let weights = fleet.decide(&self.overrides, now);
         let desired = desired(&sources, &weights, &self.overrides);
         let wish = Wish { sources: &sources, desired: &desired, may_replace_foreign_file: false };
-        let prepared = self.engine.prepare(wish, Some(&self.store)).await?;
+        let prepared = self.engine.prepare(wish, Some(&self.ledger)).await?;
         self.engine.judge(wish, &prepared).await?;
         Ok((prepared, sources))
     }
@@ -327,21 +328,21 @@ impl From<ApplyError> for Attempt {
 fn choose(
     place: &Place,
     loaded: Result<Sources, SourcesError>,
-    store: &Store,
+    ledger: &Ledger,
 ) -> Result<(Sources, Option<String>), Failed> {
     let problem = match loaded {
-        Ok(sources) if store.rejected() != Some(Digest::of(&sources.toml)) => return Ok((sources, None)),
+        Ok(sources) if ledger.rejected() != Some(Digest::of(&sources.toml)) => return Ok((sources, None)),
         Ok(_) => format!("{} was rolled back and has not changed since; an older revision serves", place.file),
         Err(e) => {
             let failed = Failed::from_sources(&e);
-            if store.current().is_none() {
+            if ledger.current().is_none() {
                 return Err(failed);
             }
             failed.message
         }
     };
-    let Some(current) = store.current() else { return Err(Failed::refused(problem)) };
-    let toml = store.toml_of(current).map_err(Failed::refused)?;
+    let Some(current) = ledger.current() else { return Err(Failed::refused(problem)) };
+    let toml = ledger.toml_of(current)?;
     let sources = place.understand(toml).map_err(|e| {
         Failed::refused(format!("{problem}\nand revision {current} cannot be read either: {}", e.render(false)))
     })?;

@@ -30,7 +30,7 @@ pub(super) async fn check_files(sources: &Sources, rendered: &Rendered) -> Resul
     let path = path.ok_or_else(|| Refusal(vec!["error: the temporary directory's path is not UTF-8".to_owned()]))?;
     let report = haproxy::check(&haproxy.binary, &path, CHECK_DEADLINE)
         .await
-        .map_err(|e| Refusal(vec![format!("error: `haproxy -c` cannot be run: {e}")]))?;
+        .map_err(|e| Refusal(vec![format!("error: `haproxy -c` cannot be run: {}", sys::chain(&e))]))?;
     let verdict = Verdict::parse(&report.stderr, rendered);
     if report.ok && verdict.messages.iter().all(|message| !message.is_warning_or_worse()) {
         return Ok(());
@@ -41,17 +41,17 @@ pub(super) async fn check_files(sources: &Sources, rendered: &Rendered) -> Resul
 fn stage(rendered: &Rendered) -> std::io::Result<tempfile::TempDir> {
     let staging = tempfile::Builder::new().prefix("hapilot-check-").tempdir()?;
     let root = Utf8Path::from_path(staging.path()).ok_or(std::io::ErrorKind::InvalidFilename)?;
-    sys::create_directory(&root.join("maps"), 0o700)?;
+    sys::directory::create_directory(&root.join("maps"), 0o700)?;
     for (name, map) in &rendered.maps {
-        sys::write_private(&root.join(name), map.text().as_bytes())?;
+        sys::directory::write_private(&root.join(name), map.text().as_bytes())?;
     }
-    sys::write_private(&root.join("haproxy.cfg"), rendered.haproxy_cfg.as_bytes())?;
+    sys::directory::write_private(&root.join("haproxy.cfg"), rendered.haproxy_cfg.as_bytes())?;
     Ok(staging)
 }
 
 /// HAProxy's own words beside the operator's line that caused them.
 pub(super) fn explain(log: &str, sources: &Sources, rendered: &Rendered) -> String {
-    Verdict::parse(log, rendered).explain(sources.file_name(), &sources.toml)
+    Verdict::parse(log, rendered).explain(sources.file.as_str(), &sources.toml)
 }
 
 /// Judges what surrounds the files: whose the live file is, ports, the master socket, directories.
@@ -61,7 +61,7 @@ pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -
         prepared.plan.obstacles.iter().map(|obstacle| format!("error: {}", obstacle.explain(&haproxy.config))).collect();
     let directory = haproxy.config.parent().unwrap_or(Utf8Path::new("/"));
     if !prepared.plan.files.is_empty()
-        && let Err(e) = sys::writable(directory, prepared.rendered.haproxy_cfg.len() as u64 * 2)
+        && let Err(e) = sys::space::writable(directory, prepared.rendered.haproxy_cfg.len() as u64 * 2)
     {
         refusals.push(format!("error: {e}"));
     }
@@ -98,7 +98,7 @@ fn taken_ports(config: &Config, prepared: &Prepared) -> Vec<String> {
             master.chain([runtime.pid])
         })
         .collect();
-    let taken = sys::bind_test(&new).into_iter().filter(|taken| !taken.holder.is_some_and(|pid| own.contains(&pid)));
+    let taken = sys::ports::bind_test(&new).into_iter().filter(|taken| !taken.holder.as_ref().is_some_and(|holder| own.contains(&holder.pid)));
     taken.map(|taken| format!("error: {taken}")).collect()
 }
 

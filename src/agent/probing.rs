@@ -4,9 +4,10 @@
 
 use crate::config::{Backend, Check, Server};
 use crate::health::{Observation, ProbeKind};
-use crate::model::{Host, Secret, SecretRef};
+use crate::model::Host;
+use super::fleet::health_params;
+use super::sources::Sources;
 use crate::probe::{Probe, Prober, Target, TargetTls};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,26 +17,25 @@ use std::time::Duration;
 pub struct Errand {
     target: Target,
     probe: Probe,
+    cheap_total: Duration,
 }
 
 impl Errand {
     /// What is to be probed, and how. `None` where the backend has no probe of this kind.
     ///
-    /// `resolved` is the very address that HAProxy uses for a server that is configured by name; `cheap_timeout` the
-    /// total deadline of probes that the file gives none.
+    /// `resolved` is the very address that HAProxy uses for a server that is configured by name.
     pub fn new(
+        sources: &Sources,
         backend: &Backend,
         server: &Server,
         kind: ProbeKind,
-        secrets: &BTreeMap<SecretRef, Secret>,
         resolved: Option<IpAddr>,
-        cheap_timeout: Duration,
     ) -> Option<Self> {
         let Check { models, chat, http, .. } = &backend.check;
         let probe = match kind {
-            ProbeKind::Models => Probe::Models { probe: models.clone()?, total: cheap_timeout },
-            ProbeKind::Http => Probe::Http { probe: http.clone()?, total: cheap_timeout },
-            ProbeKind::Chat => Probe::Chat { probe: chat.clone()?, connect: backend.timeout.connect.value },
+            ProbeKind::Models => Probe::Models(models.clone()?),
+            ProbeKind::Http => Probe::Http(http.clone()?),
+            ProbeKind::Chat => Probe::Chat(chat.clone()?),
         };
         let connect_to = match server.url.host {
             Host::Ip(_) => None,
@@ -44,19 +44,19 @@ impl Errand {
         let target = Target {
             endpoint: server.url.value.clone(),
             connect_to,
-            key: server.key.as_ref().and_then(|key| secrets.get(&key.value)).cloned(),
+            key: server.key.as_ref().and_then(|key| sources.secrets.get(&key.value)).cloned(),
             tls: TargetTls {
-                ca: server.tls.ca.as_ref().map(|ca| ca.value.clone()),
+                ca_pem: server.tls.ca.as_ref().and_then(|ca| sources.authorities.get(&ca.value)).cloned(),
                 server_name: server.tls.server_name.as_ref().map(|name| name.value.clone()),
                 verify: server.tls.verify,
             },
             provider: backend.provider,
         };
-        Some(Self { target, probe })
+        Some(Self { target, probe, cheap_total: health_params(backend, server).cheap_timeout() })
     }
 
     /// Runs it within its own deadlines.
     pub async fn run(self, prober: Arc<Prober>) -> Observation {
-        prober.probe(&self.target, &self.probe).await
+        prober.probe_within(&self.target, &self.probe, self.cheap_total).await
     }
 }

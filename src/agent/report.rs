@@ -4,7 +4,9 @@ use super::engine::Applied;
 use super::node::Intent;
 use super::sources::SourcesError;
 use crate::render::Rendered;
-use crate::store::{Entry, Kind};
+use super::engine::How;
+use super::ledger::Entry;
+use crate::store;
 use similar::TextDiff;
 use std::fmt::Display;
 use std::time::Duration;
@@ -15,7 +17,7 @@ pub struct Report {
     /// The way, the steps, the files.
     pub applied: Applied,
     /// The revision that serves.
-    pub revision: Option<u64>,
+    pub revision: Option<u32>,
     /// A unified diff of haproxy.cfg.
     pub diff: String,
     /// What the operator should know or do next.
@@ -26,7 +28,7 @@ pub struct Report {
 
 impl Report {
     /// A report without notes, but for a file that was kept beside.
-    pub fn new(applied: Applied, revision: Option<u64>, diff: String, took: Duration) -> Self {
+    pub fn new(applied: Applied, revision: Option<u32>, diff: String, took: Duration) -> Self {
         let notes = applied.kept.iter().map(|path| format!("the former haproxy.cfg is kept as {path}")).collect();
         Self { applied, revision, diff, notes, took }
     }
@@ -68,23 +70,17 @@ pub enum SourceOfChange {
     /// The file changed.
     Edit,
     /// An older revision was asked for.
-    Rollback(u64),
+    Rollback(u32),
 }
 
 /// What the history keeps of a change.
-pub(super) fn entry(
+pub(super) fn entry<'a>(
     intent: &Intent,
     source: SourceOfChange,
     applied: &Applied,
-    toml: &str,
-    rendered: &Rendered,
-) -> Entry {
-    let kind = match source {
-        SourceOfChange::Start => Kind::Start,
-        SourceOfChange::Edit if intent.adopt => Kind::Adopt,
-        SourceOfChange::Edit => Kind::Edit,
-        SourceOfChange::Rollback(of) => Kind::Rollback { of },
-    };
+    toml: &'a str,
+    rendered: &'a Rendered,
+) -> Entry<'a> {
     let reason = intent.reason.clone().unwrap_or_else(|| match source {
         SourceOfChange::Start => "start".to_owned(),
         SourceOfChange::Edit => "the file changed".to_owned(),
@@ -93,13 +89,23 @@ pub(super) fn entry(
     let steps = applied.steps.iter().map(ToString::to_string);
     let reasons = applied.reload_reasons.iter().map(|reason| format!("reload: {reason}"));
     Entry {
-        kind,
+        source: match source {
+            SourceOfChange::Start => store::Source::Start,
+            SourceOfChange::Edit if intent.adopt => store::Source::Adopt,
+            SourceOfChange::Edit => store::Source::Edit,
+            SourceOfChange::Rollback(of) => store::Source::Rollback { of },
+        },
         actor: intent.actor.clone(),
         reason,
-        how: applied.how.to_string(),
+        how: match applied.how {
+            How::Unchanged | How::Files => store::How::Files,
+            How::Runtime => store::How::Runtime,
+            How::Reload => store::How::Reload,
+            How::Start => store::How::StartPending,
+        },
         summary: reasons.chain(steps).collect(),
-        toml: toml.to_owned(),
-        rendered: rendered.clone(),
+        toml,
+        rendered,
     }
 }
 

@@ -7,11 +7,10 @@ use super::node::{Attempt, Intent, Node};
 use super::probing::Errand;
 use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
-use crate::health::{Observation, ProbeKind};
+use crate::health::{Observation, Outcome, ProbeKind};
 use crate::model::{AdminState, ServerId, Weight};
 use crate::plan::Action;
 use crate::probe::Prober;
-use crate::render;
 use crate::sys;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +36,7 @@ pub enum Request {
     /// Serve the file now.
     Apply(Intent, Reply),
     /// Serve an older revision.
-    Rollback(Option<u64>, Intent, Reply),
+    Rollback(Option<u32>, Intent, Reply),
     /// Set a server's state or weight.
     Server {
         /// Which.
@@ -98,7 +97,7 @@ struct Postponed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     File,
-    Rollback(Option<u64>),
+    Rollback(Option<u32>),
 }
 
 impl Agent {
@@ -128,9 +127,9 @@ impl Agent {
     /// The file watch or the signals cannot be set up.
     pub async fn run(mut self) -> Result<(), Failed> {
         let watched = self.node.serving.watched(&self.node.place.file);
-        let (mut watch, mut edits) = sys::Watch::new(&watched)
+        let (mut watch, mut edits) = sys::watch::Watch::new(&watched)
             .map_err(|e| Failed::refused(format!("the operator's file cannot be watched: {e}")))?;
-        let mut signals = sys::Signals::new()
+        let mut signals = sys::signals::Signals::new()
             .map_err(|e| Failed::refused(format!("signals cannot be received: {e}")))?;
         match self.node.settle().await {
             Ok(report) => tracing::info!(how = %report.applied.how, revision = ?report.revision, "serving"),
@@ -145,8 +144,8 @@ impl Agent {
                 Some(finished) = self.probes.join_next() => self.probed(finished).await,
                 Some(()) = edits.recv() => self.file_changed("the file changed").await,
                 signal = signals.next() => match signal {
-                    sys::Signal::Reload => self.file_changed("SIGHUP").await,
-                    sys::Signal::Stop => break,
+                    sys::signals::Request::Reload => self.file_changed("SIGHUP").await,
+                    sys::signals::Request::Stop => break,
                 },
                 () = tokio::time::sleep_until(wake.into()) => self.tick().await,
             }
@@ -205,7 +204,11 @@ impl Agent {
             match self.errand(&id, kind) {
                 Some(errand) => {
                     let prober = self.prober.clone();
-                    self.probes.spawn(async move { (id, errand.run(prober).await) });
+                    self.probes.spawn(async move {
+                        // A task of its own: a probe that breaks must not take the memory of which one it was along.
+                        let observation = tokio::spawn(errand.run(prober)).await;
+                        (id, observation.unwrap_or_else(|_| broken(kind)))
+                    });
                 }
                 None => tracing::debug!(server = %id, %kind, "the probe is gone with its server"),
             }
@@ -214,21 +217,14 @@ impl Agent {
 
     fn errand(&self, id: &ServerId, kind: ProbeKind) -> Option<Errand> {
         let (backend, server) = self.node.serving.config.server(id)?;
-        let resolved = self.node.runtime().and_then(|runtime| {
-            let names = render::names_of(backend, server);
-            runtime.servers.get(&names.address)?.address.parse().ok()
-        });
-        let timeout = super::fleet::health_params(backend, server).cheap_timeout();
-        Errand::new(backend, server, kind, &self.node.serving.secrets, resolved, timeout)
+        Errand::new(&self.node.serving, backend, server, kind, self.node.address_of(id))
     }
 
     async fn probed(&mut self, finished: Result<(ServerId, Observation), tokio::task::JoinError>) {
         let (id, observation) = match finished {
             Ok(result) => result,
-            Err(error) => {
-                tracing::error!(%error, "a probe broke: this is a bug of hapilot");
-                return;
-            }
+            // Only at the very end, when the tasks are dropped.
+            Err(_) => return,
         };
         tracing::debug!(server = %id, kind = %observation.kind, outcome = %observation.outcome, detail = observation.detail, "probed");
         let now = self.node.now();
@@ -316,6 +312,20 @@ impl Agent {
     fn publish(&mut self) {
         self.published = Instant::now();
         self.snapshot.send_replace(Arc::new(Snapshot::of(&self.node)));
+    }
+}
+
+/// The result of a probe that panicked: a bug of ours, and no word about the server.
+fn broken(kind: ProbeKind) -> Observation {
+    tracing::error!(%kind, "a probe broke: this is a bug of hapilot");
+    Observation {
+        kind,
+        outcome: Outcome::SelfCaused,
+        retry_after: None,
+        first_token: None,
+        total: Duration::ZERO,
+        tokens: 0,
+        detail: "the probe broke: a bug of hapilot".to_owned(),
     }
 }
 

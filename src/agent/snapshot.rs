@@ -22,7 +22,7 @@ pub struct Snapshot {
     /// Whether the file as it stands now is served.
     pub is_file_serving: bool,
     /// The revision that serves.
-    pub revision: Option<u64>,
+    pub revision: Option<u32>,
     /// Time since the agent's start.
     pub uptime: Duration,
     /// Files, runtime commands and reloads since the start.

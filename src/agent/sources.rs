@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Largest operator's file and template, in bytes.
-const MAX_FILE: u64 = 4 << 20;
+pub(super) const MAX_FILE: u64 = 4 << 20;
 
 /// Which file, and for which node.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Place {
 /// A file that was read and understood, with all that it refers to.
 #[derive(Clone, Debug)]
 pub struct Sources {
+    /// The operator's file.
+    pub file: Utf8PathBuf,
     /// The operator's file as text.
     pub toml: String,
     /// The same as values.
@@ -35,6 +37,8 @@ pub struct Sources {
     pub secrets: BTreeMap<SecretRef, Secret>,
     /// Digests of the certificates that frontends name.
     pub certificates: BTreeMap<Utf8PathBuf, Digest>,
+    /// PEM texts of the authorities that servers name.
+    pub authorities: BTreeMap<Utf8PathBuf, String>,
     /// What is unwise but not wrong.
     pub lint: Diagnostics,
     /// What was found beside the file and is unwise but not wrong.
@@ -48,10 +52,8 @@ pub enum SourcesError {
     #[error("{0}")]
     Read(String),
     /// The file has mistakes.
-    #[error("{} mistakes in {file}", .diagnostics.len())]
+    #[error("{} mistakes in {}", .diagnostics.len(), .diagnostics.file())]
     Mistakes {
-        /// The operator's file.
-        file: Utf8PathBuf,
         /// All of them.
         diagnostics: Box<Diagnostics>,
     },
@@ -76,7 +78,7 @@ impl Place {
     /// # Errors
     /// All mistakes at once; the caller keeps serving what it has.
     pub fn load(&self) -> Result<Sources, SourcesError> {
-        let bytes = sys::read_limited(&self.file, MAX_FILE).map_err(|e| SourcesError::Read(e.to_string()))?;
+        let bytes = sys::files::read_limited(&self.file, MAX_FILE).map_err(|e| SourcesError::Read(e.to_string()))?;
         let toml = String::from_utf8(bytes).map_err(|e| {
             let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             SourcesError::Read(format!("{}:{line}: the file is not UTF-8", self.file))
@@ -89,25 +91,23 @@ impl Place {
     /// # Errors
     /// As [`Self::load`].
     pub fn understand(&self, toml: String) -> Result<Sources, SourcesError> {
-        let host_name = sys::host_name();
-        let (config, lint) = config::parse(self.file.as_str(), &toml, &host_name, self.node.as_ref())
-            .map(|config| {
-                let lint = config::lint(self.file.as_str(), &toml, &config);
-                (config, lint)
-            })
-            .map_err(|diagnostics| SourcesError::Mistakes {
-                file: self.file.clone(),
-                diagnostics: Box::new(diagnostics),
-            })?;
+        // A host name that is no text is no name for a node either; the file may still give one.
+        let host_name = sys::host_name().unwrap_or_default();
+        let config = config::parse_for_node(self.file.as_str(), &toml, &host_name, self.node.as_ref())
+            .map_err(|diagnostics| SourcesError::Mistakes { diagnostics: Box::new(diagnostics) })?;
+        let lint = config::lint(&config, self.file.as_str(), &toml);
         let mut reader = Reader { file: &self.file, problems: vec![], warnings: vec![] };
         let secrets = reader.secrets(&config);
         let certificates = reader.certificates(&config);
+        let authorities = reader.authorities(&config);
         let templates = reader.templates(&config);
         if !reader.problems.is_empty() {
             return Err(SourcesError::References(reader.problems));
         }
         let warnings = reader.warnings;
-        Ok(Sources { toml, config: Arc::new(config), templates, secrets, certificates, lint, warnings })
+        let Some(templates) = templates else { return Err(SourcesError::References(vec![])) };
+        let file = self.file.clone();
+        Ok(Sources { file, toml, config: Arc::new(config), templates, secrets, certificates, authorities, lint, warnings })
     }
 }
 
@@ -122,6 +122,7 @@ impl Sources {
         let all: BTreeSet<_> = std::iter::once(file.to_owned())
             .chain(template)
             .chain(self.certificates.keys().cloned())
+            .chain(self.authorities.keys().cloned())
             .chain(secret_files)
             .collect();
         all.into_iter().collect()
@@ -146,12 +147,12 @@ impl Reader<'_> {
         let password = config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref()).map(|(_, password)| password);
         let mut secrets = BTreeMap::new();
         for reference in keys.chain(password) {
-            match sys::read_secret(reference) {
+            match sys::secrets::read_secret(reference) {
                 Ok(found) => {
                     self.warnings.extend(found.warning.map(|warning| format!("{}: {warning}", self.file)));
                     secrets.insert(reference.value.clone(), found.secret);
                 }
-                Err(e) => self.problem(reference, e),
+                Err(e) => self.problem(reference, sys::chain(&e)),
             }
         }
         secrets
@@ -160,30 +161,37 @@ impl Reader<'_> {
     fn certificates(&mut self, config: &Config) -> BTreeMap<Utf8PathBuf, Digest> {
         let mut digests = BTreeMap::new();
         for path in config.frontends.iter().flat_map(|frontend| &frontend.certificates) {
-            match sys::digest_path(path) {
+            match sys::fingerprint::digest_path(path) {
                 Ok(digest) => {
                     digests.insert(path.value.clone(), digest);
                 }
                 Err(e) => self.problem(path, format!("the certificate cannot be read: {e}")),
             }
         }
-        for ca in config.servers().filter_map(|(_, server)| server.tls.ca.as_ref()) {
-            if let Err(e) = sys::digest_path(ca) {
-                self.problem(ca, format!("the authority's certificate cannot be read: {e}"));
-            }
-        }
         digests
     }
 
-    fn templates(&mut self, config: &Config) -> Templates {
-        let Some(path) = &config.haproxy.template else { return Templates::built_in() };
-        let text = sys::read_limited(path, MAX_FILE).map_err(|e| e.to_string());
-        match text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8", path.value))) {
-            Ok(text) => Templates::with_root(path.as_str(), text),
-            Err(e) => {
-                self.problem(path, format!("the template cannot be read: {e}"));
-                Templates::built_in()
+    fn authorities(&mut self, config: &Config) -> BTreeMap<Utf8PathBuf, String> {
+        let mut texts = BTreeMap::new();
+        for ca in config.servers().filter_map(|(_, server)| server.tls.ca.as_ref()) {
+            let text = sys::files::read_limited(ca, MAX_FILE).map_err(|e| e.to_string());
+            match text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())) {
+                Ok(text) => {
+                    texts.insert(ca.value.clone(), text);
+                }
+                Err(e) => self.problem(ca, format!("the authority's certificate cannot be read: {e}")),
             }
         }
+        texts
+    }
+
+    fn templates(&mut self, config: &Config) -> Option<Templates> {
+        let Some(path) = &config.haproxy.template else {
+            return Templates::built_in().map_err(|e| self.problems.push(e.to_string())).ok();
+        };
+        let text = sys::files::read_limited(path, MAX_FILE).map_err(|e| e.to_string());
+        let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8", path.value)));
+        let templates = text.and_then(|text| Templates::with_root(path.as_str(), &text).map_err(|e| e.to_string()));
+        templates.map_err(|e| self.problem(path, format!("the template cannot be used: {e}"))).ok()
     }
 }

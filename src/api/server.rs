@@ -39,7 +39,7 @@ impl Listener {
     /// # Errors
     /// The directory cannot be made or the socket not be bound.
     pub fn bind(path: &Utf8Path) -> std::io::Result<Self> {
-        let socket = UnixListener::from_std(sys::bind_unix(path, 0o660)?)?;
+        let socket = UnixListener::from_std(sys::directory::bind_unix(path, 0o660)?)?;
         Ok(Self { socket, file: SocketFile(path.to_owned()) })
     }
 }
@@ -47,7 +47,7 @@ impl Listener {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // One that stays behind is replaced by the next start.
-        let _ = sys::remove_file(&self.0);
+        let _ = sys::directory::remove_file(&self.0);
     }
 }
 

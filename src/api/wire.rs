@@ -42,7 +42,7 @@ pub struct ConfigFile {
     /// Its path.
     pub path: String,
     /// The revision that serves, `None` before the first apply.
-    pub revision: Option<u64>,
+    pub revision: Option<u32>,
     /// Whether the file as it stands now is what serves.
     pub is_serving: bool,
 }
@@ -155,7 +155,7 @@ pub struct ApplyRequest {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RollbackRequest {
     /// To which revision; `None`: the last good one before the current one.
-    pub revision: Option<u64>,
+    pub revision: Option<u32>,
     /// Who asks.
     pub actor: String,
     /// Why.
@@ -183,7 +183,7 @@ pub struct Applied {
     /// unchanged, runtime, reload, start (HAProxy does not run yet) or planned.
     pub how: String,
     /// The revision that serves now, where one was made.
-    pub revision: Option<u64>,
+    pub revision: Option<u32>,
     /// Runtime commands, one line each, without secrets.
     pub steps: Vec<String>,
     /// Why a reload was or is needed.
@@ -211,7 +211,7 @@ pub struct Problem {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Revision {
     /// Its number, from 1.
-    pub revision: u64,
+    pub revision: u32,
     /// When it was applied.
     pub created: String,
     /// Who applied it.

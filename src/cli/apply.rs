@@ -51,7 +51,7 @@ pub(super) async fn apply(place: &Place, options: &args::Apply, out: Output) -> 
 /// `hapilot rollback`
 pub(super) async fn rollback(
     place: &Place,
-    revision: Option<u64>,
+    revision: Option<u32>,
     reason: Option<String>,
     out: Output,
 ) -> Result<(), Failure> {

@@ -83,10 +83,10 @@ pub enum Command {
     Diff {
         /// A revision; default: the current one
         #[arg(value_name = "A")]
-        from: Option<u64>,
+        from: Option<u32>,
         /// Another revision; default: the file
         #[arg(value_name = "B")]
-        to: Option<u64>,
+        to: Option<u32>,
         /// Compare haproxy.cfg instead of the operator's file
         #[arg(long)]
         haproxy: bool,
@@ -95,7 +95,7 @@ pub enum Command {
     Rollback {
         /// Which revision; default: the last good one before the current one
         #[arg(value_name = "REV")]
-        revision: Option<u64>,
+        revision: Option<u32>,
         /// Written into the history
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,

@@ -31,12 +31,12 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
         None => Utf8PathBuf::from_path_buf(held.path().to_owned())
             .map_err(|path| Failure::refused(format!("error: {} is not UTF-8", path.display())))?,
     };
-    sys::create_directory(&dir, 0o755).map_err(refused)?;
+    sys::directory::create_directory(&dir, 0o755).map_err(refused)?;
     let mocks = start_mocks(options.mock_port).await?;
     let place = Place { file: dir.join("hapilot.toml"), node: None };
-    sys::replace_file(&dir.join("provider-key"), KEY.as_bytes(), 0o600).map_err(refused)?;
-    sys::replace_file(&dir.join("stats-password"), b"demo", 0o600).map_err(refused)?;
-    sys::replace_file(&place.file, toml(options, &dir).as_bytes(), 0o644).map_err(refused)?;
+    sys::files::replace_file(&dir.join("provider-key"), KEY.as_bytes(), 0o600).map_err(refused)?;
+    sys::files::replace_file(&dir.join("stats-password"), b"demo", 0o600).map_err(refused)?;
+    sys::files::replace_file(&place.file, toml(options, &dir).as_bytes(), 0o644).map_err(refused)?;
 
     let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
     node.settle().await.map_err(|attempt| match attempt {
@@ -73,7 +73,9 @@ async fn start_mocks(first_port: u16) -> Result<Vec<Mock>, Failure> {
         let port = first_port.saturating_add(at * 10);
         let config = MockConfig {
             bind: SocketAddr::from(([127, 0, 0, 1], port)),
-            control: Some(SocketAddr::from(([127, 0, 0, 1], port.saturating_add(1)))),
+            control: SocketAddr::from(([127, 0, 0, 1], port.saturating_add(1))),
+            models: vec!["gpt-4o".to_owned(), "gpt-4o-mini".to_owned()],
+            tokens_per_second: 50.0,
             name: (*name).to_owned(),
             key: Some(KEY.to_owned()),
             // Each has its own temper, so that weights have something to say.

@@ -1,15 +1,15 @@
 //! `history` and `diff`: what served before. Reads the store; needs no agent.
 
 use super::output::{Failure, Output, Table, Tone};
-use crate::agent::{Place, unified_diff};
+use crate::agent::{Ledger, Place, live_config, unified_diff};
 use crate::api::wire;
-use crate::store::{Manifest, Store};
+use crate::store::{Manifest, Outcome};
 
 /// `hapilot history`
 pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Failure> {
     let store = open(place)?;
     let current = store.current();
-    let mut revisions = store.list().map_err(|e| refused(&e))?;
+    let mut revisions = store.list().map_err(Failure::from)?;
     revisions.sort_by_key(|manifest| std::cmp::Reverse(manifest.revision));
     let rows: Vec<_> = revisions.iter().take(limit).map(|manifest| to_wire(manifest, current)).collect();
     if out.json {
@@ -41,38 +41,43 @@ pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Fa
     Ok(())
 }
 
-fn to_wire(manifest: &Manifest, current: Option<u64>) -> wire::Revision {
+fn to_wire(manifest: &Manifest, current: Option<u32>) -> wire::Revision {
+    let (how, outcome) = match &manifest.outcome {
+        Some(Outcome::Applied { how }) => (how.to_string(), "applied".to_owned()),
+        Some(Outcome::Failed { text }) => (String::new(), format!("failed: {text}")),
+        None => (String::new(), "unfinished".to_owned()),
+    };
     wire::Revision {
         revision: manifest.revision,
         created: manifest.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         actor: manifest.actor.clone(),
         reason: manifest.reason.clone(),
-        how: manifest.how.clone(),
-        outcome: manifest.outcome.to_string(),
+        how,
+        outcome,
         is_current: current == Some(manifest.revision),
-        summary: manifest.summary.clone(),
+        summary: manifest.plan.clone(),
     }
 }
 
 /// `hapilot diff`
 pub(super) fn diff(
     place: &Place,
-    from: Option<u64>,
-    to: Option<u64>,
+    from: Option<u32>,
+    to: Option<u32>,
     haproxy: bool,
     out: Output,
 ) -> Result<(), Failure> {
     let store = open(place)?;
     let from = from.or_else(|| store.current()).ok_or_else(|| Failure::refused("error: there is no revision yet"))?;
-    let text_of = |revision: u64| {
+    let text_of = |revision: u32| {
         let text = if haproxy { store.haproxy_cfg_of(revision) } else { store.toml_of(revision) };
-        text.map_err(|e| refused(&e))
+        text.map_err(Failure::from)
     };
     let before = text_of(from)?;
     let (after, name) = match to {
         Some(to) => (text_of(to)?, format!("revision {to}")),
         None if haproxy => {
-            let config = crate::agent::live_config_path(place);
+            let config = live_config(place);
             let text = fs_err::read_to_string(&config).map_err(|e| Failure::refused(format!("error: {e}")))?;
             (text, config.to_string())
         }
@@ -92,10 +97,6 @@ pub(super) fn diff(
     Ok(())
 }
 
-fn open(place: &Place) -> Result<Store, Failure> {
-    Store::open(&place.state_directory()).map_err(|e| refused(&e))
-}
-
-fn refused(error: &dyn std::error::Error) -> Failure {
-    Failure::refused(format!("error: {}", crate::sys::chain(error)))
+fn open(place: &Place) -> Result<Ledger, Failure> {
+    Ledger::read_only(&place.state_directory()).map_err(Failure::from)
 }

@@ -3,6 +3,7 @@
 use super::args;
 use super::output::{Failure, Output, Tone};
 use crate::mock::{Mock, MockConfig};
+use std::net::SocketAddr;
 
 /// `hapilot mock`: until Ctrl-C.
 pub(super) async fn mock(options: &args::Mock, out: Output) -> Result<(), Failure> {
@@ -18,5 +19,7 @@ pub(super) async fn mock(options: &args::Mock, out: Output) -> Result<(), Failur
 
 fn config(options: &args::Mock) -> MockConfig {
     let args::Mock { listen, control, name, key, models, first_token, tokens_per_second, tokens, tls } = options.clone();
+    let next = SocketAddr::new(listen.ip(), if listen.port() == 0 { 0 } else { listen.port().saturating_add(1) });
+    let control = control.unwrap_or(next);
     MockConfig { bind: listen, control, name, key, models, first_token, tokens_per_second, tokens, tls: tls.then(Default::default) }
 }

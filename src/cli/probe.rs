@@ -2,10 +2,10 @@
 
 use super::args::{self, Kind};
 use super::output::{Failure, Output, Table, Tone, ms};
-use crate::agent::{Errand, Failed, Place, Sources, health_params};
+use crate::agent::{Errand, Failed, Place, Sources};
 use crate::config::{Backend, Server};
 use crate::health::{Count, Observation, ProbeKind};
-use crate::probe::{ProbeReport, Prober};
+use crate::probe::{Percentiles, ProbeReport, Prober};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -28,8 +28,7 @@ pub(super) async fn probe(place: &Place, options: &args::Probe, out: Output) -> 
     let mut rows = Vec::new();
     for (backend, server, kind) in chosen {
         let name = format!("{}/{}", backend.name, server.name);
-        let timeout = health_params(backend, server).cheap_timeout();
-        let Some(errand) = Errand::new(backend, server, kind, &sources.secrets, None, timeout) else { continue };
+        let Some(errand) = Errand::new(&sources, backend, server, kind, None) else { continue };
         let mut observations: Vec<Observation> = Vec::new();
         for done in 0..options.count {
             progress(&name, kind, done, options.count);
@@ -98,19 +97,20 @@ fn print(rows: &[Row], out: &Output) {
     let mut table =
         Table::new(["SERVER", "PROBE", "N", "OK", "MEAN", "P50", "P95", "P99", "FIRST TOKEN P50/P95", "TOKENS", "OUTCOMES"]);
     for Row { server, kind, report, .. } in rows {
-        let tone = if report.success_rate >= 1.0 { Tone::Good } else { Tone::Bad };
-        let time = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), ms);
+        let tone = if report.success_rate.is_some_and(|rate| rate >= 1.0) { Tone::Good } else { Tone::Bad };
+        let time = |of: Option<Percentiles>, pick: fn(Percentiles) -> f64| of.map_or_else(|| "-".to_owned(), |p| ms(pick(p)));
+        let (total, first) = (report.total_ms, report.first_token_ms);
         let outcomes: Vec<_> = report.outcomes.iter().map(|(name, count)| format!("{name} {count}")).collect();
         table.row([
             (Tone::Plain, server.clone()),
             (Tone::Plain, kind.to_string()),
-            (Tone::Plain, report.count.to_string()),
-            (tone, format!("{:.1} %", report.success_rate * 100.0)),
-            (Tone::Plain, time(report.total_mean_ms)),
-            (Tone::Plain, time(report.total_p50_ms)),
-            (Tone::Plain, time(report.total_p95_ms)),
-            (Tone::Plain, time(report.total_p99_ms)),
-            (Tone::Plain, format!("{} / {}", time(report.first_token_p50_ms), time(report.first_token_p95_ms))),
+            (Tone::Plain, report.probes.to_string()),
+            (tone, report.success_rate.map_or_else(|| "-".to_owned(), |rate| format!("{:.1} %", rate * 100.0))),
+            (Tone::Plain, time(total, |p| p.mean)),
+            (Tone::Plain, time(total, |p| p.p50)),
+            (Tone::Plain, time(total, |p| p.p95)),
+            (Tone::Plain, time(total, |p| p.p99)),
+            (Tone::Plain, format!("{} / {}", time(first, |p| p.p50), time(first, |p| p.p95))),
             (Tone::Plain, report.tokens.to_string()),
             (Tone::Plain, outcomes.join(", ")),
         ]);

@@ -27,8 +27,8 @@ pub(super) async fn run(place: Place, out: Output) -> Result<(), Failure> {
 
 /// Returns at SIGINT or SIGTERM.
 pub(super) async fn until_stopped() {
-    match crate::sys::Signals::new() {
-        Ok(mut signals) => while signals.next().await != crate::sys::Signal::Stop {},
+    match crate::sys::signals::Signals::new() {
+        Ok(mut signals) => while signals.next().await != crate::sys::signals::Request::Stop {},
         Err(error) => tracing::error!(%error, "signals cannot be received"),
     }
 }

@@ -18,7 +18,7 @@ mod state;
 mod swings;
 
 pub use factor::{Factor, Signals};
-pub use outcome::{Observation, Outcome, Phase, ProbeKind};
+pub use outcome::{Count, Observation, Outcome, Phase, ProbeKind};
 pub use params::HealthParams;
 pub use pool::{Guarded, Member, guard};
 pub use server::ServerHealth;

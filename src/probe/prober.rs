@@ -71,10 +71,15 @@ impl Prober {
     /// Probes once. Never longer than the probe's total deadline by more than scheduling takes, never more than 1 MiB
     /// of body; dropping the future closes the connection.
     pub async fn probe(&self, target: &Target, what: &Probe) -> Observation {
+        self.probe_within(target, what, self.limits.cheap_total).await
+    }
+
+    /// As [`Self::probe`], with another total deadline for a cheap probe; a chat probe brings its own.
+    pub async fn probe_within(&self, target: &Target, what: &Probe, cheap_total: Duration) -> Observation {
         let started = Instant::now();
         let total = match what {
             Probe::Chat(chat) => chat.total,
-            Probe::Models(_) | Probe::Http(_) => self.limits.cheap_total,
+            Probe::Models(_) | Probe::Http(_) => cheap_total,
         };
         let mut seen = Seen { phase: Phase::Connect, first_token: None, tokens: 0 };
         let run = async {

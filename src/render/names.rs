@@ -4,7 +4,7 @@
 
 use super::RuntimeNames;
 use crate::config::Config;
-use crate::desired::{Desired, needs_hops};
+use crate::desired::needs_hops;
 use crate::model::{Digest, Name, ServerId};
 use std::collections::BTreeMap;
 
@@ -46,9 +46,9 @@ pub(super) fn hop_socket(config: &Config, id: &ServerId) -> String {
 }
 
 /// What each server is called in the running HAProxy, and so where its weight, state and address are set.
-pub fn runtime_names(desired: &Desired) -> BTreeMap<ServerId, RuntimeNames> {
+pub fn runtime_names(config: &Config) -> BTreeMap<ServerId, RuntimeNames> {
     let mut names = BTreeMap::new();
-    for backend in &desired.config.backends {
+    for backend in &config.backends {
         let has_hops = needs_hops(backend);
         for server in &backend.servers {
             let id = ServerId::new(backend.name.clone(), server.name.clone());

@@ -73,6 +73,8 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
+    /// Nothing that runs differs: only text was written.
+    Files,
     /// Over the admin socket alone.
     Runtime,
     /// By a reload.
@@ -93,4 +95,15 @@ pub struct FileRecord {
     pub sha256: Digest,
     /// False for a file with secrets: only its length and digest are known.
     pub is_stored: bool,
+}
+
+impl std::fmt::Display for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Files => "files",
+            Self::Runtime => "runtime",
+            Self::Reload => "reload",
+            Self::StartPending => "start",
+        })
+    }
 }

@@ -7,8 +7,23 @@ const MAX_PROCESSES: usize = 20_000;
 /// `TCP_LISTEN` in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
-/// The first process that listens on this TCP port on any address, as `nginx (pid 812)`.
-pub(super) fn of_port(port: u16) -> Option<String> {
+/// A process that holds something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// Its short name.
+    pub name: String,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (pid {})", self.name, self.pid)
+    }
+}
+
+/// The first process that listens on this TCP port on any address.
+pub(super) fn of_port(port: u16) -> Option<Holder> {
     let sockets: BTreeSet<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
         .filter_map(|table| fs_err::read_to_string(table).ok())
@@ -23,7 +38,7 @@ pub(super) fn of_port(port: u16) -> Option<String> {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .take(MAX_PROCESSES)
         .find(|pid| holds(*pid, &sockets))
-        .map(|pid| format!("{} (pid {pid})", process_name(pid).unwrap_or_else(|| "a process".to_owned())))
+        .map(|pid| Holder { pid, name: process_name(pid).unwrap_or_else(|| "a process".to_owned()) })
 }
 
 /// The short name of a process.

@@ -4,6 +4,7 @@
 //! Refuses to know the product: no HAProxy, no revision, no backend; of the model only the words that name a place or
 //! a value. Called by the adapters (floor 8) and by `agent` and `cli`.
 
+pub mod directory;
 pub mod files;
 pub mod fingerprint;
 pub mod lock;
@@ -15,6 +16,23 @@ pub mod space;
 pub mod watch;
 
 mod holder;
+
+pub use holder::Holder;
+
+/// An error with all that caused it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Some libraries repeat the cause in their own text.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
 
 /// The node's name as the kernel has it, which is also what HAProxy takes for its local peer.
 ///

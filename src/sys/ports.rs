@@ -3,7 +3,7 @@
 //! Called by the preflight (invariant I9: `haproxy -c` does not bind, and a reload onto a taken port stops the old
 //! worker's listeners for seconds) and by the proof of a reload (I7).
 
-use super::holder;
+use super::holder::{self, Holder};
 use crate::model::{BindAddress, BindHost};
 use std::fmt;
 use std::io;
@@ -19,7 +19,7 @@ pub struct BindProblem {
     /// What the system said.
     pub error: io::Error,
     /// Who listens there: `nginx (pid 812)`; `None` where it could not be found out or nobody does.
-    pub holder: Option<String>,
+    pub holder: Option<Holder>,
 }
 
 impl fmt::Display for BindProblem {
