@@ -216,6 +216,9 @@ impl Fault {
         if self.tokens.is_some_and(|t| t > 100_000) {
             return Err("tokens is at most 100000".into());
         }
+        if self.count == Some(0) {
+            return Err("count is at least 1; DELETE takes faults away".into());
+        }
         if self.kind.is_of_connection() && (self.path.is_some() || self.key.is_some()) {
             return Err("a fault of the connection comes before the request: it takes no path and no key".into());
         }

@@ -33,7 +33,7 @@ impl ChatRequest {
         if !config.models.contains(&model) {
             return Err(Box::new(model_not_found(&model)));
         }
-        if !body["messages"].as_array().is_some_and(|m| !m.is_empty()) {
+        if body["messages"].as_array().is_none_or(Vec::is_empty) {
             return Err(bad_request("messages is a list with at least one message"));
         }
         let limit = ["max_completion_tokens", "max_tokens"].into_iter().find_map(|name| body[name].as_u64());

@@ -10,6 +10,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::{Instant, sleep_until};
 
+/// How much of a repetition is written at once, in bytes.
+const BLOCK: usize = 16 << 10;
+
 /// One thing to do on the connection.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Act {
@@ -164,7 +167,13 @@ pub(super) async fn play(script: Script, stream: &mut BufReader<Link>) -> io::Re
                 }
             }
             Act::Repeat(bytes, times) => {
-                for _ in 0..times {
+                // Many small writes would cost more than they send.
+                let each = (BLOCK / bytes.len().max(1)).max(1);
+                let block = bytes.repeat(each);
+                for _ in 0..times / each as u64 {
+                    stream.write_all(&block).await?;
+                }
+                for _ in 0..times % each as u64 {
                     stream.write_all(&bytes).await?;
                 }
             }

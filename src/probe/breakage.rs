@@ -63,3 +63,27 @@ fn tls_words(error: &rustls::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_lack_ourselves_is_never_blamed_on_the_server() {
+        for (number, expected) in [
+            (24, Outcome::SelfCaused),
+            (23, Outcome::SelfCaused),
+            (99, Outcome::SelfCaused),
+            (111, Outcome::Refused),
+            (104, Outcome::Reset),
+            (32, Outcome::Reset),
+            (110, Outcome::Timeout(Phase::Connect)),
+            (113, Outcome::Timeout(Phase::Connect)),
+            (101, Outcome::Timeout(Phase::Connect)),
+        ] {
+            assert_eq!(of_io(&io::Error::from_raw_os_error(number)).outcome, expected, "{number}");
+        }
+        assert_eq!(of_io(&io::ErrorKind::UnexpectedEof.into()).outcome, Outcome::Reset);
+        assert_eq!(of_io(&io::Error::other(rustls::Error::DecryptError)).outcome, Outcome::Tls);
+    }
+}

@@ -180,6 +180,7 @@ impl Dialect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn an_alias_is_the_same_model_and_a_stranger_is_not() {
@@ -192,6 +193,56 @@ mod tests {
             ("claude-3", "gpt-4o", false),
         ] {
             assert_eq!(same_model(asked, answered), same, "{asked} {answered}");
+        }
+    }
+
+    fn judge(events: &[&str]) -> Outcome {
+        let probe = ChatProbe {
+            model: "m".into(),
+            every: Duration::from_secs(1),
+            max_tokens: 16,
+            first_token_soft: Duration::from_secs(1),
+            first_token: Duration::from_secs(1),
+            stall: Duration::from_secs(1),
+            total: Duration::from_secs(1),
+        };
+        let mut completion = Completion::default();
+        for data in events {
+            match completion.event(&Event { name: String::new(), data: (*data).to_owned() }) {
+                Ok(Progress::Done) => break,
+                Ok(_) => {}
+                Err(verdict) => return verdict.outcome,
+            }
+        }
+        completion.judge(&probe, Provider::OpenAi).map_or_else(|verdict| verdict.outcome, |_| Outcome::Ok)
+    }
+
+    #[test]
+    fn a_completion_is_valid_when_it_says_something_and_ends() {
+        let token = r#"{"model":"m","choices":[{"delta":{"content":"ok"},"finish_reason":null}]}"#;
+        let thought = r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#;
+        let call = r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#;
+        let stop = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+        let limit = r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#;
+        let usage = r#"{"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":16,"total_tokens":24}}"#;
+        for (events, expected) in [
+            (&[token, stop, "[DONE]"][..], Outcome::Ok),
+            (&[token, stop], Outcome::Ok),
+            (&[token, "[DONE]"], Outcome::Ok),
+            (&[thought, limit, "[DONE]"], Outcome::Ok),
+            (&[call, stop, "[DONE]"], Outcome::Ok),
+            // A reasoning model that hides its thoughts has spent the limit: alive.
+            (&[limit, usage, "[DONE]"], Outcome::Ok),
+            (&[limit, "[DONE]"], Outcome::BadContent),
+            (&[stop, usage, "[DONE]"], Outcome::BadContent),
+            (&[token], Outcome::BadContent),
+            (&["[DONE]"], Outcome::BadContent),
+            (&[], Outcome::BadContent),
+            (&[token, r#"{"error":{"message":"died"}}"#], Outcome::BadContent),
+            (&[r#"{"error":null,"choices":[{"delta":{"content":"ok"}}]}"#, "[DONE]"], Outcome::Ok),
+            (&["7", "[DONE]"], Outcome::BadContent),
+        ] {
+            assert_eq!(judge(events), expected, "{events:?}");
         }
     }
 

@@ -6,6 +6,7 @@
 
 use super::breakage::{of_http, of_io};
 use super::classify::Verdict;
+use super::meter::{Allowance, Metered};
 use super::target::Target;
 use super::trust::Trust;
 use crate::health::{Outcome, Phase};
@@ -36,6 +37,7 @@ const MAX_ADDRESSES: usize = 4;
 /// A connection that is ready for one request; dropping it closes it.
 pub(super) struct Connection {
     sender: http1::SendRequest<String>,
+    allowance: Allowance,
     /// Ends with the probe, whatever becomes of it.
     _task: AbortOnDropHandle<()>,
 }
@@ -69,20 +71,23 @@ impl Connection {
     }
 
     async fn ready(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, Verdict> {
+        let allowance = Allowance::before_head();
         let (sender, connection) = http1::Builder::new()
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD)
-            .handshake(TokioIo::new(io))
+            .handshake(TokioIo::new(Metered::new(io, allowance.clone())))
             .await
             .map_err(|e| of_http(&e))?;
         // Its error reaches us through the sender too.
         let task = tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { sender, _task: AbortOnDropHandle::new(task) })
+        Ok(Self { sender, allowance, _task: AbortOnDropHandle::new(task) })
     }
 
     /// Sends the request and waits for the answer's head.
     pub(super) async fn send(&mut self, request: Request<String>) -> Result<Response<Incoming>, Verdict> {
-        self.sender.send_request(request).await.map_err(|e| of_http(&e))
+        let response = self.sender.send_request(request).await.map_err(|e| of_http(&e))?;
+        self.allowance.raise();
+        Ok(response)
     }
 }
 

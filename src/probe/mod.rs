@@ -11,6 +11,7 @@ mod completion;
 mod detail;
 mod exchange;
 mod lag;
+mod meter;
 mod prober;
 mod report;
 mod retry_after;

@@ -15,10 +15,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// Most configurations that are kept; a configuration of hapilot has far fewer different authorities.
 const MAX_KEPT: usize = 256;
 
+/// What a configuration is made of: the authorities, and whether they are asked. The name comes with each connection.
+type Place = (Option<String>, bool);
+
 /// Every configuration made so far.
 #[derive(Default)]
 pub(super) struct Trust {
-    kept: Mutex<HashMap<(Option<String>, bool), Arc<ClientConfig>>>,
+    kept: Mutex<HashMap<Place, Arc<ClientConfig>>>,
     system: OnceLock<Arc<RootCertStore>>,
 }
 
@@ -28,7 +31,7 @@ impl Trust {
     /// # Errors
     /// What is wrong with the authorities: our own fault, not the server's.
     pub(super) fn config(&self, tls: &TargetTls) -> Result<Arc<ClientConfig>, String> {
-        let place = (tls.ca_pem.clone(), tls.verify);
+        let place: Place = (tls.ca_pem.clone(), tls.verify);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = kept.get(&place) {
             return Ok(Arc::clone(config));
