@@ -5,6 +5,7 @@
 //! A failure before the writes has touched nothing; a failed reload puts the files back. Nothing else is ever undone:
 //! the next round observes and plans again.
 
+use super::explain::explain;
 use super::preflight::{self, Refusal};
 use super::sources::Sources;
 use crate::desired::Desired;
@@ -114,6 +115,10 @@ pub enum ApplyError {
 /// Carries changes out, one at a time.
 #[derive(Debug)]
 pub struct Engine {
+    /// The HAProxy that was seen last.
+    pub runtime: Option<plan::Runtime>,
+    /// haproxy.cfg as it was before the last apply, and what was rendered for it.
+    pub last: Option<(String, Rendered)>,
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
     judged: Option<Digest>,
     last_reload: Option<Instant>,
@@ -132,25 +137,19 @@ impl Default for Engine {
 impl Engine {
     /// An engine that has judged nothing yet.
     pub fn new() -> Self {
-        Self { judged: None, last_reload: None, writes: 0, reloads: 0 }
+        Self { runtime: None, last: None, judged: None, last_reload: None, writes: 0, reloads: 0 }
     }
 
     /// Renders, observes and decides; changes nothing.
     ///
     /// # Errors
     /// [`ApplyError::Render`] and [`ApplyError::Observe`].
-    pub async fn prepare(&self, wish: Wish<'_>, store: Option<&Ledger>) -> Result<Prepared, ApplyError> {
-        let haproxy = &wish.sources.config.haproxy;
-        let runtime = observe_runtime(&wish.desired.config, &[]).await?;
-        let version = match &runtime {
-            Some(runtime) => runtime.version,
-            None => haproxy::binary_version(&haproxy.binary).await.map_err(|e| ApplyError::Observe(sys::chain(&e)))?,
-        };
-        let rendered = render::render(wish.desired, &wish.sources.templates, Target::new(version.major, version.minor))
-            .map_err(|e| ApplyError::Render(e.to_string()))?;
+    pub async fn prepare(&mut self, wish: Wish<'_>, store: Option<&Ledger>) -> Result<Prepared, ApplyError> {
+        let rendered = render_files(wish.sources, wish.desired).await?;
         let names = render::runtime_names(&wish.desired.config);
         let maps: Vec<String> = rendered.maps.keys().cloned().collect();
         let (observed, live_text) = observe(&wish, &maps).await?;
+        self.runtime.clone_from(&observed.runtime);
         let loaded = store.and_then(Ledger::current_structure);
         let plan = plan::decide(&plan::Question {
             desired: wish.desired,
@@ -183,6 +182,7 @@ impl Engine {
     /// See [`ApplyError`]; each says what serves now.
     pub async fn apply(&mut self, wish: Wish<'_>, store: Option<&Ledger>) -> Result<Applied, ApplyError> {
         let mut prepared = self.prepare(wish, store).await?;
+        self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
         let mut applied =
             Applied { how: How::Unchanged, steps: vec![], reload_reasons: vec![], files: vec![], kept: None };
         for _ in 0..MAX_ROUNDS {
@@ -265,6 +265,37 @@ impl Plan {
     }
 }
 
+impl std::fmt::Display for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Unchanged => "unchanged",
+            Self::Files => "files",
+            Self::Runtime => "runtime",
+            Self::Reload => "reload",
+            Self::Start => "start",
+        })
+    }
+}
+
+/// The files alone, for the HAProxy that runs here or is installed here.
+///
+/// # Errors
+/// The desired state cannot be rendered.
+pub async fn render_files(sources: &Sources, desired: &Desired) -> Result<Rendered, ApplyError> {
+    let version = version_here(&sources.config).await?;
+    render::render(desired, &sources.templates, Target::new(version.major, version.minor))
+        .map_err(|e| ApplyError::Render(format!("error: {e}")))
+}
+
+async fn version_here(config: &crate::config::Config) -> Result<plan::Version, ApplyError> {
+    match observe_runtime(config, &[]).await? {
+        Some(runtime) => Ok(runtime.version),
+        None => haproxy::binary_version(&config.haproxy.binary)
+            .await
+            .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e)))),
+    }
+}
+
 /// A reload outranks runtime commands, which outrank files.
 fn raise(how: &mut How, to: How) {
     let rank = |how: How| match how {
@@ -296,7 +327,7 @@ async fn observe_runtime(
     let haproxy = &config.haproxy;
     haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps)
         .await
-        .map_err(|e| ApplyError::Observe(sys::chain(&e)))
+        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
 }
 
 async fn observe(wish: &Wish<'_>, maps: &[String]) -> Result<(Observed, String), ApplyError> {
@@ -349,7 +380,7 @@ async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<(), String> {
         .await
         .map_err(|e| format!("the reload failed: {}\nthe files are as they were", sys::chain(&e)))?;
     if !report.ok {
-        let words = preflight::explain(&report.log, wish.sources, &prepared.rendered);
+        let words = explain(&report.log, wish.sources.file.as_str(), &wish.sources.toml, &prepared.rendered);
         return Err(format!("HAProxy refused the reload; the old worker serves on, the files are as they were\n{words}"));
     }
     let marker = plan::marker(&prepared.rendered.structure_digest);

@@ -3,6 +3,7 @@
 //! Refuses to know wire formats. Called by `api` (through [`Handle`]) and by commands that work alone.
 
 mod engine;
+mod explain;
 mod fleet;
 mod ledger;
 mod node;

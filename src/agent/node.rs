@@ -244,7 +244,6 @@ impl Node {
         let weights = fleet.decide(&self.overrides, now);
         let desired = desired(&sources, &weights, &self.overrides);
         let wish = Wish { sources: &sources, desired: &desired, may_replace_foreign_file: intent.adopt };
-        let before = self.engine.live_text(&sources.config);
         let result = self.engine.apply(wish, Some(&self.ledger)).await;
         self.remember(&result);
         let applied = match result {
@@ -264,11 +263,11 @@ impl Node {
         if !matches!(source, SourceOfChange::Rollback(_)) {
             self.file_problem = None;
         }
-        let diff = match &self.engine.last_rendered {
-            Some(after) => super::report::unified_diff(&before, &after.haproxy_cfg, "haproxy.cfg"),
+        let diff = match &self.engine.last {
+            Some((before, after)) => super::report::unified_diff(before, &after.haproxy_cfg, "haproxy.cfg"),
             None => String::new(),
         };
-        if is_news && let Some(rendered) = &self.engine.last_rendered {
+        if is_news && let Some((_, rendered)) = &self.engine.last {
             let entry = super::report::entry(intent, source, &applied, &self.serving.toml, rendered);
             let keep = self.serving.config.history.keep;
             self.ledger.record(&entry, keep)?;
@@ -280,6 +279,19 @@ impl Node {
         }
         report.notes.extend(self.serving.warnings.iter().cloned());
         Ok(report)
+    }
+
+    /// Whether the file as it stands is the one that was rolled back: only an operator's `apply` serves it again.
+    pub fn is_file_rejected(&self) -> bool {
+        let file = sys::files::read_limited(&self.place.file, super::sources::MAX_FILE);
+        file.is_ok_and(|bytes| self.ledger.rejected() == Some(Digest::of(bytes)))
+    }
+
+    /// The very address that HAProxy uses for a server.
+    pub fn address_of(&self, id: &ServerId) -> Option<std::net::IpAddr> {
+        let (backend, server) = self.serving.config.server(id)?;
+        let names = render::names_of(backend, server);
+        self.runtime()?.servers.get(&names.address)?.address.parse().ok()
     }
 
     /// What an apply of the file would do, judged as an apply would.
@@ -385,7 +397,7 @@ fn nearest(config: &Config, id: &ServerId) -> String {
 
 impl Place {
     /// Where the state is, as far as a broken file tells.
-    fn state_directory(&self) -> Utf8PathBuf {
+    pub fn state_directory(&self) -> Utf8PathBuf {
         let text = fs_err::read_to_string(&self.file).unwrap_or_default();
         let table: toml::Table = text.parse().unwrap_or_default();
         let state = table.get("node").and_then(|node| node.get("state")).and_then(toml::Value::as_str);

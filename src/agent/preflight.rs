@@ -5,7 +5,8 @@
 use super::engine::{CHECK_DEADLINE, Prepared};
 use super::sources::Sources;
 use crate::config::Config;
-use crate::haproxy::{self, Verdict};
+use super::explain::explain;
+use crate::haproxy::{self, Severity, Verdict};
 use crate::model::BindAddress;
 use crate::plan::Action;
 use crate::render::Rendered;
@@ -32,10 +33,10 @@ pub(super) async fn check_files(sources: &Sources, rendered: &Rendered) -> Resul
         .await
         .map_err(|e| Refusal(vec![format!("error: `haproxy -c` cannot be run: {}", sys::chain(&e))]))?;
     let verdict = Verdict::parse(&report.stderr, rendered);
-    if report.ok && verdict.messages.iter().all(|message| !message.is_warning_or_worse()) {
+    if report.ok && verdict.worst().is_none_or(|worst| worst < Severity::Warning) {
         return Ok(());
     }
-    Err(Refusal(vec![explain(&report.stderr, sources, rendered)]))
+    Err(Refusal(vec![explain(&report.stderr, sources.file.as_str(), &sources.toml, rendered)]))
 }
 
 fn stage(rendered: &Rendered) -> std::io::Result<tempfile::TempDir> {
@@ -47,11 +48,6 @@ fn stage(rendered: &Rendered) -> std::io::Result<tempfile::TempDir> {
     }
     sys::directory::write_private(&root.join("haproxy.cfg"), rendered.haproxy_cfg.as_bytes())?;
     Ok(staging)
-}
-
-/// HAProxy's own words beside the operator's line that caused them.
-pub(super) fn explain(log: &str, sources: &Sources, rendered: &Rendered) -> String {
-    Verdict::parse(log, rendered).explain(sources.file.as_str(), &sources.toml)
 }
 
 /// Judges what surrounds the files: whose the live file is, ports, the master socket, directories.

@@ -236,7 +236,7 @@ impl Agent {
 
     async fn file_changed(&mut self, why: &str) {
         let intent = Intent { actor: "agent".to_owned(), reason: Some(why.to_owned()), adopt: false };
-        if !self.node.file_differs() && why != "SIGHUP" {
+        if self.node.is_file_rejected() {
             return;
         }
         self.change(Change::File, intent, vec![]).await;
@@ -259,7 +259,7 @@ impl Agent {
             }
             Err(attempt) => {
                 self.log_failure(&attempt);
-                if what == Change::File && replies.is_empty() && self.node.is_worth_another_try() {
+                if what == Change::File && replies.is_empty() && matches!(&attempt, Attempt::Failed(failed) if failed.exit_code == 1) {
                     let at = Instant::now() + RETRY;
                     self.postponed = Some(Postponed { at, what, intent, replies: vec![] });
                 }

@@ -195,3 +195,9 @@ impl Reader<'_> {
         templates.map_err(|e| self.problem(path, format!("the template cannot be used: {e}"))).ok()
     }
 }
+
+/// Path of the live haproxy.cfg, as far as a broken file tells.
+pub fn live_config(place: &Place) -> Utf8PathBuf {
+    let from_file = place.load().map(|sources| sources.config.haproxy.config.value.clone());
+    from_file.unwrap_or_else(|_| Utf8PathBuf::from("/etc/haproxy/haproxy.cfg"))
+}

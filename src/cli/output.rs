@@ -39,6 +39,22 @@ impl Failure {
     }
 }
 
+impl From<crate::agent::Failed> for Failure {
+    fn from(failed: crate::agent::Failed) -> Self {
+        let crate::agent::Failed { message, exit_code } = failed;
+        Self { message, exit_code }
+    }
+}
+
+impl From<crate::api::ClientError> for Failure {
+    fn from(error: crate::api::ClientError) -> Self {
+        match error {
+            crate::api::ClientError::Refused(problem) => Self { message: problem.error, exit_code: problem.exit_code },
+            broken @ crate::api::ClientError::Broken { .. } => Self::refused(format!("error: {broken}")),
+        }
+    }
+}
+
 /// Where and how to print.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {

@@ -7,6 +7,11 @@ use crate::model::{
 use camino::Utf8PathBuf;
 use std::time::Duration;
 
+/// `[node] state` where the file names none.
+pub const DEFAULT_STATE: &str = "/var/lib/hapilot";
+/// `[api] socket` where the file names none.
+pub const DEFAULT_SOCKET: &str = "/run/hapilot/hapilot.sock";
+
 /// The whole file. Frontends, backends and servers are sorted by name, so that the same content gives the same bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {

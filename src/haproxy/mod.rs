@@ -19,6 +19,7 @@ mod reply;
 mod session;
 mod stat;
 mod verb;
+mod verdict;
 
 pub use check::{BinaryError, CheckReport, binary_version, check, start_command};
 pub use command::CommandRefused;
@@ -27,4 +28,5 @@ pub use execute::{ExecuteError, Executed, StepFailure, execute};
 pub use master::{Processes, ReloadReport, processes, reload};
 pub use observe::observe;
 pub use proof::{Sockets, Unproven, prove_reload};
+pub use verdict::{HaproxyMessage, Severity, Verdict};
 pub use stat::{ServerCounters, counters, parse_stat};

@@ -50,6 +50,12 @@ pub struct Prober {
     trust: Trust,
 }
 
+impl std::fmt::Debug for Prober {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prober").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
 /// What a probe has seen so far; outlives a deadline.
 struct Seen {
     phase: Phase,

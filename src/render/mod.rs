@@ -18,7 +18,7 @@ mod value;
 
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
-pub use names::runtime_names;
+pub use names::{names_of, runtime_names};
 pub use rendered::{LineOrigin, MapFile, Rendered, RuntimeNames};
 pub use target::Target;
 pub use templates::Templates;

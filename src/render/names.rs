@@ -3,7 +3,7 @@
 //! The operator's names have no `:`, so a name with one is ours and collides with nothing.
 
 use super::RuntimeNames;
-use crate::config::Config;
+use crate::config::{Backend, Config, Server};
 use crate::desired::needs_hops;
 use crate::model::{Digest, Name, ServerId};
 use std::collections::BTreeMap;
@@ -43,6 +43,14 @@ pub(super) fn hop_socket(config: &Config, id: &ServerId) -> String {
     } else {
         format!("abns@hapilot-{node}/{}", &Digest::of(id.to_string()).to_string()[..32])
     }
+}
+
+/// What one server is called in the running HAProxy.
+pub fn names_of(backend: &Backend, server: &Server) -> RuntimeNames {
+    let id = ServerId::new(backend.name.clone(), server.name.clone());
+    let weight = (backend.name.to_string(), server.name.to_string());
+    let address = if needs_hops(backend) { (hop_proxy(&id), server.name.to_string()) } else { weight.clone() };
+    RuntimeNames { weight, address }
 }
 
 /// What each server is called in the running HAProxy, and so where its weight, state and address are set.

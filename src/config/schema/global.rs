@@ -1,5 +1,6 @@
 //! The file itself and the sections that exist once.
 
+use crate::config::{DEFAULT_SOCKET, DEFAULT_STATE};
 use super::later;
 use super::{BACKEND, FRONTEND, Key, Kind, LIMIT, RAW_LINES, Section};
 
@@ -33,7 +34,7 @@ pub(in crate::config) static NODE: Section = Section {
     doc: "This load-balancer node",
     keys: &[
         Key::new("name", Kind::Name, "Name of the node").says("the host name").example("\"lb1\""),
-        Key::new("state", Kind::Path, "Directory for revisions and the journal").is("/var/lib/hapilot"),
+        Key::new("state", Kind::Path, "Directory for revisions and the journal").is(DEFAULT_STATE),
         Key::later("peers", later::PEERS),
     ],
 };
@@ -105,7 +106,7 @@ pub(in crate::config) static API: Section = Section {
     name: "api",
     doc: "How people and programs talk to the agent",
     keys: &[
-        Key::new("socket", Kind::Socket, "What the command line talks to").is("/run/hapilot/hapilot.sock"),
+        Key::new("socket", Kind::Socket, "What the command line talks to").is(DEFAULT_SOCKET),
         Key::later("listen", later::API_LISTEN),
         Key::later("token", later::API_TOKEN),
     ],

@@ -1,0 +1,59 @@
+//! HAProxy's own words beside the operator's line that caused them.
+//!
+//! Pure. Called by `preflight` and `engine`.
+
+use crate::haproxy::{HaproxyMessage, Severity, Verdict};
+use crate::render::Rendered;
+use std::fmt::Write;
+
+/// So many messages are shown; HAProxy's later ones mostly follow from the first.
+const MAX_SHOWN: usize = 20;
+
+/// Everything that HAProxy said about the rendered file, at the lines of the operator's file.
+pub(super) fn explain(said: &str, file: &str, toml: &str, rendered: &Rendered) -> String {
+    let verdict = Verdict::parse(said, rendered);
+    let grave: Vec<_> = verdict.messages.iter().filter(|message| message.severity > Severity::Notice).collect();
+    if grave.is_empty() {
+        let words: Vec<_> = verdict.messages.iter().map(|message| message.text.as_str()).take(MAX_SHOWN).collect();
+        return format!("error: HAProxy refuses the configuration\n  = HAProxy says: {}", words.join("; "));
+    }
+    let mut text: Vec<String> = grave.iter().take(MAX_SHOWN).map(|message| one(message, file, toml)).collect();
+    if grave.len() > MAX_SHOWN {
+        text.push(format!("and {} more messages", grave.len() - MAX_SHOWN));
+    }
+    text.join("\n")
+}
+
+fn one(message: &HaproxyMessage, file: &str, toml: &str) -> String {
+    let HaproxyMessage { severity, text: words, line, toml: origins, template, rendered_line } = message;
+    let mut text = match severity {
+        Severity::Alert => "error: HAProxy rejects what this line becomes\n".to_owned(),
+        Severity::Warning | Severity::Notice => "error: HAProxy warns about what this line becomes\n".to_owned(),
+    };
+    let mut gutter = String::new();
+    // Writing to a String cannot fail.
+    let _ = match (origins.first(), template) {
+        (Some(origin), _) => {
+            let source = toml.lines().nth(origin.line.saturating_sub(1) as usize).unwrap_or_default();
+            gutter = " ".repeat(origin.line.to_string().len());
+            let before: String =
+                source.chars().take(origin.column.saturating_sub(1) as usize).map(|c| if c == '\t' { c } else { ' ' }).collect();
+            writeln!(
+                text,
+                "{gutter}--> {file}:{origin}\n{gutter} |\n{} | {source}\n{gutter} | {before}^",
+                origin.line
+            )
+        }
+        (None, Some((name, line))) => writeln!(text, " --> template {name}:{line}"),
+        (None, None) => Ok(()),
+    };
+    let _ = write!(text, "{gutter} = HAProxy says: {}", words.replace('\n', &format!("\n{gutter}   ")));
+    if let (Some(line), Some(rendered)) = (line, rendered_line) {
+        let _ = write!(text, "\n{gutter} = in haproxy.cfg line {line}: {rendered}");
+    }
+    if let (Some(_), Some((name, line))) = (origins.first(), template) {
+        let _ = write!(text, "\n{gutter} = from template {name}:{line}");
+    }
+    text.push('\n');
+    text
+}
