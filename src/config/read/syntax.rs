@@ -123,8 +123,16 @@ pub(super) fn drop_consequences(syntax: &[Found], found: &mut Vec<Found>, source
     let broken: BTreeSet<usize> = syntax.iter().filter(|found| found.code == "syntax").filter_map(line).collect();
     let open = syntax.iter().find(|found| found.help.as_deref().is_some_and(|help| help.starts_with("a bracket")));
     let open = open.and_then(line);
+    // A list that lost its key reads like a section, and its name would be the secret that it holds.
+    let after_broken = |line: usize| {
+        let above = (0..line).rev().find(|above| !source.line(*above).trim().is_empty());
+        above.is_some_and(|above| broken.contains(&above))
+    };
     found.retain(|found| {
-        !(found.absence && !broken.is_empty())
+        if found.code == "unknown-key" && line(found).is_some_and(after_broken) {
+            return false;
+        }
+        (!found.absence || broken.is_empty())
             && line(found).is_none_or(|line| !broken.contains(&line) && open.is_none_or(|open| line < open))
     });
 }

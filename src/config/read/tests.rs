@@ -184,11 +184,24 @@ fn the_contract_without_what_does_not_exist_yet_is_good() {
     assert!(codes.len() >= 18 && codes.iter().all(|code| *code == "not-yet"), "{codes:?}");
 }
 
-/// A good file with some of its bytes changed.
-fn mutated() -> impl Strategy<Value = String> {
-    let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..8);
-    edits.prop_map(|edits| {
-        let mut bytes = FULL.as_bytes().to_vec();
+/// Literal secrets at the two places that want references.
+fn with_secrets() -> String {
+    FULL.replace("file:/etc/hapilot/stats", "hunter2 hunter2").replace("credential:gpu", "hunter2 hunter2")
+}
+
+#[test]
+fn a_list_that_lost_its_key_is_not_shown_as_a_section() {
+    let text = SMALLEST.replace("url =", "keys =\n [\"hunter2\"]\nurl =");
+    let diagnostics = parse("f", &text, "lb1").unwrap_err();
+    assert!(!diagnostics.render(false).contains("hunter2"), "{}", diagnostics.render(false));
+}
+
+/// A file with some of its bytes changed.
+fn mutated(text: &str, most: usize) -> impl Strategy<Value = String> {
+    let text = text.as_bytes().to_vec();
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..=most);
+    edits.prop_map(move |edits| {
+        let mut bytes = text.clone();
         for (at, byte, how) in edits {
             let at = at.index(bytes.len());
             match how {
@@ -215,11 +228,19 @@ proptest! {
     }
 
     #[test]
-    fn no_slip_of_the_fingers_makes_the_reader_fall_over(text in mutated()) {
+    fn no_slip_of_the_fingers_makes_the_reader_fall_over(text in mutated(FULL, 8)) {
         if let Err(diagnostics) = parse("f", &text, "lb1") {
             prop_assert!(diagnostics.has_errors());
             prop_assert!(diagnostics.iter().all(|diagnostic| diagnostic.code != "internal"));
             diagnostics.render(true);
+        }
+    }
+
+    #[test]
+    fn one_slip_of_the_fingers_shows_no_secret(text in mutated(&with_secrets(), 1)) {
+        if let Err(diagnostics) = parse("f", &text, "lb1") {
+            let shown = diagnostics.render(false) + &serde_json::to_string(&diagnostics).unwrap();
+            prop_assert!(!shown.contains("hunter2"), "{text}\n{shown}");
         }
     }
 }
