@@ -109,8 +109,10 @@ pub(super) fn mask_broken_line(line: &str, above: Option<&str>, hidden: &[Range<
         let end = from + word.len();
         let bare = word.trim_end_matches(|c: char| !in_word(c));
         let after = from + bare.len();
-        let first = line[..from].trim().is_empty();
-        let is_key = first || line[after..].trim_start_matches(['"', '\'', ' ', '\t']).starts_with('=');
+        let is_assigned = line[after..].trim_start_matches(['"', '\'', ' ', '\t']).starts_with('=');
+        // A key that lost its `=`; any other first word may be the rest of a secret from the line above.
+        let is_first = line[..from].trim().is_empty() && (declares(bare) || is_secret_key(bare));
+        let is_key = is_assigned || is_first;
         if !bare.is_empty() && is_key && !over {
             shown = is_harmless_key(bare);
         } else if !shown || over {
@@ -250,6 +252,7 @@ mod tests {
             (r#"s = { user = "ops", pas]sword = "hunter2" }"#, None, r#"s = { user = "ops", pas]sword = "*******" }"#),
             (r#"url = "http://x:1"#, None, r#"url = "http://x:1"#),
             (r#"backend "chat""#, None, r#"backend "chat""#),
+            (r#"hunter2 hunter2" }"#, None, r#"******* *******" }"#),
             (r#"[backend.chat"#, None, r#"[backend.chat"#),
         ] {
             assert_eq!(mask_broken_line(line, above, &[]), masked, "{line}");

@@ -45,8 +45,8 @@ pub(super) fn mistakes(text: &str, source: &Source<'_>, errors: &[Error]) -> Vec
         // What is not closed swallows the rest of the file: only what comes first is a mistake for certain.
         found.truncate(1);
         if let Some(first) = found.first_mut() {
-            first.help =
-                Some("a bracket is opened above and never closed; the rest of the file was not judged".to_owned());
+            first.message = "not TOML: a list or table before this place is not closed".to_owned();
+            first.help = Some("a bracket is open here: close it; the rest of the file was not judged".to_owned());
         }
     }
     found
