@@ -193,3 +193,78 @@ fn is_private(host: &Host) -> bool {
         Host::Dns(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::lint;
+    use crate::config::parse;
+
+    const CLEAN: &str = r#"
+[haproxy]
+stats = { bind = "127.0.0.1:8404", user = "ops", password = "file:/etc/hapilot/stats" }
+
+[frontend.api]
+bind = ["*:8080"]
+
+[backend.chat]
+retries = 2
+weighting = "adaptive"
+balance = "leastconn"
+
+[backend.chat.check]
+interval = "10s"
+chat = { model = "m", every = "5m" }
+
+[backend.chat.server.a]
+url = "https://a.example"
+keys = ["env:A"]
+weight = 100
+
+[backend.chat.server.b]
+url = "http://192.168.1.1:8000"
+keys = ["env:B"]
+weight = 0
+"#;
+
+    fn warnings(text: &str) -> Vec<(&'static str, u32)> {
+        let config = parse("f", text, "lb1").unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false)));
+        let diagnostics = lint(&config, "f", text);
+        assert!(!diagnostics.has_errors());
+        let place = |origin: Option<crate::model::Origin>| origin.map_or(0, |origin| origin.line);
+        diagnostics.iter().map(|diagnostic| (diagnostic.code, place(diagnostic.origin))).collect()
+    }
+
+    #[test]
+    fn a_clean_file_has_no_warning_and_one_broken_thing_has_one() {
+        let clean = CLEAN;
+        assert_eq!(warnings(clean), []);
+        for (from, to, code, line) in [
+            ("127.0.0.1:8404", "*:8404", "clear-stats", 3),
+            ("retries = 2", "retries = 0", "no-retries", 9),
+            ("\"leastconn\"", "\"first\"", "deaf-balance", 11),
+            ("\"10s\"", "\"500ms\"", "brisk-check", 13),
+            ("\"5m\"", "\"10s\"", "costly-probe", 13),
+            ("weight = 100", "weight = 0", "no-weight", 8),
+            ("192.168.1.1", "203.0.113.1", "clear-key", 23),
+            ("192.168.1.1", "b.example", "clear-key", 23),
+            ("weight = 100", "tls = { verify = false }", "unverified-tls", 17),
+            ("chat = {", "models = false\nchat = {", "", 0),
+            ("chat = { model = \"m\", every = \"5m\" }", "models = false", "no-probe", 13),
+        ] {
+            assert!(clean.contains(from), "{from}");
+            let expected = if code.is_empty() { Vec::new() } else { vec![(code, line)] };
+            assert_eq!(warnings(&clean.replacen(from, to, 1)), expected, "{to}");
+        }
+        let tiers = clean.replace("weight = ", "tier = 2\nweight = ");
+        assert_eq!(warnings(&tiers), [("no-first-tier", 8)]);
+        let unused = clean.replace("bind = [", "backend = \"chat\"\nbind = [")
+            + "[backend.x.server.a]\nurl = \"http://10.0.0.1\"\n[backend.x.server.b]\nurl = \"http://10.0.0.2\"\n";
+        assert_eq!(warnings(&unused), [("unused-backend", 27)]);
+    }
+
+    #[test]
+    fn one_server_is_doubtful() {
+        let text = "[frontend.api]\nbind = [\"*:8080\"]\n[backend.chat.server.a]\nurl = \"http://10.0.0.1\"\n";
+        assert_eq!(warnings(text), [("one-server", 3)]);
+    }
+}

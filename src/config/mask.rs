@@ -3,6 +3,7 @@
 //! Works on one line of text, right or broken, so that a syntax error cannot show a key either. Rather hides too much:
 //! a hidden model name is a nuisance, a shown key is an incident. Called by `source` only.
 
+use super::schema::declares;
 use std::ops::Range;
 
 /// How a reference to a secret begins; it is not the secret.
@@ -29,7 +30,7 @@ pub(super) fn mask_line(line: &str, above: Option<&str>, hidden: &[Range<usize>]
         secret[range.clone()].fill(true);
         // The quotes around it may be seen.
         for quote in [range.start, range.end.saturating_sub(1)] {
-            if line[quote..].starts_with(['"', '\'']) {
+            if matches!(line.as_bytes().get(quote), Some(b'"' | b'\'')) {
                 secret[quote] = false;
             }
         }
@@ -92,6 +93,49 @@ pub(super) fn mask_line(line: &str, above: Option<&str>, hidden: &[Range<usize>]
         }
     }
     line.char_indices().map(|(at, c)| if secret[at] { '*' } else { c }).collect()
+}
+
+/// Like [`mask_line`] for a file whose quotes and brackets cannot be trusted: shows a value only behind a key that is
+/// declared and carries no secret, and nothing behind the first word that names one. `above` is the first word of the
+/// lines above, if this line may continue it.
+pub(super) fn mask_broken_line(line: &str, above: Option<&str>, hidden: &[Range<usize>]) -> String {
+    let in_word = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    let masked = mask_line(line, above, hidden);
+    let mut secret = vec![false; line.len()];
+    let mut shown = is_header(line) || above.is_some_and(is_harmless_key);
+    let mut over = above.is_some_and(is_secret_key);
+    let mut from = 0;
+    for word in line.split_inclusive(|c: char| !in_word(c)) {
+        let end = from + word.len();
+        let bare = word.trim_end_matches(|c: char| !in_word(c));
+        let after = from + bare.len();
+        let is_assigned = line[after..].trim_start_matches(['"', '\'', ' ', '\t']).starts_with('=');
+        // A key that lost its `=`; any other first word may be the rest of a secret from the line above.
+        let is_first = line[..from].trim().is_empty() && (declares(bare) || is_secret_key(bare));
+        let is_key = is_assigned || is_first;
+        if !bare.is_empty() && is_key && !over {
+            shown = is_harmless_key(bare);
+        } else if !shown || over {
+            secret[from..after].fill(true);
+        }
+        if !shown || over {
+            secret[after..end].fill(true);
+        }
+        over |= is_secret_key(bare);
+        from = end;
+    }
+    let kept = |c: char| c.is_whitespace() || "=,[]{}\"'".contains(c);
+    line.char_indices().zip(masked.chars()).map(|((at, c), m)| if secret[at] && !kept(c) { '*' } else { m }).collect()
+}
+
+/// Whether a line opens a section, rather than a list of texts that lost its key.
+pub(super) fn is_header(line: &str) -> bool {
+    line.trim_start().starts_with('[') && !line.trim_start().trim_start_matches(['[', ' ']).starts_with(['"', '\''])
+}
+
+/// Whether some section declares this key, and none as a secret.
+fn is_harmless_key(key: &str) -> bool {
+    !is_secret_key(key) && declares(key)
 }
 
 /// Whether a key of this name carries a secret, misspelt ones included.
@@ -200,7 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn lines_with_broken_quotes_are_hidden_from_the_secret_on() {
+        for (line, above, masked) in [
+            (r#"s = { bind = *:1", password = "hunter2" }"#, None, r#"s = { bind = *:1", password = "*******" }"#),
+            (r#"password "hunter2""#, None, r#"password "*******""#),
+            (r#""hunter2","#, Some("keys"), r#""*******","#),
+            (r#"s = { user = "ops", pas]sword = "hunter2" }"#, None, r#"s = { user = "ops", pas]sword = "*******" }"#),
+            (r#"url = "http://x:1"#, None, r#"url = "http://x:1"#),
+            (r#"backend "chat""#, None, r#"backend "chat""#),
+            (r#"hunter2 hunter2" }"#, None, r#"******* *******" }"#),
+            (r#"[backend.chat"#, None, r#"[backend.chat"#),
+        ] {
+            assert_eq!(mask_broken_line(line, above, &[]), masked, "{line}");
+        }
+    }
+
+    #[test]
     fn known_places_are_hidden_by_the_character() {
-        assert_eq!(mask_line("a = 12ß4", None, &[4..9]), "a = ****");
+        assert_eq!(mask_line("a = 12ß4", None, std::slice::from_ref(&(4..9))), "a = ****");
     }
 }

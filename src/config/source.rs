@@ -2,7 +2,7 @@
 //!
 //! Refuses to know TOML beyond where a token ends. Called by `read` and `lint` when they make a diagnostic.
 
-use super::mask::mask_line;
+use super::mask::{is_header, mask_broken_line, mask_line};
 use crate::model::Origin;
 use std::ops::Range;
 
@@ -13,6 +13,8 @@ const SHOWN_BYTES: usize = 4096;
 /// The text with an index of its lines.
 pub(super) struct Source<'a> {
     text: &'a str,
+    /// Whether quotes and brackets cannot be trusted, because the file has syntax errors.
+    broken: bool,
     /// Byte offset of each line's first character.
     starts: Vec<usize>,
 }
@@ -29,7 +31,17 @@ pub(super) struct Excerpt {
 impl<'a> Source<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
+        Self { text, broken: false, starts }
+    }
+
+    /// The same text, whose quotes and brackets cannot be trusted.
+    pub(super) fn broken(self, broken: bool) -> Self {
+        Self { broken, ..self }
+    }
+
+    /// Whether the file has syntax errors.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Index of the line that holds this byte, from 0.
@@ -89,7 +101,10 @@ impl<'a> Source<'a> {
             .filter(|secret| secret.start < start + line.len() && secret.end > start)
             .map(|secret| secret.start.saturating_sub(start)..(secret.end - start).min(line.len()))
             .collect();
-        let masked = mask_line(line, self.key_above(index), &hidden);
+        let masked = match self.broken {
+            false => mask_line(line, self.key_above(index), &hidden),
+            true => mask_broken_line(line, self.word_above(index), &hidden),
+        };
         // Masking keeps the number of characters, not of bytes: count characters over.
         let place = |at: usize| {
             let characters = line.char_indices().take_while(|(offset, _)| start + offset < at).count();
@@ -98,6 +113,16 @@ impl<'a> Source<'a> {
         let from = place(span.start);
         let to = place(span.end).max(masked[from..].chars().next().map_or(from, |c| from + c.len_utf8()));
         Some(Excerpt { line: masked, span: from..to })
+    }
+
+    /// The word that a line of a broken file may continue, if it does not begin with one itself.
+    fn word_above(&self, index: usize) -> Option<&'a str> {
+        let begins = |line: &str| line.trim_start().starts_with(|c: char| c.is_ascii_alphabetic());
+        if begins(self.line(index)) || is_header(self.line(index)) {
+            return None;
+        }
+        let above = (0..index).rev().map(|above| self.line(above)).find(|line| begins(line) || is_header(line))?;
+        above.trim_start().split(|c: char| !(c.is_ascii_alphanumeric() || "_-".contains(c))).next()
     }
 
     /// The key whose list or text a line without a key continues: the last `key =` above it, unless all its brackets

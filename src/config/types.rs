@@ -150,11 +150,11 @@ pub struct Frontend {
 /// `timeout` of a frontend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FrontendTimeout {
-    /// `client`: the client is silent while we wait for it; default 60 s.
+    /// `client`: the client is silent while we wait for it, 1 s to 24 h; default 60 s.
     pub client: Sourced<Duration>,
-    /// `request`: a whole request header and the buffered part of its body; default 10 s.
+    /// `request`: a whole request header and the buffered part of its body, 1 s to 1 h; default 10 s.
     pub request: Sourced<Duration>,
-    /// `keep_alive`: an idle connection between two requests; default 60 s.
+    /// `keep_alive`: an idle connection between two requests, 1 ms to 24 h; default 60 s.
     pub keep_alive: Sourced<Duration>,
 }
 
@@ -218,11 +218,11 @@ pub enum Weighting {
 /// `timeout` of a backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendTimeout {
-    /// `connect`; default 5 s.
+    /// `connect`, 10 ms to 10 min; default 5 s.
     pub connect: Sourced<Duration>,
-    /// `first_byte`: from the request to the response's first byte; default 60 s.
+    /// `first_byte`: from the request to the response's first byte, 100 ms to 24 h; default 60 s.
     pub first_byte: Sourced<Duration>,
-    /// `idle`: between two pieces of a stream; default 60 s.
+    /// `idle`: between two pieces of a stream, 1 s to 24 h; default 60 s.
     pub idle: Sourced<Duration>,
 }
 
@@ -239,11 +239,11 @@ pub struct Check {
     pub rise: u32,
     /// `ramp`: how long probation takes from 10 % to 100 %, 0 to 1 h; default 60 s.
     pub ramp: Duration,
-    /// `models`: on by default for providers that speak OpenAI's API.
+    /// `models`: on by default for providers that speak OpenAI's API; `models = false` turns it off.
     pub models: Option<ModelsProbe>,
     /// `chat`: off by default, it costs money.
     pub chat: Option<ChatProbe>,
-    /// `http`: on by default for provider `http` (GET `/`, 200 to 399).
+    /// `http`: on by default for provider `http` (GET `/`, 200 to 399); `http = false` turns it off.
     pub http: Option<HttpProbe>,
 }
 
@@ -265,11 +265,11 @@ pub struct ChatProbe {
     pub max_tokens: u32,
     /// `first_token_soft`: beyond it the answer is slow; default a third of `first_token`.
     pub first_token_soft: Duration,
-    /// `first_token`: beyond it the probe fails; default 15 s.
+    /// `first_token`: beyond it the probe fails, at most `total`; default 15 s, at most `total`.
     pub first_token: Duration,
-    /// `stall`: silence between two tokens; default 12 s.
+    /// `stall`: silence between two tokens, at most `total`; default 12 s, at most `total`.
     pub stall: Duration,
-    /// `total`; default 60 s.
+    /// `total`, 1 ms to 1 h; default 60 s.
     pub total: Duration,
 }
 

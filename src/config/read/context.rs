@@ -58,10 +58,13 @@ impl<'a> Context<'a> {
         self.secrets.borrow_mut().push(span);
     }
 
-    /// Says that a value must never be shown, unless it only says where a secret is.
+    /// Says that a value must never be shown, nor anything in it, unless it only says where a secret is.
     pub(super) fn hide_unless_reference(&self, value: &Spanned<DeValue<'_>>) {
-        if !value.get_ref().as_str().is_some_and(is_reference) {
-            self.hide(value.span());
+        match value.get_ref() {
+            DeValue::Table(table) => table.values().for_each(|inner| self.hide_unless_reference(inner)),
+            DeValue::Array(items) => items.iter().for_each(|inner| self.hide_unless_reference(inner)),
+            DeValue::String(text) if is_reference(text) => {}
+            _ => self.hide(value.span()),
         }
     }
 

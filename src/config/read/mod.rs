@@ -55,6 +55,7 @@ pub fn parse_for_node(
     // The errors of what is left are among those already.
     let (document, _) = DeTable::parse_recoverable(&judged);
     let syntax = syntax::mistakes(text, &source, &errors);
+    let source = source.broken(!errors.is_empty());
     let context = Context::new(&source);
     let root = Table::root(&context, document.get_ref());
     let config = read(&root, host_name, node);

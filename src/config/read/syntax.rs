@@ -45,8 +45,8 @@ pub(super) fn mistakes(text: &str, source: &Source<'_>, errors: &[Error]) -> Vec
         // What is not closed swallows the rest of the file: only what comes first is a mistake for certain.
         found.truncate(1);
         if let Some(first) = found.first_mut() {
-            first.help =
-                Some("a bracket is opened above and never closed; the rest of the file was not judged".to_owned());
+            first.message = "not TOML: a list or table before this place is not closed".to_owned();
+            first.help = Some("a bracket is open here: close it; the rest of the file was not judged".to_owned());
         }
     }
     found
@@ -123,8 +123,16 @@ pub(super) fn drop_consequences(syntax: &[Found], found: &mut Vec<Found>, source
     let broken: BTreeSet<usize> = syntax.iter().filter(|found| found.code == "syntax").filter_map(line).collect();
     let open = syntax.iter().find(|found| found.help.as_deref().is_some_and(|help| help.starts_with("a bracket")));
     let open = open.and_then(line);
+    // A list that lost its key reads like a section, and its name would be the secret that it holds.
+    let after_broken = |line: usize| {
+        let above = (0..line).rev().find(|above| !source.line(*above).trim().is_empty());
+        above.is_some_and(|above| broken.contains(&above))
+    };
     found.retain(|found| {
-        !(found.absence && !broken.is_empty())
+        if found.code == "unknown-key" && line(found).is_some_and(after_broken) {
+            return false;
+        }
+        (!found.absence || broken.is_empty())
             && line(found).is_none_or(|line| !broken.contains(&line) && open.is_none_or(|open| line < open))
     });
 }

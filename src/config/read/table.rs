@@ -130,15 +130,19 @@ impl<'t> Table<'t> {
     }
 
     fn unknown(&self, name: &str, span: Range<usize>, value: &Spanned<DeValue<'_>>) {
-        if is_secret_key(name) {
-            self.context.hide_unless_reference(value);
-        }
         let what = match self.path.is_empty() {
             true => format!("there is no section `[{}]`", printable(name)),
             false => format!("{} has no key `{}`", self.title(), printable(name)),
         };
         let known = || self.section.keys.iter().filter(|key| key.not_yet.is_none()).map(|key| key.name);
         let alike = closest(name, known());
+        // What it was meant to be may be a secret. In a broken file the name may even be a piece of another.
+        let is_harmless = |key: &str| self.section.key(key).is_some_and(|key| !key.kind.is_secret());
+        let has_secrets = self.section.keys.iter().any(|key| key.kind.is_secret());
+        let doubtful = (has_secrets || self.context.source.is_broken()) && !alike.is_some_and(is_harmless);
+        if is_secret_key(name) || (doubtful && !self.path.is_empty()) {
+            self.context.hide_unless_reference(value);
+        }
         let mut found = Found::error("unknown-key", what, span);
         if let Some(alike) = alike {
             found = found.label(format!("did you mean `{alike}`?"));

@@ -12,7 +12,6 @@ pub fn json_schema() -> Value {
     let mut schema = section(&ROOT);
     let root = schema.as_object_mut().expect("a section is an object");
     root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
-    root.insert("$id".into(), "https://hapilot.dev/schema/hapilot.json".into());
     root.insert("title".into(), "hapilot".into());
     schema
 }

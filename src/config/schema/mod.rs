@@ -39,6 +39,23 @@ impl Section {
     }
 }
 
+/// Whether any section has a key of this name.
+pub(super) fn declares(name: &str) -> bool {
+    fn below(section: &Section, name: &str) -> bool {
+        section.keys.iter().any(|key| {
+            key.name == name
+                || match key.kind {
+                    Kind::Table(inner)
+                    | Kind::Switch(inner)
+                    | Kind::Named(inner, _)
+                    | Kind::List(&Kind::Table(inner), ..) => below(inner, name),
+                    _ => false,
+                }
+        })
+    }
+    below(&ROOT, name)
+}
+
 /// One key of a section.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
