@@ -6,14 +6,14 @@
 //! the next round observes and plans again.
 
 use super::explain::explain;
+use super::ledger::Ledger;
 use super::preflight::{self, Refusal};
 use super::sources::Sources;
 use crate::desired::Desired;
 use crate::haproxy;
 use crate::model::Digest;
-use crate::plan::{self, Action, FileChange, Obstacle, Observed, Plan, Step};
-use crate::render::{self, Rendered, RuntimeNames, Target};
-use super::ledger::Ledger;
+use crate::plan::{self, Action, FileChange, Observed, Obstacle, Plan, Step};
+use crate::render::{self, Rendered, Target};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
@@ -53,7 +53,6 @@ pub struct Prepared {
     pub plan: Plan,
     /// haproxy.cfg as it was, empty where there was none or where it is not text.
     pub live_text: String,
-    names: BTreeMap<crate::model::ServerId, RuntimeNames>,
 }
 
 /// What an apply did.
@@ -159,7 +158,7 @@ impl Engine {
             loaded_structure: loaded.as_deref(),
             may_replace_foreign_file: wish.may_replace_foreign_file,
         });
-        Ok(Prepared { rendered, observed, plan, live_text, names })
+        Ok(Prepared { rendered, observed, plan, live_text })
     }
 
     /// Judges a prepared change as an apply would, without carrying it out.
@@ -216,7 +215,10 @@ impl Engine {
         let config = &wish.sources.config.haproxy.config;
         let directory = config.parent().unwrap_or(Utf8Path::new("/"));
         if plan.obstacles_overruled(&prepared.observed) {
-            applied.kept = Some(sys::files::keep_beside(config, jiff::Timestamp::now()).map_err(|e| ApplyError::Write(e.to_string()))?);
+            applied.kept = Some(
+                sys::files::keep_beside(config, jiff::Timestamp::now())
+                    .map_err(|e| ApplyError::Write(e.to_string()))?,
+            );
         }
         let undo = Undo::remember(directory, config, &plan.files);
         if let Err(e) = write_files(directory, config, prepared) {
@@ -260,7 +262,8 @@ impl Engine {
 impl Plan {
     /// A foreign or hand-edited file is about to be replaced.
     fn obstacles_overruled(&self, observed: &Observed) -> bool {
-        let config_changes = self.files.iter().any(|file| matches!(file, FileChange::Replace(path) if path == "haproxy.cfg"));
+        let config_changes =
+            self.files.iter().any(|file| matches!(file, FileChange::Replace(path) if path == "haproxy.cfg"));
         config_changes && observed.config.as_ref().is_some_and(|file| !file.is_ours || !file.is_intact)
     }
 }
@@ -320,10 +323,7 @@ fn judgement(wish: Wish<'_>, prepared: &Prepared) -> Digest {
     rendered.structure_digest
 }
 
-async fn observe_runtime(
-    config: &crate::config::Config,
-    maps: &[String],
-) -> Result<Option<plan::Runtime>, ApplyError> {
+async fn observe_runtime(config: &crate::config::Config, maps: &[String]) -> Result<Option<plan::Runtime>, ApplyError> {
     let haproxy = &config.haproxy;
     haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps)
         .await
@@ -341,7 +341,9 @@ async fn observe(wish: &Wish<'_>, maps: &[String]) -> Result<(Observed, String),
     let directory = path.parent().unwrap_or(Utf8Path::new("/")).join("maps");
     let mut files = BTreeMap::new();
     for name in sys::directory::file_names(&directory, ".map").map_err(failed)? {
-        if let Some(bytes) = sys::directory::read_if_exists(&directory.join(&name), preflight::MAX_CONFIG).map_err(failed)? {
+        if let Some(bytes) =
+            sys::directory::read_if_exists(&directory.join(&name), preflight::MAX_CONFIG).map_err(failed)?
+        {
             files.insert(format!("maps/{name}"), Digest::of(bytes));
         }
     }
@@ -381,7 +383,9 @@ async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<(), String> {
         .map_err(|e| format!("the reload failed: {}\nthe files are as they were", sys::chain(&e)))?;
     if !report.ok {
         let words = explain(&report.log, wish.sources.file.as_str(), &wish.sources.toml, &prepared.rendered);
-        return Err(format!("HAProxy refused the reload; the old worker serves on, the files are as they were\n{words}"));
+        return Err(format!(
+            "HAProxy refused the reload; the old worker serves on, the files are as they were\n{words}"
+        ));
     }
     let marker = plan::marker(&prepared.rendered.structure_digest);
     let sockets = haproxy::Sockets { admin: &haproxy.admin_socket, master: Some(&haproxy.master_socket) };

@@ -36,13 +36,12 @@ fn one(message: &HaproxyMessage, file: &str, toml: &str) -> String {
         (Some(origin), _) => {
             let source = toml.lines().nth(origin.line.saturating_sub(1) as usize).unwrap_or_default();
             gutter = " ".repeat(origin.line.to_string().len());
-            let before: String =
-                source.chars().take(origin.column.saturating_sub(1) as usize).map(|c| if c == '\t' { c } else { ' ' }).collect();
-            writeln!(
-                text,
-                "{gutter}--> {file}:{origin}\n{gutter} |\n{} | {source}\n{gutter} | {before}^",
-                origin.line
-            )
+            let before: String = source
+                .chars()
+                .take(origin.column.saturating_sub(1) as usize)
+                .map(|c| if c == '\t' { c } else { ' ' })
+                .collect();
+            writeln!(text, "{gutter}--> {file}:{origin}\n{gutter} |\n{} | {source}\n{gutter} | {before}^", origin.line)
         }
         (None, Some((name, line))) => writeln!(text, " --> template {name}:{line}"),
         (None, None) => Ok(()),

@@ -164,9 +164,9 @@ impl Fleet {
         }
         let Some(health) = self.servers.get(&id) else { return };
         let kinds = [ProbeKind::Models, ProbeKind::Http, ProbeKind::Chat];
-        let probes = kinds.into_iter().filter(|kind| {
-            !self.silent.contains(&id) && !self.in_flight.contains(&(id.clone(), *kind))
-        });
+        let probes = kinds
+            .into_iter()
+            .filter(|kind| !self.silent.contains(&id) && !self.in_flight.contains(&(id.clone(), *kind)));
         let next = probes.filter_map(|kind| health.next_probe(kind)).chain(health.next_deadline(not_before)).min();
         if let Some(next) = next {
             let next = next.max(not_before);

@@ -136,8 +136,7 @@ impl Ledger {
             files: vec![],
             tags: vec![],
         };
-        let maps: Vec<_> =
-            entry.rendered.maps.iter().map(|(path, map)| (path, map.text(), map.is_secret)).collect();
+        let maps: Vec<_> = entry.rendered.maps.iter().map(|(path, map)| (path, map.text(), map.is_secret)).collect();
         let own = [
             ("hapilot.toml", entry.toml),
             ("haproxy.cfg", entry.rendered.haproxy_cfg.as_str()),

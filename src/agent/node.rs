@@ -5,6 +5,7 @@
 
 use super::engine::{Applied, ApplyError, Engine, How, Prepared, Wish};
 use super::fleet::Fleet;
+use super::ledger::Ledger;
 use super::overrides::Overrides;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources, SourcesError};
@@ -14,7 +15,6 @@ use crate::haproxy;
 use crate::model::{AdminState, Digest, Moment, ServerId, Weight};
 use crate::plan::Runtime;
 use crate::render;
-use super::ledger::Ledger;
 use crate::sys;
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
@@ -69,9 +69,8 @@ impl Node {
             Err(_) => place.state_directory(),
         };
         sys::directory::create_directory(&state, 0o750).map_err(Failed::refused)?;
-        let lock = sys::lock::Lock::acquire(&state.join("lock")).map_err(|e| {
-            Failed::refused(format!("another hapilot works on this node: {}", sys::chain(&e)))
-        })?;
+        let lock = sys::lock::Lock::acquire(&state.join("lock"))
+            .map_err(|e| Failed::refused(format!("another hapilot works on this node: {}", sys::chain(&e))))?;
         let ledger = Ledger::open(&state)?;
         let (serving, file_problem) = choose(&place, loaded, &ledger)?;
         let mut overrides = ledger.overrides()?;
@@ -219,6 +218,7 @@ impl Node {
         };
         if problem != self.haproxy_problem {
             match &problem {
+                Some(problem) if result.is_ok() => tracing::info!("{problem}"),
                 Some(problem) => tracing::warn!(%problem, "HAProxy does not follow"),
                 None => tracing::info!("HAProxy follows again"),
             }
@@ -229,10 +229,7 @@ impl Node {
     fn start_hint(&self) -> String {
         let haproxy = &self.serving.config.haproxy;
         let command = haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket);
-        format!(
-            "no HAProxy answers on {}; the files are ready, start it: {command}",
-            haproxy.admin_socket.value
-        )
+        format!("no HAProxy answers on {}; the files are ready, start it: {command}", haproxy.admin_socket.value)
     }
 
     async fn serve(&mut self, sources: Sources, intent: &Intent, source: SourceOfChange) -> Result<Report, Attempt> {

@@ -3,9 +3,9 @@
 //! Changes nothing but a staging directory that goes away. Called by `engine`.
 
 use super::engine::{CHECK_DEADLINE, Prepared};
+use super::explain::explain;
 use super::sources::Sources;
 use crate::config::Config;
-use super::explain::explain;
 use crate::haproxy::{self, Severity, Verdict};
 use crate::model::BindAddress;
 use crate::plan::Action;
@@ -53,8 +53,12 @@ fn stage(rendered: &Rendered) -> std::io::Result<tempfile::TempDir> {
 /// Judges what surrounds the files: whose the live file is, ports, the master socket, directories.
 pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -> Result<(), Refusal> {
     let haproxy = &sources.config.haproxy;
-    let mut refusals: Vec<String> =
-        prepared.plan.obstacles.iter().map(|obstacle| format!("error: {}", obstacle.explain(&haproxy.config))).collect();
+    let mut refusals: Vec<String> = prepared
+        .plan
+        .obstacles
+        .iter()
+        .map(|obstacle| format!("error: {}", obstacle.explain(&haproxy.config)))
+        .collect();
     let directory = haproxy.config.parent().unwrap_or(Utf8Path::new("/"));
     if !prepared.plan.files.is_empty()
         && let Err(e) = sys::space::writable(directory, prepared.rendered.haproxy_cfg.len() as u64 * 2)
@@ -90,19 +94,23 @@ fn taken_ports(config: &Config, prepared: &Prepared) -> Vec<String> {
         .runtime
         .iter()
         .flat_map(|runtime| {
-            let master = runtime.master.iter().flat_map(|master| master.old_workers.iter().copied().chain([master.pid]));
+            let master =
+                runtime.master.iter().flat_map(|master| master.old_workers.iter().copied().chain([master.pid]));
             master.chain([runtime.pid])
         })
         .collect();
-    let taken = sys::ports::bind_test(&new).into_iter().filter(|taken| !taken.holder.as_ref().is_some_and(|holder| own.contains(&holder.pid)));
+    let taken = sys::ports::bind_test(&new)
+        .into_iter()
+        .filter(|taken| !taken.holder.as_ref().is_some_and(|holder| own.contains(&holder.pid)));
     taken.map(|taken| format!("error: {taken}")).collect()
 }
 
 /// Every address that the configuration listens on.
 pub(super) fn binds(config: &Config) -> impl Iterator<Item = BindAddress> + '_ {
-    let frontends = config.frontends.iter().flat_map(|frontend| {
-        frontend.bind.iter().chain(&frontend.redirect_http).map(|bind| bind.value)
-    });
+    let frontends = config
+        .frontends
+        .iter()
+        .flat_map(|frontend| frontend.bind.iter().chain(&frontend.redirect_http).map(|bind| bind.value));
     frontends.chain(config.haproxy.stats.iter().map(|stats| stats.bind.value))
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Called by the agent's loop and by `hapilot probe`.
 
+use super::fleet::health_params;
+use super::sources::Sources;
 use crate::config::{Backend, Check, Server};
 use crate::health::{Observation, ProbeKind};
 use crate::model::Host;
-use super::fleet::health_params;
-use super::sources::Sources;
 use crate::probe::{Probe, Prober, Target, TargetTls};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! What became of a change, for whoever asked for it.
 
 use super::engine::Applied;
+use super::engine::How;
+use super::ledger::Entry;
 use super::node::Intent;
 use super::sources::SourcesError;
 use crate::render::Rendered;
-use super::engine::How;
-use super::ledger::Entry;
 use crate::store;
 use similar::TextDiff;
 use std::fmt::Display;

@@ -129,8 +129,8 @@ impl Agent {
         let watched = self.node.serving.watched(&self.node.place.file);
         let (mut watch, mut edits) = sys::watch::Watch::new(&watched)
             .map_err(|e| Failed::refused(format!("the operator's file cannot be watched: {e}")))?;
-        let mut signals = sys::signals::Signals::new()
-            .map_err(|e| Failed::refused(format!("signals cannot be received: {e}")))?;
+        let mut signals =
+            sys::signals::Signals::new().map_err(|e| Failed::refused(format!("signals cannot be received: {e}")))?;
         match self.node.settle().await {
             Ok(report) => tracing::info!(how = %report.applied.how, revision = ?report.revision, "serving"),
             Err(attempt) => self.log_failure(&attempt),
@@ -259,7 +259,10 @@ impl Agent {
             }
             Err(attempt) => {
                 self.log_failure(&attempt);
-                if what == Change::File && replies.is_empty() && matches!(&attempt, Attempt::Failed(failed) if failed.exit_code == 1) {
+                if what == Change::File
+                    && replies.is_empty()
+                    && matches!(&attempt, Attempt::Failed(failed) if failed.exit_code == 1)
+                {
                     let at = Instant::now() + RETRY;
                     self.postponed = Some(Postponed { at, what, intent, replies: vec![] });
                 }
@@ -334,7 +337,10 @@ fn flat(result: Result<Report, Attempt>) -> Result<Report, Failed> {
         Attempt::Failed(failed) => failed,
         Attempt::TooSoon(at) => {
             let left = at.saturating_duration_since(Instant::now());
-            Failed::refused(format!("the last reload was just now; the change follows by itself in {} ms", left.as_millis()))
+            Failed::refused(format!(
+                "the last reload was just now; the change follows by itself in {} ms",
+                left.as_millis()
+            ))
         }
     })
 }

@@ -107,7 +107,17 @@ impl Place {
         let warnings = reader.warnings;
         let Some(templates) = templates else { return Err(SourcesError::References(vec![])) };
         let file = self.file.clone();
-        Ok(Sources { file, toml, config: Arc::new(config), templates, secrets, certificates, authorities, lint, warnings })
+        Ok(Sources {
+            file,
+            toml,
+            config: Arc::new(config),
+            templates,
+            secrets,
+            certificates,
+            authorities,
+            lint,
+            warnings,
+        })
     }
 }
 
@@ -144,7 +154,8 @@ impl Reader<'_> {
 
     fn secrets(&mut self, config: &Config) -> BTreeMap<SecretRef, Secret> {
         let keys = config.servers().filter_map(|(_, server)| server.key.as_ref());
-        let password = config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref()).map(|(_, password)| password);
+        let password =
+            config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref()).map(|(_, password)| password);
         let mut secrets = BTreeMap::new();
         for reference in keys.chain(password) {
             match sys::secrets::read_secret(reference) {

@@ -1,6 +1,6 @@
 //! The command line's side of the socket.
 
-use super::wire::{ApplyRequest, Applied, Problem, RollbackRequest, ServerRequest, Status};
+use super::wire::{Applied, ApplyRequest, Problem, RollbackRequest, ServerRequest, Status};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,26 +1,14 @@
 //! Inner values → wire types. Each conversion names every field, so that a new one is a compile error here.
 
 use super::wire;
-use crate::agent::{
-    Applied, BackendSnapshot, HaproxySnapshot, Report, ServerSnapshot, Snapshot,
-};
+use crate::agent::{Applied, BackendSnapshot, HaproxySnapshot, Report, ServerSnapshot, Snapshot};
 use crate::health::{Attention, HealthSnapshot};
 use crate::plan::FileChange;
 
 impl From<&Snapshot> for wire::Status {
     fn from(snapshot: &Snapshot) -> Self {
-        let Snapshot {
-            node,
-            file,
-            is_file_serving,
-            revision,
-            uptime,
-            writes,
-            reloads,
-            problems,
-            haproxy,
-            backends,
-        } = snapshot;
+        let Snapshot { node, file, is_file_serving, revision, uptime, writes, reloads, problems, haproxy, backends } =
+            snapshot;
         Self {
             node: node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -30,11 +18,7 @@ impl From<&Snapshot> for wire::Status {
                 writes: *writes,
                 reloads: *reloads,
             }),
-            config: wire::ConfigFile {
-                path: file.to_string(),
-                revision: *revision,
-                is_serving: *is_file_serving,
-            },
+            config: wire::ConfigFile { path: file.to_string(), revision: *revision, is_serving: *is_file_serving },
             haproxy: haproxy.as_ref().map(wire::Haproxy::from),
             problems: problems.clone(),
             backends: backends.iter().map(wire::Backend::from).collect(),

@@ -3,7 +3,7 @@
 //! Whoever may open the socket (mode 0660) may do everything; there is no other authentication. Refuses to know the
 //! agent's internals.
 
-use super::wire::{ApplyRequest, Applied, Problem, RollbackRequest, ServerRequest, Status};
+use super::wire::{Applied, ApplyRequest, Problem, RollbackRequest, ServerRequest, Status};
 use crate::agent::{Failed, Handle, Intent, Report, Request};
 use crate::model::{AdminState, ServerId, Weight};
 use crate::sys;
@@ -106,10 +106,7 @@ async fn server(State(handle): State<Handle>, Json(body): Json<ServerRequest>) -
     ask(&handle, |reply| Request::Server { id, state, weight, period, actor, reply }).await
 }
 
-async fn ask(
-    handle: &Handle,
-    request: impl FnOnce(oneshot::Sender<Result<Report, Failed>>) -> Request,
-) -> Response {
+async fn ask(handle: &Handle, request: impl FnOnce(oneshot::Sender<Result<Report, Failed>>) -> Request) -> Response {
     let (reply, answer) = oneshot::channel();
     if handle.requests.try_send(request(reply)).is_err() {
         return problem(&Failed::refused("the agent is busy or stopping; try again"));

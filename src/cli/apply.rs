@@ -4,7 +4,7 @@ use super::args;
 use super::output::{Failure, Output, Tone, ms};
 use crate::agent::{Attempt, Intent, Node, Place, Report};
 use crate::api::Client;
-use crate::api::wire::{ApplyRequest, Applied, RollbackRequest};
+use crate::api::wire::{Applied, ApplyRequest, RollbackRequest};
 use crate::config;
 use std::time::Instant;
 

@@ -22,7 +22,14 @@ pub struct Cli {
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// The operator's file
-    #[arg(short, long, global = true, env = "HAPILOT_CONFIG", default_value = "/etc/hapilot/hapilot.toml", value_name = "FILE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "HAPILOT_CONFIG",
+        default_value = "/etc/hapilot/hapilot.toml",
+        value_name = "FILE"
+    )]
     pub config: Utf8PathBuf,
     /// Act for this node instead of the one that `[node] name` or the host name gives
     #[arg(long, global = true, value_name = "NAME", value_parser = parse_name)]

@@ -70,9 +70,9 @@ struct Files {
 
 /// `hapilot render`: haproxy.cfg with the weights of the file. Secret maps are never printed.
 pub(super) async fn render(place: &Place, out: Output) -> Result<(), Failure> {
-    let sources = place.load().map_err(|e| {
-        Failure { message: e.render(out.color_err), exit_code: Failed::from_sources(&e).exit_code }
-    })?;
+    let sources = place
+        .load()
+        .map_err(|e| Failure { message: e.render(out.color_err), exit_code: Failed::from_sources(&e).exit_code })?;
     let desired = by_file(&sources);
     let rendered = render_files(&sources, &desired).await.map_err(Failure::refused)?;
     if out.json {

@@ -83,7 +83,9 @@ async fn start_mocks(first_port: u16) -> Result<Vec<Mock>, Failure> {
             ..MockConfig::default()
         };
         let mock = Mock::start(config).await.map_err(|e| {
-            Failure::refused(format!("error: the mock {name} cannot listen: {e}\n  help: choose other ports with --mock-port"))
+            Failure::refused(format!(
+                "error: the mock {name} cannot listen: {e}\n  help: choose other ports with --mock-port"
+            ))
         })?;
         mocks.push(mock);
     }
@@ -207,8 +209,8 @@ fn introduce(options: &args::Demo, dir: &Utf8Path, mocks: &[Mock], out: &Output)
   statistics page: http://{stats}/  (demo / demo), metrics: http://{stats}/metrics
 
 {break_it}
-  curl -X PUT {beta}/_mock/fault -d '{{"kind":"status","code":500}}'    # beta fails: its traffic moves away
-  curl -X DELETE {beta}/_mock/fault                                   # mended: it comes back with a ramp
+  curl -X PUT {beta}/fault -d '{{"kind":"status","code":500}}'    # beta fails: its traffic moves away
+  curl -X DELETE {beta}/fault                                   # mended: it comes back with a ramp
 
 {edit}
   sed -i '/server.alpha/a weight = 10' {dir}/hapilot.toml        # live without a reload

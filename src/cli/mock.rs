@@ -10,16 +10,30 @@ pub(super) async fn mock(options: &args::Mock, out: Output) -> Result<(), Failur
     let mock = Mock::start(config(options)).await.map_err(|e| Failure::refused(format!("error: {e}")))?;
     let scheme = if options.tls { "https" } else { "http" };
     out.line(format_args!("{} answers on {scheme}://{}/v1", out.paint(Tone::Good, &options.name), mock.addr()));
-    out.line(format_args!("faults: curl -X PUT {}/_mock/fault -d '{{\"kind\":\"status\",\"code\":500}}'", mock.control_url()));
-    out.line(format_args!("        curl -X DELETE {}/_mock/fault", mock.control_url()));
+    out.line(format_args!(
+        "faults: curl -X PUT {}/fault -d '{{\"kind\":\"status\",\"code\":500}}'",
+        mock.control_url()
+    ));
+    out.line(format_args!("        curl -X DELETE {}/fault", mock.control_url()));
     super::run::until_stopped().await;
     mock.stop().await;
     Ok(())
 }
 
 fn config(options: &args::Mock) -> MockConfig {
-    let args::Mock { listen, control, name, key, models, first_token, tokens_per_second, tokens, tls } = options.clone();
+    let args::Mock { listen, control, name, key, models, first_token, tokens_per_second, tokens, tls } =
+        options.clone();
     let next = SocketAddr::new(listen.ip(), if listen.port() == 0 { 0 } else { listen.port().saturating_add(1) });
     let control = control.unwrap_or(next);
-    MockConfig { bind: listen, control, name, key, models, first_token, tokens_per_second, tokens, tls: tls.then(Default::default) }
+    MockConfig {
+        bind: listen,
+        control,
+        name,
+        key,
+        models,
+        first_token,
+        tokens_per_second,
+        tokens,
+        tls: tls.then(Default::default),
+    }
 }

@@ -3,8 +3,8 @@
 //! Each command is a file. A command that changes something asks the running agent; it works alone only where none
 //! runs.
 
-pub mod args;
 mod apply;
+pub mod args;
 mod check;
 mod demo;
 mod history;

@@ -20,9 +20,9 @@ struct Row {
 
 /// `hapilot probe`: exit code 1 where a probe failed.
 pub(super) async fn probe(place: &Place, options: &args::Probe, out: Output) -> Result<(), Failure> {
-    let sources = place.load().map_err(|e| {
-        Failure { message: e.render(out.color_err), exit_code: Failed::from_sources(&e).exit_code }
-    })?;
+    let sources = place
+        .load()
+        .map_err(|e| Failure { message: e.render(out.color_err), exit_code: Failed::from_sources(&e).exit_code })?;
     let chosen = choose(&sources, options)?;
     let prober = Arc::new(Prober::new());
     let mut rows = Vec::new();
@@ -36,12 +36,15 @@ pub(super) async fn probe(place: &Place, options: &args::Probe, out: Output) -> 
         }
         progress(&name, kind, options.count, options.count);
         let is_failure = |o: &&Observation| o.outcome.count() != Count::Success;
-        let last_failure =
-            observations.iter().rev().find(is_failure).map(|o| format!("{}: {}", o.outcome, o.detail));
+        let last_failure = observations.iter().rev().find(is_failure).map(|o| format!("{}: {}", o.outcome, o.detail));
         rows.push(Row { server: name, kind, report: ProbeReport::from(&observations[..]), last_failure });
     }
     let all_well = rows.iter().all(|row| row.last_failure.is_none());
-    if out.json { out.print_json(&rows) } else { print(&rows, &out) }
+    if out.json {
+        out.print_json(&rows)
+    } else {
+        print(&rows, &out)
+    }
     if all_well { Ok(()) } else { Err(Failure { message: String::new(), exit_code: super::output::REFUSED }) }
 }
 
@@ -94,11 +97,23 @@ fn progress(name: &str, kind: ProbeKind, done: u32, of: u32) {
 }
 
 fn print(rows: &[Row], out: &Output) {
-    let mut table =
-        Table::new(["SERVER", "PROBE", "N", "OK", "MEAN", "P50", "P95", "P99", "FIRST TOKEN P50/P95", "TOKENS", "OUTCOMES"]);
+    let mut table = Table::new([
+        "SERVER",
+        "PROBE",
+        "N",
+        "OK",
+        "MEAN",
+        "P50",
+        "P95",
+        "P99",
+        "FIRST TOKEN P50/P95",
+        "TOKENS",
+        "OUTCOMES",
+    ]);
     for Row { server, kind, report, .. } in rows {
         let tone = if report.success_rate.is_some_and(|rate| rate >= 1.0) { Tone::Good } else { Tone::Bad };
-        let time = |of: Option<Percentiles>, pick: fn(Percentiles) -> f64| of.map_or_else(|| "-".to_owned(), |p| ms(pick(p)));
+        let time =
+            |of: Option<Percentiles>, pick: fn(Percentiles) -> f64| of.map_or_else(|| "-".to_owned(), |p| ms(pick(p)));
         let (total, first) = (report.total_ms, report.first_token_ms);
         let outcomes: Vec<_> = report.outcomes.iter().map(|(name, count)| format!("{name} {count}")).collect();
         table.row([

@@ -37,22 +37,41 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
 
 fn print(status: &Status, out: &Output) {
     let revision = status.config.revision.map_or_else(|| "no revision yet".to_owned(), |n| format!("revision {n}"));
-    out.line(format_args!("{}  {}", out.paint(Tone::Strong, &status.node), out.paint(Tone::Dim, format_args!("hapilot {}", status.version))));
+    out.line(format_args!(
+        "{}  {}",
+        out.paint(Tone::Strong, &status.node),
+        out.paint(Tone::Dim, format_args!("hapilot {}", status.version))
+    ));
     match &status.agent {
         Some(agent) => out.line(format_args!(
             "agent    {} pid {}, up {}, {} writes, {} reloads",
-            out.paint(Tone::Good, "running"), agent.pid, span(agent.uptime_s), agent.writes, agent.reloads
+            out.paint(Tone::Good, "running"),
+            agent.pid,
+            span(agent.uptime_s),
+            agent.writes,
+            agent.reloads
         )),
         None => out.line(format_args!("agent    {}", out.paint(Tone::Warn, "not running"))),
     }
-    let serving = if status.config.is_serving { out.paint(Tone::Good, "serves") } else { out.paint(Tone::Warn, "does not serve") };
+    let serving = if status.config.is_serving {
+        out.paint(Tone::Good, "serves")
+    } else {
+        out.paint(Tone::Warn, "does not serve")
+    };
     out.line(format_args!("file     {} {serving}, {revision}", status.config.path));
     match &status.haproxy {
         Some(haproxy) => {
-            let old = if haproxy.old_workers.is_empty() { String::new() } else { format!(", {} old workers finish", haproxy.old_workers.len()) };
+            let old = if haproxy.old_workers.is_empty() {
+                String::new()
+            } else {
+                format!(", {} old workers finish", haproxy.old_workers.len())
+            };
             out.line(format_args!(
                 "haproxy  {} {} pid {}, up {}{old}",
-                out.paint(Tone::Good, "running"), haproxy.version, haproxy.pid, span(haproxy.uptime_s)
+                out.paint(Tone::Good, "running"),
+                haproxy.version,
+                haproxy.pid,
+                span(haproxy.uptime_s)
             ));
         }
         None => out.line(format_args!("haproxy  {}", out.paint(Tone::Bad, "not running"))),
@@ -68,7 +87,11 @@ fn print(status: &Status, out: &Output) {
 
 fn print_backend(backend: &Backend, out: &Output) {
     let Backend { name, provider, balance, guard, servers } = backend;
-    out.line(format_args!("\n{}  {}", out.paint(Tone::Strong, name), out.paint(Tone::Dim, format_args!("{provider}, {balance}"))));
+    out.line(format_args!(
+        "\n{}  {}",
+        out.paint(Tone::Strong, name),
+        out.paint(Tone::Dim, format_args!("{provider}, {balance}"))
+    ));
     if let Some(guard) = guard {
         out.line(format_args!("  {} {guard}", out.paint(Tone::Bad, "guard:")));
     }

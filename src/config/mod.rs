@@ -16,6 +16,7 @@ pub use lint::lint;
 pub use read::{parse, parse_for_node};
 pub use schema::json_schema;
 pub use types::{
-    AddressLimit, Api, DEFAULT_SOCKET, DEFAULT_STATE, Backend, BackendTimeout, ChatProbe, Check, Config, Frontend, FrontendTimeout, Haproxy, History,
-    HttpProbe, ModelsProbe, Node, Route, Server, ServerTls, Stats, Tls, TlsProfile, Weighting,
+    AddressLimit, Api, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE, Frontend,
+    FrontendTimeout, Haproxy, History, HttpProbe, ModelsProbe, Node, Route, Server, ServerTls, Stats, Tls, TlsProfile,
+    Weighting,
 };

@@ -28,5 +28,5 @@ pub use execute::{ExecuteError, Executed, StepFailure, execute};
 pub use master::{Processes, ReloadReport, processes, reload};
 pub use observe::observe;
 pub use proof::{Sockets, Unproven, prove_reload};
-pub use verdict::{HaproxyMessage, Severity, Verdict};
 pub use stat::{ServerCounters, counters, parse_stat};
+pub use verdict::{HaproxyMessage, Severity, Verdict};

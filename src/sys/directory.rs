@@ -77,8 +77,7 @@ pub fn create_directory(path: &Utf8Path, mode: u32) -> io::Result<()> {
 /// It exists already, or cannot be written.
 pub fn write_private(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     let told = |e: io::Error| io::Error::new(e.kind(), format!("could not write {path}: {e}"));
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(told)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(told)?;
     file.write_all(bytes).map_err(told)
 }
 

@@ -1,8 +1,8 @@
 //! The file itself and the sections that exist once.
 
-use crate::config::{DEFAULT_SOCKET, DEFAULT_STATE};
 use super::later;
 use super::{BACKEND, FRONTEND, Key, Kind, LIMIT, RAW_LINES, Section};
+use crate::config::{DEFAULT_SOCKET, DEFAULT_STATE};
 
 pub(in crate::config) static ROOT: Section = Section {
     name: "",
