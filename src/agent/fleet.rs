@@ -4,7 +4,7 @@
 
 use super::overrides::Overrides;
 use crate::config::{Backend, Check, Config, Server, Weighting};
-use crate::health::{HealthParams, Observation, ProbeKind, ServerHealth, Transition};
+use crate::health::{HealthParams, Observation, ProbeKind, ServerHealth, State, Transition};
 use crate::model::{AdminState, Moment, ServerId, Weight};
 use crate::weights::{self, PoolMember, WeightDecision};
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,9 +130,8 @@ impl Fleet {
             self.wakes.pop_first();
             self.wake_of.remove(&id);
             let Some(health) = self.servers.get_mut(&id) else { continue };
-            if health.next_deadline(now).is_some_and(|deadline| deadline <= now) {
-                due.weights_may_move = true;
-            }
+            // In probation the factor moves with time alone.
+            due.weights_may_move |= health.state() == State::Probation;
             if let Some(transition) = health.tick(now) {
                 due.weights_may_move = true;
                 due.transitions.push((id.clone(), transition));
