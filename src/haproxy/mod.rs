@@ -1,1 +1,5 @@
 //! To come.
+
+mod verdict;
+
+pub use verdict::{HaproxyMessage, Severity, Verdict};

@@ -52,8 +52,8 @@ fn keys(desired: &Desired) -> Result<Vec<(String, String)>, RenderError> {
 }
 
 fn secret<'a>(desired: &'a Desired, reference: &Sourced<SecretRef>) -> Result<&'a Secret, RenderError> {
-    desired.secrets.get(&reference.value).ok_or_else(|| RenderError::SecretMissing {
-        reference: reference.value.clone(),
-        origin: reference.origin,
-    })
+    desired
+        .secrets
+        .get(&reference.value)
+        .ok_or_else(|| RenderError::SecretMissing { reference: reference.value.clone(), origin: reference.origin })
 }

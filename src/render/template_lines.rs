@@ -79,7 +79,9 @@ pub(super) fn with_line_marks(file: &str, source: &str, marks: &mut LineMarks) -
                 taken = end.len();
                 Place::Text
             }
-            Place::Inside { end, has_strings: true } if matches!(c, '"' | '\'' | '`') => Place::Quoted { quote: c, end },
+            Place::Inside { end, has_strings: true } if matches!(c, '"' | '\'' | '`') => {
+                Place::Quoted { quote: c, end }
+            }
             Place::Quoted { .. } if c == '\\' => {
                 taken += rest[1..].chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8);
                 place

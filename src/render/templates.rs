@@ -2,11 +2,11 @@
 //!
 //! Refuses to know files: the operator's text is handed in. Called by `agent` and `cli`, used by `render`.
 
+use super::RenderError;
 use super::error::from_tera;
 use super::marks::{LineMarks, Marks, defect, without_marks};
 use super::quoting;
 use super::template_lines::with_line_marks;
-use super::RenderError;
 use tera::{Context, Tera};
 
 /// Name of the built-in root template.

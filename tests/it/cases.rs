@@ -3,9 +3,7 @@
 //! `UPDATE=1` writes the files anew.
 
 use crate::haproxies::{directory, installed, write_certificate, write_files};
-use crate::sample::{
-    backend, config, desired, frontend, limit, name, parsed, route, server, server_with_key, set,
-};
+use crate::sample::{backend, config, desired, frontend, limit, name, parsed, route, server, server_with_key, set};
 use camino::Utf8PathBuf;
 use hapilot::config::{Backend, Config, Frontend, Server, Stats};
 use hapilot::model::{AdminState, Balance, Provider, Weight};
@@ -82,10 +80,7 @@ fn providers() -> Config {
         "chat",
         Provider::OpenAi,
         vec![
-            Server {
-                tier: 2,
-                ..server_with_key("gateway", "https://gw.example/openai/v1", "env:GATEWAY_KEY")
-            },
+            Server { tier: 2, ..server_with_key("gateway", "https://gw.example/openai/v1", "env:GATEWAY_KEY") },
             Server {
                 maxconn: Some(set(200)),
                 ..server_with_key("openai-1", "https://api.openai.com/v1", "env:OPENAI_KEY")

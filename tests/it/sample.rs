@@ -134,9 +134,7 @@ pub fn desired(config: Config) -> Desired {
         .servers()
         .filter_map(|(_, server)| server.key.as_ref())
         .chain(stats)
-        .map(|reference| {
-            (reference.value.clone(), Secret::new(format!("secret-{}", reference.value)).unwrap())
-        })
+        .map(|reference| (reference.value.clone(), Secret::new(format!("secret-{}", reference.value)).unwrap()))
         .collect();
     let certificates = config
         .frontends

@@ -102,7 +102,8 @@ fn answer_all(mut stream: TcpStream, name: &str, status: u16) -> Option<()> {
             return stream_events(&mut stream);
         }
         let text = format!("upstream: {name}\r\n{head}");
-        let head = format!("HTTP/1.1 {status} x\r\nX-Request-Id: from-{name}\r\nContent-Length: {}\r\n\r\n", text.len());
+        let head =
+            format!("HTTP/1.1 {status} x\r\nX-Request-Id: from-{name}\r\nContent-Length: {}\r\n\r\n", text.len());
         stream.write_all((head + &text).as_bytes()).ok()?;
     }
 }

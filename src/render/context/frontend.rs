@@ -20,10 +20,7 @@ impl ContextMaker<'_> {
         let binds: Vec<Value> = bind
             .iter()
             .map(|bind| {
-                Table::default()
-                    .with("address", self.bind(bind))
-                    .with("is_v4v6", bind.host == BindHost::AnyBoth)
-                    .into()
+                Table::default().with("address", self.bind(bind)).with("is_v4v6", bind.host == BindHost::AnyBoth).into()
             })
             .collect();
         let certificates: Vec<Value> = certificates.iter().map(|path| self.certificate(path)).collect();

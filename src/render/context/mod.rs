@@ -117,11 +117,8 @@ impl<'a> ContextMaker<'a> {
         // The numbers are in the map.
         let AddressLimit { requests, burst: _, raw } = limit;
         let window = requests.value.window;
-        let body = error_body(
-            "Too many requests from this address, please slow down.",
-            "requests",
-            "rate_limit_exceeded",
-        );
+        let body =
+            error_body("Too many requests from this address, please slow down.", "requests", "rate_limit_exceeded");
         Table::default()
             .with("table", LIMIT_ADDRESS)
             .with("key", LIMIT_ADDRESS_KEY)
