@@ -2,6 +2,8 @@
 
 mod cases;
 mod haproxies;
+mod provenance;
 mod quoting;
 mod sample;
+mod structure;
 mod traffic;
