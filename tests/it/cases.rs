@@ -58,7 +58,13 @@ fn selfhosted() -> Config {
     let mut api = frontend("api", "*:8080", "llama");
     api.bind.push(parsed("[::1]:8080"));
     api.routes = vec![route(&["/v1/embeddings", "/v1/rerank"], &[], "embeddings")];
-    api.raw = vec![set("http-response del-header Server".to_owned())];
+    api.raw = [
+        "http-response del-header Server",
+        "http-request deny if { path_beg /internal }",
+        "tcp-request connection reject if { src 203.0.113.0/24 }",
+    ]
+    .map(|line| set(line.to_owned()))
+    .to_vec();
     let mut config = config(vec![api], vec![embeddings, llama]);
     config.haproxy.log = set(String::new());
     config.haproxy.user = set(String::new());
@@ -80,7 +86,11 @@ fn providers() -> Config {
         "chat",
         Provider::OpenAi,
         vec![
-            Server { tier: 2, ..server_with_key("gateway", "https://gw.example/openai/v1", "env:GATEWAY_KEY") },
+            Server {
+                tier: 2,
+                state: set(AdminState::Maint),
+                ..server_with_key("gateway", "https://gw.example/openai/v1", "env:GATEWAY_KEY")
+            },
             Server {
                 maxconn: Some(set(200)),
                 ..server_with_key("openai-1", "https://api.openai.com/v1", "env:OPENAI_KEY")

@@ -36,8 +36,10 @@ fn serve(haproxy: &HaproxyBinary, mut config: Config) -> Serving {
     config.haproxy.admin_socket = set(directory.join("admin.sock"));
     // A test has fewer file descriptors than a service.
     config.haproxy.maxconn = set(200);
-    for nothing in [&mut config.haproxy.user, &mut config.haproxy.group, &mut config.haproxy.log] {
-        *nothing = set(String::new());
+    config.haproxy.user = set(String::new());
+    config.haproxy.group = set(String::new());
+    if config.haproxy.log.value == "/dev/log" {
+        config.haproxy.log = set(String::new());
     }
     let binds: Vec<_> = config.frontends.iter().map(|frontend| frontend.bind[0].to_connect()).collect();
     let rendered = render(&desired(config), &Templates::built_in().unwrap(), haproxy.target).unwrap();
@@ -402,5 +404,39 @@ fn clear_text_is_sent_to_the_same_place_under_tls() {
             assert_eq!(answer.status, 308);
             assert_eq!(answer.header("Location"), Some(&*format!("https://{expected}:{tls}/v1/chat?x=%20y")));
         }
+    });
+}
+
+#[test]
+fn each_request_is_logged_as_json_whatever_the_client_sends() {
+    on_every_haproxy(|haproxy| {
+        let port = free_port();
+        let log = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        log.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut api = frontend("api", &bind(port), "chat");
+        api.routes = vec![route(&[], &["x*"], "chat")];
+        let chat = backend("chat", Provider::Vllm, vec![server("s", &upstream("s", 200))]);
+        let mut config = config(vec![api], vec![chat]);
+        config.haproxy.log = set(log.local_addr().unwrap().to_string());
+        let _serving = serve(haproxy, config);
+        let headers = [("Content-Type", "application/json"), ("X-Request-Id", "trace-0001")];
+        let body = r#"{"model":"x\"},{\\ \u00e9"}"#;
+        ask(port, "POST", r#"/v1/"},{\?q="#, &headers, body);
+        let mut buffer = [0; 8192];
+        let logged = loop {
+            let length = log.recv(&mut buffer).unwrap();
+            let line = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            // HAProxy logs its own start too.
+            if let Some(at) = line.find('{').filter(|_| line.contains("total_ms")) {
+                break line[at..].to_owned();
+            }
+        };
+        let entry: serde_json::Value = serde_json::from_str(&logged).unwrap_or_else(|e| panic!("{e}: {logged}"));
+        assert_eq!(entry["path"], r#"/v1/"},{\"#);
+        assert_eq!(entry["request_id"], "trace-0001");
+        assert_eq!((&entry["backend"], &entry["server"]), (&"chat".into(), &"s".into()));
+        assert_eq!(entry["status"], 200);
+        assert!(entry["model"].as_str().unwrap().starts_with("x\"},{"), "{logged}");
+        assert!(entry["time"].as_f64().unwrap() > 1.7e9);
     });
 }
