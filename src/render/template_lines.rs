@@ -23,18 +23,21 @@ enum Place {
 /// The same template with marks.
 ///
 /// A line gets one where it ends in text and has something on it, unless its end trims the blanks that follow
-/// (`-%}`): the mark would keep them.
+/// (`-%}`): the mark would keep them. A template that extends another one has text in its blocks only.
 pub(super) fn with_line_marks(file: &str, source: &str, marks: &mut LineMarks) -> String {
     let mut marked = String::with_capacity(source.len() + source.len() / 8);
     let mut place = Place::Text;
     let mut rest = source;
     let mut line = 1;
     let mut line_start = 0;
+    let mut is_child = false;
+    let mut blocks = 0_usize;
     while let Some(c) = rest.chars().next() {
         if c == '\n' {
             let so_far = &marked[line_start..];
             let trims = ["-%}", "-}}", "-#}"].iter().any(|end| so_far.ends_with(end));
-            if place == Place::Text && !so_far.trim().is_empty() && !trims {
+            let is_printed = !is_child || blocks > 0;
+            if place == Place::Text && is_printed && !so_far.trim().is_empty() && !trims {
                 marked.extend(marks.mark(file, line));
             }
             line += 1;
@@ -70,6 +73,12 @@ pub(super) fn with_line_marks(file: &str, source: &str, marks: &mut LineMarks) -
                     }
                     None => {
                         taken = 2;
+                        match tag_name(rest) {
+                            "extends" => is_child = true,
+                            "block" | "component" => blocks += 1,
+                            "endblock" | "endcomponent" => blocks = blocks.saturating_sub(1),
+                            _ => {}
+                        }
                         Place::Inside { end: "%}", has_strings: true }
                     }
                 },
@@ -93,6 +102,12 @@ pub(super) fn with_line_marks(file: &str, source: &str, marks: &mut LineMarks) -
         rest = &rest[taken..];
     }
     marked
+}
+
+/// The first word of a tag that begins here.
+fn tag_name(rest: &str) -> &str {
+    let inner = rest.trim_start_matches("{%").trim_start_matches('-').trim_start();
+    inner.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default()
 }
 
 /// Length of a `{% raw %}…{% endraw %}` block that begins here.
@@ -136,6 +151,10 @@ mod tests {
             ("{{ '\\'}}\n' }}\n", "{{ '\\'}}\n' }}¶\n"),
             ("{% raw %}\n{{ \n{% endraw %}\nx\n", "{% raw %}\n{{ \n{% endraw %}¶\nx¶\n"),
             ("{# it's #}\nx\n", "{# it's #}¶\nx¶\n"),
+            (
+                "{% extends \"a\" %}\n{% block b %}\nx\n{% endblock %}\n",
+                "{% extends \"a\" %}\n{% block b %}¶\nx¶\n{% endblock %}\n",
+            ),
             ("no newline", "no newline"),
             ("ü { % }\n", "ü { % }¶\n"),
             ("{{", "{{"),

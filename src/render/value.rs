@@ -1,17 +1,17 @@
 //! Small words for building the templates' context.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tera::Value;
-use tera::value::Key;
 
-/// A map of the context under construction.
+/// A map of the context under construction. Tera hashes it once, at the end.
 #[derive(Default)]
-pub(super) struct Table(tera::Map);
+pub(super) struct Table(BTreeMap<&'static str, Value>);
 
 impl Table {
     /// Sets one key.
     pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.0.insert(Key::from(key), value.into());
+        self.0.insert(key, value.into());
         self
     }
 }

@@ -3,108 +3,20 @@
 //! `UPDATE=1` writes the files anew.
 
 use crate::haproxies::{directory, installed, write_certificate, write_files};
-use crate::sample::{backend, config, desired, frontend, limit, name, parsed, route, server, server_with_key, set};
+use crate::sample::{backend, config, desired, frontend, limit, name, route, server, set};
 use camino::Utf8PathBuf;
-use hapilot::config::{Backend, Config, Frontend, Server, Stats};
-use hapilot::model::{AdminState, Balance, Provider, Weight};
+use hapilot::config::Config;
+use hapilot::model::Provider;
 use hapilot::render::{Rendered, Target, Templates, inspect, render};
 use std::collections::BTreeMap;
 
 const CASES: [&str; 3] = ["smallest", "selfhosted", "providers"];
 
-/// The configuration of a case. To be replaced by parsing its `input.toml`.
+/// The configuration of a case.
 fn config_for(case: &str) -> Config {
-    match case {
-        "smallest" => smallest(),
-        "selfhosted" => selfhosted(),
-        "providers" => providers(),
-        other => panic!("no case {other}"),
-    }
-}
-
-fn smallest() -> Config {
-    config(
-        vec![frontend("api", "127.0.0.1:8080", "chat")],
-        vec![backend("chat", Provider::OpenAi, vec![server("only", "http://192.0.2.10:8000")])],
-    )
-}
-
-fn selfhosted() -> Config {
-    let embeddings = Backend {
-        balance: set(Balance::Source),
-        retries: set(0),
-        raw: vec![set("http-request set-header X-Pool embeddings".to_owned())],
-        ..backend(
-            "embeddings",
-            Provider::Http,
-            vec![server("e1", "http://[2001:db8::11]:8080/embed"), server("e2", "http://[2001:db8::12]:8080/embed")],
-        )
-    };
-    let llama = backend(
-        "llama",
-        Provider::Vllm,
-        vec![
-            Server { maxconn: Some(set(32)), ..server("gpu1", "http://192.0.2.21:8000") },
-            Server { state: set(AdminState::Drain), ..server("gpu2", "http://192.0.2.22:8000") },
-            Server { state: set(AdminState::Maint), ..server("gpu3", "http://192.0.2.23:8000") },
-            Server {
-                weight: set(Weight::new(20).unwrap()),
-                tier: 2,
-                raw: vec![set("slowstart 30s".to_owned())],
-                ..server("spare", "http://192.0.2.24:8000")
-            },
-        ],
-    );
-    let mut api = frontend("api", "*:8080", "llama");
-    api.bind.push(parsed("[::1]:8080"));
-    api.routes = vec![route(&["/v1/embeddings", "/v1/rerank"], &[], "embeddings")];
-    api.raw = vec![set("http-response del-header Server".to_owned())];
-    let mut config = config(vec![api], vec![embeddings, llama]);
-    config.haproxy.log = set(String::new());
-    config.haproxy.user = set(String::new());
-    config.haproxy.group = set(String::new());
-    config.haproxy.threads = Some(set(2));
-    config.haproxy.raw = vec![set("tune.http.maxhdr 128".to_owned())];
-    config.haproxy.raw_defaults = vec![set("timeout tarpit 5s".to_owned())];
-    config.haproxy.stats = Some(Stats { bind: parsed("127.0.0.1:8404"), login: None });
-    config
-}
-
-fn providers() -> Config {
-    let anthropic = backend(
-        "anthropic",
-        Provider::OpenAi,
-        vec![server_with_key("anthropic-1", "https://api.anthropic.example", "env:ANTHROPIC_KEY")],
-    );
-    let chat = backend(
-        "chat",
-        Provider::OpenAi,
-        vec![
-            Server { tier: 2, ..server_with_key("gateway", "https://gw.example/openai/v1", "env:GATEWAY_KEY") },
-            Server {
-                maxconn: Some(set(200)),
-                ..server_with_key("openai-1", "https://api.openai.com/v1", "env:OPENAI_KEY")
-            },
-            Server { weight: set(Weight::new(50).unwrap()), ..server("vllm-1", "http://192.0.2.31:8000") },
-        ],
-    );
-    let api = Frontend {
-        certificates: vec![set("/etc/hapilot/certs/api.pem".into())],
-        redirect_http: Some(parsed("[::]:80")),
-        routes: vec![
-            route(&["/v1/chat/"], &["claude-*", "sonnet-4.?"], "anthropic"),
-            route(&["/v1/messages"], &[], "anthropic"),
-        ],
-        ..frontend("api", "[::]:443", "chat")
-    };
-    let internal = frontend("internal", "127.0.0.1:8081", "chat");
-    let mut config = config(vec![api, internal], vec![anthropic, chat]);
-    config.limit_address = Some(limit("100/10s", 20));
-    config.haproxy.stats = Some(Stats {
-        bind: parsed("127.0.0.1:8404"),
-        login: Some((set("ops".to_owned()), parsed("file:/etc/hapilot/stats"))),
-    });
-    config
+    let path = case_directory(case).join("input.toml");
+    let text = fs_err::read_to_string(&path).unwrap();
+    hapilot::config::parse(path.as_str(), &text, "lb1").unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
 fn case_directory(case: &str) -> Utf8PathBuf {

@@ -26,11 +26,11 @@ impl ContextMaker<'_> {
             origin,
             provider: _,
             balance,
-            // How weights come about, and what is probed, is not HAProxy's business.
+            // How weights come about is not HAProxy's business.
             weighting: _,
             retries,
             timeout,
-            check: _,
+            check,
             servers,
             raw,
         } = backend;
@@ -46,7 +46,9 @@ impl ContextMaker<'_> {
         let has_backup = servers.iter().any(|server| server.tier > 1);
         let identity =
             servers.first().filter(|_| !needs_hops).map(|server| self.identity(backend, server, name.as_str()));
-        let rows: Vec<Value> = servers.iter().map(|server| self.server(backend, server, needs_hops)).collect();
+        let check = self.check(check);
+        let rows: Vec<Value> = servers.iter().map(|server| self.server(backend, server, &check, needs_hops)).collect();
+        let (raw_first, raw_last) = self.raw_lines(raw);
         Table::default()
             .with("name", self.marks.text(name, Some(*origin)))
             .with("balance", self.marks.sourced(balance))
@@ -59,11 +61,12 @@ impl ContextMaker<'_> {
             .with("needs_hops", needs_hops)
             .with("identity", identity)
             .with("servers", rows)
-            .with("raw", self.marks.lines(raw))
+            .with("raw_first", raw_first)
+            .with("raw", raw_last)
             .into()
     }
 
-    fn server(&mut self, backend: &Backend, server: &Server, needs_hops: bool) -> Value {
+    fn server(&mut self, backend: &Backend, server: &Server, check: &Value, needs_hops: bool) -> Value {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let name = self.marks.text(&server.name, Some(server.origin));
         let mut front = self.shares(server, &id);
@@ -72,7 +75,7 @@ impl ContextMaker<'_> {
             let socket = hop_socket(&self.desired.config, &id);
             let BackendTimeout { first_byte, idle, .. } = &backend.timeout;
             let timeout = first_byte.value.max(idle.value) + Duration::from_secs(1);
-            let line = self.reached(unshared(&name), backend, server);
+            let line = self.reached(unshared(&name), check, server);
             hop = Some(
                 Table::default()
                     .with("proxy", hop_proxy(&id))
@@ -90,7 +93,7 @@ impl ContextMaker<'_> {
                 .with("is_dns", false)
                 .with("raw", Vec::<Value>::new());
         } else {
-            front = self.reached(front.with("track", None::<Value>), backend, server);
+            front = self.reached(front.with("track", None::<Value>), check, server);
         }
         let line = front.with("name", name.clone());
         Table::default()
@@ -99,6 +102,19 @@ impl ContextMaker<'_> {
             .with("region", server.region.as_ref().map(|region| self.marks.text(region, Some(server.origin))))
             .with("line", line)
             .with("hop", hop.map(Value::from))
+            .into()
+    }
+
+    /// HAProxy's own cheap check, a net below ours: the same for all servers of a backend.
+    fn check(&mut self, check: &Check) -> Value {
+        let Check { origin, interval, fall, rise, .. } = check;
+        let origin = Some(*origin);
+        Table::default()
+            .with("inter", self.marks.text(duration(*interval), origin))
+            .with("fastinter", duration((*interval).min(FAST_INTER)))
+            .with("downinter", duration((*interval).min(DOWN_INTER)))
+            .with("fall", self.marks.text(fall, origin))
+            .with("rise", self.marks.text(rise, origin))
             .into()
     }
 
@@ -121,15 +137,7 @@ impl ContextMaker<'_> {
     }
 
     /// Where a server is and how it is looked after.
-    fn reached(&mut self, line: Table, backend: &Backend, server: &Server) -> Table {
-        let Check { origin, interval, fall, rise, .. } = &backend.check;
-        let origin = Some(*origin);
-        let check = Table::default()
-            .with("inter", self.marks.text(duration(*interval), origin))
-            .with("fastinter", duration((*interval).min(FAST_INTER)))
-            .with("downinter", duration((*interval).min(DOWN_INTER)))
-            .with("fall", self.marks.text(fall, origin))
-            .with("rise", self.marks.text(rise, origin));
+    fn reached(&mut self, line: Table, check: &Value, server: &Server) -> Table {
         let is_dns = matches!(server.url.host, Host::Dns(_));
         let (address, port) = match self.pass {
             Pass::Masked if !is_dns => (MASKED_ADDRESS.0.to_owned(), MASKED_ADDRESS.1),
@@ -137,7 +145,7 @@ impl ContextMaker<'_> {
         };
         line.with("address", self.marks.text(address, server.url.origin))
             .with("port", port)
-            .with("check", check)
+            .with("check", check.clone())
             .with("tls", self.server_tls(server))
             .with("is_dns", is_dns)
             .with("raw", self.marks.lines(&server.raw))

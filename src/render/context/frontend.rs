@@ -33,6 +33,7 @@ impl ContextMaker<'_> {
                 .with("bind_is_v4v6", clear.host == BindHost::AnyBoth)
                 .with("port", port)
         });
+        let (raw_first, raw_last) = self.raw_lines(raw);
         Table::default()
             .with("name", self.marks.sourced(name))
             .with("bind", binds)
@@ -42,7 +43,8 @@ impl ContextMaker<'_> {
             .with("reaches", reaches)
             .with("routes", (!routes.is_empty()).then(|| self.routes(&name.value, routes)))
             .with("timeout", timeout)
-            .with("raw", self.marks.lines(raw))
+            .with("raw_first", raw_first)
+            .with("raw", raw_last)
             .into()
     }
 

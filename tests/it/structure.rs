@@ -1,0 +1,131 @@
+//! What needs a reload and what does not: the masked text against edits.
+
+use crate::sample::{backend, config, desired, frontend, limit, parsed, route, server, server_with_key, set};
+use hapilot::config::Config;
+use hapilot::desired::{Desired, needs_hops};
+use hapilot::model::{AdminState, Digest, Provider, Secret, Weight};
+use hapilot::render::{Rendered, Target, Templates, render, runtime_names};
+use std::time::{Duration, Instant};
+
+fn start() -> Config {
+    let servers = vec![server("a", "http://192.0.2.1:8000"), server("b", "https://192.0.2.2:8000")];
+    let named = vec![server_with_key("c", "https://c.example/v1", "env:C"), server("d", "https://d.example")];
+    let mut api = frontend("api", "*:80", "ip");
+    api.routes = vec![route(&["/x"], &[], "dns")];
+    let mut config =
+        config(vec![api], vec![backend("dns", Provider::OpenAi, named), backend("ip", Provider::Vllm, servers)]);
+    config.limit_address = Some(limit("100/10s", 20));
+    config
+}
+
+fn rendered(desired: &Desired, templates: &Templates) -> Rendered {
+    render(desired, templates, Target::new(3, 0)).unwrap()
+}
+
+/// Both templates judge alike: ours and one of the operator's own.
+#[track_caller]
+fn check(edit: impl Fn(&mut Config), needs_reload: bool, changes_file: bool) {
+    let own = "global\n{% for backend in backends %}\n{% include \"parts/backend.cfg\" %}\n{% endfor %}\n\
+               {% for backend in backends %}{% for server in backend.servers %}{% if server.hop %}\n\
+               {% include \"parts/hop.cfg\" %}\n{% endif %}{% endfor %}{% endfor %}\n\
+               # {{ limit.window }} {{ frontends[0].bind[0].address }} {{ frontends[0].routes is undefined }}\n";
+    let built_in = Templates::built_in().unwrap();
+    let before = desired(start());
+    let mut edited = start();
+    edit(&mut edited);
+    let after = desired(edited);
+    let (before_file, after_file) = (rendered(&before, &built_in), rendered(&after, &built_in));
+    assert_eq!(before_file.structure_digest != after_file.structure_digest, needs_reload);
+    assert_eq!(before_file.haproxy_cfg != after_file.haproxy_cfg, changes_file);
+    let own = Templates::with_root("own.cfg", own).unwrap();
+    assert_eq!(rendered(&before, &own).structure != rendered(&after, &own).structure, needs_reload, "own template");
+}
+
+#[test]
+fn what_the_runtime_can_set_leaves_the_structure_alone() {
+    check(|_| (), false, false);
+    check(|c| c.backends[1].servers[0].weight = set(Weight::new(7).unwrap()), false, true);
+    check(|c| c.backends[0].servers[0].weight = set(Weight::ZERO), false, true);
+    check(|c| c.backends[1].servers[0].state = set(AdminState::Drain), false, true);
+    check(|c| c.backends[1].servers[1].state = set(AdminState::Maint), false, true);
+    check(|c| c.backends[0].servers[1].state = set(AdminState::Maint), false, true);
+    check(|c| c.backends[1].servers[0].url = parsed("http://198.51.100.9:9000"), false, true);
+    check(|c| c.backends[1].servers[0].url = parsed("http://[2001:db8::9]:9000"), false, true);
+    // Data of the maps.
+    check(|c| c.limit_address.as_mut().unwrap().burst = set(30), false, false);
+    check(|c| c.frontends[0].routes[0] = route(&["/y"], &[], "dns"), false, false);
+}
+
+#[test]
+fn everything_else_changes_the_structure() {
+    check(|c| c.backends[1].timeout.idle = set(Duration::from_secs(61)), true, true);
+    check(|c| c.backends[1].servers[0].url = parsed("https://192.0.2.1:8000"), true, true);
+    check(|c| c.backends[0].servers[1].url = parsed("https://e.example"), true, true);
+    check(|c| c.backends[1].servers[0].tier = 2, true, true);
+    check(|c| c.backends[1].servers.truncate(1), true, true);
+    check(|c| c.backends[1].servers.push(server("z", "http://192.0.2.9:80")), true, true);
+    check(|c| c.limit_address.as_mut().unwrap().requests = parsed("100/20s"), true, true);
+    check(|c| c.backends[1].servers[0].key = Some(parsed("env:K")), true, true);
+}
+
+#[test]
+fn a_rotated_key_is_data_and_a_renewed_certificate_is_a_reload() {
+    let templates = Templates::built_in().unwrap();
+    let mut config = start();
+    config.frontends[0].certificates = vec![set("/c.pem".into())];
+    let before = desired(config.clone());
+    let mut after = desired(config);
+    after.secrets.values_mut().for_each(|secret| *secret = Secret::new("sk-new".to_owned()).unwrap());
+    let (old, new) = (rendered(&before, &templates), rendered(&after, &templates));
+    assert_eq!(old.haproxy_cfg, new.haproxy_cfg);
+    assert_ne!(old.maps["maps/keys.map"], new.maps["maps/keys.map"]);
+    assert!(new.maps["maps/keys.map"].is_secret && !new.haproxy_cfg.contains("sk-new"));
+    after.certificates.values_mut().for_each(|digest| *digest = Digest::of("renewed"));
+    assert_ne!(rendered(&after, &templates).structure_digest, old.structure_digest);
+}
+
+#[test]
+fn weights_are_set_in_front_of_a_hop_and_addresses_behind_it() {
+    let desired = desired(start());
+    let [dns, ip] = &desired.config.backends[..] else { panic!() };
+    assert!(needs_hops(dns) && !needs_hops(ip));
+    let names = runtime_names(&desired.config);
+    let pair = |proxy: &str, server: &str| (proxy.to_owned(), server.to_owned());
+    let hop = &names[&"dns/c".parse().unwrap()];
+    assert_eq!((&hop.weight, &hop.address), (&pair("dns", "c"), &pair("dns:c", "c")));
+    let direct = &names[&"ip/a".parse().unwrap()];
+    assert_eq!((&direct.weight, &direct.address), (&pair("ip", "a"), &pair("ip", "a")));
+}
+
+#[test]
+fn the_marker_in_the_file_is_the_digest_of_its_structure() {
+    let rendered = rendered(&desired(start()), &Templates::built_in().unwrap());
+    let marker = format!("description 'hapilot {}'", rendered.structure_digest.short());
+    assert!(rendered.haproxy_cfg.contains(&marker));
+    assert_eq!(rendered.structure_digest, Digest::of(&rendered.structure));
+}
+
+#[test]
+fn five_thousand_servers_render_in_time_that_grows_with_their_number_only() {
+    let templates = Templates::built_in().unwrap();
+    let of = |count: usize| {
+        let backends = (0..count / 50)
+            .map(|b| {
+                let servers = (0..50).map(|s| server(&format!("s{s:02}"), &format!("http://192.0.2.{s}:{}", 1000 + b)));
+                backend(&format!("b{b:03}"), Provider::Vllm, servers.collect())
+            })
+            .collect();
+        desired(config(vec![frontend("api", "*:80", "b000")], backends))
+    };
+    let time = |desired: &Desired| {
+        let start = Instant::now();
+        let rendered = rendered(desired, &templates);
+        (start.elapsed(), rendered.haproxy_cfg.lines().count())
+    };
+    let (small, large) = (of(500), of(5000));
+    let (short, _) = time(&small);
+    let (long, lines) = time(&large);
+    println!("500 servers {short:?}, 5000 servers {long:?}, {lines} lines");
+    // Ten times the work; quadratic would be a hundred.
+    assert!(long < short * 40 + Duration::from_millis(50), "{short:?} {long:?}");
+}
