@@ -7,8 +7,10 @@
 
 use super::explain::explain;
 use super::ledger::Ledger;
+use super::live_files::{LiveFiles, Undo};
 use super::preflight::{self, Refusal};
 use super::sources::Sources;
+use crate::config::Config;
 use crate::desired::Desired;
 use crate::haproxy;
 use crate::model::Digest;
@@ -16,7 +18,6 @@ use crate::plan::{self, Action, FileChange, Observed, Obstacle, Plan, Step};
 use crate::render::{self, Rendered, Target};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Rounds of observe, decide, execute until the apply gives up: one change, its re-assertion after a reload, and one
@@ -40,6 +41,9 @@ pub struct Wish<'a> {
     pub desired: &'a Desired,
     /// The operator allows to replace a file that is not ours.
     pub may_replace_foreign_file: bool,
+    /// Nothing but weights, states and drift: the revision serves already. Its runtime commands are sent even where
+    /// its files cannot be written, because a broken server must go out whatever the disk says.
+    pub is_serving: bool,
 }
 
 /// A decision with everything that it was made from.
@@ -143,21 +147,37 @@ impl Engine {
     ///
     /// # Errors
     /// [`ApplyError::Render`] and [`ApplyError::Observe`].
-    pub async fn prepare(&mut self, wish: Wish<'_>, store: Option<&Ledger>) -> Result<Prepared, ApplyError> {
-        let rendered = render_files(wish.sources, wish.desired).await?;
-        let names = render::runtime_names(&wish.desired.config);
-        let maps: Vec<String> = rendered.maps.keys().cloned().collect();
-        let (observed, live_text) = observe(&wish, &maps).await?;
-        self.runtime.clone_from(&observed.runtime);
-        let loaded = store.and_then(Ledger::current_structure);
+    pub async fn prepare(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Prepared, ApplyError> {
+        let mut version = match &self.runtime {
+            Some(runtime) => runtime.version,
+            None => version_here(&wish.sources.config).await?,
+        };
+        let files = LiveFiles::of(&wish.sources.config.haproxy.config);
+        let files = files.look().map_err(|e| ApplyError::Observe(format!("error: {e}")))?;
+        let (rendered, runtime) = loop {
+            let rendered = render_for(wish.sources, wish.desired, version)?;
+            let maps: Vec<String> = rendered.maps.keys().cloned().collect();
+            match observe(&wish.sources.config, &maps).await? {
+                // HAProxy was upgraded since the last look.
+                Some(runtime) if runtime.version != version => version = runtime.version,
+                runtime => break (rendered, runtime),
+            }
+        };
+        self.runtime.clone_from(&runtime);
+        let wanted = plan::marker(&rendered.structure_digest);
+        let is_loaded = runtime.as_ref().is_some_and(|runtime| runtime.description.as_ref() == Some(&wanted));
+        // Only the reasons of a reload ask for it, and it is long.
+        let loaded = if is_loaded { None } else { ledger.and_then(Ledger::current_structure) };
+        let observed = Observed { config: files.config, maps: files.maps, runtime };
         let plan = plan::decide(&plan::Question {
             desired: wish.desired,
             rendered: &rendered,
-            names: &names,
+            names: &render::runtime_names(&wish.desired.config),
             observed: &observed,
             loaded_structure: loaded.as_deref(),
             may_replace_foreign_file: wish.may_replace_foreign_file,
         });
+        let live_text = files.text;
         Ok(Prepared { rendered, observed, plan, live_text })
     }
 
@@ -179,8 +199,8 @@ impl Engine {
     ///
     /// # Errors
     /// See [`ApplyError`]; each says what serves now.
-    pub async fn apply(&mut self, wish: Wish<'_>, store: Option<&Ledger>) -> Result<Applied, ApplyError> {
-        let mut prepared = self.prepare(wish, store).await?;
+    pub async fn apply(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Applied, ApplyError> {
+        let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
         let mut applied =
             Applied { how: How::Unchanged, steps: vec![], reload_reasons: vec![], files: vec![], kept: None };
@@ -192,7 +212,7 @@ impl Engine {
             if applied.how == How::Start {
                 return Ok(applied);
             }
-            prepared = self.prepare(wish, store).await?;
+            prepared = self.prepare(wish, ledger).await?;
         }
         match prepared.plan.action {
             Action::Nothing if prepared.plan.files.is_empty() => Ok(applied),
@@ -205,44 +225,23 @@ impl Engine {
 
     async fn round(&mut self, wish: Wish<'_>, prepared: &Prepared, applied: &mut Applied) -> Result<(), ApplyError> {
         let plan = &prepared.plan;
-        self.judge(wish, prepared).await?;
-        if matches!(plan.action, Action::Reload(_))
-            && let Some(last) = self.last_reload
-            && last.elapsed() < RELOAD_GAP
-        {
-            return Err(ApplyError::TooSoon(last + RELOAD_GAP));
-        }
-        let config = &wish.sources.config.haproxy.config;
-        let directory = config.parent().unwrap_or(Utf8Path::new("/"));
-        if plan.obstacles_overruled(&prepared.observed) {
-            applied.kept = Some(
-                sys::files::keep_beside(config, jiff::Timestamp::now())
-                    .map_err(|e| ApplyError::Write(e.to_string()))?,
-            );
-        }
-        let undo = Undo::remember(directory, config, &plan.files);
-        if let Err(e) = write_files(directory, config, prepared) {
-            undo.put_back();
-            return Err(ApplyError::Write(format!("{e}\nthe files are as they were")));
-        }
-        self.writes += plan.files.len() as u64;
-        applied.files.extend(plan.files.iter().cloned());
+        let written = match self.judge(wish, prepared).await {
+            Ok(()) => self.write(wish, prepared, applied),
+            Err(refused) => Err(refused),
+        };
+        let undo = match written {
+            Ok(undo) => undo,
+            Err(e) => {
+                if let (true, Action::Runtime(steps)) = (wish.is_serving, &plan.action) {
+                    self.execute(wish, steps, applied).await?;
+                }
+                return Err(e);
+            }
+        };
         match &plan.action {
             Action::Nothing => raise(&mut applied.how, How::Files),
             Action::Start => applied.how = How::Start,
-            Action::Runtime(steps) => {
-                self.writes += steps.len() as u64;
-                let socket = &wish.sources.config.haproxy.admin_socket;
-                let executed = haproxy::execute(socket, steps, EXECUTE_DEADLINE)
-                    .await
-                    .map_err(|e| ApplyError::Execute(sys::chain(&e)))?;
-                if !executed.failures.is_empty() {
-                    let words = executed.failures.iter().take(10).map(ToString::to_string).collect::<Vec<_>>();
-                    return Err(ApplyError::Execute(words.join("\n")));
-                }
-                applied.steps.extend(steps.iter().cloned());
-                raise(&mut applied.how, How::Runtime);
-            }
+            Action::Runtime(steps) => self.execute(wish, steps, applied).await?,
             Action::Reload(reasons) => {
                 self.writes += 1;
                 self.reloads += 1;
@@ -257,11 +256,50 @@ impl Engine {
         }
         Ok(())
     }
+
+    /// Writes all files or none.
+    fn write(&mut self, wish: Wish<'_>, prepared: &Prepared, applied: &mut Applied) -> Result<Undo, ApplyError> {
+        let plan = &prepared.plan;
+        if matches!(plan.action, Action::Reload(_))
+            && let Some(last) = self.last_reload
+            && last.elapsed() < RELOAD_GAP
+        {
+            return Err(ApplyError::TooSoon(last + RELOAD_GAP));
+        }
+        let config = &wish.sources.config.haproxy.config;
+        let failed = |e: std::io::Error| ApplyError::Write(format!("error: {e}"));
+        if plan.overrules_an_obstacle(&prepared.observed) {
+            applied.kept = Some(sys::files::keep_beside(config, jiff::Timestamp::now()).map_err(failed)?);
+        }
+        let files = LiveFiles::of(config);
+        let undo = files.remember(&plan.files).map_err(failed)?;
+        if let Err(e) = files.write(&plan.files, &prepared.rendered) {
+            undo.put_back();
+            return Err(ApplyError::Write(format!("error: {e}\nthe files are as they were")));
+        }
+        self.writes += plan.files.len() as u64;
+        applied.files.extend(plan.files.iter().cloned());
+        Ok(undo)
+    }
+
+    async fn execute(&mut self, wish: Wish<'_>, steps: &[Step], applied: &mut Applied) -> Result<(), ApplyError> {
+        self.writes += steps.len() as u64;
+        let socket = &wish.sources.config.haproxy.admin_socket;
+        let failed = |text: String| ApplyError::Execute(format!("error: {text}"));
+        let executed = haproxy::execute(socket, steps, EXECUTE_DEADLINE).await.map_err(|e| failed(sys::chain(&e)))?;
+        if !executed.failures.is_empty() {
+            let words = executed.failures.iter().take(10).map(ToString::to_string).collect::<Vec<_>>();
+            return Err(failed(words.join("\n")));
+        }
+        applied.steps.extend(steps.iter().cloned());
+        raise(&mut applied.how, How::Runtime);
+        Ok(())
+    }
 }
 
 impl Plan {
     /// A foreign or hand-edited file is about to be replaced.
-    fn obstacles_overruled(&self, observed: &Observed) -> bool {
+    fn overrules_an_obstacle(&self, observed: &Observed) -> bool {
         let config_changes =
             self.files.iter().any(|file| matches!(file, FileChange::Replace(path) if path == "haproxy.cfg"));
         config_changes && observed.config.as_ref().is_some_and(|file| !file.is_ours || !file.is_intact)
@@ -286,12 +324,16 @@ impl std::fmt::Display for How {
 /// The desired state cannot be rendered.
 pub async fn render_files(sources: &Sources, desired: &Desired) -> Result<Rendered, ApplyError> {
     let version = version_here(&sources.config).await?;
+    render_for(sources, desired, version)
+}
+
+fn render_for(sources: &Sources, desired: &Desired, version: plan::Version) -> Result<Rendered, ApplyError> {
     render::render(desired, &sources.templates, Target::new(version.major, version.minor))
         .map_err(|e| ApplyError::Render(format!("error: {e}")))
 }
 
-async fn version_here(config: &crate::config::Config) -> Result<plan::Version, ApplyError> {
-    match observe_runtime(config, &[]).await? {
+async fn version_here(config: &Config) -> Result<plan::Version, ApplyError> {
+    match observe(config, &[]).await? {
         Some(runtime) => Ok(runtime.version),
         None => haproxy::binary_version(&config.haproxy.binary)
             .await
@@ -323,55 +365,11 @@ fn judgement(wish: Wish<'_>, prepared: &Prepared) -> Digest {
     rendered.structure_digest
 }
 
-async fn observe_runtime(config: &crate::config::Config, maps: &[String]) -> Result<Option<plan::Runtime>, ApplyError> {
+async fn observe(config: &Config, maps: &[String]) -> Result<Option<plan::Runtime>, ApplyError> {
     let haproxy = &config.haproxy;
     haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps)
         .await
         .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
-}
-
-async fn observe(wish: &Wish<'_>, maps: &[String]) -> Result<(Observed, String), ApplyError> {
-    let path = &wish.sources.config.haproxy.config;
-    let failed = |e: std::io::Error| ApplyError::Observe(e.to_string());
-    let bytes = sys::directory::read_if_exists(path, preflight::MAX_CONFIG).map_err(failed)?;
-    let config = bytes.as_ref().map(|bytes| {
-        let render::Inspection { is_ours, is_intact } = render::inspect(bytes);
-        plan::FileState { digest: Digest::of(bytes), is_ours, is_intact }
-    });
-    let directory = path.parent().unwrap_or(Utf8Path::new("/")).join("maps");
-    let mut files = BTreeMap::new();
-    for name in sys::directory::file_names(&directory, ".map").map_err(failed)? {
-        if let Some(bytes) =
-            sys::directory::read_if_exists(&directory.join(&name), preflight::MAX_CONFIG).map_err(failed)?
-        {
-            files.insert(format!("maps/{name}"), Digest::of(bytes));
-        }
-    }
-    let runtime = observe_runtime(&wish.sources.config, maps).await?;
-    let live_text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-    Ok((Observed { config, maps: files, runtime }, live_text))
-}
-
-fn write_files(directory: &Utf8Path, config: &Utf8Path, prepared: &Prepared) -> std::io::Result<()> {
-    for change in &prepared.plan.files {
-        let path = live_path(directory, config, change.path());
-        match change {
-            FileChange::Remove(_) => sys::directory::remove_file(&path)?,
-            FileChange::Create(name) | FileChange::Replace(name) => match prepared.rendered.maps.get(name) {
-                Some(map) => {
-                    let mode = if map.is_secret { 0o640 } else { 0o644 };
-                    sys::directory::create_directory(&directory.join("maps"), 0o755)?;
-                    sys::files::replace_file(&path, map.text().as_bytes(), mode)?;
-                }
-                None => sys::files::replace_file(&path, prepared.rendered.haproxy_cfg.as_bytes(), 0o644)?,
-            },
-        }
-    }
-    Ok(())
-}
-
-fn live_path(directory: &Utf8Path, config: &Utf8Path, relative: &str) -> Utf8PathBuf {
-    if relative == "haproxy.cfg" { config.to_owned() } else { directory.join(relative) }
 }
 
 async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<(), String> {
@@ -403,32 +401,6 @@ fn describe(plan: &Plan) -> String {
     };
     let all: Vec<_> = files.chain(action).take(10).collect();
     all.join("; ")
-}
-
-/// The files before an apply, to put back after a reload that failed.
-struct Undo(Vec<(Utf8PathBuf, Option<Vec<u8>>)>);
-
-impl Undo {
-    fn remember(directory: &Utf8Path, config: &Utf8Path, files: &[FileChange]) -> Self {
-        let before = files.iter().map(|file| {
-            let path = live_path(directory, config, file.path());
-            let bytes = sys::directory::read_if_exists(&path, preflight::MAX_CONFIG).ok().flatten();
-            (path, bytes)
-        });
-        Self(before.collect())
-    }
-
-    fn put_back(&self) {
-        for (path, bytes) in self.0.iter().rev() {
-            let result = match bytes {
-                Some(bytes) => sys::files::replace_file(path, bytes, 0o640),
-                None => sys::directory::remove_file(path),
-            };
-            if let Err(error) = result {
-                tracing::error!(%path, %error, "the file could not be put back");
-            }
-        }
-    }
 }
 
 impl Obstacle {

@@ -6,6 +6,7 @@ mod engine;
 mod explain;
 mod fleet;
 mod ledger;
+mod live_files;
 mod node;
 mod overrides;
 mod preflight;

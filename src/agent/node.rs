@@ -135,7 +135,11 @@ impl Node {
     /// As [`Self::apply_file`].
     pub async fn settle(&mut self) -> Result<Report, Attempt> {
         let intent = Intent { actor: "agent".to_owned(), reason: Some("start".to_owned()), adopt: false };
-        self.serve(self.serving.clone(), &intent, SourceOfChange::Start).await
+        let problem = self.file_problem.clone();
+        let result = self.serve(self.serving.clone(), &intent, SourceOfChange::Start).await;
+        // An older revision that serves does not mend the file.
+        self.file_problem = problem.or(self.file_problem.take());
+        result
     }
 
     /// Serves an older revision's content as a new revision. The operator's file stays as it is, and is not served
@@ -200,7 +204,8 @@ impl Node {
         self.fleet.silence(&self.overrides, now);
         let weights = self.fleet.decide(&self.overrides, now);
         let desired = desired(&self.serving, &weights, &self.overrides);
-        let wish = Wish { sources: &self.serving, desired: &desired, may_replace_foreign_file: false };
+        let wish =
+            Wish { sources: &self.serving, desired: &desired, may_replace_foreign_file: false, is_serving: true };
         let result = self.engine.apply(wish, Some(&self.ledger)).await;
         self.remember(&result);
         let applied = result?;
@@ -240,7 +245,8 @@ impl Node {
         fleet.silence(&self.overrides, now);
         let weights = fleet.decide(&self.overrides, now);
         let desired = desired(&sources, &weights, &self.overrides);
-        let wish = Wish { sources: &sources, desired: &desired, may_replace_foreign_file: intent.adopt };
+        let wish =
+            Wish { sources: &sources, desired: &desired, may_replace_foreign_file: intent.adopt, is_serving: false };
         let result = self.engine.apply(wish, Some(&self.ledger)).await;
         self.remember(&result);
         let applied = match result {
@@ -302,7 +308,7 @@ impl Node {
         fleet.reconfigure(sources.config.clone(), now);
         let weights = fleet.decide(&self.overrides, now);
         let desired = desired(&sources, &weights, &self.overrides);
-        let wish = Wish { sources: &sources, desired: &desired, may_replace_foreign_file: false };
+        let wish = Wish { sources: &sources, desired: &desired, may_replace_foreign_file: false, is_serving: false };
         let prepared = self.engine.prepare(wish, Some(&self.ledger)).await?;
         self.engine.judge(wish, &prepared).await?;
         Ok((prepared, sources))

@@ -14,9 +14,6 @@ use crate::sys;
 use camino::Utf8Path;
 use std::collections::BTreeSet;
 
-/// Largest haproxy.cfg and map that is read, in bytes.
-pub(super) const MAX_CONFIG: u64 = 256 << 20;
-
 /// Everything that speaks against a change, one block of lines each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
@@ -78,6 +75,8 @@ pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -
                 ));
             }
         }
+        // Once the files lie there, HAProxy may be starting at this very moment: leave it its ports.
+        Action::Start if prepared.plan.files.is_empty() => {}
         Action::Start => refusals.extend(taken_ports(&sources.config, prepared)),
     }
     if refusals.is_empty() { Ok(()) } else { Err(Refusal(refusals)) }

@@ -12,6 +12,7 @@ use crate::model::{AdminState, ServerId, Weight};
 use crate::plan::Action;
 use crate::probe::Prober;
 use crate::sys;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -76,7 +77,7 @@ pub struct Agent {
     node: Node,
     prober: Arc<Prober>,
     probes: JoinSet<(ServerId, Observation)>,
-    waiting: Vec<(ServerId, ProbeKind)>,
+    waiting: VecDeque<(ServerId, ProbeKind)>,
     requests: mpsc::Receiver<Request>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     /// A change that waits for its reload, and who waits for it.
@@ -110,7 +111,7 @@ impl Agent {
             node,
             prober: Arc::new(Prober::new()),
             probes: JoinSet::new(),
-            waiting: vec![],
+            waiting: VecDeque::new(),
             requests,
             snapshot,
             postponed: None,
@@ -199,7 +200,7 @@ impl Agent {
 
     fn start_probes(&mut self) {
         while self.probes.len() < MAX_PROBES
-            && let Some((id, kind)) = self.waiting.pop()
+            && let Some((id, kind)) = self.waiting.pop_front()
         {
             match self.errand(&id, kind) {
                 Some(errand) => {

@@ -1,0 +1,163 @@
+//! The files that HAProxy reads at its next start or reload: looked at, replaced, put back.
+//!
+//! Called by `engine` only; what is written was judged before.
+
+use crate::model::Digest;
+use crate::plan::{FileChange, FileState};
+use crate::render::{self, Rendered};
+use crate::sys;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+
+/// Largest haproxy.cfg and map that is read, in bytes.
+const MAX_FILE: u64 = 256 << 20;
+
+/// haproxy.cfg and the maps beside it.
+#[derive(Debug)]
+pub(super) struct LiveFiles {
+    config: Utf8PathBuf,
+    directory: Utf8PathBuf,
+}
+
+/// What is on disk.
+#[derive(Debug)]
+pub(super) struct FilesNow {
+    /// haproxy.cfg, `None` where there is none.
+    pub(super) config: Option<FileState>,
+    /// Its text, empty where there is none or where it is no text.
+    pub(super) text: String,
+    /// Digests of the maps.
+    pub(super) maps: BTreeMap<String, Digest>,
+}
+
+/// The files before an apply, to put back.
+#[derive(Debug)]
+pub(super) struct Undo(Vec<(Utf8PathBuf, Before)>);
+
+#[derive(Debug)]
+enum Before {
+    Missing,
+    Held { bytes: Vec<u8>, mode: u32 },
+}
+
+impl LiveFiles {
+    /// The files around a haproxy.cfg.
+    pub(super) fn of(config: &Utf8Path) -> Self {
+        Self { config: config.to_owned(), directory: sys::files::directory_of(config) }
+    }
+
+    /// Looks at them.
+    pub(super) fn look(&self) -> io::Result<FilesNow> {
+        let bytes = sys::directory::read_if_exists(&self.config, MAX_FILE)?;
+        let config = bytes.as_ref().map(|bytes| {
+            let render::Inspection { is_ours, is_intact } = render::inspect(bytes);
+            FileState { digest: Digest::of(bytes), is_ours, is_intact }
+        });
+        let directory = self.directory.join("maps");
+        let mut maps = BTreeMap::new();
+        for name in sys::directory::file_names(&directory, ".map")? {
+            if let Some(bytes) = sys::directory::read_if_exists(&directory.join(&name), MAX_FILE)? {
+                maps.insert(format!("maps/{name}"), Digest::of(bytes));
+            }
+        }
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        Ok(FilesNow { config, text, maps })
+    }
+
+    /// Writes them in the given order. After an error the caller puts back what was written before it.
+    pub(super) fn write(&self, changes: &[FileChange], rendered: &Rendered) -> io::Result<()> {
+        for change in changes {
+            let path = self.path(change);
+            match change {
+                FileChange::Remove(_) => sys::directory::remove_file(&path)?,
+                FileChange::Create(name) | FileChange::Replace(name) => match rendered.maps.get(name) {
+                    Some(map) => {
+                        let mode = if map.is_secret { 0o640 } else { 0o644 };
+                        sys::directory::create_directory(&sys::files::directory_of(&path), 0o755)?;
+                        sys::files::replace_file(&path, map.text().as_bytes(), mode)?;
+                    }
+                    None => sys::files::replace_file(&path, rendered.haproxy_cfg.as_bytes(), 0o644)?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers them as they are now.
+    pub(super) fn remember(&self, changes: &[FileChange]) -> io::Result<Undo> {
+        let mut held = Vec::with_capacity(changes.len());
+        for change in changes {
+            let path = self.path(change);
+            let before = match sys::directory::read_if_exists(&path, MAX_FILE)? {
+                Some(bytes) => Before::Held { bytes, mode: fs_err::metadata(&path)?.permissions().mode() & 0o7777 },
+                None => Before::Missing,
+            };
+            held.push((path, before));
+        }
+        Ok(Undo(held))
+    }
+
+    fn path(&self, change: &FileChange) -> Utf8PathBuf {
+        match change.path() {
+            "haproxy.cfg" => self.config.clone(),
+            map => self.directory.join(map),
+        }
+    }
+}
+
+impl Undo {
+    /// Puts everything back, as far as the disk takes it; the agent's next round notices what is not.
+    pub(super) fn put_back(&self) {
+        for (path, before) in self.0.iter().rev() {
+            let result = match before {
+                Before::Held { bytes, mode } => sys::files::replace_file(path, bytes, *mode),
+                Before::Missing => sys::directory::remove_file(path),
+            };
+            if let Err(error) = result {
+                tracing::error!(%path, %error, "the file could not be put back");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LiveFiles;
+    use crate::plan::FileChange;
+    use crate::render::{MapFile, Rendered};
+    use camino::Utf8Path;
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn rendered(text: &str) -> Rendered {
+        let map = MapFile { entries: vec![("a".into(), "b".into())], is_secret: true };
+        Rendered {
+            haproxy_cfg: text.to_owned(),
+            structure: String::new(),
+            structure_digest: crate::model::Digest::of(""),
+            maps: BTreeMap::from([("maps/keys.map".to_owned(), map)]),
+            lines: vec![],
+        }
+    }
+
+    #[test]
+    fn what_was_written_can_be_put_back_with_its_mode() {
+        let held = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(held.path()).unwrap();
+        let config = dir.join("haproxy.cfg");
+        crate::sys::files::replace_file(&config, b"old\n", 0o600).unwrap();
+        let files = LiveFiles::of(&config);
+        let changes = [FileChange::Create("maps/keys.map".into()), FileChange::Replace("haproxy.cfg".into())];
+        let undo = files.remember(&changes).unwrap();
+        files.write(&changes, &rendered("new\n")).unwrap();
+        let now = files.look().unwrap();
+        assert_eq!((now.text.as_str(), now.maps.len()), ("new\n", 1));
+        let mode = |path: &Utf8Path| fs_err::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&dir.join("maps/keys.map")), 0o640);
+        undo.put_back();
+        let now = files.look().unwrap();
+        assert_eq!((now.text.as_str(), now.maps.len(), mode(&config)), ("old\n", 0, 0o600));
+    }
+}
