@@ -120,6 +120,10 @@ pub enum ApplyError {
 pub struct Engine {
     /// The HAProxy that was seen last.
     pub runtime: Option<plan::Runtime>,
+    /// When it was seen.
+    pub seen: Option<Instant>,
+    /// The version that was rendered for last: the running one, else the installed one.
+    pub version: Option<plan::Version>,
     /// haproxy.cfg as it was before the last apply, and what was rendered for it.
     pub last: Option<(String, Rendered)>,
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
@@ -140,7 +144,16 @@ impl Default for Engine {
 impl Engine {
     /// An engine that has judged nothing yet.
     pub fn new() -> Self {
-        Self { runtime: None, last: None, judged: None, last_reload: None, writes: 0, reloads: 0 }
+        Self {
+            runtime: None,
+            seen: None,
+            version: None,
+            last: None,
+            judged: None,
+            last_reload: None,
+            writes: 0,
+            reloads: 0,
+        }
     }
 
     /// Renders, observes and decides; changes nothing.
@@ -164,6 +177,8 @@ impl Engine {
             }
         };
         self.runtime.clone_from(&runtime);
+        self.seen = Some(Instant::now());
+        self.version = Some(version);
         let wanted = plan::marker(&rendered.structure_digest);
         let is_loaded = runtime.as_ref().is_some_and(|runtime| runtime.description.as_ref() == Some(&wanted));
         // Only the reasons of a reload ask for it, and it is long.
@@ -328,8 +343,12 @@ pub async fn render_files(sources: &Sources, desired: &Desired) -> Result<Render
 }
 
 fn render_for(sources: &Sources, desired: &Desired, version: plan::Version) -> Result<Rendered, ApplyError> {
-    render::render(desired, &sources.templates, Target::new(version.major, version.minor))
-        .map_err(|e| ApplyError::Render(format!("error: {e}")))
+    let target = Target::new(version.major, version.minor);
+    if !target.is_supported() {
+        let Target { major, minor } = Target::OLDEST;
+        return Err(ApplyError::Render(format!("error: HAProxy {version} is too old: {major}.{minor} is the oldest")));
+    }
+    render::render(desired, &sources.templates, target).map_err(|e| ApplyError::Render(format!("error: {e}")))
 }
 
 async fn version_here(config: &Config) -> Result<plan::Version, ApplyError> {

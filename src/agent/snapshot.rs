@@ -99,7 +99,7 @@ impl Snapshot {
         let haproxy = node.runtime().map(|runtime| HaproxySnapshot {
             version: runtime.version.to_string(),
             pid: runtime.pid,
-            uptime_s: runtime.uptime_s,
+            uptime_s: runtime.uptime_s + node.engine.seen.map_or(0, |seen| seen.elapsed().as_secs()),
             structure: runtime.description.clone(),
             old_workers: runtime.master.iter().flat_map(|master| master.old_workers.clone()).collect(),
         });

@@ -4,6 +4,7 @@ use super::output::{Failure, Output, Tone};
 use crate::agent::{Engine, Failed, Place, Sources, Wish, render_files};
 use crate::config::Diagnostics;
 use crate::desired::Desired;
+use crate::render::Target;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ struct Judgement {
 
 /// `hapilot check`: exit code 2 for mistakes of the file, 1 where something around it speaks against an apply.
 pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
-    let sources = match place.load() {
+    let mut sources = match place.load() {
         Ok(sources) => sources,
         Err(crate::agent::SourcesError::Mistakes { diagnostics, .. }) => {
             if out.json {
@@ -36,6 +37,10 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         Err(e) => Err(e),
     };
     let refused = result.err().map(|e| e.to_string());
+    if let Some(version) = engine.version {
+        let lost = Target::new(version.major, version.minor).degradations();
+        sources.warnings.extend(lost.iter().map(|lost| format!("HAProxy {version}: {lost}")));
+    }
     if out.json {
         let Sources { lint, warnings, .. } = sources;
         let ok = refused.is_none();

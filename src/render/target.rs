@@ -15,6 +15,29 @@ impl Target {
         Self { major, minor }
     }
 
+    /// The oldest branch that hapilot supports.
+    pub const OLDEST: Self = Self { major: 2, minor: 6 };
+
+    /// Whether hapilot supports this branch at all.
+    pub fn is_supported(self) -> bool {
+        self.at_least(Self::OLDEST.major, Self::OLDEST.minor)
+    }
+
+    /// What this branch cannot do, for people; nothing from 3.0 on.
+    pub fn degradations(self) -> Vec<&'static str> {
+        let mut lost = Vec::new();
+        if !self.has_response_timeout() {
+            lost.push("timeout.first_byte and timeout.idle cannot differ: the longer one serves for both");
+        }
+        if !self.has_retry_on_429() {
+            lost.push("a 429 of one server is not retried on another: it reaches the client");
+        }
+        if !self.at_least(2, 7) {
+            lost.push("a reload gives no reason when it fails: only `haproxy -c` before it does");
+        }
+        lost
+    }
+
     fn at_least(self, major: u16, minor: u16) -> bool {
         (self.major, self.minor) >= (major, minor)
     }

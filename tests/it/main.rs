@@ -4,6 +4,7 @@ mod admin;
 mod bad;
 mod cases;
 mod deny;
+mod docs;
 mod floors;
 mod haproxies;
 mod house;
