@@ -151,7 +151,7 @@ impl Lint<'_> {
                     "backend {name} pays for a completion every {}: {day} a day for each server",
                     format_duration(chat.every)
                 ),
-                "5m is enough, since live traffic is watched too",
+                "5m is the default",
             );
         }
         if check.models.is_none() && check.chat.is_none() && check.http.is_none() {
