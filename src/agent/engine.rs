@@ -124,6 +124,8 @@ pub struct Engine {
     pub seen: Option<Instant>,
     /// The version that was rendered for last: the running one, else the installed one.
     pub version: Option<plan::Version>,
+    /// Servers whose names did not resolve when the files were last judged.
+    pub unresolved: Vec<String>,
     /// haproxy.cfg as it was before the last apply, and what was rendered for it.
     pub last: Option<(String, Rendered)>,
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
@@ -148,6 +150,7 @@ impl Engine {
             runtime: None,
             seen: None,
             version: None,
+            unresolved: vec![],
             last: None,
             judged: None,
             last_reload: None,
@@ -203,10 +206,12 @@ impl Engine {
     pub async fn judge(&mut self, wish: Wish<'_>, prepared: &Prepared) -> Result<(), ApplyError> {
         let judgement = judgement(wish, prepared);
         if self.judged != Some(judgement) {
-            preflight::check_files(wish.sources, &prepared.rendered).await?;
+            self.unresolved = preflight::check_files(wish.sources, &prepared.rendered).await?;
         }
+        preflight::check_names(&self.unresolved, prepared)?;
         preflight::check_surroundings(wish.sources, prepared).await?;
-        self.judged = Some(judgement);
+        // Names may resolve the next time.
+        self.judged = self.unresolved.is_empty().then_some(judgement);
         Ok(())
     }
 

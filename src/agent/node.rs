@@ -281,6 +281,10 @@ impl Node {
             report.notes.push(self.start_hint());
         }
         report.notes.extend(self.serving.warnings.iter().cloned());
+        let unresolved = self.engine.unresolved.iter();
+        report.notes.extend(
+            unresolved.map(|server| format!("{server}: its name does not resolve now; it serves when it does")),
+        );
         Ok(report)
     }
 

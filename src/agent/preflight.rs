@@ -21,7 +21,10 @@ pub struct Refusal(pub Vec<String>);
 
 /// Runs `haproxy -c` on the very bytes: staged in a directory of their own, where the relative map paths lead to the
 /// staged maps. An empty directory beside the live file, so that it is the same file system and the same rights.
-pub(super) async fn check_files(sources: &Sources, rendered: &Rendered) -> Result<(), Refusal> {
+///
+/// Answers the servers, as HAProxy calls them, whose names did not resolve meanwhile: HAProxy warns about each and would
+/// start without it.
+pub(super) async fn check_files(sources: &Sources, rendered: &Rendered) -> Result<Vec<String>, Refusal> {
     let haproxy = &sources.config.haproxy;
     let staging = stage(rendered).map_err(|e| Refusal(vec![format!("error: the files cannot be staged: {e}")]))?;
     let path = Utf8Path::from_path(staging.path()).map(|path| path.join("haproxy.cfg"));
@@ -30,10 +33,35 @@ pub(super) async fn check_files(sources: &Sources, rendered: &Rendered) -> Resul
         .await
         .map_err(|e| Refusal(vec![format!("error: `haproxy -c` cannot be run: {}", sys::chain(&e))]))?;
     let verdict = Verdict::parse(&report.stderr, rendered);
-    if report.ok && verdict.worst().is_none_or(|worst| worst < Severity::Warning) {
-        return Ok(());
+    let grave: Vec<_> = verdict.messages.iter().filter(|message| message.severity >= Severity::Warning).collect();
+    let unresolved: Vec<_> = grave.iter().filter_map(|message| unresolved_server(&message.text)).collect();
+    if report.ok && unresolved.len() == grave.len() {
+        return Ok(unresolved);
     }
     Err(Refusal(vec![explain(&report.stderr, sources.file.as_str(), &sources.toml, rendered)]))
+}
+
+/// `'server chat/openai-1' : could not resolve address 'api.openai.com', disabling server.`
+fn unresolved_server(words: &str) -> Option<String> {
+    let (server, rest) = words.strip_prefix("'server ")?.split_once('\'')?;
+    rest.contains("could not resolve address").then(|| server.to_owned())
+}
+
+/// Servers that run with an address now and would have none after a reload.
+pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<(), Refusal> {
+    let (Action::Reload(_), Some(runtime)) = (&prepared.plan.action, &prepared.observed.runtime) else { return Ok(()) };
+    let has_address = |name: &&String| {
+        let key = name.split_once('/').map(|(proxy, server)| (proxy.to_owned(), server.to_owned()));
+        key.and_then(|key| runtime.servers.get(&key)).is_some_and(|server| !server.address.is_empty())
+    };
+    let lost: Vec<_> = unresolved.iter().filter(has_address).cloned().collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal(vec![format!(
+        "error: DNS: the names of {} do not resolve now; a reload would take them out, while their last addresses still serve\n  help: mend the resolver of this node, or give the servers by address",
+        lost.join(", ")
+    )]))
 }
 
 fn stage(rendered: &Rendered) -> std::io::Result<tempfile::TempDir> {
@@ -122,6 +150,13 @@ fn binds_in(text: &str) -> BTreeSet<BindAddress> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_told_from_other_warnings() {
+        let words = "'server chat/a' : could not resolve address 'x.example', disabling server.";
+        assert_eq!(unresolved_server(words).as_deref(), Some("chat/a"));
+        assert_eq!(unresolved_server("'server chat/a' : unknown keyword 'x'"), None);
+    }
 
     #[test]
     fn bound_addresses_are_found_in_a_configuration() {

@@ -37,6 +37,8 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         Err(e) => Err(e),
     };
     let refused = result.err().map(|e| e.to_string());
+    let unresolved = engine.unresolved.iter();
+    sources.warnings.extend(unresolved.map(|server| format!("{server}: its name does not resolve on this node now")));
     if let Some(version) = engine.version {
         let lost = Target::new(version.major, version.minor).degradations();
         sources.warnings.extend(lost.iter().map(|lost| format!("HAProxy {version}: {lost}")));

@@ -52,7 +52,7 @@ pub fn sync_directory(directory: &Utf8Path) -> io::Result<()> {
 /// # Errors
 /// It is missing, unreadable, not a regular file (a FIFO would block), or longer than the limit.
 pub fn read_limited(path: &Utf8Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let metadata = fs_err::metadata(path)?;
+    let metadata = std::fs::metadata(path).map_err(|e| io::Error::new(e.kind(), format!("{path}: {e}")))?;
     if !metadata.is_file() {
         return Err(invalid(format!("{path} is not a regular file")));
     }
