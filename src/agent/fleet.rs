@@ -3,7 +3,7 @@
 //! Pure: time is handed in; starts no probe itself. Called by the agent's loop.
 
 use super::overrides::Overrides;
-use crate::config::{Backend, Check, Config, Server, Weighting};
+use crate::config::{Backend, Check, Config, Server};
 use crate::health::{HealthParams, Observation, ProbeKind, ServerHealth, State, Transition};
 use crate::model::{AdminState, Moment, ServerId, Weight};
 use crate::weights::{self, PoolMember, WeightDecision};
@@ -180,11 +180,7 @@ impl Fleet {
         for backend in &self.config.backends {
             let members: Vec<_> =
                 backend.servers.iter().filter_map(|server| self.member(backend, server, overrides, now)).collect();
-            let weighting = match backend.weighting {
-                Weighting::Static => weights::Weighting::Static,
-                Weighting::Adaptive => weights::Weighting::Adaptive,
-            };
-            for decision in weights::decide(weighting, &members, &self.weights) {
+            for decision in weights::decide(backend.weighting, &members, &self.weights) {
                 decisions.insert(decision.id.clone(), decision);
             }
         }

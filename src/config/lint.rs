@@ -5,8 +5,9 @@
 use super::diagnostic::{Diagnostics, Found};
 use super::read::is_loopback;
 use super::source::Source;
-use super::types::{Backend, Config, Server, Weighting};
+use super::types::{Backend, Config, Server};
 use crate::model::{Balance, Host, Origin, Scheme, Weight, format_duration};
+use crate::weights::Weighting;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Range;

@@ -11,6 +11,7 @@ mod schema;
 mod source;
 mod types;
 
+pub use crate::weights::Weighting;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use lint::lint;
 pub use read::{parse, parse_for_node};
@@ -18,5 +19,4 @@ pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE, Frontend,
     FrontendTimeout, Haproxy, History, HttpProbe, ModelsProbe, Node, Route, Server, ServerTls, Stats, Tls, TlsProfile,
-    Weighting,
 };

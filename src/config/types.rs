@@ -4,6 +4,7 @@
 use crate::model::{
     AdminState, Balance, BindAddress, Endpoint, Name, Origin, Provider, Rate, SecretRef, ServerId, Sourced, Weight,
 };
+use crate::weights::Weighting;
 use camino::Utf8PathBuf;
 use std::time::Duration;
 
@@ -203,16 +204,6 @@ pub struct Backend {
     pub servers: Vec<Server>,
     /// `raw`: lines at the section's end.
     pub raw: Vec<Sourced<String>>,
-}
-
-/// How weights come about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Weighting {
-    /// The operator's weight × state.
-    #[default]
-    Static,
-    /// Also × latency, relative to the best of the backend.
-    Adaptive,
 }
 
 /// `timeout` of a backend.

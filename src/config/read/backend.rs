@@ -4,8 +4,9 @@
 
 use super::table::Table;
 use super::{check, server};
-use crate::config::types::{Backend, BackendTimeout, Weighting};
+use crate::config::types::{Backend, BackendTimeout};
 use crate::model::{Balance, Name, Provider, Sourced};
+use crate::weights::Weighting;
 use toml::de::DeValue;
 
 pub(super) fn backends(root: &Table<'_>) -> Vec<Backend> {
