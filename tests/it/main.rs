@@ -1,6 +1,8 @@
 //! The one integration binary: one module per subject, and what they share in `support`.
 
 mod admin;
+mod agent_edits;
+mod agent_first_contact;
 mod bad;
 mod cases;
 mod deny;
