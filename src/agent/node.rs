@@ -406,8 +406,7 @@ impl Place {
     /// Where the state is, as far as a broken file tells.
     pub fn state_directory(&self) -> Utf8PathBuf {
         let text = fs_err::read_to_string(&self.file).unwrap_or_default();
-        let table: toml::Table = text.parse().unwrap_or_default();
-        let state = table.get("node").and_then(|node| node.get("state")).and_then(toml::Value::as_str);
-        state.map_or_else(|| Utf8PathBuf::from(crate::config::DEFAULT_STATE), Utf8PathBuf::from)
+        let state = crate::config::peek(&text, "node", "state");
+        Utf8PathBuf::from(state.as_deref().unwrap_or(crate::config::DEFAULT_STATE))
     }
 }
