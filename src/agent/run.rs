@@ -134,7 +134,10 @@ impl Agent {
             sys::signals::Signals::new().map_err(|e| Failed::refused(format!("signals cannot be received: {e}")))?;
         match self.node.settle().await {
             Ok(report) => tracing::info!(how = %report.applied.how, revision = ?report.revision, "serving"),
-            Err(attempt) => self.log_failure(&attempt),
+            Err(attempt) => {
+                self.log_failure(&attempt, None);
+                self.try_again(&attempt, Intent { actor: "agent".to_owned(), reason: None, adopt: false });
+            }
         }
         self.publish();
         loop {
@@ -244,7 +247,11 @@ impl Agent {
     }
 
     /// Carries a change out, or postpones it until its reload is due; the last one wins, all who wait get its answer.
-    async fn change(&mut self, what: Change, intent: Intent, mut replies: Vec<Reply>) {
+    async fn change(&mut self, what: Change, intent: Intent, replies: Vec<Reply>) {
+        self.change_again(what, intent, replies, None).await;
+    }
+
+    async fn change_again(&mut self, what: Change, intent: Intent, mut replies: Vec<Reply>, told: Option<String>) {
         if let Some(before) = self.postponed.take() {
             replies.extend(before.replies);
         }
@@ -259,13 +266,10 @@ impl Agent {
                 return;
             }
             Err(attempt) => {
-                self.log_failure(&attempt);
-                if what == Change::File
-                    && replies.is_empty()
-                    && matches!(&attempt, Attempt::Failed(failed) if failed.exit_code == 1)
-                {
-                    let at = Instant::now() + RETRY;
-                    self.postponed = Some(Postponed { at, what, intent, replies: vec![] });
+                self.log_failure(&attempt, told.as_deref());
+                if what == Change::File {
+                    // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.
+                    self.try_again(&attempt, Intent { adopt: false, ..intent });
                 }
                 match attempt {
                     Attempt::Failed(failed) => Err(failed),
@@ -281,9 +285,20 @@ impl Agent {
         }
     }
 
+    /// Plans another try of a file without mistakes that was refused: what spoke against it may pass.
+    fn try_again(&mut self, attempt: &Attempt, intent: Intent) {
+        let may_pass = matches!(attempt, Attempt::Failed(failed) if failed.exit_code == 1);
+        // A file that was rolled back is tried again when it changes, not before.
+        if may_pass && !self.node.is_file_rejected() {
+            let at = Instant::now() + RETRY;
+            self.postponed = Some(Postponed { at, what: Change::File, intent, replies: vec![] });
+        }
+    }
+
     async fn resume(&mut self) {
         if let Some(Postponed { at: _, what, intent, replies }) = self.postponed.take() {
-            self.change(what, intent, replies).await;
+            let told = self.node.file_problem.clone();
+            self.change_again(what, intent, replies, told).await;
         }
     }
 
@@ -307,8 +322,11 @@ impl Agent {
         }
     }
 
-    fn log_failure(&self, attempt: &Attempt) {
-        if let Attempt::Failed(failed) = attempt {
+    /// Logs a refusal, unless it is the one that was `told` already: a try that repeats by time has no news.
+    fn log_failure(&self, attempt: &Attempt, told: Option<&str>) {
+        if let Attempt::Failed(failed) = attempt
+            && told != Some(&failed.message)
+        {
             tracing::error!("the change is refused, the last good state serves on\n{}", failed.message.trim_end());
         }
     }
