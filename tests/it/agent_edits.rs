@@ -2,7 +2,7 @@
 
 use super::support::haproxy::{Binary, binaries};
 use super::support::http::{get, post};
-use super::support::stage::{LENIENT, Stage, swapped};
+use super::support::stage::{LENIENT, SPARE, Stage, swapped};
 use std::time::Duration;
 
 /// A node whose probes stay out of the way.
@@ -40,7 +40,7 @@ fn a_state_edit_is_live_without_a_reload() {
     for binary in binaries() {
         let stage = quiet(&binary);
         let worker = stage.worker();
-        // srv_admin_state: 0x01 maint by command, 0x08 drain by command, 0x10 by configuration.
+        // srv_admin_state: 0x08 is drain by command.
         let edited = stage.edit("state = \"ready\" # b", "state = \"drain\" # b");
         let is_drain = |stage: &Stage| stage.state("chat", "b", "srv_admin_state") == "8" || stage.weight("b") == 0;
         let took = stage.effect("drain", edited, is_drain);
@@ -55,9 +55,7 @@ fn a_state_edit_is_live_without_a_reload() {
         check(&binary, &stage, "maint", took, worker, "disabled");
 
         let edited = stage.edit("state = \"maint\" # b", "state = \"ready\" # b");
-        let took = stage.effect("ready", edited, |stage| {
-            stage.state("chat", "b", "srv_admin_state") == "0" && stage.weight("b") == 100
-        });
+        let took = stage.effect("ready", edited, |stage| stage.is_ready("b") && stage.weight("b") == 100);
         check(&binary, &stage, "ready", took, worker, "weight 100");
         assert!(!stage.read("haproxy.cfg").contains("disabled"));
     }
@@ -68,7 +66,7 @@ fn an_address_edit_is_live_without_a_reload() {
     for binary in binaries() {
         let stage = quiet(&binary);
         let worker = stage.worker();
-        let (a, b) = (stage.mock_address("a"), stage.mock_address("b"));
+        let (a, b) = (stage.mock_address("a"), stage.mock_address(SPARE));
         assert_eq!(stage.target("a"), a);
         let edited = stage.edit(&format!("http://{a}/v1\" # a"), &format!("http://{b}/v1\" # a"));
         let took = stage.effect("the other port", edited, |stage| stage.target("a") == b);
@@ -107,10 +105,7 @@ fn a_limit_edit_is_live_without_a_reload() {
         let stage = quiet(&binary);
         let worker = stage.worker();
         assert_eq!(get(&stage.address, "/v1/models").expect("an answer").status, 200);
-        let edited = stage.edit(
-            "requests = \"10000000/10s\"\nburst    = 1000",
-            "requests = \"1/10s\"\nburst    = 0",
-        );
+        let edited = stage.edit("requests = \"10000000/10s\"\nburst    = 1000", "requests = \"1/10s\"\nburst    = 0");
         let status = || get(&stage.address, "/v1/models").expect("an answer").status;
         let took = stage.effect("the limit", edited, |_| status() == 429);
         check(&binary, &stage, "limit", took, worker, "maps/limits.map");

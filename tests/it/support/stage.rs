@@ -16,6 +16,8 @@ use tokio::runtime::Runtime;
 
 /// The servers of `[backend.chat]`.
 pub const SERVERS: [&str; 3] = ["a", "b", "c"];
+/// A mock that no server stands for until an address is edited.
+pub const SPARE: &str = "spare";
 /// The providers' key. No file but the one it is referred to by may ever hold it, and the secret map.
 pub const KEY: &str = "sk-never-to-be-seen-4711";
 /// Longest time that a change may take to be effective on a busy machine of two cores. An idle one needs a tenth.
@@ -61,7 +63,7 @@ impl Stage {
             };
             runtime.block_on(Mock::start(config)).expect("a mock")
         };
-        let running = SERVERS.iter().map(start).collect();
+        let running = SERVERS.iter().chain(&[SPARE]).map(start).collect();
         let place = Place::new(binary);
         let dir = place.dir().to_owned();
         let address = format!("127.0.0.1:{}", free_port());
@@ -278,6 +280,13 @@ models   = {{ expect = ["mock-small"] }}
         row.unwrap_or_else(|| panic!("no {server} in:\n{table}"))[at(column)].to_owned()
     }
 
+    /// Whether HAProxy has a server of `[backend.chat]` neither in maint nor in drain.
+    pub fn is_ready(&self, server: &str) -> bool {
+        let bits: u8 = self.state("chat", server, "srv_admin_state").parse().expect("a number");
+        // 0x04 only remembers that the configuration began with `disabled`.
+        bits & !0x04 == 0
+    }
+
     /// Where HAProxy really sends what is meant for a server of `[backend.chat]`.
     pub fn target(&self, server: &str) -> String {
         let hop = format!("chat:{server}");
@@ -309,6 +318,11 @@ models   = {{ expect = ["mock-small"] }}
         self.agent.as_mut().expect("the agent runs")
     }
 
+    /// Whether the agent has logged this.
+    pub fn agent_said(&self, words: &str) -> bool {
+        self.agent.as_ref().expect("the agent runs").stderr().contains(words)
+    }
+
     /// Waits until each server of `[backend.chat]` that is not in maint has been found healthy.
     pub fn wait_for_health(&self) {
         wait_for("every server to be healthy", PATIENCE, || {
@@ -319,8 +333,7 @@ models   = {{ expect = ["mock-small"] }}
 
     /// Replaces the faults of one mock.
     pub fn break_mock(&self, server: &str, faults: Vec<Fault>) {
-        let at = SERVERS.iter().position(|name| *name == server).expect("a mock of that name");
-        self.mocks.runtime.block_on(self.mocks.running[at].set_faults(faults));
+        self.mocks.runtime.block_on(self.mock(server).set_faults(faults));
     }
 
     /// Makes one mock healthy.
@@ -330,8 +343,12 @@ models   = {{ expect = ["mock-small"] }}
 
     /// Where a mock listens: `127.0.0.1:PORT`.
     pub fn mock_address(&self, server: &str) -> String {
-        let at = SERVERS.iter().position(|name| *name == server).expect("a mock of that name");
-        self.mocks.running[at].addr().to_string()
+        self.mock(server).addr().to_string()
+    }
+
+    fn mock(&self, name: &str) -> &Mock {
+        let at = SERVERS.iter().chain(&[SPARE]).position(|known| *known == name).expect("a mock of that name");
+        &self.mocks.running[at]
     }
 
     /// A load through HAProxy on kept connections, which the test ends.
@@ -349,6 +366,14 @@ models   = {{ expect = ["mock-small"] }}
     /// Waits for something that HAProxy shows, and tells how long after `since` it was there.
     pub fn effect(&self, what: &str, since: Instant, mut is_there: impl FnMut(&Self) -> bool) -> Duration {
         wait_for(what, PATIENCE, || is_there(self).then(|| since.elapsed()))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let (true, Some(agent)) = (std::thread::panicking(), &self.agent) {
+            println!("the agent said:\n{}", agent.stderr());
+        }
     }
 }
 
