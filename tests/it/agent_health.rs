@@ -109,7 +109,7 @@ fn an_error_inside_a_stream_of_status_200_is_seen_by_the_deep_probe() {
         });
         let clients = Clients::start(&stage.address, Request::get("/v1/models"));
         let broken = Instant::now();
-        stage.break_mock("c", vec![Fault::new(FaultKind::ErrorEvent)]);
+        stage.break_mock("c", vec![Fault { path: Some("/v1/chat".to_owned()), ..Fault::new(FaultKind::ErrorEvent) }]);
         let took = stage.effect("weight 0", broken, |stage| stage.weight("c") == 0);
         let (_, failures) = clients.end();
         assert!(failures.is_empty(), "{failures:?}");
