@@ -182,6 +182,27 @@ impl Node {
         self.file_problem = Some(problem.to_owned());
     }
 
+    /// Reads anew what the serving revision refers to: keys, certificates, the template. For a time in which the file
+    /// itself is not what serves.
+    ///
+    /// # Errors
+    /// Something cannot be read; what was read before serves on.
+    pub async fn refresh(&mut self) -> Result<(), Attempt> {
+        if !self.is_settled {
+            return Ok(());
+        }
+        let sources = self.place.understand(self.serving.toml.clone()).map_err(|e| Failed::from_sources(&e))?;
+        let (problem, intent) = (self.file_problem.take(), by_itself("what the revision refers to changed"));
+        let result = self.serve(sources.clone(), &intent, SourceOfChange::Start).await;
+        self.file_problem = problem;
+        if let Err(Attempt::TooSoon(_)) = result {
+            // The next look at HAProxy carries it out.
+            self.serving = sources;
+            return Ok(());
+        }
+        result.map(|_| ())
+    }
+
     /// Serves an older revision's content as a new revision. The operator's file stays as it is, and is not served
     /// again before it changes.
     ///
@@ -239,7 +260,7 @@ impl Node {
             return self.settle().await;
         }
         if self.history_problem.is_some() {
-            let intent = Intent { actor: "agent".to_owned(), reason: None, adopt: false };
+            let intent = by_itself("the history is complete again");
             return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
         }
         let began = Instant::now();
@@ -312,8 +333,10 @@ impl Node {
             }
         };
         let is_news = self.ledger.current_toml() != Some(Digest::of(&sources.toml)) || intent.adopt;
+        let renewed = renewed_keys(&self.serving, &sources);
         self.serving = sources;
         self.fleet = fleet;
+        renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));
         self.is_settled = true;
         if !matches!(source, SourceOfChange::Rollback(_)) {
             self.file_problem = None;
@@ -433,6 +456,20 @@ fn choose(
     })?;
     tracing::warn!(revision = current, "the file cannot be served; the revision serves on:\n{problem}");
     Ok((sources, Some(problem)))
+}
+
+/// Servers whose key has the same place and another value: a rejected key is else asked about once a minute.
+fn renewed_keys(before: &Sources, after: &Sources) -> Vec<ServerId> {
+    let servers = after.config.servers().filter_map(|(backend, server)| {
+        let key = &server.key.as_ref()?.value;
+        let id = ServerId::new(backend.name.clone(), server.name.clone());
+        (before.secrets.get(key).is_some_and(|old| after.secrets.get(key) != Some(old))).then_some(id)
+    });
+    servers.collect()
+}
+
+fn by_itself(reason: &str) -> Intent {
+    Intent { actor: "agent".to_owned(), reason: Some(reason.to_owned()), adopt: false }
 }
 
 fn rolled_back(place: &Place) -> String {

@@ -8,7 +8,7 @@ use super::probing::Errand;
 use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
 use crate::health::{Observation, Outcome, ProbeKind};
-use crate::model::{AdminState, ServerId, Weight};
+use crate::model::{AdminState, Secret, ServerId, Weight};
 use crate::plan::Action;
 use crate::probe::Prober;
 use crate::sys;
@@ -76,7 +76,7 @@ pub struct Handle {
 pub struct Agent {
     node: Node,
     prober: Arc<Prober>,
-    probes: JoinSet<(ServerId, Observation)>,
+    probes: JoinSet<(ServerId, Asked, Observation)>,
     waiting: VecDeque<(ServerId, ProbeKind)>,
     requests: mpsc::Receiver<Request>,
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -86,6 +86,9 @@ pub struct Agent {
     weights_at: Instant,
     published: Instant,
 }
+
+/// Whom a probe asked: the URL and the key of that moment.
+type Asked = Option<(String, Option<Secret>)>;
 
 #[derive(Debug)]
 struct Postponed {
@@ -208,10 +211,11 @@ impl Agent {
             match self.errand(&id, kind) {
                 Some(errand) => {
                     let prober = self.prober.clone();
+                    let asked = self.whom(&id);
                     self.probes.spawn(async move {
                         // A task of its own: a probe that breaks must not take the memory of which one it was along.
                         let observation = tokio::spawn(errand.run(prober)).await;
-                        (id, observation.unwrap_or_else(|_| broken(kind)))
+                        (id, asked, observation.unwrap_or_else(|_| broken(kind)))
                     });
                 }
                 None => tracing::debug!(server = %id, %kind, "the probe is gone with its server"),
@@ -224,14 +228,24 @@ impl Agent {
         Errand::new(&self.node.serving, backend, server, kind, self.node.address_of(id))
     }
 
-    async fn probed(&mut self, finished: Result<(ServerId, Observation), tokio::task::JoinError>) {
-        let (id, observation) = match finished {
+    fn whom(&self, id: &ServerId) -> Asked {
+        let (_, server) = self.node.serving.config.server(id)?;
+        let key = server.key.as_ref().and_then(|key| self.node.serving.secrets.get(&key.value));
+        Some((server.url.to_string(), key.cloned()))
+    }
+
+    async fn probed(&mut self, finished: Result<(ServerId, Asked, Observation), tokio::task::JoinError>) {
+        let (id, asked, observation) = match finished {
             Ok(result) => result,
             // Only at the very end, when the tasks are dropped.
             Err(_) => return,
         };
         tracing::debug!(server = %id, kind = %observation.kind, outcome = %observation.outcome, detail = observation.detail, "probed");
         let now = self.node.now();
+        if asked != self.whom(&id) {
+            self.node.fleet.disregard(&id, observation.kind, now);
+            return;
+        }
         if let Some(transition) = self.node.fleet.observe(&id, &observation, now) {
             log_transition(&id, &transition);
             self.follow().await;
@@ -240,10 +254,15 @@ impl Agent {
 
     async fn file_changed(&mut self, why: &str) {
         let intent = Intent { actor: "agent".to_owned(), reason: Some(why.to_owned()), adopt: false };
-        if self.node.is_file_rejected() {
-            return;
+        if !self.node.is_file_rejected() {
+            self.change(Change::File, intent, vec![]).await;
         }
-        self.change(Change::File, intent, vec![]).await;
+        // It may have been a key or a certificate of the revision that serves in the file's place.
+        if self.node.file_problem.is_some()
+            && let Err(attempt) = self.node.refresh().await
+        {
+            self.log_failure(&attempt, None);
+        }
     }
 
     /// Carries a change out, or postpones it until its reload is due; the last one wins, all who wait get its answer.
