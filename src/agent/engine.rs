@@ -17,6 +17,7 @@ use crate::render::{self, Rendered, Target};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Rounds of observe, decide, execute until the apply gives up: one change, its re-assertion after a reload, and one
@@ -46,7 +47,7 @@ pub struct Wish<'a> {
 #[derive(Debug)]
 pub struct Prepared {
     /// The files.
-    pub rendered: Rendered,
+    pub rendered: Arc<Rendered>,
     /// What was there.
     pub observed: Observed,
     /// The change.
@@ -117,7 +118,9 @@ pub struct Engine {
     /// The HAProxy that was seen last.
     pub runtime: Option<plan::Runtime>,
     /// haproxy.cfg as it was before the last apply, and what was rendered for it.
-    pub last: Option<(String, Rendered)>,
+    pub last: Option<(String, Arc<Rendered>)>,
+    /// The rendering made last: most rounds want the same files again, to compare.
+    kept: Option<Kept>,
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
     judged: Option<Digest>,
     last_reload: Option<Instant>,
@@ -125,6 +128,26 @@ pub struct Engine {
     pub writes: u64,
     /// Reloads since the start.
     pub reloads: u64,
+}
+
+/// A rendering, and what it was made from.
+#[derive(Debug)]
+struct Kept {
+    desired: Desired,
+    target: Target,
+    rendered: Arc<Rendered>,
+}
+
+impl Kept {
+    /// Whether a rendering now would give the same. The templates belong to the configuration that was read with them.
+    fn is_of(&self, desired: &Desired, target: Target) -> bool {
+        let Desired { config, servers, secrets, certificates } = desired;
+        self.target == target
+            && Arc::ptr_eq(&self.desired.config, config)
+            && self.desired.servers == *servers
+            && self.desired.secrets == *secrets
+            && self.desired.certificates == *certificates
+    }
 }
 
 impl Default for Engine {
@@ -136,7 +159,7 @@ impl Default for Engine {
 impl Engine {
     /// An engine that has judged nothing yet.
     pub fn new() -> Self {
-        Self { runtime: None, last: None, judged: None, last_reload: None, writes: 0, reloads: 0 }
+        Self { runtime: None, last: None, kept: None, judged: None, last_reload: None, writes: 0, reloads: 0 }
     }
 
     /// Renders, observes and decides; changes nothing.
@@ -144,10 +167,23 @@ impl Engine {
     /// # Errors
     /// [`ApplyError::Render`] and [`ApplyError::Observe`].
     pub async fn prepare(&mut self, wish: Wish<'_>, store: Option<&Ledger>) -> Result<Prepared, ApplyError> {
-        let rendered = render_files(wish.sources, wish.desired).await?;
+        // Which maps to ask for follows from the files, and those from the version: nearly always the one seen last.
+        let expected = match &self.runtime {
+            Some(runtime) => runtime.version,
+            None => version_here(&wish.sources.config).await?,
+        };
+        let mut rendered = self.rendered(wish, expected)?;
+        let (mut observed, mut live_text) = observe(&wish, &rendered).await?;
+        let version = match &observed.runtime {
+            Some(runtime) => runtime.version,
+            None if self.runtime.is_some() => installed_version(&wish.sources.config).await?,
+            None => expected,
+        };
+        if version != expected {
+            rendered = self.rendered(wish, version)?;
+            (observed, live_text) = observe(&wish, &rendered).await?;
+        }
         let names = render::runtime_names(&wish.desired.config);
-        let maps: Vec<String> = rendered.maps.keys().cloned().collect();
-        let (observed, live_text) = observe(&wish, &maps).await?;
         self.runtime.clone_from(&observed.runtime);
         let loaded = store.and_then(Ledger::current_structure);
         let plan = plan::decide(&plan::Question {
@@ -159,6 +195,18 @@ impl Engine {
             may_replace_foreign_file: wish.may_replace_foreign_file,
         });
         Ok(Prepared { rendered, observed, plan, live_text })
+    }
+
+    fn rendered(&mut self, wish: Wish<'_>, version: plan::Version) -> Result<Arc<Rendered>, ApplyError> {
+        let target = Target::new(version.major, version.minor);
+        match &self.kept {
+            Some(kept) if kept.is_of(wish.desired, target) => Ok(kept.rendered.clone()),
+            Some(_) | None => {
+                let rendered = Arc::new(render_for(wish.sources, wish.desired, target)?);
+                self.kept = Some(Kept { desired: wish.desired.clone(), target, rendered: rendered.clone() });
+                Ok(rendered)
+            }
+        }
     }
 
     /// Judges a prepared change as an apply would, without carrying it out.
@@ -286,17 +334,24 @@ impl std::fmt::Display for How {
 /// The desired state cannot be rendered.
 pub async fn render_files(sources: &Sources, desired: &Desired) -> Result<Rendered, ApplyError> {
     let version = version_here(&sources.config).await?;
-    render::render(desired, &sources.templates, Target::new(version.major, version.minor))
-        .map_err(|e| ApplyError::Render(format!("error: {e}")))
+    render_for(sources, desired, Target::new(version.major, version.minor))
+}
+
+fn render_for(sources: &Sources, desired: &Desired, target: Target) -> Result<Rendered, ApplyError> {
+    render::render(desired, &sources.templates, target).map_err(|e| ApplyError::Render(format!("error: {e}")))
 }
 
 async fn version_here(config: &crate::config::Config) -> Result<plan::Version, ApplyError> {
     match observe_runtime(config, &[]).await? {
         Some(runtime) => Ok(runtime.version),
-        None => haproxy::binary_version(&config.haproxy.binary)
-            .await
-            .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e)))),
+        None => installed_version(config).await,
     }
+}
+
+async fn installed_version(config: &crate::config::Config) -> Result<plan::Version, ApplyError> {
+    haproxy::binary_version(&config.haproxy.binary)
+        .await
+        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
 }
 
 /// A reload outranks runtime commands, which outrank files.
@@ -330,7 +385,8 @@ async fn observe_runtime(config: &crate::config::Config, maps: &[String]) -> Res
         .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
 }
 
-async fn observe(wish: &Wish<'_>, maps: &[String]) -> Result<(Observed, String), ApplyError> {
+async fn observe(wish: &Wish<'_>, rendered: &Rendered) -> Result<(Observed, String), ApplyError> {
+    let maps: Vec<String> = rendered.maps.keys().cloned().collect();
     let path = &wish.sources.config.haproxy.config;
     let failed = |e: std::io::Error| ApplyError::Observe(e.to_string());
     let bytes = sys::directory::read_if_exists(path, preflight::MAX_CONFIG).map_err(failed)?;
@@ -347,7 +403,7 @@ async fn observe(wish: &Wish<'_>, maps: &[String]) -> Result<(Observed, String),
             files.insert(format!("maps/{name}"), Digest::of(bytes));
         }
     }
-    let runtime = observe_runtime(&wish.sources.config, maps).await?;
+    let runtime = observe_runtime(&wish.sources.config, &maps).await?;
     let live_text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     Ok((Observed { config, maps: files, runtime }, live_text))
 }
