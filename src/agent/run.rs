@@ -8,7 +8,7 @@ use super::probing::Errand;
 use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
 use crate::health::{Observation, Outcome, ProbeKind};
-use crate::model::{AdminState, Secret, ServerId, Weight};
+use crate::model::{AdminState, Host, Secret, ServerId, Weight};
 use crate::plan::Action;
 use crate::probe::Prober;
 use crate::sys;
@@ -22,6 +22,9 @@ use tokio::task::JoinSet;
 const RECONCILE: Duration = Duration::from_secs(5);
 /// Adaptive weights move no oftener than this.
 const WEIGHTS: Duration = Duration::from_secs(5);
+/// After HAProxy has followed, the next time comes after so many times as long as that took: a storm of transitions
+/// (a start, a lost network) costs a fifth of one core at most, and a single one is never delayed.
+const FOLLOW_PAUSES: u32 = 4;
 /// A snapshot is published at most this often between requests.
 const PUBLISH: Duration = Duration::from_millis(250);
 /// A file that could not be served is tried again after this: the port may be free by then.
@@ -84,6 +87,10 @@ pub struct Agent {
     postponed: Option<Postponed>,
     reconcile_at: Instant,
     weights_at: Instant,
+    /// Something has changed that HAProxy does not know yet; from when on it may be told.
+    follow_at: Option<Instant>,
+    /// Not before this, see [`FOLLOW_PAUSES`].
+    follow_not_before: Instant,
     published: Instant,
 }
 
@@ -120,6 +127,8 @@ impl Agent {
             postponed: None,
             reconcile_at: now + RECONCILE,
             weights_at: now + WEIGHTS,
+            follow_at: None,
+            follow_not_before: now,
             published: now,
         };
         (agent, Handle { requests: sender, snapshot: seen })
@@ -143,20 +152,40 @@ impl Agent {
             }
         }
         self.publish();
+        let mut watched_at = Instant::now();
         loop {
             self.start_probes();
             let wake = self.next_wake();
-            tokio::select! {
-                Some(request) = self.requests.recv() => self.answer(request).await,
-                Some(finished) = self.probes.join_next() => self.probed(finished).await,
-                Some(()) = edits.recv() => self.file_changed("the file changed").await,
+            let paths_may_differ = tokio::select! {
+                Some(request) = self.requests.recv() => {
+                    self.answer(request).await;
+                    true
+                }
+                Some(finished) = self.probes.join_next() => {
+                    self.probed(finished);
+                    false
+                }
+                Some(()) = edits.recv() => {
+                    self.file_changed("the file changed").await;
+                    true
+                }
                 signal = signals.next() => match signal {
-                    sys::signals::Request::Reload => self.file_changed("SIGHUP").await,
+                    sys::signals::Request::Reload => {
+                        self.file_changed("SIGHUP").await;
+                        true
+                    }
                     sys::signals::Request::Stop => break,
                 },
-                () = tokio::time::sleep_until(wake.into()) => self.tick().await,
+                () = tokio::time::sleep_until(wake.into()) => {
+                    self.tick().await;
+                    false
+                }
+            };
+            // Costs a call into the kernel for each directory: not after each of a thousand probes a second.
+            if paths_may_differ || watched_at.elapsed() >= RECONCILE {
+                watched_at = Instant::now();
+                watch.set_paths(&self.node.serving.watched(&self.node.place.file));
             }
-            watch.set_paths(&self.node.serving.watched(&self.node.place.file));
             if self.published.elapsed() >= PUBLISH {
                 self.publish();
             }
@@ -171,7 +200,7 @@ impl Agent {
         let word = self.node.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);
         let postponed = self.postponed.as_ref().map(|postponed| postponed.at);
         let always = [self.reconcile_at, self.weights_at];
-        always.into_iter().chain(fleet).chain(word).chain(postponed).min().unwrap_or(now)
+        always.into_iter().chain(self.follow_at).chain(fleet).chain(word).chain(postponed).min().unwrap_or(now)
     }
 
     async fn tick(&mut self) {
@@ -187,9 +216,17 @@ impl Agent {
         }
         let word_ended = self.node.overrides.next_end(jiff::Timestamp::now()).is_some_and(|left| left.is_zero());
         let is_time = instant >= self.reconcile_at || instant >= self.weights_at;
-        if due.weights_may_move || word_ended || is_time {
+        if due.weights_may_move {
+            self.follow_soon();
+        }
+        if is_time || word_ended || self.follow_at.is_some_and(|at| at <= instant) {
             self.follow().await;
         }
+    }
+
+    /// Marks that HAProxy must follow: at once, or when it has had its pause.
+    fn follow_soon(&mut self) {
+        self.follow_at.get_or_insert(self.follow_not_before);
     }
 
     /// Brings weights, states and drift to HAProxy.
@@ -202,6 +239,8 @@ impl Agent {
             // Something structural differs (HAProxy was reloaded by hand with another file): after the gap.
             Err(Attempt::TooSoon(at)) => self.reconcile_at = at,
         }
+        self.follow_at = None;
+        self.follow_not_before = Instant::now() + now.elapsed() * FOLLOW_PAUSES;
     }
 
     fn start_probes(&mut self) {
@@ -225,7 +264,11 @@ impl Agent {
 
     fn errand(&self, id: &ServerId, kind: ProbeKind) -> Option<Errand> {
         let (backend, server) = self.node.serving.config.server(id)?;
-        Errand::new(&self.node.serving, backend, server, kind, self.node.address_of(id))
+        let resolved = match server.url.host {
+            Host::Ip(_) => None,
+            Host::Dns(_) => self.node.address_of(id),
+        };
+        Errand::new(&self.node.serving, backend, server, kind, resolved)
     }
 
     fn whom(&self, id: &ServerId) -> Asked {
@@ -234,7 +277,7 @@ impl Agent {
         Some((server.url.to_string(), key.cloned()))
     }
 
-    async fn probed(&mut self, finished: Result<(ServerId, Asked, Observation), tokio::task::JoinError>) {
+    fn probed(&mut self, finished: Result<(ServerId, Asked, Observation), tokio::task::JoinError>) {
         let (id, asked, observation) = match finished {
             Ok(result) => result,
             // Only at the very end, when the tasks are dropped.
@@ -248,7 +291,7 @@ impl Agent {
         }
         if let Some(transition) = self.node.fleet.observe(&id, &observation, now) {
             log_transition(&id, &transition);
-            self.follow().await;
+            self.follow_soon();
         }
     }
 
