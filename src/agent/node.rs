@@ -21,6 +21,9 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// A command that works alone is done within it, `haproxy -c` included.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Who wants a change, and why.
 #[derive(Clone, Debug)]
 pub struct Intent {
@@ -71,8 +74,7 @@ impl Node {
             Err(_) => place.state_directory(),
         };
         sys::directory::create_directory(&state, 0o750).map_err(Failed::refused)?;
-        let lock = sys::lock::Lock::acquire(&state.join("lock"))
-            .map_err(|e| Failed::refused(format!("another hapilot works on this node: {}", sys::chain(&e))))?;
+        let lock = lock(&state.join("lock")).await?;
         let ledger = Ledger::open(&state)?;
         let (serving, file_problem) = choose(&place, loaded, &ledger)?;
         let mut overrides = ledger.overrides()?;
@@ -456,6 +458,24 @@ fn choose(
     })?;
     tracing::warn!(revision = current, "the file cannot be served; the revision serves on:\n{problem}");
     Ok((sources, Some(problem)))
+}
+
+/// Takes the lock. A command that works alone (`status` of a monitoring script) holds it for a moment only, and must
+/// not keep an agent from starting.
+async fn lock(path: &camino::Utf8Path) -> Result<sys::lock::Lock, Failed> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match sys::lock::Lock::acquire(path) {
+            Ok(lock) => return Ok(lock),
+            Err(sys::lock::LockError::Held { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(held @ sys::lock::LockError::Held { .. }) => {
+                return Err(Failed::refused(format!("another hapilot works on this node: {}", sys::chain(&held))));
+            }
+            Err(broken) => return Err(Failed::refused(sys::chain(&broken))),
+        }
+    }
 }
 
 /// Servers whose key has the same place and another value: a rejected key is else asked about once a minute.

@@ -127,6 +127,22 @@ fn a_second_agent_is_refused_and_does_not_disturb_the_first() {
 }
 
 #[test]
+fn an_agent_starts_beside_commands_that_look_for_themselves() {
+    for binary in binaries().into_iter().take(1) {
+        let mut stage = Stage::with_haproxy(&binary, |text| text);
+        let held = fs_err::File::open(stage.path("state/lock")).expect("the lock's file");
+        held.file().lock().expect("nobody holds it");
+        let ends = std::thread::spawn(move || {
+            super::support::pause(std::time::Duration::from_millis(300));
+            drop(held);
+        });
+        stage.start_agent();
+        ends.join().expect("it ends");
+        assert_eq!(stage.json(&["status"])["agent"]["writes"], 0);
+    }
+}
+
+#[test]
 fn a_first_start_onto_a_taken_port_is_made_up_for_with_a_revision() {
     for binary in binaries().into_iter().take(1) {
         let mut stage = Stage::new(&binary);
