@@ -57,6 +57,8 @@ pub struct Node {
     /// Plans and applies.
     pub engine: Engine,
     ledger: Ledger,
+    /// The file just before it was read at the start.
+    read_at_start: Option<Digest>,
     _lock: sys::lock::Lock,
     started: Instant,
 }
@@ -68,6 +70,7 @@ impl Node {
     /// # Errors
     /// Another hapilot holds the lock; or there is neither a good file nor a revision; exit code inside.
     pub async fn open(place: Place) -> Result<Self, Failed> {
+        let read_at_start = place.digest();
         let loaded = place.load();
         let state = match &loaded {
             Ok(sources) => sources.config.node.state.value.clone(),
@@ -94,6 +97,7 @@ impl Node {
             fleet,
             engine,
             ledger,
+            read_at_start,
             _lock: lock,
             started,
         };
@@ -220,8 +224,7 @@ impl Node {
         let toml = self.ledger.toml_of(to)?;
         let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
         let report = self.serve(sources, intent, SourceOfChange::Rollback(to)).await?;
-        if let Ok(file) = sys::files::read_limited(&self.place.file, super::sources::MAX_FILE) {
-            let rejected = Digest::of(file);
+        if let Some(rejected) = self.place.digest() {
             if rejected != Digest::of(&self.serving.toml) {
                 self.ledger.reject(Some(rejected))?;
                 self.file_problem = Some(rolled_back(&self.place));
@@ -381,8 +384,12 @@ impl Node {
 
     /// Whether the file as it stands is the one that was rolled back: only an operator's `apply` serves it again.
     pub fn is_file_rejected(&self) -> bool {
-        let file = sys::files::read_limited(&self.place.file, super::sources::MAX_FILE);
-        file.is_ok_and(|bytes| self.ledger.rejected() == Some(Digest::of(bytes)))
+        self.place.digest().is_some_and(|file| self.ledger.rejected() == Some(file))
+    }
+
+    /// Whether the file has changed since it was read at the start, when nobody watched it yet.
+    pub fn is_file_newer_than_start(&self) -> bool {
+        self.place.digest() != self.read_at_start
     }
 
     /// The very address that HAProxy uses for a server.
@@ -530,6 +537,11 @@ fn nearest(config: &Config, id: &ServerId) -> String {
 }
 
 impl Place {
+    /// Of the file as it stands; `None` where it cannot be read.
+    fn digest(&self) -> Option<Digest> {
+        sys::files::read_limited(&self.file, super::sources::MAX_FILE).ok().map(Digest::of)
+    }
+
     /// Where the state is, as far as a broken file tells.
     pub fn state_directory(&self) -> Utf8PathBuf {
         let text = fs_err::read_to_string(&self.file).unwrap_or_default();

@@ -151,6 +151,9 @@ impl Agent {
                 self.try_again(&attempt, Intent { actor: "agent".to_owned(), reason: None, adopt: false });
             }
         }
+        if self.node.is_file_newer_than_start() {
+            self.file_changed("the file changed").await;
+        }
         self.publish();
         let mut watched_at = Instant::now();
         loop {
