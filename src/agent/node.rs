@@ -224,11 +224,11 @@ impl Node {
         let toml = self.ledger.toml_of(to)?;
         let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
         let report = self.serve(sources, intent, SourceOfChange::Rollback(to)).await?;
-        if let Some(rejected) = self.place.digest() {
-            if rejected != Digest::of(&self.serving.toml) {
-                self.ledger.reject(Some(rejected))?;
-                self.file_problem = Some(rolled_back(&self.place));
-            }
+        if let Some(rejected) = self.place.digest()
+            && rejected != Digest::of(&self.serving.toml)
+        {
+            self.ledger.reject(Some(rejected))?;
+            self.file_problem = Some(rolled_back(&self.place));
         }
         Ok(report)
     }
