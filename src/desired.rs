@@ -76,13 +76,13 @@ pub struct DesiredOverride {
 /// HAProxy decides on the server after the request's rules have run, so what differs between the servers of one
 /// backend (own Host, path prefix or key) can only be set behind that decision.
 pub fn needs_hops(backend: &Backend) -> bool {
-    let identity = |server: &Server| {
+    fn identity(server: &Server) -> (Option<String>, &str, Option<&SecretRef>) {
         let host = match &server.url.host {
             crate::model::Host::Dns(_) => Some(server.url.authority()),
             // A server that is reached by address does not care what it is called.
             crate::model::Host::Ip(_) => None,
         };
-        (host, server.url.path.clone(), server.key.as_ref().map(|key| key.value.clone()))
-    };
+        (host, &server.url.path, server.key.as_ref().map(|key| &key.value))
+    }
     backend.servers.windows(2).any(|pair| identity(&pair[0]) != identity(&pair[1]))
 }

@@ -18,6 +18,7 @@ use crate::plan::{self, Action, FileChange, Observed, Obstacle, Plan, Step};
 use crate::render::{self, Rendered, Target};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Rounds of observe, decide, execute until the apply gives up: one change, its re-assertion after a reload, and one
@@ -50,7 +51,7 @@ pub struct Wish<'a> {
 #[derive(Debug)]
 pub struct Prepared {
     /// The files.
-    pub rendered: Rendered,
+    pub rendered: Arc<Rendered>,
     /// What was there.
     pub observed: Observed,
     /// The change.
@@ -127,7 +128,9 @@ pub struct Engine {
     /// Servers whose names did not resolve when the files were last judged.
     pub unresolved: Vec<String>,
     /// haproxy.cfg as it was before the last apply, and what was rendered for it.
-    pub last: Option<(String, Rendered)>,
+    pub last: Option<(String, Arc<Rendered>)>,
+    /// The rendering made last: most rounds want the same files again, to compare.
+    kept: Option<Kept>,
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
     judged: Option<Digest>,
     /// HAProxy refused to add or remove a server in this apply: its words.
@@ -137,6 +140,26 @@ pub struct Engine {
     pub writes: u64,
     /// Reloads since the start.
     pub reloads: u64,
+}
+
+/// A rendering, and what it was made from.
+#[derive(Debug)]
+struct Kept {
+    desired: Desired,
+    target: Target,
+    rendered: Arc<Rendered>,
+}
+
+impl Kept {
+    /// Whether a rendering now would give the same. The templates belong to the configuration that was read with them.
+    fn is_of(&self, desired: &Desired, target: Target) -> bool {
+        let Desired { config, servers, secrets, certificates } = desired;
+        self.target == target
+            && Arc::ptr_eq(&self.desired.config, config)
+            && self.desired.servers == *servers
+            && self.desired.secrets == *secrets
+            && self.desired.certificates == *certificates
+    }
 }
 
 impl Default for Engine {
@@ -154,6 +177,7 @@ impl Engine {
             version: None,
             unresolved: vec![],
             last: None,
+            kept: None,
             judged: None,
             reload_instead: None,
             last_reload: None,
@@ -167,6 +191,7 @@ impl Engine {
     /// # Errors
     /// [`ApplyError::Render`] and [`ApplyError::Observe`].
     pub async fn prepare(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Prepared, ApplyError> {
+        // Which maps to ask for follows from the files, and those from the version: nearly always the one seen last.
         let mut version = match &self.runtime {
             Some(runtime) => runtime.version,
             None => version_here(&wish.sources.config).await?,
@@ -174,11 +199,13 @@ impl Engine {
         let files = LiveFiles::of(&wish.sources.config.haproxy.config);
         let files = files.look().map_err(|e| ApplyError::Observe(format!("error: {e}")))?;
         let (rendered, runtime) = loop {
-            let rendered = render_for(wish.sources, wish.desired, version)?;
+            let rendered = self.rendered(wish, version)?;
             let maps: Vec<String> = rendered.maps.keys().cloned().collect();
             match observe(&wish.sources.config, &maps).await? {
                 // HAProxy was upgraded since the last look.
                 Some(runtime) if runtime.version != version => version = runtime.version,
+                // It has gone: the one that is installed will read the files.
+                None if self.runtime.take().is_some() => version = installed_version(&wish.sources.config).await?,
                 runtime => break (rendered, runtime),
             }
         };
@@ -201,6 +228,18 @@ impl Engine {
         });
         let live_text = files.text;
         Ok(Prepared { rendered, observed, plan, live_text })
+    }
+
+    fn rendered(&mut self, wish: Wish<'_>, version: plan::Version) -> Result<Arc<Rendered>, ApplyError> {
+        let target = Target::new(version.major, version.minor);
+        match &self.kept {
+            Some(kept) if kept.is_of(wish.desired, target) => Ok(kept.rendered.clone()),
+            Some(_) | None => {
+                let rendered = Arc::new(render_for(wish.sources, wish.desired, version)?);
+                self.kept = Some(Kept { desired: wish.desired.clone(), target, rendered: rendered.clone() });
+                Ok(rendered)
+            }
+        }
     }
 
     /// Judges a prepared change as an apply would, without carrying it out.
@@ -383,10 +422,14 @@ fn render_for(sources: &Sources, desired: &Desired, version: plan::Version) -> R
 async fn version_here(config: &Config) -> Result<plan::Version, ApplyError> {
     match observe(config, &[]).await? {
         Some(runtime) => Ok(runtime.version),
-        None => haproxy::binary_version(&config.haproxy.binary)
-            .await
-            .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e)))),
+        None => installed_version(config).await,
     }
+}
+
+async fn installed_version(config: &Config) -> Result<plan::Version, ApplyError> {
+    haproxy::binary_version(&config.haproxy.binary)
+        .await
+        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
 }
 
 /// A reload outranks runtime commands, which outrank files.

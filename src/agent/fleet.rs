@@ -149,6 +149,23 @@ impl Fleet {
         due
     }
 
+    /// Asks a server again soon: what it is asked with has changed (a new key).
+    pub fn ask_soon(&mut self, id: &ServerId, now: Moment) {
+        if let Some(health) = self.servers.get_mut(id) {
+            health.probe_soon(now);
+            self.plan_wake(id.clone(), now);
+        }
+    }
+
+    /// Drops a probe's result: it was asked of another address, or with another key, than the server has now.
+    pub fn disregard(&mut self, id: &ServerId, kind: ProbeKind, now: Moment) {
+        self.in_flight.remove(&(id.clone(), kind));
+        if let Some(health) = self.servers.get_mut(id) {
+            health.probe_soon(now);
+        }
+        self.plan_wake(id.clone(), now);
+    }
+
     /// Takes in a probe's result. A server that is gone is ignored.
     pub fn observe(&mut self, id: &ServerId, observation: &Observation, now: Moment) -> Option<Transition> {
         self.in_flight.remove(&(id.clone(), observation.kind));

@@ -45,6 +45,8 @@ pub struct Node {
     pub file_problem: Option<String>,
     /// The last attempt to make HAProxy follow failed: why.
     pub haproxy_problem: Option<String>,
+    /// What serves could not be written into the history: why. Tried again with each look at HAProxy.
+    pub history_problem: Option<String>,
     /// What operators set by command.
     pub overrides: Overrides,
     /// The health of all servers.
@@ -85,6 +87,7 @@ impl Node {
             is_settled: false,
             file_problem,
             haproxy_problem: None,
+            history_problem: None,
             overrides,
             fleet,
             engine,
@@ -129,17 +132,75 @@ impl Node {
         self.serve(sources, intent, source).await
     }
 
-    /// The first apply of this life: the chosen sources, without reading the file again.
+    /// The first apply of this life: the chosen sources, without reading the file again. Where they are the file's
+    /// and refused, the last good revision serves on in their place: health must go on steering.
     ///
     /// # Errors
-    /// As [`Self::apply_file`].
+    /// As [`Self::apply_file`]; the file's refusal also where a revision serves on.
     pub async fn settle(&mut self) -> Result<Report, Attempt> {
+        let problem = self.file_problem.take();
+        let result = self.serve_at_start().await;
+        match (problem, result) {
+            // A revision serves in the file's place, which stays told.
+            (Some(problem), result) => {
+                self.file_problem = Some(problem);
+                result
+            }
+            (None, Err(Attempt::Failed(failed))) => {
+                self.fall_back(&failed.message).await;
+                Err(Attempt::Failed(failed))
+            }
+            (None, result) => result,
+        }
+    }
+
+    async fn serve_at_start(&mut self) -> Result<Report, Attempt> {
         let intent = Intent { actor: "agent".to_owned(), reason: Some("start".to_owned()), adopt: false };
         let problem = self.file_problem.clone();
         let result = self.serve(self.serving.clone(), &intent, SourceOfChange::Start).await;
         // An older revision that serves does not mend the file.
         self.file_problem = problem.or(self.file_problem.take());
         result
+    }
+
+    /// The revision that served last instead of the file, where that is another content and can still be served.
+    async fn fall_back(&mut self, problem: &str) {
+        let Some(current) = self.ledger.current() else { return };
+        let Ok(toml) = self.ledger.toml_of(current) else { return };
+        if toml == self.serving.toml {
+            return;
+        }
+        let Ok(sources) = self.place.understand(toml) else { return };
+        // What HAProxy runs is the revision's, and so are the weights to begin with.
+        let adopted = adopt_weights(&sources.config).await;
+        self.fleet = Fleet::new(sources.config.clone(), adopted, self.now());
+        self.serving = sources;
+        tracing::warn!(revision = current, "the file cannot be served; the revision serves on");
+        if let Err(Attempt::Failed(failed)) = self.serve_at_start().await {
+            tracing::error!("nor can the revision\n{}", failed.message.trim_end());
+        }
+        self.file_problem = Some(problem.to_owned());
+    }
+
+    /// Reads anew what the serving revision refers to: keys, certificates, the template. For a time in which the file
+    /// itself is not what serves.
+    ///
+    /// # Errors
+    /// Something cannot be read; what was read before serves on.
+    pub async fn refresh(&mut self) -> Result<(), Attempt> {
+        if !self.is_settled {
+            return Ok(());
+        }
+        let sources = self.place.understand(self.serving.toml.clone()).map_err(|e| Failed::from_sources(&e))?;
+        let (problem, intent) = (self.file_problem.take(), by_itself("what the revision refers to changed"));
+        let result = self.serve(sources.clone(), &intent, SourceOfChange::Start).await;
+        self.file_problem = problem;
+        if let Err(Attempt::TooSoon(_)) = result {
+            // The next look at HAProxy carries it out.
+            self.serving = sources;
+            return Ok(());
+        }
+        result.map(|_| ())
     }
 
     /// Serves an older revision's content as a new revision. The operator's file stays as it is, and is not served
@@ -161,6 +222,7 @@ impl Node {
             let rejected = Digest::of(file);
             if rejected != Digest::of(&self.serving.toml) {
                 self.ledger.reject(Some(rejected))?;
+                self.file_problem = Some(rolled_back(&self.place));
             }
         }
         Ok(report)
@@ -193,6 +255,14 @@ impl Node {
     /// # Errors
     /// As [`Self::apply_file`].
     pub async fn reconcile(&mut self) -> Result<Report, Attempt> {
+        if !self.is_settled {
+            // Nothing of this life serves yet: what does then is a revision, and not only a change of weights.
+            return self.settle().await;
+        }
+        if self.history_problem.is_some() {
+            let intent = by_itself("the history is complete again");
+            return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
+        }
         let began = Instant::now();
         let config = self.serving.config.clone();
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
@@ -248,7 +318,10 @@ impl Node {
         let wish =
             Wish { sources: &sources, desired: &desired, may_replace_foreign_file: intent.adopt, is_serving: false };
         let result = self.engine.apply(wish, Some(&self.ledger)).await;
-        self.remember(&result);
+        // A file that is refused says nothing about how HAProxy follows what serves.
+        if !matches!(result, Err(ApplyError::Refused(_) | ApplyError::Render(_))) {
+            self.remember(&result);
+        }
         let applied = match result {
             Ok(applied) => applied,
             Err(ApplyError::TooSoon(at)) => return Err(Attempt::TooSoon(at)),
@@ -260,8 +333,10 @@ impl Node {
             }
         };
         let is_news = self.ledger.current_toml() != Some(Digest::of(&sources.toml)) || intent.adopt;
+        let renewed = renewed_keys(&self.serving, &sources);
         self.serving = sources;
         self.fleet = fleet;
+        renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));
         self.is_settled = true;
         if !matches!(source, SourceOfChange::Rollback(_)) {
             self.file_problem = None;
@@ -273,10 +348,12 @@ impl Node {
         if is_news && let Some((_, rendered)) = &self.engine.last {
             let entry = super::report::entry(intent, source, &applied, &self.serving.toml, rendered);
             let keep = self.serving.config.history.keep;
-            self.ledger.record(&entry, keep)?;
+            let recorded = self.ledger.record(&entry, keep);
             tracing::info!(revision = ?self.revision(), how = %applied.how, actor = intent.actor, "a revision serves");
+            self.note_history(recorded.err());
         }
         let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
+        report.notes.extend(self.history_problem.clone());
         if report.applied.how == How::Start {
             report.notes.push(self.start_hint());
         }
@@ -286,6 +363,18 @@ impl Node {
             unresolved.map(|server| format!("{server}: its name does not resolve now; it serves when it does")),
         );
         Ok(report)
+    }
+
+    /// A full disk must not keep a change from being served; it is told until it is mended.
+    fn note_history(&mut self, failed: Option<Failed>) {
+        let problem = failed.map(|failed| format!("what serves cannot be written into the history: {failed}"));
+        if problem != self.history_problem {
+            match &problem {
+                Some(problem) => tracing::error!("{problem}"),
+                None => tracing::info!("the history is complete again"),
+            }
+            self.history_problem = problem;
+        }
     }
 
     /// Whether the file as it stands is the one that was rolled back: only an operator's `apply` serves it again.
@@ -351,7 +440,7 @@ fn choose(
 ) -> Result<(Sources, Option<String>), Failed> {
     let problem = match loaded {
         Ok(sources) if ledger.rejected() != Some(Digest::of(&sources.toml)) => return Ok((sources, None)),
-        Ok(_) => format!("{} was rolled back and has not changed since; an older revision serves", place.file),
+        Ok(_) => rolled_back(place),
         Err(e) => {
             let failed = Failed::from_sources(&e);
             if ledger.current().is_none() {
@@ -367,6 +456,24 @@ fn choose(
     })?;
     tracing::warn!(revision = current, "the file cannot be served; the revision serves on:\n{problem}");
     Ok((sources, Some(problem)))
+}
+
+/// Servers whose key has the same place and another value: a rejected key is else asked about once a minute.
+fn renewed_keys(before: &Sources, after: &Sources) -> Vec<ServerId> {
+    let servers = after.config.servers().filter_map(|(backend, server)| {
+        let key = &server.key.as_ref()?.value;
+        let id = ServerId::new(backend.name.clone(), server.name.clone());
+        (before.secrets.get(key).is_some_and(|old| after.secrets.get(key) != Some(old))).then_some(id)
+    });
+    servers.collect()
+}
+
+fn by_itself(reason: &str) -> Intent {
+    Intent { actor: "agent".to_owned(), reason: Some(reason.to_owned()), adopt: false }
+}
+
+fn rolled_back(place: &Place) -> String {
+    format!("{} was rolled back and has not changed since; an older revision serves", place.file)
 }
 
 /// Weights that HAProxy runs, where it runs a configuration of ours: a restart of the agent changes none of them.
@@ -406,8 +513,7 @@ impl Place {
     /// Where the state is, as far as a broken file tells.
     pub fn state_directory(&self) -> Utf8PathBuf {
         let text = fs_err::read_to_string(&self.file).unwrap_or_default();
-        let table: toml::Table = text.parse().unwrap_or_default();
-        let state = table.get("node").and_then(|node| node.get("state")).and_then(toml::Value::as_str);
-        state.map_or_else(|| Utf8PathBuf::from(crate::config::DEFAULT_STATE), Utf8PathBuf::from)
+        let state = crate::config::peek(&text, "node", "state");
+        Utf8PathBuf::from(state.as_deref().unwrap_or(crate::config::DEFAULT_STATE))
     }
 }

@@ -8,7 +8,7 @@ use super::probing::Errand;
 use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
 use crate::health::{Observation, Outcome, ProbeKind};
-use crate::model::{AdminState, ServerId, Weight};
+use crate::model::{AdminState, Host, Secret, ServerId, Weight};
 use crate::plan::Action;
 use crate::probe::Prober;
 use crate::sys;
@@ -22,6 +22,9 @@ use tokio::task::JoinSet;
 const RECONCILE: Duration = Duration::from_secs(5);
 /// Adaptive weights move no oftener than this.
 const WEIGHTS: Duration = Duration::from_secs(5);
+/// After HAProxy has followed, the next time comes after so many times as long as that took: a storm of transitions
+/// (a start, a lost network) costs a fifth of one core at most, and a single one is never delayed.
+const FOLLOW_PAUSES: u32 = 4;
 /// A snapshot is published at most this often between requests.
 const PUBLISH: Duration = Duration::from_millis(250);
 /// A file that could not be served is tried again after this: the port may be free by then.
@@ -76,7 +79,7 @@ pub struct Handle {
 pub struct Agent {
     node: Node,
     prober: Arc<Prober>,
-    probes: JoinSet<(ServerId, Observation)>,
+    probes: JoinSet<(ServerId, Asked, Observation)>,
     waiting: VecDeque<(ServerId, ProbeKind)>,
     requests: mpsc::Receiver<Request>,
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -84,8 +87,15 @@ pub struct Agent {
     postponed: Option<Postponed>,
     reconcile_at: Instant,
     weights_at: Instant,
+    /// Something has changed that HAProxy does not know yet; from when on it may be told.
+    follow_at: Option<Instant>,
+    /// Not before this, see [`FOLLOW_PAUSES`].
+    follow_not_before: Instant,
     published: Instant,
 }
+
+/// Whom a probe asked: the URL and the key of that moment.
+type Asked = Option<(String, Option<Secret>)>;
 
 #[derive(Debug)]
 struct Postponed {
@@ -117,6 +127,8 @@ impl Agent {
             postponed: None,
             reconcile_at: now + RECONCILE,
             weights_at: now + WEIGHTS,
+            follow_at: None,
+            follow_not_before: now,
             published: now,
         };
         (agent, Handle { requests: sender, snapshot: seen })
@@ -134,23 +146,46 @@ impl Agent {
             sys::signals::Signals::new().map_err(|e| Failed::refused(format!("signals cannot be received: {e}")))?;
         match self.node.settle().await {
             Ok(report) => tracing::info!(how = %report.applied.how, revision = ?report.revision, "serving"),
-            Err(attempt) => self.log_failure(&attempt),
+            Err(attempt) => {
+                self.log_failure(&attempt, None);
+                self.try_again(&attempt, Intent { actor: "agent".to_owned(), reason: None, adopt: false });
+            }
         }
         self.publish();
+        let mut watched_at = Instant::now();
         loop {
             self.start_probes();
             let wake = self.next_wake();
-            tokio::select! {
-                Some(request) = self.requests.recv() => self.answer(request).await,
-                Some(finished) = self.probes.join_next() => self.probed(finished).await,
-                Some(()) = edits.recv() => self.file_changed("the file changed").await,
+            let paths_may_differ = tokio::select! {
+                Some(request) = self.requests.recv() => {
+                    self.answer(request).await;
+                    true
+                }
+                Some(finished) = self.probes.join_next() => {
+                    self.probed(finished);
+                    false
+                }
+                Some(()) = edits.recv() => {
+                    self.file_changed("the file changed").await;
+                    true
+                }
                 signal = signals.next() => match signal {
-                    sys::signals::Request::Reload => self.file_changed("SIGHUP").await,
+                    sys::signals::Request::Reload => {
+                        self.file_changed("SIGHUP").await;
+                        true
+                    }
                     sys::signals::Request::Stop => break,
                 },
-                () = tokio::time::sleep_until(wake.into()) => self.tick().await,
+                () = tokio::time::sleep_until(wake.into()) => {
+                    self.tick().await;
+                    false
+                }
+            };
+            // Costs a call into the kernel for each directory: not after each of a thousand probes a second.
+            if paths_may_differ || watched_at.elapsed() >= RECONCILE {
+                watched_at = Instant::now();
+                watch.set_paths(&self.node.serving.watched(&self.node.place.file));
             }
-            watch.set_paths(&self.node.serving.watched(&self.node.place.file));
             if self.published.elapsed() >= PUBLISH {
                 self.publish();
             }
@@ -165,7 +200,7 @@ impl Agent {
         let word = self.node.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);
         let postponed = self.postponed.as_ref().map(|postponed| postponed.at);
         let always = [self.reconcile_at, self.weights_at];
-        always.into_iter().chain(fleet).chain(word).chain(postponed).min().unwrap_or(now)
+        always.into_iter().chain(self.follow_at).chain(fleet).chain(word).chain(postponed).min().unwrap_or(now)
     }
 
     async fn tick(&mut self) {
@@ -181,9 +216,17 @@ impl Agent {
         }
         let word_ended = self.node.overrides.next_end(jiff::Timestamp::now()).is_some_and(|left| left.is_zero());
         let is_time = instant >= self.reconcile_at || instant >= self.weights_at;
-        if due.weights_may_move || word_ended || is_time {
+        if due.weights_may_move {
+            self.follow_soon();
+        }
+        if is_time || word_ended || self.follow_at.is_some_and(|at| at <= instant) {
             self.follow().await;
         }
+    }
+
+    /// Marks that HAProxy must follow: at once, or when it has had its pause.
+    fn follow_soon(&mut self) {
+        self.follow_at.get_or_insert(self.follow_not_before);
     }
 
     /// Brings weights, states and drift to HAProxy.
@@ -196,6 +239,8 @@ impl Agent {
             // Something structural differs (HAProxy was reloaded by hand with another file): after the gap.
             Err(Attempt::TooSoon(at)) => self.reconcile_at = at,
         }
+        self.follow_at = None;
+        self.follow_not_before = Instant::now() + now.elapsed() * FOLLOW_PAUSES;
     }
 
     fn start_probes(&mut self) {
@@ -205,10 +250,11 @@ impl Agent {
             match self.errand(&id, kind) {
                 Some(errand) => {
                     let prober = self.prober.clone();
+                    let asked = self.whom(&id);
                     self.probes.spawn(async move {
                         // A task of its own: a probe that breaks must not take the memory of which one it was along.
                         let observation = tokio::spawn(errand.run(prober)).await;
-                        (id, observation.unwrap_or_else(|_| broken(kind)))
+                        (id, asked, observation.unwrap_or_else(|_| broken(kind)))
                     });
                 }
                 None => tracing::debug!(server = %id, %kind, "the probe is gone with its server"),
@@ -218,33 +264,56 @@ impl Agent {
 
     fn errand(&self, id: &ServerId, kind: ProbeKind) -> Option<Errand> {
         let (backend, server) = self.node.serving.config.server(id)?;
-        Errand::new(&self.node.serving, backend, server, kind, self.node.address_of(id))
+        let resolved = match server.url.host {
+            Host::Ip(_) => None,
+            Host::Dns(_) => self.node.address_of(id),
+        };
+        Errand::new(&self.node.serving, backend, server, kind, resolved)
     }
 
-    async fn probed(&mut self, finished: Result<(ServerId, Observation), tokio::task::JoinError>) {
-        let (id, observation) = match finished {
+    fn whom(&self, id: &ServerId) -> Asked {
+        let (_, server) = self.node.serving.config.server(id)?;
+        let key = server.key.as_ref().and_then(|key| self.node.serving.secrets.get(&key.value));
+        Some((server.url.to_string(), key.cloned()))
+    }
+
+    fn probed(&mut self, finished: Result<(ServerId, Asked, Observation), tokio::task::JoinError>) {
+        let (id, asked, observation) = match finished {
             Ok(result) => result,
             // Only at the very end, when the tasks are dropped.
             Err(_) => return,
         };
         tracing::debug!(server = %id, kind = %observation.kind, outcome = %observation.outcome, detail = observation.detail, "probed");
         let now = self.node.now();
+        if asked != self.whom(&id) {
+            self.node.fleet.disregard(&id, observation.kind, now);
+            return;
+        }
         if let Some(transition) = self.node.fleet.observe(&id, &observation, now) {
             log_transition(&id, &transition);
-            self.follow().await;
+            self.follow_soon();
         }
     }
 
     async fn file_changed(&mut self, why: &str) {
         let intent = Intent { actor: "agent".to_owned(), reason: Some(why.to_owned()), adopt: false };
-        if self.node.is_file_rejected() {
-            return;
+        if !self.node.is_file_rejected() {
+            self.change(Change::File, intent, vec![]).await;
         }
-        self.change(Change::File, intent, vec![]).await;
+        // It may have been a key or a certificate of the revision that serves in the file's place.
+        if self.node.file_problem.is_some()
+            && let Err(attempt) = self.node.refresh().await
+        {
+            self.log_failure(&attempt, None);
+        }
     }
 
     /// Carries a change out, or postpones it until its reload is due; the last one wins, all who wait get its answer.
-    async fn change(&mut self, what: Change, intent: Intent, mut replies: Vec<Reply>) {
+    async fn change(&mut self, what: Change, intent: Intent, replies: Vec<Reply>) {
+        self.change_again(what, intent, replies, None).await;
+    }
+
+    async fn change_again(&mut self, what: Change, intent: Intent, mut replies: Vec<Reply>, told: Option<String>) {
         if let Some(before) = self.postponed.take() {
             replies.extend(before.replies);
         }
@@ -259,13 +328,10 @@ impl Agent {
                 return;
             }
             Err(attempt) => {
-                self.log_failure(&attempt);
-                if what == Change::File
-                    && replies.is_empty()
-                    && matches!(&attempt, Attempt::Failed(failed) if failed.exit_code == 1)
-                {
-                    let at = Instant::now() + RETRY;
-                    self.postponed = Some(Postponed { at, what, intent, replies: vec![] });
+                self.log_failure(&attempt, told.as_deref());
+                if what == Change::File {
+                    // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.
+                    self.try_again(&attempt, Intent { adopt: false, ..intent });
                 }
                 match attempt {
                     Attempt::Failed(failed) => Err(failed),
@@ -281,9 +347,20 @@ impl Agent {
         }
     }
 
+    /// Plans another try of a file without mistakes that was refused: what spoke against it may pass.
+    fn try_again(&mut self, attempt: &Attempt, intent: Intent) {
+        let may_pass = matches!(attempt, Attempt::Failed(failed) if failed.exit_code == 1);
+        // A file that was rolled back is tried again when it changes, not before.
+        if may_pass && !self.node.is_file_rejected() {
+            let at = Instant::now() + RETRY;
+            self.postponed = Some(Postponed { at, what: Change::File, intent, replies: vec![] });
+        }
+    }
+
     async fn resume(&mut self) {
         if let Some(Postponed { at: _, what, intent, replies }) = self.postponed.take() {
-            self.change(what, intent, replies).await;
+            let told = self.node.file_problem.clone();
+            self.change_again(what, intent, replies, told).await;
         }
     }
 
@@ -307,8 +384,11 @@ impl Agent {
         }
     }
 
-    fn log_failure(&self, attempt: &Attempt) {
-        if let Attempt::Failed(failed) = attempt {
+    /// Logs a refusal, unless it is the one that was `told` already: a try that repeats by time has no news.
+    fn log_failure(&self, attempt: &Attempt, told: Option<&str>) {
+        if let Attempt::Failed(failed) = attempt
+            && told != Some(&failed.message)
+        {
             tracing::error!("the change is refused, the last good state serves on\n{}", failed.message.trim_end());
         }
     }

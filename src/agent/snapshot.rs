@@ -136,7 +136,8 @@ impl Snapshot {
                 }
             })
             .collect();
-        let problems = node.file_problem.iter().chain(&node.haproxy_problem).cloned().collect();
+        let problems =
+            node.file_problem.iter().chain(&node.haproxy_problem).chain(&node.history_problem).cloned().collect();
         Self {
             node: config.node.name.to_string(),
             file: node.place.file.clone(),

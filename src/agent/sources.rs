@@ -209,6 +209,7 @@ impl Reader<'_> {
 
 /// Path of the live haproxy.cfg, as far as a broken file tells.
 pub fn live_config(place: &Place) -> Utf8PathBuf {
-    let from_file = place.load().map(|sources| sources.config.haproxy.config.value.clone());
-    from_file.unwrap_or_else(|_| Utf8PathBuf::from("/etc/haproxy/haproxy.cfg"))
+    let text = fs_err::read_to_string(&place.file).unwrap_or_default();
+    let config = config::peek(&text, "haproxy", "config");
+    Utf8PathBuf::from(config.as_deref().unwrap_or("/etc/haproxy/haproxy.cfg"))
 }

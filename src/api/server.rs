@@ -102,7 +102,10 @@ async fn server(State(handle): State<Handle>, Json(body): Json<ServerRequest>) -
         Ok(understood) => understood,
         Err(e) => return problem(&Failed { message: format!("error: {e}"), exit_code: 2 }),
     };
-    let period = for_s.map(|seconds| Duration::from_secs(seconds).min(MAX_PERIOD));
+    let period = match for_s.map(Duration::try_from_secs_f64).transpose() {
+        Ok(period) => period.map(|period| period.min(MAX_PERIOD)),
+        Err(e) => return problem(&Failed { message: format!("error: for_s: {e}"), exit_code: 2 }),
+    };
     ask(&handle, |reply| Request::Server { id, state, weight, period, actor, reply }).await
 }
 

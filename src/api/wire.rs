@@ -171,8 +171,8 @@ pub struct ServerRequest {
     pub state: Option<String>,
     /// 0 to 256.
     pub weight: Option<u16>,
-    /// Ends by itself after so many seconds.
-    pub for_s: Option<u64>,
+    /// Ends by itself after so many seconds, fractions too.
+    pub for_s: Option<f64>,
     /// Who asks.
     pub actor: String,
 }

@@ -86,10 +86,8 @@ async fn patiently(mut attempt: impl AsyncFnMut() -> Result<Report, Attempt>) ->
 /// The running agent, where there is one. The socket's path stands in the file; a file with mistakes still tells it.
 pub(super) fn agent(place: &Place) -> Result<Option<Client>, Failure> {
     let text = fs_err::read_to_string(&place.file).unwrap_or_default();
-    let table: toml::Table = text.parse().unwrap_or_default();
-    let socket = table.get("api").and_then(|api| api.get("socket")).and_then(toml::Value::as_str);
-    let socket = socket.unwrap_or(config::DEFAULT_SOCKET);
-    Client::connect(socket.into()).map_err(Failure::from)
+    let socket = config::peek(&text, "api", "socket");
+    Client::connect(socket.as_deref().unwrap_or(config::DEFAULT_SOCKET).into()).map_err(Failure::from)
 }
 
 /// Who gives the command: the one behind sudo, else the user.

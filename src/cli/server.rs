@@ -15,7 +15,7 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
                 server: target.server.to_string(),
                 state: state.map(|state| state.to_string()),
                 weight: weight.map(crate::model::Weight::get),
-                for_s: target.period.map(|period| period.as_secs()),
+                for_s: target.period.map(|period| period.as_secs_f64()),
                 actor: actor(),
             };
             agent.server(&request).await.map_err(Failure::from)?

@@ -14,7 +14,7 @@ mod types;
 pub use crate::weights::Weighting;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use lint::lint;
-pub use read::{parse, parse_for_node};
+pub use read::{parse, parse_for_node, peek};
 pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE, Frontend,

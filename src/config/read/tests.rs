@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::table::Table;
-use super::{parse, parse_for_node, read};
+use super::{parse, parse_for_node, peek, read};
 use crate::config::schema::{Kind, ROOT, Section};
 use crate::config::source::Source;
 use crate::config::types::Config;
@@ -253,4 +253,16 @@ proptest! {
             diagnostics.render(true);
         }
     }
+}
+
+#[test]
+fn the_places_of_socket_and_state_are_found_in_a_file_that_is_no_toml() {
+    let good = "[node]\nstate = \"/s\"\n[haproxy]\nmaxconn = 1\n[api]\nsocket = \"/a\"\n";
+    for broken in ["maxconn = = 1", "maxconn", "maxconn =", "maxconn = 1\nmaxconn = 2", "maxconn = \"1", "maxconn 1"] {
+        let text = good.replace("maxconn = 1", broken);
+        assert_eq!(peek(&text, "node", "state").as_deref(), Some("/s"), "{broken}");
+        assert_eq!(peek(&text, "api", "socket").as_deref(), Some("/a"), "{broken}");
+    }
+    assert_eq!(peek(good, "node", "name"), None);
+    assert_eq!(peek("node = 1", "node", "state"), None);
 }

@@ -146,6 +146,15 @@ impl Private {
         &self.place
     }
 
+    /// Ends master and worker as a crash would; the files stay, to be started from again.
+    pub fn end(self) -> Place {
+        let worker = self.worker_pid();
+        let Self { process, place } = self;
+        drop(process);
+        wait_for("the worker's end", PATIENCE, || (!super::process::is_alive(worker)).then_some(()));
+        place
+    }
+
     /// The master and its output, for signals and the log.
     pub fn process(&mut self) -> &mut Background {
         &mut self.process

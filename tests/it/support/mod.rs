@@ -7,6 +7,7 @@ pub mod http;
 pub mod load;
 pub mod port;
 pub mod process;
+pub mod stage;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

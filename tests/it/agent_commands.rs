@@ -1,0 +1,143 @@
+//! The command line beside the running agent: an operator's word on a server, and everything that only looks.
+
+use super::support::agent;
+use super::support::haproxy::binaries;
+use super::support::stage::{KEY, Stage};
+use super::support::{PATIENCE, wait_for};
+use hapilot::mock::Fault;
+use std::time::{Duration, Instant};
+
+#[test]
+fn an_operators_word_holds_over_a_restart_of_the_agent() {
+    for binary in binaries() {
+        let mut stage = Stage::running(&binary, |text| text);
+        let worker = stage.worker();
+        stage.done(&["server", "drain", "chat/a"]);
+        stage.done(&["server", "maint", "chat/b"]);
+        stage.done(&["server", "weight", "chat/c", "7"]);
+        let is_held = |stage: &Stage| {
+            !stage.is_ready("b") && stage.weight("c") == 7 && stage.server_status("a")["admin"] == "drain"
+        };
+        assert!(is_held(&stage));
+        assert_eq!(stage.agent().stop(), Some(0));
+        assert_eq!(stage.weight("c"), 7);
+        stage.start_agent();
+        assert!(is_held(&stage));
+        let word = stage.server_status("c")["override"].to_string();
+        assert!(word.contains("weight 7 by"), "{word}");
+
+        for server in ["a", "b", "c"] {
+            stage.done(&["server", "ready", &format!("chat/{server}")]);
+        }
+        wait_for("all to be back", PATIENCE, || {
+            ["a", "b", "c"].iter().all(|server| stage.is_ready(server) && stage.weight(server) == 100).then_some(())
+        });
+        assert_eq!((stage.worker(), stage.revisions()), (worker, (1, 1)));
+        let unknown = stage.cli(&["server", "drain", "chat/aa"]);
+        assert!(unknown.code == Some(1) && unknown.stderr.contains("did you mean"), "{}", unknown.stderr);
+        assert_eq!(stage.cli(&["server", "weight", "chat/a", "257"]).code, Some(2));
+    }
+}
+
+#[test]
+fn a_word_for_a_time_ends_by_itself() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        let set = Instant::now();
+        stage.done(&["server", "maint", "chat/a", "--for", "2s"]);
+        assert!(!stage.is_ready("a"));
+        let took = stage.effect("its end", set, |stage| stage.is_ready("a"));
+        println!("{} --for 2s: ended after {} ms", binary.version, took.as_millis());
+        assert!(took >= Duration::from_millis(1900) && took < Duration::from_secs(4), "{took:?}");
+        let set = Instant::now();
+        stage.done(&["server", "weight", "chat/a", "5", "--for", "1500ms"]);
+        let took = stage.effect("its end", set, |stage| stage.weight("a") == 100);
+        assert!(took >= Duration::from_millis(1400), "no sooner than asked for: {took:?}");
+    }
+}
+
+#[test]
+fn what_only_looks_says_what_it_sees_and_no_key() {
+    for binary in binaries() {
+        let mut stage = Stage::running(&binary, |text| text);
+        let worker = stage.worker();
+        let mut said = vec![];
+        let plan = stage.done(&["plan"]);
+        assert!(plan.contains("nothing to do"), "{plan}");
+        // The agent must not serve the edit before the plan is made.
+        stage.agent().signal(nix::sys::signal::Signal::SIGKILL);
+        stage.agent().wait(PATIENCE);
+        stage.edit("weight = 100 # a", "weight = 9 # a");
+        let plan = stage.done(&["plan"]);
+        assert!(plan.contains("no reload: 1 runtime commands") && plan.contains("weight chat/a 100 → 9"), "{plan}");
+        assert!(plan.lines().any(|line| line.starts_with('+') && line.contains("weight 9")), "{plan}");
+        said.push(plan);
+        stage.edit("idle = \"10s\"", "idle = \"12s\"");
+        let plan = stage.done(&["plan"]);
+        assert!(plan.contains("a reload, because") && plan.contains("backend chat"), "{plan}");
+        said.push(plan);
+        let json = stage.json(&["plan"]);
+        assert_eq!(json["how"], "reload", "{json}");
+        said.push(json.to_string());
+        stage.start_agent();
+
+        let rendered = stage.done(&["render"]);
+        assert_eq!(rendered, stage.read("haproxy.cfg"));
+        said.extend([rendered, stage.json(&["render"]).to_string()]);
+        said.extend([stage.json(&["status"]).to_string(), stage.done(&["status"])]);
+        said.extend([stage.json(&["history"]).to_string(), stage.done(&["history"])]);
+        said.extend([stage.done(&["diff", "1", "2"]), stage.done(&["diff", "--haproxy", "1", "2"])]);
+        said.push(stage.done(&["check"]));
+        said.push(stage.agent().stderr());
+        for text in &said {
+            assert!(!text.contains(KEY), "a key in:\n{text}");
+        }
+        assert!(!stage.read("haproxy.cfg").contains(KEY));
+        assert!(stage.read("maps/keys.map").contains(KEY), "the one place where it belongs");
+        assert_ne!(stage.worker(), worker);
+        assert_no_key_below(&stage, "state");
+    }
+}
+
+fn assert_no_key_below(stage: &Stage, name: &str) {
+    let mut pending = vec![stage.path(name)];
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(fs_err::read_dir(&path).expect("a directory").map(|entry| entry.expect("an entry").path()));
+        } else {
+            let text = String::from_utf8_lossy(&fs_err::read(&path).expect("a file")).into_owned();
+            assert!(!text.contains(KEY), "a key in {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn probes_on_demand_report_like_a_load_tool() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::new(&binary);
+        let report = stage.json(&["probe", "chat", "-n", "5"]);
+        let rows = report.as_array().expect("rows");
+        assert_eq!(rows.len(), 3, "{report}");
+        let text = rows[0].to_string();
+        for field in ["\"probes\":5", "success_rate", "p50", "p95", "p99", "mean", "outcomes"] {
+            assert!(text.contains(field), "{field} in {text}");
+        }
+        stage.break_mock("b", vec![Fault::status(500)]);
+        let failed = stage.cli(&["probe", "chat/b", "-n", "2"]);
+        assert_eq!(failed.code, Some(1), "{}", failed.stdout);
+        assert!(failed.stdout.contains("server_error 2"), "{}", failed.stdout);
+        assert_eq!(stage.cli(&["probe", "chat/nobody"]).code, Some(2));
+    }
+}
+
+#[test]
+fn schema_and_completions_need_no_file() {
+    let schema = agent::run(&["-c", "/nowhere", "schema"]);
+    assert_eq!(schema.code, Some(0), "{}", schema.stderr);
+    let schema: serde_json::Value = serde_json::from_str(&schema.stdout).expect("JSON");
+    assert!(schema["properties"]["backend"].is_object(), "{schema}");
+    let script = agent::run(&["-c", "/nowhere", "completions", "bash"]);
+    assert!(script.code == Some(0) && script.stdout.contains("complete -F"), "{}", script.stderr);
+    assert_eq!(agent::run(&["-c", "/nowhere", "check"]).code, Some(2));
+    assert_eq!(agent::run(&["no-such-command"]).code, Some(2));
+}

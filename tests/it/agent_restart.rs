@@ -1,0 +1,179 @@
+//! Who dies and comes back: the agent under load, HAProxy beside a living agent, both in any order.
+
+use super::support::haproxy::binaries;
+use super::support::http::get;
+use super::support::stage::{SERVERS, Stage, swapped};
+use super::support::{PATIENCE, wait_for, write};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+/// Inode and time of every file that hapilot writes.
+fn written(stage: &Stage) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+    let mut pending = vec![stage.path("haproxy.cfg"), stage.path("maps"), stage.path("state")];
+    let mut found = BTreeMap::new();
+    while let Some(path) = pending.pop() {
+        let metadata = fs_err::metadata(&path).expect("a file of the node");
+        if metadata.is_dir() {
+            let entries = fs_err::read_dir(&path).expect("a directory");
+            pending.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else if path.file_name().is_some_and(|name| name != "lock") {
+            found.insert(path, (metadata.ino(), metadata.mtime(), metadata.mtime_nsec()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_killed_agent_is_not_missed_and_its_successor_writes_nothing_under_load() {
+    for binary in binaries() {
+        // Weights of every kind: the file's, an operator's, one of a drained server.
+        let mut stage = Stage::running(&binary, |text| swapped(&text, "weight = 100 # a", "weight = 70 # a"));
+        stage.done(&["server", "weight", "chat/b", "25"]);
+        stage.done(&["server", "drain", "chat/c"]);
+        let (files, worker, revisions) = (written(&stage), stage.worker(), stage.revisions());
+        let load = stage.load(20).start();
+        stage.agent().kill();
+        let begun = load.begun();
+        wait_for("traffic without an agent", PATIENCE, || (load.begun() > begun + 500).then_some(()));
+        stage.start_agent();
+        stage.wait_for_health();
+        // Long enough for a look at everything, beyond the first probes.
+        wait_for("an agent of six seconds", PATIENCE, || {
+            (stage.json(&["status"])["agent"]["uptime_s"].as_u64() >= Some(6)).then_some(())
+        });
+        let tally = load.stop();
+        println!("{} killed agent: {} requests ok, {} failed", binary.version, tally.ok, tally.failed);
+        assert!(tally.failed == 0 && tally.ok > 500, "{tally:?}");
+
+        let status = stage.json(&["status"]);
+        assert_eq!((&status["agent"]["writes"], &status["agent"]["reloads"]), (&0.into(), &0.into()), "{status}");
+        assert_eq!((stage.worker(), stage.revisions()), (worker, revisions));
+        assert_eq!(written(&stage), files);
+        assert_eq!(SERVERS.map(|server| stage.weight(server))[..2], [70, 25]);
+        assert_eq!(stage.server_status("c")["admin"], "drain");
+    }
+}
+
+#[test]
+fn a_restarted_haproxy_has_the_weights_of_before_at_once() {
+    for binary in binaries() {
+        let mut stage = Stage::running(&binary, |text| text);
+        stage.done(&["server", "weight", "chat/a", "17"]);
+        stage.done(&["server", "maint", "chat/b"]);
+        let before = stage.worker();
+        stage.end_haproxy();
+        wait_for("the agent to notice", PATIENCE, || {
+            let status = stage.cli(&["status"]);
+            (status.code == Some(1) && status.stdout.contains("start it")).then_some(())
+        });
+        stage.start_haproxy();
+        assert_ne!(stage.worker(), before);
+        assert_eq!(stage.weight("a"), 17, "from disk, before the agent can have said anything");
+        assert!(!stage.is_ready("b"));
+        assert_eq!(get(&stage.address, "/v1/models").expect("an answer").status, 200);
+        wait_for("the agent to follow", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
+        assert_eq!(stage.json(&["status"])["agent"]["reloads"], 0);
+        stage.done(&["server", "ready", "chat/b"]);
+        assert!(stage.is_ready("b"));
+    }
+}
+
+#[test]
+fn an_agent_that_starts_before_haproxy_finds_it_later() {
+    for binary in binaries() {
+        let mut stage = Stage::new(&binary);
+        stage.start_agent();
+        assert!(stage.path("haproxy.cfg").exists());
+        let status = stage.cli(&["status"]);
+        assert!(status.code == Some(1) && status.stdout.contains("start it"), "{}", status.stdout);
+        stage.start_haproxy();
+        stage.wait_for_health();
+        wait_for("a status without problems", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
+        assert_eq!(stage.revisions(), (1, 1));
+        assert_eq!(stage.agent().stop(), Some(0));
+        assert!(!stage.path("hapilot.sock").exists());
+    }
+}
+
+#[test]
+fn a_haproxy_that_was_reloaded_with_an_older_file_is_brought_back() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        // Runtime changes from elsewhere: drift.
+        stage.private().admin("set server chat/a weight 3");
+        let since = std::time::Instant::now();
+        let took = stage.effect("the weight of the file", since, |stage| stage.weight("a") == 100);
+        println!("{} drift of a weight: back after {} ms", binary.version, took.as_millis());
+        let worker = stage.worker();
+        assert!(stage.private().reload().succeeded);
+        assert_ne!(stage.worker(), worker);
+        wait_for("the agent to see the new worker", PATIENCE, || {
+            (stage.json(&["status"])["haproxy"]["pid"] == stage.worker().as_raw()).then_some(())
+        });
+        assert_eq!(stage.json(&["status"])["agent"]["reloads"], 0);
+    }
+}
+
+#[test]
+fn a_second_agent_is_refused_and_does_not_disturb_the_first() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        let second = stage.cli(&["run"]);
+        assert_eq!(second.code, Some(1), "{}", second.stderr);
+        assert!(second.stderr.contains("another hapilot"), "{}", second.stderr);
+        assert_eq!(stage.cli(&["status"]).code, Some(0));
+    }
+}
+
+#[test]
+fn a_first_start_onto_a_taken_port_is_made_up_for_with_a_revision() {
+    for binary in binaries().into_iter().take(1) {
+        let mut stage = Stage::new(&binary);
+        let held = std::net::TcpListener::bind(&stage.address).expect("the port is free");
+        stage.begin_agent();
+        stage.agent().wait_for_output("is held by");
+        assert_eq!(stage.revisions(), (0, 0));
+        drop(held);
+        wait_for("the files", PATIENCE, || (stage.revisions() == (1, 1)).then_some(()));
+        stage.start_haproxy();
+        wait_for("a status without problems", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
+        let log = stage.agent().stderr();
+        assert_eq!(log.matches("the change is refused").count(), 1, "told once:\n{log}");
+    }
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_stops_neither_traffic_nor_health() {
+    // Root may write everywhere: a file in the place of the directory stands for it.
+    for binary in binaries().into_iter().take(1) {
+        let mut stage = Stage::new(&binary);
+        write(stage.path("state"), "no directory");
+        let refused = stage.cli(&["apply"]);
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        assert!(refused.stderr.contains("state"), "{}", refused.stderr);
+        fs_err::remove_file(stage.path("state")).expect("our own file");
+        stage.done(&["apply"]);
+        stage.start_haproxy();
+        stage.start_agent();
+        stage.wait_for_health();
+        // The directory goes away under the running agent.
+        fs_err::rename(stage.path("state"), stage.path("state.gone")).expect("a rename");
+        write(stage.path("state"), "no directory");
+        stage.break_mock("a", vec![hapilot::mock::Fault::status(500)]);
+        wait_for("health to go on", PATIENCE, || (stage.weight("a") == 0).then_some(()));
+        stage.edit("weight = 100 # b", "weight = 60 # b");
+        wait_for("an edit to be served", PATIENCE, || (stage.weight("b") == 60).then_some(()));
+        assert_eq!(get(&stage.address, "/v1/models").expect("an answer").status, 200);
+        let problem = wait_for("the problem to be told", PATIENCE, || {
+            let status = stage.cli(&["status"]);
+            (status.code == Some(1)).then_some(status.stdout)
+        });
+        assert!(problem.contains("history"), "{problem}");
+        // Mended, it is made up for.
+        fs_err::remove_file(stage.path("state")).expect("our own file");
+        fs_err::rename(stage.path("state.gone"), stage.path("state")).expect("a rename");
+        wait_for("a status without problems", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
+        assert_eq!(stage.revisions(), (2, 2));
+    }
+}
