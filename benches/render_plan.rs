@@ -71,6 +71,7 @@ fn measure(servers: usize, version: Version, haproxy: Option<&str>) {
                 observed: &observed,
                 loaded_structure: Some(&before.structure),
                 may_replace_foreign_file: false,
+                reload_instead: None,
             })
         });
         let Action::Runtime(steps) = found.action else { panic!("{:?}", found.action) };
@@ -131,6 +132,7 @@ fn observed(config: &config::Config, rendered: &Rendered, version: Version) -> O
         let Host::Ip(ip) = server.url.host else { panic!("the bench has addresses only") };
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let runs = RuntimeServer {
+            id: rendered.dynamic[&names[&id].weight].id,
             weight: server.weight.value,
             admin: AdminState::Ready,
             oper: OperState::Up,

@@ -133,6 +133,8 @@ pub struct Engine {
     kept: Option<Kept>,
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
     judged: Option<Digest>,
+    /// HAProxy refused to add or remove a server in this apply: its words.
+    reload_instead: Option<String>,
     last_reload: Option<Instant>,
     /// Writes since the start: files, runtime commands, reloads.
     pub writes: u64,
@@ -177,6 +179,7 @@ impl Engine {
             last: None,
             kept: None,
             judged: None,
+            reload_instead: None,
             last_reload: None,
             writes: 0,
             reloads: 0,
@@ -221,6 +224,7 @@ impl Engine {
             observed: &observed,
             loaded_structure: loaded.as_deref(),
             may_replace_foreign_file: wish.may_replace_foreign_file,
+            reload_instead: self.reload_instead.as_deref(),
         });
         let live_text = files.text;
         Ok(Prepared { rendered, observed, plan, live_text })
@@ -259,6 +263,7 @@ impl Engine {
     /// # Errors
     /// See [`ApplyError`]; each says what serves now.
     pub async fn apply(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Applied, ApplyError> {
+        self.reload_instead = None;
         let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
         let mut applied =
@@ -267,15 +272,19 @@ impl Engine {
             if prepared.plan.is_empty() {
                 return Ok(applied);
             }
+            if let (true, Action::Runtime(steps)) = (prepared.plan.only_waits(), &prepared.plan.action) {
+                self.send(wish, steps).await?;
+                return Ok(applied);
+            }
             self.round(wish, &prepared, &mut applied).await?;
             if applied.how == How::Start {
                 return Ok(applied);
             }
             prepared = self.prepare(wish, ledger).await?;
         }
-        match prepared.plan.action {
-            Action::Nothing if prepared.plan.files.is_empty() => Ok(applied),
-            _ => Err(ApplyError::Execute(format!(
+        match prepared.plan.is_empty() || prepared.plan.only_waits() {
+            true => Ok(applied),
+            false => Err(ApplyError::Execute(format!(
                 "after {MAX_ROUNDS} rounds HAProxy still differs: {}",
                 describe(&prepared.plan)
             ))),
@@ -309,6 +318,7 @@ impl Engine {
                     undo.put_back();
                     return Err(ApplyError::Reload(e));
                 }
+                self.reload_instead = None;
                 applied.reload_reasons.extend(reasons.iter().cloned());
                 applied.how = How::Reload;
             }
@@ -342,17 +352,31 @@ impl Engine {
     }
 
     async fn execute(&mut self, wish: Wish<'_>, steps: &[Step], applied: &mut Applied) -> Result<(), ApplyError> {
-        self.writes += steps.len() as u64;
-        let socket = &wish.sources.config.haproxy.admin_socket;
-        let failed = |text: String| ApplyError::Execute(format!("error: {text}"));
-        let executed = haproxy::execute(socket, steps, EXECUTE_DEADLINE).await.map_err(|e| failed(sys::chain(&e)))?;
-        if !executed.failures.is_empty() {
-            let words = executed.failures.iter().take(10).map(ToString::to_string).collect::<Vec<_>>();
-            return Err(failed(words.join("\n")));
+        let executed = self.send(wish, steps).await?;
+        self.writes += (executed.done + executed.waiting) as u64;
+        let is_placement = |failure: &&haproxy::StepFailure| {
+            matches!(steps[failure.index], Step::AddServer { .. } | Step::RemoveServer { .. })
+        };
+        let (placements, others): (Vec<_>, Vec<_>) = executed.failures.iter().partition(is_placement);
+        let words = |failures: &[&haproxy::StepFailure]| {
+            failures.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        if !others.is_empty() {
+            return Err(ApplyError::Execute(format!("error: {}", words(&others))));
         }
-        applied.steps.extend(steps.iter().cloned());
+        // What this version or this server cannot do at runtime, the next round does by a reload.
+        self.reload_instead = (!placements.is_empty()).then(|| format!("HAProxy refused: {}", words(&placements)));
+        let failed: Vec<usize> = placements.iter().map(|failure| failure.index).collect();
+        let done = steps.iter().enumerate().filter(|(index, _)| !failed.contains(index));
+        applied.steps.extend(done.map(|(_, step)| step.clone()));
         raise(&mut applied.how, How::Runtime);
         Ok(())
+    }
+
+    async fn send(&self, wish: Wish<'_>, steps: &[Step]) -> Result<haproxy::Executed, ApplyError> {
+        let socket = &wish.sources.config.haproxy.admin_socket;
+        let executed = haproxy::execute(socket, steps, EXECUTE_DEADLINE).await;
+        executed.map_err(|e| ApplyError::Execute(format!("error: {}", sys::chain(&e))))
     }
 }
 

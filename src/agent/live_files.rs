@@ -138,6 +138,7 @@ mod tests {
             structure: String::new(),
             structure_digest: crate::model::Digest::of(""),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), map)]),
+            dynamic: BTreeMap::new(),
             lines: vec![],
         }
     }

@@ -5,6 +5,7 @@
 
 use super::command::{CommandRefused, MAX_BYTES, Pipeline, word};
 use super::error::AdminError;
+use super::servers::{self, Changed};
 use super::session::Session;
 use super::verb::{judge, server_of, spell, words};
 use crate::plan::Step;
@@ -23,6 +24,8 @@ pub struct Executed {
     pub pid: u32,
     /// How many were done.
     pub done: usize,
+    /// How many servers are out and wait for their last requests before they can be removed.
+    pub waiting: usize,
     /// The others, in their order.
     pub failures: Vec<StepFailure>,
 }
@@ -83,10 +86,15 @@ async fn run(socket: &Utf8Path, steps: &[Step], deadline: Instant, executed: &mu
                 Ok(()) => burst.took(index, step),
                 Err(refused) => executed.failed(index, step, refused.to_string()),
             },
-            Ok(None) => {
-                let outcome = replace_map(&mut session, step).await?;
-                executed.note(index, step, outcome);
-            }
+            Ok(None) => match servers::change(&mut session, step).await? {
+                Some(Changed::Done) => executed.done += 1,
+                Some(Changed::Waits) => executed.waiting += 1,
+                Some(Changed::Refused(reason)) => executed.failed(index, step, reason),
+                None => {
+                    let outcome = replace_map(&mut session, step).await?;
+                    executed.note(index, step, outcome);
+                }
+            },
             Err(refused) => executed.failed(index, step, refused.to_string()),
         }
     }

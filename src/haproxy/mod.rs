@@ -16,6 +16,7 @@ mod master;
 mod observe;
 mod proof;
 mod reply;
+mod servers;
 mod session;
 mod stat;
 mod verb;

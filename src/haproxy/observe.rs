@@ -83,6 +83,7 @@ fn parse_servers(reply: &str) -> Result<BTreeMap<(String, String), RuntimeServer
         |name: &str| header.iter().position(|found| *found == name).ok_or_else(|| format!("it has no column {name:?}"));
     let (proxy, server, address, port) =
         (column("be_name")?, column("srv_name")?, column("srv_addr")?, column("srv_port")?);
+    let id = column("srv_id")?;
     let (oper, admin, weight, fqdn) =
         (column("srv_op_state")?, column("srv_admin_state")?, column("srv_uweight")?, column("srv_fqdn")?);
     let mut servers = BTreeMap::new();
@@ -96,6 +97,7 @@ fn parse_servers(reply: &str) -> Result<BTreeMap<(String, String), RuntimeServer
         let number = |at: usize| cells[at].parse::<u16>().map_err(|_| format!("{} is {:?}", header[at], cells[at]));
         let given = |at: usize| (cells[at] != "-").then(|| cells[at].to_owned());
         let found = RuntimeServer {
+            id: cells[id].parse().map_err(|_| format!("srv_id is {:?}", cells[id]))?,
             weight: Weight::new(number(weight)?).map_err(|e| e.to_string())?,
             admin: admin_state(number(admin)?),
             oper: oper_state(number(oper)?)?,

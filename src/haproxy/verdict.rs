@@ -191,6 +191,7 @@ mod tests {
             lines: (0..5).map(toml).collect(),
             structure: String::new(),
             structure_digest: Digest::of(""),
+            dynamic: BTreeMap::new(),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), keys)]),
             haproxy_cfg,
         }

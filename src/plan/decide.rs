@@ -3,8 +3,8 @@
 use super::{Observed, ReloadReason, Runtime, RuntimeServer, Step, marker, reload_reasons};
 use crate::desired::Desired;
 use crate::model::{AdminState, Digest, Host, ServerId, Weight};
-use crate::render::{Rendered, RuntimeNames};
-use std::collections::BTreeMap;
+use crate::render::{DynamicServer, Rendered, RuntimeNames};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Everything that a plan is made from.
@@ -22,6 +22,8 @@ pub struct Question<'a> {
     pub loaded_structure: Option<&'a str>,
     /// The operator allows hapilot to replace a file that is not its own, or that was edited by hand.
     pub may_replace_foreign_file: bool,
+    /// HAProxy refused a runtime change of this apply: a reload does what it would have done. Its words.
+    pub reload_instead: Option<&'a str>,
 }
 
 /// The smallest change, as a value. Made from one observation; a later one makes it stale.
@@ -87,6 +89,12 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.files.is_empty() && matches!(self.action, Action::Nothing)
     }
+
+    /// Whether nothing is left but servers that are out already and finish their requests.
+    pub fn only_waits(&self) -> bool {
+        let waits = |step: &Step| matches!(step, Step::RemoveServer { is_out: true, .. });
+        self.files.is_empty() && matches!(&self.action, Action::Runtime(steps) if steps.iter().all(waits))
+    }
 }
 
 /// Finds the smallest change.
@@ -139,6 +147,7 @@ fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange
 
 fn action_for(question: &Question<'_>, runtime: &Runtime) -> Action {
     let mut reasons = structure_reasons(question, runtime);
+    reasons.extend(question.reload_instead.map(ReloadReason::whole));
     let steps = if reasons.is_empty() { runtime_steps(question, runtime, &mut reasons) } else { vec![] };
     match (reasons.is_empty(), steps.is_empty()) {
         (false, _) => Action::Reload(reasons),
@@ -166,17 +175,27 @@ fn structure_reasons(question: &Question<'_>, runtime: &Runtime) -> Vec<ReloadRe
 }
 
 /// Commands in a safe order: what takes traffic away first, then addresses and weights, then data, then what lets
-/// traffic in.
+/// traffic in, and last what only tidies up.
 fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<ReloadReason>) -> Vec<Step> {
     let (mut away, mut addresses, mut weights, mut back) = (vec![], vec![], vec![], vec![]);
     for (backend, server) in question.desired.config.servers() {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let (Some(names), Some(wish)) = (question.names.get(&id), question.desired.servers.get(&id)) else { continue };
+        let dynamic = question.rendered.dynamic.get(&names.weight);
         let find = |key: &(String, String)| runtime.servers.get(key);
         let (Some(balanced), Some(reached)) = (find(&names.weight), find(&names.address)) else {
-            reasons.push(ReloadReason::whole(format!("server {id} is missing in the running HAProxy")));
+            match dynamic {
+                Some(dynamic) => back.push(add_step(&names.weight, dynamic, wish.state)),
+                None => reasons.push(ReloadReason::whole(format!("server {id} is missing in the running HAProxy"))),
+            }
             continue;
         };
+        if dynamic.is_some_and(|dynamic| dynamic.id != balanced.id) {
+            reasons.push(ReloadReason::whole(format!(
+                "server {id}: more than weight, state and address of its line differs (check, TLS, tier, maxconn)"
+            )));
+            continue;
+        }
         if let Some(step) = state_step(&names.weight, balanced.admin, wish.state) {
             if wish.state == AdminState::Ready { back.push(step) } else { away.push(step) }
         }
@@ -198,7 +217,26 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
             is_secret: file.is_secret,
         })
     });
-    away.into_iter().chain(addresses).chain(weights).chain(maps).chain(back).collect()
+    let surplus = surplus_steps(question, runtime);
+    away.into_iter().chain(addresses).chain(weights).chain(maps).chain(back).chain(surplus).collect()
+}
+
+/// Servers that run in our backends and that nobody wants (any more).
+fn surplus_steps<'a>(question: &'a Question<'_>, runtime: &'a Runtime) -> impl Iterator<Item = Step> + 'a {
+    let wanted: BTreeSet<&(String, String)> =
+        question.names.values().flat_map(|names| [&names.weight, &names.address]).collect();
+    let ours: BTreeSet<&str> = question.desired.config.backends.iter().map(|backend| backend.name.as_str()).collect();
+    let is_surplus = move |name: &(String, String)| ours.contains(name.0.as_str()) && !wanted.contains(name);
+    runtime.servers.iter().filter(move |(name, _)| is_surplus(name)).map(|((proxy, server), now)| Step::RemoveServer {
+        proxy: proxy.clone(),
+        server: server.clone(),
+        is_out: now.admin == AdminState::Maint,
+    })
+}
+
+fn add_step(name: &(String, String), dynamic: &DynamicServer, state: AdminState) -> Step {
+    let (proxy, server) = name.clone();
+    Step::AddServer { proxy, server, words: dynamic.words.clone(), state }
 }
 
 fn state_step(name: &(String, String), from: AdminState, to: AdminState) -> Option<Step> {

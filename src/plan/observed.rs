@@ -49,6 +49,8 @@ pub struct Runtime {
 /// One server in the running worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeServer {
+    /// Its id, which tells the shape of a dynamic server.
+    pub id: u32,
     /// Weight in force.
     pub weight: Weight,
     /// Administrative state, folded from HAProxy's flags.

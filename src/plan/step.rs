@@ -42,6 +42,26 @@ pub enum Step {
         /// Port after.
         port: u16,
     },
+    /// `add server …`, `enable health …`, and its state. It comes with the weight of its line.
+    AddServer {
+        /// HAProxy's backend.
+        proxy: String,
+        /// HAProxy's server.
+        server: String,
+        /// Its line behind the name, word by word.
+        words: Vec<String>,
+        /// Its state; HAProxy begins with maint.
+        state: AdminState,
+    },
+    /// Maint, and `del server …` when its last request has ended; till then it stays in maint.
+    RemoveServer {
+        /// HAProxy's backend.
+        proxy: String,
+        /// HAProxy's server.
+        server: String,
+        /// It is in maint already.
+        is_out: bool,
+    },
     /// `prepare map`, `add map @version`, `commit map`
     ReplaceMap {
         /// The map's identifier: its path as the configuration names it.
@@ -64,6 +84,14 @@ impl fmt::Display for Step {
             Self::SetAddress { proxy, server, from, to, port } => {
                 let to = std::net::SocketAddr::new(*to, *port);
                 write!(f, "address {proxy}/{server} {from} → {to}")
+            }
+            Self::AddServer { proxy, server, words, state } => {
+                let address = words.first().map(String::as_str).unwrap_or_default();
+                write!(f, "add {proxy}/{server} {address} {state}")
+            }
+            Self::RemoveServer { proxy, server, is_out: false } => write!(f, "remove {proxy}/{server}"),
+            Self::RemoveServer { proxy, server, is_out: true } => {
+                write!(f, "remove {proxy}/{server}, which is out and finishes its requests")
             }
             Self::ReplaceMap { map, from_entries, entries, is_secret } => {
                 let secret = if *is_secret { " (secret)" } else { "" };

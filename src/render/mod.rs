@@ -3,6 +3,7 @@
 //! Pure but for the template text that is handed in. Refuses to know what runs now. Called by `agent` and `cli`.
 
 mod context;
+mod dynamic;
 mod error;
 mod header;
 mod maps;
@@ -11,6 +12,7 @@ mod names;
 mod quoting;
 mod rendered;
 mod routes;
+mod shape;
 mod target;
 mod template_lines;
 mod templates;
@@ -19,7 +21,7 @@ mod value;
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
 pub use names::{names_of, runtime_names};
-pub use rendered::{LineOrigin, MapFile, Rendered, RuntimeNames};
+pub use rendered::{DynamicServer, LineOrigin, MapFile, Rendered, RuntimeNames};
 pub use target::Target;
 pub use templates::Templates;
 
@@ -48,5 +50,7 @@ pub fn render(desired: &Desired, templates: &Templates, target: Target) -> Resul
     let (body, mut lines) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
     lines.insert(0, LineOrigin::default());
 
-    Ok(Rendered { haproxy_cfg: header::with_header(&body), structure, structure_digest, maps, lines })
+    let haproxy_cfg = header::with_header(&body);
+    let dynamic = dynamic::servers(&desired.config, &haproxy_cfg);
+    Ok(Rendered { haproxy_cfg, structure, structure_digest, maps, dynamic, lines })
 }

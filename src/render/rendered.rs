@@ -17,8 +17,20 @@ pub struct Rendered {
     /// The maps, by path relative to the configuration's directory (`maps/routes.api.map`), which is also their
     /// identifier on the admin socket.
     pub maps: BTreeMap<String, MapFile>,
+    /// Servers that the runtime can add and remove, by (proxy, server).
+    pub dynamic: BTreeMap<(String, String), DynamicServer>,
     /// Where line n + 1 of `haproxy_cfg` comes from.
     pub lines: Vec<LineOrigin>,
+}
+
+/// A server that the runtime can add and remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamicServer {
+    /// Its `id`, which stands for everything in its line that cannot be changed at runtime.
+    pub id: u32,
+    /// The words of its line behind the name, as they stand in the file, without their quotes; `add server` takes the
+    /// same ones.
+    pub words: Vec<String>,
 }
 
 /// One map.

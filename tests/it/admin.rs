@@ -291,7 +291,7 @@ async fn a_stopping_worker_and_a_reply_without_its_end_are_errors() {
     let dir = camino::Utf8Path::from_path(held.path()).unwrap();
     let stopping = "\n> Version: 3.2.1\nPid: 7\nUptime_sec: 1\nStopping: 1\n\n> ";
     let old = parrot(&dir.join("old"), stopping).await;
-    let failed = execute(&dir.join("old"), &[weight("s1", 1)], Duration::from_millis(100)).await.unwrap_err();
+    let failed = execute(&dir.join("old"), &[weight("s1", 1)], Duration::from_secs(1)).await.unwrap_err();
     assert!(matches!(failed.source, AdminError::Stopping { pid: 7, .. }), "{failed:?}");
     old.abort();
 

@@ -11,6 +11,7 @@ mod agent_history;
 mod agent_mistakes;
 mod agent_reload;
 mod agent_restart;
+mod agent_servers;
 mod bad;
 mod cases;
 mod deny;

@@ -51,6 +51,10 @@ fn what_the_runtime_can_set_leaves_the_structure_alone() {
     check(|c| c.backends[0].servers[1].state = set(AdminState::Maint), false, true);
     check(|c| c.backends[1].servers[0].url = parsed("http://198.51.100.9:9000"), false, true);
     check(|c| c.backends[1].servers[0].url = parsed("http://[2001:db8::9]:9000"), false, true);
+    // Servers by address come and go.
+    check(|c| c.backends[1].servers.truncate(1), false, true);
+    check(|c| c.backends[1].servers.push(server("z", "http://192.0.2.9:80")), false, true);
+    check(|c| c.backends[1].servers.push(server("z", "https://192.0.2.9:443")), false, true);
     // Data of the maps.
     check(|c| c.limit_address.as_mut().unwrap().burst = set(30), false, false);
     check(|c| c.frontends[0].routes[0] = route(&["/y"], &[], "dns"), false, false);
@@ -59,13 +63,32 @@ fn what_the_runtime_can_set_leaves_the_structure_alone() {
 #[test]
 fn everything_else_changes_the_structure() {
     check(|c| c.backends[1].timeout.idle = set(Duration::from_secs(61)), true, true);
-    check(|c| c.backends[1].servers[0].url = parsed("https://192.0.2.1:8000"), true, true);
     check(|c| c.backends[0].servers[1].url = parsed("https://e.example"), true, true);
-    check(|c| c.backends[1].servers[0].tier = 2, true, true);
-    check(|c| c.backends[1].servers.truncate(1), true, true);
-    check(|c| c.backends[1].servers.push(server("z", "http://192.0.2.9:80")), true, true);
+    check(|c| c.backends[0].servers.push(server("z", "http://192.0.2.9:80")), true, true);
+    check(|c| c.backends[1].servers.push(server("z", "http://z.example:80")), true, true);
+    check(|c| c.backends[1].servers[0].raw = vec![set("slowstart 5s".to_owned())], true, true);
     check(|c| c.limit_address.as_mut().unwrap().requests = parsed("100/20s"), true, true);
     check(|c| c.backends[1].servers[0].key = Some(parsed("env:K")), true, true);
+}
+
+#[test]
+fn the_id_of_a_server_is_its_shape() {
+    let templates = Templates::built_in().unwrap();
+    let id_after = |edit: fn(&mut Config)| {
+        let mut config = start();
+        edit(&mut config);
+        let rendered = rendered(&desired(config), &templates);
+        rendered.dynamic[&("ip".to_owned(), "a".to_owned())].id
+    };
+    let id = id_after(|_| ());
+    assert_eq!(id, id_after(|c| c.backends[1].servers[0].weight = set(Weight::new(7).unwrap())));
+    assert_eq!(id, id_after(|c| c.backends[1].servers[0].state = set(AdminState::Maint)));
+    assert_eq!(id, id_after(|c| c.backends[1].servers[0].url = parsed("http://198.51.100.9:9000")));
+    assert_eq!(id, id_after(|c| c.backends[1].servers.push(server("z", "http://192.0.2.9:80"))));
+    assert_ne!(id, id_after(|c| c.backends[1].servers[0].url = parsed("https://192.0.2.1:8000")));
+    assert_ne!(id, id_after(|c| c.backends[1].servers[0].tier = 2));
+    assert_ne!(id, id_after(|c| c.backends[1].servers[0].maxconn = Some(set(3))));
+    assert_ne!(id, id_after(|c| c.backends[1].check.interval = Duration::from_secs(77)));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::config::{Backend, BackendTimeout, Check, Server};
 use crate::desired::{DesiredServer, needs_hops};
 use crate::model::{AdminState, Balance, Host, Origin, Scheme, ServerId, Weight};
 use crate::render::names::{hop_proxy, hop_socket};
+use crate::render::shape::ids;
 use crate::render::value::{Table, duration};
 use std::time::Duration;
 use tera::Value;
@@ -43,11 +44,17 @@ impl ContextMaker<'_> {
             .with("first_byte", self.sourced_duration(first_byte))
             .with("idle", self.sourced_duration(idle))
             .with("longest", self.sourced_duration(longest));
-        let has_backup = servers.iter().any(|server| server.tier > 1);
         let identity =
             servers.first().filter(|_| !needs_hops).map(|server| self.identity(backend, server, name.as_str()));
         let check = self.check(check);
-        let rows: Vec<Value> = servers.iter().map(|server| self.server(backend, server, &check, needs_hops)).collect();
+        let ids = ids(backend);
+        // What the runtime can add and remove is no structure.
+        let is_shown = |server: &&Server| self.pass == Pass::Real || !ids.contains_key(&server.name);
+        let shown: Vec<&Server> = servers.iter().filter(is_shown).collect();
+        let rows: Vec<Value> = shown
+            .into_iter()
+            .map(|server| self.server(backend, server, &check, needs_hops, ids.get(&server.name)))
+            .collect();
         let (raw_first, raw_last) = self.raw_lines(raw);
         Table::default()
             .with("name", self.marks.text(name, Some(*origin)))
@@ -57,7 +64,6 @@ impl ContextMaker<'_> {
             .with("retries", self.marks.sourced(retries))
             .with("buffers_requests", retry_on.is_some())
             .with("retry_on", retry_on.map(|codes| self.marks.text(codes, retries.origin)))
-            .with("has_backup", has_backup)
             .with("needs_hops", needs_hops)
             .with("identity", identity)
             .with("servers", rows)
@@ -66,7 +72,14 @@ impl ContextMaker<'_> {
             .into()
     }
 
-    fn server(&mut self, backend: &Backend, server: &Server, check: &Value, needs_hops: bool) -> Value {
+    fn server(
+        &mut self,
+        backend: &Backend,
+        server: &Server,
+        check: &Value,
+        needs_hops: bool,
+        dynamic_id: Option<&u32>,
+    ) -> Value {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let name = self.marks.text(&server.name, Some(server.origin));
         let mut front = self.shares(server, &id);
@@ -95,7 +108,7 @@ impl ContextMaker<'_> {
         } else {
             front = self.reached(front.with("track", None::<Value>), check, server);
         }
-        let line = front.with("name", name.clone());
+        let line = front.with("name", name.clone()).with("id", dynamic_id.map(ToString::to_string));
         Table::default()
             .with("name", name)
             .with("tier", server.tier)
@@ -205,6 +218,7 @@ impl ContextMaker<'_> {
 fn unshared(name: &Value) -> Table {
     Table::default()
         .with("name", name.clone())
+        .with("id", None::<Value>)
         .with("weight", Weight::DEFAULT.to_string())
         .with("is_disabled", false)
         .with("maxconn", None::<Value>)
@@ -212,9 +226,10 @@ fn unshared(name: &Value) -> Table {
         .with("track", None::<Value>)
 }
 
-/// What makes HAProxy try another server; `None` where there is no other one, or no retry.
+/// What makes HAProxy try another server; `None` where it retries nothing. The template takes it back while there is no
+/// other server: that changes at runtime.
 fn retry_on(backend: &Backend, has_retry_on_429: bool) -> Option<String> {
-    if backend.servers.len() < 2 || backend.retries.value == 0 {
+    if backend.retries.value == 0 {
         return None;
     }
     let mut causes = vec![RETRIED];

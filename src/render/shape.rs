@@ -1,0 +1,59 @@
+//! What of a server line the running HAProxy cannot change, as a number that HAProxy itself tells.
+//!
+//! A server that can be added at runtime is left out of the masked text, so that adding one is no reason to reload.
+//! What its line says beyond weight, state and address (checks, TLS, tier) is its shape, and a digest of it is the
+//! server's `id`: `show servers state` prints it, so that a changed shape is noticed whoever changed it, without any
+//! memory of ours. Called by the context and by `render`.
+
+use crate::config::{Backend, Check, Server, ServerTls};
+use crate::desired::needs_hops;
+use crate::model::{Digest, Host, Name};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The template part that spells a server line: another spelling is another shape.
+const PART: &str = include_str!("../../templates/parts/server.cfg");
+/// HAProxy takes ids from 1 to 2³¹ - 1.
+const MAX_ID: u32 = i32::MAX as u32;
+
+/// Whether HAProxy can add and remove this server while it runs.
+///
+/// Not by name: a server that is added has no `resolvers`. Not behind a hop, which is a section of its own. Not with
+/// words that hapilot does not know.
+pub(super) fn is_dynamic(server: &Server, needs_hops: bool) -> bool {
+    !needs_hops && matches!(server.url.host, Host::Ip(_)) && server.raw.is_empty()
+}
+
+/// The ids of a backend's dynamic servers.
+///
+/// Two servers whose digests collide (1 in 2³¹ for a pair) get neighbouring numbers, in the order of their names.
+pub(super) fn ids(backend: &Backend) -> BTreeMap<Name, u32> {
+    let needs_hops = needs_hops(backend);
+    let common = Digest::of(format!("{PART}\0{}", check_shape(&backend.check)));
+    let mut taken = BTreeSet::new();
+    let mut ids = BTreeMap::new();
+    for server in backend.servers.iter().filter(|server| is_dynamic(server, needs_hops)) {
+        let text = format!("{common}\0{}\0{}", server.name, server_shape(server));
+        let digits = &Digest::of(text).to_string()[..8];
+        let mut id = u32::from_str_radix(digits, 16).unwrap_or(1) % MAX_ID + 1;
+        while !taken.insert(id) {
+            id = id % MAX_ID + 1;
+        }
+        ids.insert(server.name.clone(), id);
+    }
+    ids
+}
+
+fn check_shape(check: &Check) -> String {
+    // What HAProxy's own check is made of; the rest is ours.
+    let Check { origin: _, interval, fall, rise, ramp: _, models: _, chat: _, http: _ } = check;
+    format!("{interval:?} {fall} {rise}")
+}
+
+fn server_shape(server: &Server) -> String {
+    let Server { name: _, origin: _, url, weight: _, state: _, tier, region: _, key: _, maxconn, tls, raw: _ } = server;
+    let ServerTls { ca, server_name, verify } = tls;
+    let ca = ca.as_ref().map(|ca| &ca.value);
+    let server_name = server_name.as_ref().map(|name| &name.value);
+    let maxconn = maxconn.as_ref().map(|maxconn| maxconn.value);
+    format!("{:?} {tier} {maxconn:?} {ca:?} {server_name:?} {verify}", url.scheme)
+}
