@@ -25,6 +25,8 @@ const WEIGHTS: Duration = Duration::from_secs(5);
 /// After HAProxy has followed, the next time comes after so many times as long as that took: a storm of transitions
 /// (a start, a lost network) costs a fifth of one core at most, and a single one is never delayed.
 const FOLLOW_PAUSES: u32 = 4;
+/// The pause is never longer than this, however long a round took.
+const MAX_FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 /// A snapshot is published at most this often between requests.
 const PUBLISH: Duration = Duration::from_millis(250);
 /// A file that could not be served is tried again after this: the port may be free by then.
@@ -234,16 +236,18 @@ impl Agent {
 
     /// Brings weights, states and drift to HAProxy.
     async fn follow(&mut self) {
+        let begun = Instant::now();
+        let result = self.node.reconcile().await;
+        // Counted from the end: a HAProxy that hangs must not keep requests waiting behind attempt after attempt.
         let now = Instant::now();
-        self.reconcile_at = now + RECONCILE;
         self.weights_at = now + WEIGHTS;
-        match self.node.reconcile().await {
-            Ok(_) | Err(Attempt::Failed(_)) => {}
+        self.reconcile_at = match result {
+            Ok(_) | Err(Attempt::Failed(_)) => now + RECONCILE,
             // Something structural differs (HAProxy was reloaded by hand with another file): after the gap.
-            Err(Attempt::TooSoon(at)) => self.reconcile_at = at,
-        }
+            Err(Attempt::TooSoon(at)) => at,
+        };
         self.follow_at = None;
-        self.follow_not_before = Instant::now() + now.elapsed() * FOLLOW_PAUSES;
+        self.follow_not_before = now + (begun.elapsed() * FOLLOW_PAUSES).min(MAX_FOLLOW_PAUSE);
     }
 
     fn start_probes(&mut self) {
