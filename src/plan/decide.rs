@@ -1,7 +1,7 @@
 //! The decision: which files, which runtime commands, or which reload and why.
 
 use super::{Observed, ReloadReason, Runtime, RuntimeServer, Step, marker, reload_reasons};
-use crate::desired::Desired;
+use crate::desired::{Desired, DesiredServer};
 use crate::model::{AdminState, Digest, Host, ServerId, Weight};
 use crate::render::{DynamicServer, Rendered, RuntimeNames};
 use std::collections::{BTreeMap, BTreeSet};
@@ -219,6 +219,17 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
     });
     let surplus = surplus_steps(question, runtime);
     away.into_iter().chain(addresses).chain(weights).chain(maps).chain(back).chain(surplus).collect()
+}
+
+/// The weights alone, for what cannot wait for a whole plan: a broken server goes out before the files are written.
+pub fn weight_steps(desired: &Desired, names: &BTreeMap<ServerId, RuntimeNames>, runtime: &Runtime) -> Vec<Step> {
+    let step = |(id, wish): (&ServerId, &DesiredServer)| {
+        let name = &names.get(id)?.weight;
+        let now = runtime.servers.get(name)?;
+        // Another state is a change of its own, with an order of its own.
+        (now.admin == wish.state).then(|| weight_step(name, now.weight, wish.weight))?
+    };
+    desired.servers.iter().filter_map(step).collect()
 }
 
 /// Servers that run in our backends and that nobody wants (any more).

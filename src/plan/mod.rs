@@ -3,11 +3,13 @@
 //! Pure. Refuses to know how a step is spelt on the socket. Called by `agent` and `cli`.
 
 mod decide;
+#[cfg(test)]
+mod decide_tests;
 mod observed;
 mod reasons;
 mod step;
 
-pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide};
+pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide, weight_steps};
 pub use observed::{FileState, Master, Observed, Runtime, RuntimeServer, Version};
 pub use reasons::{ReloadReason, reload_reasons};
 pub use step::Step;
