@@ -51,6 +51,8 @@ pub struct Node {
     pub fleet: Fleet,
     /// Plans and applies.
     pub engine: Engine,
+    /// A certificate cannot be served any more: why, said once.
+    certificate_problem: Option<String>,
     ledger: Ledger,
     _lock: sys::lock::Lock,
     started: Instant,
@@ -85,6 +87,7 @@ impl Node {
             is_settled: false,
             file_problem,
             haproxy_problem: None,
+            certificate_problem: None,
             overrides,
             fleet,
             engine,
@@ -194,6 +197,7 @@ impl Node {
     /// As [`Self::apply_file`].
     pub async fn reconcile(&mut self) -> Result<Report, Attempt> {
         let began = Instant::now();
+        self.renew_certificates();
         let config = self.serving.config.clone();
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
         if !ended.is_empty() {
@@ -213,6 +217,22 @@ impl Node {
             tracing::info!(how = %applied.how, steps = applied.steps.len(), "HAProxy follows");
         }
         Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
+    }
+
+    /// Takes over certificates that were renewed under the same configuration, however that was (not) noticed.
+    fn renew_certificates(&mut self) {
+        let problem = match self.serving.renew_certificates() {
+            Ok(false) => None,
+            Ok(true) => {
+                tracing::info!("certificates were renewed, added or removed");
+                None
+            }
+            Err(problems) => Some(problems.join("\n")),
+        };
+        if let Some(problem) = problem.as_ref().filter(|_| problem != self.certificate_problem) {
+            tracing::warn!(%problem, "what serves goes on serving; a restart of HAProxy would fail");
+        }
+        self.certificate_problem = problem;
     }
 
     fn remember(&mut self, result: &Result<Applied, ApplyError>) {

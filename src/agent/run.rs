@@ -238,6 +238,8 @@ impl Agent {
     async fn file_changed(&mut self, why: &str) {
         let intent = Intent { actor: "agent".to_owned(), reason: Some(why.to_owned()), adopt: false };
         if self.node.is_file_rejected() {
+            // An older revision serves; what it refers to may have changed.
+            self.follow().await;
             return;
         }
         self.change(Change::File, intent, vec![]).await;

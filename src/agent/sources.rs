@@ -2,8 +2,9 @@
 //!
 //! Reads, never writes. Called by the agent's loop and by commands that work alone.
 
+use super::certificates;
 use crate::config::{self, Config, Diagnostics};
-use crate::model::{Digest, Name, Secret, SecretRef, Sourced};
+use crate::model::{Certificate, Name, Secret, SecretRef, Sourced};
 use crate::render::Templates;
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -35,8 +36,8 @@ pub struct Sources {
     pub templates: Templates,
     /// Values of the secrets that the file refers to.
     pub secrets: BTreeMap<SecretRef, Secret>,
-    /// Digests of the certificates that frontends name.
-    pub certificates: BTreeMap<Utf8PathBuf, Digest>,
+    /// The certificates that frontends name.
+    pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
     /// PEM texts of the authorities that servers name.
     pub authorities: BTreeMap<Utf8PathBuf, String>,
     /// What is unwise but not wrong.
@@ -122,6 +123,22 @@ impl Place {
 }
 
 impl Sources {
+    /// Reads the certificates again; answers whether they are others than before. Where one cannot be served, all stay
+    /// what they were, and the reasons come back.
+    ///
+    /// # Errors
+    /// One line per certificate that cannot be served.
+    pub fn renew_certificates(&mut self) -> Result<bool, Vec<String>> {
+        let mut problems = Vec::new();
+        let found = certificates::read(&self.config, &self.certificates, |_, text| problems.push(text));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let is_new = found != self.certificates;
+        self.certificates = found;
+        Ok(is_new)
+    }
+
     /// Files whose change means that the sources must be read again.
     pub fn watched(&self, file: &Utf8Path) -> Vec<Utf8PathBuf> {
         let secret_files = self.secrets.keys().filter_map(|reference| match reference {
@@ -169,17 +186,10 @@ impl Reader<'_> {
         secrets
     }
 
-    fn certificates(&mut self, config: &Config) -> BTreeMap<Utf8PathBuf, Digest> {
-        let mut digests = BTreeMap::new();
-        for path in config.frontends.iter().flat_map(|frontend| &frontend.certificates) {
-            match sys::fingerprint::digest_path(path) {
-                Ok(digest) => {
-                    digests.insert(path.value.clone(), digest);
-                }
-                Err(e) => self.problem(path, format!("the certificate cannot be read: {e}")),
-            }
-        }
-        digests
+    fn certificates(&mut self, config: &Config) -> BTreeMap<Utf8PathBuf, Vec<Certificate>> {
+        let found = certificates::read(config, &BTreeMap::new(), |path, text| self.problem(path, text));
+        self.warnings.extend(certificates::warnings(config, &found, jiff::Timestamp::now()));
+        found
     }
 
     fn authorities(&mut self, config: &Config) -> BTreeMap<Utf8PathBuf, String> {

@@ -5,7 +5,7 @@
 use super::command::{CommandRefused, word};
 use crate::plan::Step;
 
-/// The command for a step; `None` for a map, which is a conversation of its own.
+/// The command for a step; `None` for a map or a certificate, which is a conversation of its own.
 pub(super) fn spell(step: &Step) -> Result<Option<String>, CommandRefused> {
     Ok(match step {
         Step::SetState { proxy, server, from: _, to } => {
@@ -17,7 +17,7 @@ pub(super) fn spell(step: &Step) -> Result<Option<String>, CommandRefused> {
         Step::SetAddress { proxy, server, from: _, to, port } => {
             Some(format!("set server {}/{} addr {to} port {port}", word(proxy)?, word(server)?))
         }
-        Step::ReplaceMap { map: _, from_entries: _, entries: _, is_secret: _ } => None,
+        Step::ReplaceMap { map: _, from_entries: _, entries: _, is_secret: _ } | Step::Certificate(_) => None,
     })
 }
 
@@ -27,7 +27,7 @@ pub(super) fn server_of(step: &Step) -> Option<(&str, &str)> {
         Step::SetState { proxy, server, .. }
         | Step::SetWeight { proxy, server, .. }
         | Step::SetAddress { proxy, server, .. } => Some((proxy, server)),
-        Step::ReplaceMap { .. } => None,
+        Step::ReplaceMap { .. } | Step::Certificate(_) => None,
     }
 }
 
@@ -38,7 +38,9 @@ pub(super) fn server_of(step: &Step) -> Option<(&str, &str)> {
 pub(super) fn judge(step: &Step, reply: &str) -> Result<(), String> {
     let done = match step {
         Step::SetAddress { .. } => says_address_is_set(reply),
-        Step::SetState { .. } | Step::SetWeight { .. } | Step::ReplaceMap { .. } => without_notices(reply).is_none(),
+        Step::SetState { .. } | Step::SetWeight { .. } | Step::ReplaceMap { .. } | Step::Certificate(_) => {
+            without_notices(reply).is_none()
+        }
     };
     if done { Ok(()) } else { Err(words(reply)) }
 }

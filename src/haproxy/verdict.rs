@@ -192,6 +192,7 @@ mod tests {
             structure: String::new(),
             structure_digest: Digest::of(""),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), keys)]),
+            lists: BTreeMap::new(),
             haproxy_cfg,
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! Pure. Refuses to know how a step is spelt on the socket. Called by `agent` and `cli`.
 
+mod certificates;
 mod decide;
 mod observed;
 mod reasons;
 mod step;
 
+pub use certificates::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCertificates};
 pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide};
 pub use observed::{FileState, Master, Observed, Runtime, RuntimeServer, Version};
 pub use reasons::{ReloadReason, reload_reasons};

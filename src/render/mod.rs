@@ -5,6 +5,7 @@
 mod context;
 mod error;
 mod header;
+mod lists;
 mod maps;
 mod marks;
 mod names;
@@ -19,7 +20,7 @@ mod value;
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
 pub use names::{names_of, runtime_names};
-pub use rendered::{LineOrigin, MapFile, Rendered, RuntimeNames};
+pub use rendered::{LineOrigin, ListFile, MapFile, Rendered, RuntimeNames};
 pub use target::Target;
 pub use templates::Templates;
 
@@ -48,5 +49,6 @@ pub fn render(desired: &Desired, templates: &Templates, target: Target) -> Resul
     let (body, mut lines) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
     lines.insert(0, LineOrigin::default());
 
-    Ok(Rendered { haproxy_cfg: header::with_header(&body), structure, structure_digest, maps, lines })
+    let lists = lists::used(desired, &body);
+    Ok(Rendered { haproxy_cfg: header::with_header(&body), structure, structure_digest, maps, lists, lines })
 }

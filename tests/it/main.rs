@@ -3,6 +3,7 @@
 mod admin;
 mod bad;
 mod cases;
+mod certificates;
 mod deny;
 mod docs;
 mod floors;
