@@ -5,6 +5,7 @@
 
 use super::engine::Prepared;
 use super::preflight::Refusal;
+use super::sources::Sources;
 use crate::config::Config;
 use crate::haproxy::{is_certificate, read_certificate};
 use crate::model::{Certificate, Sourced};
@@ -21,7 +22,7 @@ const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 pub(super) type Certificates = BTreeMap<Utf8PathBuf, Vec<Certificate>>;
 
 /// Reads every certificate (again only where its file changed), and goes on after a failure: each is told with the
-/// place in the operator's file.
+/// place in the operator's file. What cannot be read is [`Certificate::unread`], so that the rest can be steered on.
 pub(super) fn read(
     config: &Config,
     known: &Certificates,
@@ -32,23 +33,22 @@ pub(super) fn read(
         if found.contains_key(&path.value) {
             continue;
         }
-        let files = match sys::directory::files_at(path) {
-            Ok(files) => files,
-            Err(e) => {
-                problem(path, format!("the certificate cannot be read: {e}"));
-                continue;
-            }
-        };
+        let files = sys::directory::files_at(path).unwrap_or_else(|e| {
+            problem(path, format!("the certificate cannot be read: {e}"));
+            vec![]
+        });
+        let known = known.get(&path.value).map(Vec::as_slice).unwrap_or_default();
         let mut certificates = Vec::new();
-        for file in files.iter().filter(|file| *file == &path.value || is_certificate(file)) {
-            let known = known.get(&path.value).and_then(|known| known.iter().find(|known| known.path == *file));
-            match read_one(file, known) {
-                Ok(certificate) => certificates.push(certificate),
-                Err(e) => problem(path, format!("the certificate {file} cannot be served: {e}")),
-            }
+        for file in files.into_iter().filter(|file| *file == path.value || is_certificate(file)) {
+            let before = known.iter().find(|known| known.path == file);
+            certificates.push(read_one(&file, before).unwrap_or_else(|e| {
+                problem(path, format!("the certificate {file} cannot be served: {e}"));
+                Certificate::unread(file)
+            }));
         }
-        if files.is_empty() {
+        if certificates.is_empty() {
             problem(path, format!("there is no certificate in {}", path.value));
+            certificates.push(Certificate::unread(path.value.clone()));
         }
         found.insert(path.value.clone(), certificates);
     }
@@ -88,6 +88,16 @@ pub(super) fn warnings(config: &Config, certificates: &Certificates, now: Timest
         }
     }
     warnings
+}
+
+/// Refuses what cannot be read, by name, before anything is touched.
+pub(super) fn check_read(sources: &Sources) -> Result<(), Refusal> {
+    if sources.certificate_problems.is_empty() {
+        return Ok(());
+    }
+    let problems = sources.certificate_problems.iter().map(|problem| format!("error: {problem}"));
+    let help = "what HAProxy read before serves on, but it could not be started again\n  help: put a certificate with its key there";
+    Err(Refusal(problems.chain([help.to_owned()]).collect()))
 }
 
 /// Refuses to put an expired certificate in the place of one that is valid. One that has expired where it is, or comes

@@ -209,6 +209,7 @@ impl Engine {
     /// # Errors
     /// [`ApplyError::Refused`] with everything that speaks against it.
     pub async fn judge(&mut self, wish: Wish<'_>, prepared: &Prepared) -> Result<(), ApplyError> {
+        certificates::check_read(wish.sources)?;
         let judgement = judgement(wish, prepared);
         if self.judged != Some(judgement) {
             self.unresolved = preflight::check_files(wish.sources, &prepared.rendered).await?;
@@ -226,6 +227,9 @@ impl Engine {
     /// # Errors
     /// See [`ApplyError`]; each says what serves now.
     pub async fn apply(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Applied, ApplyError> {
+        if !wish.is_serving {
+            certificates::check_read(wish.sources)?;
+        }
         let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
         let mut applied =

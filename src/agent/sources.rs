@@ -38,6 +38,8 @@ pub struct Sources {
     pub secrets: BTreeMap<SecretRef, Secret>,
     /// The certificates that frontends name.
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
+    /// Certificates that cannot be served, one line each: nothing is applied before they are mended.
+    pub certificate_problems: Vec<String>,
     /// PEM texts of the authorities that servers name.
     pub authorities: BTreeMap<Utf8PathBuf, String>,
     /// What is unwise but not wrong.
@@ -99,7 +101,7 @@ impl Place {
         let lint = config::lint(&config, self.file.as_str(), &toml);
         let mut reader = Reader { file: &self.file, problems: vec![], warnings: vec![] };
         let secrets = reader.secrets(&config);
-        let certificates = reader.certificates(&config);
+        let (certificates, certificate_problems) = reader.certificates(&config);
         let authorities = reader.authorities(&config);
         let templates = reader.templates(&config);
         if !reader.problems.is_empty() {
@@ -115,6 +117,7 @@ impl Place {
             templates,
             secrets,
             certificates,
+            certificate_problems,
             authorities,
             lint,
             warnings,
@@ -135,6 +138,7 @@ impl Sources {
             return Err(problems);
         }
         let is_new = found != self.certificates;
+        self.certificate_problems.clear();
         self.certificates = found;
         Ok(is_new)
     }
@@ -165,8 +169,12 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn problem<T>(&mut self, at: &Sourced<T>, text: impl std::fmt::Display) {
+        self.problems.push(self.at(at, text));
+    }
+
+    fn at<T>(&self, at: &Sourced<T>, text: impl std::fmt::Display) -> String {
         let place = at.origin.map_or_else(|| self.file.to_string(), |origin| format!("{}:{origin}", self.file));
-        self.problems.push(format!("{place}: {text}"));
+        format!("{place}: {text}")
     }
 
     fn secrets(&mut self, config: &Config) -> BTreeMap<SecretRef, Secret> {
@@ -186,10 +194,12 @@ impl Reader<'_> {
         secrets
     }
 
-    fn certificates(&mut self, config: &Config) -> BTreeMap<Utf8PathBuf, Vec<Certificate>> {
-        let found = certificates::read(config, &BTreeMap::new(), |path, text| self.problem(path, text));
+    /// The certificates, and what is wrong with them: no reason to stop steering.
+    fn certificates(&mut self, config: &Config) -> (BTreeMap<Utf8PathBuf, Vec<Certificate>>, Vec<String>) {
+        let mut problems = Vec::new();
+        let found = certificates::read(config, &BTreeMap::new(), |path, text| problems.push(self.at(path, text)));
         self.warnings.extend(certificates::warnings(config, &found, jiff::Timestamp::now()));
-        found
+        (found, problems)
     }
 
     fn authorities(&mut self, config: &Config) -> BTreeMap<Utf8PathBuf, String> {

@@ -204,3 +204,66 @@ pub(super) fn common_name_in(line: &str) -> String {
     let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '\\' | '/') || c == ' ';
     if name.chars().all(is_plain) { name.trim().to_owned() } else { String::new() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+    fn authority(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    }
+
+    /// Leaf, intermediate and root, with the leaf's key.
+    fn chain() -> String {
+        let root = CertifiedIssuer::self_signed(authority("Root"), KeyPair::generate().unwrap()).unwrap();
+        let middle =
+            CertifiedIssuer::signed_by(authority("Let's Test/R3"), KeyPair::generate().unwrap(), &root).unwrap();
+        let mut params = CertificateParams::new(vec!["API.test".to_owned(), "*.test".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "common.test");
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &middle).unwrap();
+        format!("{}{}\n{}\n{}", key.serialize_pem(), leaf.pem(), middle.pem(), root.pem())
+    }
+
+    fn understand(text: &str) -> Result<Pem, String> {
+        Pem::understand("/x.pem".into(), &Files { main: text.as_bytes().to_vec(), key: None, extras: vec![] })
+    }
+
+    #[test]
+    fn names_chain_and_key_are_what_haproxy_finds() {
+        let text = chain();
+        let pem =
+            understand(&format!("Bag Attributes\n  friendlyName: x\n\n{}", text.replace('\n', "\r\n"))).ok().unwrap();
+        let Certificate { names, chain, key_kind, payload_bytes, .. } = &pem.certificate;
+        assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), ["*.test", "api.test", "common.test"]);
+        // Not plain, and so not compared; the root issued itself.
+        assert_eq!((chain.as_slice(), key_kind.as_str()), ([String::new()].as_slice(), "EC"));
+        assert_eq!(*payload_bytes, pem.payload().len());
+        assert!(!pem.payload().contains("\n\n") && !pem.payload().contains('\r') && !pem.payload().contains("Bag"));
+    }
+
+    #[test]
+    fn every_truncation_is_refused_and_no_refusal_shows_the_key() {
+        let text = chain();
+        let secret: String = text.lines().nth(1).unwrap().chars().take(20).collect();
+        let end_of_leaf = text.match_indices("-----END CERTIFICATE-----").next().unwrap().0 + 25;
+        for length in (0..end_of_leaf).step_by(7) {
+            let problem = understand(&text[..length]).err().unwrap_or_else(|| panic!("{length} bytes are taken"));
+            assert!(!problem.contains(&secret), "{problem}");
+        }
+        let locked =
+            text.replace("BEGIN PRIVATE", "BEGIN ENCRYPTED PRIVATE").replace("END PRIVATE", "END ENCRYPTED PRIVATE");
+        assert!(understand(&locked).err().unwrap().contains("passphrase"));
+    }
+
+    #[test]
+    fn a_common_name_is_found_in_haproxys_line() {
+        assert_eq!(common_name_in("/C=US/O=Let's Encrypt/CN=R3"), "R3");
+        assert_eq!(common_name_in("/CN=x/emailAddress=y@z"), "");
+        assert_eq!(common_name_in("/O=none"), "");
+    }
+}

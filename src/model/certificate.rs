@@ -29,6 +29,26 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// A file that cannot be read now. HAProxy may be serving what it read there before.
+    pub fn unread(path: Utf8PathBuf) -> Self {
+        Self {
+            path,
+            digest: Digest::of(""),
+            fingerprint: String::new(),
+            chain: vec![],
+            names: BTreeSet::new(),
+            key_kind: String::new(),
+            not_after: Timestamp::MAX,
+            payload_bytes: 0,
+            has_extras: false,
+        }
+    }
+
+    /// Whether it was read: see [`Self::unread`].
+    pub fn is_read(&self) -> bool {
+        !self.fingerprint.is_empty()
+    }
+
     /// A name that both are served for, where clients cannot tell them apart by the kind of key.
     pub fn overlap<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
         if self.key_kind != other.key_kind {

@@ -4,7 +4,7 @@
 //! support. What does: another default certificate (HAProxy refuses to take the first of a list out), an order among
 //! certificates of one name that additions at the end cannot reach, a file that does not fit into HAProxy's buffer.
 
-use super::{Question, ReloadReason, Step};
+use super::ReloadReason;
 use crate::model::{Certificate, Digest};
 use crate::render::ListFile;
 use camino::Utf8PathBuf;
@@ -46,7 +46,12 @@ pub struct RuntimeCertificate {
 }
 
 impl RuntimeCertificate {
+    /// Whether it is what the file holds.
     fn is(&self, wanted: &Certificate) -> bool {
+        if !wanted.is_read() {
+            // Whatever runs is the best there is.
+            return !self.fingerprint.is_empty();
+        }
         // A file without a chain may get one from elsewhere (`issuers-chain-path`).
         self.fingerprint == wanted.fingerprint && (wanted.chain.is_empty() || self.chain == wanted.chain)
     }
@@ -104,13 +109,18 @@ impl fmt::Display for CertificateStep {
 
 /// The steps, in a safe order: the new ones are served before the old ones go. Adds to `reasons` where only a reload
 /// will do.
-pub(super) fn certificate_steps(question: &Question<'_>, reasons: &mut Vec<ReloadReason>) -> Vec<Step> {
-    let now = &question.observed.certificates;
-    let room = usize::try_from(question.desired.config.haproxy.buffer_bytes.value).unwrap_or(usize::MAX);
-    let room = room.saturating_sub(BUFFER_RESERVE_BYTES);
+///
+/// **Units**: `buffer_bytes` is the running worker's `tune.bufsize`.
+pub(super) fn certificate_steps(
+    lists: &BTreeMap<String, ListFile>,
+    now: &RuntimeCertificates,
+    buffer_bytes: usize,
+    reasons: &mut Vec<ReloadReason>,
+) -> Vec<CertificateStep> {
+    let room = buffer_bytes.saturating_sub(BUFFER_RESERVE_BYTES);
     let mut wanted: BTreeMap<&str, &Certificate> = BTreeMap::new();
     let (mut add, mut remove) = (vec![], vec![]);
-    for (list, file) in &question.rendered.lists {
+    for (list, file) in lists {
         wanted.extend(file.certificates.iter().map(|one| (one.path.as_str(), one)));
         match now.lists.get(list) {
             Some(entries) => list_steps(list, file, entries, &mut add, &mut remove, reasons),
@@ -145,7 +155,7 @@ pub(super) fn certificate_steps(question: &Question<'_>, reasons: &mut Vec<Reloa
         .cloned()
         .collect();
     let forget = gone.into_iter().map(|path| CertificateStep::Forget { path });
-    store.into_iter().chain(add).chain(remove).chain(forget).map(Step::Certificate).collect()
+    store.into_iter().chain(add).chain(remove).chain(forget).collect()
 }
 
 fn list_steps(
@@ -200,4 +210,123 @@ fn misplaced<'a>(wanted: &'a [Certificate], kept: &[&Certificate]) -> Option<(&'
             group.windows(2).find(|pair| place.get(pair[0].path.as_str()) > place.get(pair[1].path.as_str()))?;
         Some((swapped[0].path.as_str(), swapped[1].path.as_str(), name))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `path name`: a certificate of this name; `path name RSA` with another kind of key.
+    fn certificate(text: &str) -> Certificate {
+        let mut words = text.split(' ');
+        let path = words.next().unwrap();
+        Certificate {
+            path: path.into(),
+            digest: Digest::of(text),
+            fingerprint: format!("of {path}"),
+            chain: vec![],
+            names: words.next().map(str::to_owned).into_iter().collect(),
+            key_kind: words.next().unwrap_or("EC").to_owned(),
+            not_after: "2027-02-19T00:00:00Z".parse().unwrap(),
+            payload_bytes: 2000,
+            has_extras: false,
+        }
+    }
+
+    fn list(certificates: Vec<Certificate>) -> BTreeMap<String, ListFile> {
+        [("api.list".to_owned(), ListFile { certificates })].into()
+    }
+
+    fn runtime(paths: &[&str]) -> RuntimeCertificates {
+        let entry = |(path, line): (&&str, u32)| ListEntry { path: (*path).to_owned(), line };
+        let store = |path: &&str| {
+            let fingerprint = format!("of {path}");
+            ((*path).to_owned(), RuntimeCertificate { fingerprint, chain: vec![], not_after: None })
+        };
+        RuntimeCertificates {
+            lists: [("api.list".to_owned(), paths.iter().zip(1..).map(entry).collect())].into(),
+            stores: paths.iter().map(store).collect(),
+        }
+    }
+
+    #[track_caller]
+    fn check(wanted: Vec<Certificate>, now: &RuntimeCertificates, steps: &[&str], reload: &[&str]) {
+        let mut reasons = Vec::new();
+        let found = certificate_steps(&list(wanted), now, 16_384, &mut reasons);
+        assert_eq!(reasons.iter().map(ToString::to_string).collect::<Vec<_>>(), reload);
+        if reload.is_empty() {
+            assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), steps);
+        }
+    }
+
+    fn all(texts: &[&str]) -> Vec<Certificate> {
+        texts.iter().map(|text| certificate(text)).collect()
+    }
+
+    #[test]
+    fn nothing_differs_nothing_happens() {
+        check(all(&["/a a", "/b b"]), &runtime(&["/a", "/b"]), &[], &[]);
+        // The order of names that do not meet has no meaning.
+        check(all(&["/a a", "/c c", "/b b"]), &runtime(&["/a", "/b", "/c"]), &[], &[]);
+    }
+
+    #[test]
+    fn what_is_new_is_served_before_what_is_old_goes() {
+        let steps = [
+            "certificate load /c, valid until 2027-02-19",
+            "certificate serve /c in api.list",
+            "certificate remove /b from api.list",
+            "certificate forget /b",
+        ];
+        check(all(&["/a a", "/c b"]), &runtime(&["/a", "/b"]), &steps, &[]);
+    }
+
+    #[test]
+    fn a_renewal_and_a_changed_chain_are_noticed() {
+        let mut now = runtime(&["/a", "/b"]);
+        now.stores.get_mut("/b").unwrap().fingerprint = "other".to_owned();
+        check(all(&["/a a", "/b b"]), &now, &["certificate renew /b, valid until 2027-02-19"], &[]);
+        let mut with_chain = certificate("/a a");
+        with_chain.chain = vec!["R3".to_owned()];
+        check(vec![with_chain.clone()], &runtime(&["/a"]), &["certificate renew /a, valid until 2027-02-19"], &[]);
+        now = runtime(&["/a"]);
+        now.stores.get_mut("/a").unwrap().chain = vec!["R3".to_owned()];
+        check(vec![with_chain], &now, &[], &[]);
+        // The file has none, so it came from elsewhere.
+        check(all(&["/a a"]), &now, &[], &[]);
+    }
+
+    #[test]
+    fn a_line_twice_or_of_somebody_else_goes() {
+        let steps =
+            ["certificate remove /a from api.list", "certificate remove /x from api.list", "certificate forget /x"];
+        check(all(&["/a a"]), &runtime(&["/a", "/a", "/x"]), &steps, &[]);
+    }
+
+    #[test]
+    fn what_the_runtime_cannot_do_is_a_reload_that_says_why() {
+        let default =
+            "the default certificate of api.list becomes /b instead of /a: HAProxy changes it only in a reload";
+        check(all(&["/b b", "/a a"]), &runtime(&["/a", "/b"]), &[], &[default]);
+        check(all(&["/b b"]), &runtime(&["/a", "/b"]), &[], &[default]);
+        check(all(&["/a a"]), &RuntimeCertificates::default(), &[], &["the running HAProxy has no api.list"]);
+        let mut large = certificate("/a a");
+        (large.payload_bytes, large.fingerprint) = (14_337, "new".to_owned());
+        let room = "/a has 14337 bytes, more than the 14336 that the running HAProxy takes at once";
+        check(vec![large], &runtime(&["/a"]), &[], &[room]);
+        let mut extra = certificate("/a a");
+        (extra.has_extras, extra.fingerprint) = (true, "new".to_owned());
+        check(vec![extra], &runtime(&["/a"]), &[], &["beside /a lies a file that only a reload loads"]);
+    }
+
+    #[test]
+    fn two_of_one_name_keep_the_order_of_the_file() {
+        let order = "/b and /c are both for same: only a reload puts the first one first";
+        check(all(&["/a a", "/b same", "/c same"]), &runtime(&["/a", "/c"]), &[], &[order]);
+        let appended = ["certificate load /c, valid until 2027-02-19", "certificate serve /c in api.list"];
+        check(all(&["/a a", "/b same", "/c same"]), &runtime(&["/a", "/b"]), &appended, &[]);
+        // Clients choose between kinds of keys.
+        let kinds = ["certificate load /b, valid until 2027-02-19", "certificate serve /b in api.list"];
+        check(all(&["/a a", "/b same RSA", "/c same"]), &runtime(&["/a", "/c"]), &kinds, &[]);
+    }
 }

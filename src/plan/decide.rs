@@ -144,7 +144,10 @@ fn action_for(question: &Question<'_>, runtime: &Runtime) -> Action {
     let mut reasons = structure_reasons(question, runtime);
     let mut steps = if reasons.is_empty() { runtime_steps(question, runtime, &mut reasons) } else { vec![] };
     if reasons.is_empty() {
-        steps.extend(certificate_steps(question, &mut reasons));
+        let buffer = usize::try_from(question.desired.config.haproxy.buffer_bytes.value).unwrap_or(usize::MAX);
+        let certificates = &question.observed.certificates;
+        let changes = certificate_steps(&question.rendered.lists, certificates, buffer, &mut reasons);
+        steps.extend(changes.into_iter().map(Step::Certificate));
     }
     match (reasons.is_empty(), steps.is_empty()) {
         (false, _) => Action::Reload(reasons),
