@@ -28,7 +28,7 @@ const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// A list or certificate that the worker does not know is missing from the answer.
 ///
 /// # Errors
-/// As [`observe`](super::observe); nobody listening is one, too.
+/// As [`observe`](super::observe()); nobody listening is one, too.
 pub async fn observe_certificates(
     admin_socket: &Utf8Path,
     lists: &[String],
