@@ -5,6 +5,8 @@ use crate::support::haproxy::{Binary, Place, Private, binaries};
 use crate::support::port::free_port;
 use crate::support::{PATIENCE, wait_for, write};
 use camino::{Utf8Path, Utf8PathBuf};
+use hapilot::haproxy::{execute, read_certificate};
+use hapilot::plan::{CertificateStep, ListEntry, Step};
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -344,6 +346,39 @@ fn what_somebody_else_did_to_the_certificates_is_mended_and_their_open_transacti
         node.haproxy().admin(&format!("abort ssl cert {pem}/a.pem"));
         node.follows();
         assert_eq!(node.shown("b.test"), new.der);
+    }
+}
+
+#[tokio::test]
+async fn where_one_step_fails_nothing_is_taken_away_and_nothing_is_left_open() {
+    for binary in binaries() {
+        let (a, b) = (made("a.test"), made("b.test"));
+        let node = Node::start(&binary, "\"@\"", |pem| {
+            replace(&pem.join("a.pem"), &a.pem);
+            replace(&pem.join("b.pem"), &b.pem);
+        });
+        let pem = node.place.join("pem");
+        let store = |name: &str, is_new: bool| {
+            let read = read_certificate(&pem.join(name), None).unwrap();
+            CertificateStep::Store { path: read.path, digest: read.digest, not_after: read.not_after, is_new }
+        };
+        node.put("c.pem", &made("c.test").pem);
+        let changed = store("c.pem", true);
+        node.put("c.pem", &made("c.test").pem);
+        let list = "crt-lists/api.list".to_owned();
+        let remove = CertificateStep::Remove { list, entry: ListEntry { path: format!("{pem}/b.pem"), line: 2 } };
+        for (first, why) in [
+            (changed, "the file changed since it was judged; it is judged again"),
+            // HAProxy does not know it, and so refuses to replace it.
+            (store("c.pem", false), "Can't replace a certificate which is not referenced by the configuration!"),
+        ] {
+            let steps = [first, remove.clone()].map(Step::Certificate);
+            let done = execute(&node.place.join("admin.sock"), &steps, PATIENCE).await.unwrap();
+            let reasons: Vec<_> = done.failures.iter().map(|failure| failure.reason.as_str()).collect();
+            assert_eq!(reasons, [why, "not sent, because a step about a certificate before it failed"]);
+            assert!(!node.haproxy().admin("show ssl cert").contains('*'), "{}", binary.version);
+            assert_eq!(node.shown("b.test"), b.der);
+        }
     }
 }
 
