@@ -3,7 +3,7 @@
 //! Pure. Refuses to know how it is spelt. Made by `agent` and `cli`, read by `render` and `plan`.
 
 use crate::config::{Backend, Config, Server};
-use crate::model::{AdminState, Digest, Secret, SecretRef, ServerId, Weight};
+use crate::model::{AdminState, Certificate, Secret, SecretRef, ServerId, Weight};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ pub struct Desired {
     pub servers: BTreeMap<ServerId, DesiredServer>,
     /// Every secret that the rendered files need.
     pub secrets: BTreeMap<SecretRef, Secret>,
-    /// Digest of the content of each certificate file or directory that a frontend names: a renewed certificate
-    /// changes the rendered file.
-    pub certificates: BTreeMap<Utf8PathBuf, Digest>,
+    /// What is found at each path that a frontend's `certificates` names: the file, or those of the directory in the
+    /// order of their names.
+    pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
 }
 
 /// The wish for one server.
@@ -38,7 +38,7 @@ impl Desired {
         weights: &BTreeMap<ServerId, Weight>,
         overrides: &BTreeMap<ServerId, DesiredOverride>,
         secrets: BTreeMap<SecretRef, Secret>,
-        certificates: BTreeMap<Utf8PathBuf, Digest>,
+        certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
     ) -> Self {
         let servers = config
             .servers()

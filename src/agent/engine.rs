@@ -5,6 +5,7 @@
 //! A failure before the writes has touched nothing; a failed reload puts the files back. Nothing else is ever undone:
 //! the next round observes and plans again.
 
+use super::certificates;
 use super::explain::explain;
 use super::ledger::Ledger;
 use super::live_files::{LiveFiles, Undo};
@@ -216,7 +217,11 @@ impl Engine {
         let is_loaded = runtime.as_ref().is_some_and(|runtime| runtime.description.as_ref() == Some(&wanted));
         // Only the reasons of a reload ask for it, and it is long.
         let loaded = if is_loaded { None } else { ledger.and_then(Ledger::current_structure) };
-        let observed = Observed { config: files.config, maps: files.maps, runtime };
+        let certificates = match &runtime {
+            Some(_) => observe_certificates(&wish.sources.config, &rendered).await?,
+            None => plan::RuntimeCertificates::default(),
+        };
+        let observed = Observed { config: files.config, maps: files.maps, lists: files.lists, certificates, runtime };
         let plan = plan::decide(&plan::Question {
             desired: wish.desired,
             rendered: &rendered,
@@ -247,11 +252,13 @@ impl Engine {
     /// # Errors
     /// [`ApplyError::Refused`] with everything that speaks against it.
     pub async fn judge(&mut self, wish: Wish<'_>, prepared: &Prepared) -> Result<(), ApplyError> {
+        certificates::check_read(wish.sources)?;
         let judgement = judgement(wish, prepared);
         if self.judged != Some(judgement) {
             self.unresolved = preflight::check_files(wish.sources, &prepared.rendered).await?;
         }
         preflight::check_names(&self.unresolved, prepared)?;
+        certificates::check_expiry(prepared, jiff::Timestamp::now())?;
         preflight::check_surroundings(wish.sources, prepared).await?;
         // Names may resolve the next time.
         self.judged = self.unresolved.is_empty().then_some(judgement);
@@ -263,6 +270,9 @@ impl Engine {
     /// # Errors
     /// See [`ApplyError`]; each says what serves now.
     pub async fn apply(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Applied, ApplyError> {
+        if !wish.is_serving {
+            certificates::check_read(wish.sources)?;
+        }
         self.reload_instead = None;
         let hastened = if wish.is_serving { self.hasten(wish).await } else { vec![] };
         let mut prepared = self.prepare(wish, ledger).await?;
@@ -305,7 +315,10 @@ impl Engine {
             Ok(undo) => undo,
             Err(e) => {
                 if let (true, Action::Runtime(steps)) = (wish.is_serving, &plan.action) {
-                    self.execute(wish, steps, applied).await?;
+                    // Certificates can wait until what speaks against them is mended.
+                    let steps: Vec<Step> =
+                        steps.iter().filter(|step| !matches!(step, Step::Certificate(_))).cloned().collect();
+                    self.execute(wish, &steps, applied).await?;
                 }
                 return Err(e);
             }
@@ -473,18 +486,32 @@ fn raise(how: &mut How, to: How) {
 
 /// What a verdict of `haproxy -c` holds for. With the built-in template the masked text decides: two files of one
 /// structure differ in typed numbers only. An operator's template may do anything with a number, so there every byte
-/// counts. Certificates are read by `-c` as well; their digests stand in the text.
+/// counts. Certificates are read by `-c` as well.
 fn judgement(wish: Wish<'_>, prepared: &Prepared) -> Digest {
     let rendered = &prepared.rendered;
-    if wish.sources.config.haproxy.template.is_some() {
-        return Digest::of(&rendered.haproxy_cfg);
-    }
-    rendered.structure_digest
+    let text = match &wish.sources.config.haproxy.template {
+        Some(_) => Digest::of(&rendered.haproxy_cfg),
+        None => rendered.structure_digest,
+    };
+    let certificates = rendered.lists.iter().flat_map(|(list, file)| {
+        file.certificates.iter().map(move |certificate| format!("{list} {} {}\n", certificate.path, certificate.digest))
+    });
+    let judged: String = std::iter::once(text.to_string()).chain(certificates).collect();
+    Digest::of(judged)
 }
 
 async fn observe(config: &Config, maps: &[String]) -> Result<Option<plan::Runtime>, ApplyError> {
     let haproxy = &config.haproxy;
     haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps)
+        .await
+        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
+}
+
+async fn observe_certificates(config: &Config, rendered: &Rendered) -> Result<plan::RuntimeCertificates, ApplyError> {
+    let lists: Vec<String> = rendered.lists.keys().cloned().collect();
+    let paths = rendered.lists.values().flat_map(|list| &list.certificates);
+    let paths: Vec<String> = paths.map(|certificate| certificate.path.to_string()).collect();
+    haproxy::observe_certificates(&config.haproxy.admin_socket, &lists, &paths)
         .await
         .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
 }

@@ -136,7 +136,9 @@ impl Ledger {
             files: vec![],
             tags: vec![],
         };
-        let maps: Vec<_> = entry.rendered.maps.iter().map(|(path, map)| (path, map.text(), map.is_secret)).collect();
+        let maps = entry.rendered.maps.iter().map(|(path, map)| (path, map.text(), map.is_secret));
+        let lists = entry.rendered.lists.iter().map(|(path, list)| (path, list.text(), false));
+        let maps: Vec<_> = maps.chain(lists).collect();
         let own = [
             ("hapilot.toml", entry.toml),
             ("haproxy.cfg", entry.rendered.haproxy_cfg.as_str()),

@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 /// Largest haproxy.cfg and map that is read, in bytes.
 const MAX_FILE: u64 = 256 << 20;
 
-/// haproxy.cfg and the maps beside it.
+/// haproxy.cfg, and the maps and crt-lists beside it.
 #[derive(Debug)]
 pub(super) struct LiveFiles {
     config: Utf8PathBuf,
@@ -30,6 +30,8 @@ pub(super) struct FilesNow {
     pub(super) text: String,
     /// Digests of the maps.
     pub(super) maps: BTreeMap<String, Digest>,
+    /// Digests of the crt-lists.
+    pub(super) lists: BTreeMap<String, Digest>,
 }
 
 /// The files before an apply, to put back.
@@ -55,15 +57,21 @@ impl LiveFiles {
             let render::Inspection { is_ours, is_intact } = render::inspect(bytes);
             FileState { digest: Digest::of(bytes), is_ours, is_intact }
         });
-        let directory = self.directory.join("maps");
-        let mut maps = BTreeMap::new();
-        for name in sys::directory::file_names(&directory, ".map")? {
+        let maps = self.digests("maps", ".map")?;
+        let lists = self.digests("crt-lists", ".list")?;
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        Ok(FilesNow { config, text, maps, lists })
+    }
+
+    fn digests(&self, below: &str, suffix: &str) -> io::Result<BTreeMap<String, Digest>> {
+        let directory = self.directory.join(below);
+        let mut digests = BTreeMap::new();
+        for name in sys::directory::file_names(&directory, suffix)? {
             if let Some(bytes) = sys::directory::read_if_exists(&directory.join(&name), MAX_FILE)? {
-                maps.insert(format!("maps/{name}"), Digest::of(bytes));
+                digests.insert(format!("{below}/{name}"), Digest::of(bytes));
             }
         }
-        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-        Ok(FilesNow { config, text, maps })
+        Ok(digests)
     }
 
     /// Writes them in the given order. After an error the caller puts back what was written before it.
@@ -72,14 +80,15 @@ impl LiveFiles {
             let path = self.path(change);
             match change {
                 FileChange::Remove(_) => sys::directory::remove_file(&path)?,
-                FileChange::Create(name) | FileChange::Replace(name) => match rendered.maps.get(name) {
-                    Some(map) => {
-                        let mode = if map.is_secret { 0o640 } else { 0o644 };
-                        sys::directory::create_directory(&sys::files::directory_of(&path), 0o755)?;
-                        sys::files::replace_file(&path, map.text().as_bytes(), mode)?;
-                    }
-                    None => sys::files::replace_file(&path, rendered.haproxy_cfg.as_bytes(), 0o644)?,
-                },
+                FileChange::Create(name) | FileChange::Replace(name) => {
+                    let (text, mode) = match (rendered.maps.get(name), rendered.lists.get(name)) {
+                        (Some(map), _) => (map.text(), if map.is_secret { 0o640 } else { 0o644 }),
+                        (None, Some(list)) => (list.text(), 0o644),
+                        (None, None) => (rendered.haproxy_cfg.clone(), 0o644),
+                    };
+                    sys::directory::create_directory(&sys::files::directory_of(&path), 0o755)?;
+                    sys::files::replace_file(&path, text.as_bytes(), mode)?;
+                }
             }
         }
         Ok(())
@@ -102,7 +111,7 @@ impl LiveFiles {
     fn path(&self, change: &FileChange) -> Utf8PathBuf {
         match change.path() {
             "haproxy.cfg" => self.config.clone(),
-            map => self.directory.join(map),
+            beside => self.directory.join(beside),
         }
     }
 }
@@ -139,6 +148,7 @@ mod tests {
             structure_digest: crate::model::Digest::of(""),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), map)]),
             dynamic: BTreeMap::new(),
+            lists: BTreeMap::new(),
             lines: vec![],
         }
     }

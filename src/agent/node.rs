@@ -56,6 +56,8 @@ pub struct Node {
     pub fleet: Fleet,
     /// Plans and applies.
     pub engine: Engine,
+    /// A certificate cannot be served any more: why, said once.
+    certificate_problem: Option<String>,
     ledger: Ledger,
     /// The file just before it was read at the start.
     read_at_start: Option<Digest>,
@@ -93,6 +95,7 @@ impl Node {
             file_problem,
             haproxy_problem: None,
             history_problem: None,
+            certificate_problem: None,
             overrides,
             fleet,
             engine,
@@ -269,6 +272,7 @@ impl Node {
             return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
         }
         let began = Instant::now();
+        self.renew_certificates();
         let config = self.serving.config.clone();
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
         if !ended.is_empty() {
@@ -288,6 +292,22 @@ impl Node {
             tracing::info!(how = %applied.how, steps = applied.steps.len(), "HAProxy follows");
         }
         Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
+    }
+
+    /// Takes over certificates that were renewed under the same configuration, however that was (not) noticed.
+    fn renew_certificates(&mut self) {
+        let problem = match self.serving.renew_certificates() {
+            Ok(false) => None,
+            Ok(true) => {
+                tracing::info!("certificates were renewed, added or removed");
+                None
+            }
+            Err(problems) => Some(problems.join("\n")),
+        };
+        if let Some(problem) = problem.as_ref().filter(|_| problem != self.certificate_problem) {
+            tracing::warn!(%problem, "what serves goes on serving; a restart of HAProxy would fail");
+        }
+        self.certificate_problem = problem;
     }
 
     fn remember(&mut self, result: &Result<Applied, ApplyError>) {

@@ -19,8 +19,8 @@ use std::collections::BTreeSet;
 #[error("{}", .0.join("\n"))]
 pub struct Refusal(pub Vec<String>);
 
-/// Runs `haproxy -c` on the very bytes: staged in a directory of their own, where the relative map paths lead to the
-/// staged maps. An empty directory beside the live file, so that it is the same file system and the same rights.
+/// Runs `haproxy -c` on the very bytes: staged in a directory of their own, where the relative paths lead to the staged
+/// maps and crt-lists. An empty directory beside the live file, so that it is the same file system and the same rights.
 ///
 /// Answers the servers, as HAProxy calls them, whose names did not resolve meanwhile: HAProxy warns about each and would
 /// start without it.
@@ -67,9 +67,12 @@ pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<
 fn stage(rendered: &Rendered) -> std::io::Result<tempfile::TempDir> {
     let staging = tempfile::Builder::new().prefix("hapilot-check-").tempdir()?;
     let root = Utf8Path::from_path(staging.path()).ok_or(std::io::ErrorKind::InvalidFilename)?;
-    sys::directory::create_directory(&root.join("maps"), 0o700)?;
-    for (name, map) in &rendered.maps {
-        sys::directory::write_private(&root.join(name), map.text().as_bytes())?;
+    let maps = rendered.maps.iter().map(|(name, map)| (name, map.text()));
+    let lists = rendered.lists.iter().map(|(name, list)| (name, list.text()));
+    for (name, text) in maps.chain(lists) {
+        let path = root.join(name);
+        sys::directory::create_directory(&sys::files::directory_of(&path), 0o700)?;
+        sys::directory::write_private(&path, text.as_bytes())?;
     }
     sys::directory::write_private(&root.join("haproxy.cfg"), rendered.haproxy_cfg.as_bytes())?;
     Ok(staging)

@@ -2,8 +2,9 @@
 //!
 //! Reads, never writes. Called by the agent's loop and by commands that work alone.
 
+use super::certificates;
 use crate::config::{self, Config, Diagnostics};
-use crate::model::{Digest, Name, Secret, SecretRef, Sourced};
+use crate::model::{Certificate, Name, Secret, SecretRef, Sourced};
 use crate::render::Templates;
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -35,8 +36,10 @@ pub struct Sources {
     pub templates: Templates,
     /// Values of the secrets that the file refers to.
     pub secrets: BTreeMap<SecretRef, Secret>,
-    /// Digests of the certificates that frontends name.
-    pub certificates: BTreeMap<Utf8PathBuf, Digest>,
+    /// The certificates that frontends name.
+    pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
+    /// Certificates that cannot be served, one line each: nothing is applied before they are mended.
+    pub certificate_problems: Vec<String>,
     /// PEM texts of the authorities that servers name.
     pub authorities: BTreeMap<Utf8PathBuf, String>,
     /// What is unwise but not wrong.
@@ -98,7 +101,7 @@ impl Place {
         let lint = config::lint(&config, self.file.as_str(), &toml);
         let mut reader = Reader { file: &self.file, problems: vec![], warnings: vec![] };
         let secrets = reader.secrets(&config);
-        let certificates = reader.certificates(&config);
+        let (certificates, certificate_problems) = reader.certificates(&config);
         let authorities = reader.authorities(&config);
         let templates = reader.templates(&config);
         if !reader.problems.is_empty() {
@@ -114,6 +117,7 @@ impl Place {
             templates,
             secrets,
             certificates,
+            certificate_problems,
             authorities,
             lint,
             warnings,
@@ -122,6 +126,23 @@ impl Place {
 }
 
 impl Sources {
+    /// Reads the certificates again; answers whether they are others than before. Where one cannot be served, all stay
+    /// what they were, and the reasons come back.
+    ///
+    /// # Errors
+    /// One line per certificate that cannot be served.
+    pub fn renew_certificates(&mut self) -> Result<bool, Vec<String>> {
+        let mut problems = Vec::new();
+        let found = certificates::read(&self.config, &self.certificates, |_, text| problems.push(text));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let is_new = found != self.certificates;
+        self.certificate_problems.clear();
+        self.certificates = found;
+        Ok(is_new)
+    }
+
     /// Files whose change means that the sources must be read again.
     pub fn watched(&self, file: &Utf8Path) -> Vec<Utf8PathBuf> {
         let secret_files = self.secrets.keys().filter_map(|reference| match reference {
@@ -148,8 +169,12 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn problem<T>(&mut self, at: &Sourced<T>, text: impl std::fmt::Display) {
+        self.problems.push(self.at(at, text));
+    }
+
+    fn at<T>(&self, at: &Sourced<T>, text: impl std::fmt::Display) -> String {
         let place = at.origin.map_or_else(|| self.file.to_string(), |origin| format!("{}:{origin}", self.file));
-        self.problems.push(format!("{place}: {text}"));
+        format!("{place}: {text}")
     }
 
     fn secrets(&mut self, config: &Config) -> BTreeMap<SecretRef, Secret> {
@@ -169,17 +194,12 @@ impl Reader<'_> {
         secrets
     }
 
-    fn certificates(&mut self, config: &Config) -> BTreeMap<Utf8PathBuf, Digest> {
-        let mut digests = BTreeMap::new();
-        for path in config.frontends.iter().flat_map(|frontend| &frontend.certificates) {
-            match sys::fingerprint::digest_path(path) {
-                Ok(digest) => {
-                    digests.insert(path.value.clone(), digest);
-                }
-                Err(e) => self.problem(path, format!("the certificate cannot be read: {e}")),
-            }
-        }
-        digests
+    /// The certificates, and what is wrong with them: no reason to stop steering.
+    fn certificates(&mut self, config: &Config) -> (BTreeMap<Utf8PathBuf, Vec<Certificate>>, Vec<String>) {
+        let mut problems = Vec::new();
+        let found = certificates::read(config, &BTreeMap::new(), |path, text| problems.push(self.at(path, text)));
+        self.warnings.extend(certificates::warnings(config, &found, jiff::Timestamp::now()));
+        (found, problems)
     }
 
     fn authorities(&mut self, config: &Config) -> BTreeMap<Utf8PathBuf, String> {

@@ -4,7 +4,7 @@ use super::output::{Failure, Output, Tone};
 use crate::agent::{Engine, Failed, Place, Sources, Wish, render_files};
 use crate::config::Diagnostics;
 use crate::desired::Desired;
-use crate::render::Target;
+use crate::render::{ListFile, Target};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -73,6 +73,7 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
 struct Files {
     haproxy_cfg: String,
     maps: BTreeMap<String, Vec<(String, String)>>,
+    crt_lists: BTreeMap<String, Vec<String>>,
 }
 
 /// `hapilot render`: haproxy.cfg with the weights of the file. Secret maps are never printed.
@@ -85,7 +86,9 @@ pub(super) async fn render(place: &Place, out: Output) -> Result<(), Failure> {
     if out.json {
         let maps = rendered.maps.iter().filter(|(_, map)| !map.is_secret);
         let maps = maps.map(|(name, map)| (name.clone(), map.entries.clone())).collect();
-        out.print_json(&Files { haproxy_cfg: rendered.haproxy_cfg, maps });
+        let paths = |list: &ListFile| list.certificates.iter().map(|one| one.path.to_string()).collect();
+        let crt_lists = rendered.lists.iter().map(|(name, list)| (name.clone(), paths(list))).collect();
+        out.print_json(&Files { haproxy_cfg: rendered.haproxy_cfg, maps, crt_lists });
     } else {
         out.print(&rendered.haproxy_cfg);
     }

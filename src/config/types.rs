@@ -134,7 +134,7 @@ pub struct Frontend {
     pub name: Sourced<Name>,
     /// `bind`, at least one; with certificates they speak TLS.
     pub bind: Vec<Sourced<BindAddress>>,
-    /// `certificates`: PEM files or directories; empty: clear text.
+    /// `certificates`: PEM files or directories, the first one the default; empty: clear text.
     pub certificates: Vec<Sourced<Utf8PathBuf>>,
     /// `redirect_http`: a clear-text bind that redirects to the TLS one.
     pub redirect_http: Option<Sourced<BindAddress>>,

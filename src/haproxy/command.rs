@@ -40,12 +40,22 @@ impl Pipeline {
 
     /// Adds a command with a payload: lines that HAProxy takes as they are, up to an empty one.
     pub(super) fn push_payload(&mut self, line: &str, payload: &str) -> Result<(), CommandRefused> {
+        self.push_payload_within(line, payload, MAX_BYTES)
+    }
+
+    /// The same within a limit of the caller's, who knows how large this worker's buffer is.
+    pub(super) fn push_payload_within(
+        &mut self,
+        line: &str,
+        payload: &str,
+        max_bytes: usize,
+    ) -> Result<(), CommandRefused> {
         check_line(line)?;
         if payload.lines().any(str::is_empty) || payload.contains(['\0', '\r']) || !payload.ends_with('\n') {
             return Err(CommandRefused("a payload has an empty line or a control character in it".to_owned()));
         }
-        if line.len() + payload.len() > MAX_BYTES {
-            return Err(CommandRefused(format!("a payload is longer than {MAX_BYTES} bytes")));
+        if line.len() + payload.len() > max_bytes {
+            return Err(CommandRefused(format!("a payload is longer than {max_bytes} bytes")));
         }
         // Writing to a String cannot fail.
         let _ = write!(self.wire, "{line} <<\n{payload}\n");

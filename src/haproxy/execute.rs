@@ -3,6 +3,7 @@
 //! Decides nothing: the order is the plan's. Steps about servers travel in one pipelined burst; a map is replaced in
 //! one transaction, so that a request sees the old map or the new one.
 
+use super::certificates;
 use super::command::{CommandRefused, MAX_BYTES, Pipeline, word};
 use super::error::AdminError;
 use super::servers::{self, Changed};
@@ -16,6 +17,9 @@ use tokio::time::Instant;
 
 /// Most commands in one burst: bounds the memory for commands and replies.
 const MAX_BURST: usize = 10_000;
+
+/// Why a certificate is not taken away where the one in its place could not be served.
+const NOT_SENT: &str = "not sent, because a step about a certificate before it failed";
 
 /// What became of the steps. Those that are not listed as failed were done, as HAProxy itself said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +77,7 @@ async fn run(socket: &Utf8Path, steps: &[Step], deadline: Instant, executed: &mu
     executed.pid = info.pid;
     let mut burst = Burst::default();
     let mut misplaced = BTreeSet::new();
+    let mut is_certificate_amiss = false;
     for (index, step) in steps.iter().enumerate() {
         if burst.must_end_before(step) {
             burst.send(&mut session, steps, executed, &mut misplaced).await?;
@@ -91,7 +96,12 @@ async fn run(socket: &Utf8Path, steps: &[Step], deadline: Instant, executed: &mu
                 Some(Changed::Waits) => executed.waiting += 1,
                 Some(Changed::Refused(reason)) => executed.failed(index, step, reason),
                 None => {
-                    let outcome = replace_map(&mut session, step).await?;
+                    let outcome = match step {
+                        Step::Certificate(_) if is_certificate_amiss => Ok(Err(NOT_SENT.to_owned())),
+                        Step::Certificate(change) => certificates::carry_out(&mut session, change).await,
+                        _ => replace_map(&mut session, step).await,
+                    }?;
+                    is_certificate_amiss |= matches!((step, &outcome), (Step::Certificate(_), Err(_)));
                     executed.note(index, step, outcome);
                 }
             },

@@ -7,6 +7,7 @@
 //! Supported and tested: 2.6 (degraded), 3.0, 3.2. **Source**: management guide, "Unix Socket commands" and "Master
 //! CLI".
 
+mod certificates;
 mod check;
 mod command;
 mod error;
@@ -14,6 +15,7 @@ mod execute;
 mod info;
 mod master;
 mod observe;
+mod pem;
 mod proof;
 mod reply;
 mod servers;
@@ -22,12 +24,14 @@ mod stat;
 mod verb;
 mod verdict;
 
+pub use certificates::observe_certificates;
 pub use check::{BinaryError, CheckReport, binary_version, check, start_command};
 pub use command::CommandRefused;
 pub use error::AdminError;
 pub use execute::{ExecuteError, Executed, StepFailure, execute};
 pub use master::{Processes, ReloadReport, processes, reload};
 pub use observe::observe;
+pub use pem::{Pem, is_certificate, read_certificate};
 pub use proof::{Sockets, Unproven, prove_reload};
 pub use stat::{ServerCounters, counters, parse_stat};
 pub use verdict::{HaproxyMessage, Severity, Verdict};

@@ -33,7 +33,11 @@ pub(super) async fn change(session: &mut Session, step: &Step) -> Result<Option<
             Err(refused) => Ok(Some(Changed::Refused(refused.to_string()))),
         },
         Step::RemoveServer { proxy, server, is_out: _ } => remove(session, proxy, server).await.map(Some),
-        Step::SetState { .. } | Step::SetWeight { .. } | Step::SetAddress { .. } | Step::ReplaceMap { .. } => Ok(None),
+        Step::SetState { .. }
+        | Step::SetWeight { .. }
+        | Step::SetAddress { .. }
+        | Step::ReplaceMap { .. }
+        | Step::Certificate(_) => Ok(None),
     }
 }
 

@@ -45,18 +45,32 @@ impl Session {
 
     /// Connects to the worker that serves; one on its way out is left and tried again until the deadline.
     pub(super) async fn with_serving_worker(socket: &Utf8Path, deadline: Instant) -> Result<(Self, Info), AdminError> {
+        let mut stopping = None;
         loop {
-            let mut session = Self::connect(socket, deadline).await?;
-            let info = session.info().await?;
+            let (session, info) = match Self::with_any_worker(socket, deadline).await {
+                Ok(found) => found,
+                Err(error) => {
+                    // The deadline came while yet another connection was tried: what was seen says more.
+                    let seen = stopping.filter(|_| matches!(error, AdminError::Deadline { .. }));
+                    return Err(seen.map_or(error, |pid| AdminError::Stopping { socket: socket.to_owned(), pid }));
+                }
+            };
             if !info.is_stopping {
                 return Ok((session, info));
             }
             drop(session);
+            stopping = Some(info.pid);
             if Instant::now() + RETRY >= deadline {
                 return Err(AdminError::Stopping { socket: socket.to_owned(), pid: info.pid });
             }
             sleep(RETRY).await;
         }
+    }
+
+    async fn with_any_worker(socket: &Utf8Path, deadline: Instant) -> Result<(Self, Info), AdminError> {
+        let mut session = Self::connect(socket, deadline).await?;
+        let info = session.info().await?;
+        Ok((session, info))
     }
 
     /// `show info`.

@@ -17,7 +17,7 @@ pub(super) fn spell(step: &Step) -> Result<Option<String>, CommandRefused> {
         Step::SetAddress { proxy, server, from: _, to, port } => {
             Some(format!("set server {}/{} addr {to} port {port}", word(proxy)?, word(server)?))
         }
-        Step::AddServer { .. } | Step::RemoveServer { .. } | Step::ReplaceMap { .. } => None,
+        Step::AddServer { .. } | Step::RemoveServer { .. } | Step::ReplaceMap { .. } | Step::Certificate(_) => None,
     })
 }
 
@@ -27,7 +27,7 @@ pub(super) fn server_of(step: &Step) -> Option<(&str, &str)> {
         Step::SetState { proxy, server, .. }
         | Step::SetWeight { proxy, server, .. }
         | Step::SetAddress { proxy, server, .. } => Some((proxy, server)),
-        Step::AddServer { .. } | Step::RemoveServer { .. } | Step::ReplaceMap { .. } => None,
+        Step::AddServer { .. } | Step::RemoveServer { .. } | Step::ReplaceMap { .. } | Step::Certificate(_) => None,
     }
 }
 
@@ -38,12 +38,13 @@ pub(super) fn server_of(step: &Step) -> Option<(&str, &str)> {
 pub(super) fn judge(step: &Step, reply: &str) -> Result<(), String> {
     let done = match step {
         Step::SetAddress { .. } => says_address_is_set(reply),
-        // The last three are judged in their own conversations.
+        // The last four are judged in their own conversations.
         Step::SetState { .. }
         | Step::SetWeight { .. }
         | Step::AddServer { .. }
         | Step::RemoveServer { .. }
-        | Step::ReplaceMap { .. } => without_notices(reply).is_none(),
+        | Step::ReplaceMap { .. }
+        | Step::Certificate(_) => without_notices(reply).is_none(),
     };
     if done { Ok(()) } else { Err(words(reply)) }
 }

@@ -193,6 +193,7 @@ mod tests {
             structure_digest: Digest::of(""),
             dynamic: BTreeMap::new(),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), keys)]),
+            lists: BTreeMap::new(),
             haproxy_cfg,
         }
     }

@@ -3,6 +3,7 @@
 //! Knows no clock, no file, no HAProxy and no TOML. Everybody calls it.
 
 mod balance;
+mod certificate;
 mod digest;
 mod duration;
 mod endpoint;
@@ -17,6 +18,7 @@ mod state;
 mod weight;
 
 pub use balance::Balance;
+pub use certificate::Certificate;
 pub use digest::Digest;
 pub use duration::{format_duration, parse_duration};
 pub use endpoint::{BindAddress, BindHost, Endpoint, Host, Scheme};

@@ -1,5 +1,6 @@
 //! The decision: which files, which runtime commands, or which reload and why.
 
+use super::certificates::certificate_steps;
 use super::{Observed, ReloadReason, Runtime, RuntimeServer, Step, marker, reload_reasons};
 use crate::desired::{Desired, DesiredServer};
 use crate::model::{AdminState, Digest, Host, ServerId, Weight};
@@ -122,14 +123,16 @@ fn obstacles(question: &Question<'_>) -> Vec<Obstacle> {
     }
 }
 
-/// Maps first: a cold start between two writes then finds maps that the configuration may not use yet, never a
-/// configuration without its maps.
+/// Maps and lists first: a cold start between two writes then finds maps that the configuration may not use yet, never
+/// a configuration without its maps.
 fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange> {
     let mut files = Vec::new();
-    for (path, map) in &rendered.maps {
-        match observed.maps.get(path) {
+    let maps = rendered.maps.iter().map(|(path, map)| (path, map.text(), observed.maps.get(path)));
+    let lists = rendered.lists.iter().map(|(path, list)| (path, list.text(), observed.lists.get(path)));
+    for (path, text, now) in maps.chain(lists) {
+        match now {
             None => files.push(FileChange::Create(path.clone())),
-            Some(digest) if *digest != Digest::of(map.text()) => files.push(FileChange::Replace(path.clone())),
+            Some(digest) if *digest != Digest::of(text) => files.push(FileChange::Replace(path.clone())),
             Some(_) => {}
         }
     }
@@ -139,16 +142,22 @@ fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange
         Some(file) if file.digest != Digest::of(&rendered.haproxy_cfg) => files.push(FileChange::Replace(config)),
         Some(_) => {}
     }
-    files.extend(
-        observed.maps.keys().filter(|path| !rendered.maps.contains_key(*path)).cloned().map(FileChange::Remove),
-    );
+    let maps = observed.maps.keys().filter(|path| !rendered.maps.contains_key(*path));
+    let lists = observed.lists.keys().filter(|path| !rendered.lists.contains_key(*path));
+    files.extend(maps.chain(lists).cloned().map(FileChange::Remove));
     files
 }
 
 fn action_for(question: &Question<'_>, runtime: &Runtime) -> Action {
     let mut reasons = structure_reasons(question, runtime);
     reasons.extend(question.reload_instead.map(ReloadReason::whole));
-    let steps = if reasons.is_empty() { runtime_steps(question, runtime, &mut reasons) } else { vec![] };
+    let mut steps = if reasons.is_empty() { runtime_steps(question, runtime, &mut reasons) } else { vec![] };
+    if reasons.is_empty() {
+        let buffer = usize::try_from(question.desired.config.haproxy.buffer_bytes.value).unwrap_or(usize::MAX);
+        let certificates = &question.observed.certificates;
+        let changes = certificate_steps(&question.rendered.lists, certificates, buffer, &mut reasons);
+        steps.extend(changes.into_iter().map(Step::Certificate));
+    }
     match (reasons.is_empty(), steps.is_empty()) {
         (false, _) => Action::Reload(reasons),
         (true, false) => Action::Runtime(steps),

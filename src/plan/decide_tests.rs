@@ -60,6 +60,8 @@ fn scene() -> Scene {
     let observed = Observed {
         config: Some(FileState { digest: Digest::of(&rendered.haproxy_cfg), is_ours: true, is_intact: true }),
         maps: rendered.maps.iter().map(|(name, map)| (name.clone(), Digest::of(map.text()))).collect(),
+        lists: BTreeMap::new(),
+        certificates: Default::default(),
         runtime: Some(Runtime {
             pid: 7,
             version: "3.0.11".parse().unwrap(),

@@ -2,6 +2,7 @@
 //!
 //! Pure. Refuses to know how a step is spelt on the socket. Called by `agent` and `cli`.
 
+mod certificates;
 mod decide;
 #[cfg(test)]
 mod decide_tests;
@@ -9,6 +10,7 @@ mod observed;
 mod reasons;
 mod step;
 
+pub use certificates::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCertificates};
 pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide, weight_steps};
 pub use observed::{FileState, Master, Observed, Runtime, RuntimeServer, Version};
 pub use reasons::{ReloadReason, reload_reasons};

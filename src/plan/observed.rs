@@ -1,5 +1,6 @@
 //! What is there now: files on disk and what the running HAProxy says of itself. Plain data, filled by `haproxy`.
 
+use super::RuntimeCertificates;
 use crate::model::{AdminState, Digest, OperState, Weight};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -12,6 +13,10 @@ pub struct Observed {
     pub config: Option<FileState>,
     /// Digest of each map file below `maps/`, by its path relative to the configuration's directory.
     pub maps: BTreeMap<String, Digest>,
+    /// Digest of each crt-list below `crt-lists/`, in the same way.
+    pub lists: BTreeMap<String, Digest>,
+    /// The certificates of the running HAProxy; none where none runs.
+    pub certificates: RuntimeCertificates,
     /// The running HAProxy; `None` where none answers on the admin socket.
     pub runtime: Option<Runtime>,
 }

@@ -1,5 +1,6 @@
 //! One change that the running worker takes over the admin socket.
 
+use super::CertificateStep;
 use crate::model::{AdminState, Weight};
 use std::fmt;
 use std::net::IpAddr;
@@ -73,12 +74,15 @@ pub enum Step {
         /// Its content must not be printed.
         is_secret: bool,
     },
+    /// A change of the certificates.
+    Certificate(CertificateStep),
 }
 
 impl fmt::Display for Step {
     /// One line for people, without secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Certificate(step) => step.fmt(f),
             Self::SetState { proxy, server, from, to } => write!(f, "state {proxy}/{server} {from} → {to}"),
             Self::SetWeight { proxy, server, from, to } => write!(f, "weight {proxy}/{server} {from} → {to}"),
             Self::SetAddress { proxy, server, from, to, port } => {

@@ -6,6 +6,7 @@ mod context;
 mod dynamic;
 mod error;
 mod header;
+mod lists;
 mod maps;
 mod marks;
 mod names;
@@ -21,7 +22,7 @@ mod value;
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
 pub use names::{names_of, runtime_names};
-pub use rendered::{DynamicServer, LineOrigin, MapFile, Rendered, RuntimeNames};
+pub use rendered::{DynamicServer, LineOrigin, ListFile, MapFile, Rendered, RuntimeNames};
 pub use target::Target;
 pub use templates::Templates;
 
@@ -50,7 +51,8 @@ pub fn render(desired: &Desired, templates: &Templates, target: Target) -> Resul
     let (body, mut lines) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
     lines.insert(0, LineOrigin::default());
 
+    let lists = lists::used(desired, &body);
     let haproxy_cfg = header::with_header(&body);
     let dynamic = dynamic::servers(&desired.config, &haproxy_cfg);
-    Ok(Rendered { haproxy_cfg, structure, structure_digest, maps, dynamic, lines })
+    Ok(Rendered { haproxy_cfg, structure, structure_digest, maps, lists, dynamic, lines })
 }

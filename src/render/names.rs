@@ -29,6 +29,11 @@ pub(super) fn routes_map(frontend: &Name) -> String {
     format!("maps/routes.{frontend}.map")
 }
 
+/// The crt-list of a frontend.
+pub(super) fn crt_list(frontend: &Name) -> String {
+    format!("crt-lists/{frontend}.list")
+}
+
 /// The hop's `listen` section.
 pub(super) fn hop_proxy(id: &ServerId) -> String {
     format!("{}:{}", id.backend, id.server)

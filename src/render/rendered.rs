@@ -1,6 +1,6 @@
 //! The result of rendering.
 
-use crate::model::{Digest, Origin};
+use crate::model::{Certificate, Digest, Origin};
 use std::collections::BTreeMap;
 
 /// The files of one revision, and what their lines stem from.
@@ -19,6 +19,9 @@ pub struct Rendered {
     pub maps: BTreeMap<String, MapFile>,
     /// Servers that the runtime can add and remove, by (proxy, server).
     pub dynamic: BTreeMap<(String, String), DynamicServer>,
+    /// The crt-lists, by path relative to the configuration's directory (`crt-lists/api.list`), which is also their
+    /// identifier on the admin socket.
+    pub lists: BTreeMap<String, ListFile>,
     /// Where line n + 1 of `haproxy_cfg` comes from.
     pub lines: Vec<LineOrigin>,
 }
@@ -46,6 +49,26 @@ impl MapFile {
     /// The file's text: a line per entry, key, one blank, value.
     pub fn text(&self) -> String {
         self.entries.iter().map(|(key, value)| format!("{key} {value}\n")).collect()
+    }
+}
+
+/// One crt-list: the certificates of a frontend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListFile {
+    /// In their order, each once: the first is served to clients that name no host or an unknown one.
+    pub certificates: Vec<Certificate>,
+}
+
+impl ListFile {
+    /// The file's text: a path per line, which knows no quotes. The keys stay where they are.
+    pub fn text(&self) -> String {
+        self.certificates.iter().map(|certificate| format!("{}\n", certificate.path)).collect()
+    }
+
+    /// Why a path cannot stand in a crt-list; `None` where it can.
+    pub fn defect(path: &str) -> Option<&'static str> {
+        let breaks = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '[' | ']');
+        path.contains(breaks).then_some("a crt-list takes no path with a blank, a control character or a bracket in it")
     }
 }
 

@@ -3,7 +3,7 @@
 //! Called by `agent`, `api` and `cli`.
 
 use super::files;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
@@ -45,6 +45,29 @@ pub fn file_names(directory: &Utf8Path, suffix: &str) -> io::Result<Vec<String>>
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// The file itself, or the regular files directly in a directory, sorted by name. In a directory, names that begin with
+/// a dot do not count.
+///
+/// # Errors
+/// It is missing or unreadable, or the directory has more than 10,000 entries.
+pub fn files_at(path: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
+    if !fs_err::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let names = file_names(path, "")?;
+    if names.len() >= MAX_ENTRIES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path} has too many entries: {MAX_ENTRIES}")));
+    }
+    // Follows links: in Kubernetes every file is one.
+    let files = names.into_iter().map(|name| path.join(name));
+    files
+        .filter_map(|file| match fs_err::metadata(&file) {
+            Ok(metadata) => metadata.is_file().then_some(Ok(file)),
+            Err(e) => Some(Err(e)),
+        })
+        .collect()
 }
 
 /// Removes a file; it may be gone already.
@@ -97,7 +120,7 @@ pub fn bind_unix(path: &Utf8Path, mode: u32) -> io::Result<UnixListener> {
 
 #[cfg(test)]
 mod tests {
-    use super::{create_directory, file_names, read_if_exists, remove_file, write_private};
+    use super::{create_directory, file_names, files_at, read_if_exists, remove_file, write_private};
     use camino::Utf8Path;
 
     #[test]
@@ -111,5 +134,19 @@ mod tests {
         write_private(&dir.join("a/b/x.map"), b"1").unwrap();
         assert!(write_private(&dir.join("a/b/x.map"), b"2").is_err());
         assert_eq!(file_names(&dir.join("a/b"), ".map").unwrap(), ["x.map"]);
+    }
+
+    #[test]
+    fn a_path_is_a_file_or_all_plain_files_of_a_directory() {
+        let held = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(held.path()).unwrap();
+        for name in ["b.pem", "a.pem", ".hidden"] {
+            write_private(&dir.join(name), b"1").unwrap();
+        }
+        create_directory(&dir.join("sub"), 0o700).unwrap();
+        fs_err::os::unix::fs::symlink("a.pem", dir.join("c.pem")).unwrap();
+        assert_eq!(files_at(dir).unwrap(), ["a.pem", "b.pem", "c.pem"].map(|name| dir.join(name)));
+        assert_eq!(files_at(&dir.join("a.pem")).unwrap(), [dir.join("a.pem")]);
+        assert!(files_at(&dir.join("none")).unwrap_err().to_string().contains("none"));
     }
 }

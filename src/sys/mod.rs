@@ -6,7 +6,6 @@
 
 pub mod directory;
 pub mod files;
-pub mod fingerprint;
 pub mod lock;
 pub mod ports;
 pub mod process;

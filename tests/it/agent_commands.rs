@@ -48,7 +48,7 @@ fn a_word_for_a_time_ends_by_itself() {
         assert!(!stage.is_ready("a"));
         let took = stage.effect("its end", set, |stage| stage.is_ready("a"));
         println!("{} --for 2s: ended after {} ms", binary.version, took.as_millis());
-        assert!(took >= Duration::from_millis(1900) && took < Duration::from_secs(4), "{took:?}");
+        assert!(took >= Duration::from_millis(1900) && took < Duration::from_secs(15), "{took:?}");
         let set = Instant::now();
         stage.done(&["server", "weight", "chat/a", "5", "--for", "1500ms"]);
         let took = stage.effect("its end", set, |stage| stage.weight("a") == 100);

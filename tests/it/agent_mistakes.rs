@@ -216,7 +216,7 @@ fn a_renewed_key_is_taken_over_without_a_reload_and_tried_at_once() {
         stage.effect("the good key", changed, |_| status() == 200);
         let took = stage.effect("probation", changed, |stage| stage.server_status("a")["health"] != "unhealthy");
         println!("{} mended key: works again after {} ms", binary.version, took.as_millis());
-        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert!(took < Duration::from_secs(25), "{took:?}");
         assert_eq!(stage.worker(), before.worker);
     }
 }

@@ -54,7 +54,7 @@ fn an_edit_soon_after_a_reload_is_applied_when_its_time_has_come() {
         wait_for("its record", PATIENCE, || (stage.revisions().0 == before + 2).then_some(()));
         println!("{} both edits came {} ms after the reload", binary.version, waited.as_millis());
         assert!(stage.read("haproxy.cfg").contains("timeout server 12s"));
-        assert!(waited < Duration::from_secs(9), "{waited:?}");
+        assert!(waited < Duration::from_secs(20), "{waited:?}");
         assert_eq!(stage.json(&["status"])["agent"]["reloads"], 2);
     }
 }

@@ -131,7 +131,7 @@ fn servers_added_or_removed_by_hand_are_put_right() {
         wait_for("the lost one to be back, the stranger to be gone", PATIENCE, || {
             (has_server(&stage, "a") && stage.is_ready("a") && !has_server(&stage, "stranger")).then_some(())
         });
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
         assert_eq!(stage.worker(), worker, "a reload");
     }
 }

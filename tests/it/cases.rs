@@ -26,6 +26,7 @@ fn case_directory(case: &str) -> Utf8PathBuf {
 /// The files of a revision by their path below the case.
 fn files(rendered: &Rendered) -> BTreeMap<String, String> {
     let mut files: BTreeMap<_, _> = rendered.maps.iter().map(|(path, map)| (path.clone(), map.text())).collect();
+    files.extend(rendered.lists.iter().map(|(path, list)| (path.clone(), list.text())));
     files.insert("haproxy.cfg".to_owned(), rendered.haproxy_cfg.clone());
     files
 }
@@ -64,6 +65,9 @@ fn haproxy_takes_each_case_without_a_warning() {
                 .replace("    user haproxy\n    group haproxy\n", "")
                 // A name that does not resolve is a warning, and rightly so: a reload would lose the server.
                 .replace("init-addr last,libc,none", "init-addr none");
+            for certificate in rendered.lists.values_mut().flat_map(|list| &mut list.certificates) {
+                certificate.path = certificate.path.as_str().replace("/etc/hapilot", directory.as_str()).into();
+            }
             haproxy.accepts(&write_files(&directory, &rendered));
         }
     }

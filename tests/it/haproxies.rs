@@ -41,10 +41,12 @@ pub fn directory() -> (TempDir, Utf8PathBuf) {
 
 /// Puts the files of a revision where HAProxy reads them.
 pub fn write_files(directory: &Utf8Path, rendered: &Rendered) -> Utf8PathBuf {
-    for (path, map) in &rendered.maps {
+    let maps = rendered.maps.iter().map(|(path, map)| (path, map.text()));
+    let lists = rendered.lists.iter().map(|(path, list)| (path, list.text()));
+    for (path, text) in maps.chain(lists) {
         let path = directory.join(path);
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        fs_err::write(path, map.text()).unwrap();
+        fs_err::write(path, text).unwrap();
     }
     let path = directory.join("haproxy.cfg");
     fs_err::write(&path, &rendered.haproxy_cfg).unwrap();

@@ -14,6 +14,7 @@ mod agent_restart;
 mod agent_servers;
 mod bad;
 mod cases;
+mod certificates;
 mod deny;
 mod docs;
 mod floors;

@@ -5,7 +5,7 @@ use hapilot::config::{
     Route, Server, ServerTls, Tls, TlsProfile, Weighting,
 };
 use hapilot::desired::Desired;
-use hapilot::model::{AdminState, Balance, Name, Origin, Provider, Secret, Sourced, Weight};
+use hapilot::model::{AdminState, Balance, Certificate, Digest, Name, Origin, Provider, Secret, Sourced, Weight};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -127,6 +127,21 @@ pub fn server_with_key(called: &str, url: &str, key: &str) -> Server {
     Server { key: Some(parsed(key)), ..server(called, url) }
 }
 
+/// A certificate that is valid until 2100; its file need not exist.
+pub fn certificate(path: &str, name: &str) -> Certificate {
+    Certificate {
+        path: path.into(),
+        digest: Digest::of(path),
+        fingerprint: "0123456789ABCDEF0123456789ABCDEF01234567".to_owned(),
+        chain: vec![],
+        names: [name.to_owned()].into(),
+        key_kind: "EC".to_owned(),
+        not_after: "2100-01-01T00:00:00Z".parse().unwrap(),
+        payload_bytes: 2000,
+        has_extras: false,
+    }
+}
+
 /// Every secret that the configuration names gets its own reference as a value, with `secret-` before it.
 pub fn desired(config: Config) -> Desired {
     let stats = config.haproxy.stats.as_ref().and_then(|stats| stats.login.as_ref()).map(|(_, password)| password);
@@ -140,7 +155,7 @@ pub fn desired(config: Config) -> Desired {
         .frontends
         .iter()
         .flat_map(|frontend| &frontend.certificates)
-        .map(|path| (path.value.clone(), hapilot::model::Digest::of(path.value.as_str())))
+        .map(|path| (path.value.clone(), vec![certificate(path.as_str(), "localhost")]))
         .collect();
     Desired::new(Arc::new(config), &BTreeMap::new(), &BTreeMap::new(), secrets, certificates)
 }

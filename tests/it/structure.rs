@@ -92,19 +92,40 @@ fn the_id_of_a_server_is_its_shape() {
 }
 
 #[test]
-fn a_rotated_key_is_data_and_a_renewed_certificate_is_a_reload() {
+fn rotated_keys_and_certificates_are_data() {
     let templates = Templates::built_in().unwrap();
     let mut config = start();
     config.frontends[0].certificates = vec![set("/c.pem".into())];
     let before = desired(config.clone());
-    let mut after = desired(config);
+    let mut after = desired(config.clone());
     after.secrets.values_mut().for_each(|secret| *secret = Secret::new("sk-new".to_owned()).unwrap());
     let (old, new) = (rendered(&before, &templates), rendered(&after, &templates));
     assert_eq!(old.haproxy_cfg, new.haproxy_cfg);
     assert_ne!(old.maps["maps/keys.map"], new.maps["maps/keys.map"]);
     assert!(new.maps["maps/keys.map"].is_secret && !new.haproxy_cfg.contains("sk-new"));
-    after.certificates.values_mut().for_each(|digest| *digest = Digest::of("renewed"));
-    assert_ne!(rendered(&after, &templates).structure_digest, old.structure_digest);
+
+    after.certificates.values_mut().flatten().for_each(|certificate| certificate.digest = Digest::of("renewed"));
+    let renewed = rendered(&after, &templates);
+    assert_eq!(renewed.haproxy_cfg, old.haproxy_cfg);
+    assert_eq!(renewed.lists["crt-lists/api.list"].text(), old.lists["crt-lists/api.list"].text());
+    config.frontends[0].certificates.push(set("/d.pem".into()));
+    let added = rendered(&desired(config), &templates);
+    assert_eq!(added.haproxy_cfg, old.haproxy_cfg);
+    assert_eq!(added.lists["crt-lists/api.list"].text(), "/c.pem\n/d.pem\n");
+}
+
+#[test]
+fn a_template_that_names_certificates_itself_has_no_list_and_may_show_a_renewal() {
+    let own = "global\n# crt-lists/api.list\nfrontend api\n{% for c in frontends[0].certificates %}\n\
+               # sha256={{ c.digest }}\n bind :443 ssl crt {{ c.path }}\n{% endfor %}\n";
+    let templates = Templates::with_root("own.cfg", own).unwrap();
+    let mut config = start();
+    config.frontends[0].certificates = vec![set("/c.pem".into())];
+    let mut wish = desired(config);
+    let before = rendered(&wish, &templates);
+    assert!(before.lists.is_empty() && before.haproxy_cfg.contains("ssl crt /c.pem"));
+    wish.certificates.values_mut().flatten().for_each(|certificate| certificate.digest = Digest::of("renewed"));
+    assert_ne!(rendered(&wish, &templates).structure_digest, before.structure_digest);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::ContextMaker;
 use crate::config::{Frontend, FrontendTimeout, Route};
 use crate::model::{BindHost, Digest, Name, Sourced};
-use crate::render::names::routes_map;
+use crate::render::names::{self, routes_map};
 use crate::render::value::{Table, duration};
 use camino::Utf8PathBuf;
 use std::time::Duration;
@@ -23,6 +23,7 @@ impl ContextMaker<'_> {
                 Table::default().with("address", self.bind(bind)).with("is_v4v6", bind.host == BindHost::AnyBoth).into()
             })
             .collect();
+        let crt_list = certificates.first().map(|first| self.marks.text(names::crt_list(name), first.origin));
         let certificates: Vec<Value> = certificates.iter().map(|path| self.certificate(path)).collect();
         let reaches: Vec<Value> = reached(frontend).into_iter().map(|name| self.marks.sourced(name)).collect();
         let redirect = redirect_http.as_ref().map(|clear| {
@@ -38,6 +39,7 @@ impl ContextMaker<'_> {
             .with("name", self.marks.sourced(name))
             .with("bind", binds)
             .with("certificates", certificates)
+            .with("crt_list", crt_list)
             .with("redirect", redirect.map(Value::from))
             .with("backend", self.marks.sourced(backend))
             .with("reaches", reaches)
@@ -57,8 +59,10 @@ impl ContextMaker<'_> {
     }
 
     fn certificate(&mut self, path: &Sourced<Utf8PathBuf>) -> Value {
-        // A certificate that nobody has read yet changes the file when it is.
-        let digest = self.desired.certificates.get(&path.value).map_or_else(|| "unread".to_owned(), Digest::short);
+        let found = self.desired.certificates.get(&path.value).map(Vec::as_slice).unwrap_or_default();
+        let contents: String = found.iter().map(|one| format!("{} {}\n", one.digest, one.path)).collect();
+        // The built-in template leaves it out: with it, a renewed certificate is a reload.
+        let digest = Digest::of(contents).short();
         Table::default().with("path", self.marks.sourced(path)).with("digest", digest).into()
     }
 

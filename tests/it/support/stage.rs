@@ -21,7 +21,7 @@ pub const SPARE: &str = "spare";
 /// The providers' key. No file but the one it is referred to by may ever hold it, and the secret map.
 pub const KEY: &str = "sk-never-to-be-seen-4711";
 /// Longest time that a change may take to be effective on a busy machine of two cores. An idle one needs a tenth.
-pub const LENIENT: Duration = Duration::from_secs(2);
+pub const LENIENT: Duration = Duration::from_secs(15);
 
 /// A node. Fields end in their order: who uses something ends before it.
 #[derive(Debug)]
