@@ -9,7 +9,7 @@ use super::ledger::Ledger;
 use super::overrides::Overrides;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources, SourcesError};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::desired::Desired;
 use crate::haproxy;
 use crate::model::{AdminState, Digest, Moment, ServerId, Weight};
@@ -85,7 +85,7 @@ impl Node {
         let mut overrides = ledger.overrides()?;
         overrides.expire(Timestamp::now(), |id| serving.config.server(id).is_some());
         let started = Instant::now();
-        let adopted = adopt_weights(&serving.config).await;
+        let adopted = adopt_weights(&serving.config, base_weights(&place, &ledger)).await;
         let fleet = Fleet::new(serving.config.clone(), adopted, Moment::default());
         let engine = Engine::new();
         let mut node = Self {
@@ -181,7 +181,7 @@ impl Node {
         }
         let Ok(sources) = self.place.understand(toml) else { return };
         // What HAProxy runs is the revision's, and so are the weights to begin with.
-        let adopted = adopt_weights(&sources.config).await;
+        let adopted = adopt_weights(&sources.config, base_weights(&self.place, &self.ledger)).await;
         self.fleet = Fleet::new(sources.config.clone(), adopted, self.now());
         self.serving = sources;
         tracing::warn!(revision = current, "the file cannot be served; the revision serves on");
@@ -523,8 +523,27 @@ fn rolled_back(place: &Place) -> String {
     format!("{} was rolled back and has not changed since; an older revision serves", place.file)
 }
 
+/// The operator's weights in the revision that serves.
+fn base_weights(place: &Place, ledger: &Ledger) -> BTreeMap<ServerId, Weight> {
+    let toml = ledger.current().and_then(|current| ledger.toml_of(current).ok()).unwrap_or_default();
+    let host_name = sys::host_name().unwrap_or_default();
+    let Ok(config) = config::parse_for_node(place.file.as_str(), &toml, &host_name, place.node.as_ref()) else {
+        return BTreeMap::new();
+    };
+    let base = |(backend, server): (&config::Backend, &config::Server)| {
+        (ServerId::new(backend.name.clone(), server.name.clone()), server.weight.value)
+    };
+    config.servers().map(base).collect()
+}
+
 /// Weights that HAProxy runs, where it runs a configuration of ours: a restart of the agent changes none of them.
-async fn adopt_weights(config: &std::sync::Arc<Config>) -> BTreeMap<ServerId, Weight> {
+///
+/// Where the operator's weight is another than the one of the revision that runs (`before`), the share that health left
+/// the server is kept, and the new weight takes effect.
+async fn adopt_weights(
+    config: &std::sync::Arc<Config>,
+    before: BTreeMap<ServerId, Weight>,
+) -> BTreeMap<ServerId, Weight> {
     let haproxy = &config.haproxy;
     let master: Option<&camino::Utf8Path> = None;
     let Ok(Some(runtime)) = haproxy::observe(&haproxy.admin_socket, master, &[]).await else { return BTreeMap::new() };
@@ -534,7 +553,19 @@ async fn adopt_weights(config: &std::sync::Arc<Config>) -> BTreeMap<ServerId, We
     let weight_of = |(id, names): (ServerId, render::RuntimeNames)| {
         let server = runtime.servers.get(&names.weight)?;
         // A server in drain has weight 0 in the file; that is the operator's word and not its health.
-        (server.admin == AdminState::Ready).then_some((id, server.weight))
+        if server.admin != AdminState::Ready {
+            return None;
+        }
+        let base = config.server(&id)?.1.weight.value;
+        let weight = match before.get(&id).copied() {
+            Some(Weight::ZERO) => base,
+            Some(before) if before != base => {
+                let share = f64::from(server.weight.get()) / f64::from(before.get());
+                Weight::clamped(f64::from(base.get()) * share)
+            }
+            Some(_) | None => server.weight,
+        };
+        Some((id, weight))
     };
     render::runtime_names(config).into_iter().filter_map(weight_of).collect()
 }
@@ -565,7 +596,7 @@ impl Place {
     /// Where the state is, as far as a broken file tells.
     pub fn state_directory(&self) -> Utf8PathBuf {
         let text = fs_err::read_to_string(&self.file).unwrap_or_default();
-        let state = crate::config::peek(&text, "node", "state");
-        Utf8PathBuf::from(state.as_deref().unwrap_or(crate::config::DEFAULT_STATE))
+        let state = config::peek(&text, "node", "state");
+        Utf8PathBuf::from(state.as_deref().unwrap_or(config::DEFAULT_STATE))
     }
 }

@@ -17,6 +17,7 @@ mod cases;
 mod certificates;
 mod deny;
 mod docs;
+mod edits;
 mod floors;
 mod haproxies;
 mod house;

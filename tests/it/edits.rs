@@ -1,0 +1,167 @@
+//! `docs/edits.md`: for every kind of edit, on every version of HAProxy, whether it needs a reload and why. Each row is
+//! an edit that was carried out by `hapilot apply` on a running HAProxy; whether the worker stayed is asked of the
+//! kernel, not of hapilot.
+//!
+//! `UPDATE=1` writes the page anew; it needs the versions that the page names.
+
+use super::support::haproxy::{Binary, binaries};
+use super::support::stage::{Stage, swapped};
+use super::support::write;
+use std::fmt::Write;
+
+/// One kind of edit: what it is called, what it makes of the file's text.
+type Edit = (&'static str, fn(&Stage, &str) -> String);
+
+/// One node for all edits: a clear-text and a TLS frontend, backends by address and by name.
+fn start(binary: &Binary) -> Stage {
+    Stage::with_haproxy(binary, |text| {
+        let text = swapped(&text, "[backend.embeddings]\n", "[backend.embeddings]\nbalance = \"random\"\n");
+        format!("{text}\n[backend.named.server.n]\nurl = \"http://localhost.localdomain:9\"\n")
+    })
+}
+
+fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
+    format!(
+        "{text}\n[backend.chat.server.{name}]\nurl = \"{url}\"\nkeys = [\"file:{}\"]\n",
+        stage.path("key").display()
+    )
+}
+
+const EDITS: [Edit; 24] = [
+    ("weight of a server", |_, text| swapped(text, "weight = 100 # a", "weight = 7 # a")),
+    ("state of a server: drain", |_, text| swapped(text, "state = \"ready\" # a", "state = \"drain\" # a")),
+    ("state of a server: maint", |_, text| swapped(text, "state = \"ready\" # b", "state = \"maint\" # b")),
+    ("address of a server", |stage, text| {
+        let address = stage.mock_address("a");
+        swapped(
+            text,
+            &format!("{address}/v1\" # a"),
+            &format!("{}/v1\" # a", address.replace("127.0.0.1", "127.0.0.2")),
+        )
+    }),
+    ("a server more", |stage, text| server(stage, text, "more", "http://127.0.0.3:9000/v1")),
+    ("a server more, with TLS", |stage, text| server(stage, text, "more", "https://127.0.0.3:9000/v1")),
+    ("a server less", |_, text| {
+        let begin = text.find("[backend.chat.server.c]").expect("the server");
+        let end = text[begin + 1..].find("\n[").map_or(text.len(), |at| begin + 1 + at);
+        format!("{}{}", &text[..begin], &text[end..])
+    }),
+    ("a route by path", |_, text| swapped(text, "[\"/v1/embeddings\"]", "[\"/v1/embeddings\", \"/v1/rerank\"]")),
+    ("a route by model", |_, text| {
+        swapped(
+            text,
+            "backend = \"embeddings\" }",
+            "backend = \"embeddings\" }, { model = [\"bge-*\"], backend = \"embeddings\" }",
+        )
+    }),
+    ("requests or burst of a limit", |_, text| swapped(text, "burst    = 1000", "burst    = 10")),
+    ("a provider's key", |stage, text| {
+        write(stage.path("key"), "sk-another-key-4712");
+        text.to_owned()
+    }),
+    ("what is only hapilot's: probes, weighting, history", |_, text| {
+        swapped(text, "ramp     = \"3s\"", "ramp     = \"4s\"")
+    }),
+    ("window of a limit", |_, text| swapped(text, "10000000/10s", "10000000/20s")),
+    ("maxconn of a server", |_, text| swapped(text, "state = \"ready\" # a", "state = \"ready\"\nmaxconn = 50")),
+    ("tier of a server", |_, text| swapped(text, "state = \"ready\" # a", "state = \"ready\"\ntier = 2")),
+    ("TLS of a server", |stage, text| {
+        let address = stage.mock_address("a");
+        swapped(text, &format!("http://{address}/v1\" # a"), &format!("https://{address}/v1\" # a"))
+    }),
+    ("name of a server's host", |_, text| swapped(text, "localhost.localdomain:9", "localhost.localdomain:10")),
+    ("interval, fall or rise of a check", |_, text| swapped(text, "interval = \"500ms\"", "interval = \"700ms\"")),
+    ("a timeout", |_, text| swapped(text, "first_byte = \"10s\"", "first_byte = \"11s\"")),
+    ("balance", |_, text| swapped(text, "balance  = \"roundrobin\"", "balance  = \"leastconn\"")),
+    ("retries", |_, text| swapped(text, "retries  = 2", "retries  = 3")),
+    ("a backend more", |_, text| format!("{text}\n[backend.more.server.m]\nurl = \"http://127.0.0.3:9001/v1\"\n")),
+    ("a bind more", |stage, text| {
+        let port = super::support::port::free_port();
+        swapped(text, &format!("[\"{}\"]", stage.address), &format!("[\"{}\", \"127.0.0.1:{port}\"]", stage.address))
+    }),
+    ("a raw line", |_, text| {
+        swapped(text, "[frontend.api]\n", "[frontend.api]\nraw = [\"http-response del-header Server\"]\n")
+    }),
+];
+
+/// What `apply` says of one edit, checked against the process that serves; then everything is as before.
+fn outcome(stage: &Stage, name: &str, edit: fn(&Stage, &str) -> String) -> (bool, String) {
+    let (text, worker) = (stage.text(), stage.worker());
+    stage.write_file(&edit(stage, &text));
+    let applied = stage.json(&["apply"]);
+    let reloads = applied["how"] == "reload";
+    assert_eq!(stage.worker() != worker, reloads, "{name}: {applied}");
+    let left = stage.json(&["plan"]);
+    assert_eq!(left["how"], "unchanged", "{name}: something is left to do: {left}");
+    let why = applied["reload_reasons"][0].as_str().unwrap_or_default().to_owned();
+    stage.write_file(&text);
+    write(stage.path("key"), super::support::stage::KEY);
+    stage.done(&["apply"]);
+    (reloads, why)
+}
+
+#[test]
+fn every_kind_of_edit_needs_a_reload_or_not_on_every_version() {
+    let versions = binaries();
+    let mut table: Vec<(String, Vec<(bool, String)>)> =
+        EDITS.iter().map(|(name, _)| ((*name).to_owned(), vec![])).collect();
+    // One thread a version: the gap between two reloads is most of the time.
+    let columns: Vec<Vec<(bool, String)>> = std::thread::scope(|scope| {
+        let run = |binary: &Binary| {
+            let stage = start(binary);
+            EDITS.iter().map(|(name, edit)| outcome(&stage, name, *edit)).collect()
+        };
+        let threads: Vec<_> = versions.iter().map(|binary| scope.spawn(move || run(binary))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("one version's edits")).collect()
+    });
+    for column in columns {
+        for (row, outcome) in table.iter_mut().zip(column) {
+            row.1.push(outcome);
+        }
+    }
+    check_page(&versions, &table);
+}
+
+fn check_page(versions: &[Binary], table: &[(String, Vec<(bool, String)>)]) {
+    let branch = |binary: &Binary| format!("{}.{}", binary.version.major, binary.version.minor);
+    let mut page = String::from(
+        "# Which edits need a reload\n\nMade by a test that carries each edit out on a running HAProxy of each version and looks \
+         whether the worker process stayed (`cargo nextest run edits::`).\n\n| Edit |",
+    );
+    for binary in versions {
+        write!(page, " {} |", branch(binary)).expect("a String");
+    }
+    page.push_str(" Why |\n| --- |");
+    page.push_str(&" --- |".repeat(versions.len() + 1));
+    page.push('\n');
+    for (name, outcomes) in table {
+        write!(page, "| {name} |").expect("a String");
+        for (reloads, _) in outcomes {
+            page.push_str(if *reloads { " reload |" } else { " no reload |" });
+        }
+        // The reason is HAProxy's own line; what differs between runs (ports) stays out of the page.
+        let why = outcomes.last().map(|(_, why)| reason(why)).unwrap_or_default();
+        writeln!(page, " {why} |").expect("a String");
+    }
+    page.push_str(
+        "\nCertificates (renewed, added, removed) need none either, but for the default one of a frontend: see the tests in \
+         `tests/it/certificates.rs`. What a version cannot do at runtime falls back to a reload, and `hapilot plan` says so.\n",
+    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/edits.md");
+    if std::env::var_os("UPDATE").is_some() {
+        write(path, &page);
+    }
+    let kept = fs_err::read_to_string(path).unwrap_or_default();
+    let is_same_set = kept.lines().any(|line| page.lines().nth(5) == Some(line));
+    if is_same_set {
+        assert!(kept == page, "docs/edits.md is not what happens; UPDATE=1 writes it anew:\n{page}");
+    } else {
+        println!("docs/edits.md was made with other versions of HAProxy; here:\n{page}");
+    }
+}
+
+/// The first reason without what differs from run to run.
+fn reason(why: &str) -> String {
+    let words: Vec<_> = why.split(' ').map(|word| if word.contains("127.0.0.1:") { "…" } else { word }).collect();
+    words.join(" ").replace('|', "\\|")
+}
