@@ -72,6 +72,8 @@ pub struct Applied {
     pub files: Vec<FileChange>,
     /// A foreign haproxy.cfg was kept here.
     pub kept: Option<Utf8PathBuf>,
+    /// What the proof of the reload leaves open.
+    pub remarks: Vec<String>,
 }
 
 /// The way that an apply took.
@@ -222,8 +224,14 @@ impl Engine {
     pub async fn apply(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Applied, ApplyError> {
         let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
-        let mut applied =
-            Applied { how: How::Unchanged, steps: vec![], reload_reasons: vec![], files: vec![], kept: None };
+        let mut applied = Applied {
+            how: How::Unchanged,
+            steps: vec![],
+            reload_reasons: vec![],
+            files: vec![],
+            kept: None,
+            remarks: vec![],
+        };
         for _ in 0..MAX_ROUNDS {
             if prepared.plan.is_empty() {
                 return Ok(applied);
@@ -266,9 +274,12 @@ impl Engine {
                 self.writes += 1;
                 self.reloads += 1;
                 self.last_reload = Some(Instant::now());
-                if let Err(e) = reload(wish, prepared).await {
-                    undo.put_back();
-                    return Err(ApplyError::Reload(e));
+                match reload(wish, prepared).await {
+                    Ok(remarks) => applied.remarks.extend(remarks),
+                    Err(e) => {
+                        undo.put_back();
+                        return Err(ApplyError::Reload(e));
+                    }
                 }
                 applied.reload_reasons.extend(reasons.iter().cloned());
                 applied.how = How::Reload;
@@ -396,10 +407,11 @@ async fn observe(config: &Config, maps: &[String]) -> Result<Option<plan::Runtim
         .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
 }
 
-async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<(), String> {
+/// Reloads and proves it; answers what could not be proven.
+async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<Vec<String>, String> {
     let haproxy = &wish.sources.config.haproxy;
     let before = prepared.observed.runtime.as_ref().ok_or("no HAProxy runs")?;
-    let binds: Vec<_> = preflight::binds(&wish.sources.config).map(|bind| bind.to_connect()).collect();
+    let listeners = haproxy::listeners(&prepared.rendered.haproxy_cfg);
     let report = haproxy::reload(&haproxy.master_socket, before.version, RELOAD_DEADLINE)
         .await
         .map_err(|e| format!("the reload failed: {}\nthe files are as they were", sys::chain(&e)))?;
@@ -411,8 +423,8 @@ async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<(), String> {
     }
     let marker = plan::marker(&prepared.rendered.structure_digest);
     let sockets = haproxy::Sockets { admin: &haproxy.admin_socket, master: Some(&haproxy.master_socket) };
-    let proof = haproxy::prove_reload(sockets, before, &marker, &binds, RELOAD_DEADLINE).await;
-    proof.map(|_| ()).map_err(|e| format!("{e}\nthe files are as they were"))
+    let proof = haproxy::prove_reload(sockets, before, &marker, &listeners, RELOAD_DEADLINE).await;
+    proof.map(|proof| proof.remarks).map_err(|e| format!("{e}\nthe files are as they were"))
 }
 
 fn describe(plan: &Plan) -> String {
