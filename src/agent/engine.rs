@@ -29,8 +29,10 @@ const RELOAD_GAP: Duration = Duration::from_secs(5);
 pub(super) const CHECK_DEADLINE: Duration = Duration::from_secs(60);
 /// For runtime commands: 5,000 weights take 25 ms.
 const EXECUTE_DEADLINE: Duration = Duration::from_secs(10);
-/// For a reload and its proof; as `haproxy -c`, plus 2 s of bind retries.
+/// For a reload; as `haproxy -c`, plus 2 s of bind retries.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(60);
+/// For its proof: the new worker is there when the master says so, and answers within 20 ms.
+const PROOF_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What is wanted, as values and as the text that it stems from.
 #[derive(Clone, Copy, Debug)]
@@ -423,7 +425,7 @@ async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<Vec<String>, Stri
     }
     let marker = plan::marker(&prepared.rendered.structure_digest);
     let sockets = haproxy::Sockets { admin: &haproxy.admin_socket, master: Some(&haproxy.master_socket) };
-    let proof = haproxy::prove_reload(sockets, before, &marker, &listeners, RELOAD_DEADLINE).await;
+    let proof = haproxy::prove_reload(sockets, before, &marker, &listeners, PROOF_DEADLINE).await;
     proof.map(|proof| proof.remarks).map_err(|e| format!("{e}\nthe files are as they were"))
 }
 

@@ -5,7 +5,7 @@
 
 use super::listeners::{Listener, Question, WORKER_PATH};
 use super::own_tls;
-use crate::sys::ports;
+use crate::sys::{fault, ports};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -56,6 +56,7 @@ pub(super) async fn ask(listener: &Listener) -> Result<Answer, Silent> {
 
 async fn converse(listener: &Listener, at: SocketAddr) -> Result<Answer, Silent> {
     let connecting = |e: io::Error| Silent(format!("takes no connection: {e}"));
+    fault::pass("bind.connect", at).map_err(connecting)?;
     let stream = TcpStream::connect(at).await.map_err(connecting)?;
     let said = match listener.question {
         Question::Accepts(why) => return Ok(Answer::Accepts(why)),
@@ -78,6 +79,7 @@ async fn converse(listener: &Listener, at: SocketAddr) -> Result<Answer, Silent>
 
 async fn question(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<String> {
     let question = format!("GET {WORKER_PATH} HTTP/1.1\r\nHost: hapilot\r\nConnection: close\r\n\r\n");
+    fault::pass("bind.send", WORKER_PATH)?;
     stream.write_all(question.as_bytes()).await?;
     stream.flush().await?;
     let mut bytes = Vec::new();
@@ -87,6 +89,9 @@ async fn question(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result
         read => {
             read?;
         }
+    }
+    if fault::pass_reply("bind.reply", WORKER_PATH)? {
+        bytes.truncate(bytes.len() / 2);
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -5,12 +5,19 @@
 
 use super::error::AdminError;
 use super::session::{RETRY, Session};
+use crate::plan::Runtime;
 use camino::Utf8Path;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// How long the old worker is waited for. It takes 10 to 60 ms; HAProxy itself gives up after 5 s.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same where the old worker probably cannot teach.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(500);
+/// For one question.
+const ANSWER: Duration = Duration::from_secs(1);
+/// Before 3.0, a worker that nobody taught waits for two time-outs of five seconds before it teaches.
+const MUTE_S: u64 = 11;
 /// The two lowest flags: nothing more is expected from the local peer, nor from remote ones.
 const FINISHED: u32 = 0x3;
 
@@ -29,11 +36,12 @@ enum Lesson {
 
 /// Waits until the serving worker has the tables of the one before, bounded. Answers what to tell the operator where
 /// it has not: counters (limits per client) begin at zero then.
-pub(super) async fn tables(admin_socket: &Utf8Path, by: Instant) -> Option<String> {
-    let by = by.min(Instant::now() + PATIENCE);
+pub(super) async fn tables(admin_socket: &Utf8Path, before: &Runtime, by: Instant) -> Option<String> {
+    let may_be_mute = !before.version.at_least(3, 0) && before.uptime_s < MUTE_S;
+    let by = by.min(Instant::now() + if may_be_mute { LITTLE_PATIENCE } else { PATIENCE });
     let lost = |why: &str| Some(format!("stick-tables were not handed over ({why}): counters of limits begin at zero"));
     loop {
-        match ask(admin_socket, by).await {
+        match ask(admin_socket, by + ANSWER).await {
             Ok(Lesson::NoTables | Lesson::Learnt) => return None,
             Ok(Lesson::NobodyCame) => return lost("the old worker did not send them"),
             Ok(Lesson::Waiting) if Instant::now() + RETRY < by => sleep(RETRY).await,

@@ -63,7 +63,7 @@ pub async fn prove_reload(
         match timeout_at(deadline, evidence(sockets, before, marker, &mut binds, deadline)).await {
             Ok(Ok(runtime)) => {
                 let mut remarks = binds.remarks();
-                remarks.extend(handover::tables(sockets.admin, deadline).await);
+                remarks.extend(handover::tables(sockets.admin, before, deadline).await);
                 return Ok(Proof { runtime, remarks });
             }
             Ok(Err(missing)) => last = Unproven { missing },

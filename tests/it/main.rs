@@ -5,6 +5,7 @@ mod bad;
 mod cases;
 mod deny;
 mod docs;
+mod faults;
 mod floors;
 mod haproxies;
 mod house;

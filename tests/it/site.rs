@@ -145,6 +145,11 @@ impl Site {
             && get(&format!("127.0.0.1:{}", self.port), "/v1/models").is_ok_and(|reply| reply.text() == "model")
     }
 
+    /// HAProxy's master.
+    pub fn master_pid(&self) -> i32 {
+        self.haproxy.as_ref().expect("HAProxy was started").pid().as_raw()
+    }
+
     /// What HAProxy says of the live files.
     pub fn check(&self) -> Finished {
         let mut command = Command::new(&self.binary.path);
