@@ -426,7 +426,11 @@ async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<Vec<String>, Stri
     let marker = plan::marker(&prepared.rendered.structure_digest);
     let sockets = haproxy::Sockets { admin: &haproxy.admin_socket, master: Some(&haproxy.master_socket) };
     let proof = haproxy::prove_reload(sockets, before, &marker, &listeners, PROOF_DEADLINE).await;
-    proof.map(|proof| proof.remarks).map_err(|e| format!("{e}\nthe files are as they were"))
+    proof.map(|proof| proof.remarks).map_err(|e| {
+        format!(
+            "error: {e}\nthe files are as they were; HAProxy may run the new ones already\n  help: mend what is missing and run `hapilot apply` again"
+        )
+    })
 }
 
 fn describe(plan: &Plan) -> String {

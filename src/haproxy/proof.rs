@@ -59,6 +59,7 @@ pub async fn prove_reload(
     let deadline = Instant::now() + deadline;
     let mut last = Unproven { missing: vec!["nothing answered in time".to_owned()] };
     let mut binds = Binds { listeners, worker: None, settled: vec![None; listeners.len()] };
+    let mut is_first_round = true;
     loop {
         match timeout_at(deadline, evidence(sockets, before, marker, &mut binds, deadline)).await {
             Ok(Ok(runtime)) => {
@@ -66,12 +67,15 @@ pub async fn prove_reload(
                 remarks.extend(handover::tables(sockets.admin, before, deadline).await);
                 return Ok(Proof { runtime, remarks });
             }
+            // What the deadline itself cut off says less than the round before.
+            Ok(Err(_)) if Instant::now() >= deadline && !is_first_round => return Err(last),
             Ok(Err(missing)) => last = Unproven { missing },
             Err(_) => return Err(last),
         }
         if Instant::now() + RETRY >= deadline {
             return Err(last);
         }
+        is_first_round = false;
         sleep(RETRY).await;
     }
 }
@@ -87,7 +91,7 @@ async fn evidence(
     let mut runtime = match observe(sockets.admin, None, &maps).await {
         Ok(Some(runtime)) => runtime,
         Ok(None) => return Err(vec![format!("nobody listens on {}", sockets.admin)]),
-        Err(error) => return Err(vec![error.to_string()]),
+        Err(error) => return Err(vec![describe(&error)]),
     };
     let mut missing = Vec::new();
     if runtime.pid == before.pid {
