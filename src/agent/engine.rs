@@ -31,8 +31,10 @@ const RELOAD_GAP: Duration = Duration::from_secs(5);
 pub(super) const CHECK_DEADLINE: Duration = Duration::from_secs(60);
 /// For runtime commands: 5,000 weights take 25 ms.
 const EXECUTE_DEADLINE: Duration = Duration::from_secs(10);
-/// For a reload and its proof; as `haproxy -c`, plus 2 s of bind retries.
+/// For a reload; as `haproxy -c`, plus 2 s of bind retries.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(60);
+/// For its proof: the new worker is there when the master says so, and answers within 20 ms.
+const PROOF_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What is wanted, as values and as the text that it stems from.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +76,8 @@ pub struct Applied {
     pub files: Vec<FileChange>,
     /// A foreign haproxy.cfg was kept here.
     pub kept: Option<Utf8PathBuf>,
+    /// What the proof of the reload leaves open.
+    pub remarks: Vec<String>,
 }
 
 /// The way that an apply took.
@@ -277,11 +281,14 @@ impl Engine {
         let hastened = if wish.is_serving { self.hasten(wish).await } else { vec![] };
         let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
-        let mut applied =
-            Applied { how: How::Unchanged, steps: hastened, reload_reasons: vec![], files: vec![], kept: None };
-        if !applied.steps.is_empty() {
-            applied.how = How::Runtime;
-        }
+        let mut applied = Applied {
+            how: if hastened.is_empty() { How::Unchanged } else { How::Runtime },
+            steps: hastened,
+            reload_reasons: vec![],
+            files: vec![],
+            kept: None,
+            remarks: vec![],
+        };
         for _ in 0..MAX_ROUNDS {
             if prepared.plan.is_empty() {
                 return Ok(applied);
@@ -331,9 +338,12 @@ impl Engine {
                 self.writes += 1;
                 self.reloads += 1;
                 self.last_reload = Some(Instant::now());
-                if let Err(e) = reload(wish, prepared).await {
-                    undo.put_back();
-                    return Err(ApplyError::Reload(e));
+                match reload(wish, prepared).await {
+                    Ok(remarks) => applied.remarks.extend(remarks),
+                    Err(e) => {
+                        undo.put_back();
+                        return Err(ApplyError::Reload(e));
+                    }
                 }
                 self.reload_instead = None;
                 applied.reload_reasons.extend(reasons.iter().cloned());
@@ -516,10 +526,11 @@ async fn observe_certificates(config: &Config, rendered: &Rendered) -> Result<pl
         .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
 }
 
-async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<(), String> {
+/// Reloads and proves it; answers what could not be proven.
+async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<Vec<String>, String> {
     let haproxy = &wish.sources.config.haproxy;
     let before = prepared.observed.runtime.as_ref().ok_or("no HAProxy runs")?;
-    let binds: Vec<_> = preflight::binds(&wish.sources.config).map(|bind| bind.to_connect()).collect();
+    let listeners = haproxy::listeners(&prepared.rendered.haproxy_cfg);
     let report = haproxy::reload(&haproxy.master_socket, before.version, RELOAD_DEADLINE)
         .await
         .map_err(|e| format!("the reload failed: {}\nthe files are as they were", sys::chain(&e)))?;
@@ -531,8 +542,12 @@ async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<(), String> {
     }
     let marker = plan::marker(&prepared.rendered.structure_digest);
     let sockets = haproxy::Sockets { admin: &haproxy.admin_socket, master: Some(&haproxy.master_socket) };
-    let proof = haproxy::prove_reload(sockets, before, &marker, &binds, RELOAD_DEADLINE).await;
-    proof.map(|_| ()).map_err(|e| format!("{e}\nthe files are as they were"))
+    let proof = haproxy::prove_reload(sockets, before, &marker, &listeners, PROOF_DEADLINE).await;
+    proof.map(|proof| proof.remarks).map_err(|e| {
+        format!(
+            "error: {e}\nthe files are as they were; HAProxy may run the new ones already\n  help: mend what is missing and run `hapilot apply` again"
+        )
+    })
 }
 
 fn describe(plan: &Plan) -> String {

@@ -13,6 +13,10 @@ use crate::render::Rendered;
 use crate::sys;
 use camino::Utf8Path;
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// For the question why the master does not answer.
+const MASTER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Everything that speaks against a change, one block of lines each.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +69,7 @@ pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<
 }
 
 fn stage(rendered: &Rendered) -> std::io::Result<tempfile::TempDir> {
-    let staging = tempfile::Builder::new().prefix("hapilot-check-").tempdir()?;
+    let staging = sys::directory::temporary("hapilot-check-")?;
     let root = Utf8Path::from_path(staging.path()).ok_or(std::io::ErrorKind::InvalidFilename)?;
     let maps = rendered.maps.iter().map(|(name, map)| (name, map.text()));
     let lists = rendered.lists.iter().map(|(name, list)| (name, list.text()));
@@ -99,11 +103,7 @@ pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -
             refusals.extend(taken_ports(&sources.config, prepared));
             let master = prepared.observed.runtime.as_ref().and_then(|runtime| runtime.master.as_ref());
             if master.is_none() {
-                refusals.push(format!(
-                    "error: a reload is needed, and HAProxy's master socket {} does not answer\n  help: start HAProxy with it once: {}",
-                    haproxy.master_socket.value,
-                    haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket),
-                ));
+                refusals.push(mute_master(sources).await);
             }
         }
         // Once the files lie there, HAProxy may be starting at this very moment: leave it its ports.
@@ -111,6 +111,23 @@ pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -
         Action::Start => refusals.extend(taken_ports(&sources.config, prepared)),
     }
     if refusals.is_empty() { Ok(()) } else { Err(Refusal(refusals)) }
+}
+
+/// Why no master answers, and what to do: to start HAProxy anew helps only where nobody listens.
+async fn mute_master(sources: &Sources) -> String {
+    let haproxy = &sources.config.haproxy;
+    let socket = &haproxy.master_socket.value;
+    let asked = haproxy::processes(socket, MASTER_DEADLINE).await;
+    let why = asked.as_ref().err().map(|e| format!(": {}", sys::chain(e))).unwrap_or_default();
+    let help = match asked {
+        Ok(_) => "it answers now: try again".to_owned(),
+        Err(haproxy::AdminError::Denied { .. }) => format!("let this user use {socket} (its group, level operator)"),
+        Err(_) => {
+            let command = haproxy::start_command(&haproxy.binary, &haproxy.config, socket);
+            format!("start HAProxy with it once: {command}")
+        }
+    };
+    format!("error: a reload is needed, and HAProxy's master socket {socket} does not answer{why}\n  help: {help}")
 }
 
 /// Ports that the new configuration binds, the running one does not, and somebody else holds. HAProxy would notice

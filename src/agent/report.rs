@@ -29,7 +29,8 @@ pub struct Report {
 impl Report {
     /// A report without notes, but for a file that was kept beside.
     pub fn new(applied: Applied, revision: Option<u32>, diff: String, took: Duration) -> Self {
-        let notes = applied.kept.iter().map(|path| format!("the former haproxy.cfg is kept as {path}")).collect();
+        let kept = applied.kept.iter().map(|path| format!("the former haproxy.cfg is kept as {path}"));
+        let notes = kept.chain(applied.remarks.iter().cloned()).collect();
         Self { applied, revision, diff, notes, took }
     }
 }

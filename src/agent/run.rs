@@ -454,7 +454,7 @@ impl super::engine::Prepared {
             Action::Start => super::engine::How::Start,
         };
         let files = self.plan.files.clone();
-        let applied = super::engine::Applied { how, steps, reload_reasons, files, kept: None };
+        let applied = super::engine::Applied { how, steps, reload_reasons, files, kept: None, remarks: vec![] };
         let diff = super::report::unified_diff(&self.live_text, &self.rendered.haproxy_cfg, "haproxy.cfg");
         Report::new(applied, None, diff, Duration::ZERO)
     }

@@ -109,7 +109,7 @@ fn probes(health: &HealthSnapshot) -> Vec<wire::ProbeResult> {
 impl From<&Report> for wire::Applied {
     fn from(report: &Report) -> Self {
         let Report { applied, revision, diff, notes, took } = report;
-        let Applied { how, steps, reload_reasons, files, kept: _ } = applied;
+        let Applied { how, steps, reload_reasons, files, kept: _, remarks: _ } = applied;
         let file = |change: &FileChange| match change {
             FileChange::Create(path) => format!("create {path}"),
             FileChange::Replace(path) => format!("replace {path}"),

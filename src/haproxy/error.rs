@@ -84,6 +84,7 @@ impl AdminError {
         let socket = socket.to_owned();
         match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NotListening { socket, source },
+            io::ErrorKind::TimedOut => Self::Deadline { socket },
             io::ErrorKind::PermissionDenied => Self::Denied { socket, source },
             _ => Self::Io { socket, source },
         }

@@ -6,6 +6,7 @@
 use super::error::AdminError;
 use super::session::RETRY;
 use crate::plan::{Master, Version};
+use crate::sys::fault;
 use camino::Utf8Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -109,6 +110,7 @@ pub async fn reload(
 /// the deadline; a missing socket is not, since nothing will make it appear.
 async fn ask(socket: &Utf8Path, command: &'static str, deadline: Instant) -> Result<String, AdminError> {
     let told = |source| AdminError::from_io(socket, source);
+    fault::pass("master.connect", format_args!("{socket} {command}")).map_err(told)?;
     let mut stream = loop {
         let connecting = timeout_at(deadline, UnixStream::connect(socket.as_std_path())).await;
         match connecting.map_err(|_| AdminError::Deadline { socket: socket.to_owned() })? {
@@ -122,6 +124,7 @@ async fn ask(socket: &Utf8Path, command: &'static str, deadline: Instant) -> Res
             Err(e) => return Err(told(e)),
         }
     };
+    fault::pass("master.send", format_args!("{socket} {command}")).map_err(told)?;
     let talk = async {
         stream.write_all(format!("{command}\n").as_bytes()).await?;
         stream.shutdown().await?;
@@ -134,16 +137,25 @@ async fn ask(socket: &Utf8Path, command: &'static str, deadline: Instant) -> Res
                 read?;
             }
         }
+        // The command has taken effect by now.
+        if fault::pass_reply("master.reply", format_args!("{socket} {command}"))? {
+            bytes.truncate(bytes.len() / 2);
+        }
         Ok::<_, std::io::Error>(bytes)
     };
     let bytes = match timeout_at(deadline, talk).await {
-        Ok(Err(e)) if matches!(e.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::NotConnected) => {
-            Vec::new()
-        }
+        // A master that executes itself anew hangs up on whoever is just writing. The caller asks again, or counts
+        // reloads; to call it a failure would put the files back under a worker that runs the new ones.
+        Ok(Err(e)) if is_hang_up(&e) => Vec::new(),
         Ok(done) => done.map_err(told)?,
         Err(_) => return Err(AdminError::Deadline { socket: socket.to_owned() }),
     };
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn is_hang_up(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
 }
 
 fn after_dashes(log: &str) -> String {

@@ -7,14 +7,18 @@
 //! Supported and tested: 2.6 (degraded), 3.0, 3.2. **Source**: management guide, "Unix Socket commands" and "Master
 //! CLI".
 
+mod answers;
 mod certificates;
 mod check;
 mod command;
 mod error;
 mod execute;
+mod handover;
 mod info;
+mod listeners;
 mod master;
 mod observe;
+mod own_tls;
 mod pem;
 mod proof;
 mod reply;
@@ -29,9 +33,10 @@ pub use check::{BinaryError, CheckReport, binary_version, check, start_command};
 pub use command::CommandRefused;
 pub use error::AdminError;
 pub use execute::{ExecuteError, Executed, StepFailure, execute};
+pub use listeners::{Listener, Question, listeners};
 pub use master::{Processes, ReloadReport, processes, reload};
 pub use observe::observe;
 pub use pem::{Pem, is_certificate, read_certificate};
-pub use proof::{Sockets, Unproven, prove_reload};
+pub use proof::{Proof, Sockets, Unproven, prove_reload};
 pub use stat::{ServerCounters, counters, parse_stat};
 pub use verdict::{HaproxyMessage, Severity, Verdict};

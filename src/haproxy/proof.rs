@@ -1,18 +1,20 @@
 //! Proves that a reload took place: by evidence, not by the master's word alone (invariant I7).
 
+use super::answers::{self, Answer};
 use super::error::AdminError;
+use super::handover;
+use super::listeners::Listener;
 use super::master::processes_until;
 use super::observe::observe;
 use super::session::RETRY;
 use crate::plan::Runtime;
-use crate::sys::ports;
 use camino::Utf8Path;
-use std::net::SocketAddr;
+use futures_util::future::join_all;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Time for one connection to one bind, so that a single one that hangs leaves time for another round.
-const ANSWER: Duration = Duration::from_secs(2);
+/// So many binds are asked at once.
+const MAX_AT_ONCE: usize = 32;
 
 /// Where a HAProxy is asked.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,16 @@ pub struct Sockets<'a> {
     pub admin: &'a Utf8Path,
     /// `-S`, level operator or admin; without one the proof rests on the worker alone.
     pub master: Option<&'a Utf8Path>,
+}
+
+/// What the evidence says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proof {
+    /// What runs now.
+    pub runtime: Runtime,
+    /// What could not be proven but is no reason to doubt the reload, for people: addresses of another node, binds
+    /// that only accept, stick-tables that were not handed over.
+    pub remarks: Vec<String>,
 }
 
 /// What was missing when the deadline came. The old worker probably serves: the caller puts the file back.
@@ -32,7 +44,8 @@ pub struct Unproven {
 }
 
 /// Waits until all the evidence is there: another worker process than before, no failed reload, `marker` within the
-/// worker's description, a worker that is not stopping, and a TCP answer on every bind. Answers what then runs.
+/// worker's description, a worker that is not stopping, and an answer of that very worker on every listener. Then it
+/// waits, bounded, for the stick-tables.
 ///
 /// # Errors
 /// Lists everything that was missing at the deadline.
@@ -40,20 +53,29 @@ pub async fn prove_reload(
     sockets: Sockets<'_>,
     before: &Runtime,
     marker: &str,
-    binds: &[SocketAddr],
+    listeners: &[Listener],
     deadline: Duration,
-) -> Result<Runtime, Unproven> {
+) -> Result<Proof, Unproven> {
     let deadline = Instant::now() + deadline;
     let mut last = Unproven { missing: vec!["nothing answered in time".to_owned()] };
+    let mut binds = Binds { listeners, worker: None, settled: vec![None; listeners.len()] };
+    let mut is_first_round = true;
     loop {
-        match timeout_at(deadline, evidence(sockets, before, marker, binds, deadline)).await {
-            Ok(Ok(runtime)) => return Ok(runtime),
+        match timeout_at(deadline, evidence(sockets, before, marker, &mut binds, deadline)).await {
+            Ok(Ok(runtime)) => {
+                let mut remarks = binds.remarks();
+                remarks.extend(handover::tables(sockets.admin, before, deadline).await);
+                return Ok(Proof { runtime, remarks });
+            }
+            // What the deadline itself cut off says less than the round before.
+            Ok(Err(_)) if Instant::now() >= deadline && !is_first_round => return Err(last),
             Ok(Err(missing)) => last = Unproven { missing },
             Err(_) => return Err(last),
         }
         if Instant::now() + RETRY >= deadline {
             return Err(last);
         }
+        is_first_round = false;
         sleep(RETRY).await;
     }
 }
@@ -62,14 +84,14 @@ async fn evidence(
     sockets: Sockets<'_>,
     before: &Runtime,
     marker: &str,
-    binds: &[SocketAddr],
+    binds: &mut Binds<'_>,
     deadline: Instant,
 ) -> Result<Runtime, Vec<String>> {
     let maps: Vec<String> = before.maps.keys().cloned().collect();
     let mut runtime = match observe(sockets.admin, None, &maps).await {
         Ok(Some(runtime)) => runtime,
         Ok(None) => return Err(vec![format!("nobody listens on {}", sockets.admin)]),
-        Err(error) => return Err(vec![error.to_string()]),
+        Err(error) => return Err(vec![describe(&error)]),
     };
     let mut missing = Vec::new();
     if runtime.pid == before.pid {
@@ -92,12 +114,62 @@ async fn evidence(
             Err(error) => missing.push(describe(&error)),
         }
     }
-    for bind in binds {
-        if let Err(error) = ports::answers(*bind, ANSWER).await {
-            missing.push(format!("{bind} does not answer: {error}"));
-        }
+    // As long as the old worker is the one to talk to, its binds prove nothing.
+    if missing.is_empty() {
+        missing.extend(binds.ask(runtime.pid).await);
     }
     if missing.is_empty() { Ok(runtime) } else { Err(missing) }
+}
+
+/// The listeners, and which of them have answered already.
+struct Binds<'a> {
+    listeners: &'a [Listener],
+    /// The worker that `settled` is about.
+    worker: Option<u32>,
+    settled: Vec<Option<Answer>>,
+}
+
+impl Binds<'_> {
+    /// Asks those that have not answered yet for this worker; answers what is missing.
+    async fn ask(&mut self, worker: u32) -> Vec<String> {
+        if self.worker != Some(worker) {
+            self.worker = Some(worker);
+            self.settled.fill(None);
+        }
+        let mut missing = Vec::new();
+        let open: Vec<usize> = (0..self.listeners.len()).filter(|at| self.settled[*at].is_none()).collect();
+        for some in open.chunks(MAX_AT_ONCE) {
+            let replies = join_all(some.iter().map(|at| answers::ask(&self.listeners[*at]))).await;
+            for (at, reply) in some.iter().zip(replies) {
+                let Listener { proxy, address, .. } = &self.listeners[*at];
+                match reply {
+                    Ok(Answer::Worker(pid)) if pid != worker => missing.push(format!(
+                        "{address} of {proxy} is still answered by another worker (pid {pid}, the new one is {worker})"
+                    )),
+                    Ok(answer) => self.settled[*at] = Some(answer),
+                    Err(silent) => missing.push(format!("{address} of {proxy} {silent}")),
+                }
+            }
+        }
+        missing
+    }
+
+    /// What was settled without a proof.
+    fn remarks(&self) -> Vec<String> {
+        let of = |(listener, answer): (&Listener, &Option<Answer>)| {
+            let Listener { proxy, address, .. } = listener;
+            match answer.as_ref()? {
+                Answer::Worker(_) => None,
+                Answer::Accepts(why) => {
+                    Some(format!("{address} of {proxy} accepts connections; by which worker is not provable: {why}"))
+                }
+                Answer::Elsewhere => {
+                    Some(format!("{address} of {proxy} is not provable here: the address is not on this node now"))
+                }
+            }
+        };
+        self.listeners.iter().zip(&self.settled).filter_map(of).collect()
+    }
 }
 
 fn describe(error: &AdminError) -> String {

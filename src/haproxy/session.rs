@@ -6,6 +6,7 @@ use super::command::Pipeline;
 use super::error::AdminError;
 use super::info::Info;
 use super::reply::{Replies, without_echo};
+use crate::sys::fault;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,6 +28,7 @@ pub(super) struct Session {
 impl Session {
     /// Connects and switches the prompt on. The deadline holds for the whole life of the session.
     async fn connect(socket: &Utf8Path, deadline: Instant) -> Result<Self, AdminError> {
+        fault::pass("admin.connect", socket).map_err(|source| AdminError::from_io(socket, source))?;
         let stream = loop {
             let connecting = timeout_at(deadline, UnixStream::connect(socket.as_std_path())).await;
             match connecting.map_err(|_| AdminError::Deadline { socket: socket.to_owned() })? {
@@ -93,6 +95,9 @@ impl Session {
         let socket = &self.socket;
         let (mut reader, mut writer) = self.stream.split();
         let mut replies = Replies::default();
+        let told = |source| AdminError::from_io(socket, source);
+        fault::pass("admin.send", socket).map_err(told)?;
+        let half = fault::pass_reply("admin.reply", socket).map_err(told)?;
         let send = async {
             match writer.write_all(pipeline.wire()).await {
                 // The reader will see how many were answered before HAProxy hung up.
@@ -108,6 +113,10 @@ impl Session {
                     read => read.map_err(|source| AdminError::from_io(socket, source))?,
                 };
                 if length == 0 {
+                    return Err(AdminError::Truncated { socket: socket.clone(), answered: replies.len(), asked });
+                }
+                if half {
+                    replies.feed(&chunk[..length / 2]);
                     return Err(AdminError::Truncated { socket: socket.clone(), answered: replies.len(), asked });
                 }
                 replies.feed(&chunk[..length]);

@@ -39,9 +39,22 @@ pub(super) fn hop_proxy(id: &ServerId) -> String {
     format!("{}:{}", id.backend, id.server)
 }
 
-/// The hop's socket. Two HAProxy on one node have different configuration files, and so different sockets.
+/// The `peers` section.
+pub(super) const PEERS: &str = "hapilot";
+
+/// Where the old worker reaches the new one. An operator's names have no `:`, so no hop has this name.
+pub(super) fn peers_socket(config: &Config) -> String {
+    format!("abns@hapilot-{}/peers:local", own_digits(config))
+}
+
+/// Two HAProxy on one node have different configuration files, and so different sockets.
+fn own_digits(config: &Config) -> String {
+    Digest::of(config.haproxy.config.as_str()).to_string()[..8].to_owned()
+}
+
+/// The hop's socket.
 pub(super) fn hop_socket(config: &Config, id: &ServerId) -> String {
-    let node = &Digest::of(config.haproxy.config.as_str()).to_string()[..8];
+    let node = own_digits(config);
     let name = format!("hapilot-{node}/{id}");
     if name.len() <= MAX_SOCKET {
         format!("abns@{name}")

@@ -13,13 +13,14 @@ use tera::{Context, Tera};
 const BUILT_IN: &str = "builtin/haproxy.cfg";
 
 /// Every built-in template by the name under which templates include or extend it.
-const SOURCES: [(&str, &str); 12] = [
+const SOURCES: [(&str, &str); 13] = [
     (BUILT_IN, include_str!("../../templates/haproxy.cfg")),
     ("parts/global.cfg", include_str!("../../templates/parts/global.cfg")),
     ("parts/defaults.cfg", include_str!("../../templates/parts/defaults.cfg")),
     ("parts/resolvers.cfg", include_str!("../../templates/parts/resolvers.cfg")),
     ("parts/stats.cfg", include_str!("../../templates/parts/stats.cfg")),
     ("parts/limit.cfg", include_str!("../../templates/parts/limit.cfg")),
+    ("parts/worker.cfg", include_str!("../../templates/parts/worker.cfg")),
     ("parts/redirect.cfg", include_str!("../../templates/parts/redirect.cfg")),
     ("parts/frontend.cfg", include_str!("../../templates/parts/frontend.cfg")),
     ("parts/backend.cfg", include_str!("../../templates/parts/backend.cfg")),

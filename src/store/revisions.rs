@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::manifest::{FileRecord, Manifest, Outcome};
 use crate::model::Digest;
-use crate::sys::files;
+use crate::sys::{fault, files};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::io;
@@ -58,7 +58,9 @@ impl Revisions {
     /// The directory cannot be created or listed.
     pub fn open(state: &Utf8Path) -> Result<Self, StoreError> {
         let directory = state.join("revisions");
-        fs_err::create_dir_all(&directory).map_err(StoreError::io("create the directory of revisions"))?;
+        fault::pass_path("history.open", &directory)
+            .and_then(|()| fs_err::create_dir_all(&directory))
+            .map_err(StoreError::io("create the directory of revisions"))?;
         let opened = Self { directory };
         for name in opened.names()? {
             if name.starts_with(".new-") {
@@ -115,9 +117,8 @@ impl Revisions {
         if target.exists() {
             return Err(StoreError::Refused(format!("revision {} exists already", manifest.revision)));
         }
-        let staged = tempfile::Builder::new()
-            .prefix(".new-")
-            .tempdir_in(&self.directory)
+        let staged = fault::pass_path("history.stage", &target)
+            .and_then(|()| tempfile::Builder::new().prefix(".new-").tempdir_in(&self.directory))
             .map_err(StoreError::io("create a directory for the revision"))?;
         let directory = Utf8Path::from_path(staged.path())
             .ok_or_else(|| StoreError::Refused("the state directory's path is not UTF-8".to_owned()))?;
@@ -148,6 +149,7 @@ impl Revisions {
         write_manifest(directory, &manifest)?;
         let finish = || {
             fs_err::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o750))?;
+            fault::pass_path("history.rename", &target)?;
             fs_err::rename(directory, &target)?;
             files::sync_directory(&self.directory)
         };
@@ -272,7 +274,8 @@ impl Revisions {
         for number in &removed {
             // Renamed first, so that a crash leaves no half of it in the history.
             let gone = self.directory.join(format!(".new-removed-{number}"));
-            fs_err::rename(self.path(*number), &gone)
+            fault::pass_path("history.remove", &gone)
+                .and_then(|()| fs_err::rename(self.path(*number), &gone))
                 .and_then(|()| fs_err::remove_dir_all(&gone))
                 .map_err(StoreError::io("remove an old revision"))?;
         }
@@ -285,11 +288,12 @@ impl Revisions {
 
     fn names(&self) -> Result<Vec<String>, StoreError> {
         let told = StoreError::io("list the revisions");
-        let entries = match fs_err::read_dir(&self.directory) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(told(e)),
-        };
+        let entries =
+            match fault::pass_path("history.list", &self.directory).and_then(|()| fs_err::read_dir(&self.directory)) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(e) => return Err(told(e)),
+            };
         let names: io::Result<Vec<_>> = entries.map(|entry| entry.map(|entry| entry.file_name())).collect();
         Ok(names.map_err(told)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
     }

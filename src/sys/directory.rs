@@ -2,9 +2,9 @@
 //!
 //! Called by `agent`, `api` and `cli`.
 
-use super::files;
+use super::{fault, files};
 use camino::{Utf8Path, Utf8PathBuf};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 
@@ -28,6 +28,8 @@ pub fn read_if_exists(path: &Utf8Path, max_bytes: u64) -> io::Result<Option<Vec<
 /// # Errors
 /// The directory cannot be read.
 pub fn file_names(directory: &Utf8Path, suffix: &str) -> io::Result<Vec<String>> {
+    fault::pass("directory.list", directory)
+        .map_err(|e| io::Error::new(e.kind(), format!("could not list {directory}: {e}")))?;
     let entries = match fs_err::read_dir(directory) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -75,6 +77,7 @@ pub fn files_at(path: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
 /// # Errors
 /// It is there and cannot be removed.
 pub fn remove_file(path: &Utf8Path) -> io::Result<()> {
+    fault::pass("files.remove", path).map_err(|e| io::Error::new(e.kind(), format!("could not remove {path}: {e}")))?;
     match fs_err::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         Ok(()) | Err(_) => Ok(()),
@@ -86,11 +89,18 @@ pub fn remove_file(path: &Utf8Path) -> io::Result<()> {
 /// # Errors
 /// It cannot be made.
 pub fn create_directory(path: &Utf8Path, mode: u32) -> io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
+    fault::pass("directory.create", path)
+        .and_then(|()| std::fs::DirBuilder::new().recursive(true).mode(mode).create(path))
         .map_err(|e| io::Error::new(e.kind(), format!("could not make the directory {path}: {e}")))
+}
+
+/// Makes a temporary directory that goes with the value.
+///
+/// # Errors
+/// There is no room, or no right to.
+pub fn temporary(prefix: &str) -> io::Result<tempfile::TempDir> {
+    fault::pass("directory.temporary", prefix)?;
+    tempfile::Builder::new().prefix(prefix).tempdir()
 }
 
 /// Writes a new file with mode 0600, without the ceremony of [`files::replace_file`]: for a place of our own that
@@ -100,8 +110,9 @@ pub fn create_directory(path: &Utf8Path, mode: u32) -> io::Result<()> {
 /// It exists already, or cannot be written.
 pub fn write_private(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     let told = |e: io::Error| io::Error::new(e.kind(), format!("could not write {path}: {e}"));
+    fault::pass("private.create", path).map_err(told)?;
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(told)?;
-    file.write_all(bytes).map_err(told)
+    fault::write_all("private.write", path, &mut file, bytes).map_err(told)
 }
 
 /// Listens on a Unix socket with this mode. Replaces what a dead process left; makes the directory where there is

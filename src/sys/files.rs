@@ -2,8 +2,9 @@
 //!
 //! Refuses to know what is in them. Called by `store`, by the adapters and by `agent`.
 
+use super::fault;
 use camino::{Utf8Path, Utf8PathBuf};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 /// Replaces a file so that at any moment, a crash included, its path shows either the old content or the new one.
@@ -22,19 +23,21 @@ pub fn replace_file(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<()> 
     let path = link_target(path);
     let directory = directory_of(&path);
     let name = path.file_name().ok_or_else(|| told("replace", &path, io::ErrorKind::InvalidInput.into()))?;
-    let mut staged = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .tempfile_in(&directory)
+    let mut staged = fault::pass("files.create", &path)
+        .and_then(|()| tempfile::Builder::new().prefix(&format!(".{name}.")).tempfile_in(&directory))
         .map_err(|e| told("create a temporary file beside", &path, e))?;
-    staged.write_all(bytes).map_err(|e| told("write the temporary file beside", &path, e))?;
+    fault::write_all("files.write", &path, staged.as_file_mut(), bytes)
+        .map_err(|e| told("write the temporary file beside", &path, e))?;
     if let Ok(old) = fs_err::metadata(&path) {
         keep_owner(staged.as_file(), &old).map_err(|e| told("keep the owner of", &path, e))?;
     }
-    staged
-        .as_file()
-        .set_permissions(std::fs::Permissions::from_mode(mode))
+    fault::pass("files.mode", &path)
+        .and_then(|()| staged.as_file().set_permissions(std::fs::Permissions::from_mode(mode)))
         .map_err(|e| told("set the mode of the temporary file beside", &path, e))?;
-    staged.as_file().sync_all().map_err(|e| told("sync the temporary file beside", &path, e))?;
+    fault::pass("files.sync", &path)
+        .and_then(|()| staged.as_file().sync_all())
+        .map_err(|e| told("sync the temporary file beside", &path, e))?;
+    fault::pass("files.rename", &path).map_err(|e| told("rename a temporary file to", &path, e))?;
     staged.persist(&path).map_err(|e| told("rename a temporary file to", &path, e.error))?;
     sync_directory(&directory)
 }
@@ -44,6 +47,7 @@ pub fn replace_file(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<()> 
 /// # Errors
 /// The directory cannot be opened or synced.
 pub fn sync_directory(directory: &Utf8Path) -> io::Result<()> {
+    fault::pass("directory.sync", directory).map_err(|e| told("sync the directory", directory, e))?;
     fs_err::File::open(directory)?.sync_all()
 }
 
@@ -52,6 +56,7 @@ pub fn sync_directory(directory: &Utf8Path) -> io::Result<()> {
 /// # Errors
 /// It is missing, unreadable, not a regular file (a FIFO would block), or longer than the limit.
 pub fn read_limited(path: &Utf8Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    fault::pass("files.read", path).map_err(|e| told("read", path, e))?;
     let metadata = std::fs::metadata(path).map_err(|e| io::Error::new(e.kind(), format!("{path}: {e}")))?;
     if !metadata.is_file() {
         return Err(invalid(format!("{path} is not a regular file")));
@@ -71,6 +76,7 @@ pub fn read_limited(path: &Utf8Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// The file cannot be read, or the copy not be written; a half-written copy is removed.
 pub fn keep_beside(path: &Utf8Path, now: jiff::Timestamp) -> io::Result<Utf8PathBuf> {
+    fault::pass("files.copy", path).map_err(|e| told("copy", path, e))?;
     let mut source = fs_err::File::open(path)?;
     let metadata = source.metadata()?;
     let directory = directory_of(path);

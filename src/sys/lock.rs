@@ -2,6 +2,7 @@
 //!
 //! Called by `agent` and `cli`: one writer at a time (invariant I6).
 
+use super::fault;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -40,6 +41,7 @@ impl Lock {
     /// [`LockError::Held`] names the holder.
     pub fn acquire(path: &Utf8Path) -> Result<Self, LockError> {
         let told = |source| LockError::Io { path: path.to_owned(), source };
+        fault::pass("lock.open", path).map_err(told)?;
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(told)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -50,6 +52,7 @@ impl Lock {
             }
             Err(TryLockError::Error(source)) => return Err(told(source)),
         }
+        fault::pass("lock.write", path).map_err(told)?;
         let record = |file: &mut File| {
             file.set_len(0)?;
             file.rewind()?;

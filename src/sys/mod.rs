@@ -5,6 +5,7 @@
 //! a value. Called by the adapters (floor 8) and by `agent` and `cli`.
 
 pub mod directory;
+pub mod fault;
 pub mod files;
 pub mod lock;
 pub mod ports;

@@ -1,4 +1,4 @@
-//! TCP ports of this node: whether one can be bound, who holds it, whether somebody answers.
+//! TCP ports of this node: whether one can be bound, who holds it, whether an address is ours.
 //!
 //! Called by the preflight (invariant I9: `haproxy -c` does not bind, and a reload onto a taken port stops the old
 //! worker's listeners for seconds) and by the proof of a reload (I7).
@@ -7,9 +7,8 @@ use super::holder::{self, Holder};
 use crate::model::{BindAddress, BindHost};
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
-use tokio::net::{TcpSocket, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use tokio::net::TcpSocket;
 
 /// One address that could not be bound.
 #[derive(Debug)]
@@ -76,24 +75,28 @@ fn bind_once(at: SocketAddr) -> io::Result<()> {
     socket.bind(at)
 }
 
-/// Whether a TCP connection to this address is accepted within the deadline.
+/// Whether an address is one of this node now. For a virtual address that another node has, a connection would reach
+/// that one.
 ///
-/// # Errors
-/// What the system said, or [`io::ErrorKind::TimedOut`].
-pub async fn answers(address: SocketAddr, deadline: Duration) -> io::Result<()> {
-    match tokio::time::timeout(deadline, TcpStream::connect(address)).await {
-        Ok(connected) => connected.map(drop),
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{address} did not answer within {deadline:?}"))),
-    }
+/// Asks the kernel for the route, without sending anything: towards an address of its own, its source is that very
+/// address. `ip_nonlocal_bind` does not deceive it.
+pub fn is_of_this_node(address: IpAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let source = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        // The port is of no meaning: nothing is sent.
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    };
+    address.is_loopback() || source().is_ok_and(|source| source.ip() == address)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BindProblem, answers, bind_test};
+    use super::{BindProblem, bind_test, is_of_this_node};
     use crate::model::{BindAddress, BindHost};
     use std::io;
     use std::net::TcpListener;
-    use std::time::Duration;
 
     #[test]
     fn a_taken_port_is_noticed_on_every_address_that_covers_it_and_its_holder_is_named() {
@@ -124,12 +127,12 @@ mod tests {
         assert!(denied.to_string().contains("CAP_NET_BIND_SERVICE"));
     }
 
-    #[tokio::test]
-    async fn an_answer_is_told_from_a_refusal() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = listener.local_addr().unwrap();
-        answers(at, Duration::from_secs(5)).await.unwrap();
-        drop(listener);
-        assert_eq!(answers(at, Duration::from_secs(5)).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    #[test]
+    fn an_address_of_this_node_is_told_from_one_elsewhere() {
+        assert!(is_of_this_node([127, 0, 0, 9].into()));
+        assert!(is_of_this_node(std::net::Ipv6Addr::LOCALHOST.into()));
+        for elsewhere in ["192.0.2.77", "2001:db8::77"] {
+            assert!(!is_of_this_node(elsewhere.parse().unwrap()), "{elsewhere}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Refuses to know what they do. Called by the adapters that need a binary's verdict.
 
+use super::fault::{self, Fault};
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -56,6 +57,13 @@ pub async fn run<S: AsRef<OsStr>>(
     max_output_bytes: usize,
 ) -> Result<Finished, ProcessError> {
     let told = |doing| move |source| ProcessError { doing, program: program.to_owned(), source };
+    let first: String = args.first().map(|first| first.as_ref().to_string_lossy().into_owned()).unwrap_or_default();
+    let deadline = match fault::told("process.wait", format_args!("{program} {first}")) {
+        Some(Fault::Timeout) => Duration::ZERO,
+        Some(fault) => return Err(told("wait for")(fault.into_error())),
+        None => deadline,
+    };
+    fault::pass("process.spawn", format_args!("{program} {first}")).map_err(told("start"))?;
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::null())

@@ -2,6 +2,7 @@
 //!
 //! Called by the preflight in `agent` and `cli`, before anything is replaced.
 
+use super::fault;
 use camino::Utf8Path;
 use nix::unistd::{AccessFlags, access};
 use std::io;
@@ -11,6 +12,8 @@ use std::io;
 /// # Errors
 /// Says which of the three is missing; the caller refuses to begin.
 pub fn writable(directory: &Utf8Path, needed_bytes: u64) -> io::Result<()> {
+    fault::pass("space.look", directory)
+        .map_err(|e| io::Error::new(e.kind(), format!("could not look at {directory}: {e}")))?;
     if !fs_err::metadata(directory)?.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{directory} is not a directory")));
     }

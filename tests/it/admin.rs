@@ -2,14 +2,14 @@
 
 use crate::private_haproxy::{LONG, PrivateHaproxy, binaries, free_port};
 use hapilot::haproxy::{
-    AdminError, Sockets, binary_version, check, counters, execute, observe, processes, prove_reload, reload,
+    AdminError, Listener, Question, Sockets, binary_version, check, counters, execute, observe, processes,
+    prove_reload, reload,
 };
 use hapilot::model::{AdminState, Weight};
 use hapilot::plan::{Runtime, Step};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 const BACKEND: &str = "  default_backend be\nbackend be\n  balance leastconn\n  server s1 127.0.0.1:9001 weight 10\n  \
@@ -18,6 +18,12 @@ const BACKEND: &str = "  default_backend be\nbackend be\n  balance leastconn\n  
 async fn runtime(haproxy: &PrivateHaproxy) -> Runtime {
     let observed = observe(&haproxy.admin(), Some(&haproxy.master()), &[haproxy.map(), "missing".into()]).await;
     observed.unwrap().expect("it runs")
+}
+
+/// A bind of a configuration without hapilot's answers.
+fn listener(port: u16) -> Listener {
+    let address = format!("127.0.0.1:{port}").parse().unwrap();
+    Listener { proxy: "f".into(), address, question: Question::Accepts("a test"), may_hang_up: false }
 }
 
 fn state(server: &str, to: AdminState) -> Step {
@@ -144,13 +150,13 @@ async fn a_reload_is_proven_and_a_failed_one_is_told() {
         let haproxy = PrivateHaproxy::start(&binary, BACKEND).await;
         let (admin, master) = (haproxy.admin(), haproxy.master());
         let sockets = Sockets { admin: &admin, master: Some(&master) };
-        let binds = [SocketAddr::from(([127, 0, 0, 1], haproxy.port))];
+        let binds = [listener(haproxy.port)];
         let before = runtime(&haproxy).await;
 
         haproxy.configure("hapilot second", BACKEND);
         let report = reload(&master, before.version, LONG).await.unwrap();
         assert!(report.ok, "{binary} {report:?}");
-        let after = prove_reload(sockets, &before, "hapilot second", &binds, LONG).await.unwrap();
+        let after = prove_reload(sockets, &before, "hapilot second", &binds, LONG).await.unwrap().runtime;
         assert_ne!(after.pid, before.pid);
         assert_eq!(after.master.as_ref().unwrap().reloads, 1);
 
@@ -191,7 +197,7 @@ async fn an_old_worker_that_lives_on_is_listed_and_not_talked_to() {
         assert!(reload(&haproxy.master(), before.version, LONG).await.unwrap().ok);
         let (admin, master) = (haproxy.admin(), haproxy.master());
         let sockets = Sockets { admin: &admin, master: Some(&master) };
-        let after = prove_reload(sockets, &before, "hapilot first", &[], LONG).await.unwrap();
+        let after = prove_reload(sockets, &before, "hapilot first", &[], LONG).await.unwrap().runtime;
         assert_eq!(after.master.unwrap().old_workers, [before.pid], "{binary}");
     }
 }
@@ -260,10 +266,10 @@ async fn a_bind_that_nobody_serves_leaves_a_reload_unproven() {
     let haproxy = PrivateHaproxy::start(&binary, BACKEND).await;
     let mut before = runtime(&haproxy).await;
     before.pid = 0;
-    let (admin, closed) = (haproxy.admin(), SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let (admin, closed) = (haproxy.admin(), listener(free_port()));
     let sockets = Sockets { admin: &admin, master: None };
     let proven = prove_reload(sockets, &before, "hapilot first", &[closed], Duration::from_millis(200)).await;
-    assert!(proven.unwrap_err().to_string().contains("does not answer"));
+    assert!(proven.unwrap_err().to_string().contains("takes no connection"));
 }
 
 /// Answers every connection with these bytes, reading once before each of the first prompts, and hangs up.

@@ -1,6 +1,6 @@
 //! A frontend as the templates see it.
 
-use super::ContextMaker;
+use super::{ContextMaker, asked_from};
 use crate::config::{Frontend, FrontendTimeout, Route};
 use crate::model::{BindHost, Digest, Name, Sourced};
 use crate::render::names::{self, routes_map};
@@ -32,12 +32,14 @@ impl ContextMaker<'_> {
             Table::default()
                 .with("bind", self.bind(clear))
                 .with("bind_is_v4v6", clear.host == BindHost::AnyBoth)
+                .with("asked_from", asked_from([clear]))
                 .with("port", port)
         });
         let (raw_first, raw_last) = self.raw_lines(raw);
         Table::default()
             .with("name", self.marks.sourced(name))
             .with("bind", binds)
+            .with("asked_from", asked_from(bind))
             .with("certificates", certificates)
             .with("crt_list", crt_list)
             .with("redirect", redirect.map(Value::from))

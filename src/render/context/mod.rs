@@ -8,13 +8,16 @@ mod frontend;
 mod tls;
 
 use super::marks::Marks;
-use super::names::{KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, STATS, STATS_MAP};
+use super::names::{KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, PEERS, STATS, STATS_MAP, peers_socket};
 use super::value::{Table, duration};
 use super::{RenderError, Target};
 use crate::config::{AddressLimit, Haproxy, Stats};
 use crate::desired::Desired;
 use crate::model::{BindAddress, BindHost, Host, Sourced};
 use tera::{Context, Value};
+
+/// So many addresses of one frontend may ask it which worker it is; HAProxy takes 64 words per line.
+const MAX_OWN_ADDRESSES: usize = 40;
 
 /// The two renderings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,12 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("tls", self.tls());
         context.insert_value("stats", config.haproxy.stats.as_ref().map(|stats| self.stats(stats)).into());
         context.insert_value("limit", config.limit_address.as_ref().map(|limit| self.limit(limit)).into());
+        // Only tables need them.
+        let peers = config.limit_address.as_ref().map(|_| {
+            let peers = Table::default().with("name", PEERS).with("socket", peers_socket(config));
+            Value::from(peers)
+        });
+        context.insert_value("peers", peers.into());
         context.insert_value("resolvers", config.servers().any(|(_, s)| matches!(s.url.host, Host::Dns(_))).into());
         let frontends: Vec<Value> = config.frontends.iter().map(|frontend| self.frontend(frontend)).collect();
         context.insert_value("frontends", frontends.into());
@@ -109,6 +118,7 @@ impl<'a> ContextMaker<'a> {
             .with("name", STATS)
             .with("bind", self.bind(bind))
             .with("bind_is_v4v6", bind.host == BindHost::AnyBoth)
+            .with("asked_from", asked_from([bind]))
             .with("login_map", login.as_ref().map(|(user, _)| self.marks.text(STATS_MAP, user.origin)))
             .into()
     }
@@ -144,6 +154,17 @@ impl<'a> ContextMaker<'a> {
     fn bind(&mut self, bind: &Sourced<BindAddress>) -> Value {
         self.marks.sourced(bind)
     }
+}
+
+/// Where this node's own questions to these binds come from: the loopback, or the very address that is asked.
+fn asked_from<'a>(binds: impl IntoIterator<Item = &'a Sourced<BindAddress>>) -> String {
+    let own = binds.into_iter().filter_map(|bind| match bind.host {
+        BindHost::Ip(ip) if !ip.is_loopback() => Some(ip.to_string()),
+        BindHost::Ip(_) | BindHost::AnyV4 | BindHost::AnyBoth => None,
+    });
+    // Words of a line are counted: 64 at most.
+    let own: std::collections::BTreeSet<_> = own.take(MAX_OWN_ADDRESSES).collect();
+    ["127.0.0.0/8", "::1"].into_iter().map(str::to_owned).chain(own).collect::<Vec<_>>().join(" ")
 }
 
 /// A text that means "none" where it is empty.
