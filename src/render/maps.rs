@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, RenderError> {
     let config = &desired.config;
     let mut maps = BTreeMap::new();
-    for frontend in config.frontends.iter().filter(|frontend| !frontend.routes.is_empty()) {
+    for frontend in &config.frontends {
         let entries = routes::entries(&frontend.routes);
         maps.insert(routes_map(&frontend.name), MapFile { entries, is_secret: false });
     }

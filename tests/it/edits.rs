@@ -27,7 +27,7 @@ fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
     )
 }
 
-const EDITS: [Edit; 24] = [
+const EDITS: [Edit; 25] = [
     ("weight of a server", |_, text| swapped(text, "weight = 100 # a", "weight = 7 # a")),
     ("state of a server: drain", |_, text| swapped(text, "state = \"ready\" # a", "state = \"drain\" # a")),
     ("state of a server: maint", |_, text| swapped(text, "state = \"ready\" # b", "state = \"maint\" # b")),
@@ -61,6 +61,13 @@ const EDITS: [Edit; 24] = [
     }),
     ("what is only hapilot's: probes, weighting, history", |_, text| {
         swapped(text, "ramp     = \"3s\"", "ramp     = \"4s\"")
+    }),
+    ("a route to a backend that no route of the frontend led to before", |_, text| {
+        swapped(
+            text,
+            "backend = \"embeddings\" }",
+            "backend = \"embeddings\" }, { path = [\"/n\"], backend = \"named\" }",
+        )
     }),
     ("window of a limit", |_, text| swapped(text, "10000000/10s", "10000000/20s")),
     ("maxconn of a server", |_, text| swapped(text, "state = \"ready\" # a", "state = \"ready\"\nmaxconn = 50")),

@@ -45,7 +45,7 @@ impl ContextMaker<'_> {
             .with("redirect", redirect.map(Value::from))
             .with("backend", self.marks.sourced(backend))
             .with("reaches", reaches)
-            .with("routes", (!routes.is_empty()).then(|| self.routes(&name.value, routes)))
+            .with("routes", self.routes(&name.value, routes))
             .with("timeout", timeout)
             .with("raw_first", raw_first)
             .with("raw", raw_last)
@@ -54,10 +54,7 @@ impl ContextMaker<'_> {
 
     fn routes(&mut self, frontend: &Name, routes: &[Route]) -> Value {
         let origin = routes.first().and_then(|route| route.backend.origin);
-        Table::default()
-            .with("map", self.marks.text(routes_map(frontend), origin))
-            .with("by_model", routes.iter().any(|route| !route.model.is_empty()))
-            .into()
+        Table::default().with("map", self.marks.text(routes_map(frontend), origin)).into()
     }
 
     fn certificate(&mut self, path: &Sourced<Utf8PathBuf>) -> Value {
