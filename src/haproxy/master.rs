@@ -116,8 +116,13 @@ async fn ask(socket: &Utf8Path, command: &'static str, deadline: Instant) -> Res
         match connecting.map_err(|_| AdminError::Deadline { socket: socket.to_owned() })? {
             Ok(stream) => break stream,
             Err(e)
-                if matches!(e.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::WouldBlock)
-                    && Instant::now() + RETRY < deadline =>
+                // Reset: the listener went away in the middle of it, as 2.6 does while it executes itself anew.
+                if matches!(
+                    e.kind(),
+                    std::io::ErrorKind::ConnectionRefused
+                        | std::io::ErrorKind::ConnectionReset
+                        | std::io::ErrorKind::WouldBlock
+                ) && Instant::now() + RETRY < deadline =>
             {
                 sleep(RETRY).await;
             }

@@ -380,9 +380,10 @@ fn the_pieces_of_a_stream_pass_at_once_direct_and_through_a_hop() {
                 }
             }
             assert_eq!(delays_ms.len(), 5);
-            // Without `option http-no-delay` all of them arrive at the end, the first 160 ms late.
+            // Without `option http-no-delay` all of them arrive at the end, the first 160 ms late. A busy machine adds
+            // some, but not to the fastest.
             delays_ms.sort_unstable();
-            assert!(delays_ms[2] < 30, "{delays_ms:?}");
+            assert!(delays_ms[1] < 60, "{delays_ms:?}");
         }
     });
 }
