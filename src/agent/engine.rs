@@ -6,19 +6,23 @@
 //! the next round observes and plans again.
 
 use super::certificates;
-use super::explain::explain;
+use super::corrections::Corrections;
 use super::ledger::Ledger;
+use super::limits::ReloadLimits;
 use super::live_files::{LiveFiles, Undo};
+use super::observer::{brief, describe};
 use super::preflight::{self, Refusal};
+use super::reloading::reload;
 use super::sources::Sources;
 use crate::config::Config;
 use crate::desired::Desired;
 use crate::haproxy;
 use crate::model::Digest;
-use crate::plan::{self, Action, FileChange, Observed, Obstacle, Plan, Step};
+use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
 use crate::render::{self, Rendered, Target};
+use crate::store::Journal;
 use crate::sys;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,10 +35,6 @@ const RELOAD_GAP: Duration = Duration::from_secs(5);
 pub(super) const CHECK_DEADLINE: Duration = Duration::from_secs(60);
 /// For runtime commands: 5,000 weights take 25 ms.
 const EXECUTE_DEADLINE: Duration = Duration::from_secs(10);
-/// For a reload; as `haproxy -c`, plus 2 s of bind retries.
-const RELOAD_DEADLINE: Duration = Duration::from_secs(60);
-/// For its proof: the new worker is there when the master says so, and answers within 20 ms.
-const PROOF_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What is wanted, as values and as the text that it stems from.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,8 @@ pub struct Wish<'a> {
     /// Nothing but weights, states and drift: the revision serves already. Its runtime commands are sent even where
     /// its files cannot be written, because a broken server must go out whatever the disk says.
     pub is_serving: bool,
+    /// A forced change or a rollback: neither the budget of reloads nor the cap on old workers holds it back.
+    pub may_exceed_limits: bool,
 }
 
 /// A decision with everything that it was made from.
@@ -145,6 +147,15 @@ pub struct Engine {
     pub writes: u64,
     /// Reloads since the start.
     pub reloads: u64,
+    /// How many reloads are too many.
+    pub limits: ReloadLimits,
+    /// Drift that was put right.
+    pub corrections: Corrections,
+    /// Nothing is changed: what would be, one line each, newest state. `None`: changes are made.
+    pub would: Option<Vec<String>>,
+    /// Where intents are written down; `None` where nothing is applied.
+    pub(super) journal: Option<Journal>,
+    expected: Option<Expectation>,
 }
 
 /// A rendering, and what it was made from.
@@ -188,6 +199,11 @@ impl Engine {
             last_reload: None,
             writes: 0,
             reloads: 0,
+            limits: ReloadLimits::default(),
+            corrections: Corrections::default(),
+            would: None,
+            journal: None,
+            expected: None,
         }
     }
 
@@ -216,6 +232,7 @@ impl Engine {
         };
         self.runtime.clone_from(&runtime);
         self.seen = Some(Instant::now());
+        self.limits.saw(self.runtime.as_ref(), Instant::now());
         self.version = Some(version);
         let wanted = plan::marker(&rendered.structure_digest);
         let is_loaded = runtime.as_ref().is_some_and(|runtime| runtime.description.as_ref() == Some(&wanted));
@@ -278,7 +295,7 @@ impl Engine {
             certificates::check_read(wish.sources)?;
         }
         self.reload_instead = None;
-        let hastened = if wish.is_serving { self.hasten(wish).await } else { vec![] };
+        let hastened = if wish.is_serving && self.would.is_none() { self.hasten(wish).await } else { vec![] };
         let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
         let mut applied = Applied {
@@ -289,25 +306,40 @@ impl Engine {
             kept: None,
             remarks: vec![],
         };
+        if self.would.is_some() {
+            self.only_observe(wish, &prepared).await;
+            return Ok(applied);
+        }
+        // Known again when nothing is left to do: after a failure nobody can tell our own half from another's.
+        let mut drift = match self.expected.take() {
+            Some(expected) => plan::drift(&expected, &prepared.observed, &prepared.plan),
+            None => vec![],
+        };
         for _ in 0..MAX_ROUNDS {
             if prepared.plan.is_empty() {
+                self.expected = Some(Expectation::of(&prepared.observed));
                 return Ok(applied);
             }
             if let (true, Action::Runtime(steps)) = (prepared.plan.only_waits(), &prepared.plan.action) {
                 self.send(wish, steps).await?;
+                self.expected = Some(Expectation::of(&prepared.observed));
                 return Ok(applied);
             }
             self.round(wish, &prepared, &mut applied).await?;
+            self.corrections.note(std::mem::take(&mut drift), jiff::Timestamp::now());
             if applied.how == How::Start {
                 return Ok(applied);
             }
             prepared = self.prepare(wish, ledger).await?;
         }
         match prepared.plan.is_empty() || prepared.plan.only_waits() {
-            true => Ok(applied),
+            true => {
+                self.expected = Some(Expectation::of(&prepared.observed));
+                Ok(applied)
+            }
             false => Err(ApplyError::Execute(format!(
                 "after {MAX_ROUNDS} rounds HAProxy still differs: {}",
-                describe(&prepared.plan)
+                brief(&describe(&prepared.plan))
             ))),
         }
     }
@@ -330,7 +362,20 @@ impl Engine {
                 return Err(e);
             }
         };
-        match &plan.action {
+        let carried_out = self.carry_out(wish, prepared, &undo, applied).await;
+        self.end_intent();
+        carried_out
+    }
+
+    /// What follows the files.
+    async fn carry_out(
+        &mut self,
+        wish: Wish<'_>,
+        prepared: &Prepared,
+        undo: &Undo,
+        applied: &mut Applied,
+    ) -> Result<(), ApplyError> {
+        match &prepared.plan.action {
             Action::Nothing => raise(&mut applied.how, How::Files),
             Action::Start => applied.how = How::Start,
             Action::Runtime(steps) => self.execute(wish, steps, applied).await?,
@@ -338,6 +383,7 @@ impl Engine {
                 self.writes += 1;
                 self.reloads += 1;
                 self.last_reload = Some(Instant::now());
+                self.limits.made(Instant::now(), jiff::Timestamp::now());
                 match reload(wish, prepared).await {
                     Ok(remarks) => applied.remarks.extend(remarks),
                     Err(e) => {
@@ -362,6 +408,12 @@ impl Engine {
         {
             return Err(ApplyError::TooSoon(last + RELOAD_GAP));
         }
+        if matches!(plan.action, Action::Reload(_))
+            && !wish.may_exceed_limits
+            && let Some(objection) = self.limits.objection(&wish.sources.config.haproxy, Instant::now())
+        {
+            return Err(ApplyError::Refused(Refusal(vec![objection])));
+        }
         let config = &wish.sources.config.haproxy.config;
         let failed = |e: std::io::Error| ApplyError::Write(format!("error: {e}"));
         if plan.overrules_an_obstacle(&prepared.observed) {
@@ -369,8 +421,10 @@ impl Engine {
         }
         let files = LiveFiles::of(config);
         let undo = files.remember(&plan.files).map_err(failed)?;
+        self.begin_intent(wish, prepared, &files, &undo);
         if let Err(e) = files.write(&plan.files, &prepared.rendered) {
             undo.put_back();
+            self.end_intent();
             return Err(ApplyError::Write(format!("error: {e}\nthe files are as they were")));
         }
         self.writes += plan.files.len() as u64;
@@ -435,18 +489,6 @@ impl Plan {
         let config_changes =
             self.files.iter().any(|file| matches!(file, FileChange::Replace(path) if path == "haproxy.cfg"));
         config_changes && observed.config.as_ref().is_some_and(|file| !file.is_ours || !file.is_intact)
-    }
-}
-
-impl std::fmt::Display for How {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Unchanged => "unchanged",
-            Self::Files => "files",
-            Self::Runtime => "runtime",
-            Self::Reload => "reload",
-            Self::Start => "start",
-        })
     }
 }
 
@@ -524,54 +566,4 @@ async fn observe_certificates(config: &Config, rendered: &Rendered) -> Result<pl
     haproxy::observe_certificates(&config.haproxy.admin_socket, &lists, &paths)
         .await
         .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
-}
-
-/// Reloads and proves it; answers what could not be proven.
-async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<Vec<String>, String> {
-    let haproxy = &wish.sources.config.haproxy;
-    let before = prepared.observed.runtime.as_ref().ok_or("no HAProxy runs")?;
-    let listeners = haproxy::listeners(&prepared.rendered.haproxy_cfg);
-    let report = haproxy::reload(&haproxy.master_socket, before.version, RELOAD_DEADLINE)
-        .await
-        .map_err(|e| format!("the reload failed: {}\nthe files are as they were", sys::chain(&e)))?;
-    if !report.ok {
-        let words = explain(&report.log, wish.sources.file.as_str(), &wish.sources.toml, &prepared.rendered);
-        return Err(format!(
-            "HAProxy refused the reload; the old worker serves on, the files are as they were\n{words}"
-        ));
-    }
-    let marker = plan::marker(&prepared.rendered.structure_digest);
-    let sockets = haproxy::Sockets { admin: &haproxy.admin_socket, master: Some(&haproxy.master_socket) };
-    let proof = haproxy::prove_reload(sockets, before, &marker, &listeners, PROOF_DEADLINE).await;
-    proof.map(|proof| proof.remarks).map_err(|e| {
-        format!(
-            "error: {e}\nthe files are as they were; HAProxy may run the new ones already\n  help: mend what is missing and run `hapilot apply` again"
-        )
-    })
-}
-
-fn describe(plan: &Plan) -> String {
-    let files = plan.files.iter().map(|file| format!("file {}", file.path()));
-    let action = match &plan.action {
-        Action::Nothing => vec![],
-        Action::Start => vec!["HAProxy stopped".to_owned()],
-        Action::Runtime(steps) => steps.iter().map(ToString::to_string).collect(),
-        Action::Reload(reasons) => reasons.iter().map(|reason| format!("reload: {reason}")).collect(),
-    };
-    let all: Vec<_> = files.chain(action).take(10).collect();
-    all.join("; ")
-}
-
-impl Obstacle {
-    /// What is wrong and what to do.
-    pub(super) fn explain(self, config: &Utf8Path) -> String {
-        match self {
-            Self::ForeignConfig => format!(
-                "{config} was not written by hapilot\n  help: `hapilot apply --adopt` keeps it beside as {config}.before-hapilot-… and replaces it"
-            ),
-            Self::EditedByHand => format!(
-                "{config} was edited by hand since hapilot wrote it\n  help: move the change into the TOML file (`raw` lines take anything), or discard it with `hapilot apply --adopt`, which keeps the edited file beside"
-            ),
-        }
-    }
 }

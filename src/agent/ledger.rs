@@ -6,7 +6,7 @@ use super::overrides::Overrides;
 use super::report::Failed;
 use crate::model::Digest;
 use crate::render::Rendered;
-use crate::store::{self, Current, Manifest, NewFile, Outcome, Revisions, Source};
+use crate::store::{self, Current, Manifest, NewFile, Outcome, Provisional, Revisions, Source, Standing};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -14,9 +14,10 @@ use jiff::Timestamp;
 /// The node's memory.
 #[derive(Debug)]
 pub struct Ledger {
-    state: Utf8PathBuf,
-    revisions: Revisions,
-    current: Current,
+    pub(super) state: Utf8PathBuf,
+    pub(super) revisions: Revisions,
+    pub(super) current: Current,
+    pub(super) provisional: Option<Provisional>,
 }
 
 /// What a new revision consists of.
@@ -45,7 +46,7 @@ impl Ledger {
     /// The directory cannot be made or read, or `current.json` is damaged.
     pub fn open(state: &Utf8Path) -> Result<Self, Failed> {
         let revisions = Revisions::open(state).map_err(|e| told(&e))?;
-        Ok(Self { state: state.to_owned(), revisions, current: store::load_current(state).map_err(|e| told(&e))? })
+        Self::of(state, revisions)
     }
 
     /// Opens the memory to read it, beside an agent that may be writing.
@@ -53,8 +54,18 @@ impl Ledger {
     /// # Errors
     /// `current.json` is damaged.
     pub fn read_only(state: &Utf8Path) -> Result<Self, Failed> {
-        let revisions = Revisions::read_only(state);
-        Ok(Self { state: state.to_owned(), revisions, current: store::load_current(state).map_err(|e| told(&e))? })
+        Self::of(state, Revisions::read_only(state))
+    }
+
+    fn of(state: &Utf8Path, revisions: Revisions) -> Result<Self, Failed> {
+        let current = store::load_current(state).map_err(|e| told(&e))?;
+        let provisional = store::load_provisional(state).unwrap_or_else(|e| {
+            tracing::error!("the open deadline is lost: {}", sys::chain(&e));
+            None
+        });
+        // One that was confirmed, or rolled back, an instant before a crash.
+        let is_open = |trial: &Provisional| current.last_good.is_none_or(|good| good < trial.revision);
+        Ok(Self { state: state.to_owned(), revisions, provisional: provisional.filter(is_open), current })
     }
 
     /// The revision that serves.
@@ -94,7 +105,7 @@ impl Ledger {
         manifest.files.iter().find(|file| file.path == "hapilot.toml").map(|file| file.sha256)
     }
 
-    /// The last revision before the current one that was applied with other content.
+    /// The last confirmed revision before the current one with other content.
     ///
     /// # Errors
     /// The history cannot be read.
@@ -103,7 +114,7 @@ impl Ledger {
         let content = self.current_toml();
         let all = self.revisions.list().map_err(|e| told(&e))?;
         let good = all.into_iter().rev().filter(|listed| listed.number < current).filter_map(|listed| {
-            let manifest = listed.manifest.ok().filter(Manifest::is_applied)?;
+            let manifest = listed.manifest.ok().filter(Manifest::is_good)?;
             let toml = manifest.files.iter().find(|file| file.path == "hapilot.toml")?.sha256;
             (Some(toml) != content).then_some(listed.number)
         });
@@ -119,22 +130,65 @@ impl Ledger {
         Ok(all.into_iter().filter_map(|listed| listed.manifest.ok()).collect())
     }
 
-    /// Writes a revision that serves now, and forgets the oldest beyond `keep`.
+    /// Writes a revision that serves now, and forgets the oldest beyond `keep`. One that is confirmed at once ends the
+    /// trial that was open.
     ///
     /// # Errors
     /// The disk is full or read-only; what serves is not concerned.
-    pub fn record(&mut self, entry: &Entry<'_>, keep: u32) -> Result<u32, Failed> {
-        let revision = self.revisions.next_number().map_err(|e| told(&e))?;
+    pub fn record(&mut self, entry: &Entry<'_>, keep: u32, standing: Standing) -> Result<u32, Failed> {
+        let is_good = standing == Standing::Confirmed;
+        let revision = self.save(entry, Outcome::Applied { how: entry.how }, standing)?;
+        self.current.serving = Some(revision);
+        if is_good {
+            self.current.last_good = Some(revision);
+        }
+        store::save_current(&self.state, &self.current).map_err(|e| told(&e))?;
+        if is_good {
+            self.set_provisional(None)?;
+        }
+        self.retain(keep);
+        Ok(revision)
+    }
+
+    /// Writes a revision that HAProxy refused, once for each content: a try that repeats has no news.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub fn record_failed(&mut self, entry: &Entry<'_>, text: &str, keep: u32) -> Result<(), Failed> {
+        let newest = self.revisions.list().map_err(|e| told(&e))?.pop().and_then(|listed| listed.manifest.ok());
+        let content = Digest::of(entry.toml);
+        let is_told = newest.is_some_and(|newest| {
+            matches!(newest.outcome, Some(Outcome::Failed { .. }))
+                && newest.files.iter().any(|file| file.path == "hapilot.toml" && file.sha256 == content)
+        });
+        if !is_told {
+            self.save(entry, Outcome::Failed { text: text.to_owned() }, Standing::Confirmed)?;
+            self.retain(keep);
+        }
+        Ok(())
+    }
+
+    fn retain(&self, keep: u32) {
+        let trial = self.provisional.iter().map(|trial| trial.back_to);
+        let never: Vec<u32> = self.current.serving.into_iter().chain(self.current.last_good).chain(trial).collect();
+        if let Err(error) = self.revisions.retain(keep as usize, &never) {
+            tracing::warn!(error = sys::chain(&error), "old revisions could not be removed");
+        }
+    }
+
+    fn save(&self, entry: &Entry<'_>, outcome: Outcome, standing: Standing) -> Result<u32, Failed> {
+        let revision = self.next_number()?;
         let manifest = Manifest {
             revision,
             created: Timestamp::now(),
             actor: entry.actor.clone(),
             reason: entry.reason.clone(),
             source: entry.source,
-            outcome: Some(Outcome::Applied { how: entry.how }),
+            outcome: Some(outcome),
             plan: entry.summary.clone(),
             files: vec![],
             tags: vec![],
+            standing,
         };
         let maps = entry.rendered.maps.iter().map(|(path, map)| (path, map.text(), map.is_secret));
         let lists = entry.rendered.lists.iter().map(|(path, list)| (path, list.text(), false));
@@ -152,13 +206,15 @@ impl Ledger {
         });
         let files: Vec<_> = own.into_iter().chain(maps).collect();
         self.revisions.save(manifest, &files).map_err(|e| told(&e))?;
-        self.current.serving = Some(revision);
-        self.current.last_good = Some(revision);
-        store::save_current(&self.state, &self.current).map_err(|e| told(&e))?;
-        if let Err(error) = self.revisions.retain(keep as usize, &[revision]) {
-            tracing::warn!(error = sys::chain(&error), "old revisions could not be removed");
-        }
         Ok(revision)
+    }
+
+    /// The number that the next revision gets.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub fn next_number(&self) -> Result<u32, Failed> {
+        self.revisions.next_number().map_err(|e| told(&e))
     }
 
     /// Remembers that the operator's file with this content was rolled back from; `None` forgets it.
@@ -196,6 +252,6 @@ impl Ledger {
     }
 }
 
-fn told(error: &store::StoreError) -> Failed {
+pub(super) fn told(error: &store::StoreError) -> Failed {
     Failed::refused(sys::chain(error))
 }

@@ -5,6 +5,7 @@
 use crate::model::Digest;
 use crate::plan::{FileChange, FileState};
 use crate::render::{self, Rendered};
+use crate::store::{FormerFile, IntendedFile};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 
 /// Largest haproxy.cfg and map that is read, in bytes.
-const MAX_FILE: u64 = 256 << 20;
+pub(super) const MAX_FILE: u64 = 256 << 20;
 
 /// haproxy.cfg, and the maps and crt-lists beside it.
 #[derive(Debug)]
@@ -38,10 +39,19 @@ pub(super) struct FilesNow {
 #[derive(Debug)]
 pub(super) struct Undo(Vec<(Utf8PathBuf, Before)>);
 
+/// One file before an apply.
 #[derive(Debug)]
-enum Before {
+pub(super) enum Before {
     Missing,
     Held { bytes: Vec<u8>, mode: u32 },
+}
+
+/// Puts one file back.
+pub(super) fn put_back_one(path: &Utf8Path, before: &Before) -> io::Result<()> {
+    match before {
+        Before::Held { bytes, mode } => sys::files::replace_file(path, bytes, *mode),
+        Before::Missing => sys::directory::remove_file(path),
+    }
 }
 
 impl LiveFiles {
@@ -81,11 +91,7 @@ impl LiveFiles {
             match change {
                 FileChange::Remove(_) => sys::directory::remove_file(&path)?,
                 FileChange::Create(name) | FileChange::Replace(name) => {
-                    let (text, mode) = match (rendered.maps.get(name), rendered.lists.get(name)) {
-                        (Some(map), _) => (map.text(), if map.is_secret { 0o640 } else { 0o644 }),
-                        (None, Some(list)) => (list.text(), 0o644),
-                        (None, None) => (rendered.haproxy_cfg.clone(), 0o644),
-                    };
+                    let (text, mode) = content(name, rendered);
                     sys::directory::create_directory(&sys::files::directory_of(&path), 0o755)?;
                     sys::files::replace_file(&path, text.as_bytes(), mode)?;
                 }
@@ -108,6 +114,29 @@ impl LiveFiles {
         Ok(Undo(held))
     }
 
+    /// The same for the journal: what is there, and what will be.
+    pub(super) fn intended(&self, undo: &Undo, changes: &[FileChange], rendered: &Rendered) -> Vec<IntendedFile> {
+        let after = |change: &FileChange| match change {
+            FileChange::Remove(_) => None,
+            FileChange::Create(name) | FileChange::Replace(name) => {
+                let (text, _) = content(name, rendered);
+                Some((text.len() as u64, Digest::of(text)))
+            }
+        };
+        let before = |before: &Before| match before {
+            Before::Missing => None,
+            Before::Held { bytes, mode } => Some(FormerFile::new(bytes, *mode)),
+        };
+        let pairs = undo.0.iter().zip(changes);
+        pairs
+            .map(|((path, held), change)| IntendedFile {
+                path: path.clone(),
+                before: before(held),
+                after: after(change),
+            })
+            .collect()
+    }
+
     fn path(&self, change: &FileChange) -> Utf8PathBuf {
         match change.path() {
             "haproxy.cfg" => self.config.clone(),
@@ -116,15 +145,20 @@ impl LiveFiles {
     }
 }
 
+/// What a file will hold, and its mode.
+fn content(name: &str, rendered: &Rendered) -> (String, u32) {
+    match (rendered.maps.get(name), rendered.lists.get(name)) {
+        (Some(map), _) => (map.text(), if map.is_secret { 0o640 } else { 0o644 }),
+        (None, Some(list)) => (list.text(), 0o644),
+        (None, None) => (rendered.haproxy_cfg.clone(), 0o644),
+    }
+}
+
 impl Undo {
     /// Puts everything back, as far as the disk takes it; the agent's next round notices what is not.
     pub(super) fn put_back(&self) {
         for (path, before) in self.0.iter().rev() {
-            let result = match before {
-                Before::Held { bytes, mode } => sys::files::replace_file(path, bytes, *mode),
-                Before::Missing => sys::directory::remove_file(path),
-            };
-            if let Err(error) = result {
+            if let Err(error) = put_back_one(path, before) {
                 tracing::error!(%path, %error, "the file could not be put back");
             }
         }

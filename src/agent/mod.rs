@@ -2,29 +2,45 @@
 //!
 //! Refuses to know wire formats. Called by `api` (through [`Handle`]) and by commands that work alone.
 
+mod attempt;
 mod certificates;
+mod corrections;
 mod engine;
 mod explain;
 mod fleet;
+mod guarding;
+mod intent;
+mod intents;
 mod ledger;
+mod limits;
 mod live_files;
+mod locking;
 mod node;
+mod observer;
 mod overrides;
 mod preflight;
 mod probing;
+mod recovery;
+mod reloading;
 mod report;
 mod run;
 mod snapshot;
 mod sources;
+mod trial;
 
+pub use attempt::Attempt;
+pub use corrections::{Correction, Corrections};
 pub use engine::{Applied, ApplyError, Engine, How, Prepared, Wish, render_files};
 pub use fleet::{Fleet, health_params};
+pub use intent::Intent;
 pub use ledger::{Entry, Ledger};
-pub use node::{Attempt, Intent, Node};
+pub use limits::ReloadLimits;
+pub use node::Node;
 pub use overrides::{Override, Overrides};
 pub use preflight::Refusal;
 pub use probing::Errand;
 pub use report::{Failed, Report, SourceOfChange, unified_diff};
 pub use run::{Agent, Handle, Reply, Request};
-pub use snapshot::{BackendSnapshot, HaproxySnapshot, ServerSnapshot, Snapshot};
+pub use snapshot::{BackendSnapshot, HaproxySnapshot, ServerSnapshot, Snapshot, TrialSnapshot};
 pub use sources::{Place, Sources, SourcesError, live_config};
+pub use trial::clocks;

@@ -3,9 +3,12 @@
 //! Holds the lock and the store. The loop of the running agent and commands that work alone both call it, so there is
 //! one path only. Knows no socket of its own.
 
-use super::engine::{Applied, ApplyError, Engine, How, Prepared, Wish};
+use super::attempt::Attempt;
+use super::engine::{Applied, ApplyError, Engine, How, Wish};
 use super::fleet::Fleet;
+use super::intent::Intent;
 use super::ledger::Ledger;
+use super::locking::take_lock;
 use super::overrides::Overrides;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources, SourcesError};
@@ -15,25 +18,12 @@ use crate::haproxy;
 use crate::model::{AdminState, Digest, Moment, ServerId, Weight};
 use crate::plan::Runtime;
 use crate::render;
+use crate::store::Journal;
 use crate::sys;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-
-/// A command that works alone is done within it, `haproxy -c` included.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
-
-/// Who wants a change, and why.
-#[derive(Clone, Debug)]
-pub struct Intent {
-    /// The operator's name, or `agent`.
-    pub actor: String,
-    /// Written into the history.
-    pub reason: Option<String>,
-    /// A haproxy.cfg that is not ours, or was edited by hand, may be replaced.
-    pub adopt: bool,
-}
 
 /// What this node serves.
 #[derive(Debug)]
@@ -58,10 +48,13 @@ pub struct Node {
     pub engine: Engine,
     /// A certificate cannot be served any more: why, said once.
     certificate_problem: Option<String>,
-    ledger: Ledger,
+    /// What the start found of an apply that was interrupted, and did about it.
+    pub recovered: Option<String>,
+    pub(super) ledger: Ledger,
     /// The file just before it was read at the start.
-    read_at_start: Option<Digest>,
-    _lock: sys::lock::Lock,
+    pub(super) read_at_start: Option<Digest>,
+    /// `None` while it only observes.
+    _lock: Option<sys::lock::Lock>,
     started: Instant,
 }
 
@@ -79,8 +72,20 @@ impl Node {
             Err(_) => place.state_directory(),
         };
         sys::directory::create_directory(&state, 0o750).map_err(Failed::refused)?;
-        let lock = lock(&state.join("lock")).await?;
-        let ledger = Ledger::open(&state)?;
+        let lock = take_lock(&place, &state).await?;
+        let mut node = Self::around(place, loaded, Ledger::open(&state)?, Some(lock)).await?;
+        node.read_at_start = read_at_start;
+        node.engine.journal = Some(Journal::of(&state));
+        Ok(node)
+    }
+
+    /// A node around what was read and remembered.
+    pub(super) async fn around(
+        place: Place,
+        loaded: Result<Sources, SourcesError>,
+        ledger: Ledger,
+        lock: Option<sys::lock::Lock>,
+    ) -> Result<Self, Failed> {
         let (serving, file_problem) = choose(&place, loaded, &ledger)?;
         let mut overrides = ledger.overrides()?;
         overrides.expire(Timestamp::now(), |id| serving.config.server(id).is_some());
@@ -96,11 +101,12 @@ impl Node {
             haproxy_problem: None,
             history_problem: None,
             certificate_problem: None,
+            recovered: None,
             overrides,
             fleet,
             engine,
             ledger,
-            read_at_start,
+            read_at_start: None,
             _lock: lock,
             started,
         };
@@ -128,6 +134,7 @@ impl Node {
     /// # Errors
     /// The file's mistakes, or whatever keeps it from being served; what serves goes on.
     pub async fn apply_file(&mut self, intent: &Intent) -> Result<Report, Attempt> {
+        self.recover();
         let sources = match self.place.load() {
             Ok(sources) => sources,
             Err(e) => {
@@ -136,7 +143,9 @@ impl Node {
                 return Err(Attempt::Failed(failed));
             }
         };
-        self.ledger.reject(None)?;
+        if !self.is_observer() {
+            self.ledger.reject(None)?;
+        }
         let source = if self.is_settled { SourceOfChange::Edit } else { SourceOfChange::Start };
         self.serve(sources, intent, source).await
     }
@@ -147,6 +156,7 @@ impl Node {
     /// # Errors
     /// As [`Self::apply_file`]; the file's refusal also where a revision serves on.
     pub async fn settle(&mut self) -> Result<Report, Attempt> {
+        self.recover();
         let problem = self.file_problem.take();
         let result = self.serve_at_start().await;
         match (problem, result) {
@@ -164,7 +174,8 @@ impl Node {
     }
 
     async fn serve_at_start(&mut self) -> Result<Report, Attempt> {
-        let intent = Intent { actor: "agent".to_owned(), reason: Some("start".to_owned()), adopt: false };
+        let reason = self.recovered.as_ref().map_or_else(|| "start".to_owned(), |told| format!("start; {told}"));
+        let intent = Intent::of_agent(Some(&reason));
         let problem = self.file_problem.clone();
         let result = self.serve(self.serving.clone(), &intent, SourceOfChange::Start).await;
         // An older revision that serves does not mend the file.
@@ -201,7 +212,8 @@ impl Node {
             return Ok(());
         }
         let sources = self.place.understand(self.serving.toml.clone()).map_err(|e| Failed::from_sources(&e))?;
-        let (problem, intent) = (self.file_problem.take(), by_itself("what the revision refers to changed"));
+        let (problem, intent) =
+            (self.file_problem.take(), Intent::of_agent(Some("what the revision refers to changed")));
         let result = self.serve(sources.clone(), &intent, SourceOfChange::Start).await;
         self.file_problem = problem;
         if let Err(Attempt::TooSoon(_)) = result {
@@ -224,9 +236,12 @@ impl Node {
                 Failed::refused("there is no earlier revision to go back to; `hapilot history` lists them")
             })?,
         };
+        self.recover();
+        let before = self.ledger.current();
         let toml = self.ledger.toml_of(to)?;
         let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
         let report = self.serve(sources, intent, SourceOfChange::Rollback(to)).await?;
+        self.close_trial(before, intent.reason.as_deref().unwrap_or("rolled back"));
         if let Some(rejected) = self.place.digest()
             && rejected != Digest::of(&self.serving.toml)
         {
@@ -268,14 +283,14 @@ impl Node {
             return self.settle().await;
         }
         if self.history_problem.is_some() {
-            let intent = by_itself("the history is complete again");
+            let intent = Intent::of_agent(Some("the history is complete again"));
             return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
         }
         let began = Instant::now();
         self.renew_certificates();
         let config = self.serving.config.clone();
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
-        if !ended.is_empty() {
+        if !ended.is_empty() && !self.is_observer() {
             self.ledger.keep_overrides(&self.overrides)?;
             ended.iter().for_each(|id| tracing::info!(server = %id, "the operator's override ended"));
         }
@@ -283,8 +298,13 @@ impl Node {
         self.fleet.silence(&self.overrides, now);
         let weights = self.fleet.decide(&self.overrides, now);
         let desired = desired(&self.serving, &weights, &self.overrides);
-        let wish =
-            Wish { sources: &self.serving, desired: &desired, may_replace_foreign_file: false, is_serving: true };
+        let wish = Wish {
+            sources: &self.serving,
+            desired: &desired,
+            may_replace_foreign_file: false,
+            is_serving: true,
+            may_exceed_limits: false,
+        };
         let result = self.engine.apply(wish, Some(&self.ledger)).await;
         self.remember(&result);
         let applied = result?;
@@ -334,30 +354,45 @@ impl Node {
 
     async fn serve(&mut self, sources: Sources, intent: &Intent, source: SourceOfChange) -> Result<Report, Attempt> {
         let began = Instant::now();
+        let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
+        if let Err(failed) = self.ask_guards(&sources, intent, source) {
+            self.file_problem = Some(failed.message.clone());
+            return Err(failed.into());
+        }
+        let is_news = !self.is_observer() && self.is_news(&sources, intent);
+        let armed = if is_news { Some(self.arm(&sources, intent, source)?) } else { None };
         let now = self.now();
         let mut fleet = self.fleet.clone();
         fleet.reconfigure(sources.config.clone(), now);
         fleet.silence(&self.overrides, now);
         let weights = fleet.decide(&self.overrides, now);
         let desired = desired(&sources, &weights, &self.overrides);
-        let wish =
-            Wish { sources: &sources, desired: &desired, may_replace_foreign_file: intent.adopt, is_serving: false };
+        let wish = Wish {
+            sources: &sources,
+            desired: &desired,
+            may_replace_foreign_file: intent.adopt,
+            is_serving: false,
+            may_exceed_limits: intent.force || matches!(source, SourceOfChange::Rollback(_)),
+        };
         let result = self.engine.apply(wish, Some(&self.ledger)).await;
         // A file that is refused says nothing about how HAProxy follows what serves.
         if !matches!(result, Err(ApplyError::Refused(_) | ApplyError::Render(_))) {
             self.remember(&result);
         }
+        if let (Err(_), Some(armed)) = (&result, &armed) {
+            self.disarm(armed);
+        }
         let applied = match result {
             Ok(applied) => applied,
             Err(ApplyError::TooSoon(at)) => return Err(Attempt::TooSoon(at)),
             Err(e) => {
-                if matches!(source, SourceOfChange::Edit | SourceOfChange::Start) {
+                self.keep_failure(&e, intent, source, &sources);
+                if may_fail_file {
                     self.file_problem = Some(e.to_string());
                 }
                 return Err(Attempt::from(e));
             }
         };
-        let is_news = self.ledger.current_toml() != Some(Digest::of(&sources.toml)) || intent.adopt;
         let renewed = renewed_keys(&self.serving, &sources);
         self.serving = sources;
         self.fleet = fleet;
@@ -370,14 +405,22 @@ impl Node {
             Some((before, after)) => super::report::unified_diff(before, &after.haproxy_cfg, "haproxy.cfg"),
             None => String::new(),
         };
-        if is_news && let Some((_, rendered)) = &self.engine.last {
+        let mut notes = Vec::new();
+        if let (Some(armed), Some((_, rendered))) = (&armed, &self.engine.last) {
             let entry = super::report::entry(intent, source, &applied, &self.serving.toml, rendered);
             let keep = self.serving.config.history.keep;
-            let recorded = self.ledger.record(&entry, keep);
+            let recorded = self.ledger.record(&entry, keep, armed.standing.clone());
             tracing::info!(revision = ?self.revision(), how = %applied.how, actor = intent.actor, "a revision serves");
+            if let Ok(revision) = &recorded {
+                notes.extend(self.begin_trial(armed, *revision));
+            }
+            notes.extend(armed.note.clone());
             self.note_history(recorded.err());
+        } else if let Some(given) = intent.confirm {
+            notes.push(self.put_on_trial(given, &intent.actor)?);
         }
         let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
+        report.notes.extend(notes);
         report.notes.extend(self.history_problem.clone());
         if report.applied.how == How::Start {
             report.notes.push(self.start_hint());
@@ -418,47 +461,6 @@ impl Node {
         let names = render::names_of(backend, server);
         self.runtime()?.servers.get(&names.address)?.address.parse().ok()
     }
-
-    /// What an apply of the file would do, judged as an apply would.
-    ///
-    /// # Errors
-    /// The file's mistakes, or whatever would keep it from being served.
-    pub async fn plan(&mut self) -> Result<(Prepared, Sources), Attempt> {
-        let sources = self.place.load().map_err(|e| Failed::from_sources(&e))?;
-        let now = self.now();
-        let mut fleet = self.fleet.clone();
-        fleet.reconfigure(sources.config.clone(), now);
-        let weights = fleet.decide(&self.overrides, now);
-        let desired = desired(&sources, &weights, &self.overrides);
-        let wish = Wish { sources: &sources, desired: &desired, may_replace_foreign_file: false, is_serving: false };
-        let prepared = self.engine.prepare(wish, Some(&self.ledger)).await?;
-        self.engine.judge(wish, &prepared).await?;
-        Ok((prepared, sources))
-    }
-}
-
-/// Why a change did not happen.
-#[derive(Debug)]
-pub enum Attempt {
-    /// It is refused or failed.
-    Failed(Failed),
-    /// The reload must wait until then; try again.
-    TooSoon(Instant),
-}
-
-impl From<Failed> for Attempt {
-    fn from(failed: Failed) -> Self {
-        Self::Failed(failed)
-    }
-}
-
-impl From<ApplyError> for Attempt {
-    fn from(error: ApplyError) -> Self {
-        match error {
-            ApplyError::TooSoon(at) => Self::TooSoon(at),
-            other => Self::Failed(Failed::refused(other)),
-        }
-    }
 }
 
 /// The file where it is good and was not rolled back; else the revision that serves.
@@ -487,24 +489,6 @@ fn choose(
     Ok((sources, Some(problem)))
 }
 
-/// Takes the lock. A command that works alone (`status` of a monitoring script) holds it for a moment only, and must
-/// not keep an agent from starting.
-async fn lock(path: &camino::Utf8Path) -> Result<sys::lock::Lock, Failed> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match sys::lock::Lock::acquire(path) {
-            Ok(lock) => return Ok(lock),
-            Err(sys::lock::LockError::Held { .. }) if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Err(held @ sys::lock::LockError::Held { .. }) => {
-                return Err(Failed::refused(format!("another hapilot works on this node: {}", sys::chain(&held))));
-            }
-            Err(broken) => return Err(Failed::refused(sys::chain(&broken))),
-        }
-    }
-}
-
 /// Servers whose key has the same place and another value: a rejected key is else asked about once a minute.
 fn renewed_keys(before: &Sources, after: &Sources) -> Vec<ServerId> {
     let servers = after.config.servers().filter_map(|(backend, server)| {
@@ -513,10 +497,6 @@ fn renewed_keys(before: &Sources, after: &Sources) -> Vec<ServerId> {
         (before.secrets.get(key).is_some_and(|old| after.secrets.get(key) != Some(old))).then_some(id)
     });
     servers.collect()
-}
-
-fn by_itself(reason: &str) -> Intent {
-    Intent { actor: "agent".to_owned(), reason: Some(reason.to_owned()), adopt: false }
 }
 
 fn rolled_back(place: &Place) -> String {
@@ -545,7 +525,7 @@ async fn adopt_weights(
     before: BTreeMap<ServerId, Weight>,
 ) -> BTreeMap<ServerId, Weight> {
     let haproxy = &config.haproxy;
-    let master: Option<&camino::Utf8Path> = None;
+    let master: Option<&Utf8Path> = None;
     let Ok(Some(runtime)) = haproxy::observe(&haproxy.admin_socket, master, &[]).await else { return BTreeMap::new() };
     if !runtime.description.as_deref().is_some_and(|text| text.starts_with("hapilot ")) {
         return BTreeMap::new();
@@ -570,7 +550,7 @@ async fn adopt_weights(
     render::runtime_names(config).into_iter().filter_map(weight_of).collect()
 }
 
-fn desired(sources: &Sources, weights: &BTreeMap<ServerId, Weight>, overrides: &Overrides) -> Desired {
+pub(super) fn desired(sources: &Sources, weights: &BTreeMap<ServerId, Weight>, overrides: &Overrides) -> Desired {
     Desired::new(
         sources.config.clone(),
         weights,
@@ -589,7 +569,7 @@ fn nearest(config: &Config, id: &ServerId) -> String {
 
 impl Place {
     /// Of the file as it stands; `None` where it cannot be read.
-    fn digest(&self) -> Option<Digest> {
+    pub(super) fn digest(&self) -> Option<Digest> {
         sys::files::read_limited(&self.file, super::sources::MAX_FILE).ok().map(Digest::of)
     }
 

@@ -8,7 +8,7 @@ use super::sources::Sources;
 use crate::config::Config;
 use crate::haproxy::{self, Severity, Verdict};
 use crate::model::BindAddress;
-use crate::plan::Action;
+use crate::plan::{Action, Obstacle};
 use crate::render::Rendered;
 use crate::sys;
 use camino::Utf8Path;
@@ -165,6 +165,20 @@ pub(super) fn binds(config: &Config) -> impl Iterator<Item = BindAddress> + '_ {
 fn binds_in(text: &str) -> BTreeSet<BindAddress> {
     let words = text.lines().filter_map(|line| line.trim().strip_prefix("bind ")?.split_whitespace().next());
     words.flat_map(|word| word.split(',')).filter_map(|word| word.parse().ok()).collect()
+}
+
+impl Obstacle {
+    /// What is wrong and what to do.
+    pub(super) fn explain(self, config: &Utf8Path) -> String {
+        match self {
+            Self::ForeignConfig => format!(
+                "{config} was not written by hapilot\n  help: `hapilot apply --adopt` keeps it beside as {config}.before-hapilot-… and replaces it"
+            ),
+            Self::EditedByHand => format!(
+                "{config} was edited by hand since hapilot wrote it\n  help: move the change into the TOML file (`raw` lines take anything), or discard it with `hapilot apply --adopt`, which keeps the edited file beside"
+            ),
+        }
+    }
 }
 
 #[cfg(test)]

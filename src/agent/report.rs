@@ -2,8 +2,8 @@
 
 use super::engine::Applied;
 use super::engine::How;
+use super::intent::Intent;
 use super::ledger::Entry;
-use super::node::Intent;
 use super::sources::SourcesError;
 use crate::render::Rendered;
 use crate::store;
@@ -32,6 +32,19 @@ impl Report {
         let kept = applied.kept.iter().map(|path| format!("the former haproxy.cfg is kept as {path}"));
         let notes = kept.chain(applied.remarks.iter().cloned()).collect();
         Self { applied, revision, diff, notes, took }
+    }
+
+    /// Nothing was applied; a word about what serves.
+    pub fn note(revision: Option<u32>, note: String) -> Self {
+        let applied = Applied {
+            how: How::Unchanged,
+            steps: vec![],
+            reload_reasons: vec![],
+            files: vec![],
+            kept: None,
+            remarks: vec![],
+        };
+        Self { applied, revision, diff: String::new(), notes: vec![note], took: Duration::ZERO }
     }
 }
 
@@ -107,6 +120,18 @@ pub(super) fn entry<'a>(
         summary: reasons.chain(steps).collect(),
         toml,
         rendered,
+    }
+}
+
+impl Display for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Unchanged => "unchanged",
+            Self::Files => "files",
+            Self::Runtime => "runtime",
+            Self::Reload => "reload",
+            Self::Start => "start",
+        })
     }
 }
 

@@ -3,7 +3,9 @@
 //! Events come from the file watch, signals, probes, requests of the command line and time; each is handled to its
 //! end before the next. Probes run beside it. Nothing here decides: `Fleet` says what is due, `Node` what follows.
 
-use super::node::{Attempt, Intent, Node};
+use super::attempt::Attempt;
+use super::intent::Intent;
+use super::node::Node;
 use super::probing::Errand;
 use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
@@ -58,10 +60,32 @@ pub enum Request {
         /// Where the answer goes.
         reply: Reply,
     },
+    /// Keep the revision on trial.
+    Confirm(String, Reply),
+    /// Go back where the deadline of the trial has passed.
+    Expire(Reply),
+    /// Give a revision a name.
+    Tag(u32, String, Reply),
     /// What would an apply do?
     Plan(Reply),
     /// Publish a fresh snapshot, then answer.
     Refresh(oneshot::Sender<()>),
+}
+
+impl Request {
+    /// The request, or where its refusal goes: a node that only observes changes nothing.
+    fn for_node(self, node: &Node) -> Result<Self, Reply> {
+        match self {
+            Self::Plan(_) | Self::Refresh(_) => Ok(self),
+            _ if !node.is_observer() => Ok(self),
+            Self::Apply(_, reply)
+            | Self::Rollback(_, _, reply)
+            | Self::Server { reply, .. }
+            | Self::Confirm(_, reply)
+            | Self::Expire(reply)
+            | Self::Tag(_, _, reply) => Err(reply),
+        }
+    }
 }
 
 /// Where an answer goes; nobody may be left to hear it.
@@ -93,6 +117,8 @@ pub struct Agent {
     follow_at: Option<Instant>,
     /// Not before this, see [`FOLLOW_PAUSES`].
     follow_not_before: Instant,
+    /// A rollback at the deadline that failed is tried again no sooner.
+    expire_at: Instant,
     published: Instant,
 }
 
@@ -111,6 +137,7 @@ struct Postponed {
 enum Change {
     File,
     Rollback(Option<u32>),
+    Expire,
 }
 
 impl Agent {
@@ -131,6 +158,7 @@ impl Agent {
             weights_at: now + WEIGHTS,
             follow_at: None,
             follow_not_before: now,
+            expire_at: now,
             published: now,
         };
         (agent, Handle { requests: sender, snapshot: seen })
@@ -146,11 +174,15 @@ impl Agent {
             .map_err(|e| Failed::refused(format!("the operator's file cannot be watched: {e}")))?;
         let mut signals =
             sys::signals::Signals::new().map_err(|e| Failed::refused(format!("signals cannot be received: {e}")))?;
+        self.node.guard_again();
+        if self.node.is_overdue() {
+            self.change(Change::Expire, Intent::of_agent(None), vec![]).await;
+        }
         match self.node.settle().await {
             Ok(report) => tracing::info!(how = %report.applied.how, revision = ?report.revision, "serving"),
             Err(attempt) => {
                 self.log_failure(&attempt, None);
-                self.try_again(&attempt, Intent { actor: "agent".to_owned(), reason: None, adopt: false });
+                self.try_again(&attempt, Intent::of_agent(None));
             }
         }
         if self.node.is_file_newer_than_start() {
@@ -204,8 +236,10 @@ impl Agent {
         let fleet = self.node.fleet.next_wake().map(|at| now + at.since(self.node.now()));
         let word = self.node.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);
         let postponed = self.postponed.as_ref().map(|postponed| postponed.at);
+        let deadline = self.node.trial().map(|(_, left)| (now + left).max(self.expire_at));
         let always = [self.reconcile_at, self.weights_at];
-        always.into_iter().chain(self.follow_at).chain(fleet).chain(word).chain(postponed).min().unwrap_or(now)
+        let all = always.into_iter().chain(self.follow_at).chain(fleet).chain(word);
+        all.chain(postponed).chain(deadline).min().unwrap_or(now)
     }
 
     async fn tick(&mut self) {
@@ -218,6 +252,10 @@ impl Agent {
         let instant = Instant::now();
         if self.postponed.as_ref().is_some_and(|postponed| postponed.at <= instant) {
             self.resume().await;
+        }
+        if instant >= self.expire_at && self.node.is_overdue() {
+            self.expire_at = instant + RETRY;
+            self.change(Change::Expire, Intent::of_agent(None), vec![]).await;
         }
         let word_ended = self.node.overrides.next_end(jiff::Timestamp::now()).is_some_and(|left| left.is_zero());
         let is_time = instant >= self.reconcile_at || instant >= self.weights_at;
@@ -303,7 +341,7 @@ impl Agent {
     }
 
     async fn file_changed(&mut self, why: &str) {
-        let intent = Intent { actor: "agent".to_owned(), reason: Some(why.to_owned()), adopt: false };
+        let intent = Intent::of_agent(Some(why));
         if !self.node.is_file_rejected() {
             self.change(Change::File, intent, vec![]).await;
         }
@@ -327,6 +365,7 @@ impl Agent {
         let result = match what {
             Change::File => self.node.apply_file(&intent).await,
             Change::Rollback(to) => self.node.roll_back(to, &intent).await,
+            Change::Expire => self.node.expire(&intent.actor).await,
         };
         let result = match result {
             Err(Attempt::TooSoon(at)) => {
@@ -338,7 +377,7 @@ impl Agent {
                 self.log_failure(&attempt, told.as_deref());
                 if what == Change::File {
                     // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.
-                    self.try_again(&attempt, Intent { adopt: false, ..intent });
+                    self.try_again(&attempt, Intent { adopt: false, force: false, ..intent });
                 }
                 match attempt {
                     Attempt::Failed(failed) => Err(failed),
@@ -372,6 +411,15 @@ impl Agent {
     }
 
     async fn answer(&mut self, request: Request) {
+        let request = match request.for_node(&self.node) {
+            Ok(request) => request,
+            Err(reply) => {
+                let _ = reply.send(Err(Failed::refused(
+                    "this agent only observes (`hapilot run --observe`); start it without that to change anything",
+                )));
+                return;
+            }
+        };
         match request {
             Request::Apply(intent, reply) => self.change(Change::File, intent, vec![reply]).await,
             Request::Rollback(to, intent, reply) => self.change(Change::Rollback(to), intent, vec![reply]).await,
@@ -380,8 +428,17 @@ impl Agent {
                 self.publish();
                 let _ = reply.send(flat(result));
             }
+            Request::Confirm(actor, reply) => {
+                let result = self.node.confirm(&actor);
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Request::Expire(reply) => self.change(Change::Expire, Intent::of_agent(None), vec![reply]).await,
+            Request::Tag(revision, name, reply) => {
+                let _ = reply.send(self.node.tag(revision, &name));
+            }
             Request::Plan(reply) => {
-                let result = self.node.plan().await.map(|(prepared, _)| prepared.report());
+                let result = self.node.plan_report().await;
                 let _ = reply.send(flat(result));
             }
             Request::Refresh(reply) => {

@@ -2,6 +2,7 @@
 //!
 //! Made by the loop, published on a `watch` channel; read by `api`.
 
+use super::corrections::Correction;
 use super::node::Node;
 use crate::config::{Backend, Server};
 use crate::health::HealthSnapshot;
@@ -10,7 +11,7 @@ use crate::plan::RuntimeServer;
 use crate::render;
 use crate::weights::WeightDecision;
 use camino::Utf8PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything that `status` shows.
 #[derive(Clone, Debug)]
@@ -35,6 +36,27 @@ pub struct Snapshot {
     pub haproxy: Option<HaproxySnapshot>,
     /// Backends in the order of their names.
     pub backends: Vec<BackendSnapshot>,
+    /// The revision on trial.
+    pub trial: Option<TrialSnapshot>,
+    /// What the agent found of an interrupted apply when it started.
+    pub recovered: Option<String>,
+    /// The last corrections of drift, newest first.
+    pub corrections: Vec<Correction>,
+    /// It only observes, and would do this.
+    pub would: Option<Vec<String>>,
+}
+
+/// A revision that goes away by itself unless it is confirmed.
+#[derive(Clone, Debug)]
+pub struct TrialSnapshot {
+    /// Which.
+    pub revision: u32,
+    /// What comes back.
+    pub back_to: u32,
+    /// Until when.
+    pub until: jiff::Timestamp,
+    /// Time that is left.
+    pub left: Duration,
 }
 
 /// The running HAProxy.
@@ -50,6 +72,8 @@ pub struct HaproxySnapshot {
     pub structure: Option<String>,
     /// Workers on their way out.
     pub old_workers: Vec<u32>,
+    /// The same with how long they have been finishing, as far as it was seen.
+    pub finishing: Vec<(u32, Duration)>,
 }
 
 /// One backend.
@@ -101,6 +125,7 @@ impl Snapshot {
             pid: runtime.pid,
             uptime_s: runtime.uptime_s + node.engine.seen.map_or(0, |seen| seen.elapsed().as_secs()),
             structure: runtime.description.clone(),
+            finishing: node.engine.limits.old_workers(Instant::now()),
             old_workers: runtime.master.iter().flat_map(|master| master.old_workers.clone()).collect(),
         });
         let names = render::runtime_names(config);
@@ -136,8 +161,14 @@ impl Snapshot {
                 }
             })
             .collect();
-        let problems =
-            node.file_problem.iter().chain(&node.haproxy_problem).chain(&node.history_problem).cloned().collect();
+        let problems = node.file_problem.iter().chain(&node.haproxy_problem).chain(&node.history_problem);
+        let problems = problems.cloned().collect();
+        let trial = node.trial().map(|(trial, left)| TrialSnapshot {
+            revision: trial.revision,
+            back_to: trial.back_to,
+            until: trial.until,
+            left,
+        });
         Self {
             node: config.node.name.to_string(),
             file: node.place.file.clone(),
@@ -149,6 +180,10 @@ impl Snapshot {
             problems,
             haproxy,
             backends,
+            trial,
+            recovered: node.recovered.clone(),
+            corrections: node.engine.corrections.newest().cloned().collect(),
+            would: node.engine.would.clone(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The command line's side of the socket.
 
-use super::wire::{Applied, ApplyRequest, Problem, RollbackRequest, ServerRequest, Status};
+use super::wire::{Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -85,6 +85,30 @@ impl Client {
     /// [`ClientError`].
     pub async fn rollback(&self, request: &RollbackRequest) -> Result<Applied, ClientError> {
         self.post("rollback", request).await
+    }
+
+    /// `POST /v1/confirm`
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn confirm(&self, request: &ConfirmRequest) -> Result<Applied, ClientError> {
+        self.post("confirm", request).await
+    }
+
+    /// `POST /v1/expire`: go back where the deadline of the trial has passed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn expire(&self) -> Result<Applied, ClientError> {
+        self.post("expire", &()).await
+    }
+
+    /// `POST /v1/tag`
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn tag(&self, request: &TagRequest) -> Result<Applied, ClientError> {
+        self.post("tag", request).await
     }
 
     /// `POST /v1/server`

@@ -1,14 +1,30 @@
 //! Inner values → wire types. Each conversion names every field, so that a new one is a compile error here.
 
 use super::wire;
-use crate::agent::{Applied, BackendSnapshot, HaproxySnapshot, Report, ServerSnapshot, Snapshot};
+use crate::agent::{
+    Applied, BackendSnapshot, Correction, HaproxySnapshot, Report, ServerSnapshot, Snapshot, TrialSnapshot,
+};
 use crate::health::{Attention, HealthSnapshot};
 use crate::plan::FileChange;
 
 impl From<&Snapshot> for wire::Status {
     fn from(snapshot: &Snapshot) -> Self {
-        let Snapshot { node, file, is_file_serving, revision, uptime, writes, reloads, problems, haproxy, backends } =
-            snapshot;
+        let Snapshot {
+            node,
+            file,
+            is_file_serving,
+            revision,
+            uptime,
+            writes,
+            reloads,
+            problems,
+            haproxy,
+            backends,
+            trial,
+            recovered,
+            corrections,
+            would,
+        } = snapshot;
         Self {
             node: node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -22,19 +38,43 @@ impl From<&Snapshot> for wire::Status {
             haproxy: haproxy.as_ref().map(wire::Haproxy::from),
             problems: problems.clone(),
             backends: backends.iter().map(wire::Backend::from).collect(),
+            trial: trial.as_ref().map(wire::Trial::from),
+            recovered: recovered.clone(),
+            corrections: corrections.iter().map(wire::Correction::from).collect(),
+            would: would.clone(),
         }
     }
 }
 
+impl From<&TrialSnapshot> for wire::Trial {
+    fn from(trial: &TrialSnapshot) -> Self {
+        let TrialSnapshot { revision, back_to, until, left } = trial;
+        Self { revision: *revision, back_to: *back_to, until: rfc3339(*until), left_s: left.as_secs_f64() }
+    }
+}
+
+impl From<&Correction> for wire::Correction {
+    fn from(correction: &Correction) -> Self {
+        let Correction { at, text } = correction;
+        Self { at: rfc3339(*at), text: text.clone() }
+    }
+}
+
+fn rfc3339(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 impl From<&HaproxySnapshot> for wire::Haproxy {
     fn from(haproxy: &HaproxySnapshot) -> Self {
-        let HaproxySnapshot { version, pid, uptime_s, structure, old_workers } = haproxy;
+        let HaproxySnapshot { version, pid, uptime_s, structure, old_workers, finishing } = haproxy;
+        let old = |(pid, time): &(u32, std::time::Duration)| wire::OldWorker { pid: *pid, finishing_s: time.as_secs() };
         Self {
             version: version.clone(),
             pid: *pid,
             uptime_s: *uptime_s,
             structure: structure.clone(),
             old_workers: old_workers.clone(),
+            finishing: finishing.iter().map(old).collect(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Whoever may open the socket (mode 0660) may do everything; there is no other authentication. Refuses to know the
 //! agent's internals.
 
-use super::wire::{Applied, ApplyRequest, Problem, RollbackRequest, ServerRequest, Status};
+use super::wire::{Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest};
 use crate::agent::{Failed, Handle, Intent, Report, Request};
 use crate::model::{AdminState, ServerId, Weight};
 use crate::sys;
@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 
 /// Largest request body, in bytes: they are all small.
 const MAX_BODY: usize = 64 << 10;
+/// Longest trial: as in the file.
+const MAX_CONFIRM: Duration = Duration::from_secs(7 * 86_400);
 /// Longest override: 30 days.
 const MAX_PERIOD: Duration = Duration::from_secs(30 * 86_400);
 
@@ -59,6 +61,9 @@ pub async fn serve(listener: Listener, handle: Handle) {
         .route("/v1/plan", get(plan))
         .route("/v1/apply", post(apply))
         .route("/v1/rollback", post(rollback))
+        .route("/v1/confirm", post(confirm))
+        .route("/v1/expire", post(expire))
+        .route("/v1/tag", post(tag))
         .route("/v1/server", post(server))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(handle);
@@ -81,13 +86,28 @@ async fn plan(State(handle): State<Handle>) -> Response {
 }
 
 async fn apply(State(handle): State<Handle>, Json(body): Json<ApplyRequest>) -> Response {
-    let ApplyRequest { adopt, actor, reason } = body;
-    ask(&handle, |reply| Request::Apply(Intent { actor, reason, adopt }, reply)).await
+    let ApplyRequest { adopt, force, confirm_ms, actor, reason } = body;
+    let confirm = confirm_ms.map(|ms| Duration::from_millis(ms).min(MAX_CONFIRM));
+    ask(&handle, |reply| Request::Apply(Intent { actor, reason, adopt, force, confirm }, reply)).await
 }
 
 async fn rollback(State(handle): State<Handle>, Json(body): Json<RollbackRequest>) -> Response {
     let RollbackRequest { revision, actor, reason } = body;
-    ask(&handle, |reply| Request::Rollback(revision, Intent { actor, reason, adopt: false }, reply)).await
+    ask(&handle, |reply| Request::Rollback(revision, Intent { actor, reason, ..Intent::default() }, reply)).await
+}
+
+async fn confirm(State(handle): State<Handle>, Json(body): Json<ConfirmRequest>) -> Response {
+    let ConfirmRequest { actor } = body;
+    ask(&handle, |reply| Request::Confirm(actor, reply)).await
+}
+
+async fn expire(State(handle): State<Handle>) -> Response {
+    ask(&handle, Request::Expire).await
+}
+
+async fn tag(State(handle): State<Handle>, Json(body): Json<TagRequest>) -> Response {
+    let TagRequest { revision, name } = body;
+    ask(&handle, |reply| Request::Tag(revision, name, reply)).await
 }
 
 async fn server(State(handle): State<Handle>, Json(body): Json<ServerRequest>) -> Response {

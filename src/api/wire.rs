@@ -21,6 +21,49 @@ pub struct Status {
     pub problems: Vec<String>,
     /// Backends in the order of their names.
     pub backends: Vec<Backend>,
+    /// The revision on trial, `None` where none is.
+    #[serde(default)]
+    pub trial: Option<Trial>,
+    /// What the agent found of an interrupted apply when it started, and did about it.
+    #[serde(default)]
+    pub recovered: Option<String>,
+    /// The last corrections of drift, newest first, at most 20.
+    #[serde(default)]
+    pub corrections: Vec<Correction>,
+    /// The agent only observes; what it would do, one line each.
+    #[serde(default)]
+    pub would: Option<Vec<String>>,
+}
+
+/// A revision that goes away by itself unless it is confirmed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trial {
+    /// Which.
+    pub revision: u32,
+    /// The revision that comes back.
+    pub back_to: u32,
+    /// Until when, by the wall clock.
+    pub until: String,
+    /// Seconds that are left.
+    pub left_s: f64,
+}
+
+/// Something that somebody else changed and that was put right.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Correction {
+    /// When.
+    pub at: String,
+    /// Who differed and where.
+    pub text: String,
+}
+
+/// An old worker that still finishes its streams.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OldWorker {
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it was seen to be on its way out.
+    pub finishing_s: u64,
 }
 
 /// The running agent.
@@ -60,6 +103,9 @@ pub struct Haproxy {
     pub structure: Option<String>,
     /// Old workers that still finish their streams.
     pub old_workers: Vec<u32>,
+    /// The same with their ages.
+    #[serde(default)]
+    pub finishing: Vec<OldWorker>,
 }
 
 /// One backend.
@@ -145,6 +191,12 @@ pub struct ProbeResult {
 pub struct ApplyRequest {
     /// Replace a haproxy.cfg that is not ours.
     pub adopt: bool,
+    /// Neither a guard nor the limits of reloads hold it back.
+    #[serde(default)]
+    pub force: bool,
+    /// It goes away again unless it is confirmed within so many milliseconds; `None`: as the file says.
+    #[serde(default)]
+    pub confirm_ms: Option<u64>,
     /// Who asks.
     pub actor: String,
     /// Why.
@@ -160,6 +212,22 @@ pub struct RollbackRequest {
     pub actor: String,
     /// Why.
     pub reason: Option<String>,
+}
+
+/// `POST /v1/confirm`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ConfirmRequest {
+    /// Who asks.
+    pub actor: String,
+}
+
+/// `POST /v1/tag`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TagRequest {
+    /// Which revision.
+    pub revision: u32,
+    /// Its name, which stays.
+    pub name: String,
 }
 
 /// `POST /v1/server`
@@ -220,10 +288,13 @@ pub struct Revision {
     pub reason: String,
     /// runtime, reload or start.
     pub how: String,
-    /// applied or failed.
+    /// confirmed, provisional, `rolled-back: WHY`, `failed: WHY` or unfinished.
     pub outcome: String,
     /// Whether it serves now.
     pub is_current: bool,
     /// What it changed, one line each.
     pub summary: Vec<String>,
+    /// Names that operators gave it.
+    #[serde(default)]
+    pub tags: Vec<String>,
 }

@@ -15,8 +15,7 @@ pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
         None => {
             let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
             let began = Instant::now();
-            let (prepared, _) = node.plan().await.map_err(failure)?;
-            let mut report = prepared.report();
+            let mut report = node.plan_report().await.map_err(failure)?;
             report.took = began.elapsed();
             Applied::from(&report)
         }
@@ -35,11 +34,18 @@ pub(super) async fn apply(place: &Place, options: &args::Apply, out: Output) -> 
     let actor = actor();
     let applied = match agent(place)? {
         Some(agent) => {
-            let request = ApplyRequest { adopt: options.adopt, actor, reason: options.reason.clone() };
+            let request = ApplyRequest {
+                adopt: options.adopt,
+                force: options.force,
+                confirm_ms: options.confirm.map(|confirm| u64::try_from(confirm.as_millis()).unwrap_or(u64::MAX)),
+                actor,
+                reason: options.reason.clone(),
+            };
             agent.apply(&request).await.map_err(Failure::from)?
         }
         None => {
-            let intent = Intent { actor, reason: options.reason.clone(), adopt: options.adopt };
+            let args::Apply { adopt, force, confirm, ref reason } = *options;
+            let intent = Intent { actor, reason: reason.clone(), adopt, force, confirm };
             let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
             Applied::from(&patiently(async || node.apply_file(&intent).await).await?)
         }
@@ -51,15 +57,16 @@ pub(super) async fn apply(place: &Place, options: &args::Apply, out: Output) -> 
 /// `hapilot rollback`
 pub(super) async fn rollback(
     place: &Place,
-    revision: Option<u32>,
+    revision: Option<&str>,
     reason: Option<String>,
     out: Output,
 ) -> Result<(), Failure> {
+    let revision = revision.map(|name| super::confirm::resolve(place, name)).transpose()?;
     let actor = actor();
     let applied = match agent(place)? {
         Some(agent) => agent.rollback(&RollbackRequest { revision, actor, reason }).await.map_err(Failure::from)?,
         None => {
-            let intent = Intent { actor, reason, adopt: false };
+            let intent = Intent { actor, reason, ..Intent::default() };
             let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
             Applied::from(&patiently(async || node.roll_back(revision, &intent).await).await?)
         }
@@ -97,7 +104,7 @@ pub(super) fn actor() -> String {
     named.filter(|name| !name.is_empty()).or_else(user).unwrap_or_else(|| format!("uid {}", nix::unistd::getuid()))
 }
 
-fn failure(attempt: Attempt) -> Failure {
+pub(super) fn failure(attempt: Attempt) -> Failure {
     match attempt {
         Attempt::Failed(failed) => Failure::from(failed),
         Attempt::TooSoon(_) => Failure::refused("error: the last reload was just now; try again in a few seconds"),

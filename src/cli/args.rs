@@ -57,7 +57,7 @@ pub enum Color {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the agent: probe, weigh, apply; until SIGTERM
-    Run,
+    Run(Run),
     /// Judge the file: mistakes, lint, `haproxy -c`, certificates, ports; changes nothing
     Check,
     /// Print a rendered file
@@ -70,10 +70,18 @@ pub enum Command {
     Plan,
     /// Make the running HAProxy serve the file
     Apply(Apply),
+    /// Keep the revision that was applied on trial
+    Confirm,
     /// Probe backends now and report like a load tool
     Probe(Probe),
     /// Show what serves and how healthy it is
     Status,
+    /// Say why a server has its weight: every factor
+    Explain {
+        /// BACKEND/SERVER
+        #[arg(value_name = "BACKEND/SERVER", value_parser = parse_server)]
+        server: ServerId,
+    },
     /// Take a server out, bring it back, or set its weight
     Server {
         /// What to do
@@ -88,21 +96,30 @@ pub enum Command {
     },
     /// Compare two revisions, or one with the file
     Diff {
-        /// A revision; default: the current one
+        /// A revision by number or tag; default: the current one
         #[arg(value_name = "A")]
-        from: Option<u32>,
-        /// Another revision; default: the file
+        from: Option<String>,
+        /// Another revision by number or tag; default: the file
         #[arg(value_name = "B")]
-        to: Option<u32>,
+        to: Option<String>,
         /// Compare haproxy.cfg instead of the operator's file
         #[arg(long)]
         haproxy: bool,
     },
+    /// Give a revision a name, which it keeps
+    Tag {
+        /// Which revision: its number or another tag
+        #[arg(value_name = "REV")]
+        revision: String,
+        /// Letters, digits, '_', '.' and '-'
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
     /// Serve an older revision again, as a new one
     Rollback {
-        /// Which revision; default: the last good one before the current one
-        #[arg(value_name = "REV")]
-        revision: Option<u32>,
+        /// Which revision, by number or tag; default: the last confirmed one before the current one
+        #[arg(value_name = "REV|TAG")]
+        revision: Option<String>,
         /// Written into the history
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
@@ -119,6 +136,13 @@ pub enum Command {
     Demo(Demo),
     /// Run a mock AI backend whose faults are switched over HTTP
     Mock(Mock),
+    /// Guard the deadline of a trial; started by `apply --confirm`
+    #[command(name = "__deadline", hide = true)]
+    Deadline {
+        /// The state directory
+        #[arg(value_name = "STATE")]
+        state: Utf8PathBuf,
+    },
 }
 
 /// What `render` prints.
@@ -128,12 +152,26 @@ pub enum RenderedFile {
     Haproxy,
 }
 
+/// `run`
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Run {
+    /// Change nothing: probe, and tell in log, status and plan what would be done
+    #[arg(long)]
+    pub observe: bool,
+}
+
 /// `apply`
 #[derive(Args, Clone, Debug, Default)]
 pub struct Apply {
     /// Replace a haproxy.cfg that hapilot did not write, or that was edited by hand; it is kept beside
     #[arg(long)]
     pub adopt: bool,
+    /// Also where it takes half of a backend away, or the hour's reloads are spent
+    #[arg(long)]
+    pub force: bool,
+    /// On trial: without `hapilot confirm` in this time the last confirmed revision comes back, 1s to 7d
+    #[arg(long, value_name = "DURATION", value_parser = trial)]
+    pub confirm: Option<Duration>,
     /// Written into the history
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -270,6 +308,15 @@ fn parse_server(text: &str) -> Result<ServerId, String> {
 fn parse_weight(text: &str) -> Result<Weight, String> {
     let number = text.parse::<u16>().map_err(|_| format!("a weight lies between 0 and {}", Weight::MAX))?;
     Weight::new(number).map_err(|e| e.to_string())
+}
+
+fn trial(text: &str) -> Result<Duration, String> {
+    let length = duration(text)?;
+    let longest = Duration::from_secs(7 * 86_400);
+    if length < Duration::from_secs(1) || length > longest {
+        return Err("a trial lasts 1s to 7d".to_owned());
+    }
+    Ok(length)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -30,7 +30,13 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         Err(other) => return Err(Failure::from(Failed::from_sources(&other))),
     };
     let desired = by_file(&sources);
-    let wish = Wish { sources: &sources, desired: &desired, may_replace_foreign_file: false, is_serving: false };
+    let wish = Wish {
+        sources: &sources,
+        desired: &desired,
+        may_replace_foreign_file: false,
+        is_serving: false,
+        may_exceed_limits: true,
+    };
     let mut engine = Engine::new();
     let result = match engine.prepare(wish, None).await {
         Ok(prepared) => engine.judge(wish, &prepared).await,

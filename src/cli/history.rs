@@ -3,7 +3,7 @@
 use super::output::{Failure, Output, Table, Tone};
 use crate::agent::{Ledger, Place, live_config, unified_diff};
 use crate::api::wire;
-use crate::store::{Manifest, Outcome};
+use crate::store::{Manifest, Outcome, Standing};
 
 /// `hapilot history`
 pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Failure> {
@@ -20,9 +20,15 @@ pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Fa
         out.line("no revision yet");
         return Ok(());
     }
-    let mut table = Table::new(["REV", "", "WHEN", "WHO", "HOW", "OUTCOME", "WHY"]);
+    let mut table = Table::new(["REV", "", "WHEN", "WHO", "HOW", "OUTCOME", "TAGS", "WHY"]);
     for row in rows {
-        let tone = if row.outcome == "applied" { Tone::Good } else { Tone::Bad };
+        let tone = match row.outcome.as_str() {
+            "confirmed" => Tone::Good,
+            "provisional" => Tone::Warn,
+            _ => Tone::Bad,
+        };
+        // The first line says enough here.
+        let outcome = row.outcome.lines().next().unwrap_or_default().to_owned();
         let summary = row.summary.first().map(|line| match row.summary.len() {
             1 => format!(" ({line})"),
             more => format!(" ({line}, and {} more)", more - 1),
@@ -33,7 +39,8 @@ pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Fa
             (Tone::Dim, row.created),
             (Tone::Plain, row.actor),
             (Tone::Plain, row.how),
-            (tone, row.outcome),
+            (tone, outcome),
+            (Tone::Strong, row.tags.join(", ")),
             (Tone::Plain, format!("{}{}", row.reason, summary.unwrap_or_default())),
         ]);
     }
@@ -43,7 +50,14 @@ pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Fa
 
 fn to_wire(manifest: &Manifest, current: Option<u32>) -> wire::Revision {
     let (how, outcome) = match &manifest.outcome {
-        Some(Outcome::Applied { how }) => (how.to_string(), "applied".to_owned()),
+        Some(Outcome::Applied { how }) => {
+            let standing = match &manifest.standing {
+                Standing::Confirmed => "confirmed".to_owned(),
+                Standing::Provisional => "provisional".to_owned(),
+                Standing::RolledBack { reason } => format!("rolled-back: {reason}"),
+            };
+            (how.to_string(), standing)
+        }
         Some(Outcome::Failed { text }) => (String::new(), format!("failed: {text}")),
         None => (String::new(), "unfinished".to_owned()),
     };
@@ -56,18 +70,21 @@ fn to_wire(manifest: &Manifest, current: Option<u32>) -> wire::Revision {
         outcome,
         is_current: current == Some(manifest.revision),
         summary: manifest.plan.clone(),
+        tags: manifest.tags.clone(),
     }
 }
 
 /// `hapilot diff`
 pub(super) fn diff(
     place: &Place,
-    from: Option<u32>,
-    to: Option<u32>,
+    from: Option<&str>,
+    to: Option<&str>,
     haproxy: bool,
     out: Output,
 ) -> Result<(), Failure> {
     let store = open(place)?;
+    let number = |name: Option<&str>| name.map(|name| store.resolve(name)).transpose().map_err(Failure::from);
+    let (from, to) = (number(from)?, number(to)?);
     let from = from.or_else(|| store.current()).ok_or_else(|| Failure::refused("error: there is no revision yet"))?;
     let text_of = |revision: u32| {
         let text = if haproxy { store.haproxy_cfg_of(revision) } else { store.toml_of(revision) };

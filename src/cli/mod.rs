@@ -6,7 +6,9 @@
 mod apply;
 pub mod args;
 mod check;
+mod confirm;
 mod demo;
+mod explain;
 mod history;
 mod mock;
 mod output;
@@ -54,17 +56,20 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
     let place = Place { file: cli.common.config, node: cli.common.node };
     match cli.command {
-        Command::Run => run::run(place, out).await,
+        Command::Run(options) => run::run(place, options, out).await,
         Command::Check => check::check(&place, out).await,
         Command::Render { file: args::RenderedFile::Haproxy } => check::render(&place, out).await,
         Command::Plan => apply::plan(&place, out).await,
         Command::Apply(options) => apply::apply(&place, &options, out).await,
+        Command::Confirm => confirm::confirm(&place, out).await,
+        Command::Explain { server } => explain::explain(&place, &server, out).await,
         Command::Probe(options) => probe::probe(&place, &options, out).await,
         Command::Status => status::status(&place, out).await,
         Command::Server { command } => server::server(&place, &command, out).await,
         Command::History { limit } => history::history(&place, limit, out),
-        Command::Diff { from, to, haproxy } => history::diff(&place, from, to, haproxy, out),
-        Command::Rollback { revision, reason } => apply::rollback(&place, revision, reason, out).await,
+        Command::Diff { from, to, haproxy } => history::diff(&place, from.as_deref(), to.as_deref(), haproxy, out),
+        Command::Tag { revision, name } => confirm::tag(&place, &revision, name, out).await,
+        Command::Rollback { revision, reason } => apply::rollback(&place, revision.as_deref(), reason, out).await,
         Command::Schema => {
             out.print_json(&crate::config::json_schema());
             Ok(())
@@ -77,5 +82,6 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
         }
         Command::Demo(options) => demo::demo(&options, out).await,
         Command::Mock(options) => mock::mock(&options, out).await,
+        Command::Deadline { state } => confirm::guard(&place, &state).await,
     }
 }

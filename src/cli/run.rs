@@ -1,5 +1,6 @@
 //! `run`: the agent in the foreground, as systemd and containers want it.
 
+use super::args;
 use super::output::{Failure, Output};
 use crate::agent::{Agent, Node, Place};
 use crate::api;
@@ -7,9 +8,16 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// `hapilot run`: until SIGTERM or SIGINT.
-pub(super) async fn run(place: Place, out: Output) -> Result<(), Failure> {
+pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result<(), Failure> {
     log_to_stderr(out.json);
-    let node = Node::open(place).await.map_err(Failure::from)?;
+    let node = match options.observe {
+        // Without the lock, the socket is what tells of another.
+        true if super::apply::agent(&place)?.is_some() => {
+            return Err(Failure::refused("error: an agent runs on this node; its `plan` and `status` say the same"));
+        }
+        true => Node::observe_only(place).await.map_err(Failure::from)?,
+        false => Node::open(place).await.map_err(Failure::from)?,
+    };
     let socket = node.serving.config.api.socket.clone();
     let listener = api::Listener::bind(&socket)
         .map_err(|e| Failure::refused(format!("error: the command line's socket {socket} cannot be bound: {e}")))?;

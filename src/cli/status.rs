@@ -3,14 +3,11 @@
 use super::apply::agent;
 use super::output::{Failure, Output, Table, Tone, ms, span};
 use crate::agent::{Node, Place, Snapshot};
-use crate::api::wire::{Backend, Server, Status};
+use crate::api::wire::{Backend, Correction, OldWorker, Server, Status, Trial};
 
 /// `hapilot status`: exit code 1 where something is wrong.
 pub(super) async fn status(place: &Place, out: Output) -> Result<(), Failure> {
-    let status = match agent(place)? {
-        Some(agent) => agent.status().await.map_err(Failure::from)?,
-        None => alone(place).await?,
-    };
+    let status = look(place).await?;
     if out.json {
         out.print_json(&status);
     } else {
@@ -19,6 +16,14 @@ pub(super) async fn status(place: &Place, out: Output) -> Result<(), Failure> {
     let is_out = |backend: &Backend| backend.servers.iter().all(|server| server.runtime_weight == Some(0));
     let is_well = status.problems.is_empty() && status.haproxy.is_some() && !status.backends.iter().any(is_out);
     if is_well { Ok(()) } else { Err(Failure { message: String::new(), exit_code: super::output::REFUSED }) }
+}
+
+/// What the agent says, or what can be seen without one.
+pub(super) async fn look(place: &Place) -> Result<Status, Failure> {
+    match agent(place)? {
+        Some(agent) => agent.status().await.map_err(Failure::from),
+        None => alone(place).await,
+    }
 }
 
 /// Without an agent: HAProxy as it is, health unknown.
@@ -80,8 +85,37 @@ fn print(status: &Status, out: &Output) {
         let text = problem.trim_end().replace('\n', "\n         ");
         out.line(format_args!("{}  {text}", out.paint(Tone::Bad, "problem")));
     }
+    print_safety(status, out);
     for backend in &status.backends {
         print_backend(backend, out);
+    }
+}
+
+/// What waits, what was put right, what would be done.
+fn print_safety(status: &Status, out: &Output) {
+    if let Some(Trial { revision, back_to, until, left_s }) = &status.trial {
+        let left = span(left_s.ceil() as u64);
+        out.line(out.paint(
+            Tone::Warn,
+            format_args!(
+                "trial    revision {revision}: without `hapilot confirm` within {left} ({until}) revision {back_to} comes back"
+            ),
+        ));
+    }
+    if let Some(would) = &status.would {
+        out.line(out.paint(Tone::Warn, "observes only: nothing is changed; it would"));
+        let nothing = [String::from("do nothing: HAProxy runs what it should")];
+        let lines = if would.is_empty() { &nothing[..] } else { would };
+        lines.iter().for_each(|line| out.line(format_args!("  {line}")));
+    }
+    for OldWorker { pid, finishing_s } in status.haproxy.iter().flat_map(|haproxy| &haproxy.finishing) {
+        out.line(format_args!("worker   {pid} finishes its streams since {}", span(*finishing_s)));
+    }
+    if let Some(recovered) = &status.recovered {
+        out.line(format_args!("start    {recovered}"));
+    }
+    for Correction { at, text } in status.corrections.iter().take(5) {
+        out.line(format_args!("drift    {at} {text}"));
     }
 }
 

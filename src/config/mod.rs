@@ -17,6 +17,7 @@ pub use lint::lint;
 pub use read::{parse, parse_for_node, peek};
 pub use schema::json_schema;
 pub use types::{
-    AddressLimit, Api, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE, Frontend,
-    FrontendTimeout, Haproxy, History, HttpProbe, ModelsProbe, Node, Route, Server, ServerTls, Stats, Tls, TlsProfile,
+    AddressLimit, Api, Apply, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE,
+    Frontend, FrontendTimeout, Haproxy, History, HttpProbe, ModelsProbe, Node, Route, Server, ServerTls, Stats, Tls,
+    TlsProfile,
 };

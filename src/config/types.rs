@@ -28,6 +28,8 @@ pub struct Config {
     pub limit_address: Option<AddressLimit>,
     /// `[backend.NAME]`, at least one.
     pub backends: Vec<Backend>,
+    /// `[apply]`
+    pub apply: Apply,
     /// `[history]`
     pub history: History,
     /// `[api]`
@@ -87,6 +89,10 @@ pub struct Haproxy {
     pub buffer_bytes: Sourced<u32>,
     /// `hard_stop_after`, 1 s to 24 h; default 10 min: how long an old worker may finish its streams.
     pub hard_stop_after: Sourced<Duration>,
+    /// `reloads_per_hour`, 1 to 720; default 60: a change that needs one more waits, unless it is forced.
+    pub reloads_per_hour: u32,
+    /// `max_old_workers`, 1 to 1000; default 5: while more of them finish, a reload waits, unless it is forced.
+    pub max_old_workers: u32,
     /// `log`: target of HAProxy's log (`/dev/log`, `stdout`, `192.0.2.1:514`); default `/dev/log`, empty: none.
     pub log: Sourced<String>,
     /// `stats`; none by default.
@@ -311,6 +317,13 @@ pub struct ServerTls {
     pub server_name: Option<Sourced<String>>,
     /// `verify`; default true.
     pub verify: bool,
+}
+
+/// `[apply]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Apply {
+    /// `confirm`, 1 s to 7 d: how long a new revision serves on trial; none by default, it is confirmed at once.
+    pub confirm: Option<Duration>,
 }
 
 /// `[history]`

@@ -6,12 +6,16 @@ mod certificates;
 mod decide;
 #[cfg(test)]
 mod decide_tests;
+mod drift;
+mod guards;
 mod observed;
 mod reasons;
 mod step;
 
 pub use certificates::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCertificates};
 pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide, weight_steps};
+pub use drift::{Expectation, drift};
+pub use guards::{Guard, guards};
 pub use observed::{FileState, Master, Observed, Runtime, RuntimeServer, Version};
 pub use reasons::{ReloadReason, reload_reasons};
 pub use step::Step;

@@ -27,6 +27,9 @@ pub struct Manifest {
     pub files: Vec<FileRecord>,
     /// Names that operators gave it.
     pub tags: Vec<String>,
+    /// Whether it may be gone back to. A manifest without it was written before there were trials.
+    #[serde(default)]
+    pub standing: Standing,
 }
 
 impl Manifest {
@@ -34,6 +37,27 @@ impl Manifest {
     pub fn is_applied(&self) -> bool {
         matches!(self.outcome, Some(Outcome::Applied { how: _ }))
     }
+
+    /// Whether a rollback may go to it.
+    pub fn is_good(&self) -> bool {
+        self.is_applied() && self.standing == Standing::Confirmed
+    }
+}
+
+/// What became of a revision after it was applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Standing {
+    /// It is good: a rollback may go to it.
+    #[default]
+    Confirmed,
+    /// It served on trial, and nobody has confirmed it.
+    Provisional,
+    /// Another one came back in its place.
+    RolledBack {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Where a revision's content comes from.

@@ -12,16 +12,22 @@
 //!                        structure       see `render::Rendered::structure`
 //! STATE/current.json                     which revision serves
 //! STATE/overrides.json                   what operators set by command
+//! STATE/confirm.json                     the revision on trial and its deadline
+//! STATE/journal.json                     the apply that is under way, with what was there before it
 //! ```
 
 mod current;
 mod error;
+mod journal;
 mod manifest;
 mod overrides;
+mod provisional;
 mod revisions;
 
 pub use current::{Current, load_current, save_current};
 pub use error::StoreError;
-pub use manifest::{FileRecord, How, Manifest, Outcome, Source};
+pub use journal::{FormerFile, IntendedFile, Journal, Undertaking};
+pub use manifest::{FileRecord, How, Manifest, Outcome, Source, Standing};
 pub use overrides::{load_overrides, save_overrides};
+pub use provisional::{Clocks, Provisional, load_provisional, save_provisional};
 pub use revisions::{Listed, NewFile, Revision, Revisions};

@@ -1,7 +1,7 @@
 //! The history of revisions: append-only, bounded, verified when read.
 
 use super::error::StoreError;
-use super::manifest::{FileRecord, Manifest, Outcome};
+use super::manifest::{FileRecord, Manifest, Outcome, Standing};
 use crate::model::Digest;
 use crate::sys::{fault, files};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
@@ -219,6 +219,16 @@ impl Revisions {
     pub fn set_outcome(&self, number: u32, outcome: Outcome) -> Result<(), StoreError> {
         let mut manifest = self.manifest(number)?;
         manifest.outcome = Some(outcome);
+        write_manifest(&self.path(number), &manifest)
+    }
+
+    /// Writes down what became of a revision after it was applied.
+    ///
+    /// # Errors
+    /// As for [`Self::set_outcome`].
+    pub fn set_standing(&self, number: u32, standing: Standing) -> Result<(), StoreError> {
+        let mut manifest = self.manifest(number)?;
+        manifest.standing = standing;
         write_manifest(&self.path(number), &manifest)
     }
 

@@ -103,7 +103,7 @@ fn help(page: &mut String, command: &mut clap::Command, above: &str) {
     let text = command.render_help().to_string();
     let text: String = text.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
     write!(page, "\n## `{name}`\n\n```text\n{text}```\n").unwrap();
-    for inner in command.get_subcommands_mut().filter(|inner| inner.get_name() != "help") {
+    for inner in command.get_subcommands_mut().filter(|inner| inner.get_name() != "help" && !inner.is_hide_set()) {
         help(page, inner, &format!("{name} "));
     }
 }

@@ -103,7 +103,7 @@ fn outcome(stage: &Stage, name: &str, edit: fn(&Stage, &str) -> String) -> (bool
     let why = applied["reload_reasons"][0].as_str().unwrap_or_default().to_owned();
     stage.write_file(&text);
     write(stage.path("key"), super::support::stage::KEY);
-    stage.done(&["apply"]);
+    stage.done(&["apply", "--force"]);
     (reloads, why)
 }
 

@@ -3,6 +3,7 @@
 mod admin;
 mod agent_chaos;
 mod agent_commands;
+mod agent_confirm;
 mod agent_demo;
 mod agent_edits;
 mod agent_first_contact;
@@ -11,6 +12,7 @@ mod agent_history;
 mod agent_mistakes;
 mod agent_reload;
 mod agent_restart;
+mod agent_safety;
 mod agent_servers;
 mod bad;
 mod cases;

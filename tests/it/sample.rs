@@ -1,8 +1,8 @@
 //! Small configurations with every default filled in, for tests that start from a value.
 
 use hapilot::config::{
-    AddressLimit, Api, Backend, BackendTimeout, Check, Config, Frontend, FrontendTimeout, Haproxy, History, Node,
-    Route, Server, ServerTls, Tls, TlsProfile, Weighting,
+    AddressLimit, Api, Apply, Backend, BackendTimeout, Check, Config, Frontend, FrontendTimeout, Haproxy, History,
+    Node, Route, Server, ServerTls, Tls, TlsProfile, Weighting,
 };
 use hapilot::desired::Desired;
 use hapilot::model::{AdminState, Balance, Certificate, Digest, Name, Origin, Provider, Secret, Sourced, Weight};
@@ -47,6 +47,8 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
             threads: None,
             buffer_bytes: set(65_536),
             hard_stop_after: seconds(600),
+            reloads_per_hour: 60,
+            max_old_workers: 5,
             log: set("/dev/log".into()),
             stats: None,
             raw: vec![],
@@ -56,6 +58,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
         frontends,
         limit_address: None,
         backends,
+        apply: Apply::default(),
         history: History { keep: 200 },
         api: Api { socket: "/run/hapilot/hapilot.sock".into() },
     }

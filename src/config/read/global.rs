@@ -4,7 +4,7 @@
 
 use super::table::Table;
 use crate::config::diagnostic::Found;
-use crate::config::types::{Api, Haproxy, History, Node, Stats, Tls, TlsProfile};
+use crate::config::types::{Api, Apply, Haproxy, History, Node, Stats, Tls, TlsProfile};
 use crate::model::{BindAddress, BindHost, Name, Refused, SecretRef, Sourced, parse_size};
 use camino::Utf8PathBuf;
 
@@ -54,6 +54,8 @@ pub(super) fn haproxy(root: &Table<'_>) -> Haproxy {
         // The schema's limit is far below.
         buffer_bytes: buffer.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
         hard_stop_after: table.duration_or_default("hard_stop_after"),
+        reloads_per_hour: table.integer_or_default("reloads_per_hour").value,
+        max_old_workers: table.integer_or_default("max_old_workers").value,
         log: table.text_or_default("log"),
         stats: table.table("stats").and_then(|table| stats(&table)),
         raw: table.raw("raw"),
@@ -128,6 +130,10 @@ pub(super) fn tls(root: &Table<'_>) -> Tls {
             _ => TlsProfile::Intermediate,
         }),
     }
+}
+
+pub(super) fn apply(root: &Table<'_>) -> Apply {
+    Apply { confirm: root.table_or_default("apply").duration("confirm").map(|confirm| confirm.value) }
 }
 
 pub(super) fn history(root: &Table<'_>) -> History {

@@ -94,8 +94,9 @@ fn read(root: &Table<'_>, host_name: &str, node: Option<&Name>) -> Option<Config
     let tls = global::tls(root);
     let frontends = traffic::frontends(root);
     let limit_address = traffic::address_limit(root);
+    let apply = global::apply(root);
     let history = global::history(root);
     let api = global::api(root);
     cross::check(root.context());
-    Some(Config { node: node?, haproxy, tls, frontends, limit_address, backends, history, api })
+    Some(Config { node: node?, haproxy, tls, frontends, limit_address, backends, apply, history, api })
 }

@@ -18,6 +18,7 @@ pub(in crate::config) static ROOT: Section = Section {
         Key::new("backend", Kind::Named(&BACKEND, 1000), "Groups of servers that answer alike, by name")
             .required()
             .example("backend.chat.server.one"),
+        Key::new("apply", Kind::Table(&APPLY), APPLY.doc),
         Key::new("history", Kind::Table(&HISTORY), HISTORY.doc),
         Key::new("api", Kind::Table(&API), API.doc),
         Key::later("plan", later::PLANS),
@@ -25,7 +26,6 @@ pub(in crate::config) static ROOT: Section = Section {
         Key::later("canary", later::CANARIES),
         Key::later("vip", later::VIPS),
         Key::later("alert", later::ALERTS),
-        Key::later("apply", later::APPLY),
     ],
 };
 
@@ -64,6 +64,10 @@ pub(in crate::config) static HAPROXY: Section = Section {
         .is("64KiB"),
         Key::new("hard_stop_after", Kind::Duration("1s", "24h"), "How long an old worker may finish its streams")
             .is("10m"),
+        Key::new("reloads_per_hour", Kind::Integer(1, 720), "Changes that need more reloads wait, unless forced")
+            .is("60"),
+        Key::new("max_old_workers", Kind::Integer(1, 1000), "While more of them finish, a reload waits, unless forced")
+            .is("5"),
         Key::new("log", Kind::Word(255), "Target of HAProxy's log: a socket, host:port or stdout; empty: none")
             .is("/dev/log"),
         Key::new("stats", Kind::Table(&STATS), STATS.doc).says("no statistics page"),
@@ -94,6 +98,21 @@ pub(in crate::config) static TLS: Section = Section {
         "Mozilla's profile: modern is TLS 1.3 only, intermediate 1.2 and up, old 1.0 and up",
     )
     .is("intermediate")],
+};
+
+pub(in crate::config) static APPLY: Section = Section {
+    name: "apply",
+    doc: "How a new revision comes into force",
+    keys: &[
+        Key::new(
+            "confirm",
+            Kind::Duration("1s", "7d"),
+            "Without `hapilot confirm` in this time the last one comes back",
+        )
+        .says("a revision counts as confirmed at once")
+        .example("\"10m\""),
+        Key::later("order", later::APPLY_ORDER),
+    ],
 };
 
 pub(in crate::config) static HISTORY: Section = Section {

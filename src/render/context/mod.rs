@@ -84,6 +84,9 @@ impl<'a> ContextMaker<'a> {
             binary: _,
             template: _,
             stats: _,
+            // Limits of the agent's own.
+            reloads_per_hour: _,
+            max_old_workers: _,
             admin_socket,
             user,
             group,

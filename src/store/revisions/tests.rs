@@ -1,7 +1,7 @@
 //! The history over its life: written, read, damaged, tagged, thinned out.
 
 use super::{NewFile, Revisions};
-use crate::store::{How, Manifest, Outcome, Source, StoreError};
+use crate::store::{How, Manifest, Outcome, Source, Standing, StoreError};
 use crate::sys::files::replace_file;
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -22,6 +22,7 @@ fn manifest(revision: u32) -> Manifest {
         plan: vec!["weight be/s1 10 → 30".to_owned()],
         files: Vec::new(),
         tags: Vec::new(),
+        standing: Standing::Confirmed,
     }
 }
 

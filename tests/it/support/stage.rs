@@ -300,10 +300,22 @@ models   = {{ expect = ["mock-small"] }}
         self.agent().wait_for_output("serving");
     }
 
+    /// Starts the agent as one that changes nothing, and waits until it has looked.
+    pub fn start_observer(&mut self) {
+        self.begin(&["run", "--observe"]);
+        self.agent().wait_for_output("serving");
+    }
+
     /// Starts the agent.
     pub fn begin_agent(&mut self) {
+        self.begin(&["run"]);
+    }
+
+    fn begin(&mut self, arguments: &[&str]) {
         let file = self.file();
-        self.agent = Some(agent::start(&["-c", file.to_str().expect("a path of ASCII"), "run"]));
+        let mut all = vec!["-c", file.to_str().expect("a path of ASCII")];
+        all.extend(arguments);
+        self.agent = Some(agent::start(&all));
         let socket = self.path("hapilot.sock");
         let agent = self.agent.as_mut().expect("just started");
         wait_for("the agent's socket", PATIENCE, || {

@@ -1,0 +1,69 @@
+//! A change that did not happen, or only would.
+
+use super::engine::{ApplyError, Prepared, Wish};
+use super::node::{Node, desired};
+use super::report::{Failed, Report};
+use super::sources::Sources;
+use std::time::Instant;
+
+/// Why a change did not happen.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It is refused or failed.
+    Failed(Failed),
+    /// The reload must wait until then; try again.
+    TooSoon(Instant),
+}
+
+impl From<Failed> for Attempt {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
+impl From<ApplyError> for Attempt {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::TooSoon(at) => Self::TooSoon(at),
+            other => Self::Failed(Failed::refused(other)),
+        }
+    }
+}
+
+impl Node {
+    /// What an apply of the file would do, judged as an apply would.
+    ///
+    /// # Errors
+    /// The file's mistakes, or whatever would keep it from being served.
+    pub async fn plan(&mut self) -> Result<(Prepared, Sources), Attempt> {
+        let sources = self.place.load().map_err(|e| Failed::from_sources(&e))?;
+        let now = self.now();
+        let mut fleet = self.fleet.clone();
+        fleet.reconfigure(sources.config.clone(), now);
+        let weights = fleet.decide(&self.overrides, now);
+        let desired = desired(&sources, &weights, &self.overrides);
+        let wish = Wish {
+            sources: &sources,
+            desired: &desired,
+            may_replace_foreign_file: false,
+            is_serving: false,
+            may_exceed_limits: true,
+        };
+        let prepared = self.engine.prepare(wish, Some(&self.ledger)).await?;
+        self.engine.judge(wish, &prepared).await?;
+        Ok((prepared, sources))
+    }
+
+    /// The same for whoever asked, with what `--force` would be needed for.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub async fn plan_report(&mut self) -> Result<Report, Attempt> {
+        let (prepared, sources) = self.plan().await?;
+        let mut report = prepared.report();
+        let guards = self.guards(&sources);
+        let command = self.place.command("apply --force");
+        report.notes.extend(guards.iter().map(|guard| format!("{guard}; that wants `{command}`")));
+        Ok(report)
+    }
+}

@@ -1,0 +1,72 @@
+//! What keeps a change back until somebody insists, and what is kept of one that HAProxy refused.
+
+use super::engine::{Applied, ApplyError, How};
+use super::intent::Intent;
+use super::node::Node;
+use super::report::{Failed, SourceOfChange};
+use super::sources::Sources;
+use crate::config::{self, Config};
+use crate::plan::{Guard, guards};
+use crate::sys;
+use std::sync::Arc;
+
+impl Node {
+    /// Refuses what takes too much away, or adds too much, at once. A rollback and a forced change are never asked.
+    pub(super) fn ask_guards(&self, sources: &Sources, intent: &Intent, source: SourceOfChange) -> Result<(), Failed> {
+        if intent.force || self.is_observer() || matches!(source, SourceOfChange::Rollback(_)) {
+            return Ok(());
+        }
+        let found = self.guards(sources);
+        if found.is_empty() {
+            return Ok(());
+        }
+        let reasons = found.iter().map(|guard| format!("error: {guard}")).collect::<Vec<_>>().join("\n");
+        let command = self.place.command("apply --force");
+        Err(Failed::refused(format!("{reasons}\n  help: if this is meant: {command}\nnothing was changed")))
+    }
+
+    /// What `--force` is needed for.
+    pub(super) fn guards(&self, sources: &Sources) -> Vec<Guard> {
+        self.served().map_or_else(Vec::new, |served| guards(&served, &sources.config))
+    }
+
+    /// The configuration that serves; `None` before the first one.
+    fn served(&self) -> Option<Arc<Config>> {
+        let revision = self.revision()?;
+        if self.is_settled {
+            return Some(self.serving.config.clone());
+        }
+        // Before the first apply of this life, what was read is not yet what serves.
+        let toml = self.ledger.toml_of(revision).ok()?;
+        let host_name = sys::host_name().unwrap_or_default();
+        let (file, node) = (self.place.file.as_str(), self.place.node.as_ref());
+        config::parse_for_node(file, &toml, &host_name, node).ok().map(Arc::new)
+    }
+
+    /// Writes a change into the history that reached HAProxy and did not succeed.
+    pub(super) fn keep_failure(
+        &mut self,
+        error: &ApplyError,
+        intent: &Intent,
+        source: SourceOfChange,
+        sources: &Sources,
+    ) {
+        let reached_haproxy = matches!(error, ApplyError::Reload(_) | ApplyError::Execute(_));
+        let Some((_, rendered)) = self.engine.last.as_ref().filter(|_| reached_haproxy && !self.is_observer()) else {
+            return;
+        };
+        let applied = Applied {
+            how: How::Unchanged,
+            steps: vec![],
+            reload_reasons: vec![],
+            files: vec![],
+            kept: None,
+            remarks: vec![],
+        };
+        let entry = super::report::entry(intent, source, &applied, &sources.toml, rendered);
+        let kept = self.ledger.record_failed(&entry, &error.to_string(), sources.config.history.keep);
+        if let Err(failed) = kept {
+            tracing::warn!("the failed change could not be written into the history: {failed}");
+        }
+    }
+}

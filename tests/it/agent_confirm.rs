@@ -1,0 +1,172 @@
+//! A revision on trial: confirmed in time, or gone by itself, whoever has died meanwhile.
+
+use super::support::haproxy::{Binary, binaries};
+use super::support::process::is_alive;
+use super::support::stage::Stage;
+use super::support::{PATIENCE, wait_for};
+use nix::unistd::Pid;
+use std::time::{Duration, Instant};
+
+/// How late after its deadline a revision may still be rolled back.
+const LATE: Duration = Duration::from_secs(5);
+
+/// Applies another weight of server a on trial.
+fn on_trial(stage: &Stage, weight: &str, confirm: &str) -> Instant {
+    // With an agent, the edit may serve before the command: then that revision is on trial.
+    stage.edit("weight = 100 # a", &format!("weight = {weight} # a"));
+    let said = stage.done(&["apply", "--confirm", confirm, "--reason", "a try"]);
+    assert!(said.contains("on trial"), "{said}");
+    Instant::now()
+}
+
+/// A stage whose agent leaves edits to `apply`: it is not there.
+fn without_agent(binary: &Binary) -> Stage {
+    Stage::with_haproxy(binary, |text| text)
+}
+
+fn guard_pid(stage: &Stage) -> Option<Pid> {
+    let text = fs_err::read_to_string(stage.path("state/deadline.lock")).ok()?;
+    text.trim().parse().ok().map(Pid::from_raw)
+}
+
+fn guard_is_gone(stage: &Stage) {
+    wait_for("the guard's end", PATIENCE, || guard_pid(stage).is_none_or(|pid| !is_alive(pid)).then_some(()));
+}
+
+fn outcomes(stage: &Stage) -> Vec<String> {
+    let history = stage.json(&["history"]);
+    let all = history.as_array().expect("a list").iter().rev();
+    all.map(|revision| revision["outcome"].as_str().expect("an outcome").to_owned()).collect()
+}
+
+#[test]
+fn an_unconfirmed_revision_goes_by_itself_though_the_agent_was_killed() {
+    for binary in binaries() {
+        let mut stage = without_agent(&binary);
+        stage.start_agent();
+        stage.wait_for_health();
+        // A change that needs a reload, so that the way back is the long one.
+        stage.edit("idle = \"10s\"", "idle = \"12s\"");
+        let said = stage.done(&["apply", "--confirm", "3s"]);
+        let applied = Instant::now();
+        assert!(said.contains("revision 2 is on trial"), "{said}");
+        assert!(stage.read("haproxy.cfg").contains("12s"));
+        wait_for("the guard", PATIENCE, || guard_pid(&stage).filter(|pid| is_alive(*pid)));
+        stage.agent().kill();
+        let limit = Duration::from_secs(3) + LATE;
+        wait_for("the revision before", limit, || (!stage.read("haproxy.cfg").contains("12s")).then_some(()));
+        println!("{} rolled back {} ms after the apply", binary.version, applied.elapsed().as_millis());
+        assert!(applied.elapsed() >= Duration::from_millis(2900), "not before its time");
+        wait_for("the history", PATIENCE, || (stage.revisions() == (3, 3)).then_some(()));
+        let outcomes = outcomes(&stage);
+        assert!(outcomes[1].contains("rolled-back: revision 2 was not confirmed within 3s"), "{outcomes:?}");
+        assert_eq!((outcomes[0].as_str(), outcomes[2].as_str()), ("confirmed", "confirmed"));
+        guard_is_gone(&stage);
+
+        // The agent that comes back serves neither the file that was rolled back nor anything else anew.
+        stage.start_agent();
+        let status = stage.json(&["status"]);
+        assert!(status["problems"].to_string().contains("rolled back"), "{status}");
+        assert_eq!((stage.revisions(), &status["trial"]), ((3, 3), &serde_json::Value::Null));
+    }
+}
+
+#[test]
+fn a_running_agent_rolls_back_at_the_deadline_and_says_so_before() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text + "\n[apply]\nconfirm = \"2s\"\n");
+        let edited = stage.edit("weight = 100 # a", "weight = 40 # a");
+        stage.effect("the edit", edited, |stage| stage.weight("a") == 40);
+        let status = stage.cli(&["status"]).stdout;
+        assert!(
+            status.contains("revision 2: without `hapilot confirm`") && status.contains("revision 1 comes"),
+            "{status}"
+        );
+        stage.effect("the weight of before", edited, |stage| stage.weight("a") == 100);
+        assert!(edited.elapsed() < Duration::from_secs(2) + LATE, "{:?}", edited.elapsed());
+        wait_for("the history", PATIENCE, || (stage.revisions() == (3, 3)).then_some(()));
+        guard_is_gone(&stage);
+    }
+}
+
+#[test]
+fn a_confirmation_keeps_the_revision_and_ends_the_guard() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        let begun = on_trial(&stage, "40", "4s");
+        assert_eq!(stage.json(&["status"])["trial"]["back_to"], 1);
+        assert_eq!(outcomes(&stage)[1], "provisional");
+        let said = stage.done(&["confirm"]);
+        assert!(said.contains("is confirmed"), "{said}");
+        guard_is_gone(&stage);
+        assert!(begun.elapsed() < Duration::from_secs(4), "the guard ends before the deadline");
+        assert_eq!(outcomes(&stage)[1], "confirmed");
+        let refused = stage.cli(&["confirm"]);
+        assert!(refused.code == Some(1) && refused.stderr.contains("no revision waits"), "{}", refused.stderr);
+        wait_for("the time of the deadline", PATIENCE, || {
+            (begun.elapsed() > Duration::from_millis(4500)).then_some(())
+        });
+        assert_eq!((stage.weight("a"), stage.revisions().1), (40, 2));
+        // And a rollback goes to the confirmed one before it.
+        stage.done(&["rollback"]);
+        assert_eq!(stage.weight("a"), 100);
+    }
+}
+
+#[test]
+fn a_restarted_agent_goes_on_with_the_deadline() {
+    for binary in binaries().into_iter().take(1) {
+        let mut stage = Stage::running(&binary, |text| text);
+        let begun = on_trial(&stage, "40", "6s");
+        let guard = wait_for("the guard", PATIENCE, || guard_pid(&stage).filter(|pid| is_alive(*pid)));
+        nix::sys::signal::kill(guard, nix::sys::signal::Signal::SIGKILL).expect("our own guard");
+        stage.agent().kill();
+        stage.start_agent();
+        assert_eq!(stage.json(&["status"])["trial"]["revision"], 2);
+        let again = wait_for("another guard", PATIENCE, || guard_pid(&stage).filter(|pid| is_alive(*pid)));
+        assert_ne!(again, guard);
+        stage.effect("the weight of before", begun, |stage| stage.weight("a") == 100);
+        assert!(begun.elapsed() >= Duration::from_millis(5500), "not before its time");
+        assert!(begun.elapsed() < Duration::from_secs(6) + LATE, "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_start_after_the_deadline_begins_with_the_way_back() {
+    for binary in binaries().into_iter().take(1) {
+        let mut stage = Stage::running(&binary, |text| text);
+        let begun = on_trial(&stage, "40", "1s");
+        // Both are killed, as by a power cut.
+        if let Some(guard) = guard_pid(&stage) {
+            let _ = nix::sys::signal::kill(guard, nix::sys::signal::Signal::SIGKILL);
+        }
+        stage.agent().kill();
+        wait_for("the deadline", PATIENCE, || (begun.elapsed() > Duration::from_millis(1200)).then_some(()));
+        stage.start_agent();
+        stage.effect("the weight of before", begun, |stage| stage.weight("a") == 100);
+        wait_for("no trial", PATIENCE, || stage.json(&["status"])["trial"].is_null().then_some(()));
+    }
+}
+
+#[test]
+fn an_apply_that_works_alone_is_guarded_as_well() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = without_agent(&binary);
+        let begun = on_trial(&stage, "40", "2s");
+        assert_eq!(stage.weight("a"), 40);
+        stage.effect("the weight of before", begun, |stage| stage.weight("a") == 100);
+        assert!(begun.elapsed() < Duration::from_secs(2) + LATE, "{:?}", begun.elapsed());
+        wait_for("the history", PATIENCE, || (stage.revisions() == (3, 3)).then_some(()));
+        guard_is_gone(&stage);
+    }
+}
+
+#[test]
+fn the_first_revision_has_nothing_to_go_back_to() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::new(&binary);
+        let said = stage.done(&["apply", "--confirm", "1s"]);
+        assert!(said.contains("counts as confirmed"), "{said}");
+        assert_eq!(outcomes(&stage), ["confirmed"]);
+    }
+}
