@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Flip when the intent journal is in: a command that starts after a crash finishes or reverts what was under way
 /// (invariant I4), even where the operator's file cannot be read. Without it the maps of one revision can lie beside
 /// the haproxy.cfg of another until an apply of a good file comes by; only the assertions behind this constant fail.
-pub(super) const HAS_INTENT_JOURNAL: bool = false;
+pub(super) const HAS_INTENT_JOURNAL: bool = true;
 
 /// Longest time that the apply after a fault may take.
 const CONVERGENCE: Duration = Duration::from_secs(5);
