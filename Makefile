@@ -12,7 +12,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 # The debug profile: it builds in about a minute where --release takes several, and HAProxy carries the traffic.
-demo: ## Build, then run a complete local setup: mock backends, HAProxy, agent, dashboard
+demo: ## Build, then run a complete local setup: mock backends, HAProxy, agent
 	@scripts/install-needs demo
 	@$(CARGO) build $(LOCKED) --bin hapilot
 	@exec $(CARGO) run $(LOCKED) --quiet --bin hapilot -- demo $(ARGS)
