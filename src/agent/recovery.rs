@@ -1,9 +1,9 @@
 //! After a death in the middle of an apply: the live files become wholly old or wholly new.
 //!
 //! Where every file has its new content, the writes were done, and the intent is finished, unless it wanted a reload:
-//! nobody knows whether HAProxy takes that one. Else each file that has its new content goes back to the former one, in the reverse order of writing, so that HAProxy would start from the files
-//! at every moment. A file that is neither was changed by somebody else and is left alone. The normal observe, plan and
-//! apply then makes HAProxy follow (invariant I4).
+//! nobody knows whether HAProxy takes that one. Else each file that has its new content goes back to the former one, in
+//! the reverse order of writing, so that HAProxy would start from the files at every moment. A file that is neither was
+//! changed by somebody else and is left alone. The normal observe, plan and apply then makes HAProxy follow (I4).
 
 use super::ledger::{Ledger, told};
 use super::live_files::{Before, MAX_FILE, put_back_one};

@@ -365,8 +365,9 @@ async fn the_mock_speaks_the_api_that_clients_expect() {
     assert_eq!(reply["data"].as_array().map(Vec::len), Some(2));
     let reply = client.get(format!("{}/models", mock.base_url())).bearer_auth("wrong").send().await.unwrap();
     assert_eq!(reply.status(), 401);
-    // Four requests, one connection: keep-alive works.
-    assert_eq!(mock.journal()["connections"], 1);
+    // Four requests on fewer connections: keep-alive works. Not on one for certain: the client may ask again before it
+    // has put the first one back.
+    assert!(mock.journal()["connections"].as_u64().is_some_and(|connections| connections < 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
