@@ -243,7 +243,11 @@ mod tests {
         // Not plain, and so not compared; the root issued itself.
         assert_eq!((chain.as_slice(), key_kind.as_str()), ([String::new()].as_slice(), "EC"));
         assert_eq!(*payload_bytes, pem.payload().len());
-        assert!(!pem.payload().contains("\n\n") && !pem.payload().contains('\r') && !pem.payload().contains("Bag"));
+        assert!(
+            !pem.payload().contains("\n\n")
+                && !pem.payload().contains('\r')
+                && !pem.payload().contains("Bag Attributes")
+        );
     }
 
     #[test]

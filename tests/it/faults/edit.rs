@@ -113,7 +113,8 @@ impl Edit {
         if !HAS_INTENT_JOURNAL {
             return;
         }
-        self.site.write("broken\n");
+        // It still tells where the state is; nothing else of it can be used.
+        self.site.write(&format!("{}\nbroken\n", self.versions[self.serving]));
         let refused = self.site.apply();
         assert_ne!(refused.code, Some(0), "{context}: a broken file is refused");
         self.holds_after(&format!("{context}, after a start"), true);
