@@ -69,7 +69,7 @@ fn measure(servers: usize, version: Version, haproxy: Option<&str>) {
                 rendered: &rendered,
                 names: &names,
                 observed: &observed,
-                loaded_structure: Some(&before.structure),
+                loaded_structure: Some(&before.structure.text),
                 may_replace_foreign_file: false,
                 reload_instead: None,
             })
@@ -150,7 +150,7 @@ fn observed(config: &config::Config, rendered: &Rendered, version: Version) -> O
         runtime: Some(Runtime {
             pid: 1,
             version,
-            description: Some(marker(&rendered.structure_digest)),
+            description: Some(marker(&rendered.structure.digest)),
             uptime_s: 1,
             servers: config.servers().map(server).collect(),
             maps: rendered.maps.iter().map(|(name, map)| (name.clone(), map.entries.clone())).collect(),

@@ -31,7 +31,7 @@ def arguments(description):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--haproxy", default="haproxy", metavar="BINARY", help="the HAProxy to measure with")
     parser.add_argument(
-        "--servers", type=numbers, default=[], metavar="N,N", help="numbers of servers to measure, up to 5000 each"
+        "--servers", type=numbers, default=[], metavar="N,N", help="numbers of servers to measure, up to 10000 each"
     )
     return parser
 
@@ -39,8 +39,8 @@ def arguments(description):
 def numbers(text):
     """`100,1000` as a list, within the limits of the measurements."""
     found = [int(word) for word in text.split(",")]
-    if not all(1 <= number <= 5000 for number in found):
-        raise argparse.ArgumentTypeError("a number of servers lies between 1 and 5000")
+    if not all(1 <= number <= 10000 for number in found):
+        raise argparse.ArgumentTypeError("a number of servers lies between 1 and 10000")
     return found
 
 
@@ -98,7 +98,7 @@ class Rig:
     def __enter__(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hapilot-measure-"))
         try:
-            self.mocks = [self._mock(number) for number in range(self.wanted_mocks)]
+            self.mocks = [self.mock(number) for number in range(self.wanted_mocks)]
         except BaseException:
             self.__exit__()
             raise
@@ -150,7 +150,7 @@ class Rig:
             time.sleep(pause)
         raise Failed(f"waited {seconds} s in vain for {what}\n{self.log('agent')[-2000:] if self.agent else ''}")
 
-    def _mock(self, number):
+    def mock(self, number):
         """A mock on an address and ports of its own: its URL."""
         name = f"mock{number}"
         host = f"127.0.0.{number + 2}"
@@ -237,6 +237,17 @@ backend = "b0"
     def admin(self):
         """An interactive session on the admin socket."""
         return Admin(self.dir / "admin.sock")
+
+    def reload(self):
+        """Asks the master for a reload and waits until it has answered; 2.6 answers before it is done."""
+        with socket.socket(socket.AF_UNIX) as master:
+            master.settimeout(60)
+            master.connect(str(self.dir / "master.sock"))
+            master.sendall(b"reload\n")
+            master.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionError):
+                while master.recv(65536):
+                    pass
 
     def worker(self):
         """The process that serves."""

@@ -17,12 +17,13 @@ use super::sources::Sources;
 use crate::config::Config;
 use crate::desired::Desired;
 use crate::haproxy;
-use crate::model::Digest;
+use crate::model::{Digest, ServerId};
 use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
-use crate::render::{self, Rendered, Target};
+use crate::render::{self, Rendered, RuntimeNames, Structure, Target};
 use crate::store::Journal;
 use crate::sys;
 use camino::Utf8PathBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -138,6 +139,8 @@ pub struct Engine {
     pub last: Option<(String, Arc<Rendered>)>,
     /// The rendering made last: most rounds want the same files again, to compare.
     kept: Option<Kept>,
+    /// What the servers of the configuration that was asked for last are called.
+    names: Option<(Arc<Config>, Arc<Names>)>,
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
     judged: Option<Digest>,
     /// HAProxy refused to add or remove a server in this apply: its words.
@@ -158,6 +161,8 @@ pub struct Engine {
     expected: Option<Expectation>,
 }
 
+type Names = BTreeMap<ServerId, RuntimeNames>;
+
 /// A rendering, and what it was made from.
 #[derive(Debug)]
 struct Kept {
@@ -169,12 +174,19 @@ struct Kept {
 impl Kept {
     /// Whether a rendering now would give the same. The templates belong to the configuration that was read with them.
     fn is_of(&self, desired: &Desired, target: Target) -> bool {
-        let Desired { config, servers, secrets, certificates } = desired;
-        self.target == target
-            && Arc::ptr_eq(&self.desired.config, config)
+        let Desired { config: _, servers, secrets, certificates: _ } = desired;
+        self.structure_of(desired, target).is_some()
             && self.desired.servers == *servers
             && self.desired.secrets == *secrets
-            && self.desired.certificates == *certificates
+    }
+
+    /// The structure, where it is the same: weights, states and secrets are no part of it.
+    fn structure_of(&self, desired: &Desired, target: Target) -> Option<Structure> {
+        let Desired { config, servers: _, secrets: _, certificates } = desired;
+        let is_same = self.target == target
+            && Arc::ptr_eq(&self.desired.config, config)
+            && self.desired.certificates == *certificates;
+        is_same.then(|| self.rendered.structure.clone())
     }
 }
 
@@ -194,6 +206,7 @@ impl Engine {
             unresolved: vec![],
             last: None,
             kept: None,
+            names: None,
             judged: None,
             reload_instead: None,
             last_reload: None,
@@ -234,7 +247,7 @@ impl Engine {
         self.seen = Some(Instant::now());
         self.limits.saw(self.runtime.as_ref(), Instant::now());
         self.version = Some(version);
-        let wanted = plan::marker(&rendered.structure_digest);
+        let wanted = plan::marker(&rendered.structure.digest);
         let is_loaded = runtime.as_ref().is_some_and(|runtime| runtime.description.as_ref() == Some(&wanted));
         // Only the reasons of a reload ask for it, and it is long.
         let loaded = if is_loaded { None } else { ledger.and_then(Ledger::current_structure) };
@@ -246,7 +259,7 @@ impl Engine {
         let plan = plan::decide(&plan::Question {
             desired: wish.desired,
             rendered: &rendered,
-            names: &render::runtime_names(&wish.desired.config),
+            names: &self.names(&wish.desired.config),
             observed: &observed,
             loaded_structure: loaded.as_deref(),
             may_replace_foreign_file: wish.may_replace_foreign_file,
@@ -256,12 +269,24 @@ impl Engine {
         Ok(Prepared { rendered, observed, plan, live_text })
     }
 
+    fn names(&mut self, config: &Arc<Config>) -> Arc<Names> {
+        match &self.names {
+            Some((of, names)) if Arc::ptr_eq(of, config) => names.clone(),
+            Some(_) | None => {
+                let names = Arc::new(render::runtime_names(config));
+                self.names = Some((config.clone(), names.clone()));
+                names
+            }
+        }
+    }
+
     fn rendered(&mut self, wish: Wish<'_>, version: plan::Version) -> Result<Arc<Rendered>, ApplyError> {
         let target = Target::new(version.major, version.minor);
         match &self.kept {
             Some(kept) if kept.is_of(wish.desired, target) => Ok(kept.rendered.clone()),
-            Some(_) | None => {
-                let rendered = Arc::new(render_for(wish.sources, wish.desired, version)?);
+            kept => {
+                let structure = kept.as_ref().and_then(|kept| kept.structure_of(wish.desired, target));
+                let rendered = Arc::new(render_for(wish.sources, wish.desired, version, structure)?);
                 self.kept = Some(Kept { desired: wish.desired.clone(), target, rendered: rendered.clone() });
                 Ok(rendered)
             }
@@ -295,7 +320,7 @@ impl Engine {
             certificates::check_read(wish.sources)?;
         }
         self.reload_instead = None;
-        let hastened = if wish.is_serving && self.would.is_none() { self.hasten(wish).await } else { vec![] };
+        let hastened = if wish.is_serving { self.hasten(wish).await } else { vec![] };
         let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
         let mut applied = Applied {
@@ -455,25 +480,30 @@ impl Engine {
     }
 
     /// Sends what health decided, by the HAProxy that was seen last, before the long way of render, observe and write:
-    /// every millisecond is somebody's request. The files follow in the same apply; a death in between leaves them one
-    /// decision behind, and the next start decides again.
-    async fn hasten(&mut self, wish: Wish<'_>) -> Vec<Step> {
+    /// every millisecond is somebody's request. The files follow with the next apply; a death in between leaves them
+    /// one decision behind, and the next start decides again.
+    ///
+    /// What fails is seen and told by the whole round that follows.
+    pub async fn hasten(&mut self, wish: Wish<'_>) -> Vec<Step> {
+        let names = self.names(&wish.desired.config);
         let is_ours = |text: &String| text.starts_with("hapilot ");
         let Some(runtime) = &self.runtime else { return vec![] };
-        if !runtime.description.as_ref().is_some_and(is_ours) {
+        if self.would.is_some() || !runtime.description.as_ref().is_some_and(is_ours) {
             return vec![];
         }
-        let names = render::runtime_names(&wish.desired.config);
         let steps = plan::weight_steps(wish.desired, &names, runtime);
         if steps.is_empty() {
             return steps;
         }
-        // What fails here is seen and told by the whole round that follows.
         let Ok(executed) = self.send(wish, &steps).await else { return vec![] };
         self.writes += executed.done as u64;
         let failed: Vec<usize> = executed.failures.iter().map(|failure| failure.index).collect();
         let done = steps.into_iter().enumerate().filter(|(index, _)| !failed.contains(index));
-        done.map(|(_, step)| step).collect()
+        let done: Vec<Step> = done.map(|(_, step)| step).collect();
+        if let Some(runtime) = &mut self.runtime {
+            runtime.took(&done);
+        }
+        done
     }
 
     async fn send(&self, wish: Wish<'_>, steps: &[Step]) -> Result<haproxy::Executed, ApplyError> {
@@ -498,16 +528,25 @@ impl Plan {
 /// The desired state cannot be rendered.
 pub async fn render_files(sources: &Sources, desired: &Desired) -> Result<Rendered, ApplyError> {
     let version = version_here(&sources.config).await?;
-    render_for(sources, desired, version)
+    render_for(sources, desired, version, None)
 }
 
-fn render_for(sources: &Sources, desired: &Desired, version: plan::Version) -> Result<Rendered, ApplyError> {
+fn render_for(
+    sources: &Sources,
+    desired: &Desired,
+    version: plan::Version,
+    structure: Option<Structure>,
+) -> Result<Rendered, ApplyError> {
     let target = Target::new(version.major, version.minor);
     if !target.is_supported() {
         let Target { major, minor } = Target::OLDEST;
         return Err(ApplyError::Render(format!("error: HAProxy {version} is too old: {major}.{minor} is the oldest")));
     }
-    render::render(desired, &sources.templates, target).map_err(|e| ApplyError::Render(format!("error: {e}")))
+    let rendered = match structure {
+        Some(structure) => render::render_of(structure, desired, &sources.templates, target),
+        None => render::render(desired, &sources.templates, target),
+    };
+    rendered.map_err(|e| ApplyError::Render(format!("error: {e}")))
 }
 
 async fn version_here(config: &Config) -> Result<plan::Version, ApplyError> {
@@ -543,7 +582,7 @@ fn judgement(wish: Wish<'_>, prepared: &Prepared) -> Digest {
     let rendered = &prepared.rendered;
     let text = match &wish.sources.config.haproxy.template {
         Some(_) => Digest::of(&rendered.haproxy_cfg),
-        None => rendered.structure_digest,
+        None => rendered.structure.digest,
     };
     let certificates = rendered.lists.iter().flat_map(|(list, file)| {
         file.certificates.iter().map(move |certificate| format!("{list} {} {}\n", certificate.path, certificate.digest))

@@ -196,7 +196,7 @@ impl Ledger {
         let own = [
             ("hapilot.toml", entry.toml),
             ("haproxy.cfg", entry.rendered.haproxy_cfg.as_str()),
-            ("structure", entry.rendered.structure.as_str()),
+            ("structure", &*entry.rendered.structure.text),
         ];
         let own = own.map(|(path, content)| NewFile { path, content: content.as_bytes(), is_secret: false });
         let maps = maps.iter().map(|(path, content, is_secret)| NewFile {

@@ -178,8 +178,7 @@ mod tests {
         let map = MapFile { entries: vec![("a".into(), "b".into())], is_secret: true };
         Rendered {
             haproxy_cfg: text.to_owned(),
-            structure: String::new(),
-            structure_digest: crate::model::Digest::of(""),
+            structure: crate::render::Structure::of(""),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), map)]),
             dynamic: BTreeMap::new(),
             lists: BTreeMap::new(),

@@ -298,20 +298,27 @@ impl Node {
         self.fleet.silence(&self.overrides, now);
         let weights = self.fleet.decide(&self.overrides, now);
         let desired = desired(&self.serving, &weights, &self.overrides);
-        let wish = Wish {
-            sources: &self.serving,
-            desired: &desired,
-            may_replace_foreign_file: false,
-            is_serving: true,
-            may_exceed_limits: false,
-        };
-        let result = self.engine.apply(wish, Some(&self.ledger)).await;
+        let result = self.engine.apply(wish_of(&self.serving, &desired), Some(&self.ledger)).await;
         self.remember(&result);
         let applied = result?;
         if applied.how != How::Unchanged {
             tracing::info!(how = %applied.how, steps = applied.steps.len(), "HAProxy follows");
         }
         Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
+    }
+
+    /// Sends the weights that follow from what is known now, and nothing else: no file, no look at what runs.
+    /// [`Self::reconcile`] does the rest, later.
+    pub async fn hasten(&mut self) {
+        if !self.is_settled {
+            return;
+        }
+        let weights = self.fleet.decide(&self.overrides, self.now());
+        let desired = desired(&self.serving, &weights, &self.overrides);
+        let steps = self.engine.hasten(wish_of(&self.serving, &desired)).await;
+        if !steps.is_empty() {
+            tracing::info!(steps = steps.len(), "weights hastened to HAProxy");
+        }
     }
 
     /// Takes over certificates that were renewed under the same configuration, however that was (not) noticed.
@@ -461,6 +468,11 @@ impl Node {
         let names = render::names_of(backend, server);
         self.runtime()?.servers.get(&names.address)?.address.parse().ok()
     }
+}
+
+/// Nothing but weights, states and drift.
+fn wish_of<'a>(serving: &'a Sources, desired: &'a Desired) -> Wish<'a> {
+    Wish { sources: serving, desired, may_replace_foreign_file: false, is_serving: true, may_exceed_limits: false }
 }
 
 /// The file where it is good and was not rolled back; else the revision that serves.

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::agent::live_files::LiveFiles;
     use crate::plan::FileChange;
-    use crate::render::{MapFile, Rendered};
+    use crate::render::{MapFile, Rendered, Structure};
     use crate::store::Undertaking;
     use camino::Utf8PathBuf;
     use std::collections::BTreeMap;
@@ -167,9 +167,8 @@ mod tests {
         };
         Rendered {
             haproxy_cfg: format!("{text}\n"),
-            structure: String::new(),
+            structure: Structure::of(""),
             dynamic: BTreeMap::new(),
-            structure_digest: Digest::of(""),
             maps: maps.iter().map(map).collect(),
             lists: BTreeMap::new(),
             lines: vec![],

@@ -28,7 +28,7 @@ pub(super) async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<Vec<St
             "HAProxy refused the reload; the old worker serves on, the files are as they were\n{words}"
         ));
     }
-    let marker = plan::marker(&prepared.rendered.structure_digest);
+    let marker = plan::marker(&prepared.rendered.structure.digest);
     let sockets = haproxy::Sockets { admin: &haproxy.admin_socket, master: Some(&haproxy.master_socket) };
     let proof = haproxy::prove_reload(sockets, before, &marker, &listeners, PROOF_DEADLINE).await;
     proof.map(|proof| proof.remarks).map_err(|e| {

@@ -117,6 +117,9 @@ pub struct Agent {
     follow_at: Option<Instant>,
     /// Not before this, see [`FOLLOW_PAUSES`].
     follow_not_before: Instant,
+    /// While HAProxy may not follow yet, weights alone go ahead, with pauses of their own.
+    hasten_at: Option<Instant>,
+    hasten_not_before: Instant,
     /// A rollback at the deadline that failed is tried again no sooner.
     expire_at: Instant,
     published: Instant,
@@ -158,6 +161,8 @@ impl Agent {
             weights_at: now + WEIGHTS,
             follow_at: None,
             follow_not_before: now,
+            hasten_at: None,
+            hasten_not_before: now,
             expire_at: now,
             published: now,
         };
@@ -239,7 +244,7 @@ impl Agent {
         let deadline = self.node.trial().map(|(_, left)| (now + left).max(self.expire_at));
         let always = [self.reconcile_at, self.weights_at];
         let all = always.into_iter().chain(self.follow_at).chain(fleet).chain(word);
-        all.chain(postponed).chain(deadline).min().unwrap_or(now)
+        all.chain(postponed).chain(deadline).chain(self.hasten_at).min().unwrap_or(now)
     }
 
     async fn tick(&mut self) {
@@ -264,12 +269,19 @@ impl Agent {
         }
         if is_time || word_ended || self.follow_at.is_some_and(|at| at <= instant) {
             self.follow().await;
+        } else if self.hasten_at.is_some_and(|at| at <= instant) {
+            self.node.hasten().await;
+            self.hasten_at = None;
+            self.hasten_not_before = pause_after(instant);
         }
     }
 
-    /// Marks that HAProxy must follow: at once, or when it has had its pause.
+    /// Marks that HAProxy must follow: at once, or when it has had its pause; then weights alone go ahead.
     fn follow_soon(&mut self) {
         self.follow_at.get_or_insert(self.follow_not_before);
+        if self.follow_not_before > Instant::now() {
+            self.hasten_at.get_or_insert(self.hasten_not_before);
+        }
     }
 
     /// Brings weights, states and drift to HAProxy.
@@ -285,7 +297,8 @@ impl Agent {
             Err(Attempt::TooSoon(at)) => at,
         };
         self.follow_at = None;
-        self.follow_not_before = now + (begun.elapsed() * FOLLOW_PAUSES).min(MAX_FOLLOW_PAUSE);
+        self.hasten_at = None;
+        self.follow_not_before = pause_after(begun);
     }
 
     fn start_probes(&mut self) {
@@ -461,6 +474,11 @@ impl Agent {
         self.published = Instant::now();
         self.snapshot.send_replace(Arc::new(Snapshot::of(&self.node)));
     }
+}
+
+/// When what began then, and has just ended, may be done again.
+fn pause_after(begun: Instant) -> Instant {
+    Instant::now() + (begun.elapsed() * FOLLOW_PAUSES).min(MAX_FOLLOW_PAUSE)
 }
 
 /// The result of a probe that panicked: a bug of ours, and no word about the server.

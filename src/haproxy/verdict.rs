@@ -176,7 +176,7 @@ fn without_secrets(text: &str, rendered: &Rendered) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Severity, Verdict};
-    use crate::model::{Digest, Origin};
+    use crate::model::Origin;
     use crate::render::{LineOrigin, MapFile, Rendered};
     use std::collections::BTreeMap;
 
@@ -189,8 +189,7 @@ mod tests {
         let keys = MapFile { entries: vec![("chat".into(), "sk-secret".into())], is_secret: true };
         Rendered {
             lines: (0..5).map(toml).collect(),
-            structure: String::new(),
-            structure_digest: Digest::of(""),
+            structure: crate::render::Structure::of(""),
             dynamic: BTreeMap::new(),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), keys)]),
             lists: BTreeMap::new(),

@@ -166,17 +166,17 @@ fn action_for(question: &Question<'_>, runtime: &Runtime) -> Action {
 }
 
 fn structure_reasons(question: &Question<'_>, runtime: &Runtime) -> Vec<ReloadReason> {
-    let wanted = marker(&question.rendered.structure_digest);
+    let wanted = marker(&question.rendered.structure.digest);
     match runtime.description.as_deref() {
         Some(description) if description == wanted => vec![],
         Some(description) if description.starts_with("hapilot ") => match question.loaded_structure {
             Some(loaded) if marker(&Digest::of(loaded)) == description => {
-                reload_reasons(loaded, &question.rendered.structure)
+                reload_reasons(loaded, &question.rendered.structure.text)
             }
             Some(_) | None => vec![ReloadReason::whole(format!(
                 "the running HAProxy has the structure {}, wanted is {}",
                 description.trim_start_matches("hapilot "),
-                question.rendered.structure_digest.short()
+                question.rendered.structure.digest.short()
             ))],
         },
         Some(_) | None => vec![ReloadReason::whole("the running HAProxy was not configured by hapilot")],

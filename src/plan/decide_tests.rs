@@ -65,7 +65,7 @@ fn scene() -> Scene {
         runtime: Some(Runtime {
             pid: 7,
             version: "3.0.11".parse().unwrap(),
-            description: Some(marker(&rendered.structure_digest)),
+            description: Some(marker(&rendered.structure.digest)),
             uptime_s: 1,
             servers: desired.config.servers().map(server).collect(),
             maps: rendered.maps.iter().map(|(name, map)| (name.clone(), map.entries.clone())).collect(),

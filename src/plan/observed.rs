@@ -1,6 +1,6 @@
 //! What is there now: files on disk and what the running HAProxy says of itself. Plain data, filled by `haproxy`.
 
-use super::RuntimeCertificates;
+use super::{RuntimeCertificates, Step};
 use crate::model::{AdminState, Digest, OperState, Weight};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -49,6 +49,20 @@ pub struct Runtime {
     pub maps: BTreeMap<String, Vec<(String, String)>>,
     /// What the master socket says; `None` where it cannot be reached.
     pub master: Option<Master>,
+}
+
+impl Runtime {
+    /// Notes that the worker has taken these steps over, so that they are not sent again before it is asked anew.
+    /// Weights only: the others change more than one field.
+    pub fn took(&mut self, steps: &[Step]) {
+        for step in steps {
+            if let Step::SetWeight { proxy, server, from: _, to } = step
+                && let Some(now) = self.servers.get_mut(&(proxy.clone(), server.clone()))
+            {
+                now.weight = *to;
+            }
+        }
+    }
 }
 
 /// One server in the running worker.

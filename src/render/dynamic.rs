@@ -4,16 +4,12 @@
 //! Called by `render`.
 
 use super::DynamicServer;
-use super::shape::ids;
-use crate::config::{Backend, Config};
+use super::shape::Ids;
 use std::collections::BTreeMap;
 
 /// Every server of the file that can be added at runtime. One whose line has a word that only the file's own rules can
 /// read (an environment variable) is missing, and so needs a reload.
-pub(super) fn servers(config: &Config, haproxy_cfg: &str) -> BTreeMap<(String, String), DynamicServer> {
-    let of = |backend: &Backend| ids(backend).into_iter().map(|(name, id)| (name.to_string(), id)).collect();
-    let ids: BTreeMap<&str, BTreeMap<String, u32>> =
-        config.backends.iter().map(|backend| (backend.name.as_str(), of(backend))).collect();
+pub(super) fn servers(ids: &Ids<'_>, haproxy_cfg: &str) -> BTreeMap<(String, String), DynamicServer> {
     let mut found = BTreeMap::new();
     let mut section = None;
     for line in haproxy_cfg.lines() {

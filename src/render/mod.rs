@@ -22,13 +22,13 @@ mod value;
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
 pub use names::{names_of, runtime_names};
-pub use rendered::{DynamicServer, LineOrigin, ListFile, MapFile, Rendered, RuntimeNames};
+pub use rendered::{DynamicServer, LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
 pub use target::Target;
 pub use templates::Templates;
 
 use crate::desired::Desired;
-use crate::model::Digest;
 use context::{ContextMaker, Pass};
+use shape::Ids;
 
 /// What stands for the revision marker while its digest is not known yet: as long as the real one.
 const MARKER_PLACEHOLDER: &str = "hapilot 000000000000";
@@ -41,18 +41,42 @@ const MARKER_PLACEHOLDER: &str = "hapilot 000000000000";
 /// # Errors
 /// A template that fails, or a value that no HAProxy file can carry; the operator mends it where the error points.
 pub fn render(desired: &Desired, templates: &Templates, target: Target) -> Result<Rendered, RenderError> {
-    let maps = maps::all(desired)?;
-    let (context, marks) = ContextMaker::new(desired, target, Pass::Masked).context(MARKER_PLACEHOLDER)?;
-    let (structure, _) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
-    let structure_digest = Digest::of(&structure);
+    let ids = shape::all_ids(&desired.config);
+    let context = ContextMaker::new(desired, target, Pass::Masked, &ids);
+    let (context, marks) = context.context(MARKER_PLACEHOLDER)?;
+    let (text, _) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
+    real(Structure::of(&text), desired, templates, target, &ids)
+}
 
-    let marker = format!("hapilot {}", structure_digest.short());
-    let (context, marks) = ContextMaker::new(desired, target, Pass::Real).context(&marker)?;
+/// The same where the structure is known: from a rendering of the same configuration and certificates, by the same
+/// templates, for the same version. Nothing else is seen by the masked pass.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_of(
+    structure: Structure,
+    desired: &Desired,
+    templates: &Templates,
+    target: Target,
+) -> Result<Rendered, RenderError> {
+    real(structure, desired, templates, target, &shape::all_ids(&desired.config))
+}
+
+fn real(
+    structure: Structure,
+    desired: &Desired,
+    templates: &Templates,
+    target: Target,
+    ids: &Ids<'_>,
+) -> Result<Rendered, RenderError> {
+    let maps = maps::all(desired)?;
+    let marker = format!("hapilot {}", structure.digest.short());
+    let (context, marks) = ContextMaker::new(desired, target, Pass::Real, ids).context(&marker)?;
     let (body, mut lines) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
     lines.insert(0, LineOrigin::default());
 
     let lists = lists::used(desired, &body);
     let haproxy_cfg = header::with_header(&body);
-    let dynamic = dynamic::servers(&desired.config, &haproxy_cfg);
-    Ok(Rendered { haproxy_cfg, structure, structure_digest, maps, lists, dynamic, lines })
+    let dynamic = dynamic::servers(ids, &haproxy_cfg);
+    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, lines })
 }

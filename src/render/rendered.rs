@@ -2,18 +2,15 @@
 
 use crate::model::{Certificate, Digest, Origin};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The files of one revision, and what their lines stem from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rendered {
     /// haproxy.cfg.
     pub haproxy_cfg: String,
-    /// haproxy.cfg with everything masked that the runtime can set (weights, states, addresses of servers). What
-    /// differs here needs a reload.
-    pub structure: String,
-    /// Digest of `structure`: the revision marker `hapilot <first 12 digits>` in `description`, which
-    /// `show info` prints, begins with it.
-    pub structure_digest: Digest,
+    /// What differs here needs a reload.
+    pub structure: Structure,
     /// The maps, by path relative to the configuration's directory (`maps/routes.api.map`), which is also their
     /// identifier on the admin socket.
     pub maps: BTreeMap<String, MapFile>,
@@ -24,6 +21,24 @@ pub struct Rendered {
     pub lists: BTreeMap<String, ListFile>,
     /// Where line n + 1 of `haproxy_cfg` comes from.
     pub lines: Vec<LineOrigin>,
+}
+
+/// haproxy.cfg with everything masked that the runtime can set (weights, states, addresses of servers). Copies share
+/// the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Structure {
+    /// The masked text.
+    pub text: Arc<str>,
+    /// Of the text: the revision marker `hapilot <first 12 digits>` in `description`, which `show info` prints, begins
+    /// with it.
+    pub digest: Digest,
+}
+
+impl Structure {
+    /// Of a masked text.
+    pub fn of(text: &str) -> Self {
+        Self { text: text.into(), digest: Digest::of(text) }
+    }
 }
 
 /// A server that the runtime can add and remove.

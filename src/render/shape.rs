@@ -5,9 +5,9 @@
 //! server's `id`: `show servers state` prints it, so that a changed shape is noticed whoever changed it, without any
 //! memory of ours. Called by the context and by `render`.
 
-use crate::config::{Backend, Check, Server, ServerTls};
+use crate::config::{Backend, Check, Config, Server, ServerTls};
 use crate::desired::needs_hops;
-use crate::model::{Digest, Host, Name};
+use crate::model::{Digest, Host};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The template part that spells a server line: another spelling is another shape.
@@ -23,10 +23,18 @@ pub(super) fn is_dynamic(server: &Server, needs_hops: bool) -> bool {
     !needs_hops && matches!(server.url.host, Host::Ip(_)) && server.raw.is_empty()
 }
 
+/// The ids of the dynamic servers, by backend and server.
+pub(super) type Ids<'a> = BTreeMap<&'a str, BTreeMap<&'a str, u32>>;
+
+/// The ids of all backends.
+pub(super) fn all_ids(config: &Config) -> Ids<'_> {
+    config.backends.iter().map(|backend| (backend.name.as_str(), ids(backend))).collect()
+}
+
 /// The ids of a backend's dynamic servers.
 ///
 /// Two servers whose digests collide (1 in 2³¹ for a pair) get neighbouring numbers, in the order of their names.
-pub(super) fn ids(backend: &Backend) -> BTreeMap<Name, u32> {
+fn ids(backend: &Backend) -> BTreeMap<&str, u32> {
     let needs_hops = needs_hops(backend);
     let common = Digest::of(format!("{PART}\0{}", check_shape(&backend.check)));
     let mut taken = BTreeSet::new();
@@ -38,7 +46,7 @@ pub(super) fn ids(backend: &Backend) -> BTreeMap<Name, u32> {
         while !taken.insert(id) {
             id = id % MAX_ID + 1;
         }
-        ids.insert(server.name.clone(), id);
+        ids.insert(server.name.as_str(), id);
     }
     ids
 }

@@ -4,7 +4,7 @@ use crate::sample::{backend, config, desired, frontend, limit, parsed, route, se
 use hapilot::config::Config;
 use hapilot::desired::{Desired, needs_hops};
 use hapilot::model::{AdminState, Digest, Provider, Secret, Weight};
-use hapilot::render::{Rendered, Target, Templates, render, runtime_names};
+use hapilot::render::{Rendered, Target, Templates, render, render_of, runtime_names};
 use std::time::{Duration, Instant};
 
 fn start() -> Config {
@@ -35,7 +35,7 @@ fn check(edit: impl Fn(&mut Config), needs_reload: bool, changes_file: bool) {
     edit(&mut edited);
     let after = desired(edited);
     let (before_file, after_file) = (rendered(&before, &built_in), rendered(&after, &built_in));
-    assert_eq!(before_file.structure_digest != after_file.structure_digest, needs_reload);
+    assert_eq!(before_file.structure.digest != after_file.structure.digest, needs_reload);
     assert_eq!(before_file.haproxy_cfg != after_file.haproxy_cfg, changes_file);
     let own = Templates::with_root("own.cfg", own).unwrap();
     assert_eq!(rendered(&before, &own).structure != rendered(&after, &own).structure, needs_reload, "own template");
@@ -125,7 +125,7 @@ fn a_template_that_names_certificates_itself_has_no_list_and_may_show_a_renewal(
     let before = rendered(&wish, &templates);
     assert!(before.lists.is_empty() && before.haproxy_cfg.contains("ssl crt /c.pem"));
     wish.certificates.values_mut().flatten().for_each(|certificate| certificate.digest = Digest::of("renewed"));
-    assert_ne!(rendered(&wish, &templates).structure_digest, before.structure_digest);
+    assert_ne!(rendered(&wish, &templates).structure.digest, before.structure.digest);
 }
 
 #[test]
@@ -142,11 +142,26 @@ fn weights_are_set_in_front_of_a_hop_and_addresses_behind_it() {
 }
 
 #[test]
+fn a_known_structure_renders_the_same_files_whatever_weights_states_and_secrets_became() {
+    let templates = Templates::built_in().unwrap();
+    let before = rendered(&desired(start()), &templates);
+    let mut wish = desired(start());
+    for server in wish.servers.values_mut() {
+        server.weight = Weight::new(3).unwrap();
+        server.state = AdminState::Drain;
+    }
+    wish.secrets.values_mut().for_each(|secret| *secret = Secret::new("sk-new".to_owned()).unwrap());
+    let again = render_of(before.structure.clone(), &wish, &templates, Target::new(3, 0)).unwrap();
+    assert_eq!(again, rendered(&wish, &templates));
+    assert_ne!(again.haproxy_cfg, before.haproxy_cfg);
+}
+
+#[test]
 fn the_marker_in_the_file_is_the_digest_of_its_structure() {
     let rendered = rendered(&desired(start()), &Templates::built_in().unwrap());
-    let marker = format!("description 'hapilot {}'", rendered.structure_digest.short());
+    let marker = format!("description 'hapilot {}'", rendered.structure.digest.short());
     assert!(rendered.haproxy_cfg.contains(&marker));
-    assert_eq!(rendered.structure_digest, Digest::of(&rendered.structure));
+    assert_eq!(rendered.structure.digest, Digest::of(&*rendered.structure.text));
 }
 
 #[test]

@@ -5,7 +5,6 @@ use crate::config::{Backend, BackendTimeout, Check, Server};
 use crate::desired::{DesiredServer, needs_hops};
 use crate::model::{AdminState, Balance, Host, Origin, Scheme, ServerId, Weight};
 use crate::render::names::{hop_proxy, hop_socket};
-use crate::render::shape::ids;
 use crate::render::value::{Table, duration};
 use std::time::Duration;
 use tera::Value;
@@ -47,14 +46,13 @@ impl ContextMaker<'_> {
         let identity =
             servers.first().filter(|_| !needs_hops).map(|server| self.identity(backend, server, name.as_str()));
         let check = self.check(check);
-        let ids = ids(backend);
+        let ids = self.ids.get(name.as_str());
+        let id_of = |server: &Server| ids?.get(server.name.as_str());
         // What the runtime can add and remove is no structure.
-        let is_shown = |server: &&Server| self.pass == Pass::Real || !ids.contains_key(&server.name);
+        let is_shown = |server: &&Server| self.pass == Pass::Real || id_of(server).is_none();
         let shown: Vec<&Server> = servers.iter().filter(is_shown).collect();
-        let rows: Vec<Value> = shown
-            .into_iter()
-            .map(|server| self.server(backend, server, &check, needs_hops, ids.get(&server.name)))
-            .collect();
+        let rows: Vec<Value> =
+            shown.into_iter().map(|server| self.server(backend, server, &check, needs_hops, id_of(server))).collect();
         let (raw_first, raw_last) = self.raw_lines(raw);
         Table::default()
             .with("name", self.marks.text(name, Some(*origin)))

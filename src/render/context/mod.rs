@@ -9,6 +9,7 @@ mod tls;
 
 use super::marks::Marks;
 use super::names::{KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, PEERS, STATS, STATS_MAP, peers_socket};
+use super::shape::Ids;
 use super::value::{Table, duration};
 use super::{RenderError, Target};
 use crate::config::{AddressLimit, Haproxy, Stats};
@@ -33,12 +34,13 @@ pub(super) struct ContextMaker<'a> {
     pub(super) desired: &'a Desired,
     pub(super) target: Target,
     pub(super) pass: Pass,
+    pub(super) ids: &'a Ids<'a>,
     pub(super) marks: Marks,
 }
 
 impl<'a> ContextMaker<'a> {
-    pub(super) fn new(desired: &'a Desired, target: Target, pass: Pass) -> Self {
-        Self { desired, target, pass, marks: Marks::default() }
+    pub(super) fn new(desired: &'a Desired, target: Target, pass: Pass, ids: &'a Ids<'a>) -> Self {
+        Self { desired, target, pass, ids, marks: Marks::default() }
     }
 
     /// The context with this revision marker, and the marks that it is written with.
