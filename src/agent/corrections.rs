@@ -17,27 +17,36 @@ pub struct Correction {
 
 /// The last ones, oldest first.
 #[derive(Clone, Debug, Default)]
-pub struct Corrections(VecDeque<Correction>);
+pub struct Corrections {
+    last: VecDeque<Correction>,
+    total: u64,
+}
 
 impl Corrections {
     /// Takes them in and logs them; beyond a screenful they are counted.
     pub fn note(&mut self, lines: Vec<String>, at: Timestamp) {
+        self.total += lines.len() as u64;
         let more = lines.len().saturating_sub(KEPT);
         for text in lines.into_iter().take(KEPT) {
             tracing::warn!("drift put right: {text}");
-            self.0.push_back(Correction { at, text });
+            self.last.push_back(Correction { at, text });
         }
         if more > 0 {
             tracing::warn!("drift put right: and {more} more");
         }
-        while self.0.len() > KEPT {
-            self.0.pop_front();
+        while self.last.len() > KEPT {
+            self.last.pop_front();
         }
     }
 
     /// Newest first.
     pub fn newest(&self) -> impl Iterator<Item = &Correction> {
-        self.0.iter().rev()
+        self.last.iter().rev()
+    }
+
+    /// How many there were since the start.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 }
 
@@ -49,4 +58,5 @@ fn only_the_last_are_kept() {
     }
     let kept: Vec<_> = corrections.newest().map(|correction| correction.text.as_str()).collect();
     assert_eq!((kept.len(), kept[0], kept[19]), (20, "2.14", "1.10"));
+    assert_eq!(corrections.total(), 45);
 }

@@ -22,7 +22,7 @@ use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
 use crate::render::{self, Rendered, RuntimeNames, Structure, Target};
 use crate::store::Journal;
 use crate::sys;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +36,11 @@ const RELOAD_GAP: Duration = Duration::from_secs(5);
 pub(super) const CHECK_DEADLINE: Duration = Duration::from_secs(60);
 /// For runtime commands: 5,000 weights take 25 ms.
 const EXECUTE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// For one question to an old worker.
+const LOOK_DEADLINE: Duration = Duration::from_millis(500);
+/// So many old workers are asked each time; more are only counted.
+const MAX_LOOKS: usize = 32;
 
 /// What is wanted, as values and as the text that it stems from.
 #[derive(Clone, Copy, Debug)]
@@ -504,6 +509,15 @@ impl Engine {
             runtime.took(&done);
         }
         done
+    }
+
+    /// Asks each old worker what it still has, for whoever reads `status`.
+    pub async fn look_at_old_workers(&mut self, master_socket: &Utf8Path) {
+        let pids: Vec<u32> = self.limits.old_workers().keys().copied().take(MAX_LOOKS).collect();
+        for pid in pids {
+            let connections = haproxy::connections_of(master_socket, pid, LOOK_DEADLINE).await.ok().flatten();
+            self.limits.looked_at(pid, connections, sys::process::resident_bytes(pid, "haproxy"));
+        }
     }
 
     async fn send(&self, wish: Wish<'_>, steps: &[Step]) -> Result<haproxy::Executed, ApplyError> {

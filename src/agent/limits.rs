@@ -16,8 +16,19 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub struct ReloadLimits {
     /// When each reload was made, by the clock that nobody sets and by the one that people read.
     made: VecDeque<(Instant, Timestamp)>,
-    /// Since when each old worker is known to be one.
-    finishing: BTreeMap<u32, Instant>,
+    /// The old workers.
+    finishing: BTreeMap<u32, Finishing>,
+}
+
+/// An old worker, which finishes its streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finishing {
+    /// When it was first seen to be an old one.
+    pub since: Instant,
+    /// Client connections when it was looked at last; `None` before that.
+    pub connections: Option<u64>,
+    /// Resident memory in bytes, at the same time; `None` where its process cannot be seen from here.
+    pub resident_bytes: Option<u64>,
 }
 
 impl ReloadLimits {
@@ -33,13 +44,21 @@ impl ReloadLimits {
             runtime.and_then(|runtime| runtime.master.as_ref()).map_or(vec![], |m| m.old_workers.clone());
         self.finishing.retain(|pid, _| old.contains(pid));
         for pid in old {
-            self.finishing.entry(pid).or_insert(now);
+            let new = Finishing { since: now, connections: None, resident_bytes: None };
+            self.finishing.entry(pid).or_insert(new);
         }
     }
 
-    /// The old workers and how long they have been finishing, as far as it was seen.
-    pub fn old_workers(&self, now: Instant) -> Vec<(u32, Duration)> {
-        self.finishing.iter().map(|(pid, since)| (*pid, now.saturating_duration_since(*since))).collect()
+    /// The old workers by process id.
+    pub fn old_workers(&self) -> &BTreeMap<u32, Finishing> {
+        &self.finishing
+    }
+
+    /// Takes note of what an old worker still has.
+    pub fn looked_at(&mut self, pid: u32, connections: Option<u64>, resident_bytes: Option<u64>) {
+        if let Some(worker) = self.finishing.get_mut(&pid) {
+            (worker.connections, worker.resident_bytes) = (connections, resident_bytes);
+        }
     }
 
     /// Why the next reload must wait; `None`: it need not. The text is the same as long as the reason is.
@@ -123,11 +142,14 @@ mod tests {
         limits.saw(Some(&with_old_workers(vec![11, 12])), start + Duration::from_secs(5));
         let said = limits.objection(&haproxy, start).unwrap();
         assert!(said.contains("pids 11, 12") && said.contains("max_old_workers"), "{said}");
-        let ages = limits.old_workers(start + Duration::from_secs(9));
-        assert_eq!(ages, [(11, Duration::from_secs(9)), (12, Duration::from_secs(4))]);
+        let since: Vec<_> = limits.old_workers().iter().map(|(pid, worker)| (*pid, worker.since - start)).collect();
+        assert_eq!(since, [(11, Duration::ZERO), (12, Duration::from_secs(5))]);
+        limits.looked_at(12, Some(3), Some(9_000_000));
+        limits.looked_at(99, Some(1), None);
+        assert_eq!(limits.old_workers()[&12].connections, Some(3));
         limits.saw(Some(&with_old_workers(vec![12])), start + Duration::from_secs(10));
         assert_eq!(limits.objection(&haproxy, start), None);
         limits.saw(None, start);
-        assert!(limits.old_workers(start).is_empty());
+        assert!(limits.old_workers().is_empty());
     }
 }

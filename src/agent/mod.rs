@@ -34,13 +34,13 @@ pub use engine::{Applied, ApplyError, Engine, How, Prepared, Wish, render_files}
 pub use fleet::{Fleet, health_params};
 pub use intent::Intent;
 pub use ledger::{Entry, Ledger};
-pub use limits::ReloadLimits;
+pub use limits::{Finishing, ReloadLimits};
 pub use node::Node;
 pub use overrides::{Override, Overrides};
 pub use preflight::Refusal;
 pub use probing::Errand;
 pub use report::{Failed, Report, SourceOfChange, unified_diff};
 pub use run::{Agent, Handle, Reply, Request};
-pub use snapshot::{BackendSnapshot, HaproxySnapshot, ServerSnapshot, Snapshot, TrialSnapshot};
+pub use snapshot::{BackendSnapshot, HaproxySnapshot, OldWorker, ServerSnapshot, Snapshot, TrialSnapshot};
 pub use sources::{Place, Sources, SourcesError, live_config};
 pub use trial::clocks;

@@ -301,6 +301,7 @@ impl Node {
         let result = self.engine.apply(wish_of(&self.serving, &desired), Some(&self.ledger)).await;
         self.remember(&result);
         let applied = result?;
+        self.engine.look_at_old_workers(&config.haproxy.master_socket.value).await;
         if applied.how != How::Unchanged {
             tracing::info!(how = %applied.how, steps = applied.steps.len(), "HAProxy follows");
         }

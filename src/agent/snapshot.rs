@@ -3,6 +3,7 @@
 //! Made by the loop, published on a `watch` channel; read by `api`.
 
 use super::corrections::Correction;
+use super::limits::Finishing;
 use super::node::Node;
 use crate::config::{Backend, Server};
 use crate::health::HealthSnapshot;
@@ -11,7 +12,7 @@ use crate::plan::RuntimeServer;
 use crate::render;
 use crate::weights::WeightDecision;
 use camino::Utf8PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Everything that `status` shows.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub recovered: Option<String>,
     /// The last corrections of drift, newest first.
     pub corrections: Vec<Correction>,
+    /// How many there were since the start.
+    pub corrections_total: u64,
     /// It only observes, and would do this.
     pub would: Option<Vec<String>>,
 }
@@ -72,8 +75,21 @@ pub struct HaproxySnapshot {
     pub structure: Option<String>,
     /// Workers on their way out.
     pub old_workers: Vec<u32>,
-    /// The same with how long they have been finishing, as far as it was seen.
-    pub finishing: Vec<(u32, Duration)>,
+    /// The same with what is known of each.
+    pub finishing: Vec<OldWorker>,
+}
+
+/// An old worker, which finishes its streams.
+#[derive(Clone, Debug)]
+pub struct OldWorker {
+    /// Its process id.
+    pub pid: u32,
+    /// For how long, as far as it was seen.
+    pub age: Duration,
+    /// Client connections that it still has.
+    pub connections: Option<u64>,
+    /// Its resident memory, in bytes.
+    pub resident_bytes: Option<u64>,
 }
 
 /// One backend.
@@ -125,7 +141,7 @@ impl Snapshot {
             pid: runtime.pid,
             uptime_s: runtime.uptime_s + node.engine.seen.map_or(0, |seen| seen.elapsed().as_secs()),
             structure: runtime.description.clone(),
-            finishing: node.engine.limits.old_workers(Instant::now()),
+            finishing: node.engine.limits.old_workers().iter().map(old_worker).collect(),
             old_workers: runtime.master.iter().flat_map(|master| master.old_workers.clone()).collect(),
         });
         let names = render::runtime_names(config);
@@ -183,7 +199,13 @@ impl Snapshot {
             trial,
             recovered: node.recovered.clone(),
             corrections: node.engine.corrections.newest().cloned().collect(),
+            corrections_total: node.engine.corrections.total(),
             would: node.engine.would.clone(),
         }
     }
+}
+
+fn old_worker((pid, worker): (&u32, &Finishing)) -> OldWorker {
+    let Finishing { since, connections, resident_bytes } = *worker;
+    OldWorker { pid: *pid, age: since.elapsed(), connections, resident_bytes }
 }

@@ -2,7 +2,7 @@
 
 use super::wire;
 use crate::agent::{
-    Applied, BackendSnapshot, Correction, HaproxySnapshot, Report, ServerSnapshot, Snapshot, TrialSnapshot,
+    Applied, BackendSnapshot, Correction, HaproxySnapshot, OldWorker, Report, ServerSnapshot, Snapshot, TrialSnapshot,
 };
 use crate::health::{Attention, HealthSnapshot};
 use crate::plan::FileChange;
@@ -23,6 +23,7 @@ impl From<&Snapshot> for wire::Status {
             trial,
             recovered,
             corrections,
+            corrections_total,
             would,
         } = snapshot;
         Self {
@@ -41,6 +42,7 @@ impl From<&Snapshot> for wire::Status {
             trial: trial.as_ref().map(wire::Trial::from),
             recovered: recovered.clone(),
             corrections: corrections.iter().map(wire::Correction::from).collect(),
+            corrections_total: *corrections_total,
             would: would.clone(),
         }
     }
@@ -67,7 +69,12 @@ fn rfc3339(time: jiff::Timestamp) -> String {
 impl From<&HaproxySnapshot> for wire::Haproxy {
     fn from(haproxy: &HaproxySnapshot) -> Self {
         let HaproxySnapshot { version, pid, uptime_s, structure, old_workers, finishing } = haproxy;
-        let old = |(pid, time): &(u32, std::time::Duration)| wire::OldWorker { pid: *pid, finishing_s: time.as_secs() };
+        let old = |worker: &OldWorker| wire::OldWorker {
+            pid: worker.pid,
+            finishing_s: worker.age.as_secs(),
+            connections: worker.connections,
+            resident_bytes: worker.resident_bytes,
+        };
         Self {
             version: version.clone(),
             pid: *pid,

@@ -1,11 +1,12 @@
-//! The agent to the outside: wire types, server on a Unix socket, client.
+//! The agent to the outside: wire types, server on a Unix socket and, for readers, on TCP, client.
 //!
 //! Refuses to know the agent's internals: everything comes from its snapshot and its answers. Called by `cli`.
 
 mod client;
 mod convert;
+mod metrics;
 mod server;
 pub mod wire;
 
 pub use client::{Client, ClientError};
-pub use server::{Listener, serve};
+pub use server::{Listener, serve, serve_readers};

@@ -3,18 +3,21 @@
 //! Whoever may open the socket (mode 0660) may do everything; there is no other authentication. Refuses to know the
 //! agent's internals.
 
+use super::metrics;
 use super::wire::{Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest};
 use crate::agent::{Failed, Handle, Intent, Report, Request};
 use crate::model::{AdminState, ServerId, Weight};
 use crate::sys;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use camino::{Utf8Path, Utf8PathBuf};
+use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
 /// Largest request body, in bytes: they are all small.
@@ -23,6 +26,9 @@ const MAX_BODY: usize = 64 << 10;
 const MAX_CONFIRM: Duration = Duration::from_secs(7 * 86_400);
 /// Longest override: 30 days.
 const MAX_PERIOD: Duration = Duration::from_secs(30 * 86_400);
+
+/// Between two tries to bind `api.listen`.
+const BIND_RETRY: Duration = Duration::from_secs(5);
 
 /// The bound socket; its file goes away with it.
 #[derive(Debug)]
@@ -57,7 +63,7 @@ impl Drop for SocketFile {
 pub async fn serve(listener: Listener, handle: Handle) {
     let Listener { socket, file: _file } = listener;
     let router = Router::new()
-        .route("/v1/status", get(status))
+        .merge(readable())
         .route("/v1/plan", get(plan))
         .route("/v1/apply", post(apply))
         .route("/v1/rollback", post(rollback))
@@ -70,6 +76,38 @@ pub async fn serve(listener: Listener, handle: Handle) {
     if let Err(error) = axum::serve(socket, router).await {
         tracing::error!(%error, "the command line's socket failed");
     }
+}
+
+/// What may be read without a token.
+fn readable() -> Router<Handle> {
+    Router::new().route("/v1/status", get(status)).route("/metrics", get(metrics))
+}
+
+/// Serves readers over TCP until the future is dropped: status and metrics, nothing that changes anything. While the
+/// address cannot be bound it is tried again; steering does not wait for it.
+pub async fn serve_readers(address: SocketAddr, handle: Handle) {
+    let mut is_told = false;
+    let listener = loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => break listener,
+            Err(error) => {
+                if !is_told {
+                    tracing::warn!(%address, %error, "`api.listen` cannot be bound; it is tried again");
+                }
+                is_told = true;
+                tokio::time::sleep(BIND_RETRY).await;
+            }
+        }
+    };
+    tracing::info!(%address, "status and metrics are served");
+    if let Err(error) = axum::serve(listener, readable().with_state(handle)).await {
+        tracing::error!(%error, "the readers' listener failed");
+    }
+}
+
+async fn metrics(State(handle): State<Handle>) -> Response {
+    let text = metrics::text(&Status::from(&**handle.snapshot.borrow()));
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 async fn status(State(handle): State<Handle>) -> Response {

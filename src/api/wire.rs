@@ -30,6 +30,9 @@ pub struct Status {
     /// The last corrections of drift, newest first, at most 20.
     #[serde(default)]
     pub corrections: Vec<Correction>,
+    /// How many corrections there were since the agent's start.
+    #[serde(default)]
+    pub corrections_total: u64,
     /// The agent only observes; what it would do, one line each.
     #[serde(default)]
     pub would: Option<Vec<String>>,
@@ -64,6 +67,12 @@ pub struct OldWorker {
     pub pid: u32,
     /// Seconds since it was seen to be on its way out.
     pub finishing_s: u64,
+    /// Client connections that it still has; `None` before it was asked.
+    #[serde(default)]
+    pub connections: Option<u64>,
+    /// Its resident memory in bytes; `None` where its process cannot be seen from here.
+    #[serde(default)]
+    pub resident_bytes: Option<u64>,
 }
 
 /// The running agent.

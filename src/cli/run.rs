@@ -19,15 +19,18 @@ pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result
         false => Node::open(place).await.map_err(Failure::from)?,
     };
     let socket = node.serving.config.api.socket.clone();
+    let listen = node.serving.config.api.listen;
     let listener = api::Listener::bind(&socket)
         .map_err(|e| Failure::refused(format!("error: the command line's socket {socket} cannot be bound: {e}")))?;
     let (agent, handle) = Agent::new(node);
+    let readers = listen.map(|bind| tokio::spawn(api::serve_readers(bind.to_bind(), handle.clone())));
     let server = tokio::spawn(api::serve(listener, handle));
     // Not under systemd: there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(%socket, "hapilot {} runs", env!("CARGO_PKG_VERSION"));
     let result = agent.run().await;
     server.abort();
+    readers.iter().for_each(tokio::task::JoinHandle::abort);
     // The socket's file goes away with the task.
     let _ = server.await;
     result.map_err(Failure::from)

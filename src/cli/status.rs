@@ -108,8 +108,11 @@ fn print_safety(status: &Status, out: &Output) {
         let lines = if would.is_empty() { &nothing[..] } else { would };
         lines.iter().for_each(|line| out.line(format_args!("  {line}")));
     }
-    for OldWorker { pid, finishing_s } in status.haproxy.iter().flat_map(|haproxy| &haproxy.finishing) {
-        out.line(format_args!("worker   {pid} finishes its streams since {}", span(*finishing_s)));
+    for worker in status.haproxy.iter().flat_map(|haproxy| &haproxy.finishing) {
+        let OldWorker { pid, finishing_s, connections, resident_bytes } = worker;
+        let connections = connections.map_or_else(String::new, |count| format!(", {count} connections left"));
+        let memory = resident_bytes.map_or_else(String::new, |bytes| format!(", {} MB", bytes / 1_000_000));
+        out.line(format_args!("worker   {pid} finishes its streams since {}{connections}{memory}", span(*finishing_s)));
     }
     if let Some(recovered) = &status.recovered {
         out.line(format_args!("start    {recovered}"));

@@ -338,4 +338,6 @@ pub struct History {
 pub struct Api {
     /// `socket`: what the command line talks to; default `/run/hapilot/hapilot.sock`.
     pub socket: Utf8PathBuf,
+    /// `listen`: where everybody may read status and metrics over TCP; default nowhere.
+    pub listen: Option<BindAddress>,
 }

@@ -106,9 +106,18 @@ pub async fn reload(
     }
 }
 
+/// Client connections that an old worker still has, as it says itself; `None` where it does not answer any more.
+///
+/// # Errors
+/// The master cannot be reached.
+pub async fn connections_of(master_socket: &Utf8Path, pid: u32, deadline: Duration) -> Result<Option<u64>, AdminError> {
+    let reply = ask(master_socket, &format!("@!{pid} show info"), Instant::now() + deadline).await?;
+    Ok(reply.lines().find_map(|line| line.strip_prefix("CurrConns: ")?.trim().parse().ok()))
+}
+
 /// Sends one command, answers everything up to the end of the connection. A refused connection is tried again until
 /// the deadline; a missing socket is not, since nothing will make it appear.
-async fn ask(socket: &Utf8Path, command: &'static str, deadline: Instant) -> Result<String, AdminError> {
+async fn ask(socket: &Utf8Path, command: &str, deadline: Instant) -> Result<String, AdminError> {
     let told = |source| AdminError::from_io(socket, source);
     fault::pass("master.connect", format_args!("{socket} {command}")).map_err(told)?;
     let mut stream = loop {

@@ -34,7 +34,7 @@ pub use command::CommandRefused;
 pub use error::AdminError;
 pub use execute::{ExecuteError, Executed, StepFailure, execute};
 pub use listeners::{Listener, Question, listeners};
-pub use master::{Processes, ReloadReport, processes, reload};
+pub use master::{Processes, ReloadReport, connections_of, processes, reload};
 pub use observe::observe;
 pub use pem::{Pem, is_certificate, read_certificate};
 pub use proof::{Proof, Sockets, Unproven, prove_reload};

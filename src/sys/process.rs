@@ -143,6 +143,17 @@ async fn fill(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, max_byte
     }
 }
 
+/// Resident memory in bytes of a process of that name; `None` where there is none, or where it is another's: process
+/// ids mean nothing across containers.
+///
+/// **Source**: proc(5), `/proc/PID/status`.
+pub fn resident_bytes(pid: u32, name: &str) -> Option<u64> {
+    let text = fs_err::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    let kib: u64 = value("VmRSS:").filter(|_| value("Name:") == Some(name))?.strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::run;

@@ -60,7 +60,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
         backends,
         apply: Apply::default(),
         history: History { keep: 200 },
-        api: Api { socket: "/run/hapilot/hapilot.sock".into() },
+        api: Api { socket: "/run/hapilot/hapilot.sock".into(), listen: None },
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Context<'a> {
     pub(super) backends: RefCell<Vec<(String, Range<usize>)>>,
     /// Where a backend is named.
     pub(super) references: RefCell<Vec<(Name, Range<usize>)>>,
-    /// Every address that HAProxy is to listen on, with the words for its key.
+    /// Every address that HAProxy or the agent is to listen on, with the words for its key.
     pub(super) binds: RefCell<Vec<(BindAddress, Range<usize>, String)>>,
     /// Servers of all backends.
     pub(super) servers: Cell<usize>,

@@ -3,6 +3,7 @@
 //! Called by `read`.
 
 use super::table::Table;
+use super::traffic::bind_of;
 use crate::config::diagnostic::Found;
 use crate::config::types::{Api, Apply, Haproxy, History, Node, Stats, Tls, TlsProfile};
 use crate::model::{BindAddress, BindHost, Name, Refused, SecretRef, Sourced, parse_size};
@@ -65,11 +66,7 @@ pub(super) fn haproxy(root: &Table<'_>) -> Haproxy {
 
 fn stats(table: &Table<'_>) -> Option<Stats> {
     let field = table.get("bind");
-    let bind = field.as_ref().and_then(|field| field.parse::<BindAddress>());
-    if let (Some(field), Some(bind)) = (&field, &bind) {
-        let bind = (bind.value, field.span.clone(), field.name.clone());
-        table.context().binds.borrow_mut().push(bind);
-    }
+    let bind = field.as_ref().and_then(bind_of);
     let user_field = table.get("user");
     let password_field = table.get("password");
     let user = user_field.as_ref().and_then(|field| field.text());
@@ -141,5 +138,7 @@ pub(super) fn history(root: &Table<'_>) -> History {
 }
 
 pub(super) fn api(root: &Table<'_>) -> Api {
-    Api { socket: path_or_default(&root.table_or_default("api"), "socket").value }
+    let table = root.table_or_default("api");
+    let listen = table.get("listen").and_then(|field| bind_of(&field)).map(|bind| bind.value);
+    Api { socket: path_or_default(&table, "socket").value, listen }
 }

@@ -62,8 +62,8 @@ fn line_of(origin: Option<crate::model::Origin>) -> String {
     origin.map_or_else(String::new, |origin| format!("the first is on line {}", origin.line))
 }
 
-/// An address that HAProxy will listen on; it must not collide with another.
-fn bind_of(field: &Field<'_>) -> Option<Sourced<BindAddress>> {
+/// An address that HAProxy or the agent will listen on; it must not collide with another.
+pub(super) fn bind_of(field: &Field<'_>) -> Option<Sourced<BindAddress>> {
     let address = field.parse::<BindAddress>()?;
     field.context.binds.borrow_mut().push((address.value, field.span.clone(), field.name.clone()));
     Some(address)

@@ -126,7 +126,13 @@ pub(in crate::config) static API: Section = Section {
     doc: "How people and programs talk to the agent",
     keys: &[
         Key::new("socket", Kind::Socket, "What the command line talks to").is(DEFAULT_SOCKET),
-        Key::later("listen", later::API_LISTEN),
+        Key::new(
+            "listen",
+            Kind::Bind,
+            "Where everybody may read status and metrics; takes effect when the agent starts",
+        )
+        .says("nowhere")
+        .example("\"127.0.0.1:9440\""),
         Key::later("token", later::API_TOKEN),
     ],
 };

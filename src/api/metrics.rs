@@ -1,0 +1,223 @@
+//! `GET /metrics`: what `status` says, as Prometheus reads it.
+//!
+//! Made anew for each scrape; `docs/metrics.md` names every family. Names and labels are a contract: they are only
+//! ever added.
+
+use super::wire::{Backend, Haproxy, Server, Status};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::AtomicU64;
+
+/// The content type of the answer.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Float = Gauge<f64, AtomicU64>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Version {
+    version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Worker {
+    pid: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Pool {
+    backend: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Place {
+    backend: String,
+    server: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    backend: String,
+    server: String,
+    state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Probe {
+    backend: String,
+    server: String,
+    kind: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Timing {
+    backend: String,
+    server: String,
+    kind: String,
+    until: String,
+}
+
+/// The text of a scrape.
+pub(super) fn text(status: &Status) -> String {
+    let mut registry = Registry::with_prefix("hapilot");
+    agent(&mut registry, status);
+    if let Some(haproxy) = &status.haproxy {
+        running(&mut registry, haproxy);
+    }
+    servers(&mut registry, &status.backends);
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+fn agent(registry: &mut Registry, status: &Status) {
+    let version = Version { version: status.version.clone() };
+    one(registry, "build_info", "The agent's version", version, 1);
+    if let Some(agent) = &status.agent {
+        number(registry, "uptime", "Since the agent's start", Some(Unit::Seconds), agent.uptime_s);
+        count(registry, "writes", "Files, runtime commands and reloads since the agent's start", agent.writes);
+        count(registry, "reloads", "Reloads since the agent's start", agent.reloads);
+        count(registry, "corrections", "Drift that was put right since the agent's start", status.corrections_total);
+    }
+    number(
+        registry,
+        "file_serving",
+        "1 while the operator's file is what serves",
+        None,
+        status.config.is_serving.into(),
+    );
+    number(registry, "problems", "Lines of `status` that somebody should read", None, status.problems.len() as u64);
+    number(
+        registry,
+        "haproxy_up",
+        "1 while HAProxy answers on its admin socket",
+        None,
+        status.haproxy.is_some().into(),
+    );
+    if let Some(revision) = status.config.revision {
+        number(registry, "revision", "The revision that serves", None, revision.into());
+    }
+    if let Some(trial) = &status.trial {
+        let left = trial.left_s.max(0.0) as u64;
+        number(registry, "trial_left", "Until an unconfirmed revision goes back", Some(Unit::Seconds), left);
+    }
+}
+
+fn running(registry: &mut Registry, haproxy: &Haproxy) {
+    one(registry, "haproxy_info", "HAProxy's version", Version { version: haproxy.version.clone() }, 1);
+    number(registry, "haproxy_uptime", "Since the worker's start", Some(Unit::Seconds), haproxy.uptime_s);
+    let old = haproxy.old_workers.len() as u64;
+    number(registry, "old_workers", "Workers that finish their streams after a reload", None, old);
+    let age = Family::<Worker, Gauge>::default();
+    let connections = Family::<Worker, Gauge>::default();
+    let resident = Family::<Worker, Gauge>::default();
+    for worker in &haproxy.finishing {
+        let label = Worker { pid: worker.pid };
+        age.get_or_create(&label).set(signed(worker.finishing_s));
+        if let Some(count) = worker.connections {
+            connections.get_or_create(&label).set(signed(count));
+        }
+        if let Some(bytes) = worker.resident_bytes {
+            resident.get_or_create(&label).set(signed(bytes));
+        }
+    }
+    registry.register_with_unit("old_worker_age", "Since it was seen to be an old one", Unit::Seconds, age);
+    registry.register("old_worker_connections", "Client connections that it still has", connections);
+    registry.register_with_unit("old_worker_resident", "Its resident memory", Unit::Bytes, resident);
+}
+
+fn servers(registry: &mut Registry, backends: &[Backend]) {
+    let (base, wanted, runtime) =
+        (Family::<Place, Gauge>::default(), Family::<Place, Gauge>::default(), Family::<Place, Gauge>::default());
+    let (health, admin) = (Family::<State, Gauge>::default(), Family::<State, Gauge>::default());
+    let attention = Family::<Place, Gauge>::default();
+    let (age, took) = (Family::<Probe, Float>::default(), Family::<Timing, Float>::default());
+    let guarded = Family::<Pool, Gauge>::default();
+    for backend in backends {
+        let pool = Pool { backend: backend.name.clone() };
+        guarded.get_or_create(&pool).set(backend.guard.is_some().into());
+        for server in &backend.servers {
+            let place = Place { backend: backend.name.clone(), server: server.name.clone() };
+            base.get_or_create(&place).set(server.base_weight.into());
+            wanted.get_or_create(&place).set(server.weight.into());
+            if let Some(weight) = server.runtime_weight {
+                runtime.get_or_create(&place).set(weight.into());
+            }
+            attention.get_or_create(&place).set(server.attention.is_some().into());
+            health.get_or_create(&place.state(&server.health)).set(1);
+            admin.get_or_create(&place.state(&server.admin)).set(1);
+            probes(&place, server, &age, &took);
+        }
+    }
+    registry.register("server_base_weight", "The weight in the operator's file", base);
+    registry.register("server_weight", "The weight that it should have", wanted);
+    registry.register("server_runtime_weight", "The weight that HAProxy says it has", runtime);
+    registry.register("server_health", "1 for the state of health that it is in", health);
+    registry.register("server_admin", "1 for its administrative state", admin);
+    registry.register(
+        "server_attention",
+        "1 where the operator should mend something, such as a rejected key",
+        attention,
+    );
+    registry.register("backend_guarded", "1 while a guard keeps servers in that health would take out", guarded);
+    registry.register_with_unit(
+        "probe_age",
+        "Since the last probe of a kind ended, by its outcome",
+        Unit::Seconds,
+        age,
+    );
+    registry.register_with_unit("probe_duration", "What the last probe of a kind took", Unit::Seconds, took);
+}
+
+fn probes(place: &Place, server: &Server, age: &Family<Probe, Float>, took: &Family<Timing, Float>) {
+    for probe in &server.probes {
+        let Place { backend, server } = place.clone();
+        let timing = |until: &str| Timing {
+            backend: place.backend.clone(),
+            server: place.server.clone(),
+            kind: probe.kind.clone(),
+            until: until.to_owned(),
+        };
+        let label = Probe { backend, server, kind: probe.kind.clone(), outcome: probe.outcome.clone() };
+        age.get_or_create(&label).set(probe.age_s);
+        took.get_or_create(&timing("end")).set(probe.total_ms / 1000.0);
+        if let Some(first_token) = probe.first_token_ms {
+            took.get_or_create(&timing("first_token")).set(first_token / 1000.0);
+        }
+    }
+}
+
+impl Place {
+    fn state(&self, state: &str) -> State {
+        State { backend: self.backend.clone(), server: self.server.clone(), state: state.to_owned() }
+    }
+}
+
+fn count(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    registry.register(name, help, ConstCounter::new(value));
+}
+
+fn number(registry: &mut Registry, name: &str, help: &str, unit: Option<Unit>, value: u64) {
+    let gauge: Gauge = Gauge::default();
+    gauge.set(signed(value));
+    match unit {
+        Some(unit) => registry.register_with_unit(name, help, unit, gauge),
+        None => registry.register(name, help, gauge),
+    }
+}
+
+fn one(registry: &mut Registry, name: &str, help: &str, label: Version, value: i64) {
+    let family = Family::<Version, Gauge>::default();
+    family.get_or_create(&label).set(value);
+    registry.register(name, help, family);
+}
+
+/// Counts are below 2⁶³.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
