@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// The time that the budget is for.
 const HOUR: Duration = Duration::from_secs(3600);
+/// What the operator can do instead of waiting.
+const NOW: &str = "`hapilot apply --force` does not wait, and no rollback does";
 
 /// The reloads and the old workers of the last hour.
 #[derive(Debug, Default)]
@@ -49,7 +51,7 @@ impl ReloadLimits {
         if self.finishing.len() > most {
             let pids = self.finishing.keys().map(u32::to_string).collect::<Vec<_>>().join(", ");
             return Some(format!(
-                "error: a reload is needed and waits: {} old workers still finish their streams (pids {pids}), more than `haproxy.max_old_workers` = {most}",
+                "error: a reload is needed and waits: {} old workers still finish their streams (pids {pids}), more than `haproxy.max_old_workers` = {most}\n  help: it follows by itself when enough of them have ended; {NOW}",
                 self.finishing.len()
             ));
         }
@@ -58,7 +60,7 @@ impl ReloadLimits {
         oldest.map(|(_, time)| {
             let free = time.checked_add(HOUR).unwrap_or(Timestamp::MAX);
             format!(
-                "error: a reload is needed and waits until {}: `haproxy.reloads_per_hour` = {budget} are spent",
+                "error: a reload is needed and waits until {}: `haproxy.reloads_per_hour` = {budget} are spent\n  help: it follows by itself then; {NOW}",
                 free.strftime("%H:%M:%SZ")
             )
         })
@@ -123,6 +125,7 @@ mod tests {
         limits.saw(Some(&with_old_workers(vec![11, 12])), start + Duration::from_secs(5));
         let said = limits.objection(&haproxy, start).unwrap();
         assert!(said.contains("pids 11, 12") && said.contains("max_old_workers"), "{said}");
+        assert!(said.contains("hapilot apply --force"), "{said}");
         let ages = limits.old_workers(start + Duration::from_secs(9));
         assert_eq!(ages, [(11, Duration::from_secs(9)), (12, Duration::from_secs(4))]);
         limits.saw(Some(&with_old_workers(vec![12])), start + Duration::from_secs(10));

@@ -10,6 +10,7 @@ mod agent_first_contact;
 mod agent_health;
 mod agent_history;
 mod agent_mistakes;
+mod agent_old_workers;
 mod agent_reload;
 mod agent_restart;
 mod agent_safety;
