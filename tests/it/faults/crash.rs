@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Rounds where nobody asks for more.
@@ -185,22 +185,40 @@ struct Wanted {
     seed: u64,
 }
 
-/// The part of the rounds of one HAProxy that one node of several carries out.
-fn carry_out(binary: &Binary, wanted: &Wanted, part: u32, parts: u32, tally: &Mutex<Tally>) {
-    let mut edit = Edit::start(binary);
-    let mut random = StdRng::seed_from_u64(wanted.seed.wrapping_add(u64::from(part)));
-    let deaths: Vec<Death> = match wanted.each_step {
+/// One HAProxy, what is tried on it, and what came of it.
+struct Trial {
+    binary: Binary,
+    /// Chosen by the first node that has come up: one list for all.
+    deaths: OnceLock<Vec<Death>>,
+    tally: Mutex<Tally>,
+}
+
+impl Trial {
+    fn new(binary: Binary) -> Self {
+        Self { binary, deaths: OnceLock::new(), tally: Mutex::default() }
+    }
+}
+
+fn deaths(edit: &mut Edit, wanted: &Wanted) -> Vec<Death> {
+    let mut random = StdRng::seed_from_u64(wanted.seed);
+    match wanted.each_step {
         None => (0..wanted.rounds).map(|_| Death::random(&mut random, wanted.share_of_apply)).collect(),
         Some(times) => {
-            let points = edit.points();
             let death = |(point, pass, _): (String, u32, String)| Death::Point(point, pass);
-            points.into_iter().map(death).flat_map(|death| vec![death; times as usize]).collect()
+            edit.points().into_iter().map(death).flat_map(|death| vec![death; times as usize]).collect()
         }
-    };
+    }
+}
+
+/// The part of the rounds of one HAProxy that one node of several carries out.
+fn carry_out(trial: &Trial, wanted: &Wanted, part: u32, parts: u32) {
+    let Trial { binary, deaths: list, tally } = trial;
+    let mut edit = Edit::start(binary);
+    let deaths = list.get_or_init(|| deaths(&mut edit, wanted));
     let began = Instant::now();
     // In turn: a point that is slow is slow for all.
-    for (at, death) in (0_u32..).zip(&deaths).filter(|(at, _)| at % parts == part) {
-        let context = format!("{}, seed {}, part {part} of {parts}, round {at}", binary.version, wanted.seed);
+    for (at, death) in (0_u32..).zip(deaths).filter(|(at, _)| at % parts == part) {
+        let context = format!("{}, seed {}, round {at}", binary.version, wanted.seed);
         let done = round(&mut edit, death, &context, tally);
         if done.is_multiple_of(PROGRESS) {
             eprintln!("{}: {done} of {} rounds after {:?}", binary.version, deaths.len(), began.elapsed());
@@ -225,20 +243,20 @@ fn a_death_at_any_moment_leaves_whole_files_and_a_serving_haproxy() {
     let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
     // A node waits half of its time for HAProxy: one for each core, and at least one for each HAProxy.
     let parts = cores.div_ceil(u32::try_from(binaries.len()).unwrap().max(1));
-    let tallies: Vec<_> = binaries.iter().map(|binary| (binary, Mutex::new(Tally::default()))).collect();
+    let trials: Vec<_> = binaries.into_iter().map(Trial::new).collect();
     eprintln!("seed {}, {parts} nodes for each HAProxy", wanted.seed);
     std::thread::scope(|scope| {
-        for (binary, tally) in &tallies {
+        for trial in &trials {
             for part in 0..parts {
                 let wanted = &wanted;
-                scope.spawn(move || carry_out(binary, wanted, part, parts, tally));
+                scope.spawn(move || carry_out(trial, wanted, part, parts));
             }
         }
     });
     let mut wrongs = 0;
-    for (binary, tally) in tallies {
+    for Trial { binary, tally, .. } in trials {
         let tally = tally.into_inner().unwrap();
-        tally.print(binary);
+        tally.print(&binary);
         let each = tally.elapsed / tally.rounds.max(1);
         eprintln!("{}: {} rounds in {:.1?}, one every {each:.1?}", binary.version, tally.rounds, tally.elapsed);
         wrongs += tally.wrongs();
