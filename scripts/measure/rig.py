@@ -87,9 +87,10 @@ def headline(binary):
 class Rig:
     """Mocks, HAProxy and agent; everything ends when the `with` block does."""
 
-    def __init__(self, haproxy, mocks):
+    def __init__(self, haproxy, mocks, mock_options=()):
         self.haproxy = haproxy
         self.wanted_mocks = mocks
+        self.mock_options = mock_options
         self.processes = []
         self.mocks = []
         self.agent = None
@@ -97,6 +98,9 @@ class Rig:
 
     def __enter__(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hapilot-measure-"))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
         try:
             self.mocks = [self.mock(number) for number in range(self.wanted_mocks)]
         except BaseException:
@@ -117,7 +121,7 @@ class Rig:
             process.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def _start(self, name, command, environment=None):
+    def start(self, name, command, environment=None):
         """Starts a process in a group of its own, its output in `NAME.log`."""
         own = {key: value for key, value in os.environ.items() if not key.startswith("HAPILOT_")}
         with open(self.dir / f"{name}.log", "wb") as log:
@@ -154,12 +158,13 @@ class Rig:
         """A mock on an address and ports of its own: its URL."""
         name = f"mock{number}"
         host = f"127.0.0.{number + 2}"
-        self._start(name, [hapilot(), "mock", "--listen", f"{host}:0", "--control", f"{host}:0", "--name", name])
+        command = [hapilot(), "mock", "--listen", f"{host}:0", "--control", f"{host}:0", "--name", name]
+        self.start(name, [*command, *self.mock_options])
         found = self.wait("a mock", 20, lambda: re.search(r"answers on (\S+)", self.log(name)))
         return found.group(1)
 
-    def toml(self, servers, interval, weight_of=lambda number: 100):
-        """A file with that many servers, in backends with one server for each mock."""
+    def toml(self, servers, interval, weight_of=lambda number: 100, of_haproxy="", of_backend=""):
+        """A file with that many servers, in backends with one server for each mock; more lines for two sections."""
         lines = [
             f"""[node]
 name = "measured"
@@ -175,7 +180,7 @@ group = ""
 log = ""
 maxconn = 1000
 threads = 2
-
+{of_haproxy}
 [api]
 socket = "{self.dir}/hapilot.sock"
 
@@ -188,7 +193,7 @@ backend = "b0"
             backend, member = divmod(number, len(self.mocks))
             if member == 0:
                 lines.append(
-                    f'[backend.b{backend}]\nbalance = "roundrobin"\n'
+                    f'[backend.b{backend}]\nbalance = "roundrobin"\n{of_backend}'
                     f'[backend.b{backend}.check]\ninterval = "{interval}"\nramp = "0s"\n'
                 )
             lines.append(
@@ -204,17 +209,22 @@ backend = "b0"
 
     def serve(self, servers, interval, patience=60):
         """Starts the agent and HAProxy; returns the seconds until every server is healthy."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.write_toml(self.toml(servers, interval))
+        return self.serve_text(self.toml(servers, interval), patience)
+
+    def serve_text(self, text, patience):
+        """The same with this file."""
+        self.write_toml(text)
         began = time.monotonic()
-        self.agent = self._start("agent", [hapilot(), "-c", f"{self.dir}/hapilot.toml", "run"])
+        self.agent = self.start("agent", [hapilot(), "-c", f"{self.dir}/hapilot.toml", "run"])
         self.wait("the agent's haproxy.cfg", 60, lambda: (self.dir / "haproxy.cfg").exists())
-        command = [self.haproxy, "-W", "-S", f"{self.dir}/master.sock", "-f", f"{self.dir}/haproxy.cfg"]
-        self.master = self._start("haproxy", command)
+        self.start_haproxy()
         self.wait("every server to be healthy", patience, self._all_healthy, 0.25)
         return time.monotonic() - began
+
+    def start_haproxy(self):
+        """Starts master and worker on the `haproxy.cfg` that is there."""
+        command = [self.haproxy, "-W", "-S", f"{self.dir}/master.sock", "-f", f"{self.dir}/haproxy.cfg"]
+        self.master = self.start("haproxy", command)
 
     def _all_healthy(self):
         status = self.status()
@@ -253,6 +263,11 @@ backend = "b0"
         """The process that serves."""
         with self.admin() as admin:
             return int(re.search(r"^Pid: (\d+)", admin.ask("show info"), re.M).group(1))
+
+    def workers(self):
+        """How many workers there are, with those that only finish their streams."""
+        pid = self.master.pid
+        return len(pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
     def mock_processes(self):
         """The mocks' process ids."""

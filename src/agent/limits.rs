@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// The time that the budget is for.
 const HOUR: Duration = Duration::from_secs(3600);
+/// What the operator can do instead of waiting.
+const NOW: &str = "`hapilot apply --force` does not wait, and no rollback does";
 
 /// The reloads and the old workers of the last hour.
 #[derive(Debug, Default)]
@@ -68,7 +70,7 @@ impl ReloadLimits {
         if self.finishing.len() > most {
             let pids = self.finishing.keys().map(u32::to_string).collect::<Vec<_>>().join(", ");
             return Some(format!(
-                "error: a reload is needed and waits: {} old workers still finish their streams (pids {pids}), more than `haproxy.max_old_workers` = {most}",
+                "error: a reload is needed and waits: {} old workers still finish their streams (pids {pids}), more than `haproxy.max_old_workers` = {most}\n  help: it follows by itself when enough of them have ended; {NOW}",
                 self.finishing.len()
             ));
         }
@@ -77,7 +79,7 @@ impl ReloadLimits {
         oldest.map(|(_, time)| {
             let free = time.checked_add(HOUR).unwrap_or(Timestamp::MAX);
             format!(
-                "error: a reload is needed and waits until {}: `haproxy.reloads_per_hour` = {budget} are spent",
+                "error: a reload is needed and waits until {}: `haproxy.reloads_per_hour` = {budget} are spent\n  help: it follows by itself then; {NOW}",
                 free.strftime("%H:%M:%SZ")
             )
         })
@@ -142,6 +144,7 @@ mod tests {
         limits.saw(Some(&with_old_workers(vec![11, 12])), start + Duration::from_secs(5));
         let said = limits.objection(&haproxy, start).unwrap();
         assert!(said.contains("pids 11, 12") && said.contains("max_old_workers"), "{said}");
+        assert!(said.contains("hapilot apply --force"), "{said}");
         let since: Vec<_> = limits.old_workers().iter().map(|(pid, worker)| (*pid, worker.since - start)).collect();
         assert_eq!(since, [(11, Duration::ZERO), (12, Duration::from_secs(5))]);
         limits.looked_at(12, Some(3), Some(9_000_000));

@@ -1,6 +1,8 @@
 //! The adapter against every HAProxy that `HAPILOT_TEST_HAPROXY` names.
 
-use crate::private_haproxy::{LONG, PrivateHaproxy, binaries, free_port};
+use crate::private_haproxy::{LONG, PrivateHaproxy};
+use crate::support::haproxy::binaries;
+use crate::support::port::free_port;
 use hapilot::haproxy::{
     AdminError, Listener, Question, Sockets, binary_version, check, counters, execute, observe, processes,
     prove_reload, reload,
@@ -50,9 +52,9 @@ fn server<'a>(runtime: &'a Runtime, name: &str) -> &'a hapilot::plan::RuntimeSer
 #[tokio::test]
 async fn steps_change_what_is_observed_and_failures_come_in_haproxys_words() {
     for binary in binaries() {
-        let haproxy = PrivateHaproxy::start(&binary, BACKEND).await;
+        let haproxy = PrivateHaproxy::start(&binary, BACKEND);
         let before = runtime(&haproxy).await;
-        assert_eq!(before.version, binary_version(&binary).await.unwrap());
+        assert_eq!(before.version, binary_version(binary.utf8_path()).await.unwrap());
         assert_eq!(before.description.as_deref(), Some("hapilot first"));
         assert_eq!(server(&before, "s2").admin, AdminState::Maint);
         assert_eq!(before.maps, [(haproxy.map(), vec![("a".to_owned(), "1".to_owned())])].into());
@@ -79,7 +81,7 @@ async fn steps_change_what_is_observed_and_failures_come_in_haproxys_words() {
                 "address be/nobody  → 127.0.0.9:1: No such server.",
                 "state be/nobody ready → ready: not sent, because the server's address could not be set",
             ],
-            "{binary}"
+            "{binary:?}"
         );
         // 3.0 and newer set an address a moment after the answer.
         let until = Instant::now() + LONG;
@@ -92,7 +94,7 @@ async fn steps_change_what_is_observed_and_failures_come_in_haproxys_words() {
         let (s1, s2) = (server(&after, "s1"), server(&after, "s2"));
         assert_eq!((s1.admin, s1.weight.get(), s1.address.as_str()), (AdminState::Drain, 77, "2001:db8::7"));
         // `disabled` in the file is no longer what counts.
-        assert_eq!((s2.admin, s2.weight.get(), s2.port), (AdminState::Ready, 256, 9002), "{binary}");
+        assert_eq!((s2.admin, s2.weight.get(), s2.port), (AdminState::Ready, 256, 9002), "{binary:?}");
 
         let counted = counters(&haproxy.admin(), LONG).await.unwrap();
         assert_eq!(counted.len(), 2);
@@ -103,7 +105,7 @@ async fn steps_change_what_is_observed_and_failures_come_in_haproxys_words() {
 #[tokio::test]
 async fn any_map_goes_there_and_comes_back() {
     for binary in binaries() {
-        let haproxy = PrivateHaproxy::start(&binary, BACKEND).await;
+        let haproxy = PrivateHaproxy::start(&binary, BACKEND);
         let key = proptest::string::string_regex("[a-zA-Z0-9\\\\;<>+\"'$%*|^~/é@=][!-~é]{0,40}").unwrap();
         let value = proptest::string::string_regex("([!-~é][ -~\té]{0,60})?").unwrap();
         let entries = proptest::collection::vec((key, value), 0..40);
@@ -113,8 +115,8 @@ async fn any_map_goes_there_and_comes_back() {
             let entries = entries.new_tree(&mut runner).unwrap().current();
             let step = map(&haproxy, entries.clone());
             let executed = execute(&haproxy.admin(), &[step], LONG).await.unwrap();
-            assert_eq!(executed.failures, [], "{binary} {entries:?}");
-            assert_eq!(runtime(&haproxy).await.maps[&haproxy.map()], entries, "{binary}");
+            assert_eq!(executed.failures, [], "{binary:?} {entries:?}");
+            assert_eq!(runtime(&haproxy).await.maps[&haproxy.map()], entries, "{binary:?}");
         }
     }
 }
@@ -122,10 +124,10 @@ async fn any_map_goes_there_and_comes_back() {
 #[tokio::test]
 async fn a_large_map_is_replaced_whole_and_a_refused_one_leaves_the_old() {
     for binary in binaries() {
-        let haproxy = PrivateHaproxy::start(&binary, BACKEND).await;
+        let haproxy = PrivateHaproxy::start(&binary, BACKEND);
         let large: Vec<_> = (0..20_000).map(|i| (format!("client-{i:064}"), format!("plan {i}"))).collect();
         let executed = execute(&haproxy.admin(), &[map(&haproxy, large.clone())], LONG).await.unwrap();
-        assert_eq!(executed.failures, [], "{binary}");
+        assert_eq!(executed.failures, [], "{binary:?}");
         assert_eq!(runtime(&haproxy).await.maps[&haproxy.map()], large);
 
         let refused = vec![("fine".to_owned(), "1".to_owned()), ("not fine".to_owned(), "sk-secret".to_owned())];
@@ -139,7 +141,7 @@ async fn a_large_map_is_replaced_whole_and_a_refused_one_leaves_the_old() {
         // `show map` of a version that was never committed would be a leak.
         let longest = vec![("k".to_owned(), "v".repeat(11_600))];
         let executed = execute(&haproxy.admin(), &[map(&haproxy, longest.clone())], LONG).await.unwrap();
-        assert_eq!(executed.failures, [], "{binary}");
+        assert_eq!(executed.failures, [], "{binary:?}");
         assert_eq!(runtime(&haproxy).await.maps[&haproxy.map()], longest);
     }
 }
@@ -147,7 +149,7 @@ async fn a_large_map_is_replaced_whole_and_a_refused_one_leaves_the_old() {
 #[tokio::test]
 async fn a_reload_is_proven_and_a_failed_one_is_told() {
     for binary in binaries() {
-        let haproxy = PrivateHaproxy::start(&binary, BACKEND).await;
+        let haproxy = PrivateHaproxy::start(&binary, BACKEND);
         let (admin, master) = (haproxy.admin(), haproxy.master());
         let sockets = Sockets { admin: &admin, master: Some(&master) };
         let binds = [listener(haproxy.port)];
@@ -155,7 +157,7 @@ async fn a_reload_is_proven_and_a_failed_one_is_told() {
 
         haproxy.configure("hapilot second", BACKEND);
         let report = reload(&master, before.version, LONG).await.unwrap();
-        assert!(report.ok, "{binary} {report:?}");
+        assert!(report.ok, "{binary:?} {report:?}");
         let after = prove_reload(sockets, &before, "hapilot second", &binds, LONG).await.unwrap().runtime;
         assert_ne!(after.pid, before.pid);
         assert_eq!(after.master.as_ref().unwrap().reloads, 1);
@@ -165,16 +167,20 @@ async fn a_reload_is_proven_and_a_failed_one_is_told() {
         assert!(text.contains("still the one from before") && text.contains("hapilot third"), "{text}");
 
         haproxy.configure("hapilot third", &format!("{BACKEND}  bogus\n"));
-        let verdict = check(&binary, &haproxy.directory.join("haproxy.cfg"), LONG).await.unwrap();
+        let verdict = check(binary.utf8_path(), &haproxy.directory.join("haproxy.cfg"), LONG).await.unwrap();
         assert!(!verdict.ok && verdict.stderr.contains("bogus"), "{verdict:?}");
         let report = reload(&master, before.version, LONG).await.unwrap();
-        assert!(!report.ok, "{binary} {report:?}");
-        assert_eq!(report.log.contains("bogus"), before.version.at_least(2, 7), "{binary} {report:?}");
+        assert!(!report.ok, "{binary:?} {report:?}");
+        assert_eq!(report.log.contains("bogus"), before.version.at_least(2, 7), "{binary:?} {report:?}");
         let unproven = prove_reload(sockets, &after, "hapilot third", &binds, Duration::from_millis(200)).await;
         assert!(unproven.unwrap_err().to_string().contains("1 failed reloads"));
         let still = runtime(&haproxy).await;
         assert_eq!(still.pid, after.pid);
-        assert_eq!(still.master.unwrap().old_workers, [] as [u32; 0], "{binary}: the serving worker is not an old one");
+        assert_eq!(
+            still.master.unwrap().old_workers,
+            [] as [u32; 0],
+            "{binary:?}: the serving worker is not an old one"
+        );
 
         haproxy.configure("hapilot fourth", BACKEND);
         assert!(reload(&master, before.version, LONG).await.unwrap().ok);
@@ -186,7 +192,7 @@ async fn a_reload_is_proven_and_a_failed_one_is_told() {
 #[tokio::test]
 async fn an_old_worker_that_lives_on_is_listed_and_not_talked_to() {
     for binary in binaries() {
-        let haproxy = PrivateHaproxy::start(&binary, BACKEND).await;
+        let haproxy = PrivateHaproxy::start(&binary, BACKEND);
         let before = runtime(&haproxy).await;
         let _stream = tokio::net::TcpStream::connect(("127.0.0.1", haproxy.port)).await.unwrap();
         // An open session on the admin socket keeps the old worker alive.
@@ -198,7 +204,7 @@ async fn an_old_worker_that_lives_on_is_listed_and_not_talked_to() {
         let (admin, master) = (haproxy.admin(), haproxy.master());
         let sockets = Sockets { admin: &admin, master: Some(&master) };
         let after = prove_reload(sockets, &before, "hapilot first", &[], LONG).await.unwrap().runtime;
-        assert_eq!(after.master.unwrap().old_workers, [before.pid], "{binary}");
+        assert_eq!(after.master.unwrap().old_workers, [before.pid], "{binary:?}");
     }
 }
 
@@ -222,7 +228,7 @@ async fn a_burst_costs_little_more_than_the_bare_writes() {
     for i in 0..SERVERS {
         writeln!(text, "  server s{i} 127.0.0.1:{} weight 10", 1 + i).unwrap();
     }
-    let haproxy = PrivateHaproxy::start(&binary, &text).await;
+    let haproxy = PrivateHaproxy::start(&binary, &text);
     let mut bare_times = Vec::new();
     let mut our_times = Vec::new();
     for round in 1..=5u16 {
@@ -263,7 +269,7 @@ async fn bare(haproxy: &PrivateHaproxy, commands: &str) {
 #[tokio::test]
 async fn a_bind_that_nobody_serves_leaves_a_reload_unproven() {
     let Some(binary) = binaries().into_iter().next() else { return };
-    let haproxy = PrivateHaproxy::start(&binary, BACKEND).await;
+    let haproxy = PrivateHaproxy::start(&binary, BACKEND);
     let mut before = runtime(&haproxy).await;
     before.pid = 0;
     let (admin, closed) = (haproxy.admin(), listener(free_port()));

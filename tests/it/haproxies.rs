@@ -1,5 +1,6 @@
-//! The HAProxy binaries that tests run against: `HAPILOT_TEST_HAPROXY`, a list with colons, else `haproxy` in `PATH`.
+//! The HAProxies that judge rendered files, and the files where they read them.
 
+use crate::support::haproxy::{Binary, binaries};
 use camino::{Utf8Path, Utf8PathBuf};
 use hapilot::render::{Rendered, Target};
 use std::process::Command;
@@ -12,24 +13,13 @@ pub struct HaproxyBinary {
     pub target: Target,
 }
 
-/// All of them; prints why a test does nothing where there is none.
+/// All of them; empty only after a skip has been said.
 pub fn installed() -> Vec<HaproxyBinary> {
-    let list = std::env::var("HAPILOT_TEST_HAPROXY").unwrap_or_else(|_| "haproxy".to_owned());
-    let binaries: Vec<_> = list.split(':').filter(|path| !path.is_empty()).filter_map(binary).collect();
-    if binaries.is_empty() {
-        assert!(std::env::var_os("CI").is_none(), "no HAProxy at {list:?}, and CI demands one");
-        println!("skipped: no HAProxy at {list:?}");
-    }
-    binaries
-}
-
-fn binary(path: &str) -> Option<HaproxyBinary> {
-    let output = Command::new(path).arg("-v").output().ok()?;
-    let text = String::from_utf8(output.stdout).unwrap();
-    let version = text.split_whitespace().nth(2).unwrap();
-    let mut numbers = version.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
-    let target = Target::new(numbers.next().unwrap(), numbers.next().unwrap());
-    Some(HaproxyBinary { path: path.to_owned(), target })
+    let told = |binary: Binary| {
+        let target = Target::new(binary.version.major, binary.version.minor);
+        HaproxyBinary { path: binary.utf8_path().to_string(), target }
+    };
+    binaries().into_iter().map(told).collect()
 }
 
 /// A temporary directory whose path is text.

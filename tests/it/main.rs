@@ -11,6 +11,7 @@ mod agent_health;
 mod agent_history;
 mod agent_metrics;
 mod agent_mistakes;
+mod agent_old_workers;
 mod agent_reload;
 mod agent_restart;
 mod agent_safety;

@@ -2,6 +2,7 @@
 
 use super::process::{Background, run};
 use super::{PATIENCE, skip_or_demand, wait_for};
+use camino::Utf8Path;
 use hapilot::plan::Version;
 use nix::unistd::Pid;
 use std::io::{Read, Write};
@@ -19,6 +20,13 @@ pub struct Binary {
     pub path: PathBuf,
     /// What `-v` says.
     pub version: Version,
+}
+
+impl Binary {
+    /// Its path, as the product takes it.
+    pub fn utf8_path(&self) -> &Utf8Path {
+        Utf8Path::from_path(&self.path).expect("HAPILOT_TEST_HAPROXY is UTF-8")
+    }
 }
 
 /// Every HAProxy that `HAPILOT_TEST_HAPROXY` names (separated by colons; default `haproxy`), without those that
