@@ -352,6 +352,7 @@ impl Engine {
             }
             if let (true, Action::Runtime(steps)) = (prepared.plan.only_waits(), &prepared.plan.action) {
                 self.send(wish, steps).await?;
+                self.corrections.note(drift, jiff::Timestamp::now());
                 self.expected = Some(Expectation::of(&prepared.observed));
                 return Ok(applied);
             }
@@ -466,7 +467,7 @@ impl Engine {
         let executed = self.send(wish, steps).await?;
         self.writes += (executed.done + executed.waiting) as u64;
         let is_placement = |failure: &&haproxy::StepFailure| {
-            matches!(steps[failure.index], Step::AddServer { .. } | Step::RemoveServer { .. })
+            failure.is_withheld || matches!(steps[failure.index], Step::AddServer { .. } | Step::RemoveServer { .. })
         };
         let (placements, others): (Vec<_>, Vec<_>) = executed.failures.iter().partition(is_placement);
         let words = |failures: &[&haproxy::StepFailure]| {
@@ -589,19 +590,23 @@ fn raise(how: &mut How, to: How) {
     }
 }
 
-/// What a verdict of `haproxy -c` holds for. With the built-in template the masked text decides: two files of one
-/// structure differ in typed numbers only. An operator's template may do anything with a number, so there every byte
-/// counts. Certificates are read by `-c` as well.
+/// What a verdict of `haproxy -c` holds for. With the built-in template the masked text and the shapes of the servers
+/// that are left out of it decide: two files that agree in both differ in typed numbers only. An operator's template may
+/// do anything with a number, so there every byte counts. Certificates are read by `-c` as well.
 fn judgement(wish: Wish<'_>, prepared: &Prepared) -> Digest {
     let rendered = &prepared.rendered;
     let text = match &wish.sources.config.haproxy.template {
         Some(_) => Digest::of(&rendered.haproxy_cfg),
         None => rendered.structure.digest,
     };
+    let shape = |((proxy, server), line): (&(String, String), &render::DynamicServer)| {
+        format!("{proxy}/{server} {}\n", line.id)
+    };
+    let shapes = rendered.dynamic.iter().map(shape);
     let certificates = rendered.lists.iter().flat_map(|(list, file)| {
         file.certificates.iter().map(move |certificate| format!("{list} {} {}\n", certificate.path, certificate.digest))
     });
-    let judged: String = std::iter::once(text.to_string()).chain(certificates).collect();
+    let judged: String = std::iter::once(text.to_string()).chain(shapes).chain(certificates).collect();
     Digest::of(judged)
 }
 

@@ -8,7 +8,8 @@ use super::command::{CommandRefused, MAX_BYTES, Pipeline, word};
 use super::error::AdminError;
 use super::servers::{self, Changed};
 use super::session::Session;
-use super::verb::{judge, server_of, spell, words};
+use super::verb::{judge, server_of, spell, spell_before, words};
+use crate::model::AdminState;
 use crate::plan::Step;
 use camino::Utf8Path;
 use std::collections::BTreeSet;
@@ -20,6 +21,9 @@ const MAX_BURST: usize = 10_000;
 
 /// Why a certificate is not taken away where the one in its place could not be served.
 const NOT_SENT: &str = "not sent, because a step about a certificate before it failed";
+
+/// Why a server stays in where the one that was to help it could not be added.
+const NOT_RELIEVED: &str = "not sent, because a server could not be added to its backend";
 
 /// What became of the steps. Those that are not listed as failed were done, as HAProxy itself said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub struct StepFailure {
     pub step: String,
     /// HAProxy's own words, or why it was not sent.
     pub reason: String,
+    /// It waits for a step before it that failed: to take a server away where none was added could leave nobody.
+    pub is_withheld: bool,
 }
 
 /// The conversation broke off. Some steps may have been done: the caller observes again before anything else.
@@ -57,7 +63,8 @@ pub struct ExecuteError {
 }
 
 /// Carries out steps in their order, within one deadline. A step that fails does not stop the others, except those
-/// about a server whose address could not be set: to make such a server ready would send traffic to the wrong place.
+/// about a server whose address could not be set: to make such a server ready would send traffic to the wrong place; and
+/// those that take a server away in a backend to which one could not be added.
 ///
 /// # Errors
 /// Nobody listens, no permission for the socket, the deadline, or HAProxy hung up in the middle.
@@ -77,6 +84,7 @@ async fn run(socket: &Utf8Path, steps: &[Step], deadline: Instant, executed: &mu
     executed.pid = info.pid;
     let mut burst = Burst::default();
     let mut misplaced = BTreeSet::new();
+    let mut unrelieved = BTreeSet::new();
     let mut is_certificate_amiss = false;
     for (index, step) in steps.iter().enumerate() {
         if burst.must_end_before(step) {
@@ -86,15 +94,24 @@ async fn run(socket: &Utf8Path, steps: &[Step], deadline: Instant, executed: &mu
             executed.failed(index, step, "not sent, because the server's address could not be set".to_owned());
             continue;
         }
+        if leaves(step).is_some_and(|proxy| unrelieved.contains(proxy)) {
+            executed.withheld(index, step);
+            continue;
+        }
         match spell(step) {
-            Ok(Some(line)) => match burst.pipeline.push(&line) {
-                Ok(()) => burst.took(index, step),
+            Ok(Some(line)) => match burst.push(index, step, &line) {
+                Ok(()) => {}
                 Err(refused) => executed.failed(index, step, refused.to_string()),
             },
             Ok(None) => match servers::change(&mut session, step).await? {
                 Some(Changed::Done) => executed.done += 1,
                 Some(Changed::Waits) => executed.waiting += 1,
-                Some(Changed::Refused(reason)) => executed.failed(index, step, reason),
+                Some(Changed::Refused(reason)) => {
+                    if let Step::AddServer { proxy, .. } = step {
+                        unrelieved.insert(proxy.as_str());
+                    }
+                    executed.failed(index, step, reason);
+                }
                 None => {
                     let outcome = match step {
                         Step::Certificate(_) if is_certificate_amiss => Ok(Err(NOT_SENT.to_owned())),
@@ -120,7 +137,22 @@ impl Executed {
     }
 
     fn failed(&mut self, index: usize, step: &Step, reason: String) {
-        self.failures.push(StepFailure { index, step: step.to_string(), reason });
+        self.failures.push(StepFailure { index, step: step.to_string(), reason, is_withheld: false });
+    }
+
+    fn withheld(&mut self, index: usize, step: &Step) {
+        let reason = NOT_RELIEVED.to_owned();
+        self.failures.push(StepFailure { index, step: step.to_string(), reason, is_withheld: true });
+    }
+}
+
+/// The backend that loses a server by this step. A weight is not asked: health lowers it, and a broken server goes out
+/// whatever else fails.
+fn leaves(step: &Step) -> Option<&str> {
+    match step {
+        Step::SetState { proxy, to: AdminState::Drain | AdminState::Maint, .. }
+        | Step::RemoveServer { proxy, is_out: false, .. } => Some(proxy),
+        _ => None,
     }
 }
 
@@ -128,8 +160,8 @@ impl Executed {
 #[derive(Default)]
 struct Burst<'a> {
     pipeline: Pipeline,
-    /// Which step each command stems from.
-    indices: Vec<usize>,
+    /// Which step each command's answer decides on.
+    indices: Vec<Option<usize>>,
     /// Servers whose address is being set in it.
     moving: BTreeSet<(&'a str, &'a str)>,
 }
@@ -140,11 +172,17 @@ impl<'a> Burst<'a> {
         self.indices.len() >= MAX_BURST || server_of(step).is_none_or(|server| self.moving.contains(&server))
     }
 
-    fn took(&mut self, index: usize, step: &'a Step) {
-        self.indices.push(index);
+    fn push(&mut self, index: usize, step: &'a Step, line: &str) -> Result<(), CommandRefused> {
+        if let Some(before) = spell_before(step)? {
+            self.pipeline.push(&before)?;
+            self.indices.push(None);
+        }
+        self.pipeline.push(line)?;
+        self.indices.push(Some(index));
         if let Step::SetAddress { proxy, server, .. } = step {
             self.moving.insert((proxy, server));
         }
+        Ok(())
     }
 
     async fn send(
@@ -160,6 +198,7 @@ impl<'a> Burst<'a> {
         }
         let replies = session.run(&pipeline).await?;
         for (index, reply) in indices.into_iter().zip(replies) {
+            let Some(index) = index else { continue };
             let step = &steps[index];
             let outcome = judge(step, &reply);
             if let (Err(_), Step::SetAddress { proxy, server, .. }) = (&outcome, step) {

@@ -3,6 +3,7 @@
 //! An answer is matched exactly: what is not known as success is a failure, shown in HAProxy's own words.
 
 use super::command::{CommandRefused, word};
+use crate::model::AdminState;
 use crate::plan::Step;
 
 /// The command for a step; `None` for one that is a conversation of its own.
@@ -18,6 +19,17 @@ pub(super) fn spell(step: &Step) -> Result<Option<String>, CommandRefused> {
             Some(format!("set server {}/{} addr {to} port {port}", word(proxy)?, word(server)?))
         }
         Step::AddServer { .. } | Step::RemoveServer { .. } | Step::ReplaceMap { .. } | Step::Certificate(_) => None,
+    })
+}
+
+/// What goes before a step without deciding on it. A server is added with its checks off: where the agent died before
+/// they were switched on, they are when it comes out of maint; where they are on, nothing happens.
+pub(super) fn spell_before(step: &Step) -> Result<Option<String>, CommandRefused> {
+    Ok(match step {
+        Step::SetState { proxy, server, from: AdminState::Maint, to: _ } => {
+            Some(format!("enable health {}/{}", word(proxy)?, word(server)?))
+        }
+        _ => None,
     })
 }
 
@@ -90,7 +102,7 @@ fn says_address_is_set(reply: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{judge, spell};
+    use super::{judge, spell, spell_before};
     use crate::model::{AdminState, Weight};
     use crate::plan::Step;
 
@@ -111,6 +123,10 @@ mod tests {
         let step =
             Step::SetState { proxy: "be".into(), server: "s 1".into(), from: AdminState::Ready, to: AdminState::Drain };
         assert_eq!(spell(&step).unwrap().unwrap(), r"set server be/s\ 1 state drain");
+        assert_eq!(spell_before(&step).unwrap(), None);
+        let step =
+            Step::SetState { proxy: "be".into(), server: "s".into(), from: AdminState::Maint, to: AdminState::Ready };
+        assert_eq!(spell_before(&step).unwrap().unwrap(), "enable health be/s");
     }
 
     #[test]

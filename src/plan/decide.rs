@@ -183,10 +183,11 @@ fn structure_reasons(question: &Question<'_>, runtime: &Runtime) -> Vec<ReloadRe
     }
 }
 
-/// Commands in a safe order: what takes traffic away first, then addresses and weights, then data, then what lets
-/// traffic in, and last what only tidies up.
+/// Commands in a safe order: first what lets traffic in (a server that is out gets its address and its weight before
+/// its state), then data, then what takes traffic away, and last what only tidies up. A backend whose one server
+/// replaces another is never without both.
 fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<ReloadReason>) -> Vec<Step> {
-    let (mut away, mut addresses, mut weights, mut back) = (vec![], vec![], vec![], vec![]);
+    let (mut ready, mut back, mut away, mut later) = (vec![], vec![], vec![], vec![]);
     for (backend, server) in question.desired.config.servers() {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let (Some(names), Some(wish)) = (question.names.get(&id), question.desired.servers.get(&id)) else { continue };
@@ -208,14 +209,17 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
         if let Some(step) = state_step(&names.weight, balanced.admin, wish.state) {
             if wish.state == AdminState::Ready { back.push(step) } else { away.push(step) }
         }
-        if let Some(step) = weight_step(&names.weight, balanced.weight, wish.weight) {
-            weights.push(step);
-        }
-        if let Host::Ip(ip) = server.url.host
-            && let Some(step) = address_step(&names.address, reached, ip, server.url.port)
-        {
-            addresses.push(step);
-        }
+        // Of a server that takes nothing now, everything is set before it may; a weight that rises is help.
+        let takes_nothing = balanced.admin != AdminState::Ready || balanced.weight == Weight::ZERO;
+        let comes_in = wish.state == AdminState::Ready && takes_nothing;
+        let address = match server.url.host {
+            Host::Ip(ip) => address_step(&names.address, reached, ip, server.url.port),
+            Host::Dns(_) => None,
+        };
+        if comes_in { &mut ready } else { &mut later }.extend(address);
+        let helps = comes_in || (wish.state == AdminState::Ready && wish.weight > balanced.weight);
+        let weight = weight_step(&names.weight, balanced.weight, wish.weight);
+        if helps { &mut ready } else { &mut later }.extend(weight);
     }
     let maps = question.rendered.maps.iter().filter_map(|(map, file)| {
         let now = runtime.maps.get(map).map(Vec::as_slice).unwrap_or_default();
@@ -227,10 +231,11 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
         })
     });
     let surplus = surplus_steps(question, runtime);
-    away.into_iter().chain(addresses).chain(weights).chain(maps).chain(back).chain(surplus).collect()
+    ready.into_iter().chain(back).chain(maps).chain(away).chain(later).chain(surplus).collect()
 }
 
-/// The weights alone, for what cannot wait for a whole plan: a broken server goes out before the files are written.
+/// The weights alone, for what cannot wait for a whole plan: a broken server goes out before the files are written. The
+/// last one that takes traffic waits for the plan, which may let another in first.
 pub fn weight_steps(desired: &Desired, names: &BTreeMap<ServerId, RuntimeNames>, runtime: &Runtime) -> Vec<Step> {
     let step = |(id, wish): (&ServerId, &DesiredServer)| {
         let name = &names.get(id)?.weight;
@@ -238,7 +243,29 @@ pub fn weight_steps(desired: &Desired, names: &BTreeMap<ServerId, RuntimeNames>,
         // Another state is a change of its own, with an order of its own.
         (now.admin == wish.state).then(|| weight_step(name, now.weight, wish.weight))?
     };
-    desired.servers.iter().filter_map(step).collect()
+    let mut steps: Vec<Step> = desired.servers.iter().filter_map(step).collect();
+    let served = served_after(&steps, runtime);
+    steps.retain(|step| match step {
+        Step::SetWeight { proxy, to: Weight::ZERO, .. } => served.contains(proxy.as_str()),
+        _ => true,
+    });
+    // Who takes over before who goes.
+    steps.sort_by_key(|step| matches!(step, Step::SetWeight { from, to, .. } if to < from));
+    steps
+}
+
+/// Backends of which a server takes traffic when these weights are set.
+fn served_after<'a>(steps: &[Step], runtime: &'a Runtime) -> BTreeSet<&'a str> {
+    let set = |step: &Step| match step {
+        Step::SetWeight { proxy, server, to, .. } => Some(((proxy.clone(), server.clone()), *to)),
+        _ => None,
+    };
+    let set: BTreeMap<(String, String), Weight> = steps.iter().filter_map(set).collect();
+    let takes = |(name, now): &(&'a (String, String), &'a RuntimeServer)| {
+        let weight = set.get(*name).copied().unwrap_or(now.weight);
+        now.admin == AdminState::Ready && weight > Weight::ZERO
+    };
+    runtime.servers.iter().filter(takes).map(|((proxy, _), _)| proxy.as_str()).collect()
 }
 
 /// Servers that run in our backends and that nobody wants (any more).

@@ -176,7 +176,7 @@ fn drift_is_put_right_by_what_does_it() {
 }
 
 #[test]
-fn traffic_is_taken_away_first_and_let_in_last() {
+fn traffic_is_let_in_before_it_is_taken_away() {
     let mut scene = scene();
     let text = FILE
         .replacen("[backend.chat.server.a]", "[backend.chat.server.a]\nweight = 5\nstate = \"drain\"", 1)
@@ -184,10 +184,10 @@ fn traffic_is_taken_away_first_and_let_in_last() {
     (scene.desired, scene.rendered) = wish(&text);
     server(scene.observed.runtime.as_mut().unwrap(), "b").admin = AdminState::Maint;
     let expected = [
-        "state chat/a ready → drain",
         "address chat/b 192.0.2.2:8000 → 192.0.2.8:8000",
-        "weight chat/a 100 → 5",
         "state chat/b maint → ready",
+        "state chat/a ready → drain",
+        "weight chat/a 100 → 5",
     ];
     assert_eq!(told(&plan(&scene)), expected);
 }
@@ -203,4 +203,22 @@ fn a_file_that_is_not_ours_is_an_obstacle_and_a_missing_haproxy_a_start() {
     scene.observed.runtime = None;
     let plan = plan(&scene);
     assert_eq!((told(&plan), plan.files.len(), plan.obstacles.len()), (vec!["start".to_owned()], 1, 0));
+}
+
+#[test]
+fn the_last_server_that_takes_traffic_goes_out_with_the_whole_plan_only() {
+    let mut scene = scene();
+    let steps = |scene: &Scene| {
+        let names = render::runtime_names(&scene.desired.config);
+        let steps = super::weight_steps(&scene.desired, &names, scene.observed.runtime.as_ref().unwrap());
+        steps.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let id = |name: &str| name.parse::<ServerId>().unwrap();
+    scene.desired.servers.get_mut(&id("chat/a")).unwrap().weight = Weight::ZERO;
+    assert_eq!(steps(&scene), ["weight chat/a 100 → 0"]);
+    scene.desired.servers.get_mut(&id("chat/b")).unwrap().weight = Weight::new(200).unwrap();
+    assert_eq!(steps(&scene), ["weight chat/b 100 → 200", "weight chat/a 100 → 0"]);
+    // b is to come back, by the plan.
+    server(scene.observed.runtime.as_mut().unwrap(), "b").admin = AdminState::Maint;
+    assert!(steps(&scene).is_empty());
 }

@@ -32,6 +32,7 @@ mod proof;
 mod provenance;
 mod quoting;
 mod sample;
+mod simulation;
 mod site;
 mod structure;
 mod support;

@@ -61,6 +61,19 @@ fn what_the_runtime_can_set_leaves_the_structure_alone() {
 }
 
 #[test]
+fn the_order_of_routes_is_data() {
+    let templates = Templates::built_in().unwrap();
+    let text = |order: [usize; 3]| {
+        let mut config = start();
+        config.backends.push(backend("more", Provider::Vllm, vec![server("m", "http://192.0.2.3:80")]));
+        let routes = [route(&["/x"], &[], "dns"), route(&["/y"], &[], "more"), route(&["/z"], &[], "ip")];
+        config.frontends[0].routes = order.map(|at| routes[at].clone()).to_vec();
+        rendered(&desired(config), &templates).haproxy_cfg
+    };
+    assert_eq!(text([0, 1, 2]), text([2, 1, 0]));
+}
+
+#[test]
 fn everything_else_changes_the_structure() {
     check(|c| c.backends[1].timeout.idle = set(Duration::from_secs(61)), true, true);
     check(|c| c.backends[0].servers[1].url = parsed("https://e.example"), true, true);

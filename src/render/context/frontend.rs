@@ -70,13 +70,16 @@ impl ContextMaker<'_> {
     }
 }
 
-/// Each backend that requests of this frontend may go to, once.
+/// Each backend that requests of this frontend may go to, once: the default one, then those of the routes by name. In
+/// the order of the routes, a route that only changes its place would be a reload.
 fn reached(frontend: &Frontend) -> Vec<&Sourced<Name>> {
     let mut reached: Vec<&Sourced<Name>> = Vec::new();
-    for name in std::iter::once(&frontend.backend).chain(frontend.routes.iter().map(|route| &route.backend)) {
-        if !reached.contains(&name) {
+    for name in frontend.routes.iter().map(|route| &route.backend) {
+        if *name != frontend.backend && !reached.contains(&name) {
             reached.push(name);
         }
     }
+    reached.sort_by(|a, b| a.value.cmp(&b.value));
+    reached.insert(0, &frontend.backend);
     reached
 }
