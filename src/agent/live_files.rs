@@ -182,6 +182,7 @@ mod tests {
             structure_digest: crate::model::Digest::of(""),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), map)]),
             dynamic: BTreeMap::new(),
+            maxconn: crate::render::Maxconn::default(),
             lists: BTreeMap::new(),
             lines: vec![],
         }

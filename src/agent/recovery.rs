@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::agent::live_files::LiveFiles;
     use crate::plan::FileChange;
-    use crate::render::{MapFile, Rendered};
+    use crate::render::{MapFile, Maxconn, Rendered};
     use crate::store::Undertaking;
     use camino::Utf8PathBuf;
     use std::collections::BTreeMap;
@@ -169,6 +169,7 @@ mod tests {
             haproxy_cfg: format!("{text}\n"),
             structure: String::new(),
             dynamic: BTreeMap::new(),
+            maxconn: Maxconn::default(),
             structure_digest: Digest::of(""),
             maps: maps.iter().map(map).collect(),
             lists: BTreeMap::new(),

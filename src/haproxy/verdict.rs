@@ -192,6 +192,7 @@ mod tests {
             structure: String::new(),
             structure_digest: Digest::of(""),
             dynamic: BTreeMap::new(),
+            maxconn: crate::render::Maxconn::default(),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), keys)]),
             lists: BTreeMap::new(),
             haproxy_cfg,

@@ -183,10 +183,11 @@ fn structure_reasons(question: &Question<'_>, runtime: &Runtime) -> Vec<ReloadRe
     }
 }
 
-/// Commands in a safe order: what takes traffic away first, then addresses and weights, then data, then what lets
+/// Commands in a safe order: what takes traffic away first, then addresses, weights and limits, then data, then what lets
 /// traffic in, and last what only tidies up.
 fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<ReloadReason>) -> Vec<Step> {
-    let (mut away, mut addresses, mut weights, mut back) = (vec![], vec![], vec![], vec![]);
+    let (mut away, mut addresses, mut shares, mut back) = (vec![], vec![], vec![], vec![]);
+    shares.extend(process_maxconn_step(question, runtime, reasons));
     for (backend, server) in question.desired.config.servers() {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let (Some(names), Some(wish)) = (question.names.get(&id), question.desired.servers.get(&id)) else { continue };
@@ -209,8 +210,13 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
             if wish.state == AdminState::Ready { back.push(step) } else { away.push(step) }
         }
         if let Some(step) = weight_step(&names.weight, balanced.weight, wish.weight) {
-            weights.push(step);
+            shares.push(step);
         }
+        shares.extend(maxconn_step(
+            &names.weight,
+            balanced.maxconn,
+            question.rendered.maxconn.of_server(&names.weight),
+        ));
         if let Host::Ip(ip) = server.url.host
             && let Some(step) = address_step(&names.address, reached, ip, server.url.port)
         {
@@ -227,7 +233,7 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
         })
     });
     let surplus = surplus_steps(question, runtime);
-    away.into_iter().chain(addresses).chain(weights).chain(maps).chain(back).chain(surplus).collect()
+    away.into_iter().chain(addresses).chain(shares).chain(maps).chain(back).chain(surplus).collect()
 }
 
 /// The weights alone, for what cannot wait for a whole plan: a broken server goes out before the files are written.
@@ -267,6 +273,24 @@ fn state_step(name: &(String, String), from: AdminState, to: AdminState) -> Opti
 fn weight_step(name: &(String, String), from: Weight, to: Weight) -> Option<Step> {
     let (proxy, server) = name.clone();
     (from != to).then_some(Step::SetWeight { proxy, server, from, to })
+}
+
+fn maxconn_step(name: &(String, String), from: u32, to: Option<u32>) -> Option<Step> {
+    let (proxy, server) = name.clone();
+    to.filter(|to| *to != from).map(|to| Step::SetMaxconn { proxy, server, from, to })
+}
+
+/// HAProxy reserves what its connections need when it starts, so it takes any number up to the one that it began with.
+fn process_maxconn_step(question: &Question<'_>, now: &Runtime, reasons: &mut Vec<ReloadReason>) -> Option<Step> {
+    let to = question.rendered.maxconn.process.filter(|to| *to != now.maxconn)?;
+    if to > now.most_maxconn {
+        reasons.push(ReloadReason::whole(format!(
+            "maxconn of the process becomes {to}: without a reload it only goes up to the {} that it started with",
+            now.most_maxconn
+        )));
+        return None;
+    }
+    Some(Step::SetProcessMaxconn { from: now.maxconn, to })
 }
 
 fn address_step(name: &(String, String), now: &RuntimeServer, to: IpAddr, port: u16) -> Option<Step> {

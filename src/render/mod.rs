@@ -9,6 +9,7 @@ mod header;
 mod lists;
 mod maps;
 mod marks;
+mod maxconn;
 mod names;
 mod quoting;
 mod rendered;
@@ -21,6 +22,7 @@ mod value;
 
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
+pub use maxconn::Maxconn;
 pub use names::{names_of, runtime_names};
 pub use rendered::{DynamicServer, LineOrigin, ListFile, MapFile, Rendered, RuntimeNames};
 pub use target::Target;
@@ -54,5 +56,6 @@ pub fn render(desired: &Desired, templates: &Templates, target: Target) -> Resul
     let lists = lists::used(desired, &body);
     let haproxy_cfg = header::with_header(&body);
     let dynamic = dynamic::servers(&desired.config, &haproxy_cfg);
-    Ok(Rendered { haproxy_cfg, structure, structure_digest, maps, lists, dynamic, lines })
+    let maxconn = maxconn::stated(&haproxy_cfg);
+    Ok(Rendered { haproxy_cfg, structure, structure_digest, maps, lists, dynamic, maxconn, lines })
 }

@@ -1,5 +1,6 @@
 //! The result of rendering.
 
+use super::Maxconn;
 use crate::model::{Certificate, Digest, Origin};
 use std::collections::BTreeMap;
 
@@ -8,8 +9,8 @@ use std::collections::BTreeMap;
 pub struct Rendered {
     /// haproxy.cfg.
     pub haproxy_cfg: String,
-    /// haproxy.cfg with everything masked that the runtime can set (weights, states, addresses of servers). What
-    /// differs here needs a reload.
+    /// haproxy.cfg with everything masked that the runtime can set (weights, states, addresses and maxconn
+    /// of servers, maxconn of the process). What differs here needs a reload.
     pub structure: String,
     /// Digest of `structure`: the revision marker `hapilot <first 12 digits>` in `description`, which
     /// `show info` prints, begins with it.
@@ -19,6 +20,8 @@ pub struct Rendered {
     pub maps: BTreeMap<String, MapFile>,
     /// Servers that the runtime can add and remove, by (proxy, server).
     pub dynamic: BTreeMap<(String, String), DynamicServer>,
+    /// How many connections the file allows the process and each server.
+    pub maxconn: Maxconn,
     /// The crt-lists, by path relative to the configuration's directory (`crt-lists/api.list`), which is also their
     /// identifier on the admin socket.
     pub lists: BTreeMap<String, ListFile>,

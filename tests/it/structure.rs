@@ -51,6 +51,9 @@ fn what_the_runtime_can_set_leaves_the_structure_alone() {
     check(|c| c.backends[0].servers[1].state = set(AdminState::Maint), false, true);
     check(|c| c.backends[1].servers[0].url = parsed("http://198.51.100.9:9000"), false, true);
     check(|c| c.backends[1].servers[0].url = parsed("http://[2001:db8::9]:9000"), false, true);
+    // A limit of a server: by address, behind a hop; of the process.
+    check(|c| c.backends[1].servers[0].maxconn = Some(set(3)), false, true);
+    check(|c| c.backends[0].servers[0].maxconn = Some(set(3)), false, true);
     // Servers by address come and go.
     check(|c| c.backends[1].servers.truncate(1), false, true);
     check(|c| c.backends[1].servers.push(server("z", "http://192.0.2.9:80")), false, true);
@@ -58,6 +61,17 @@ fn what_the_runtime_can_set_leaves_the_structure_alone() {
     // Data of the maps.
     check(|c| c.limit_address.as_mut().unwrap().burst = set(30), false, false);
     check(|c| c.frontends[0].routes[0] = route(&["/y"], &[], "dns"), false, false);
+}
+
+#[test]
+fn maxconn_of_the_process_leaves_the_structure_alone() {
+    let templates = Templates::built_in().unwrap();
+    let mut config = start();
+    let before = rendered(&desired(config.clone()), &templates);
+    config.haproxy.maxconn = set(77);
+    let after = rendered(&desired(config), &templates);
+    assert_eq!(before.structure_digest, after.structure_digest);
+    assert_eq!((before.maxconn.process, after.maxconn.process), (Some(10_000), Some(77)));
 }
 
 #[test]
@@ -87,7 +101,7 @@ fn the_id_of_a_server_is_its_shape() {
     assert_eq!(id, id_after(|c| c.backends[1].servers.push(server("z", "http://192.0.2.9:80"))));
     assert_ne!(id, id_after(|c| c.backends[1].servers[0].url = parsed("https://192.0.2.1:8000")));
     assert_ne!(id, id_after(|c| c.backends[1].servers[0].tier = 2));
-    assert_ne!(id, id_after(|c| c.backends[1].servers[0].maxconn = Some(set(3))));
+    assert_eq!(id, id_after(|c| c.backends[1].servers[0].maxconn = Some(set(3))));
     assert_ne!(id, id_after(|c| c.backends[1].check.interval = Duration::from_secs(77)));
 }
 
