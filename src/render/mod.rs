@@ -53,6 +53,7 @@ pub fn render(desired: &Desired, templates: &Templates, target: Target) -> Resul
     let (body, mut lines) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
     lines.insert(0, LineOrigin::default());
 
+    let maps = maps::used(maps, &body);
     let lists = lists::used(desired, &body);
     let haproxy_cfg = header::with_header(&body);
     let dynamic = dynamic::servers(&desired.config, &haproxy_cfg);

@@ -61,6 +61,18 @@ fn what_the_runtime_can_set_leaves_the_structure_alone() {
     // Data of the maps.
     check(|c| c.limit_address.as_mut().unwrap().burst = set(30), false, false);
     check(|c| c.frontends[0].routes[0] = route(&["/y"], &[], "dns"), false, false);
+    check(|c| c.frontends[0].routes.clear(), false, false);
+}
+
+#[test]
+fn a_map_that_the_template_does_not_use_is_not_kept() {
+    let own = "global\n# maps/health.api.map\nfrontend api\n{% for backend in frontends[0].reaches %}\n\
+               acl can_serve nbsrv({{ backend }}) ge 1\n{% endfor %}\nuse_backend %[path,map_reg({{ frontends[0].routes.map }})]\n";
+    let own = rendered(&desired(start()), &Templates::with_root("own.cfg", own).unwrap());
+    assert_eq!(own.maps.keys().collect::<Vec<_>>(), ["maps/routes.api.map"]);
+    assert!(own.haproxy_cfg.contains("nbsrv(dns)") && own.haproxy_cfg.contains("nbsrv(ip)"));
+    let built_in = rendered(&desired(start()), &Templates::built_in().unwrap());
+    assert_eq!(built_in.maps["maps/health.api.map"].text(), "ip ip\ndns dns\n");
 }
 
 #[test]
