@@ -70,6 +70,7 @@ fn measure(servers: usize, version: Version, haproxy: Option<&str>) {
                 names: &names,
                 observed: &observed,
                 loaded_structure: Some(&before.structure),
+                live_config: &rendered.haproxy_cfg,
                 may_replace_foreign_file: false,
                 reload_instead: None,
             })

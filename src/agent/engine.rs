@@ -253,6 +253,7 @@ impl Engine {
             names: &render::runtime_names(&wish.desired.config),
             observed: &observed,
             loaded_structure: loaded.as_deref(),
+            live_config: &files.text,
             may_replace_foreign_file: wish.may_replace_foreign_file,
             reload_instead: self.reload_instead.as_deref(),
         });

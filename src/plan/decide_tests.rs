@@ -22,6 +22,7 @@ url = "http://c.example:8000"
 "#;
 
 struct Scene {
+    live_config: String,
     desired: Desired,
     rendered: Rendered,
     observed: Observed,
@@ -75,7 +76,7 @@ fn scene() -> Scene {
             master: None,
         }),
     };
-    Scene { desired, rendered, observed }
+    Scene { live_config: rendered.haproxy_cfg.clone(), desired, rendered, observed }
 }
 
 fn plan(scene: &Scene) -> Plan {
@@ -85,6 +86,7 @@ fn plan(scene: &Scene) -> Plan {
         names: &render::runtime_names(&scene.desired.config),
         observed: &scene.observed,
         loaded_structure: None,
+        live_config: &scene.live_config,
         may_replace_foreign_file: false,
         reload_instead: None,
     })
@@ -182,6 +184,12 @@ fn drift_is_put_right_by_what_does_it() {
     );
     check_drift(|runtime| drop(runtime.servers.remove(&("other".to_owned(), "c".to_owned()))), &["reload"]);
     check_drift(|runtime| runtime.description = None, &["reload"]);
+}
+
+#[test]
+fn a_process_that_began_with_less_than_its_file_says_is_left_alone() {
+    check_drift(|runtime| (runtime.maxconn, runtime.most_maxconn) = (4000, 4000), &[]);
+    check_drift(|runtime| (runtime.maxconn, runtime.most_maxconn) = (300, 4000), &[]);
 }
 
 #[test]

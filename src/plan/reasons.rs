@@ -5,7 +5,7 @@ use similar::{ChangeTag, TextDiff};
 use std::fmt;
 
 /// So many reasons are spelt out; the rest is counted.
-const MAX_REASONS: usize = 20;
+pub(super) const MAX_REASONS: usize = 20;
 
 /// One difference that the running worker cannot take over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

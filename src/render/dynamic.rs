@@ -36,7 +36,7 @@ pub(super) fn servers(config: &Config, haproxy_cfg: &str) -> BTreeMap<(String, S
 
 /// The words of a line of haproxy.cfg, read as HAProxy reads them; `None` where one would need its environment, or is
 /// not closed.
-pub(super) fn words_of(line: &str) -> Option<Vec<String>> {
+pub fn words_of(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = line.chars();

@@ -6,9 +6,37 @@
 use super::dynamic::words_of;
 use std::collections::BTreeMap;
 
-/// A limit; 0 where there is none, `None` where only HAProxy can read it (an environment variable).
-type Limit = Option<u32>;
-const UNLIMITED: Limit = Some(0);
+/// A number; 0 where there is none, `None` where only HAProxy can read it (an environment variable).
+type Number = Option<u32>;
+
+/// What a server line or a `default-server` says.
+#[derive(Clone, Copy)]
+struct Limit {
+    maxconn: Number,
+    minconn: Number,
+}
+
+const UNLIMITED: Limit = Limit { maxconn: Some(0), minconn: Some(0) };
+
+impl Limit {
+    /// What a line says, over what holds where it says nothing.
+    fn with_line(self, line: &str) -> Self {
+        if !line.contains("conn ") {
+            return self;
+        }
+        let Some(words) = words_of(line) else { return Self { maxconn: None, minconn: None } };
+        let number = |keyword: &str, default: Number| match words.iter().rposition(|word| word == keyword) {
+            Some(at) => words.get(at + 1).and_then(|number| number.parse().ok()),
+            None => default,
+        };
+        Self { maxconn: number("maxconn", self.maxconn), minconn: number("minconn", self.minconn) }
+    }
+
+    /// HAProxy raises a maxconn below minconn when it starts.
+    fn in_force(self) -> Number {
+        Some(self.maxconn?.max(self.minconn?))
+    }
+}
 
 /// The limits that a haproxy.cfg states.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,13 +44,18 @@ pub struct Maxconn {
     /// Of the process; `None` where `global` does not say it in digits.
     pub process: Option<u32>,
     /// Of each server that is not plainly without one, by (proxy, server).
-    servers: BTreeMap<(String, String), Limit>,
+    servers: BTreeMap<(String, String), Number>,
 }
 
 impl Maxconn {
+    /// Reads a haproxy.cfg.
+    pub fn stated_in(haproxy_cfg: &str) -> Self {
+        stated(haproxy_cfg)
+    }
+
     /// What the file allows a server, by (proxy, server): 0 is no limit, `None` is not to be told from here.
     pub fn of_server(&self, name: &(String, String)) -> Option<u32> {
-        self.servers.get(name).copied().unwrap_or(UNLIMITED)
+        self.servers.get(name).copied().unwrap_or(Some(0))
     }
 
     /// Whether a server has a limit at all.
@@ -41,7 +74,7 @@ enum Section<'a> {
 
 /// Reads the limits as HAProxy does: a server's own word, else what `default-server` above it says, else what the
 /// `defaults` say that its section follows.
-pub(super) fn stated(haproxy_cfg: &str) -> Maxconn {
+fn stated(haproxy_cfg: &str) -> Maxconn {
     let mut found = Maxconn::default();
     let mut section = Section::Other;
     // The limit of a server here that says nothing itself, and the same at the end of each `defaults`.
@@ -73,17 +106,17 @@ pub(super) fn stated(haproxy_cfg: &str) -> Maxconn {
                 found.process = found.process.or(own);
             }
             Section::Defaults(name) if line.starts_with("default-server ") => {
-                default = own_limit(line).unwrap_or(default);
+                default = default.with_line(line);
                 last_defaults = default;
                 named.insert(name, default);
             }
-            Section::Proxy(_) if line.starts_with("default-server ") => default = own_limit(line).unwrap_or(default),
+            Section::Proxy(_) if line.starts_with("default-server ") => default = default.with_line(line),
             Section::Proxy(proxy) => {
                 let Some((name, rest)) = line.strip_prefix("server ").and_then(|rest| rest.split_once(' ')) else {
                     continue;
                 };
-                let limit = own_limit(rest).unwrap_or(default);
-                if limit != UNLIMITED {
+                let limit = default.with_line(rest).in_force();
+                if limit != Some(0) {
                     found.servers.insert((proxy.to_owned(), name.to_owned()), limit);
                 }
             }
@@ -91,16 +124,6 @@ pub(super) fn stated(haproxy_cfg: &str) -> Maxconn {
         }
     }
     found
-}
-
-/// The limit in the line itself; `None` where it has none.
-fn own_limit(line: &str) -> Option<Limit> {
-    if !line.contains("maxconn") {
-        return None;
-    }
-    let Some(words) = words_of(line) else { return Some(None) };
-    let at = words.iter().rposition(|word| word == "maxconn")?;
-    Some(words.get(at + 1).and_then(|number| number.parse().ok()))
 }
 
 #[cfg(test)]
@@ -115,7 +138,8 @@ mod tests {
                     \x20   default-server maxconn 60\n    server c 127.0.0.1:1\n    server maxconn 127.0.0.1:1 maxconn 0\n\
                     \x20   server e 127.0.0.1:1 maxconn \"${N}\"\n\
                     defaults\n    mode http\nbackend other\n    server d 127.0.0.1:1\n    # server x y maxconn 3\n\
-                    backend third from base\n    server d 127.0.0.1:1\n";
+                    backend third from base\n    server d 127.0.0.1:1\n\
+                    \x20   server f 127.0.0.1:1 minconn 70\n    server g 127.0.0.1:1 maxconn 90 minconn 70\n";
         let found = stated(text);
         assert_eq!(found.process, Some(1000));
         assert!(found.limits_servers());
@@ -128,6 +152,8 @@ mod tests {
             ("chat", "e", None),
             ("other", "d", Some(0)),
             ("third", "d", Some(40)),
+            ("third", "f", Some(70)),
+            ("third", "g", Some(90)),
         ] {
             assert_eq!(found.of_server(&(proxy.to_owned(), server.to_owned())), limit, "{proxy}/{server}");
         }

@@ -20,6 +20,7 @@ mod template_lines;
 mod templates;
 mod value;
 
+pub use dynamic::words_of;
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
 pub use maxconn::Maxconn;
@@ -57,6 +58,6 @@ pub fn render(desired: &Desired, templates: &Templates, target: Target) -> Resul
     let lists = lists::used(desired, &body);
     let haproxy_cfg = header::with_header(&body);
     let dynamic = dynamic::servers(&desired.config, &haproxy_cfg);
-    let maxconn = maxconn::stated(&haproxy_cfg);
+    let maxconn = Maxconn::stated_in(&haproxy_cfg);
     Ok(Rendered { haproxy_cfg, structure, structure_digest, maps, lists, dynamic, maxconn, lines })
 }

@@ -55,6 +55,13 @@ const EDITS: [Edit; 30] = [
             "backend = \"embeddings\" }, { model = [\"bge-*\"], backend = \"embeddings\" }",
         )
     }),
+    ("a route to a backend that no route of the frontend led to before", |_, text| {
+        swapped(
+            text,
+            "backend = \"embeddings\" }",
+            "backend = \"embeddings\" }, { path = [\"/n\"], backend = \"named\" }",
+        )
+    }),
     ("requests or burst of a limit", |_, text| swapped(text, "burst    = 1000", "burst    = 10")),
     ("maxconn of a server", |_, text| swapped(text, "maxconn = 30 # b", "maxconn = 50 # b")),
     ("maxconn of a server, where there was none", |_, text| {
@@ -73,13 +80,6 @@ const EDITS: [Edit; 30] = [
     }),
     ("what is only hapilot's: probes, weighting, history", |_, text| {
         swapped(text, "ramp     = \"3s\"", "ramp     = \"4s\"")
-    }),
-    ("a route to a backend that no route of the frontend led to before", |_, text| {
-        swapped(
-            text,
-            "backend = \"embeddings\" }",
-            "backend = \"embeddings\" }, { path = [\"/n\"], backend = \"named\" }",
-        )
     }),
     ("window of a limit", |_, text| swapped(text, "10000000/10s", "10000000/20s")),
     ("maxconn of the process, raised above what it started with", |_, text| {
