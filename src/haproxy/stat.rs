@@ -90,20 +90,20 @@ pub fn parse_stat(csv: &str) -> Result<BTreeMap<(String, String), ServerCounters
 ///
 /// # Errors
 /// Says which column is missing, or which line is broken.
-pub(super) fn parse_limits(csv: &str) -> Result<Vec<((String, String), u32)>, String> {
+pub(super) fn parse_limits(csv: &str) -> Result<BTreeMap<(String, String), u32>, String> {
     let csv = csv.strip_prefix("# ").ok_or("it has no header")?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(csv.as_bytes());
     let header = reader.headers().map_err(|e| e.to_string())?.clone();
     let column =
         |name: &str| header.iter().position(|found| found == name).ok_or_else(|| format!("it has no column {name:?}"));
     let (proxy, server, kind, limit) = (column("pxname")?, column("svname")?, column("type")?, column("slim")?);
-    let mut limits = Vec::new();
+    let mut limits = BTreeMap::new();
     let mut row = csv::StringRecord::new();
     while reader.read_record(&mut row).map_err(|e| e.to_string())? {
         let cell = |at: usize| row.get(at).unwrap_or_default();
         if cell(kind) == "2" && !cell(limit).is_empty() {
             let number = cell(limit).parse().map_err(|_| format!("slim is {:?}", cell(limit)))?;
-            limits.push(((cell(proxy).to_owned(), cell(server).to_owned()), number));
+            limits.insert((cell(proxy).to_owned(), cell(server).to_owned()), number);
         }
     }
     Ok(limits)
@@ -133,7 +133,7 @@ mod tests {
     fn only_servers_with_a_limit_have_one() {
         let csv =
             "# pxname,svname,qcur,slim,type,last_chk,\nf,FRONTEND,,100,0,,\nbe,s1,0,50,2,\"a, b\",\nbe,s2,0,,2,,\n";
-        assert_eq!(parse_limits(csv).unwrap(), [(("be".to_owned(), "s1".to_owned()), 50)]);
+        assert_eq!(parse_limits(csv).unwrap(), [(("be".to_owned(), "s1".to_owned()), 50)].into());
         assert!(parse_limits("# pxname,svname,type\n").unwrap_err().contains("slim"));
         assert!(parse_limits("# pxname,svname,type,slim\nbe,s1,2,x\n").is_err());
         assert!(parse_limits("Permission denied\n").is_err());
