@@ -29,3 +29,63 @@ impl MaxconnLook {
         is_due
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Digest;
+    use crate::plan::RuntimeServer;
+    use crate::render::Maxconn;
+    use std::collections::BTreeMap;
+
+    fn rendered(haproxy_cfg: &str) -> Rendered {
+        Rendered {
+            haproxy_cfg: String::new(),
+            structure: String::new(),
+            structure_digest: Digest::of(""),
+            maps: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            dynamic: BTreeMap::new(),
+            maxconn: Maxconn::stated_in(haproxy_cfg),
+            lines: vec![],
+        }
+    }
+
+    fn runs(maxconn: u32) -> Runtime {
+        let server = RuntimeServer {
+            id: 1,
+            weight: crate::model::Weight::DEFAULT,
+            maxconn,
+            admin: crate::model::AdminState::Ready,
+            oper: crate::model::OperState::Up,
+            address: "192.0.2.1".to_owned(),
+            port: 80,
+            fqdn: None,
+        };
+        Runtime {
+            pid: 1,
+            version: "3.2.0".parse().unwrap(),
+            description: None,
+            uptime_s: 1,
+            maxconn: 1000,
+            most_maxconn: 1000,
+            servers: [(("b".to_owned(), "s".to_owned()), server)].into(),
+            maps: BTreeMap::new(),
+            master: None,
+        }
+    }
+
+    #[test]
+    fn it_is_asked_at_first_where_one_is_known_and_once_a_minute() {
+        let (none, some) = (rendered(""), rendered("backend b\n    server s 192.0.2.1:80 maxconn 5\n"));
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut look = MaxconnLook::default();
+        assert!(look.is_due(&none, None, start), "nobody was seen yet");
+        assert!(!look.is_due(&none, Some(&runs(0)), after(1)));
+        assert!(look.is_due(&some, Some(&runs(0)), after(2)), "the file states one");
+        assert!(look.is_due(&none, Some(&runs(5)), after(3)), "one runs");
+        assert!(!look.is_due(&none, Some(&runs(0)), after(62)));
+        assert!(look.is_due(&none, Some(&runs(0)), after(63)), "a minute");
+    }
+}
