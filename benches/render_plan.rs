@@ -70,6 +70,7 @@ fn measure(servers: usize, version: Version, haproxy: Option<&str>) {
                 names: &names,
                 observed: &observed,
                 loaded_structure: Some(&before.structure.text),
+                live_config: &rendered.haproxy_cfg,
                 may_replace_foreign_file: false,
                 reload_instead: None,
             })
@@ -134,6 +135,7 @@ fn observed(config: &config::Config, rendered: &Rendered, version: Version) -> O
         let runs = RuntimeServer {
             id: rendered.dynamic[&names[&id].weight].id,
             weight: server.weight.value,
+            maxconn: 0,
             admin: AdminState::Ready,
             oper: OperState::Up,
             address: ip.to_string(),
@@ -152,6 +154,8 @@ fn observed(config: &config::Config, rendered: &Rendered, version: Version) -> O
             version,
             description: Some(marker(&rendered.structure.digest)),
             uptime_s: 1,
+            maxconn: 10_000,
+            most_maxconn: 10_000,
             servers: config.servers().map(server).collect(),
             maps: rendered.maps.iter().map(|(name, map)| (name.clone(), map.entries.clone())).collect(),
             master: None,

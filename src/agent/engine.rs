@@ -10,6 +10,7 @@ use super::corrections::Corrections;
 use super::ledger::Ledger;
 use super::limits::ReloadLimits;
 use super::live_files::{LiveFiles, Undo};
+use super::maxconn_look::MaxconnLook;
 use super::observer::{brief, describe};
 use super::preflight::{self, Refusal};
 use super::reloading::reload;
@@ -164,6 +165,7 @@ pub struct Engine {
     /// Where intents are written down; `None` where nothing is applied.
     pub(super) journal: Option<Journal>,
     expected: Option<Expectation>,
+    maxconn_look: MaxconnLook,
 }
 
 type Names = BTreeMap<ServerId, RuntimeNames>;
@@ -222,6 +224,7 @@ impl Engine {
             would: None,
             journal: None,
             expected: None,
+            maxconn_look: MaxconnLook::default(),
         }
     }
 
@@ -240,7 +243,8 @@ impl Engine {
         let (rendered, runtime) = loop {
             let rendered = self.rendered(wish, version)?;
             let maps: Vec<String> = rendered.maps.keys().cloned().collect();
-            match observe(&wish.sources.config, &maps).await? {
+            let asks_maxconn = self.maxconn_look.is_due(&rendered, self.runtime.as_ref(), Instant::now());
+            match observe(&wish.sources.config, &maps, asks_maxconn).await? {
                 // HAProxy was upgraded since the last look.
                 Some(runtime) if runtime.version != version => version = runtime.version,
                 // It has gone: the one that is installed will read the files.
@@ -267,6 +271,7 @@ impl Engine {
             names: &self.names(&wish.desired.config),
             observed: &observed,
             loaded_structure: loaded.as_deref(),
+            live_config: &files.text,
             may_replace_foreign_file: wish.may_replace_foreign_file,
             reload_instead: self.reload_instead.as_deref(),
         });
@@ -565,7 +570,7 @@ fn render_for(
 }
 
 async fn version_here(config: &Config) -> Result<plan::Version, ApplyError> {
-    match observe(config, &[]).await? {
+    match observe(config, &[], false).await? {
         Some(runtime) => Ok(runtime.version),
         None => installed_version(config).await,
     }
@@ -610,9 +615,9 @@ fn judgement(wish: Wish<'_>, prepared: &Prepared) -> Digest {
     Digest::of(judged)
 }
 
-async fn observe(config: &Config, maps: &[String]) -> Result<Option<plan::Runtime>, ApplyError> {
+async fn observe(config: &Config, maps: &[String], asks_maxconn: bool) -> Result<Option<plan::Runtime>, ApplyError> {
     let haproxy = &config.haproxy;
-    haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps)
+    haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps, asks_maxconn)
         .await
         .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
 }

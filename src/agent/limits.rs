@@ -112,6 +112,8 @@ mod tests {
             version: "3.2.0".parse().unwrap(),
             description: None,
             uptime_s: 1,
+            maxconn: 10_000,
+            most_maxconn: 10_000,
             servers: BTreeMap::new(),
             maps: BTreeMap::new(),
             master: Some(Master { pid: 2, reloads: 0, failed: 0, old_workers }),

@@ -181,6 +181,7 @@ mod tests {
             structure: crate::render::Structure::of(""),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), map)]),
             dynamic: BTreeMap::new(),
+            maxconn: crate::render::Maxconn::default(),
             lists: BTreeMap::new(),
             lines: vec![],
         }

@@ -15,6 +15,7 @@ mod ledger;
 mod limits;
 mod live_files;
 mod locking;
+mod maxconn_look;
 mod node;
 mod observer;
 mod overrides;

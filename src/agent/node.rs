@@ -539,7 +539,9 @@ async fn adopt_weights(
 ) -> BTreeMap<ServerId, Weight> {
     let haproxy = &config.haproxy;
     let master: Option<&Utf8Path> = None;
-    let Ok(Some(runtime)) = haproxy::observe(&haproxy.admin_socket, master, &[]).await else { return BTreeMap::new() };
+    let Ok(Some(runtime)) = haproxy::observe(&haproxy.admin_socket, master, &[], false).await else {
+        return BTreeMap::new();
+    };
     if !runtime.description.as_deref().is_some_and(|text| text.starts_with("hapilot ")) {
         return BTreeMap::new();
     }

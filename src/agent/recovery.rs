@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::agent::live_files::LiveFiles;
     use crate::plan::FileChange;
-    use crate::render::{MapFile, Rendered, Structure};
+    use crate::render::{MapFile, Maxconn, Rendered, Structure};
     use crate::store::Undertaking;
     use camino::Utf8PathBuf;
     use std::collections::BTreeMap;
@@ -169,6 +169,7 @@ mod tests {
             haproxy_cfg: format!("{text}\n"),
             structure: Structure::of(""),
             dynamic: BTreeMap::new(),
+            maxconn: Maxconn::default(),
             maps: maps.iter().map(map).collect(),
             lists: BTreeMap::new(),
             lines: vec![],

@@ -163,7 +163,7 @@ async fn start_haproxy(options: &args::Demo, node: &Node, dir: &Utf8Path) -> Res
         .map_err(|e| Failure::refused(format!("error: {} cannot be started: {e}", options.haproxy)))?;
     let deadline = tokio::time::Instant::now() + START_DEADLINE;
     loop {
-        if matches!(haproxy::observe(&haproxy.admin_socket, None, &[]).await, Ok(Some(_))) {
+        if matches!(haproxy::observe(&haproxy.admin_socket, None, &[], false).await, Ok(Some(_))) {
             return Ok(child);
         }
         if let Ok(Some(status)) = child.try_wait() {

@@ -9,6 +9,8 @@ pub(super) struct Info {
     pub(super) version: Version,
     pub(super) description: Option<String>,
     pub(super) uptime_s: u64,
+    pub(super) maxconn: u32,
+    pub(super) most_maxconn: u32,
     /// On its way out: its state is of no interest and takes no change.
     pub(super) is_stopping: bool,
 }
@@ -24,11 +26,14 @@ impl std::str::FromStr for Info {
             let text = need(wanted)?;
             text.parse().map_err(|_| format!("{wanted} is {text:?}"))
         };
+        let limit = |wanted: &str| u32::try_from(number(wanted)?).map_err(|_| format!("{wanted} is too large"));
         Ok(Self {
             pid: u32::try_from(number("Pid")?).map_err(|_| "Pid is no process id".to_owned())?,
             version: need("Version")?.parse().map_err(|e| format!("{e}"))?,
             description: find("description").filter(|text| !text.is_empty()).map(str::to_owned),
             uptime_s: number("Uptime_sec")?,
+            maxconn: limit("Maxconn")?,
+            most_maxconn: limit("Hard_maxconn")?,
             is_stopping: number("Stopping")? != 0,
         })
     }
@@ -41,9 +46,10 @@ mod tests {
     #[test]
     fn the_lines_that_matter_are_found_by_name() {
         let text = "Name: HAProxy\nVersion: 2.6.12-1+deb12u4\nPid: 12\nUptime: 0d 0h00m07s\nUptime_sec: 7\n\
-                    node: vm\ndescription: hapilot 0123: x\nStopping: 0\n";
+                    Maxconn: 500\nHard_maxconn: 1000\nnode: vm\ndescription: hapilot 0123: x\nStopping: 0\n";
         let info: Info = text.parse().unwrap();
         assert_eq!((info.pid, info.uptime_s, info.is_stopping), (12, 7, false));
+        assert_eq!((info.maxconn, info.most_maxconn), (500, 1000));
         assert_eq!(info.version.to_string(), "2.6.12");
         assert_eq!(info.description.as_deref(), Some("hapilot 0123: x"));
         for broken in ["", "Permission denied", "Version: 2.6.12\nPid: x\n"] {

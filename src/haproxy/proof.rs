@@ -88,7 +88,7 @@ async fn evidence(
     deadline: Instant,
 ) -> Result<Runtime, Vec<String>> {
     let maps: Vec<String> = before.maps.keys().cloned().collect();
-    let mut runtime = match observe(sockets.admin, None, &maps).await {
+    let mut runtime = match observe(sockets.admin, None, &maps, false).await {
         Ok(Some(runtime)) => runtime,
         Ok(None) => return Err(vec![format!("nobody listens on {}", sockets.admin)]),
         Err(error) => return Err(vec![describe(&error)]),

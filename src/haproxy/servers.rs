@@ -35,6 +35,8 @@ pub(super) async fn change(session: &mut Session, step: &Step) -> Result<Option<
         Step::RemoveServer { proxy, server, is_out: _ } => remove(session, proxy, server).await.map(Some),
         Step::SetState { .. }
         | Step::SetWeight { .. }
+        | Step::SetMaxconn { .. }
+        | Step::SetProcessMaxconn { .. }
         | Step::SetAddress { .. }
         | Step::ReplaceMap { .. }
         | Step::Certificate(_) => Ok(None),

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Every proxy (-1), servers only (4).
+pub(super) const ALL_SERVERS: &str = "show stat -1 4 -1";
+
 /// What a worker counted for one server since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerCounters {
@@ -37,8 +40,7 @@ pub async fn counters(
     deadline: Duration,
 ) -> Result<BTreeMap<(String, String), ServerCounters>, AdminError> {
     let (mut session, _) = Session::with_serving_worker(admin_socket, Instant::now() + deadline).await?;
-    // Every proxy (-1), servers only (4).
-    let reply = session.ask("show stat -1 4 -1").await?;
+    let reply = session.ask(ALL_SERVERS).await?;
     parse_stat(&reply).map_err(|problem| session.unreadable("show stat", problem))
 }
 
@@ -84,9 +86,32 @@ pub fn parse_stat(csv: &str) -> Result<BTreeMap<(String, String), ServerCounters
     Ok(servers)
 }
 
+/// The `maxconn` of each server that has one, by (proxy, server), from the same CSV.
+///
+/// # Errors
+/// Says which column is missing, or which line is broken.
+pub(super) fn parse_limits(csv: &str) -> Result<BTreeMap<(String, String), u32>, String> {
+    let csv = csv.strip_prefix("# ").ok_or("it has no header")?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(csv.as_bytes());
+    let header = reader.headers().map_err(|e| e.to_string())?.clone();
+    let column =
+        |name: &str| header.iter().position(|found| found == name).ok_or_else(|| format!("it has no column {name:?}"));
+    let (proxy, server, kind, limit) = (column("pxname")?, column("svname")?, column("type")?, column("slim")?);
+    let mut limits = BTreeMap::new();
+    let mut row = csv::StringRecord::new();
+    while reader.read_record(&mut row).map_err(|e| e.to_string())? {
+        let cell = |at: usize| row.get(at).unwrap_or_default();
+        if cell(kind) == "2" && !cell(limit).is_empty() {
+            let number = cell(limit).parse().map_err(|_| format!("slim is {:?}", cell(limit)))?;
+            limits.insert((cell(proxy).to_owned(), cell(server).to_owned()), number);
+        }
+    }
+    Ok(limits)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse_stat;
+    use super::{parse_limits, parse_stat};
 
     const HEADER: &str = "# pxname,svname,qcur,scur,stot,econ,eresp,status,type,check_status,hrsp_5xx,last_chk,\n";
 
@@ -102,6 +127,16 @@ mod tests {
         assert_eq!((first.queue, first.sessions, first.requests, first.responses_5xx), (1, 2, 30, 6));
         assert_eq!((first.status.as_str(), first.check_status.as_str()), ("UP 1/2", "* L7OK"));
         assert_eq!((first.connection_errors, first.response_errors), (4, 5));
+    }
+
+    #[test]
+    fn only_servers_with_a_limit_have_one() {
+        let csv =
+            "# pxname,svname,qcur,slim,type,last_chk,\nf,FRONTEND,,100,0,,\nbe,s1,0,50,2,\"a, b\",\nbe,s2,0,,2,,\n";
+        assert_eq!(parse_limits(csv).unwrap(), [(("be".to_owned(), "s1".to_owned()), 50)].into());
+        assert!(parse_limits("# pxname,svname,type\n").unwrap_err().contains("slim"));
+        assert!(parse_limits("# pxname,svname,type,slim\nbe,s1,2,x\n").is_err());
+        assert!(parse_limits("Permission denied\n").is_err());
     }
 
     #[test]

@@ -15,6 +15,10 @@ pub(super) fn spell(step: &Step) -> Result<Option<String>, CommandRefused> {
         Step::SetWeight { proxy, server, from: _, to } => {
             Some(format!("set server {}/{} weight {to}", word(proxy)?, word(server)?))
         }
+        Step::SetMaxconn { proxy, server, from: _, to } => {
+            Some(format!("set maxconn server {}/{} {to}", word(proxy)?, word(server)?))
+        }
+        Step::SetProcessMaxconn { from: _, to } => Some(format!("set maxconn global {to}")),
         Step::SetAddress { proxy, server, from: _, to, port } => {
             Some(format!("set server {}/{} addr {to} port {port}", word(proxy)?, word(server)?))
         }
@@ -38,8 +42,13 @@ pub(super) fn server_of(step: &Step) -> Option<(&str, &str)> {
     match step {
         Step::SetState { proxy, server, .. }
         | Step::SetWeight { proxy, server, .. }
+        | Step::SetMaxconn { proxy, server, .. }
         | Step::SetAddress { proxy, server, .. } => Some((proxy, server)),
-        Step::AddServer { .. } | Step::RemoveServer { .. } | Step::ReplaceMap { .. } | Step::Certificate(_) => None,
+        Step::SetProcessMaxconn { .. }
+        | Step::AddServer { .. }
+        | Step::RemoveServer { .. }
+        | Step::ReplaceMap { .. }
+        | Step::Certificate(_) => None,
     }
 }
 
@@ -53,6 +62,8 @@ pub(super) fn judge(step: &Step, reply: &str) -> Result<(), String> {
         // The last four are judged in their own conversations.
         Step::SetState { .. }
         | Step::SetWeight { .. }
+        | Step::SetMaxconn { .. }
+        | Step::SetProcessMaxconn { .. }
         | Step::AddServer { .. }
         | Step::RemoveServer { .. }
         | Step::ReplaceMap { .. }
@@ -120,6 +131,12 @@ mod tests {
     fn steps_are_spelt_as_the_management_guide_says() {
         assert_eq!(spell(&weight()).unwrap().unwrap(), "set server be/s1 weight 30");
         assert_eq!(spell(&address()).unwrap().unwrap(), "set server be/s1 addr 2001:db8::1 port 8443");
+        let limit = Step::SetMaxconn { proxy: "be".into(), server: "s1".into(), from: 9, to: 0 };
+        assert_eq!(spell(&limit).unwrap().unwrap(), "set maxconn server be/s1 0");
+        let limit = Step::SetProcessMaxconn { from: 9, to: 5 };
+        assert_eq!(spell(&limit).unwrap().unwrap(), "set maxconn global 5");
+        judge(&limit, "").unwrap();
+        assert_eq!(judge(&limit, "Value out of range.\n"), Err("Value out of range.".to_owned()));
         let step =
             Step::SetState { proxy: "be".into(), server: "s 1".into(), from: AdminState::Ready, to: AdminState::Drain };
         assert_eq!(spell(&step).unwrap().unwrap(), r"set server be/s\ 1 state drain");

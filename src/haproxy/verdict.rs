@@ -191,6 +191,7 @@ mod tests {
             lines: (0..5).map(toml).collect(),
             structure: crate::render::Structure::of(""),
             dynamic: BTreeMap::new(),
+            maxconn: crate::render::Maxconn::default(),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), keys)]),
             lists: BTreeMap::new(),
             haproxy_cfg,

@@ -1,10 +1,11 @@
 //! The decision: which files, which runtime commands, or which reload and why.
 
 use super::certificates::certificate_steps;
+use super::reshaped::Reshaped;
 use super::{Observed, ReloadReason, Runtime, RuntimeServer, Step, marker, reload_reasons};
 use crate::desired::{Desired, DesiredServer};
 use crate::model::{AdminState, Digest, Host, ServerId, Weight};
-use crate::render::{DynamicServer, Rendered, RuntimeNames};
+use crate::render::{DynamicServer, Maxconn, Rendered, RuntimeNames};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -21,6 +22,8 @@ pub struct Question<'a> {
     pub observed: &'a Observed,
     /// The masked text that was loaded last, to name the reasons of a reload; `None` where it is not known.
     pub loaded_structure: Option<&'a str>,
+    /// haproxy.cfg on disk, to name what differs in a server's line; empty where there is none.
+    pub live_config: &'a str,
     /// The operator allows hapilot to replace a file that is not its own, or that was edited by hand.
     pub may_replace_foreign_file: bool,
     /// HAProxy refused a runtime change of this apply: a reload does what it would have done. Its words.
@@ -183,11 +186,13 @@ fn structure_reasons(question: &Question<'_>, runtime: &Runtime) -> Vec<ReloadRe
     }
 }
 
-/// Commands in a safe order: first what lets traffic in (a server that is out gets its address and its weight before
+/// Commands in a safe order: first what lets traffic in (a server that is out gets its address, weight and limit before
 /// its state), then data, then what takes traffic away, and last what only tidies up. A backend whose one server
 /// replaces another is never without both.
 fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<ReloadReason>) -> Vec<Step> {
     let (mut ready, mut back, mut away, mut later) = (vec![], vec![], vec![], vec![]);
+    ready.extend(process_maxconn_step(question, runtime, reasons));
+    let mut reshaped = Reshaped::beside(question.live_config);
     for (backend, server) in question.desired.config.servers() {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let (Some(names), Some(wish)) = (question.names.get(&id), question.desired.servers.get(&id)) else { continue };
@@ -200,10 +205,8 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
             }
             continue;
         };
-        if dynamic.is_some_and(|dynamic| dynamic.id != balanced.id) {
-            reasons.push(ReloadReason::whole(format!(
-                "server {id}: more than weight, state and address of its line differs (check, TLS, tier, maxconn)"
-            )));
+        if let Some(dynamic) = dynamic.filter(|dynamic| dynamic.id != balanced.id) {
+            reshaped.push(id, &names.weight, balanced.id, dynamic);
             continue;
         }
         if let Some(step) = state_step(&names.weight, balanced.admin, wish.state) {
@@ -216,11 +219,13 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
             Host::Ip(ip) => address_step(&names.address, reached, ip, server.url.port),
             Host::Dns(_) => None,
         };
-        if comes_in { &mut ready } else { &mut later }.extend(address);
+        let limit = maxconn_step(&names.weight, balanced.maxconn, question.rendered.maxconn.of_server(&names.weight));
+        if comes_in { &mut ready } else { &mut later }.extend(address.into_iter().chain(limit));
         let helps = comes_in || (wish.state == AdminState::Ready && wish.weight > balanced.weight);
         let weight = weight_step(&names.weight, balanced.weight, wish.weight);
         if helps { &mut ready } else { &mut later }.extend(weight);
     }
+    reasons.extend(reshaped.reasons());
     let maps = question.rendered.maps.iter().filter_map(|(map, file)| {
         let now = runtime.maps.get(map).map(Vec::as_slice).unwrap_or_default();
         (now != file.entries).then(|| Step::ReplaceMap {
@@ -294,6 +299,28 @@ fn state_step(name: &(String, String), from: AdminState, to: AdminState) -> Opti
 fn weight_step(name: &(String, String), from: Weight, to: Weight) -> Option<Step> {
     let (proxy, server) = name.clone();
     (from != to).then_some(Step::SetWeight { proxy, server, from, to })
+}
+
+fn maxconn_step(name: &(String, String), from: u32, to: Option<u32>) -> Option<Step> {
+    let (proxy, server) = name.clone();
+    to.filter(|to| *to != from).map(|to| Step::SetMaxconn { proxy, server, from, to })
+}
+
+/// HAProxy reserves what its connections need when it starts, so it takes any number up to the one that it began with.
+fn process_maxconn_step(question: &Question<'_>, now: &Runtime, reasons: &mut Vec<ReloadReason>) -> Option<Step> {
+    let to = question.rendered.maxconn.process.filter(|to| *to != now.maxconn)?;
+    if to > now.most_maxconn {
+        // Began with this very file and less all the same (`haproxy -n`): a reload would not change it.
+        if Maxconn::stated_in(question.live_config).process == Some(to) {
+            return None;
+        }
+        reasons.push(ReloadReason::whole(format!(
+            "maxconn of the process becomes {to}: without a reload it only goes up to the {} that it started with",
+            now.most_maxconn
+        )));
+        return None;
+    }
+    Some(Step::SetProcessMaxconn { from: now.maxconn, to })
 }
 
 fn address_step(name: &(String, String), now: &RuntimeServer, to: IpAddr, port: u16) -> Option<Step> {

@@ -22,6 +22,7 @@ url = "http://c.example:8000"
 "#;
 
 struct Scene {
+    live_config: String,
     desired: Desired,
     rendered: Rendered,
     observed: Observed,
@@ -49,6 +50,7 @@ fn scene() -> Scene {
         let runs = RuntimeServer {
             id: rendered.dynamic.get(&name).map_or(1, |dynamic| dynamic.id),
             weight: server.weight.value,
+            maxconn: 0,
             admin: AdminState::Ready,
             oper: OperState::Up,
             address,
@@ -67,12 +69,14 @@ fn scene() -> Scene {
             version: "3.0.11".parse().unwrap(),
             description: Some(marker(&rendered.structure.digest)),
             uptime_s: 1,
+            maxconn: 10_000,
+            most_maxconn: 10_000,
             servers: desired.config.servers().map(server).collect(),
             maps: rendered.maps.iter().map(|(name, map)| (name.clone(), map.entries.clone())).collect(),
             master: None,
         }),
     };
-    Scene { desired, rendered, observed }
+    Scene { live_config: rendered.haproxy_cfg.clone(), desired, rendered, observed }
 }
 
 fn plan(scene: &Scene) -> Plan {
@@ -82,6 +86,7 @@ fn plan(scene: &Scene) -> Plan {
         names: &render::runtime_names(&scene.desired.config),
         observed: &scene.observed,
         loaded_structure: None,
+        live_config: &scene.live_config,
         may_replace_foreign_file: false,
         reload_instead: None,
     })
@@ -132,6 +137,9 @@ fn what_the_runtime_takes_over_is_no_reload() {
         "[backend.chat.server.a]\nstate = \"maint\"",
         &["state chat/a ready → maint"],
     );
+    check_edit("[backend.chat.server.a]", "[backend.chat.server.a]\nmaxconn = 50", &["maxconn chat/a none → 50"]);
+    check_edit("[backend.other.server.c]", "[backend.other.server.c]\nmaxconn = 50", &["maxconn other/c none → 50"]);
+    check_edit("[frontend.api]", "[haproxy]\nmaxconn = 5000\n[frontend.api]", &["maxconn of the process 10000 → 5000"]);
     check_edit("192.0.2.1:8000", "192.0.2.9:9000", &["address chat/a 192.0.2.1:8000 → 192.0.2.9:9000"]);
     check_edit("\"/e\"", "\"/f\"", &["map maps/routes.api.map 1 → 1 entries"]);
     check_edit(
@@ -147,6 +155,7 @@ fn what_it_cannot_take_over_is_a_reload() {
     check_edit("[frontend.api]", "[frontend.api]\ntimeout = { client = \"7s\" }", &["reload"]);
     check_edit("http://192.0.2.1", "https://192.0.2.1", &["reload"]);
     check_edit("[backend.chat.server.a]", "[backend.chat.server.a]\ntier = 2", &["reload"]);
+    check_edit("[frontend.api]", "[haproxy]\nmaxconn = 10001\n[frontend.api]", &["reload"]);
     check_edit("c.example:8000", "c.example:8001", &["reload"]);
     check_edit("c.example", "d.example", &["reload"]);
 }
@@ -154,6 +163,8 @@ fn what_it_cannot_take_over_is_a_reload() {
 #[test]
 fn drift_is_put_right_by_what_does_it() {
     check_drift(|runtime| server(runtime, "a").weight = Weight::new(3).unwrap(), &["weight chat/a 3 → 100"]);
+    check_drift(|runtime| server(runtime, "b").maxconn = 9, &["maxconn chat/b 9 → none"]);
+    check_drift(|runtime| runtime.maxconn = 9, &["maxconn of the process 9 → 10000"]);
     check_drift(|runtime| server(runtime, "a").admin = AdminState::Drain, &["state chat/a drain → ready"]);
     check_drift(|runtime| server(runtime, "b").port = 1, &["address chat/b 192.0.2.2:1 → 192.0.2.2:8000"]);
     check_drift(
@@ -173,6 +184,12 @@ fn drift_is_put_right_by_what_does_it() {
     );
     check_drift(|runtime| drop(runtime.servers.remove(&("other".to_owned(), "c".to_owned()))), &["reload"]);
     check_drift(|runtime| runtime.description = None, &["reload"]);
+}
+
+#[test]
+fn a_process_that_began_with_less_than_its_file_says_is_left_alone() {
+    check_drift(|runtime| (runtime.maxconn, runtime.most_maxconn) = (4000, 4000), &[]);
+    check_drift(|runtime| (runtime.maxconn, runtime.most_maxconn) = (300, 4000), &[]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! else. Called by `agent` before it carries a plan out (invariant I12).
 
 use super::decide::Action;
+use super::step::limit;
 use super::{FileChange, Observed, Plan, Runtime, Step};
 use crate::model::Digest;
 use std::collections::BTreeMap;
@@ -57,6 +58,13 @@ fn correction(step: &Step, left: &Runtime, now: &Runtime) -> Option<String> {
         Step::SetState { proxy, server, from, to } => {
             let is_ours = before(proxy, server).is_none_or(|before| before.admin == *from);
             (!is_ours).then(|| format!("state {proxy}/{server}: HAProxy {from}, wanted {to}"))
+        }
+        Step::SetMaxconn { proxy, server, from, to } => {
+            let is_ours = before(proxy, server).is_none_or(|before| before.maxconn == *from);
+            (!is_ours).then(|| format!("maxconn {proxy}/{server}: HAProxy {}, wanted {}", limit(*from), limit(*to)))
+        }
+        Step::SetProcessMaxconn { from, to } => {
+            (left.maxconn != *from).then(|| format!("maxconn of the process: HAProxy {from}, wanted {to}"))
         }
         Step::SetAddress { proxy, server, from, to, port } => {
             let current = now.servers.get(&(proxy.clone(), server.clone()));
@@ -114,6 +122,7 @@ mod tests {
         let server = RuntimeServer {
             id: 1,
             weight: Weight::new(weight).unwrap(),
+            maxconn: 0,
             admin,
             oper: OperState::Up,
             address: "192.0.2.1".to_owned(),
@@ -132,6 +141,8 @@ mod tests {
                 version: "3.2.0".parse().unwrap(),
                 description: None,
                 uptime_s: 1,
+                maxconn: 1000,
+                most_maxconn: 1000,
                 servers: BTreeMap::from([(("chat".to_owned(), "a".to_owned()), server)]),
                 maps: BTreeMap::from([(map, entries)]),
                 master: None,
@@ -178,6 +189,16 @@ mod tests {
                 "state chat/a: HAProxy drain, wanted ready",
                 "map maps/routes.map: HAProxy has /v1 → other and 1 more differ",
             ]
+        );
+        let name = |text: &str| text.to_owned();
+        let limits = vec![
+            Step::SetMaxconn { proxy: name("chat"), server: name("a"), from: 9, to: 0 },
+            Step::SetProcessMaxconn { from: 500, to: 1000 },
+        ];
+        let lines = drift(&expected, &now, &plan(limits, vec![]));
+        assert_eq!(
+            lines,
+            ["maxconn chat/a: HAProxy 9, wanted none", "maxconn of the process: HAProxy 500, wanted 1000"]
         );
         let secret = drift(&expected, &now, &plan(vec![map(true)], vec![]));
         assert_eq!(secret, ["map maps/routes.map: HAProxy differs in 1 entries (secret)"]);

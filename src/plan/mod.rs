@@ -10,6 +10,7 @@ mod drift;
 mod guards;
 mod observed;
 mod reasons;
+mod reshaped;
 mod step;
 
 pub use certificates::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCertificates};

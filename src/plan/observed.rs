@@ -43,6 +43,10 @@ pub struct Runtime {
     pub description: Option<String>,
     /// Seconds since the worker started.
     pub uptime_s: u64,
+    /// `maxconn` of the process in force.
+    pub maxconn: u32,
+    /// The same when the worker started: the runtime can raise it no further.
+    pub most_maxconn: u32,
     /// Servers by (proxy, server) as HAProxy calls them.
     pub servers: BTreeMap<(String, String), RuntimeServer>,
     /// Content of each map that hapilot rendered, in order, by identifier.
@@ -72,6 +76,8 @@ pub struct RuntimeServer {
     pub id: u32,
     /// Weight in force.
     pub weight: Weight,
+    /// `maxconn` in force; 0 is no limit.
+    pub maxconn: u32,
     /// Administrative state, folded from HAProxy's flags.
     pub admin: AdminState,
     /// What HAProxy's own checks say.

@@ -5,7 +5,7 @@ use similar::{ChangeTag, TextDiff};
 use std::fmt;
 
 /// So many reasons are spelt out; the rest is counted.
-const MAX_REASONS: usize = 20;
+pub(super) const MAX_REASONS: usize = 20;
 
 /// One difference that the running worker cannot take over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,11 +25,21 @@ impl ReloadReason {
     }
 }
 
+impl ReloadReason {
+    /// A section that is new, or gone.
+    fn is_whole_section(&self) -> bool {
+        let Self { section, before, after } = self;
+        !section.is_empty() && ((before.is_empty() && section == after) || (after.is_empty() && section == before))
+    }
+}
+
 impl fmt::Display for ReloadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { section, before, after } = self;
         match (section.is_empty(), before.is_empty(), after.is_empty()) {
             (true, _, _) => f.write_str(after),
+            (false, true, _) if section == after => write!(f, "new `{after}`"),
+            (false, _, true) if section == before => write!(f, "`{before}` is gone"),
             (false, true, _) => write!(f, "{section}: new line `{after}`"),
             (false, false, true) => write!(f, "{section}: line `{before}` is gone"),
             (false, false, false) => write!(f, "{section}: `{before}` becomes `{after}`"),
@@ -47,6 +57,7 @@ pub fn reload_reasons(loaded: &str, wanted: &str) -> Vec<ReloadReason> {
         all.iter().filter(move |reason| keep_comments || !(is_comment(&reason.before) && is_comment(&reason.after)))
     };
     let chosen: Vec<_> = if lines(false).next().is_some() { lines(false).cloned().collect() } else { all.clone() };
+    let chosen = whole_sections_first(chosen);
     let more = chosen.len().saturating_sub(MAX_REASONS);
     let mut reasons: Vec<_> = chosen.into_iter().take(MAX_REASONS).collect();
     if more > 0 {
@@ -56,6 +67,20 @@ pub fn reload_reasons(loaded: &str, wanted: &str) -> Vec<ReloadReason> {
         reasons.push(ReloadReason::whole("the order of lines changed"));
     }
     reasons
+}
+
+/// A section that comes or goes is one reason, and says more than its lines and those that follow from it elsewhere.
+fn whole_sections_first(reasons: Vec<ReloadReason>) -> Vec<ReloadReason> {
+    let (mut whole, mut others): (Vec<_>, Vec<_>) = reasons.into_iter().partition(ReloadReason::is_whole_section);
+    others.retain(|line| {
+        let is_part = |section: &ReloadReason| {
+            section.section == line.section && section.before.is_empty() == line.before.is_empty()
+        };
+        let is_one_sided = line.before.is_empty() != line.after.is_empty();
+        !(is_one_sided && whole.iter().any(is_part))
+    });
+    whole.extend(others);
+    whole
 }
 
 fn is_comment(line: &str) -> bool {
@@ -133,6 +158,16 @@ mod tests {
     fn new_and_lost_lines_say_so() {
         check("backend a\n  x 1\n", "backend a\n  x 1\n  y 2\n", &["backend a: new line `y 2`"]);
         check("backend a\n  x 1\n  y 2\n", "backend a\n  x 1\n", &["backend a: line `y 2` is gone"]);
+    }
+
+    #[test]
+    fn a_section_that_comes_or_goes_is_one_reason_and_the_first() {
+        check(
+            "frontend f\n  x 1\nbackend a\n  x 1\n",
+            "frontend f\n  x 1\n  y 1\nbackend a\n  x 1\nbackend b\n  x 1\n  y 2\n",
+            &["new `backend b`", "frontend f: new line `y 1`"],
+        );
+        check("backend a\n  x 1\nbackend b\n  z 1\n", "backend a\n  x 1\n", &["`backend b` is gone"]);
     }
 
     #[test]

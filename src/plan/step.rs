@@ -30,6 +30,24 @@ pub enum Step {
         /// After.
         to: Weight,
     },
+    /// `set maxconn server …`
+    SetMaxconn {
+        /// HAProxy's backend.
+        proxy: String,
+        /// HAProxy's server.
+        server: String,
+        /// Before; 0 is no limit.
+        from: u32,
+        /// After.
+        to: u32,
+    },
+    /// `set maxconn global …`
+    SetProcessMaxconn {
+        /// Before.
+        from: u32,
+        /// After.
+        to: u32,
+    },
     /// `set server … addr … port …`
     SetAddress {
         /// HAProxy's backend.
@@ -85,6 +103,10 @@ impl fmt::Display for Step {
             Self::Certificate(step) => step.fmt(f),
             Self::SetState { proxy, server, from, to } => write!(f, "state {proxy}/{server} {from} → {to}"),
             Self::SetWeight { proxy, server, from, to } => write!(f, "weight {proxy}/{server} {from} → {to}"),
+            Self::SetMaxconn { proxy, server, from, to } => {
+                write!(f, "maxconn {proxy}/{server} {} → {}", limit(*from), limit(*to))
+            }
+            Self::SetProcessMaxconn { from, to } => write!(f, "maxconn of the process {from} → {to}"),
             Self::SetAddress { proxy, server, from, to, port } => {
                 let to = std::net::SocketAddr::new(*to, *port);
                 write!(f, "address {proxy}/{server} {from} → {to}")
@@ -103,4 +125,9 @@ impl fmt::Display for Step {
             }
         }
     }
+}
+
+/// A server's maxconn for people.
+pub(super) fn limit(maxconn: u32) -> String {
+    if maxconn == 0 { "none".to_owned() } else { maxconn.to_string() }
 }

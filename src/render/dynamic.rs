@@ -32,7 +32,7 @@ pub(super) fn servers(ids: &Ids<'_>, haproxy_cfg: &str) -> BTreeMap<(String, Str
 
 /// The words of a line of haproxy.cfg, read as HAProxy reads them; `None` where one would need its environment, or is
 /// not closed.
-fn words_of(line: &str) -> Option<Vec<String>> {
+pub fn words_of(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = line.chars();

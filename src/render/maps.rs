@@ -1,11 +1,11 @@
-//! What the running HAProxy takes as data: routes, limits, keys, who may see the statistics.
+//! What the running HAProxy takes as data: routes, what `/health` looks at, limits, keys, who may see the statistics.
 
-use super::names::{KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, STATS_MAP, routes_map};
+use super::names::{KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, STATS_MAP, health_map, routes_map};
 use super::{MapFile, RenderError, routes};
 use crate::desired::{Desired, needs_hops};
 use crate::model::{Digest, Secret, SecretRef, Sourced};
 use base64::Engine as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All maps, by their path relative to the configuration.
 pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, RenderError> {
@@ -14,6 +14,9 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
     for frontend in &config.frontends {
         let entries = routes::entries(&frontend.routes);
         maps.insert(routes_map(&frontend.name), MapFile { entries, is_secret: false });
+        // The value is what is looked at: a backend that is not reached has none.
+        let entries = routes::reached(frontend).into_iter().map(|name| (name.to_string(), name.to_string())).collect();
+        maps.insert(health_map(&frontend.name), MapFile { entries, is_secret: false });
     }
     if let Some(limit) = &config.limit_address {
         let count = limit.requests.count.saturating_add(limit.burst.value);
@@ -31,6 +34,17 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
         maps.insert(KEYS_MAP.to_owned(), MapFile { entries, is_secret: true });
     }
     Ok(maps)
+}
+
+/// Those of the maps that the rendered text refers to: HAProxy knows no other, and an operator's own template may do
+/// without.
+pub(super) fn used(mut maps: BTreeMap<String, MapFile>, haproxy_cfg: &str) -> BTreeMap<String, MapFile> {
+    let mut unseen: BTreeSet<String> = maps.keys().cloned().collect();
+    for line in haproxy_cfg.lines().filter(|line| line.contains("maps/") && !line.trim_start().starts_with('#')) {
+        unseen.retain(|path| !line.contains(path.as_str()));
+    }
+    maps.retain(|path, _| !unseen.contains(path));
+    maps
 }
 
 /// One key per backend, or per server where each has a hop.

@@ -9,6 +9,7 @@ mod header;
 mod lists;
 mod maps;
 mod marks;
+mod maxconn;
 mod names;
 mod quoting;
 mod rendered;
@@ -19,8 +20,10 @@ mod template_lines;
 mod templates;
 mod value;
 
+pub use dynamic::words_of;
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
+pub use maxconn::Maxconn;
 pub use names::{names_of, runtime_names};
 pub use rendered::{DynamicServer, LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
 pub use target::Target;
@@ -75,8 +78,10 @@ fn real(
     let (body, mut lines) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
     lines.insert(0, LineOrigin::default());
 
+    let maps = maps::used(maps, &body);
     let lists = lists::used(desired, &body);
     let haproxy_cfg = header::with_header(&body);
     let dynamic = dynamic::servers(ids, &haproxy_cfg);
-    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, lines })
+    let maxconn = Maxconn::stated_in(&haproxy_cfg);
+    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, maxconn, lines })
 }

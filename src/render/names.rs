@@ -29,6 +29,11 @@ pub(super) fn routes_map(frontend: &Name) -> String {
     format!("maps/routes.{frontend}.map")
 }
 
+/// Map of the backends that a frontend reaches.
+pub(super) fn health_map(frontend: &Name) -> String {
+    format!("maps/health.{frontend}.map")
+}
+
 /// The crt-list of a frontend.
 pub(super) fn crt_list(frontend: &Name) -> String {
     format!("crt-lists/{frontend}.list")

@@ -1,5 +1,6 @@
 //! The result of rendering.
 
+use super::Maxconn;
 use crate::model::{Certificate, Digest, Origin};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub struct Rendered {
     pub maps: BTreeMap<String, MapFile>,
     /// Servers that the runtime can add and remove, by (proxy, server).
     pub dynamic: BTreeMap<(String, String), DynamicServer>,
+    /// How many connections the file allows the process and each server.
+    pub maxconn: Maxconn,
     /// The crt-lists, by path relative to the configuration's directory (`crt-lists/api.list`), which is also their
     /// identifier on the admin socket.
     pub lists: BTreeMap<String, ListFile>,
@@ -23,7 +26,8 @@ pub struct Rendered {
     pub lines: Vec<LineOrigin>,
 }
 
-/// haproxy.cfg with everything masked that the runtime can set (weights, states, addresses of servers). Copies share
+/// haproxy.cfg with everything masked that the runtime can set (weights, states, addresses and maxconn of
+/// servers, maxconn of the process). Copies share
 /// the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Structure {

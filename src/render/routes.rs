@@ -1,6 +1,7 @@
 //! Routes as data: regular expressions on the text `PATH MODEL`, in the order of the operator's file.
 
-use crate::config::Route;
+use crate::config::{Frontend, Route};
+use crate::model::{Name, Sourced};
 use std::fmt::Write as _;
 
 /// What stands between path and model; a literal blank would end the key in a map file.
@@ -20,6 +21,17 @@ pub(super) fn entries(routes: &[Route]) -> Vec<(String, String)> {
         }
     }
     entries
+}
+
+/// Each backend that requests of this frontend may go to, once.
+pub(super) fn reached(frontend: &Frontend) -> Vec<&Sourced<Name>> {
+    let mut reached: Vec<&Sourced<Name>> = Vec::new();
+    for name in std::iter::once(&frontend.backend).chain(frontend.routes.iter().map(|route| &route.backend)) {
+        if !reached.contains(&name) {
+            reached.push(name);
+        }
+    }
+    reached
 }
 
 fn alternatives<'a>(values: impl Iterator<Item = &'a str>) -> Vec<Option<&'a str>> {

@@ -1,7 +1,7 @@
 //! What of a server line the running HAProxy cannot change, as a number that HAProxy itself tells.
 //!
 //! A server that can be added at runtime is left out of the masked text, so that adding one is no reason to reload.
-//! What its line says beyond weight, state and address (checks, TLS, tier) is its shape, and a digest of it is the
+//! What its line says beyond weight, state, address and maxconn (checks, TLS, tier) is its shape, and a digest of it is the
 //! server's `id`: `show servers state` prints it, so that a changed shape is noticed whoever changed it, without any
 //! memory of ours. Called by the context and by `render`.
 
@@ -58,10 +58,10 @@ fn check_shape(check: &Check) -> String {
 }
 
 fn server_shape(server: &Server) -> String {
-    let Server { name: _, origin: _, url, weight: _, state: _, tier, region: _, key: _, maxconn, tls, raw: _ } = server;
+    let Server { name: _, origin: _, url, weight: _, state: _, tier, region: _, key: _, maxconn: _, tls, raw: _ } =
+        server;
     let ServerTls { ca, server_name, verify } = tls;
     let ca = ca.as_ref().map(|ca| &ca.value);
     let server_name = server_name.as_ref().map(|name| &name.value);
-    let maxconn = maxconn.as_ref().map(|maxconn| maxconn.value);
-    format!("{:?} {tier} {maxconn:?} {ca:?} {server_name:?} {verify}", url.scheme)
+    format!("{:?} {tier} {ca:?} {server_name:?} {verify}", url.scheme)
 }

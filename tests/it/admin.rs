@@ -18,7 +18,7 @@ const BACKEND: &str = "  default_backend be\nbackend be\n  balance leastconn\n  
                        server s2 127.0.0.1:9002 weight 20 disabled\n";
 
 async fn runtime(haproxy: &PrivateHaproxy) -> Runtime {
-    let observed = observe(&haproxy.admin(), Some(&haproxy.master()), &[haproxy.map(), "missing".into()]).await;
+    let observed = observe(&haproxy.admin(), Some(&haproxy.master()), &[haproxy.map(), "missing".into()], true).await;
     observed.unwrap().expect("it runs")
 }
 
@@ -99,6 +99,35 @@ async fn steps_change_what_is_observed_and_failures_come_in_haproxys_words() {
         let counted = counters(&haproxy.admin(), LONG).await.unwrap();
         assert_eq!(counted.len(), 2);
         assert_eq!(counted[&("be".to_owned(), "s1".to_owned())].requests, 0);
+    }
+}
+
+#[tokio::test]
+async fn limits_are_set_and_taken_away_and_the_process_goes_up_to_where_it_began() {
+    let limit = |server: &str, to| Step::SetMaxconn { proxy: "be".into(), server: server.into(), from: 0, to };
+    let process = |to| Step::SetProcessMaxconn { from: 0, to };
+    for binary in binaries() {
+        let haproxy = PrivateHaproxy::start(&binary, &BACKEND.replace("weight 20", "weight 20 maxconn 30"));
+        let seen = async || {
+            let now = runtime(&haproxy).await;
+            (server(&now, "s1").maxconn, server(&now, "s2").maxconn, now.maxconn, now.most_maxconn)
+        };
+        let most = seen().await.3;
+        assert_eq!(seen().await, (0, 30, most, most), "{binary:?}");
+        let steps = [limit("s1", 50), limit("s2", 0), process(most / 2)];
+        assert_eq!(execute(&haproxy.admin(), &steps, LONG).await.unwrap().done, 3);
+        assert_eq!(seen().await, (50, 0, most / 2, most), "{binary:?}");
+        let steps = [limit("nobody", 1), process(most + 1), process(most)];
+        let failures = execute(&haproxy.admin(), &steps, LONG).await.unwrap().failures;
+        assert_eq!(
+            failures.iter().map(|failure| failure.reason.as_str()).collect::<Vec<_>>(),
+            ["No such server.", "Value out of range."],
+            "{binary:?}"
+        );
+        assert_eq!(seen().await, (50, 0, most, most), "{binary:?}");
+        // Nobody asked: nothing is said.
+        let unasked = observe(&haproxy.admin(), None, &[], false).await.unwrap().expect("it runs");
+        assert_eq!(server(&unasked, "s1").maxconn, 0);
     }
 }
 
@@ -212,12 +241,12 @@ async fn an_old_worker_that_lives_on_is_listed_and_not_talked_to() {
 async fn nobody_there_no_permission_and_no_answer_are_told_apart() {
     let held = tempfile::tempdir().unwrap();
     let path = camino::Utf8Path::from_path(held.path()).unwrap().join("s.sock");
-    assert!(observe(&path, None, &[]).await.unwrap().is_none());
+    assert!(observe(&path, None, &[], true).await.unwrap().is_none());
     let silent = tokio::net::UnixListener::bind(path.as_std_path()).unwrap();
     let failed = execute(&path, &[weight("s1", 1)], Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(failed.source, AdminError::Deadline { .. }), "{failed:?}");
     drop(silent);
-    assert!(observe(&path, None, &[]).await.unwrap().is_none());
+    assert!(observe(&path, None, &[], true).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -301,20 +330,20 @@ async fn parrot(socket: &camino::Utf8Path, bytes: &'static str) -> tokio::task::
 async fn a_stopping_worker_and_a_reply_without_its_end_are_errors() {
     let held = tempfile::tempdir().unwrap();
     let dir = camino::Utf8Path::from_path(held.path()).unwrap();
-    let stopping = "\n> Version: 3.2.1\nPid: 7\nUptime_sec: 1\nStopping: 1\n\n> ";
+    let stopping = "\n> Version: 3.2.1\nPid: 7\nUptime_sec: 1\nMaxconn: 9\nHard_maxconn: 9\nStopping: 1\n\n> ";
     let old = parrot(&dir.join("old"), stopping).await;
     let failed = execute(&dir.join("old"), &[weight("s1", 1)], Duration::from_secs(1)).await.unwrap_err();
     assert!(matches!(failed.source, AdminError::Stopping { pid: 7, .. }), "{failed:?}");
     old.abort();
 
-    let cut = "\n> Version: 3.2.1\nPid: 7\nUptime_sec: 1\nStopping: 0\n\n> \n> \n";
+    let cut = "\n> Version: 3.2.1\nPid: 7\nUptime_sec: 1\nMaxconn: 9\nHard_maxconn: 9\nStopping: 0\n\n> \n> \n";
     let cut_off = parrot(&dir.join("cut"), cut).await;
     let failed = execute(&dir.join("cut"), &[weight("s1", 1), weight("s2", 1)], LONG).await.unwrap_err();
     assert!(matches!(failed.source, AdminError::Truncated { answered: 1, asked: 2, .. }), "{failed:?}");
     cut_off.abort();
 
     let closed = parrot(&dir.join("closed"), "").await;
-    let failed = observe(&dir.join("closed"), None, &[]).await.unwrap_err();
+    let failed = observe(&dir.join("closed"), None, &[], true).await.unwrap_err();
     assert!(matches!(failed, AdminError::Truncated { answered: 0, .. }), "{failed:?}");
     closed.abort();
 }

@@ -36,6 +36,32 @@ fn a_weight_edit_is_live_without_a_reload() {
 }
 
 #[test]
+fn health_follows_the_routes_without_a_reload() {
+    for binary in binaries() {
+        let port = super::support::port::free_port();
+        let address = format!("127.0.0.1:{port}");
+        // A frontend whose one backend serves nobody.
+        let stage = Stage::with_haproxy(&binary, |text| {
+            let frontend = format!("[frontend.second]\nbind = [\"{address}\"]\nbackend = \"idle\"\nroutes = []\n");
+            let backend = "[backend.idle.server.i]\nurl = \"http://127.0.0.1:9\"\nstate = \"maint\"\n";
+            format!("{text}\n{frontend}\n{backend}")
+        });
+        let (worker, before) = (stage.worker(), stage.text());
+        let health = || get(&address, "/health").map(|reply| (reply.status, reply.body)).expect("an answer");
+        assert_eq!(health().0, 503, "{}", binary.version);
+        stage.edit("routes = []", "routes = [{ path = [\"/x\"], backend = \"chat\" }]");
+        stage.done(&["apply"]);
+        let (status, body) = health();
+        assert_eq!(status, 200, "{}", binary.version);
+        assert!(String::from_utf8_lossy(&body).contains("200 OK"), "{body:?}");
+        stage.write_file(&before);
+        stage.done(&["apply", "--force"]);
+        assert_eq!(health().0, 503, "{}", binary.version);
+        assert_eq!(stage.worker(), worker, "a reload");
+    }
+}
+
+#[test]
 fn a_state_edit_is_live_without_a_reload() {
     for binary in binaries() {
         let stage = quiet(&binary);

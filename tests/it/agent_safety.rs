@@ -73,27 +73,37 @@ fn a_tag_names_a_revision_for_ever() {
 #[test]
 fn drift_made_by_hand_is_put_right_and_named() {
     for binary in binaries() {
-        let stage = Stage::running(&binary, |text| text);
+        let stage = Stage::running(&binary, |text| {
+            super::support::stage::swapped(&text, "state = \"ready\" # c", "state = \"ready\" # c\nmaxconn = 30")
+        });
         let map = stage.private().admin("show map");
         let routes = map.lines().find(|line| line.contains("routes")).expect("a map of routes");
         let routes = routes.split_whitespace().find(|word| word.contains("routes")).expect("its name");
         let routes = routes.trim_matches(|c: char| "()'".contains(c)).to_owned();
         stage.private().admin("set server chat/a weight 5");
         stage.private().admin("set server chat/b state drain");
+        stage.private().admin("set maxconn server chat/c 5");
+        stage.private().admin("set maxconn global 500");
         stage.private().admin(&format!("add map {routes} /v1/elsewhere chat"));
         let since = std::time::Instant::now();
         let took = stage.effect("everything put right", since, |stage| {
             let entries = stage.private().admin(&format!("show map {routes}"));
-            stage.weight("a") == 100 && stage.is_ready("b") && !entries.contains("elsewhere")
+            let is_process_back = stage.private().admin("show info").contains("\nMaxconn: 1000\n");
+            stage.weight("a") == 100 && stage.is_ready("b") && !entries.contains("elsewhere") && is_process_back
         });
         assert!(took < Duration::from_secs(10), "{took:?}");
         println!("{} drift put right after {} ms", binary.version, took.as_millis());
         let named = wait_for("the names", PATIENCE, || {
             let corrections = stage.json(&["status"])["corrections"].to_string();
-            (corrections.matches("text").count() >= 3).then_some(corrections)
+            (corrections.matches("text").count() >= 5).then_some(corrections)
         });
-        for words in ["weight chat/a: HAProxy 5, wanted 100", "state chat/b: HAProxy drain, wanted ready", "elsewhere"]
-        {
+        for words in [
+            "weight chat/a: HAProxy 5, wanted 100",
+            "state chat/b: HAProxy drain, wanted ready",
+            "maxconn chat/c: HAProxy 5, wanted 30",
+            "maxconn of the process: HAProxy 500, wanted 1000",
+            "elsewhere",
+        ] {
             assert!(named.contains(words), "{words} in {named}");
         }
         assert!(stage.agent_said("drift put right: weight chat/a"));

@@ -16,6 +16,7 @@ type Edit = (&'static str, fn(&Stage, &str) -> String);
 fn start(binary: &Binary) -> Stage {
     Stage::with_haproxy(binary, |text| {
         let text = swapped(&text, "[backend.embeddings]\n", "[backend.embeddings]\nbalance = \"random\"\n");
+        let text = swapped(&text, "state = \"ready\" # b", "state = \"ready\" # b\nmaxconn = 30 # b");
         format!("{text}\n[backend.named.server.n]\nurl = \"http://localhost.localdomain:9\"\n")
     })
 }
@@ -27,7 +28,7 @@ fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
     )
 }
 
-const EDITS: [Edit; 25] = [
+const EDITS: [Edit; 30] = [
     ("weight of a server", |_, text| swapped(text, "weight = 100 # a", "weight = 7 # a")),
     ("state of a server: drain", |_, text| swapped(text, "state = \"ready\" # a", "state = \"drain\" # a")),
     ("state of a server: maint", |_, text| swapped(text, "state = \"ready\" # b", "state = \"maint\" # b")),
@@ -54,14 +55,6 @@ const EDITS: [Edit; 25] = [
             "backend = \"embeddings\" }, { model = [\"bge-*\"], backend = \"embeddings\" }",
         )
     }),
-    ("requests or burst of a limit", |_, text| swapped(text, "burst    = 1000", "burst    = 10")),
-    ("a provider's key", |stage, text| {
-        write(stage.path("key"), "sk-another-key-4712");
-        text.to_owned()
-    }),
-    ("what is only hapilot's: probes, weighting, history", |_, text| {
-        swapped(text, "ramp     = \"3s\"", "ramp     = \"4s\"")
-    }),
     ("a route to a backend that no route of the frontend led to before", |_, text| {
         swapped(
             text,
@@ -69,8 +62,29 @@ const EDITS: [Edit; 25] = [
             "backend = \"embeddings\" }, { path = [\"/n\"], backend = \"named\" }",
         )
     }),
+    ("requests or burst of a limit", |_, text| swapped(text, "burst    = 1000", "burst    = 10")),
+    ("maxconn of a server", |_, text| swapped(text, "maxconn = 30 # b", "maxconn = 50 # b")),
+    ("maxconn of a server, where there was none", |_, text| {
+        swapped(text, "state = \"ready\" # a", "state = \"ready\"\nmaxconn = 50")
+    }),
+    ("maxconn of a server, taken away", |_, text| swapped(text, "maxconn = 30 # b", "")),
+    ("maxconn of the process, lowered", |_, text| swapped(text, "maxconn       = 1000", "maxconn = 900")),
+    ("maxconn of the process, raised again to what it started with", |stage, text| {
+        stage.write_file(&swapped(text, "maxconn       = 1000", "maxconn = 900"));
+        stage.done(&["apply"]);
+        text.to_owned()
+    }),
+    ("a provider's key", |stage, text| {
+        write(stage.path("key"), "sk-another-key-4712");
+        text.to_owned()
+    }),
+    ("what is only hapilot's: probes, weighting, history", |_, text| {
+        swapped(text, "ramp     = \"3s\"", "ramp     = \"4s\"")
+    }),
     ("window of a limit", |_, text| swapped(text, "10000000/10s", "10000000/20s")),
-    ("maxconn of a server", |_, text| swapped(text, "state = \"ready\" # a", "state = \"ready\"\nmaxconn = 50")),
+    ("maxconn of the process, raised above what it started with", |_, text| {
+        swapped(text, "maxconn       = 1000", "maxconn = 1100")
+    }),
     ("tier of a server", |_, text| swapped(text, "state = \"ready\" # a", "state = \"ready\"\ntier = 2")),
     ("TLS of a server", |stage, text| {
         let address = stage.mock_address("a");

@@ -26,7 +26,7 @@ fn every_bind(site: &Site, tls: u16, redirect: u16, stats: u16, extra: &str) -> 
 }
 
 async fn runtime(site: &Site) -> hapilot::plan::Runtime {
-    observe(&site.admin(), Some(&site.master()), &[]).await.unwrap().expect("HAProxy runs")
+    observe(&site.admin(), Some(&site.master()), &[], false).await.unwrap().expect("HAProxy runs")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -51,6 +51,9 @@ fn what_the_runtime_can_set_leaves_the_structure_alone() {
     check(|c| c.backends[0].servers[1].state = set(AdminState::Maint), false, true);
     check(|c| c.backends[1].servers[0].url = parsed("http://198.51.100.9:9000"), false, true);
     check(|c| c.backends[1].servers[0].url = parsed("http://[2001:db8::9]:9000"), false, true);
+    // A limit of a server: by address, behind a hop; of the process.
+    check(|c| c.backends[1].servers[0].maxconn = Some(set(3)), false, true);
+    check(|c| c.backends[0].servers[0].maxconn = Some(set(3)), false, true);
     // Servers by address come and go.
     check(|c| c.backends[1].servers.truncate(1), false, true);
     check(|c| c.backends[1].servers.push(server("z", "http://192.0.2.9:80")), false, true);
@@ -58,6 +61,29 @@ fn what_the_runtime_can_set_leaves_the_structure_alone() {
     // Data of the maps.
     check(|c| c.limit_address.as_mut().unwrap().burst = set(30), false, false);
     check(|c| c.frontends[0].routes[0] = route(&["/y"], &[], "dns"), false, false);
+    check(|c| c.frontends[0].routes.clear(), false, false);
+}
+
+#[test]
+fn a_map_that_the_template_does_not_use_is_not_kept() {
+    let own = "global\n# maps/health.api.map\nfrontend api\n{% for backend in frontends[0].reaches %}\n\
+               acl can_serve nbsrv({{ backend }}) ge 1\n{% endfor %}\nuse_backend %[path,map_reg({{ frontends[0].routes.map }})]\n";
+    let own = rendered(&desired(start()), &Templates::with_root("own.cfg", own).unwrap());
+    assert_eq!(own.maps.keys().collect::<Vec<_>>(), ["maps/routes.api.map"]);
+    assert!(own.haproxy_cfg.contains("nbsrv(dns)") && own.haproxy_cfg.contains("nbsrv(ip)"));
+    let built_in = rendered(&desired(start()), &Templates::built_in().unwrap());
+    assert_eq!(built_in.maps["maps/health.api.map"].text(), "ip ip\ndns dns\n");
+}
+
+#[test]
+fn maxconn_of_the_process_leaves_the_structure_alone() {
+    let templates = Templates::built_in().unwrap();
+    let mut config = start();
+    let before = rendered(&desired(config.clone()), &templates);
+    config.haproxy.maxconn = set(77);
+    let after = rendered(&desired(config), &templates);
+    assert_eq!(before.structure.digest, after.structure.digest);
+    assert_eq!((before.maxconn.process, after.maxconn.process), (Some(10_000), Some(77)));
 }
 
 #[test]
@@ -100,7 +126,7 @@ fn the_id_of_a_server_is_its_shape() {
     assert_eq!(id, id_after(|c| c.backends[1].servers.push(server("z", "http://192.0.2.9:80"))));
     assert_ne!(id, id_after(|c| c.backends[1].servers[0].url = parsed("https://192.0.2.1:8000")));
     assert_ne!(id, id_after(|c| c.backends[1].servers[0].tier = 2));
-    assert_ne!(id, id_after(|c| c.backends[1].servers[0].maxconn = Some(set(3))));
+    assert_eq!(id, id_after(|c| c.backends[1].servers[0].maxconn = Some(set(3))));
     assert_ne!(id, id_after(|c| c.backends[1].check.interval = Duration::from_secs(77)));
 }
 

@@ -140,10 +140,11 @@ impl ContextMaker<'_> {
             AdminState::Drain => (Weight::ZERO, server.state.origin),
             AdminState::Ready | AdminState::Maint => (wish.weight, server.weight.origin),
         };
+        let maxconn = server.maxconn.as_ref().filter(|_| self.pass == Pass::Real);
         Table::default()
             .with("weight", self.marks.text(weight, origin))
             .with("is_disabled", wish.state == AdminState::Maint)
-            .with("maxconn", server.maxconn.as_ref().map(|maxconn| self.marks.sourced(maxconn)))
+            .with("maxconn", maxconn.map(|maxconn| self.marks.sourced(maxconn)))
             .with("is_backup", server.tier > 1)
     }
 

@@ -3,7 +3,8 @@
 use super::{ContextMaker, asked_from};
 use crate::config::{Frontend, FrontendTimeout, Route};
 use crate::model::{BindHost, Digest, Name, Sourced};
-use crate::render::names::{self, routes_map};
+use crate::render::names::{self, health_map, routes_map};
+use crate::render::routes::reached;
 use crate::render::value::{Table, duration};
 use camino::Utf8PathBuf;
 use std::time::Duration;
@@ -45,6 +46,7 @@ impl ContextMaker<'_> {
             .with("redirect", redirect.map(Value::from))
             .with("backend", self.marks.sourced(backend))
             .with("reaches", reaches)
+            .with("health_map", self.marks.text(health_map(name), backend.origin))
             .with("routes", self.routes(&name.value, routes))
             .with("timeout", timeout)
             .with("raw_first", raw_first)
@@ -68,18 +70,4 @@ impl ContextMaker<'_> {
     pub(super) fn sourced_duration(&mut self, value: &Sourced<Duration>) -> Value {
         self.marks.text(duration(value.value), value.origin)
     }
-}
-
-/// Each backend that requests of this frontend may go to, once: the default one, then those of the routes by name. In
-/// the order of the routes, a route that only changes its place would be a reload.
-fn reached(frontend: &Frontend) -> Vec<&Sourced<Name>> {
-    let mut reached: Vec<&Sourced<Name>> = Vec::new();
-    for name in frontend.routes.iter().map(|route| &route.backend) {
-        if *name != frontend.backend && !reached.contains(&name) {
-            reached.push(name);
-        }
-    }
-    reached.sort_by(|a, b| a.value.cmp(&b.value));
-    reached.insert(0, &frontend.backend);
-    reached
 }

@@ -19,6 +19,8 @@ use tera::{Context, Value};
 
 /// So many addresses of one frontend may ask it which worker it is; HAProxy takes 64 words per line.
 const MAX_OWN_ADDRESSES: usize = 40;
+/// What stands for the maxconn of the process, which the runtime can set.
+const MASKED_MAXCONN: u32 = 1;
 
 /// The two renderings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,11 +103,16 @@ impl<'a> ContextMaker<'a> {
             raw_defaults,
         } = haproxy;
         let marks = &mut self.marks;
+        // Lowered, and raised again up to where the worker began, while it runs.
+        let shown = match self.pass {
+            Pass::Real => maxconn.value,
+            Pass::Masked => MASKED_MAXCONN,
+        };
         Table::default()
             .with("admin_socket", marks.sourced(admin_socket))
             .with("user", non_empty(marks, user))
             .with("group", non_empty(marks, group))
-            .with("maxconn", marks.sourced(maxconn))
+            .with("maxconn", marks.text(shown, maxconn.origin))
             .with("threads", threads.as_ref().map(|threads| marks.sourced(threads)))
             .with("buffer_bytes", marks.sourced(buffer_bytes))
             .with("hard_stop_after", marks.text(duration(hard_stop_after.value), hard_stop_after.origin))
