@@ -19,6 +19,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = ROOT / "target" / "release" / "hapilot"
+# As many as a file may have.
+MOST_SERVERS = 10_000
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -31,7 +33,7 @@ def arguments(description):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--haproxy", default="haproxy", metavar="BINARY", help="the HAProxy to measure with")
     parser.add_argument(
-        "--servers", type=numbers, default=[], metavar="N,N", help="numbers of servers to measure, up to 10000 each"
+        "--servers", type=numbers, default=[], metavar="N,N", help=f"numbers of servers to measure, up to {MOST_SERVERS} each"
     )
     return parser
 
@@ -39,8 +41,8 @@ def arguments(description):
 def numbers(text):
     """`100,1000` as a list, within the limits of the measurements."""
     found = [int(word) for word in text.split(",")]
-    if not all(1 <= number <= 10000 for number in found):
-        raise argparse.ArgumentTypeError("a number of servers lies between 1 and 10000")
+    if not all(1 <= number <= MOST_SERVERS for number in found):
+        raise argparse.ArgumentTypeError(f"a number of servers lies between 1 and {MOST_SERVERS}")
     return found
 
 

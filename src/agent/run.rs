@@ -29,8 +29,10 @@ const WEIGHTS: Duration = Duration::from_secs(5);
 const FOLLOW_PAUSES: u32 = 4;
 /// The pause is never longer than this, however long a round took.
 const MAX_FOLLOW_PAUSE: Duration = Duration::from_secs(1);
-/// A snapshot is published at most this often between requests.
+/// A snapshot is published at most this often between requests, which get a fresh one.
 const PUBLISH: Duration = Duration::from_millis(250);
+/// And after so many times as long as it took to make: 1 % of one core, whatever the number of servers.
+const PUBLISH_PAUSES: u32 = 100;
 /// A file that could not be served is tried again after this: the port may be free by then.
 const RETRY: Duration = Duration::from_secs(10);
 /// Requests that may wait; the command line sees "busy" beyond it.
@@ -122,7 +124,7 @@ pub struct Agent {
     hasten_not_before: Instant,
     /// A rollback at the deadline that failed is tried again no sooner.
     expire_at: Instant,
-    published: Instant,
+    publish_at: Instant,
 }
 
 /// Whom a probe asked: the URL and the key of that moment.
@@ -164,7 +166,7 @@ impl Agent {
             hasten_at: None,
             hasten_not_before: now,
             expire_at: now,
-            published: now,
+            publish_at: now,
         };
         (agent, Handle { requests: sender, snapshot: seen })
     }
@@ -228,7 +230,7 @@ impl Agent {
                 watched_at = Instant::now();
                 watch.set_paths(&self.node.serving.watched(&self.node.place.file));
             }
-            if self.published.elapsed() >= PUBLISH {
+            if self.publish_at <= Instant::now() {
                 self.publish();
             }
         }
@@ -471,8 +473,9 @@ impl Agent {
     }
 
     fn publish(&mut self) {
-        self.published = Instant::now();
+        let begun = Instant::now();
         self.snapshot.send_replace(Arc::new(Snapshot::of(&self.node)));
+        self.publish_at = Instant::now() + PUBLISH.max(begun.elapsed() * PUBLISH_PAUSES);
     }
 }
 

@@ -106,17 +106,21 @@ pub async fn serve_readers(address: SocketAddr, handle: Handle) {
 }
 
 async fn metrics(State(handle): State<Handle>) -> Response {
-    let text = metrics::text(&Status::from(&**handle.snapshot.borrow()));
+    let text = metrics::text(&fresh(&handle).await);
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 async fn status(State(handle): State<Handle>) -> Response {
+    Json(fresh(&handle).await).into_response()
+}
+
+/// What is known now; a loop that is busy with a reload answers with what it knew before.
+async fn fresh(handle: &Handle) -> Status {
     let (reply, fresh) = oneshot::channel();
-    // A loop that is busy with a reload answers with what it knew before.
     if handle.requests.try_send(Request::Refresh(reply)).is_ok() {
         let _ = tokio::time::timeout(Duration::from_millis(300), fresh).await;
     }
-    Json(Status::from(&**handle.snapshot.borrow())).into_response()
+    Status::from(&**handle.snapshot.borrow())
 }
 
 async fn plan(State(handle): State<Handle>) -> Response {

@@ -26,7 +26,7 @@ pub struct Config {
     pub frontends: Vec<Frontend>,
     /// `[limit.address]`
     pub limit_address: Option<AddressLimit>,
-    /// `[backend.NAME]`, at least one.
+    /// `[backend.NAME]`, at least one, sorted by name.
     pub backends: Vec<Backend>,
     /// `[apply]`
     pub apply: Apply,
@@ -39,7 +39,8 @@ pub struct Config {
 impl Config {
     /// The backend of that name.
     pub fn backend(&self, name: &Name) -> Option<&Backend> {
-        self.backends.iter().find(|backend| backend.name == *name)
+        let at = self.backends.binary_search_by(|backend| backend.name.cmp(name)).ok()?;
+        self.backends.get(at)
     }
 
     /// Every server with its backend, in the order of the names.
@@ -50,7 +51,8 @@ impl Config {
     /// One server.
     pub fn server(&self, id: &ServerId) -> Option<(&Backend, &Server)> {
         let backend = self.backend(&id.backend)?;
-        Some((backend, backend.servers.iter().find(|server| server.name == id.server)?))
+        let at = backend.servers.binary_search_by(|server| server.name.cmp(&id.server)).ok()?;
+        Some((backend, &backend.servers[at]))
     }
 }
 
