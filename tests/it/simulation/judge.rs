@@ -105,6 +105,7 @@ pub async fn converged(world: &World) -> Result<(), Broken> {
 /// The files give the same HAProxy as the one that runs.
 fn reload_changes_nothing(runs: &Loaded, disk: &Loaded) -> Result<(), Broken> {
     demand!(runs.description == disk.description, "runs {}, on disk is {}", runs.description, disk.description);
+    demand!(runs.maxconn == disk.maxconn, "the process has maxconn {}, on disk is {}", runs.maxconn, disk.maxconn);
     for (map, content) in &disk.maps {
         demand!(runs.maps.get(map) == Some(content), "{map}: {:?} runs, on disk is {content:?}", runs.maps.get(map));
     }
@@ -113,7 +114,7 @@ fn reload_changes_nothing(runs: &Loaded, disk: &Loaded) -> Result<(), Broken> {
     let served = |server: &Server| {
         // A drained server is one with weight 0 in the file.
         let is_out = server.admin == Admin::Maint;
-        (server.share(), is_out, server.clone().words, server.is_checked)
+        (server.share(), is_out, server.maxconn, server.clone().words, server.is_checked)
     };
     for (key, after) in &disk.servers {
         let before = runs.servers.get(key).ok_or_else(|| format!("{key:?} is on disk only"))?;

@@ -316,7 +316,10 @@ impl Haproxy {
     fn info(&self, pid: u32) -> String {
         let (worker, version) = (&self.workers[&pid], self.version);
         format!(
-            "Name: HAProxy\nVersion: {version}\nPid: {pid}\nUptime_sec: 60\ndescription: {}\nStopping: {}\n",
+            "Name: HAProxy\nVersion: {version}\nPid: {pid}\nUptime_sec: 60\nMaxconn: {}\nHard_maxconn: {}\n\
+             description: {}\nStopping: {}\n",
+            worker.loaded.maxconn,
+            worker.most_maxconn,
             worker.loaded.description,
             u8::from(worker.is_stopping)
         )
