@@ -102,12 +102,18 @@ impl World {
         }
     }
 
-    fn tell(&mut self, what: String) {
+    pub fn tell(&mut self, what: String) {
         self.told.push(format!("  {what}"));
     }
 
+    /// The operator's file is another now, and not yet saved.
+    pub fn edited(&mut self) -> (Vec<&'static str>, Worth) {
+        let most_maxconn = self.haproxy.borrow_mut().worker().most_maxconn;
+        self.wanted.edit(&mut self.chance, most_maxconn)
+    }
+
     async fn edit(&mut self) -> Result<(), Broken> {
-        let (what, worth) = self.wanted.edit(&mut self.chance);
+        let (what, worth) = self.edited();
         self.tell(format!("{what:?}: {worth:?}"));
         self.save();
         self.haproxy.borrow_mut().begin(vec![]);
@@ -115,7 +121,7 @@ impl World {
             return self.refused_by_check().await;
         }
         self.plan_is_a_value().await?;
-        if worth == Worth::Reload && self.chance.one_in(3) {
+        if worth.is_reload() && self.chance.one_in(3) {
             // In a life that has made no reload yet, none must wait, and this one fails.
             self.restart_quietly().await?;
             let ask = Ask::Apply { adopt: false, force: true };
@@ -197,7 +203,7 @@ impl World {
             }
         }
         if matches!(end, End::TooSoon) {
-            demand!(self.files() == files || worth != Worth::Reload, "a reload that must wait has written files");
+            demand!(self.files() == files || !worth.is_reload(), "a reload that must wait has written files");
         }
         self.settle_down(end).await?;
         let meddled = self.haproxy.borrow().meddled.clone();
@@ -210,10 +216,10 @@ impl World {
         let reloads = self.deeds().reloads;
         let refuses = troubles.iter().any(|trouble| matches!(trouble, Trouble::Refuse { .. }));
         match worth {
-            Worth::Reload if troubles.is_empty() => {
+            Worth::Raise | Worth::Reload if troubles.is_empty() => {
                 demand!(reloads == 1, "{reloads} reloads for a change of structure");
             }
-            Worth::Reload => demand!(reloads > 0, "no reload for a change of structure"),
+            Worth::Raise | Worth::Reload => demand!(reloads > 0, "no reload for a change of structure"),
             Worth::Runtime | Worth::Nothing => {
                 demand!(reloads == 0 || refuses, "a reload for what the runtime takes over: {:#?}", self.deeds());
             }
@@ -238,7 +244,7 @@ impl World {
     }
 
     /// Without further disturbance everything becomes as it should be, and stays so.
-    async fn settle_down(&mut self, mut end: End) -> Result<(), Broken> {
+    pub async fn settle_down(&mut self, mut end: End) -> Result<(), Broken> {
         self.haproxy.borrow_mut().troubles.clear();
         for _ in 0..ATTEMPTS {
             end = match end {
@@ -286,109 +292,6 @@ impl World {
         }
         Err("weights never rest".to_owned())
     }
-
-    /// Somebody changes the running HAProxy by hand: it is named and put right.
-    async fn drift(&mut self) -> Result<(), Broken> {
-        let mut found = vec![];
-        for _ in 0..1 + self.chance.below(3) {
-            found.extend(self.haproxy.borrow_mut().meddle());
-        }
-        self.tell(format!("{found:?}"));
-        self.haproxy.borrow_mut().begin(vec![]);
-        let end = self.ask(&Ask::Reconcile).await;
-        demand!(matches!(end, End::Done(_)), "drift: {end:?}");
-        demand!(self.deeds().reloads == 0, "a reload for drift: {:#?}", self.deeds());
-        self.is_named(&found)?;
-        self.settle_down(end).await
-    }
-
-    fn is_named(&self, found: &[String]) -> Result<(), Broken> {
-        let node = self.node.as_ref().expect("an agent runs");
-        let said: Vec<&str> = node.engine.corrections.newest().take(8).map(|c| c.text.as_str()).collect();
-        let name = |text: &str| text.split([' ', ':']).nth(1).map(str::to_owned);
-        // A server that is out and waits for its last request is nobody's any more.
-        let is_ours = |text: &str| {
-            let key = name(text).and_then(|name| name.split_once('/').map(|(b, s)| (b.to_owned(), s.to_owned())));
-            let is_wanted = |(b, s): &(String, String)| self.wanted.servers.keys().any(|key| (key.0, &key.1) == (b, s));
-            text.contains("maps/") || text.ends_with("added it") || key.as_ref().is_some_and(is_wanted)
-        };
-        for what in found.iter().filter(|what| is_ours(what)) {
-            // What was changed twice may be back where it was, or gone.
-            let is_alone = found.iter().filter(|other| name(other) == name(what)).count() == 1;
-            let is_said = said.iter().any(|said| said.contains(what.as_str()));
-            demand!(!is_alone || is_said, "{what:?} is not named in {said:#?}");
-        }
-        Ok(())
-    }
-
-    async fn drift_on_disk(&mut self) -> Result<(), Broken> {
-        let maps: Vec<String> = self.files().into_keys().filter(|path| path.starts_with("maps/")).collect();
-        let map = self.chance.pick(&maps).clone();
-        let path = self.directory.join(&map);
-        match self.chance.below(3) {
-            0 => crate::support::write(&path, "by hand\n"),
-            1 => fs_err::remove_file(&path).map_err(|e| e.to_string())?,
-            _ => crate::support::write(self.directory.join("maps/strange.map"), "x y\n"),
-        }
-        let what = if self.files().contains_key("maps/strange.map") { "maps/strange.map" } else { map.as_str() };
-        let what = format!("file {what}");
-        self.tell(what.clone());
-        self.haproxy.borrow_mut().begin(vec![]);
-        let end = self.ask(&Ask::Reconcile).await;
-        demand!(matches!(end, End::Done(_)), "drift on disk: {end:?}");
-        let deeds = self.deeds();
-        let is_untouched = deeds.reloads == 0 && deeds.changes.iter().all(|change| is_removal(change));
-        demand!(is_untouched, "HAProxy was touched: {deeds:#?}");
-        self.is_named(&[what])?;
-        self.settle_down(end).await
-    }
-
-    /// haproxy.cfg is edited by hand, or replaced by another: it stays until somebody says that it may go.
-    async fn edit_of_config(&mut self) -> Result<(), Broken> {
-        let path = self.directory.join("haproxy.cfg");
-        let text = fs_err::read_to_string(&path).expect("haproxy.cfg");
-        let edited = match self.chance.below(3) {
-            0 => text.clone() + "# by hand\n",
-            1 => text[..text.len() / 2].to_owned(),
-            _ => "global\n    description 'ours'\nbackend b\n".to_owned(),
-        };
-        crate::support::write(&path, &edited);
-        let worth = if self.chance.one_in(2) {
-            let (what, worth) = self.wanted.edit(&mut self.chance);
-            self.tell(format!("{what:?}"));
-            self.save();
-            worth
-        } else {
-            Worth::Nothing
-        };
-        self.haproxy.borrow_mut().begin(vec![]);
-        for ask in [Ask::Reconcile, Ask::Apply { adopt: false, force: true }, Ask::Reconcile] {
-            let end = self.ask(&ask).await;
-            demand!(matches!(end, End::Failed(_)), "{ask:?} over a file that is not ours: {end:?}");
-            let now = fs_err::read_to_string(&path).expect("haproxy.cfg");
-            demand!(now == edited, "{ask:?} overwrote a file that is not ours");
-        }
-        demand!(self.deeds().reloads == 0, "a reload onto a file that is not ours");
-        let end = self.ask(&Ask::Apply { adopt: true, force: true }).await;
-        self.tell(format!("adopted -> {}", brief(&end)));
-        if let End::Done(report) = &end {
-            let kept = report.applied.kept.as_ref().ok_or("nothing was kept")?;
-            demand!(
-                fs_err::read_to_string(kept).is_ok_and(|text| text == edited),
-                "{kept} is not the file that was there"
-            );
-            fs_err::remove_file(kept).map_err(|e| e.to_string())?;
-            demand!(
-                (self.deeds().reloads > 0) == (worth == Worth::Reload),
-                "{worth:?}: {} reloads",
-                self.deeds().reloads
-            );
-            return self.settle_down(end).await;
-        }
-        demand!(matches!(end, End::TooSoon), "adopted: {end:?}");
-        crate::support::write(&path, &text);
-        self.settle_down(end).await
-    }
 }
 
 fn id(backend: &str, name: &str) -> ServerId {
@@ -396,11 +299,11 @@ fn id(backend: &str, name: &str) -> ServerId {
 }
 
 /// A server that is out and finishes its requests is asked again each time.
-fn is_removal(command: &str) -> bool {
+pub fn is_removal(command: &str) -> bool {
     command.starts_with("del server ") || (command.starts_with("set server ") && command.ends_with(" state maint"))
 }
 
-fn brief(end: &End) -> String {
+pub fn brief(end: &End) -> String {
     match end {
         End::Done(report) => format!(
             "{:?}, {} steps, {} files",

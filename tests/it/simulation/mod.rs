@@ -9,6 +9,7 @@
 //! `HAPILOT_SIMULATION_SEED=N` runs one seed alone, `HAPILOT_SIMULATION_ROUNDS=N` so many events per history,
 //! `HAPILOT_SIMULATION_HISTORIES=N` so many histories per version.
 
+mod by_hand;
 mod chance;
 mod history;
 mod judge;

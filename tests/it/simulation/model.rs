@@ -259,13 +259,15 @@ impl Haproxy {
     /// Somebody changes one thing of the running worker by hand; answers what drift is to name.
     pub fn meddle(&mut self) -> Option<String> {
         let mut chance = self.chance.clone();
+        // Where the file gives none a limit, one set by hand is looked for now and then only.
+        let limits = Loaded::read(&self.directory).is_ok_and(|disk| disk.servers.values().any(|s| s.maxconn > 0));
         let worker = self.worker();
         let keys: Vec<Key> = worker.loaded.servers.keys().filter(|(proxy, _)| !proxy.contains(':')).cloned().collect();
         let key = chance.pick(&keys).clone();
         let (proxy, name) = key.clone();
         let maps: Vec<String> = worker.loaded.maps.keys().cloned().collect();
         let server = worker.loaded.servers.get_mut(&key).expect("a server that was listed");
-        let told = match chance.below(7) {
+        let told = match chance.below(9) {
             0 => {
                 server.weight = (server.weight + 1 + chance.below(200) as u16) % 257;
                 format!("weight {proxy}/{name}")
@@ -291,7 +293,15 @@ impl Haproxy {
                 worker.loaded.servers.remove(&key);
                 format!("server {proxy}/{name}: HAProxy lacks it")
             }
-            5 => {
+            5 if limits => {
+                server.maxconn = if server.maxconn == 0 { 9 } else { *chance.pick(&[0, server.maxconn + 1]) };
+                format!("maxconn {proxy}/{name}")
+            }
+            6 => {
+                worker.loaded.maxconn -= 1 + chance.below(100) as u32;
+                "maxconn of the process".to_owned()
+            }
+            7 => {
                 let stranger =
                     super::loaded::Server { address: "192.0.2.251".to_owned(), fqdn: None, ..server.clone() };
                 let name = format!("stranger{}", chance.below(100));
