@@ -26,6 +26,7 @@ mod faults;
 mod floors;
 mod haproxies;
 mod house;
+mod other_worker;
 mod private_haproxy;
 mod probe;
 mod proof;

@@ -48,7 +48,10 @@ impl World {
         let is_ours = |text: &str| {
             let key = name(text).and_then(|name| name.split_once('/').map(|(b, s)| (b.to_owned(), s.to_owned())));
             let is_wanted = |(b, s): &(String, String)| self.wanted.servers.keys().any(|key| (key.0, &key.1) == (b, s));
-            text.contains("maps/") || text.starts_with("maxconn of the process") || text.ends_with("added it") || key.as_ref().is_some_and(is_wanted)
+            text.contains("maps/")
+                || text.starts_with("maxconn of the process")
+                || text.ends_with("added it")
+                || key.as_ref().is_some_and(is_wanted)
         };
         for what in found.iter().filter(|what| is_ours(what)) {
             // What was changed twice may be back where it was, or gone.
@@ -116,11 +119,7 @@ impl World {
                 "{kept} is not the file that was there"
             );
             fs_err::remove_file(kept).map_err(|e| e.to_string())?;
-            demand!(
-                (self.deeds().reloads > 0) == worth.is_reload(),
-                "{worth:?}: {} reloads",
-                self.deeds().reloads
-            );
+            demand!((self.deeds().reloads > 0) == worth.is_reload(), "{worth:?}: {} reloads", self.deeds().reloads);
             return self.settle_down(end).await;
         }
         demand!(matches!(end, End::TooSoon), "adopted: {end:?}");

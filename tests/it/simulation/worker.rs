@@ -191,7 +191,8 @@ impl Worker {
 
     /// The columns that the agent reads, among others.
     fn show_stat(&self) -> String {
-        let mut text = "# pxname,svname,qcur,scur,slim,stot,econ,eresp,status,weight,type,check_status,hrsp_5xx,\n".to_owned();
+        let mut text =
+            "# pxname,svname,qcur,scur,slim,stot,econ,eresp,status,weight,type,check_status,hrsp_5xx,\n".to_owned();
         for ((proxy, name), server) in &self.loaded.servers {
             // An empty cell where there is no limit.
             let limit = if server.maxconn == 0 { String::new() } else { server.maxconn.to_string() };
