@@ -63,15 +63,16 @@ impl World {
     }
 
     pub async fn drift_on_disk(&mut self) -> Result<(), Broken> {
-        let maps: Vec<String> = self.files().into_keys().filter(|path| path.starts_with("maps/")).collect();
-        let map = self.chance.pick(&maps).clone();
+        let files = self.files().into_keys();
+        let maps: Vec<_> = files.filter(|path| path.extension() == Some("map")).collect();
+        let map = self.chance.pick(&maps).strip_prefix(&self.directory).expect("in it").to_string();
         let path = self.directory.join(&map);
         match self.chance.below(3) {
             0 => crate::support::write(&path, "by hand\n"),
             1 => fs_err::remove_file(&path).map_err(|e| e.to_string())?,
             _ => crate::support::write(self.directory.join("maps/strange.map"), "x y\n"),
         }
-        let what = if self.files().contains_key("maps/strange.map") { "maps/strange.map" } else { map.as_str() };
+        let what = if self.directory.join("maps/strange.map").exists() { "maps/strange.map" } else { map.as_str() };
         let what = format!("file {what}");
         self.tell(what.clone());
         self.haproxy.borrow_mut().begin(vec![]);

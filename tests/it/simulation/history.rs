@@ -3,16 +3,17 @@
 use super::judge::{self, demand};
 use super::model::Trouble;
 use super::wanted::Worth;
+use super::watch::each_is_old_or_new;
 use super::world::{Ask, Broken, End, World};
 use hapilot::agent::How;
 use hapilot::health::Outcome;
 use hapilot::model::{AdminState, ServerId, Weight};
 use hapilot::plan::Step;
 
-/// After a disturbance so many undisturbed attempts at most. The longest way: a death in a reload, a start that a guard
-/// keeps from serving the file (the revision before is loaded again), the operator who forces it within five seconds of
+/// After a disturbance so many attempts at most. The longest way: a death in a reload and another in the start that
+/// follows, a start that a guard keeps from serving the file (the revision before is loaded again), the operator who forces it within five seconds of
 /// that, the next start, and the operator again.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 6;
 
 /// The slew of weights takes fewer looks than that from one end to the other.
 const WEIGHT_MOVES: usize = 10;
@@ -186,9 +187,16 @@ impl World {
         let usable = self.haproxy.borrow_mut().worker().usable();
         let (files, worker) = (self.files(), self.haproxy.borrow().serving);
         self.haproxy.borrow_mut().begin(troubles.clone());
+        self.death_at_file = troubles.iter().find_map(|trouble| match trouble {
+            Trouble::DeathAtFile { at } => Some(*at),
+            _ => None,
+        });
         let mut end = self.ask(&ask).await;
         self.tell(format!("-> {}", brief(&end)));
         let deeds = self.deeds();
+        if matches!(end, End::Died) {
+            each_is_old_or_new(&self.directory, &files)?;
+        }
         if let End::Failed(why) = &end {
             let is_guard = why.contains("--force");
             demand!(is_guard || !troubles.is_empty(), "{ask:?} failed undisturbed: {why}");
@@ -209,6 +217,10 @@ impl World {
         let meddled = self.haproxy.borrow().meddled.clone();
         if !meddled.is_empty() {
             self.tell(format!("meanwhile by hand: {meddled:?}"));
+            // Another worker from the same files is no reason for one more.
+            let is_same = meddled.iter().all(|what| what == "a strange reload");
+            let reloads = self.deeds().reloads;
+            demand!(!is_same || worth.is_reload() || reloads == 0, "a needless reload: {:#?}", self.deeds());
             return Ok(());
         }
         let target = judge::target(self.node.as_ref().expect("an agent runs"));
@@ -233,10 +245,11 @@ impl World {
         }
         let at = 1 + u32::try_from(self.chance.below(30)).expect("small");
         let for_ever = self.chance.one_in(2);
-        vec![match self.chance.below(9) {
+        vec![match self.chance.below(13) {
             0..2 => Trouble::Refuse { at, for_ever },
             2 => Trouble::HangUp { at },
             3..6 => Trouble::Death { at, is_executed: for_ever },
+            9..13 => Trouble::DeathAtFile { at: 1 + at / 2 },
             6 => Trouble::Meddling { at },
             7 => Trouble::StrangeReload { at },
             _ => Trouble::FailedReload,
@@ -246,15 +259,15 @@ impl World {
     /// Without further disturbance everything becomes as it should be, and stays so.
     pub async fn settle_down(&mut self, mut end: End) -> Result<(), Broken> {
         self.haproxy.borrow_mut().troubles.clear();
+        let mut has_died = false;
         for _ in 0..ATTEMPTS {
             end = match end {
                 End::Done(_) => break,
                 End::Died => {
-                    let deeds = self.deeds();
-                    if deeds.changes.is_empty() && deeds.reloads == 0 {
-                        self.cut_writes()?;
-                    }
                     self.haproxy.borrow_mut().is_agent_dead = false;
+                    // The next life may end as early.
+                    let dies_again = !std::mem::replace(&mut has_died, true) && self.chance.one_in(3);
+                    self.death_at_file = dies_again.then(|| 1 + self.chance.below(8) as u32);
                     self.restart().await?
                 }
                 // Five seconds later, or in another life, it may.
@@ -267,7 +280,12 @@ impl World {
             // It may have come after the agent's last look.
             end = self.ask(&Ask::Reconcile).await;
         }
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
         let End::Done(_) = end else { return Err(format!("it does not settle: {end:?}")) };
+        let misdirected = self.deeds().misdirected;
+        demand!(misdirected.is_empty(), "sent to a worker that was not looked at: {misdirected:?}");
         judge::converged(self).await?;
         self.rests().await
     }

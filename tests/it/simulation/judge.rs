@@ -2,6 +2,7 @@
 
 use super::loaded::{Admin, Key, Loaded, Server};
 use super::model::Deeds;
+use super::watch::Files;
 use super::world::{Broken, World};
 use hapilot::agent::{Node, render_files};
 use hapilot::desired::Desired;
@@ -70,9 +71,9 @@ pub async fn converged(world: &World) -> Result<(), Broken> {
     demand!(node.serving.toml == text, "another file serves than the operator's");
     let disk = Loaded::read(&world.directory)?;
     let rendered = render_files(&node.serving, &desired(node)).await.map_err(|e| e.to_string())?;
-    let mut files: BTreeMap<String, Vec<u8>> =
-        rendered.maps.iter().map(|(path, map)| (path.clone(), map.text().into_bytes())).collect();
-    files.insert("/haproxy.cfg".to_owned(), rendered.haproxy_cfg.clone().into_bytes());
+    let maps = rendered.maps.iter().map(|(path, map)| (world.directory.join(path), map.text().into_bytes()));
+    let mut files: Files = maps.collect();
+    files.insert(world.directory.join("haproxy.cfg"), rendered.haproxy_cfg.clone().into_bytes());
     for (path, found) in world.files() {
         demand!(files.remove(&path).as_ref() == Some(&found), "{path} on disk is not what is rendered");
     }

@@ -17,6 +17,7 @@ mod loaded;
 mod model;
 mod sockets;
 mod wanted;
+mod watch;
 mod worker;
 mod world;
 

@@ -15,6 +15,8 @@ pub enum Trouble {
     HangUp { at: u32 },
     /// The agent dies before the command is executed, or before it hears the answer.
     Death { at: u32, is_executed: bool },
+    /// The agent dies just before it changes a file.
+    DeathAtFile { at: u32 },
     /// Somebody else changes something by hand just before.
     Meddling { at: u32 },
     /// Somebody else reloads HAProxy just before.
@@ -39,6 +41,8 @@ pub struct Deeds {
     /// Those that HAProxy refused.
     pub refused: Vec<String>,
     pub reloads: u32,
+    /// Commands to a worker that is not the one that the agent has looked at.
+    pub misdirected: Vec<String>,
     /// Backends that the agent's own command left without a server that takes traffic, and that command.
     pub emptied: Vec<(String, String)>,
     /// Servers that it let traffic in, with the address that they had at that moment.
@@ -53,6 +57,8 @@ pub struct Haproxy {
     pub serving: Option<u32>,
     pub troubles: Vec<Trouble>,
     pub deeds: Deeds,
+    /// The worker that the agent has looked at last.
+    seen: Option<u32>,
     /// What was changed by others, for the report.
     pub meddled: Vec<String>,
     /// The agent is dead: whatever comes from it is too late.
@@ -73,6 +79,7 @@ impl Haproxy {
             serving: None,
             troubles: vec![],
             deeds: Deeds::default(),
+            seen: None,
             meddled: vec![],
             is_agent_dead: false,
             chance,
@@ -150,7 +157,13 @@ impl Haproxy {
         }
         let Some(worker) = self.workers.get_mut(&pid) else { return String::new() };
         if matches!(Worker::effect(words), Effect::Asks) {
+            if words == ["show", "servers", "state"] {
+                self.seen = Some(pid);
+            }
             return worker.execute(words, payload);
+        }
+        if self.seen != Some(pid) {
+            self.deeds.misdirected.push(line.to_owned());
         }
         let (usable, before) = (worker.usable(), worker.loaded.servers.clone());
         let reply = worker.execute(words, payload);
@@ -227,7 +240,7 @@ impl Haproxy {
             | Trouble::Death { at, .. }
             | Trouble::Meddling { at }
             | Trouble::StrangeReload { at } => now >= *at,
-            Trouble::FailedReload => false,
+            Trouble::FailedReload | Trouble::DeathAtFile { .. } => false,
         };
         let at = self.troubles.iter().position(holds)?;
         let trouble = match &self.troubles[at] {

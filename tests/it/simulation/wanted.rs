@@ -51,6 +51,8 @@ pub struct Wanted {
     routes: Vec<(String, &'static str)>,
     ports: u64,
     requests: u64,
+    /// There is a limit: a map comes or goes with it.
+    is_limited: bool,
     window: u64,
     client: u64,
     /// Of the process.
@@ -75,6 +77,7 @@ impl Wanted {
             routes: vec![("/v1/x".to_owned(), "pool")],
             ports: 0,
             requests: 100,
+            is_limited: true,
             window: 10,
             client: 60,
             maxconn: 1000,
@@ -131,16 +134,19 @@ impl Wanted {
     }
 
     fn worth(&self, before: &Self, most_maxconn: u32) -> Worth {
-        let Self { servers, balance, retries, routes, requests, window, client, maxconn, raw, key, .. } = self;
-        let Self { tiers: _, ports: _, keep: _, has_limits: _, .. } = self;
-        let structure = |of: &Self| (of.balance, of.retries, of.window, of.client, of.raw);
+        let Self { servers, balance, retries, routes, is_limited, window, client, maxconn, raw, key, .. } = self;
+        let Self { tiers: _, ports: _, keep: _, has_limits: _, requests: _, .. } = self;
+        let structure = |of: &Self| (of.balance, of.retries, of.is_limited, of.window, of.client, of.raw);
         let keeps_tier =
             |(key, server): (&_, &ServerWish)| before.servers.get(key).is_none_or(|b| b.tier == server.tier);
-        if structure(before) != (*balance, *retries, *window, *client, *raw) || !servers.iter().all(keeps_tier) {
+        if structure(before) != (*balance, *retries, *is_limited, *window, *client, *raw)
+            || !servers.iter().all(keeps_tier)
+        {
             return Worth::Reload;
         }
-        let data = (&before.servers, &before.routes, before.requests, before.maxconn, before.key);
-        match data == (servers, routes, *requests, *maxconn, *key) {
+        let requests = |of: &Self| if of.is_limited { of.requests } else { 0 };
+        let data = (&before.servers, &before.routes, requests(before), before.maxconn, before.key);
+        match data == (servers, routes, requests(self), *maxconn, *key) {
             true => Worth::Nothing,
             false if *maxconn > most_maxconn => Worth::Raise,
             false => Worth::Runtime,
@@ -152,7 +158,7 @@ impl Wanted {
         let is_by_address = matches!(key.0, "chat" | "pool");
         let (siblings, fresh) = (self.of(key.0).len(), self.fresh_port());
         let server = self.servers.get_mut(&key).expect("a server that was listed");
-        match chance.below(25) {
+        match chance.below(26) {
             0..4 => {
                 server.weight = *chance.pick(&[0, 1, 50, 100, 256]);
                 "weight"
@@ -234,6 +240,10 @@ impl Wanted {
                 self.maxconn = *chance.pick(&[500, 1000, 2000]);
                 "maxconn of the process"
             }
+            25 => {
+                self.is_limited = !self.is_limited;
+                "limit on and off"
+            }
             _ => "nothing",
         }
     }
@@ -247,11 +257,13 @@ impl Wanted {
              [history]\nkeep = {keep}\n[haproxy]\nbinary = \"{directory}/haproxy\"\nconfig = \"{directory}/haproxy.cfg\"\n\
              admin_socket = \"{directory}/admin.sock\"\nmaster_socket = \"{directory}/master.sock\"\nuser = \"\"\n\
              group = \"\"\nlog = \"\"\nreloads_per_hour = 720\nmax_old_workers = 1000\nmaxconn = {maxconn}\n\
-             [limit.address]\nrequests = \"{requests}/{window}s\"\n\
+             {limit}\
              [frontend.api]\nbind = [\"127.0.0.1:{port}\"]\nbackend = \"chat\"\ntimeout = {{ client = \"{client}s\" }}\n",
             keep = self.keep,
-            requests = self.requests,
-            window = self.window,
+            limit = match self.is_limited {
+                true => format!("[limit.address]\nrequests = \"{}/{}s\"\n", self.requests, self.window),
+                false => String::new(),
+            },
             client = self.client,
             maxconn = self.maxconn,
         );
