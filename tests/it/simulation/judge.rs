@@ -24,6 +24,8 @@ pub(super) use demand;
 pub struct Target {
     pub weights: BTreeMap<Key, (u16, Admin)>,
     pub addresses: BTreeMap<Key, (String, u16)>,
+    /// By the same name as the weight; 0 is no limit.
+    pub limits: BTreeMap<Key, u32>,
 }
 
 impl Target {
@@ -47,7 +49,7 @@ fn desired(node: &Node) -> Desired {
 pub fn target(node: &Node) -> Target {
     let desired = desired(node);
     let names = render::runtime_names(&desired.config);
-    let (mut weights, mut addresses) = (BTreeMap::new(), BTreeMap::new());
+    let (mut weights, mut addresses, mut limits) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (backend, server) in desired.config.servers() {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let (wish, names) = (desired.servers[&id], &names[&id]);
@@ -57,11 +59,12 @@ pub fn target(node: &Node) -> Target {
             AdminState::Maint => Admin::Maint,
         };
         weights.insert(names.weight.clone(), (wish.weight.get(), admin));
+        limits.insert(names.weight.clone(), server.maxconn.as_ref().map_or(0, |limit| limit.value));
         if let Host::Ip(ip) = server.url.host {
             addresses.insert(names.address.clone(), (ip.to_string(), server.url.port));
         }
     }
-    Target { weights, addresses }
+    Target { weights, addresses, limits }
 }
 
 /// Everything is as it should be: HAProxy, the files, and both alike.
@@ -86,6 +89,10 @@ pub async fn converged(world: &World) -> Result<(), Broken> {
         let found = worker.loaded.servers.get(key).ok_or_else(|| format!("HAProxy has no server {key:?}"))?;
         let is_so = (found.weight, found.admin) == (*weight, *admin);
         demand!(is_so, "{key:?} is {} {:?}, wanted {weight} {admin:?}", found.weight, found.admin);
+    }
+    for (key, limit) in &target.limits {
+        let found = worker.loaded.servers[key].maxconn;
+        demand!(found == *limit, "{key:?} has maxconn {found}, wanted {limit}");
     }
     for (key, (address, port)) in &target.addresses {
         let found = &worker.loaded.servers[key];
@@ -138,10 +145,14 @@ pub fn traffic_was_safe(usable: &[String], target: &Target, deeds: &Deeds) -> Re
         let had_to_serve = usable.contains(backend) && after.contains(backend) && !is_helpless;
         demand!(!had_to_serve, "`{command}` left backend {backend} without a server, among {:#?}", deeds.changes);
     }
-    for (key, address, port) in &deeds.let_in {
+    let is_unlimited = deeds.refused.iter().any(|refused| refused.starts_with("set maxconn "));
+    for (key, Server { address, port, maxconn, .. }) in &deeds.let_in {
         let wanted = target.addresses.get(key);
         let is_right = wanted.is_none_or(|wanted| *wanted == (address.clone(), *port));
         demand!(is_right, "{key:?} took traffic at {address}:{port}, wanted {wanted:?}: {:#?}", deeds.changes);
+        let wanted = target.limits.get(key);
+        let is_right = is_unlimited || wanted.is_none_or(|wanted| wanted == maxconn);
+        demand!(is_right, "{key:?} took traffic with maxconn {maxconn}, wanted {wanted:?}: {:#?}", deeds.changes);
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ mod worker;
 mod world;
 
 use crate::support::port::free_port;
-use world::World;
+use world::{Broken, World};
 
 /// Events of one history.
 const ROUNDS: u64 = 40;
@@ -41,27 +41,49 @@ fn check(version: &'static str, first: u64) {
         Some(seed) => seed..seed + 1,
         None => first..first + number("HAPILOT_SIMULATION_HISTORIES").unwrap_or(HISTORIES),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let port = free_port();
     for seed in seeds {
-        let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, async {
-            let mut world = World::new(seed, version, port);
-            let mut lived = world.begin().await;
-            for _ in 0..rounds {
-                if lived.is_ok() {
-                    lived = world.step().await;
-                }
-            }
-            if let Err(broken) = lived {
-                let last = world.told.len().saturating_sub(60);
-                panic!(
-                    "{}\n\nHAPILOT_SIMULATION_SEED={seed} HAPILOT_SIMULATION_ROUNDS={rounds} on {version}: {broken}",
-                    world.told[last..].join("\n")
-                );
-            }
-        });
+        let (world, lived) = live(version, seed, rounds, port);
+        if let Err(broken) = lived {
+            let last = world.told.len().saturating_sub(60);
+            panic!(
+                "{}\n\nHAPILOT_SIMULATION_SEED={seed} HAPILOT_SIMULATION_ROUNDS={rounds} on {version}: {broken}",
+                world.told[last..].join("\n")
+            );
+        }
     }
+}
+
+/// One history from its begin to its end, or to the first event after which something is not as it must be.
+fn live(version: &'static str, seed: u64, rounds: u64, port: u16) -> (World, Result<(), Broken>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let mut world = World::new(seed, version, port);
+        let mut lived = Box::pin(world.begin()).await;
+        for _ in 0..rounds {
+            if lived.is_ok() {
+                lived = Box::pin(world.step()).await;
+            }
+        }
+        (world, lived)
+    })
+}
+
+#[test]
+fn a_seed_gives_one_history_always_the_same() {
+    let port = free_port();
+    let seed = number("HAPILOT_SIMULATION_SEED").unwrap_or(77);
+    let rounds = number("HAPILOT_SIMULATION_ROUNDS").unwrap_or(15);
+    let histories = [(); 2].map(|()| {
+        let (world, lived) = live("3.0.11", seed, rounds, port);
+        let heard = world.haproxy.borrow().heard.clone();
+        let lines = world.told.iter().chain(&heard).map(|line| line.replace(world.directory.as_str(), "/DIR"));
+        (lines.collect::<Vec<_>>(), lived)
+    });
+    let [(first, lived), (second, _)] = &histories;
+    lived.as_ref().unwrap();
+    let differs = first.iter().zip(second).find(|(first, second)| first != second);
+    assert_eq!((differs, first.len()), (None, second.len()));
 }
 
 #[test]

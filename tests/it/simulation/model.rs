@@ -1,7 +1,7 @@
 //! A whole HAProxy: files on disk, a master, the serving worker and the old ones, and the troubles of the hour.
 
 use super::chance::Chance;
-use super::loaded::{Admin, Key, Loaded, words};
+use super::loaded::{Admin, Key, Loaded, Server, words};
 use super::worker::{Effect, Worker};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
@@ -45,8 +45,8 @@ pub struct Deeds {
     pub misdirected: Vec<String>,
     /// Backends that the agent's own command left without a server that takes traffic, and that command.
     pub emptied: Vec<(String, String)>,
-    /// Servers that it let traffic in, with the address that they had at that moment.
-    pub let_in: Vec<(Key, String, u16)>,
+    /// Servers that it let traffic in, as they were at that moment.
+    pub let_in: Vec<(Key, Server)>,
 }
 
 pub struct Haproxy {
@@ -57,6 +57,8 @@ pub struct Haproxy {
     pub serving: Option<u32>,
     pub troubles: Vec<Trouble>,
     pub deeds: Deeds,
+    /// Every line that was heard, in order.
+    pub heard: Vec<String>,
     /// The worker that the agent has looked at last.
     seen: Option<u32>,
     /// What was changed by others, for the report.
@@ -79,6 +81,7 @@ impl Haproxy {
             serving: None,
             troubles: vec![],
             deeds: Deeds::default(),
+            heard: vec![],
             seen: None,
             meddled: vec![],
             is_agent_dead: false,
@@ -130,6 +133,7 @@ impl Haproxy {
 
     /// One line on the admin socket, for the worker that the connection belongs to.
     pub fn admin(&mut self, pid: u32, line: &str, payload: Option<&str>) -> Answer {
+        self.heard.push(format!("{pid} {line}"));
         let words = words(line).unwrap_or_else(|problem| panic!("{line:?}: {problem}"));
         let changes = matches!(Worker::effect(&words), Effect::Changes);
         match self.trouble(changes) {
@@ -173,7 +177,7 @@ impl Haproxy {
         let took_nothing = |key: &Key| before.get(key).is_none_or(|server| server.share() == 0);
         for (key, server) in &worker.loaded.servers {
             if server.share() > 0 && took_nothing(key) {
-                self.deeds.let_in.push((key.clone(), server.address.clone(), server.port));
+                self.deeds.let_in.push((key.clone(), server.clone()));
             }
         }
         self.deeds.changes.push(line.to_owned());
@@ -182,6 +186,7 @@ impl Haproxy {
 
     /// One line on the master socket.
     pub fn master(&mut self, line: &str) -> Answer {
+        self.heard.push(format!("master {line}"));
         let is_reload = line == "reload";
         match self.trouble(is_reload) {
             Some(Trouble::Death { is_executed: false, .. }) => return self.die(),
@@ -315,8 +320,7 @@ impl Haproxy {
                 "maxconn of the process".to_owned()
             }
             7 => {
-                let stranger =
-                    super::loaded::Server { address: "192.0.2.251".to_owned(), fqdn: None, ..server.clone() };
+                let stranger = Server { address: "192.0.2.251".to_owned(), fqdn: None, ..server.clone() };
                 let name = format!("stranger{}", chance.below(100));
                 worker.loaded.servers.insert((proxy.clone(), name.clone()), stranger);
                 format!("server {proxy}/{name}: somebody added it")
