@@ -249,7 +249,7 @@ impl World {
             0..2 => Trouble::Refuse { at, for_ever },
             2 => Trouble::HangUp { at },
             3..6 => Trouble::Death { at, is_executed: for_ever },
-            9..13 => Trouble::DeathAtFile { at: 1 + at / 2 },
+            9..13 => Trouble::DeathAtFile { at: 1 + at / 5 },
             6 => Trouble::Meddling { at },
             7 => Trouble::StrangeReload { at },
             _ => Trouble::FailedReload,

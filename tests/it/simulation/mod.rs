@@ -27,7 +27,7 @@ use world::{Broken, World};
 /// Events of one history.
 const ROUNDS: u64 = 40;
 /// Histories of each version.
-const HISTORIES: u64 = 2;
+const HISTORIES: u64 = 3;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

@@ -19,7 +19,7 @@ pub enum Trouble {
     DeathAtFile { at: u32 },
     /// Somebody else changes something by hand just before.
     Meddling { at: u32 },
-    /// Somebody else reloads HAProxy just before.
+    /// Somebody else reloads HAProxy just before, between a look and what follows from it.
     StrangeReload { at: u32 },
     /// HAProxy fails the next reload: the old worker serves on.
     FailedReload,
@@ -136,7 +136,7 @@ impl Haproxy {
         self.heard.push(format!("{pid} {line}"));
         let words = words(line).unwrap_or_else(|problem| panic!("{line:?}: {problem}"));
         let changes = matches!(Worker::effect(&words), Effect::Changes);
-        match self.trouble(changes) {
+        match self.trouble(changes, changes) {
             Some(Trouble::HangUp { .. }) => return Answer::HangUp,
             Some(Trouble::Death { is_executed: false, .. }) => return self.die(),
             Some(Trouble::Refuse { .. }) => {
@@ -188,7 +188,8 @@ impl Haproxy {
     pub fn master(&mut self, line: &str) -> Answer {
         self.heard.push(format!("master {line}"));
         let is_reload = line == "reload";
-        match self.trouble(is_reload) {
+        // After the question to the master each look ends: what is sent next follows from it.
+        match self.trouble(is_reload, true) {
             Some(Trouble::Death { is_executed: false, .. }) => return self.die(),
             Some(Trouble::Death { .. }) => {
                 if is_reload {
@@ -232,8 +233,8 @@ impl Haproxy {
         }
     }
 
-    /// Counts a command, and says what goes wrong with it.
-    fn trouble(&mut self, changes: bool) -> Option<Trouble> {
+    /// Counts a command, and says what goes wrong with it; `is_turn`: at the end of a look, or at a change.
+    fn trouble(&mut self, changes: bool, is_turn: bool) -> Option<Trouble> {
         if self.is_agent_dead {
             return Some(Trouble::Death { at: 0, is_executed: false });
         }
@@ -241,10 +242,8 @@ impl Haproxy {
         let now = self.asked;
         let holds = |trouble: &Trouble| match trouble {
             Trouble::Refuse { at, for_ever: _ } => changes && now >= *at,
-            Trouble::HangUp { at }
-            | Trouble::Death { at, .. }
-            | Trouble::Meddling { at }
-            | Trouble::StrangeReload { at } => now >= *at,
+            Trouble::HangUp { at } | Trouble::Death { at, .. } | Trouble::Meddling { at } => now >= *at,
+            Trouble::StrangeReload { at } => is_turn && now >= *at,
             Trouble::FailedReload | Trouble::DeathAtFile { .. } => false,
         };
         let at = self.troubles.iter().position(holds)?;

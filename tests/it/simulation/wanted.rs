@@ -158,7 +158,7 @@ impl Wanted {
         let is_by_address = matches!(key.0, "chat" | "pool");
         let (siblings, fresh) = (self.of(key.0).len(), self.fresh_port());
         let server = self.servers.get_mut(&key).expect("a server that was listed");
-        match chance.below(26) {
+        match chance.below(29) {
             0..4 => {
                 server.weight = *chance.pick(&[0, 1, 50, 100, 256]);
                 "weight"
@@ -186,7 +186,7 @@ impl Wanted {
                 self.add(key.0, chance);
                 "a server replaced"
             }
-            15 => {
+            15 | 28 => {
                 let path = format!("/v1/{}", chance.below(99));
                 self.routes.retain(|(known, _)| *known != path);
                 self.routes.insert(0, (path, *chance.pick(&BACKENDS)));
@@ -197,7 +197,7 @@ impl Wanted {
                 self.requests = 1 + chance.below(500);
                 "limit"
             }
-            17 => {
+            17 | 27 => {
                 self.key += 1;
                 "key"
             }
@@ -240,7 +240,7 @@ impl Wanted {
                 self.maxconn = *chance.pick(&[500, 1000, 2000]);
                 "maxconn of the process"
             }
-            25 => {
+            25..27 => {
                 self.is_limited = !self.is_limited;
                 "limit on and off"
             }

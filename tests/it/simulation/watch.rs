@@ -23,7 +23,7 @@ struct Death;
 /// What is looked for while the agent works.
 pub struct Watch {
     directory: Utf8PathBuf,
-    /// So many operations until it dies.
+    /// So many changes of live files and of the journal until it dies.
     death: Option<u32>,
     /// HAProxy could start from the files when this began.
     starts: bool,
@@ -92,7 +92,8 @@ impl Watch {
         {
             self.blame(format!("after a death in the middle ({}): {why}", left.kind));
         }
-        if changes_file || matches!(point, "history.rename" | "history.remove" | "directory.sync") {
+        // Between two live files, and around the intent: that is where a death could leave a half.
+        if changes_file && (self.is_live(what) || what.contains("/state/journal")) {
             self.death = self.death.map(|left| left.saturating_sub(1));
             if self.death == Some(0) {
                 resume_unwind(Box::new(Death));
