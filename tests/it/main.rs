@@ -25,6 +25,7 @@ mod edits;
 mod faults;
 mod floors;
 mod haproxies;
+mod health_over_reloads;
 mod house;
 mod other_worker;
 mod private_haproxy;
