@@ -4,7 +4,8 @@
 //! The agent's own code runs from the operator's file to the bytes on the sockets: parse, render, plan, journal, files,
 //! commands, proof. Below it is a *model* of HAProxy that reads the very files and takes the very commands; nothing else
 //! is made up. Real HAProxies take the same commands in the other tests; here it is the number of histories that
-//! counts. A seed gives one history, always the same.
+//! counts. Between any two file operations HAProxy must be able to start from the files, and the agent may die there. A
+//! seed gives one history, always the same.
 //!
 //! `HAPILOT_SIMULATION_SEED=N` runs one seed alone, `HAPILOT_SIMULATION_ROUNDS=N` so many events per history,
 //! `HAPILOT_SIMULATION_HISTORIES=N` so many histories per version.
@@ -14,6 +15,7 @@ mod chance;
 mod history;
 mod judge;
 mod loaded;
+mod meddle;
 mod model;
 mod sockets;
 mod wanted;
