@@ -123,10 +123,13 @@ impl World {
         }
         self.plan_is_a_value().await?;
         if worth.is_reload() && self.chance.one_in(3) {
-            // In a life that has made no reload yet, none must wait, and this one fails.
+            // In a life that has made no reload yet, none must wait, and this one comes to nothing.
             self.restart_quietly().await?;
             let ask = Ask::Apply { adopt: false, force: true };
-            return self.troubled(ask, worth, vec![Trouble::FailedReload]).await;
+            let is_executed = self.chance.one_in(3);
+            let death = Trouble::DeathInReload { is_executed };
+            let trouble = if self.chance.one_in(2) { death } else { Trouble::FailedReload };
+            return self.troubled(ask, worth, vec![trouble]).await;
         }
         let force = self.chance.one_in(2);
         self.disturbed(Ask::Apply { adopt: false, force }, worth).await

@@ -21,6 +21,8 @@ pub enum Trouble {
     Meddling { at: u32 },
     /// Somebody else reloads HAProxy just before, between a look and what follows from it.
     StrangeReload { at: u32 },
+    /// The agent dies in the next reload, before HAProxy makes it or before the agent hears of it.
+    DeathInReload { is_executed: bool },
     /// HAProxy fails the next reload: the old worker serves on.
     FailedReload,
 }
@@ -188,6 +190,16 @@ impl Haproxy {
     pub fn master(&mut self, line: &str) -> Answer {
         self.heard.push(format!("master {line}"));
         let is_reload = line == "reload";
+        let in_reload = |trouble: &Trouble| match trouble {
+            Trouble::DeathInReload { is_executed } => Some(*is_executed),
+            _ => None,
+        };
+        if is_reload && let Some(is_executed) = self.troubles.iter().find_map(in_reload) {
+            if is_executed {
+                self.reload();
+            }
+            return self.die();
+        }
         // After the question to the master each look ends: what is sent next follows from it.
         match self.trouble(is_reload, true) {
             Some(Trouble::Death { is_executed: false, .. }) => return self.die(),
@@ -244,7 +256,7 @@ impl Haproxy {
             Trouble::Refuse { at, for_ever: _ } => changes && now >= *at,
             Trouble::HangUp { at } | Trouble::Death { at, .. } | Trouble::Meddling { at } => now >= *at,
             Trouble::StrangeReload { at } => is_turn && now >= *at,
-            Trouble::FailedReload | Trouble::DeathAtFile { .. } => false,
+            Trouble::FailedReload | Trouble::DeathInReload { .. } | Trouble::DeathAtFile { .. } => false,
         };
         let at = self.troubles.iter().position(holds)?;
         let trouble = match &self.troubles[at] {

@@ -234,6 +234,8 @@ impl Wanted {
             }
             22..24 if self.has_limits => {
                 server.maxconn = *chance.pick(&[0, 1, 50, 500]);
+                // One that comes back has it from the first request on.
+                server.state = if chance.one_in(2) { "ready" } else { server.state };
                 "maxconn"
             }
             24 => {

@@ -163,6 +163,9 @@ fn is_settled(directory: &Utf8Path, left: &Undertaking, at_death: &Files) -> Res
         let paths: Vec<_> = left.files.iter().map(|file| file.path.as_str()).collect();
         return Err(format!("the files are neither wholly old nor wholly new: {paths:?}"));
     }
+    if left.kind == "reload" && !is_old {
+        return Err("nobody knows whether HAProxy takes these files, and they stay".to_owned());
+    }
     let is_other = |path: &&Utf8PathBuf| !left.files.iter().any(|file| file.path == **path);
     if now.keys().chain(at_death.keys()).filter(is_other).any(|path| now.get(path) != at_death.get(path)) {
         return Err("a file that the intent does not name was changed".to_owned());
