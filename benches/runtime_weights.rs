@@ -87,7 +87,8 @@ fn measure(runtime: &tokio::runtime::Runtime, socket: &Utf8Path, servers: usize,
         let commands = commands(servers, per_backend, weight(turn * 2 + 1));
         let by_hapilot = || {
             let begun = Instant::now();
-            let executed = runtime.block_on(haproxy::execute(socket, &steps, DEADLINE)).expect("HAProxy takes them");
+            let executed =
+                runtime.block_on(haproxy::execute(socket, &steps, None, DEADLINE)).expect("HAProxy takes them");
             let took = begun.elapsed();
             assert_eq!((executed.done, executed.failures.len()), (servers, 0));
             took

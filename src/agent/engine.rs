@@ -3,7 +3,8 @@
 //! Order (I1, I2, I9): render → observe → decide → refuse or check (`haproxy -c` on the very bytes, ports,
 //! master socket) → write files → runtime commands or a proven reload → observe again until nothing is left.
 //! A failure before the writes has touched nothing; a failed reload puts the files back. Nothing else is ever undone:
-//! the next round observes and plans again.
+//! the next round observes and plans again. Commands go to the worker that the plan was made for; where another serves
+//! by then, they are not sent, and the next round plans for that one.
 
 use super::certificates;
 use super::corrections::Corrections;
@@ -356,10 +357,13 @@ impl Engine {
                 return Ok(applied);
             }
             if let (true, Action::Runtime(steps)) = (prepared.plan.only_waits(), &prepared.plan.action) {
-                self.send(wish, steps).await?;
-                self.corrections.note(drift, jiff::Timestamp::now());
-                self.expected = Some(Expectation::of(&prepared.observed));
-                return Ok(applied);
+                if self.send(wish, steps, prepared.plan.based_on_pid).await?.is_some() {
+                    self.corrections.note(drift, jiff::Timestamp::now());
+                    self.expected = Some(Expectation::of(&prepared.observed));
+                    return Ok(applied);
+                }
+                prepared = self.prepare(wish, ledger).await?;
+                continue;
             }
             self.round(wish, &prepared, &mut applied).await?;
             self.corrections.note(std::mem::take(&mut drift), jiff::Timestamp::now());
@@ -393,7 +397,7 @@ impl Engine {
                     // Certificates can wait until what speaks against them is mended.
                     let steps: Vec<Step> =
                         steps.iter().filter(|step| !matches!(step, Step::Certificate(_))).cloned().collect();
-                    self.execute(wish, &steps, applied).await?;
+                    self.execute(wish, &steps, plan.based_on_pid, applied).await?;
                 }
                 return Err(e);
             }
@@ -414,7 +418,7 @@ impl Engine {
         match &prepared.plan.action {
             Action::Nothing => raise(&mut applied.how, How::Files),
             Action::Start => applied.how = How::Start,
-            Action::Runtime(steps) => self.execute(wish, steps, applied).await?,
+            Action::Runtime(steps) => self.execute(wish, steps, prepared.plan.based_on_pid, applied).await?,
             Action::Reload(reasons) => {
                 self.writes += 1;
                 self.reloads += 1;
@@ -468,8 +472,17 @@ impl Engine {
         Ok(undo)
     }
 
-    async fn execute(&mut self, wish: Wish<'_>, steps: &[Step], applied: &mut Applied) -> Result<(), ApplyError> {
-        let executed = self.send(wish, steps).await?;
+    async fn execute(
+        &mut self,
+        wish: Wish<'_>,
+        steps: &[Step],
+        seen: Option<u32>,
+        applied: &mut Applied,
+    ) -> Result<(), ApplyError> {
+        let Some(executed) = self.send(wish, steps, seen).await? else {
+            raise(&mut applied.how, How::Files);
+            return Ok(());
+        };
         self.writes += (executed.done + executed.waiting) as u64;
         let is_placement = |failure: &&haproxy::StepFailure| {
             failure.is_withheld || matches!(steps[failure.index], Step::AddServer { .. } | Step::RemoveServer { .. })
@@ -506,7 +519,7 @@ impl Engine {
         if steps.is_empty() {
             return steps;
         }
-        let Ok(executed) = self.send(wish, &steps).await else { return vec![] };
+        let Ok(Some(executed)) = self.send(wish, &steps, Some(runtime.pid)).await else { return vec![] };
         self.writes += executed.done as u64;
         let failed: Vec<usize> = executed.failures.iter().map(|failure| failure.index).collect();
         let done = steps.into_iter().enumerate().filter(|(index, _)| !failed.contains(index));
@@ -526,10 +539,22 @@ impl Engine {
         }
     }
 
-    async fn send(&self, wish: Wish<'_>, steps: &[Step]) -> Result<haproxy::Executed, ApplyError> {
+    /// Sends steps to the worker that they were made for; `None` where another serves by now: it was sent nothing.
+    async fn send(
+        &self,
+        wish: Wish<'_>,
+        steps: &[Step],
+        seen: Option<u32>,
+    ) -> Result<Option<haproxy::Executed>, ApplyError> {
         let socket = &wish.sources.config.haproxy.admin_socket;
-        let executed = haproxy::execute(socket, steps, EXECUTE_DEADLINE).await;
-        executed.map_err(|e| ApplyError::Execute(format!("error: {}", sys::chain(&e))))
+        match haproxy::execute(socket, steps, seen, EXECUTE_DEADLINE).await {
+            Ok(executed) => Ok(Some(executed)),
+            Err(stale) if stale.source.is_other_worker() => {
+                tracing::info!(why = %stale.source, "the plan is for a worker of before");
+                Ok(None)
+            }
+            Err(e) => Err(ApplyError::Execute(format!("error: {}", sys::chain(&e)))),
+        }
     }
 }
 

@@ -76,6 +76,17 @@ pub enum AdminError {
         /// The old worker.
         pid: u32,
     },
+    /// Somebody reloaded HAProxy since it was looked at: the commands were meant for a worker that serves no more, and
+    /// none was sent. The caller observes again.
+    #[error("another worker serves {socket} by now (pid {found}, seen was pid {expected}); it was sent nothing")]
+    OtherWorker {
+        /// The socket's path.
+        socket: Utf8PathBuf,
+        /// The worker that was seen.
+        expected: u32,
+        /// The one that serves.
+        found: u32,
+    },
 }
 
 impl AdminError {
@@ -88,6 +99,11 @@ impl AdminError {
             io::ErrorKind::PermissionDenied => Self::Denied { socket, source },
             _ => Self::Io { socket, source },
         }
+    }
+
+    /// Whether the worker that was seen has been replaced; nothing was sent to the new one.
+    pub fn is_other_worker(&self) -> bool {
+        matches!(self, Self::OtherWorker { .. })
     }
 
     /// Whether nobody is there to talk to.

@@ -66,21 +66,39 @@ pub struct ExecuteError {
 /// about a server whose address could not be set: to make such a server ready would send traffic to the wrong place; and
 /// those that take a server away in a backend to which one could not be added.
 ///
+/// Steps follow from what one worker was seen to run: with `seen` (its pid) they go to that one or to none. All of them
+/// go over one connection, and so to one worker.
+///
 /// # Errors
-/// Nobody listens, no permission for the socket, the deadline, or HAProxy hung up in the middle.
-pub async fn execute(admin_socket: &Utf8Path, steps: &[Step], deadline: Duration) -> Result<Executed, ExecuteError> {
+/// Another worker serves than the one that was seen, nobody listens, no permission for the socket, the deadline, or
+/// HAProxy hung up in the middle.
+pub async fn execute(
+    admin_socket: &Utf8Path,
+    steps: &[Step],
+    seen: Option<u32>,
+    deadline: Duration,
+) -> Result<Executed, ExecuteError> {
     let mut executed = Executed::default();
-    match run(admin_socket, steps, Instant::now() + deadline, &mut executed).await {
+    match run(admin_socket, steps, seen, Instant::now() + deadline, &mut executed).await {
         Ok(()) => Ok(executed),
         Err(source) => Err(ExecuteError { so_far: executed, source }),
     }
 }
 
-async fn run(socket: &Utf8Path, steps: &[Step], deadline: Instant, executed: &mut Executed) -> Result<(), AdminError> {
+async fn run(
+    socket: &Utf8Path,
+    steps: &[Step],
+    seen: Option<u32>,
+    deadline: Instant,
+    executed: &mut Executed,
+) -> Result<(), AdminError> {
     if steps.is_empty() {
         return Ok(());
     }
     let (mut session, info) = Session::with_serving_worker(socket, deadline).await?;
+    if let Some(expected) = seen.filter(|pid| *pid != info.pid) {
+        return Err(AdminError::OtherWorker { socket: socket.to_owned(), expected, found: info.pid });
+    }
     executed.pid = info.pid;
     let mut burst = Burst::default();
     let mut misplaced = BTreeSet::new();

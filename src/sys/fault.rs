@@ -55,10 +55,21 @@ impl Fault {
     }
 }
 
+/// Sees each point that this thread passes, with what is done there, and may let it fail; may unwind, which is a death
+/// for whoever catches it. For tests within the process; while it runs it is not called for what it does itself.
+#[cfg(debug_assertions)]
+pub type Watcher = Box<dyn FnMut(&'static str, &str) -> Option<Fault>>;
+
+/// Sets or ends the watch of this thread.
+#[cfg(debug_assertions)]
+pub fn watch(watcher: Option<Watcher>) {
+    plan::watch(watcher);
+}
+
 /// What the plan says for this pass of a point; `None` in every build without debug assertions, and without a plan.
 #[cfg(debug_assertions)]
 pub fn told(point: &'static str, what: impl Display) -> Option<Fault> {
-    plan::pass(point, what)
+    plan::watched(point, &what).or_else(|| plan::pass(point, what))
 }
 
 /// What the plan says for this pass of a point; `None` in every build without debug assertions, and without a plan.

@@ -71,7 +71,7 @@ async fn steps_change_what_is_observed_and_failures_come_in_haproxys_words() {
             state("nobody", AdminState::Ready),
             weight("s2", 256),
         ];
-        let executed = execute(&haproxy.admin(), &steps, LONG).await.unwrap();
+        let executed = execute(&haproxy.admin(), &steps, None, LONG).await.unwrap();
         assert_eq!((executed.pid, executed.done), (before.pid, 6));
         let failures: Vec<String> = executed.failures.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -115,10 +115,10 @@ async fn limits_are_set_and_taken_away_and_the_process_goes_up_to_where_it_began
         let most = seen().await.3;
         assert_eq!(seen().await, (0, 30, most, most), "{binary:?}");
         let steps = [limit("s1", 50), limit("s2", 0), process(most / 2)];
-        assert_eq!(execute(&haproxy.admin(), &steps, LONG).await.unwrap().done, 3);
+        assert_eq!(execute(&haproxy.admin(), &steps, None, LONG).await.unwrap().done, 3);
         assert_eq!(seen().await, (50, 0, most / 2, most), "{binary:?}");
         let steps = [limit("nobody", 1), process(most + 1), process(most)];
-        let failures = execute(&haproxy.admin(), &steps, LONG).await.unwrap().failures;
+        let failures = execute(&haproxy.admin(), &steps, None, LONG).await.unwrap().failures;
         assert_eq!(
             failures.iter().map(|failure| failure.reason.as_str()).collect::<Vec<_>>(),
             ["No such server.", "Value out of range."],
@@ -143,7 +143,7 @@ async fn any_map_goes_there_and_comes_back() {
         for _ in 0..60 {
             let entries = entries.new_tree(&mut runner).unwrap().current();
             let step = map(&haproxy, entries.clone());
-            let executed = execute(&haproxy.admin(), &[step], LONG).await.unwrap();
+            let executed = execute(&haproxy.admin(), &[step], None, LONG).await.unwrap();
             assert_eq!(executed.failures, [], "{binary:?} {entries:?}");
             assert_eq!(runtime(&haproxy).await.maps[&haproxy.map()], entries, "{binary:?}");
         }
@@ -155,21 +155,21 @@ async fn a_large_map_is_replaced_whole_and_a_refused_one_leaves_the_old() {
     for binary in binaries() {
         let haproxy = PrivateHaproxy::start(&binary, BACKEND);
         let large: Vec<_> = (0..20_000).map(|i| (format!("client-{i:064}"), format!("plan {i}"))).collect();
-        let executed = execute(&haproxy.admin(), &[map(&haproxy, large.clone())], LONG).await.unwrap();
+        let executed = execute(&haproxy.admin(), &[map(&haproxy, large.clone())], None, LONG).await.unwrap();
         assert_eq!(executed.failures, [], "{binary:?}");
         assert_eq!(runtime(&haproxy).await.maps[&haproxy.map()], large);
 
         let refused = vec![("fine".to_owned(), "1".to_owned()), ("not fine".to_owned(), "sk-secret".to_owned())];
         let missing = Step::ReplaceMap { map: "nope".into(), from_entries: 0, entries: large.clone(), is_secret: true };
         let steps = [map(&haproxy, refused), missing, weight("s1", 5)];
-        let executed = execute(&haproxy.admin(), &steps, LONG).await.unwrap();
+        let executed = execute(&haproxy.admin(), &steps, None, LONG).await.unwrap();
         assert_eq!((executed.done, executed.failures.len()), (1, 2));
         assert!(!format!("{executed:?}").contains("sk-secret"));
         assert!(executed.failures[1].reason.contains("Unknown map identifier"), "{executed:?}");
         assert_eq!(runtime(&haproxy).await.maps[&haproxy.map()].len(), large.len());
         // `show map` of a version that was never committed would be a leak.
         let longest = vec![("k".to_owned(), "v".repeat(11_600))];
-        let executed = execute(&haproxy.admin(), &[map(&haproxy, longest.clone())], LONG).await.unwrap();
+        let executed = execute(&haproxy.admin(), &[map(&haproxy, longest.clone())], None, LONG).await.unwrap();
         assert_eq!(executed.failures, [], "{binary:?}");
         assert_eq!(runtime(&haproxy).await.maps[&haproxy.map()], longest);
     }
@@ -243,7 +243,7 @@ async fn nobody_there_no_permission_and_no_answer_are_told_apart() {
     let path = camino::Utf8Path::from_path(held.path()).unwrap().join("s.sock");
     assert!(observe(&path, None, &[], true).await.unwrap().is_none());
     let silent = tokio::net::UnixListener::bind(path.as_std_path()).unwrap();
-    let failed = execute(&path, &[weight("s1", 1)], Duration::from_millis(50)).await.unwrap_err();
+    let failed = execute(&path, &[weight("s1", 1)], None, Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(failed.source, AdminError::Deadline { .. }), "{failed:?}");
     drop(silent);
     assert!(observe(&path, None, &[], true).await.unwrap().is_none());
@@ -263,7 +263,7 @@ async fn a_burst_costs_little_more_than_the_bare_writes() {
     for round in 1..=5u16 {
         let steps: Vec<Step> = (0..SERVERS).map(|i| weight(&format!("s{i}"), 10 + round)).collect();
         let begun = Instant::now();
-        let executed = execute(&haproxy.admin(), &steps, LONG).await.unwrap();
+        let executed = execute(&haproxy.admin(), &steps, None, LONG).await.unwrap();
         our_times.push(begun.elapsed());
         assert_eq!((executed.done, executed.failures.len()), (SERVERS, 0));
         let commands: String = (0..SERVERS).map(|i| format!("set server be/s{i} weight {}\n", 50 + round)).collect();
@@ -332,13 +332,13 @@ async fn a_stopping_worker_and_a_reply_without_its_end_are_errors() {
     let dir = camino::Utf8Path::from_path(held.path()).unwrap();
     let stopping = "\n> Version: 3.2.1\nPid: 7\nUptime_sec: 1\nMaxconn: 9\nHard_maxconn: 9\nStopping: 1\n\n> ";
     let old = parrot(&dir.join("old"), stopping).await;
-    let failed = execute(&dir.join("old"), &[weight("s1", 1)], Duration::from_secs(1)).await.unwrap_err();
+    let failed = execute(&dir.join("old"), &[weight("s1", 1)], None, Duration::from_secs(1)).await.unwrap_err();
     assert!(matches!(failed.source, AdminError::Stopping { pid: 7, .. }), "{failed:?}");
     old.abort();
 
     let cut = "\n> Version: 3.2.1\nPid: 7\nUptime_sec: 1\nMaxconn: 9\nHard_maxconn: 9\nStopping: 0\n\n> \n> \n";
     let cut_off = parrot(&dir.join("cut"), cut).await;
-    let failed = execute(&dir.join("cut"), &[weight("s1", 1), weight("s2", 1)], LONG).await.unwrap_err();
+    let failed = execute(&dir.join("cut"), &[weight("s1", 1), weight("s2", 1)], None, LONG).await.unwrap_err();
     assert!(matches!(failed.source, AdminError::Truncated { answered: 1, asked: 2, .. }), "{failed:?}");
     cut_off.abort();
 

@@ -373,7 +373,7 @@ async fn where_one_step_fails_nothing_is_taken_away_and_nothing_is_left_open() {
             (store("c.pem", false), "Can't replace a certificate which is not referenced by the configuration!"),
         ] {
             let steps = [first, remove.clone()].map(Step::Certificate);
-            let done = execute(&node.place.join("admin.sock"), &steps, PATIENCE).await.unwrap();
+            let done = execute(&node.place.join("admin.sock"), &steps, None, PATIENCE).await.unwrap();
             let reasons: Vec<_> = done.failures.iter().map(|failure| failure.reason.as_str()).collect();
             assert_eq!(reasons, [why, "not sent, because a step about a certificate before it failed"]);
             assert!(!node.haproxy().admin("show ssl cert").contains('*'), "{}", binary.version);

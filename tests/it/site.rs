@@ -6,16 +6,12 @@ use crate::support::haproxy::Binary;
 use crate::support::http::get;
 use crate::support::port::free_port;
 use crate::support::process::{Background, Finished};
-use crate::support::{PATIENCE, pause, wait_for};
+use crate::support::{PATIENCE, wait_for};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// How long the old and the new worker of 2.6 both accept, at the most; 20 to 60 ms on an idle machine.
-const HANDING_OVER: Duration = Duration::from_secs(2);
 
 /// The node. In this order: HAProxy ends before its directory goes.
 #[derive(Debug)]
@@ -147,27 +143,17 @@ impl Site {
     /// of their own.
     ///
     /// # Errors
-    /// Any other answer than the good one, in words. Nothing is asked twice but the health of 2.6 after a 503: there a
-    /// worker that is on its way out counts the servers of its backends as zero and says so on `/health`, while the
-    /// requests that it takes are served. Measured with two clients in a tight loop of new connections during 60
-    /// reloads without any death: 49 such answers to 570,415 requests on 2.6, none to 266,952 on 3.0 or 372,665 on 3.2
-    /// in 200 reloads each; no connection was refused or reset on any, nor a request to a model server lost.
+    /// Any other answer than the good one, in words. Nothing is asked twice: a reload is no excuse for a refused
+    /// connection, a lost request or a `/health` that is not 200, on no version.
     pub fn serves(&self) -> Result<(), String> {
         let address = format!("127.0.0.1:{}", self.port);
         let answer = get(&address, "/v1/models").map_err(|e| format!("/v1/models: {e}"))?;
         if (answer.status, answer.text().as_str()) != (200, "model") {
             return Err(format!("/v1/models: {} {}", answer.status, answer.text()));
         }
-        let began = Instant::now();
-        loop {
-            let health = get(&address, "/health").map_err(|e| format!("/health: {e}"))?.status;
-            let is_handing_over =
-                !self.binary.version.at_least(3, 0) && health == 503 && began.elapsed() < HANDING_OVER;
-            match health {
-                200 => return Ok(()),
-                _ if is_handing_over => pause(Duration::from_millis(2)),
-                _ => return Err(format!("/health: {health}")),
-            }
+        match get(&address, "/health").map_err(|e| format!("/health: {e}"))?.status {
+            200 => Ok(()),
+            health => Err(format!("/health: {health}")),
         }
     }
 

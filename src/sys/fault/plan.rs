@@ -1,7 +1,8 @@
 //! The plan of faults, read once from the environment. Compiled only with debug assertions.
 
-use super::{Fault, die};
+use super::{Fault, Watcher, die};
 use nix::errno::Errno;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::Write;
@@ -36,6 +37,22 @@ impl Rule {
         };
         if self.for_ever { count >= self.at } else { count == self.at }
     }
+}
+
+thread_local! {
+    static WATCHER: RefCell<Option<Watcher>> = const { RefCell::new(None) };
+}
+
+pub(super) fn watch(watcher: Option<Watcher>) {
+    WATCHER.set(watcher);
+}
+
+/// Asks the watcher of this thread. One that unwinds watches no more.
+pub(super) fn watched(point: &'static str, what: &impl Display) -> Option<Fault> {
+    let mut watcher = WATCHER.take()?;
+    let fault = watcher(point, &what.to_string());
+    WATCHER.set(Some(watcher));
+    fault
 }
 
 /// Counts a pass and looks it up.

@@ -3,16 +3,17 @@
 use super::judge::{self, demand};
 use super::model::Trouble;
 use super::wanted::Worth;
+use super::watch::each_is_old_or_new;
 use super::world::{Ask, Broken, End, World};
 use hapilot::agent::How;
 use hapilot::health::Outcome;
 use hapilot::model::{AdminState, ServerId, Weight};
 use hapilot::plan::Step;
 
-/// After a disturbance so many undisturbed attempts at most. The longest way: a death in a reload, a start that a guard
-/// keeps from serving the file (the revision before is loaded again), the operator who forces it within five seconds of
+/// After a disturbance so many attempts at most. The longest way: a death in a reload and another in the start that
+/// follows, a start that a guard keeps from serving the file (the revision before is loaded again), the operator who forces it within five seconds of
 /// that, the next start, and the operator again.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 6;
 
 /// The slew of weights takes fewer looks than that from one end to the other.
 const WEIGHT_MOVES: usize = 10;
@@ -102,12 +103,18 @@ impl World {
         }
     }
 
-    fn tell(&mut self, what: String) {
+    pub fn tell(&mut self, what: String) {
         self.told.push(format!("  {what}"));
     }
 
+    /// The operator's file is another now, and not yet saved.
+    pub fn edited(&mut self) -> (Vec<&'static str>, Worth) {
+        let most_maxconn = self.haproxy.borrow_mut().worker().most_maxconn;
+        self.wanted.edit(&mut self.chance, most_maxconn)
+    }
+
     async fn edit(&mut self) -> Result<(), Broken> {
-        let (what, worth) = self.wanted.edit(&mut self.chance);
+        let (what, worth) = self.edited();
         self.tell(format!("{what:?}: {worth:?}"));
         self.save();
         self.haproxy.borrow_mut().begin(vec![]);
@@ -115,11 +122,14 @@ impl World {
             return self.refused_by_check().await;
         }
         self.plan_is_a_value().await?;
-        if worth == Worth::Reload && self.chance.one_in(3) {
-            // In a life that has made no reload yet, none must wait, and this one fails.
+        if worth.is_reload() && self.chance.one_in(3) {
+            // In a life that has made no reload yet, none must wait, and this one comes to nothing.
             self.restart_quietly().await?;
             let ask = Ask::Apply { adopt: false, force: true };
-            return self.troubled(ask, worth, vec![Trouble::FailedReload]).await;
+            let is_executed = self.chance.one_in(3);
+            let death = Trouble::DeathInReload { is_executed };
+            let trouble = if self.chance.one_in(2) { death } else { Trouble::FailedReload };
+            return self.troubled(ask, worth, vec![trouble]).await;
         }
         let force = self.chance.one_in(2);
         self.disturbed(Ask::Apply { adopt: false, force }, worth).await
@@ -180,9 +190,16 @@ impl World {
         let usable = self.haproxy.borrow_mut().worker().usable();
         let (files, worker) = (self.files(), self.haproxy.borrow().serving);
         self.haproxy.borrow_mut().begin(troubles.clone());
+        self.death_at_file = troubles.iter().find_map(|trouble| match trouble {
+            Trouble::DeathAtFile { at } => Some(*at),
+            _ => None,
+        });
         let mut end = self.ask(&ask).await;
         self.tell(format!("-> {}", brief(&end)));
         let deeds = self.deeds();
+        if matches!(end, End::Died) {
+            each_is_old_or_new(&self.directory, &files)?;
+        }
         if let End::Failed(why) = &end {
             let is_guard = why.contains("--force");
             demand!(is_guard || !troubles.is_empty(), "{ask:?} failed undisturbed: {why}");
@@ -197,12 +214,16 @@ impl World {
             }
         }
         if matches!(end, End::TooSoon) {
-            demand!(self.files() == files || worth != Worth::Reload, "a reload that must wait has written files");
+            demand!(self.files() == files || !worth.is_reload(), "a reload that must wait has written files");
         }
         self.settle_down(end).await?;
         let meddled = self.haproxy.borrow().meddled.clone();
         if !meddled.is_empty() {
             self.tell(format!("meanwhile by hand: {meddled:?}"));
+            // Another worker from the same files is no reason for one more.
+            let is_same = meddled.iter().all(|what| what == "a strange reload");
+            let reloads = self.deeds().reloads;
+            demand!(!is_same || worth.is_reload() || reloads == 0, "a needless reload: {:#?}", self.deeds());
             return Ok(());
         }
         let target = judge::target(self.node.as_ref().expect("an agent runs"));
@@ -210,10 +231,10 @@ impl World {
         let reloads = self.deeds().reloads;
         let refuses = troubles.iter().any(|trouble| matches!(trouble, Trouble::Refuse { .. }));
         match worth {
-            Worth::Reload if troubles.is_empty() => {
+            Worth::Raise | Worth::Reload if troubles.is_empty() => {
                 demand!(reloads == 1, "{reloads} reloads for a change of structure");
             }
-            Worth::Reload => demand!(reloads > 0, "no reload for a change of structure"),
+            Worth::Raise | Worth::Reload => demand!(reloads > 0, "no reload for a change of structure"),
             Worth::Runtime | Worth::Nothing => {
                 demand!(reloads == 0 || refuses, "a reload for what the runtime takes over: {:#?}", self.deeds());
             }
@@ -227,10 +248,11 @@ impl World {
         }
         let at = 1 + u32::try_from(self.chance.below(30)).expect("small");
         let for_ever = self.chance.one_in(2);
-        vec![match self.chance.below(9) {
+        vec![match self.chance.below(13) {
             0..2 => Trouble::Refuse { at, for_ever },
             2 => Trouble::HangUp { at },
             3..6 => Trouble::Death { at, is_executed: for_ever },
+            9..13 => Trouble::DeathAtFile { at: 1 + at / 5 },
             6 => Trouble::Meddling { at },
             7 => Trouble::StrangeReload { at },
             _ => Trouble::FailedReload,
@@ -238,17 +260,17 @@ impl World {
     }
 
     /// Without further disturbance everything becomes as it should be, and stays so.
-    async fn settle_down(&mut self, mut end: End) -> Result<(), Broken> {
+    pub async fn settle_down(&mut self, mut end: End) -> Result<(), Broken> {
         self.haproxy.borrow_mut().troubles.clear();
+        let mut has_died = false;
         for _ in 0..ATTEMPTS {
             end = match end {
                 End::Done(_) => break,
                 End::Died => {
-                    let deeds = self.deeds();
-                    if deeds.changes.is_empty() && deeds.reloads == 0 {
-                        self.cut_writes()?;
-                    }
                     self.haproxy.borrow_mut().is_agent_dead = false;
+                    // The next life may end as early.
+                    let dies_again = !std::mem::replace(&mut has_died, true) && self.chance.one_in(3);
+                    self.death_at_file = dies_again.then(|| 1 + self.chance.below(8) as u32);
                     self.restart().await?
                 }
                 // Five seconds later, or in another life, it may.
@@ -261,7 +283,12 @@ impl World {
             // It may have come after the agent's last look.
             end = self.ask(&Ask::Reconcile).await;
         }
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
         let End::Done(_) = end else { return Err(format!("it does not settle: {end:?}")) };
+        let misdirected = self.deeds().misdirected;
+        demand!(misdirected.is_empty(), "sent to a worker that was not looked at: {misdirected:?}");
         judge::converged(self).await?;
         self.rests().await
     }
@@ -286,109 +313,6 @@ impl World {
         }
         Err("weights never rest".to_owned())
     }
-
-    /// Somebody changes the running HAProxy by hand: it is named and put right.
-    async fn drift(&mut self) -> Result<(), Broken> {
-        let mut found = vec![];
-        for _ in 0..1 + self.chance.below(3) {
-            found.extend(self.haproxy.borrow_mut().meddle());
-        }
-        self.tell(format!("{found:?}"));
-        self.haproxy.borrow_mut().begin(vec![]);
-        let end = self.ask(&Ask::Reconcile).await;
-        demand!(matches!(end, End::Done(_)), "drift: {end:?}");
-        demand!(self.deeds().reloads == 0, "a reload for drift: {:#?}", self.deeds());
-        self.is_named(&found)?;
-        self.settle_down(end).await
-    }
-
-    fn is_named(&self, found: &[String]) -> Result<(), Broken> {
-        let node = self.node.as_ref().expect("an agent runs");
-        let said: Vec<&str> = node.engine.corrections.newest().take(8).map(|c| c.text.as_str()).collect();
-        let name = |text: &str| text.split([' ', ':']).nth(1).map(str::to_owned);
-        // A server that is out and waits for its last request is nobody's any more.
-        let is_ours = |text: &str| {
-            let key = name(text).and_then(|name| name.split_once('/').map(|(b, s)| (b.to_owned(), s.to_owned())));
-            let is_wanted = |(b, s): &(String, String)| self.wanted.servers.keys().any(|key| (key.0, &key.1) == (b, s));
-            text.contains("maps/") || text.ends_with("added it") || key.as_ref().is_some_and(is_wanted)
-        };
-        for what in found.iter().filter(|what| is_ours(what)) {
-            // What was changed twice may be back where it was, or gone.
-            let is_alone = found.iter().filter(|other| name(other) == name(what)).count() == 1;
-            let is_said = said.iter().any(|said| said.contains(what.as_str()));
-            demand!(!is_alone || is_said, "{what:?} is not named in {said:#?}");
-        }
-        Ok(())
-    }
-
-    async fn drift_on_disk(&mut self) -> Result<(), Broken> {
-        let maps: Vec<String> = self.files().into_keys().filter(|path| path.starts_with("maps/")).collect();
-        let map = self.chance.pick(&maps).clone();
-        let path = self.directory.join(&map);
-        match self.chance.below(3) {
-            0 => crate::support::write(&path, "by hand\n"),
-            1 => fs_err::remove_file(&path).map_err(|e| e.to_string())?,
-            _ => crate::support::write(self.directory.join("maps/strange.map"), "x y\n"),
-        }
-        let what = if self.files().contains_key("maps/strange.map") { "maps/strange.map" } else { map.as_str() };
-        let what = format!("file {what}");
-        self.tell(what.clone());
-        self.haproxy.borrow_mut().begin(vec![]);
-        let end = self.ask(&Ask::Reconcile).await;
-        demand!(matches!(end, End::Done(_)), "drift on disk: {end:?}");
-        let deeds = self.deeds();
-        let is_untouched = deeds.reloads == 0 && deeds.changes.iter().all(|change| is_removal(change));
-        demand!(is_untouched, "HAProxy was touched: {deeds:#?}");
-        self.is_named(&[what])?;
-        self.settle_down(end).await
-    }
-
-    /// haproxy.cfg is edited by hand, or replaced by another: it stays until somebody says that it may go.
-    async fn edit_of_config(&mut self) -> Result<(), Broken> {
-        let path = self.directory.join("haproxy.cfg");
-        let text = fs_err::read_to_string(&path).expect("haproxy.cfg");
-        let edited = match self.chance.below(3) {
-            0 => text.clone() + "# by hand\n",
-            1 => text[..text.len() / 2].to_owned(),
-            _ => "global\n    description 'ours'\nbackend b\n".to_owned(),
-        };
-        crate::support::write(&path, &edited);
-        let worth = if self.chance.one_in(2) {
-            let (what, worth) = self.wanted.edit(&mut self.chance);
-            self.tell(format!("{what:?}"));
-            self.save();
-            worth
-        } else {
-            Worth::Nothing
-        };
-        self.haproxy.borrow_mut().begin(vec![]);
-        for ask in [Ask::Reconcile, Ask::Apply { adopt: false, force: true }, Ask::Reconcile] {
-            let end = self.ask(&ask).await;
-            demand!(matches!(end, End::Failed(_)), "{ask:?} over a file that is not ours: {end:?}");
-            let now = fs_err::read_to_string(&path).expect("haproxy.cfg");
-            demand!(now == edited, "{ask:?} overwrote a file that is not ours");
-        }
-        demand!(self.deeds().reloads == 0, "a reload onto a file that is not ours");
-        let end = self.ask(&Ask::Apply { adopt: true, force: true }).await;
-        self.tell(format!("adopted -> {}", brief(&end)));
-        if let End::Done(report) = &end {
-            let kept = report.applied.kept.as_ref().ok_or("nothing was kept")?;
-            demand!(
-                fs_err::read_to_string(kept).is_ok_and(|text| text == edited),
-                "{kept} is not the file that was there"
-            );
-            fs_err::remove_file(kept).map_err(|e| e.to_string())?;
-            demand!(
-                (self.deeds().reloads > 0) == (worth == Worth::Reload),
-                "{worth:?}: {} reloads",
-                self.deeds().reloads
-            );
-            return self.settle_down(end).await;
-        }
-        demand!(matches!(end, End::TooSoon), "adopted: {end:?}");
-        crate::support::write(&path, &text);
-        self.settle_down(end).await
-    }
 }
 
 fn id(backend: &str, name: &str) -> ServerId {
@@ -396,11 +320,11 @@ fn id(backend: &str, name: &str) -> ServerId {
 }
 
 /// A server that is out and finishes its requests is asked again each time.
-fn is_removal(command: &str) -> bool {
+pub fn is_removal(command: &str) -> bool {
     command.starts_with("del server ") || (command.starts_with("set server ") && command.ends_with(" state maint"))
 }
 
-fn brief(end: &End) -> String {
+pub fn brief(end: &End) -> String {
     match end {
         End::Done(report) => format!(
             "{:?}, {} steps, {} files",

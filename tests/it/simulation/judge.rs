@@ -2,6 +2,7 @@
 
 use super::loaded::{Admin, Key, Loaded, Server};
 use super::model::Deeds;
+use super::watch::Files;
 use super::world::{Broken, World};
 use hapilot::agent::{Node, render_files};
 use hapilot::desired::Desired;
@@ -23,6 +24,8 @@ pub(super) use demand;
 pub struct Target {
     pub weights: BTreeMap<Key, (u16, Admin)>,
     pub addresses: BTreeMap<Key, (String, u16)>,
+    /// By the same name as the weight; 0 is no limit.
+    pub limits: BTreeMap<Key, u32>,
 }
 
 impl Target {
@@ -46,7 +49,7 @@ fn desired(node: &Node) -> Desired {
 pub fn target(node: &Node) -> Target {
     let desired = desired(node);
     let names = render::runtime_names(&desired.config);
-    let (mut weights, mut addresses) = (BTreeMap::new(), BTreeMap::new());
+    let (mut weights, mut addresses, mut limits) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (backend, server) in desired.config.servers() {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let (wish, names) = (desired.servers[&id], &names[&id]);
@@ -56,11 +59,12 @@ pub fn target(node: &Node) -> Target {
             AdminState::Maint => Admin::Maint,
         };
         weights.insert(names.weight.clone(), (wish.weight.get(), admin));
+        limits.insert(names.weight.clone(), server.maxconn.as_ref().map_or(0, |limit| limit.value));
         if let Host::Ip(ip) = server.url.host {
             addresses.insert(names.address.clone(), (ip.to_string(), server.url.port));
         }
     }
-    Target { weights, addresses }
+    Target { weights, addresses, limits }
 }
 
 /// Everything is as it should be: HAProxy, the files, and both alike.
@@ -70,9 +74,9 @@ pub async fn converged(world: &World) -> Result<(), Broken> {
     demand!(node.serving.toml == text, "another file serves than the operator's");
     let disk = Loaded::read(&world.directory)?;
     let rendered = render_files(&node.serving, &desired(node)).await.map_err(|e| e.to_string())?;
-    let mut files: BTreeMap<String, Vec<u8>> =
-        rendered.maps.iter().map(|(path, map)| (path.clone(), map.text().into_bytes())).collect();
-    files.insert("/haproxy.cfg".to_owned(), rendered.haproxy_cfg.clone().into_bytes());
+    let maps = rendered.maps.iter().map(|(path, map)| (world.directory.join(path), map.text().into_bytes()));
+    let mut files: Files = maps.collect();
+    files.insert(world.directory.join("haproxy.cfg"), rendered.haproxy_cfg.clone().into_bytes());
     for (path, found) in world.files() {
         demand!(files.remove(&path).as_ref() == Some(&found), "{path} on disk is not what is rendered");
     }
@@ -85,6 +89,10 @@ pub async fn converged(world: &World) -> Result<(), Broken> {
         let found = worker.loaded.servers.get(key).ok_or_else(|| format!("HAProxy has no server {key:?}"))?;
         let is_so = (found.weight, found.admin) == (*weight, *admin);
         demand!(is_so, "{key:?} is {} {:?}, wanted {weight} {admin:?}", found.weight, found.admin);
+    }
+    for (key, limit) in &target.limits {
+        let found = worker.loaded.servers[key].maxconn;
+        demand!(found == *limit, "{key:?} has maxconn {found}, wanted {limit}");
     }
     for (key, (address, port)) in &target.addresses {
         let found = &worker.loaded.servers[key];
@@ -105,6 +113,7 @@ pub async fn converged(world: &World) -> Result<(), Broken> {
 /// The files give the same HAProxy as the one that runs.
 fn reload_changes_nothing(runs: &Loaded, disk: &Loaded) -> Result<(), Broken> {
     demand!(runs.description == disk.description, "runs {}, on disk is {}", runs.description, disk.description);
+    demand!(runs.maxconn == disk.maxconn, "the process has maxconn {}, on disk is {}", runs.maxconn, disk.maxconn);
     for (map, content) in &disk.maps {
         demand!(runs.maps.get(map) == Some(content), "{map}: {:?} runs, on disk is {content:?}", runs.maps.get(map));
     }
@@ -113,7 +122,7 @@ fn reload_changes_nothing(runs: &Loaded, disk: &Loaded) -> Result<(), Broken> {
     let served = |server: &Server| {
         // A drained server is one with weight 0 in the file.
         let is_out = server.admin == Admin::Maint;
-        (server.share(), is_out, server.clone().words, server.is_checked)
+        (server.share(), is_out, server.maxconn, server.clone().words, server.is_checked)
     };
     for (key, after) in &disk.servers {
         let before = runs.servers.get(key).ok_or_else(|| format!("{key:?} is on disk only"))?;
@@ -136,10 +145,14 @@ pub fn traffic_was_safe(usable: &[String], target: &Target, deeds: &Deeds) -> Re
         let had_to_serve = usable.contains(backend) && after.contains(backend) && !is_helpless;
         demand!(!had_to_serve, "`{command}` left backend {backend} without a server, among {:#?}", deeds.changes);
     }
-    for (key, address, port) in &deeds.let_in {
+    let is_unlimited = deeds.refused.iter().any(|refused| refused.starts_with("set maxconn "));
+    for (key, Server { address, port, maxconn, .. }) in &deeds.let_in {
         let wanted = target.addresses.get(key);
         let is_right = wanted.is_none_or(|wanted| *wanted == (address.clone(), *port));
         demand!(is_right, "{key:?} took traffic at {address}:{port}, wanted {wanted:?}: {:#?}", deeds.changes);
+        let wanted = target.limits.get(key);
+        let is_right = is_unlimited || wanted.is_none_or(|wanted| wanted == maxconn);
+        demand!(is_right, "{key:?} took traffic with maxconn {maxconn}, wanted {wanted:?}: {:#?}", deeds.changes);
     }
     Ok(())
 }

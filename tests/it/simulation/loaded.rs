@@ -24,6 +24,8 @@ pub struct Server {
     pub port: u16,
     /// The server is given by name.
     pub fqdn: Option<String>,
+    /// 0 is no limit.
+    pub maxconn: u32,
     /// HAProxy's own checks run, where the line has any.
     pub is_checked: bool,
     /// The rest of its line, in order.
@@ -43,11 +45,13 @@ pub type Map = Vec<(String, String)>;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
     pub description: String,
+    /// Of the process.
+    pub maxconn: u32,
     pub servers: BTreeMap<Key, Server>,
     pub maps: BTreeMap<String, Map>,
     /// Backends and listen sections, in order.
     pub proxies: Vec<String>,
-    /// Everything but servers and maps.
+    /// Everything but servers, maps and the process's maxconn.
     pub structure: Vec<String>,
 }
 
@@ -56,7 +60,7 @@ impl Loaded {
     pub fn read(directory: &Utf8Path) -> Result<Self, String> {
         let text = fs_err::read_to_string(directory.join("haproxy.cfg")).map_err(|e| e.to_string())?;
         let mut loaded = Self::default();
-        let mut proxy = None;
+        let (mut proxy, mut is_global) = (None, false);
         for line in text.lines() {
             let is_head = line.starts_with(|c: char| c.is_ascii_alphabetic());
             let words = words(line)?;
@@ -67,11 +71,15 @@ impl Loaded {
                 loaded.maps.insert(map, entries(&content));
             }
             if is_head {
+                is_global = first == "global";
                 proxy = matches!(first.as_str(), "backend" | "listen").then(|| words[1].clone());
                 loaded.proxies.extend(proxy.clone());
             }
             match (first.as_str(), &proxy) {
                 ("description", _) => loaded.description = words[1].clone(),
+                ("maxconn", _) if is_global => {
+                    loaded.maxconn = words[1].parse().map_err(|e| format!("{line:?}: {e}"))?;
+                }
                 ("server", Some(proxy)) => {
                     let number = loaded.servers.keys().filter(|(of, _)| of == proxy).count() as u32 + 1;
                     let server = server(&words[2..], number)?;
@@ -80,8 +88,8 @@ impl Loaded {
                 _ => loaded.structure.push(line.to_owned()),
             }
         }
-        if loaded.description.is_empty() || loaded.proxies.is_empty() {
-            return Err("no description, or no backend".to_owned());
+        if loaded.description.is_empty() || loaded.proxies.is_empty() || loaded.maxconn == 0 {
+            return Err("no description, no maxconn, or no backend".to_owned());
         }
         Ok(loaded)
     }
@@ -97,6 +105,7 @@ pub fn server(line: &[String], number: u32) -> Result<Server, String> {
         address: String::new(),
         port: 0,
         fqdn: None,
+        maxconn: 0,
         is_checked: true,
         words: vec![],
     };
@@ -113,6 +122,7 @@ pub fn server(line: &[String], number: u32) -> Result<Server, String> {
         let mut number = || rest.next().and_then(|n| n.parse::<u32>().ok()).ok_or_else(|| format!("{word} what?"));
         match word.as_str() {
             "id" => found.id = number()?,
+            "maxconn" => found.maxconn = number()?,
             "weight" => found.weight = u16::try_from(number()?).ok().filter(|w| *w <= 256).ok_or("a weight")?,
             "disabled" => found.admin = Admin::Maint,
             _ => found.words.push(word.clone()),
@@ -166,9 +176,10 @@ fn lines_are_read_with_their_quotes_and_escapes() {
     let read = |line: &str| words(line).unwrap();
     assert_eq!(read(r#"  a 'b c' "d\"e" f\ g # h"#), ["a", "b c", "d\"e", "f g"]);
     assert!(words("a 'b").is_err());
-    let line: Vec<_> = read("192.0.2.1:80 id 7 weight 0 check inter 2s disabled");
+    let line: Vec<_> = read("192.0.2.1:80 id 7 weight 0 maxconn 9 check inter 2s disabled");
     let found = server(&line, 1).unwrap();
     assert_eq!((found.id, found.weight, found.admin, found.port), (7, 0, Admin::Maint, 80));
+    assert_eq!(found.maxconn, 9);
     assert_eq!(found.words, ["check", "inter", "2s"]);
     assert_eq!(maps_in("path,map_reg(maps/a.map),x(maps/b.c.map)"), ["maps/a.map", "maps/b.c.map"]);
 }

@@ -1,7 +1,7 @@
 //! A whole HAProxy: files on disk, a master, the serving worker and the old ones, and the troubles of the hour.
 
 use super::chance::Chance;
-use super::loaded::{Admin, Key, Loaded, words};
+use super::loaded::{Key, Loaded, Server, words};
 use super::worker::{Effect, Worker};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
@@ -15,10 +15,14 @@ pub enum Trouble {
     HangUp { at: u32 },
     /// The agent dies before the command is executed, or before it hears the answer.
     Death { at: u32, is_executed: bool },
+    /// The agent dies just before it changes a file.
+    DeathAtFile { at: u32 },
     /// Somebody else changes something by hand just before.
     Meddling { at: u32 },
-    /// Somebody else reloads HAProxy just before.
+    /// Somebody else reloads HAProxy just before, between a look and what follows from it.
     StrangeReload { at: u32 },
+    /// The agent dies in the next reload, before HAProxy makes it or before the agent hears of it.
+    DeathInReload { is_executed: bool },
     /// HAProxy fails the next reload: the old worker serves on.
     FailedReload,
 }
@@ -39,10 +43,12 @@ pub struct Deeds {
     /// Those that HAProxy refused.
     pub refused: Vec<String>,
     pub reloads: u32,
+    /// Commands to a worker that is not the one that the agent has looked at.
+    pub misdirected: Vec<String>,
     /// Backends that the agent's own command left without a server that takes traffic, and that command.
     pub emptied: Vec<(String, String)>,
-    /// Servers that it let traffic in, with the address that they had at that moment.
-    pub let_in: Vec<(Key, String, u16)>,
+    /// Servers that it let traffic in, as they were at that moment.
+    pub let_in: Vec<(Key, Server)>,
 }
 
 pub struct Haproxy {
@@ -53,6 +59,10 @@ pub struct Haproxy {
     pub serving: Option<u32>,
     pub troubles: Vec<Trouble>,
     pub deeds: Deeds,
+    /// Every line that was heard, in order.
+    pub heard: Vec<String>,
+    /// The worker that the agent has looked at last.
+    seen: Option<u32>,
     /// What was changed by others, for the report.
     pub meddled: Vec<String>,
     /// The agent is dead: whatever comes from it is too late.
@@ -73,6 +83,8 @@ impl Haproxy {
             serving: None,
             troubles: vec![],
             deeds: Deeds::default(),
+            heard: vec![],
+            seen: None,
             meddled: vec![],
             is_agent_dead: false,
             chance,
@@ -123,9 +135,10 @@ impl Haproxy {
 
     /// One line on the admin socket, for the worker that the connection belongs to.
     pub fn admin(&mut self, pid: u32, line: &str, payload: Option<&str>) -> Answer {
+        self.heard.push(format!("{pid} {line}"));
         let words = words(line).unwrap_or_else(|problem| panic!("{line:?}: {problem}"));
         let changes = matches!(Worker::effect(&words), Effect::Changes);
-        match self.trouble(changes) {
+        match self.trouble(changes, changes) {
             Some(Trouble::HangUp { .. }) => return Answer::HangUp,
             Some(Trouble::Death { is_executed: false, .. }) => return self.die(),
             Some(Trouble::Refuse { .. }) => {
@@ -150,7 +163,13 @@ impl Haproxy {
         }
         let Some(worker) = self.workers.get_mut(&pid) else { return String::new() };
         if matches!(Worker::effect(words), Effect::Asks) {
+            if words == ["show", "servers", "state"] {
+                self.seen = Some(pid);
+            }
             return worker.execute(words, payload);
+        }
+        if self.seen != Some(pid) {
+            self.deeds.misdirected.push(line.to_owned());
         }
         let (usable, before) = (worker.usable(), worker.loaded.servers.clone());
         let reply = worker.execute(words, payload);
@@ -160,7 +179,7 @@ impl Haproxy {
         let took_nothing = |key: &Key| before.get(key).is_none_or(|server| server.share() == 0);
         for (key, server) in &worker.loaded.servers {
             if server.share() > 0 && took_nothing(key) {
-                self.deeds.let_in.push((key.clone(), server.address.clone(), server.port));
+                self.deeds.let_in.push((key.clone(), server.clone()));
             }
         }
         self.deeds.changes.push(line.to_owned());
@@ -169,8 +188,20 @@ impl Haproxy {
 
     /// One line on the master socket.
     pub fn master(&mut self, line: &str) -> Answer {
+        self.heard.push(format!("master {line}"));
         let is_reload = line == "reload";
-        match self.trouble(is_reload) {
+        let in_reload = |trouble: &Trouble| match trouble {
+            Trouble::DeathInReload { is_executed } => Some(*is_executed),
+            _ => None,
+        };
+        if is_reload && let Some(is_executed) = self.troubles.iter().find_map(in_reload) {
+            if is_executed {
+                self.reload();
+            }
+            return self.die();
+        }
+        // After the question to the master each look ends: what is sent next follows from it.
+        match self.trouble(is_reload, true) {
             Some(Trouble::Death { is_executed: false, .. }) => return self.die(),
             Some(Trouble::Death { .. }) => {
                 if is_reload {
@@ -214,8 +245,8 @@ impl Haproxy {
         }
     }
 
-    /// Counts a command, and says what goes wrong with it.
-    fn trouble(&mut self, changes: bool) -> Option<Trouble> {
+    /// Counts a command, and says what goes wrong with it; `is_turn`: at the end of a look, or at a change.
+    fn trouble(&mut self, changes: bool, is_turn: bool) -> Option<Trouble> {
         if self.is_agent_dead {
             return Some(Trouble::Death { at: 0, is_executed: false });
         }
@@ -223,11 +254,9 @@ impl Haproxy {
         let now = self.asked;
         let holds = |trouble: &Trouble| match trouble {
             Trouble::Refuse { at, for_ever: _ } => changes && now >= *at,
-            Trouble::HangUp { at }
-            | Trouble::Death { at, .. }
-            | Trouble::Meddling { at }
-            | Trouble::StrangeReload { at } => now >= *at,
-            Trouble::FailedReload => false,
+            Trouble::HangUp { at } | Trouble::Death { at, .. } | Trouble::Meddling { at } => now >= *at,
+            Trouble::StrangeReload { at } => is_turn && now >= *at,
+            Trouble::FailedReload | Trouble::DeathInReload { .. } | Trouble::DeathAtFile { .. } => false,
         };
         let at = self.troubles.iter().position(holds)?;
         let trouble = match &self.troubles[at] {
@@ -256,67 +285,13 @@ impl Haproxy {
         Answer::Silence
     }
 
-    /// Somebody changes one thing of the running worker by hand; answers what drift is to name.
-    pub fn meddle(&mut self) -> Option<String> {
-        let mut chance = self.chance.clone();
-        let worker = self.worker();
-        let keys: Vec<Key> = worker.loaded.servers.keys().filter(|(proxy, _)| !proxy.contains(':')).cloned().collect();
-        let key = chance.pick(&keys).clone();
-        let (proxy, name) = key.clone();
-        let maps: Vec<String> = worker.loaded.maps.keys().cloned().collect();
-        let server = worker.loaded.servers.get_mut(&key).expect("a server that was listed");
-        let told = match chance.below(7) {
-            0 => {
-                server.weight = (server.weight + 1 + chance.below(200) as u16) % 257;
-                format!("weight {proxy}/{name}")
-            }
-            1 => {
-                server.admin = match server.admin {
-                    Admin::Ready => *chance.pick(&[Admin::Drain, Admin::Maint]),
-                    Admin::Drain => *chance.pick(&[Admin::Ready, Admin::Maint]),
-                    Admin::Maint => *chance.pick(&[Admin::Ready, Admin::Drain]),
-                };
-                format!("state {proxy}/{name}")
-            }
-            2 if !server.address.is_empty() => {
-                server.address = "192.0.2.250".to_owned();
-                server.port = 1 + chance.below(60_000) as u16;
-                format!("address {proxy}/{name}")
-            }
-            3 if !server.address.is_empty() => {
-                server.port = server.port % 60_000 + 1;
-                format!("address {proxy}/{name}")
-            }
-            4 if !server.address.is_empty() => {
-                worker.loaded.servers.remove(&key);
-                format!("server {proxy}/{name}: HAProxy lacks it")
-            }
-            5 => {
-                let stranger =
-                    super::loaded::Server { address: "192.0.2.251".to_owned(), fqdn: None, ..server.clone() };
-                let name = format!("stranger{}", chance.below(100));
-                worker.loaded.servers.insert((proxy.clone(), name.clone()), stranger);
-                format!("server {proxy}/{name}: somebody added it")
-            }
-            _ => {
-                let map = chance.pick(&maps).clone();
-                worker
-                    .loaded
-                    .maps
-                    .get_mut(&map)
-                    .expect("a map that was listed")
-                    .push(("by-hand".into(), "chat".into()));
-                format!("map {map}")
-            }
-        };
-        self.chance = chance;
-        Some(told)
-    }
-
     fn info(&self, pid: u32) -> String {
         let (worker, version) = (&self.workers[&pid], self.version);
         format!(
-            "Name: HAProxy\nVersion: {version}\nPid: {pid}\nUptime_sec: 60\ndescription: {}\nStopping: {}\n",
+            "Name: HAProxy\nVersion: {version}\nPid: {pid}\nUptime_sec: 60\nMaxconn: {}\nHard_maxconn: {}\n\
+             description: {}\nStopping: {}\n",
+            worker.loaded.maxconn,
+            worker.most_maxconn,
             worker.loaded.description,
             u8::from(worker.is_stopping)
         )

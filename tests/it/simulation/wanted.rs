@@ -13,6 +13,8 @@ pub struct ServerWish {
     pub weight: u64,
     pub state: &'static str,
     pub tier: u64,
+    /// 0 is no limit.
+    pub maxconn: u32,
 }
 
 /// What an edit is worth.
@@ -22,8 +24,18 @@ pub enum Worth {
     Nothing,
     /// The running worker takes it over.
     Runtime,
+    /// The process may have more connections than its worker began with: a reload of the same structure, which
+    /// `haproxy -c` has judged.
+    Raise,
     /// The masked structure differs.
     Reload,
+}
+
+impl Worth {
+    /// Nothing less than a reload will do.
+    pub fn is_reload(self) -> bool {
+        matches!(self, Self::Raise | Self::Reload)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -32,13 +44,19 @@ pub struct Wanted {
     pub servers: BTreeMap<(&'static str, String), ServerWish>,
     /// Tiers stay with the names, so that a server that comes back is the one that it was.
     tiers: BTreeMap<String, u64>,
+    /// Servers have limits, some of them.
+    has_limits: bool,
     balance: &'static str,
     retries: u64,
     routes: Vec<(String, &'static str)>,
     ports: u64,
     requests: u64,
+    /// There is a limit: a map comes or goes with it.
+    is_limited: bool,
     window: u64,
     client: u64,
+    /// Of the process.
+    maxconn: u32,
     raw: u64,
     keep: u64,
     /// Content of the key file of `keyed`'s first server.
@@ -53,13 +71,16 @@ impl Wanted {
         let mut wanted = Self {
             servers: BTreeMap::new(),
             tiers: BTreeMap::new(),
+            has_limits: chance.one_in(2),
             balance: "roundrobin",
             retries: 2,
             routes: vec![("/v1/x".to_owned(), "pool")],
             ports: 0,
             requests: 100,
+            is_limited: true,
             window: 10,
             client: 60,
+            maxconn: 1000,
             raw: 0,
             keep: 20,
             key: 0,
@@ -82,8 +103,10 @@ impl Wanted {
         let host = if backend == "named" { 0 } else { 1 + chance.below(20) };
         let (port, weight) = (self.fresh_port(), 1 + chance.below(256));
         let state = if chance.one_in(6) { *chance.pick(&STATES) } else { "ready" };
+        // In most histories no server has one.
+        let maxconn = if self.has_limits && chance.one_in(3) { 1 + chance.below(500) as u32 } else { 0 };
         let tier = self.tiers.get(&name).copied().unwrap_or(1);
-        self.servers.insert((backend, name), ServerWish { host, port, weight, state, tier });
+        self.servers.insert((backend, name), ServerWish { host, port, weight, state, tier, maxconn });
     }
 
     /// Two servers of one address are a mistake.
@@ -102,24 +125,32 @@ impl Wanted {
         chance.pick(&keys).clone()
     }
 
-    /// One or several edits at once; answers what they are and what they are worth together.
-    pub fn edit(&mut self, chance: &mut Chance) -> (Vec<&'static str>, Worth) {
+    /// One or several edits at once; answers what they are and what they are worth together, for a worker that began
+    /// with this maxconn.
+    pub fn edit(&mut self, chance: &mut Chance, most_maxconn: u32) -> (Vec<&'static str>, Worth) {
         let before = self.clone();
         let told = (0..1 + chance.below(4)).map(|_| self.edit_once(chance)).collect();
-        (told, self.worth(&before))
+        (told, self.worth(&before, most_maxconn))
     }
 
-    fn worth(&self, before: &Self) -> Worth {
-        let Self { servers, tiers: _, ports: _, balance, retries, routes, requests, window, client, raw, keep: _, key } =
-            self;
-        let structure = |of: &Self| (of.balance, of.retries, of.window, of.client, of.raw);
+    fn worth(&self, before: &Self, most_maxconn: u32) -> Worth {
+        let Self { servers, balance, retries, routes, is_limited, window, client, maxconn, raw, key, .. } = self;
+        let Self { tiers: _, ports: _, keep: _, has_limits: _, requests: _, .. } = self;
+        let structure = |of: &Self| (of.balance, of.retries, of.is_limited, of.window, of.client, of.raw);
         let keeps_tier =
             |(key, server): (&_, &ServerWish)| before.servers.get(key).is_none_or(|b| b.tier == server.tier);
-        if structure(before) != (*balance, *retries, *window, *client, *raw) || !servers.iter().all(keeps_tier) {
+        if structure(before) != (*balance, *retries, *is_limited, *window, *client, *raw)
+            || !servers.iter().all(keeps_tier)
+        {
             return Worth::Reload;
         }
-        let data = (&before.servers, &before.routes, before.requests, before.key);
-        if data == (servers, routes, *requests, *key) { Worth::Nothing } else { Worth::Runtime }
+        let requests = |of: &Self| if of.is_limited { of.requests } else { 0 };
+        let data = (&before.servers, &before.routes, requests(before), before.maxconn, before.key);
+        match data == (servers, routes, requests(self), *maxconn, *key) {
+            true => Worth::Nothing,
+            false if *maxconn > most_maxconn => Worth::Raise,
+            false => Worth::Runtime,
+        }
     }
 
     fn edit_once(&mut self, chance: &mut Chance) -> &'static str {
@@ -127,7 +158,7 @@ impl Wanted {
         let is_by_address = matches!(key.0, "chat" | "pool");
         let (siblings, fresh) = (self.of(key.0).len(), self.fresh_port());
         let server = self.servers.get_mut(&key).expect("a server that was listed");
-        match chance.below(22) {
+        match chance.below(29) {
             0..4 => {
                 server.weight = *chance.pick(&[0, 1, 50, 100, 256]);
                 "weight"
@@ -155,7 +186,7 @@ impl Wanted {
                 self.add(key.0, chance);
                 "a server replaced"
             }
-            15 => {
+            15 | 28 => {
                 let path = format!("/v1/{}", chance.below(99));
                 self.routes.retain(|(known, _)| *known != path);
                 self.routes.insert(0, (path, *chance.pick(&BACKENDS)));
@@ -166,7 +197,7 @@ impl Wanted {
                 self.requests = 1 + chance.below(500);
                 "limit"
             }
-            17 => {
+            17 | 27 => {
                 self.key += 1;
                 "key"
             }
@@ -201,6 +232,20 @@ impl Wanted {
                 self.window += 1;
                 "structure"
             }
+            22..24 if self.has_limits => {
+                server.maxconn = *chance.pick(&[0, 1, 50, 500]);
+                // One that comes back has it from the first request on.
+                server.state = if chance.one_in(2) { "ready" } else { server.state };
+                "maxconn"
+            }
+            24 => {
+                self.maxconn = *chance.pick(&[500, 1000, 2000]);
+                "maxconn of the process"
+            }
+            25..27 => {
+                self.is_limited = !self.is_limited;
+                "limit on and off"
+            }
             _ => "nothing",
         }
     }
@@ -213,13 +258,16 @@ impl Wanted {
             "[node]\nname = \"lb1\"\nstate = \"{directory}/state\"\n[api]\nsocket = \"{directory}/api.sock\"\n\
              [history]\nkeep = {keep}\n[haproxy]\nbinary = \"{directory}/haproxy\"\nconfig = \"{directory}/haproxy.cfg\"\n\
              admin_socket = \"{directory}/admin.sock\"\nmaster_socket = \"{directory}/master.sock\"\nuser = \"\"\n\
-             group = \"\"\nlog = \"\"\nreloads_per_hour = 720\nmax_old_workers = 1000\n\
-             [limit.address]\nrequests = \"{requests}/{window}s\"\n\
+             group = \"\"\nlog = \"\"\nreloads_per_hour = 720\nmax_old_workers = 1000\nmaxconn = {maxconn}\n\
+             {limit}\
              [frontend.api]\nbind = [\"127.0.0.1:{port}\"]\nbackend = \"chat\"\ntimeout = {{ client = \"{client}s\" }}\n",
             keep = self.keep,
-            requests = self.requests,
-            window = self.window,
+            limit = match self.is_limited {
+                true => format!("[limit.address]\nrequests = \"{}/{}s\"\n", self.requests, self.window),
+                false => String::new(),
+            },
             client = self.client,
+            maxconn = self.maxconn,
         );
         // One for each backend, so that none of them is new to the frontend.
         let fixed = BACKENDS.map(|backend| (format!("/fixed/{backend}"), backend));
@@ -237,7 +285,7 @@ impl Wanted {
             );
             let _ = writeln!(text, "[backend.{backend}.check]\nfall = 1\nrise = 1\nramp = \"1h\"");
         }
-        for ((backend, name), ServerWish { host, port, weight, state, tier }) in &self.servers {
+        for ((backend, name), ServerWish { host, port, weight, state, tier, maxconn }) in &self.servers {
             let host = if *host == 0 { "llm.example".to_owned() } else { format!("192.0.2.{host}") };
             // The name and port of a server by name are structure.
             let port = if *backend == "named" { 9000 } else { *port };
@@ -245,6 +293,9 @@ impl Wanted {
                 text,
                 "[backend.{backend}.server.{name}]\nurl = \"http://{host}:{port}\"\nweight = {weight}\nstate = \"{state}\"\ntier = {tier}"
             );
+            if *maxconn > 0 {
+                let _ = writeln!(text, "maxconn = {maxconn}");
+            }
             if *backend == "keyed" {
                 let _ = writeln!(text, "keys = [\"file:{directory}/{name}.key\"]");
             }

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub struct Worker {
     pub loaded: Loaded,
+    /// The process's maxconn at its start: it goes up no further.
+    pub most_maxconn: u32,
     /// On its way out.
     pub is_stopping: bool,
     /// Requests keep removed servers busy: they cannot be deleted.
@@ -26,7 +28,8 @@ pub enum Effect {
 
 impl Worker {
     pub fn new(loaded: Loaded) -> Self {
-        Self { loaded, is_stopping: false, is_busy: false, prepared: BTreeMap::new(), next_version: 1 }
+        let most_maxconn = loaded.maxconn;
+        Self { loaded, most_maxconn, is_stopping: false, is_busy: false, prepared: BTreeMap::new(), next_version: 1 }
     }
 
     /// Whether a command only asks.
@@ -50,15 +53,30 @@ impl Worker {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words.as_slice() {
             ["show", "servers", "state"] => self.show_servers(),
+            ["show", "stat", "-1", "4", "-1"] => self.show_stat(),
             ["show", "peers"] => String::new(),
             ["show", "map", map] => match self.loaded.maps.get(*map) {
                 Some(map) => map.iter().map(|(key, value)| format!("0x55d0 {key} {value}\n")).collect(),
                 None => UNKNOWN_MAP.to_owned(),
             },
-            ["set" | "enable" | "add" | "del", "server" | "health", ..] if self.is_stopping => {
+            ["set" | "enable" | "add" | "del", "server" | "health" | "maxconn", ..] if self.is_stopping => {
                 "Proxy is disabled.\n".to_owned()
             }
             ["set", "server", name, what @ ..] => self.set_server(name, what),
+            ["set", "maxconn", "global", limit] => match limit.parse() {
+                Ok(limit) if (1..=self.most_maxconn).contains(&limit) => {
+                    self.loaded.maxconn = limit;
+                    String::new()
+                }
+                _ => "Value out of range.\n".to_owned(),
+            },
+            ["set", "maxconn", "server", name, limit] => {
+                let limit = limit.parse().expect("a number");
+                self.with(name, |server| {
+                    server.maxconn = limit;
+                    String::new()
+                })
+            }
             ["enable", "health", name] => self.with(name, |server| {
                 server.is_checked = true;
                 String::new()
@@ -169,6 +187,18 @@ impl Worker {
                 "Server deleted.\n".to_owned()
             }
         }
+    }
+
+    /// The columns that the agent reads, among others.
+    fn show_stat(&self) -> String {
+        let mut text =
+            "# pxname,svname,qcur,scur,slim,stot,econ,eresp,status,weight,type,check_status,hrsp_5xx,\n".to_owned();
+        for ((proxy, name), server) in &self.loaded.servers {
+            // An empty cell where there is no limit.
+            let limit = if server.maxconn == 0 { String::new() } else { server.maxconn.to_string() };
+            text += &format!("{proxy},{name},0,0,{limit},0,0,0,UP,{},2,,0,\n", server.weight);
+        }
+        text
     }
 
     fn show_servers(&self) -> String {

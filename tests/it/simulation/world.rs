@@ -1,17 +1,16 @@
 //! One node over a long time: a real agent's node on a real directory, and the model of HAProxy below it.
 
 use super::chance::Chance;
-use super::loaded::Loaded;
 use super::model::{Deeds, Haproxy};
 use super::sockets::{Shared, Sockets, listen};
 use super::wanted::Wanted;
+use super::watch::{Files, Watch, files};
 use camino::{Utf8Path, Utf8PathBuf};
 use hapilot::agent::{Attempt, Intent, Node, Place, Report};
 use hapilot::health::{Observation, Outcome, ProbeKind};
 use hapilot::model::{AdminState, ServerId, Weight};
-use hapilot::store::Journal;
+use hapilot::sys::fault;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -48,6 +47,10 @@ pub struct World {
     pub directory: Utf8PathBuf,
     /// What happened so far.
     pub told: Vec<String>,
+    /// What did not hold while the agent worked.
+    pub broken: Option<Broken>,
+    /// The agent dies at this file operation of its next work.
+    pub death_at_file: Option<u32>,
     died: Rc<Notify>,
     sockets: Option<Sockets>,
     port: u16,
@@ -79,6 +82,8 @@ impl World {
             node: None,
             directory,
             told: vec![],
+            broken: None,
+            death_at_file: None,
             died: Rc::new(Notify::new()),
             sockets: None,
             port,
@@ -118,64 +123,61 @@ impl World {
         let node = Node::open(self.place()).await.map_err(|e| format!("the agent does not start: {e}"))?;
         self.node = Some(node);
         let mut node = self.node.take().expect("it was opened");
-        let ended = self.until_death(node.settle()).await;
+        let watch = self.watch();
+        let ended = self.until_death(watch, node.settle()).await;
         Ok(self.keep(node, ended))
     }
 
     /// Lets the agent do something; where it dies of it there is no agent after it.
     pub async fn ask(&mut self, ask: &Ask) -> End {
         let mut node = self.node.take().expect("an agent runs");
+        let watch = self.watch();
         let ended = match ask {
             Ask::Apply { adopt, force } => {
                 let intent = Intent { actor: "op".into(), adopt: *adopt, force: *force, ..Intent::default() };
-                self.until_death(node.apply_file(&intent)).await
+                self.until_death(watch, node.apply_file(&intent)).await
             }
-            Ask::Reconcile => self.until_death(node.reconcile()).await,
-            Ask::Server(id, state, weight) => self.until_death(node.set_server(id, *state, *weight, None, "op")).await,
+            Ask::Reconcile => self.until_death(watch, node.reconcile()).await,
+            Ask::Server(id, state, weight) => {
+                self.until_death(watch, node.set_server(id, *state, *weight, None, "op")).await
+            }
         };
         self.keep(node, ended)
     }
 
+    fn watch(&mut self) -> Watch {
+        Watch::new(&self.directory, self.death_at_file.take())
+    }
+
     async fn until_death(
         &self,
+        watch: Watch,
         done: impl Future<Output = Result<Report, Attempt>>,
-    ) -> Option<Result<Report, Attempt>> {
+    ) -> Result<Option<Result<Report, Attempt>>, Broken> {
+        let done = Box::pin(watch.over(done));
         tokio::select! {
             biased;
-            () = self.died.notified() => None,
-            done = done => Some(done),
+            () = self.died.notified() => {
+                fault::watch(None);
+                Ok(None)
+            }
+            done = done => done,
         }
     }
 
-    fn keep(&mut self, node: Node, ended: Option<Result<Report, Attempt>>) -> End {
+    fn keep(&mut self, node: Node, ended: Result<Option<Result<Report, Attempt>>, Broken>) -> End {
         let end = match ended {
-            None => return End::Died,
-            Some(Ok(report)) => End::Done(Box::new(report)),
-            Some(Err(Attempt::TooSoon(_))) => End::TooSoon,
-            Some(Err(Attempt::Failed(failed))) => End::Failed(failed.message),
+            Err(broken) => {
+                self.broken.get_or_insert(broken);
+                return End::Died;
+            }
+            Ok(None) => return End::Died,
+            Ok(Some(Ok(report))) => End::Done(Box::new(report)),
+            Ok(Some(Err(Attempt::TooSoon(_)))) => End::TooSoon,
+            Ok(Some(Err(Attempt::Failed(failed)))) => End::Failed(failed.message),
         };
         self.node = Some(node);
         end
-    }
-
-    /// A death between two files: those that were written last were not written yet. Each step of it leaves files that
-    /// HAProxy starts from.
-    pub fn cut_writes(&mut self) -> Result<(), Broken> {
-        let journal = Journal::of(&self.directory.join("state"));
-        let Ok(Some(undertaking)) = journal.unfinished() else { return Ok(()) };
-        let files = &undertaking.files;
-        let kept = self.chance.index(files.len() + 1);
-        for file in files[kept..].iter().rev() {
-            match &file.before {
-                Some(before) => crate::support::write(&file.path, before.content().expect("it was verified")),
-                None => drop(fs_err::remove_file(&file.path)),
-            }
-            if self.directory.join("haproxy.cfg").exists() {
-                Loaded::read(&self.directory).map_err(|e| format!("a death between two files: no start: {e}"))?;
-            }
-        }
-        self.told.push(format!("  it had written {kept} of {} files ({})", files.len(), undertaking.kind));
-        Ok(())
     }
 
     /// A probe's result.
@@ -195,18 +197,8 @@ impl World {
     }
 
     /// Every file that HAProxy reads, as it is.
-    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut files = BTreeMap::new();
-        for below in ["", "maps", "crt-lists"] {
-            let Ok(entries) = fs_err::read_dir(self.directory.join(below)) else { continue };
-            for entry in entries.flatten() {
-                let name = entry.file_name().into_string().expect("UTF-8");
-                if [".cfg", ".map", ".list"].iter().any(|suffix| name.ends_with(suffix)) {
-                    files.insert(format!("{below}/{name}"), fs_err::read(entry.path()).expect("a file"));
-                }
-            }
-        }
-        files
+    pub fn files(&self) -> Files {
+        files(&self.directory)
     }
 
     pub fn deeds(&self) -> Deeds {
