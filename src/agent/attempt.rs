@@ -1,6 +1,6 @@
 //! A change that did not happen, or only would.
 
-use super::engine::{ApplyError, Prepared, Wish};
+use super::apply::{ApplyError, Prepared, Wish};
 use super::node::{Node, desired};
 use super::report::{Failed, Report};
 use super::sources::Sources;

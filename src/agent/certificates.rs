@@ -3,7 +3,7 @@
 //! Called by `sources` when the operator's file is read, by `node` whenever HAProxy is compared with the files, and by
 //! `engine` before a change.
 
-use super::engine::Prepared;
+use super::apply::Prepared;
 use super::preflight::Refusal;
 use super::sources::Sources;
 use crate::config::Config;

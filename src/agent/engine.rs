@@ -6,36 +6,31 @@
 //! the next round observes and plans again. Commands go to the worker that the plan was made for; where another serves
 //! by then, they are not sent, and the next round plans for that one.
 
+use super::apply::{Applied, ApplyError, How, Prepared, Wish};
 use super::certificates;
 use super::corrections::Corrections;
 use super::ledger::Ledger;
-use super::limits::ReloadLimits;
+use super::limits::{RELOAD_GAP, ReloadLimits};
 use super::live_files::{LiveFiles, Undo};
+use super::look;
 use super::maxconn_look::MaxconnLook;
 use super::observer::{brief, describe};
 use super::preflight::{self, Refusal};
 use super::reloading::reload;
-use super::sources::Sources;
-use crate::config::Config;
-use crate::desired::Desired;
+use super::renderer::Renderer;
 use crate::haproxy;
-use crate::model::{Digest, ServerId};
+use crate::model::Digest;
 use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
-use crate::render::{self, Rendered, RuntimeNames, Structure, Target};
+use crate::render::Rendered;
 use crate::store::Journal;
 use crate::sys;
-use camino::{Utf8Path, Utf8PathBuf};
-use std::collections::BTreeMap;
+use camino::Utf8Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Rounds of observe, decide, execute until the apply gives up: one change, its re-assertion after a reload, and one
 /// more for what happened meanwhile.
 const MAX_ROUNDS: usize = 4;
-/// Between two reloads (I10): each leaves an old worker behind.
-const RELOAD_GAP: Duration = Duration::from_secs(5);
-/// For `haproxy -c`: 10,000 servers with TLS take 3 s.
-pub(super) const CHECK_DEADLINE: Duration = Duration::from_secs(60);
 /// For runtime commands: 5,000 weights take 25 ms.
 const EXECUTE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -43,93 +38,6 @@ const EXECUTE_DEADLINE: Duration = Duration::from_secs(10);
 const LOOK_DEADLINE: Duration = Duration::from_millis(500);
 /// So many old workers are asked each time; more are only counted.
 const MAX_LOOKS: usize = 32;
-
-/// What is wanted, as values and as the text that it stems from.
-#[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
-    /// The operator's file and what it refers to.
-    pub sources: &'a Sources,
-    /// The decision.
-    pub desired: &'a Desired,
-    /// The operator allows to replace a file that is not ours.
-    pub may_replace_foreign_file: bool,
-    /// Nothing but weights, states and drift: the revision serves already. Its runtime commands are sent even where
-    /// its files cannot be written, because a broken server must go out whatever the disk says.
-    pub is_serving: bool,
-    /// A forced change or a rollback: neither the budget of reloads nor the cap on old workers holds it back.
-    pub may_exceed_limits: bool,
-}
-
-/// A decision with everything that it was made from.
-#[derive(Debug)]
-pub struct Prepared {
-    /// The files.
-    pub rendered: Arc<Rendered>,
-    /// What was there.
-    pub observed: Observed,
-    /// The change.
-    pub plan: Plan,
-    /// haproxy.cfg as it was, empty where there was none or where it is not text.
-    pub live_text: String,
-}
-
-/// What an apply did.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Applied {
-    /// The way that was taken.
-    pub how: How,
-    /// Runtime commands that were sent, in order.
-    pub steps: Vec<Step>,
-    /// Why a reload was needed.
-    pub reload_reasons: Vec<plan::ReloadReason>,
-    /// Files that were written.
-    pub files: Vec<FileChange>,
-    /// A foreign haproxy.cfg was kept here.
-    pub kept: Option<Utf8PathBuf>,
-    /// What the proof of the reload leaves open.
-    pub remarks: Vec<String>,
-}
-
-/// The way that an apply took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// Everything was as it should be: no write at all.
-    Unchanged,
-    /// Files only; the running HAProxy already had it.
-    Files,
-    /// Commands on the admin socket.
-    Runtime,
-    /// A proven reload.
-    Reload,
-    /// Files were written; HAProxy does not run yet.
-    Start,
-}
-
-/// Why an apply ended early. The text says what serves now and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// The desired state could not be rendered.
-    #[error("{0}\nnothing was changed")]
-    Render(String),
-    /// The running HAProxy or the files could not be looked at.
-    #[error("{0}\nnothing was changed")]
-    Observe(String),
-    /// A check found the revision unfit.
-    #[error("{0}\nnothing was changed")]
-    Refused(#[from] Refusal),
-    /// The last reload was too recent; try again at this moment.
-    #[error("the last reload was less than {} s ago; the next one follows by itself", RELOAD_GAP.as_secs())]
-    TooSoon(Instant),
-    /// A file could not be written; what was written before it has been put back.
-    #[error("{0}\nHAProxy was not touched")]
-    Write(String),
-    /// HAProxy refused the reload or the new worker could not be proven; the files have been put back.
-    #[error("{0}")]
-    Reload(String),
-    /// Runtime commands failed; files are new, the next round tries again.
-    #[error("{0}\nthe files hold the new revision; the agent tries again by itself, or run `hapilot apply` again")]
-    Execute(String),
-}
 
 /// Carries changes out, one at a time.
 #[derive(Debug)]
@@ -144,10 +52,7 @@ pub struct Engine {
     pub unresolved: Vec<String>,
     /// haproxy.cfg as it was before the last apply, and what was rendered for it.
     pub last: Option<(String, Arc<Rendered>)>,
-    /// The rendering made last: most rounds want the same files again, to compare.
-    kept: Option<Kept>,
-    /// What the servers of the configuration that was asked for last are called.
-    names: Option<(Arc<Config>, Arc<Names>)>,
+    renderer: Renderer,
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
     judged: Option<Digest>,
     /// HAProxy refused to add or remove a server in this apply: its words.
@@ -169,35 +74,6 @@ pub struct Engine {
     maxconn_look: MaxconnLook,
 }
 
-type Names = BTreeMap<ServerId, RuntimeNames>;
-
-/// A rendering, and what it was made from.
-#[derive(Debug)]
-struct Kept {
-    desired: Desired,
-    target: Target,
-    rendered: Arc<Rendered>,
-}
-
-impl Kept {
-    /// Whether a rendering now would give the same. The templates belong to the configuration that was read with them.
-    fn is_of(&self, desired: &Desired, target: Target) -> bool {
-        let Desired { config: _, servers, secrets, certificates: _ } = desired;
-        self.structure_of(desired, target).is_some()
-            && self.desired.servers == *servers
-            && self.desired.secrets == *secrets
-    }
-
-    /// The structure, where it is the same: weights, states and secrets are no part of it.
-    fn structure_of(&self, desired: &Desired, target: Target) -> Option<Structure> {
-        let Desired { config, servers: _, secrets: _, certificates } = desired;
-        let is_same = self.target == target
-            && Arc::ptr_eq(&self.desired.config, config)
-            && self.desired.certificates == *certificates;
-        is_same.then(|| self.rendered.structure.clone())
-    }
-}
-
 impl Default for Engine {
     fn default() -> Self {
         Self::new()
@@ -213,8 +89,7 @@ impl Engine {
             version: None,
             unresolved: vec![],
             last: None,
-            kept: None,
-            names: None,
+            renderer: Renderer::default(),
             judged: None,
             reload_instead: None,
             last_reload: None,
@@ -237,19 +112,21 @@ impl Engine {
         // Which maps to ask for follows from the files, and those from the version: nearly always the one seen last.
         let mut version = match &self.runtime {
             Some(runtime) => runtime.version,
-            None => version_here(&wish.sources.config).await?,
+            None => look::version_here(&wish.sources.config).await?,
         };
         let files = LiveFiles::of(&wish.sources.config.haproxy.config);
         let files = files.look().map_err(|e| ApplyError::Observe(format!("error: {e}")))?;
         let (rendered, runtime) = loop {
-            let rendered = self.rendered(wish, version)?;
+            let rendered = self.renderer.render(wish, version)?;
             let maps: Vec<String> = rendered.maps.keys().cloned().collect();
             let asks_maxconn = self.maxconn_look.is_due(&rendered, self.runtime.as_ref(), Instant::now());
-            match observe(&wish.sources.config, &maps, asks_maxconn).await? {
+            match look::observe(&wish.sources.config, &maps, asks_maxconn).await? {
                 // HAProxy was upgraded since the last look.
                 Some(runtime) if runtime.version != version => version = runtime.version,
                 // It has gone: the one that is installed will read the files.
-                None if self.runtime.take().is_some() => version = installed_version(&wish.sources.config).await?,
+                None if self.runtime.take().is_some() => {
+                    version = look::installed_version(&wish.sources.config).await?
+                }
                 runtime => break (rendered, runtime),
             }
         };
@@ -262,14 +139,14 @@ impl Engine {
         // Only the reasons of a reload ask for it, and it is long.
         let loaded = if is_loaded { None } else { ledger.and_then(Ledger::current_structure) };
         let certificates = match &runtime {
-            Some(_) => observe_certificates(&wish.sources.config, &rendered).await?,
+            Some(_) => look::observe_certificates(&wish.sources.config, &rendered).await?,
             None => plan::RuntimeCertificates::default(),
         };
         let observed = Observed { config: files.config, maps: files.maps, lists: files.lists, certificates, runtime };
         let plan = plan::decide(&plan::Question {
             desired: wish.desired,
             rendered: &rendered,
-            names: &self.names(&wish.desired.config),
+            names: &self.renderer.names(&wish.desired.config),
             observed: &observed,
             loaded_structure: loaded.as_deref(),
             live_config: &files.text,
@@ -280,37 +157,13 @@ impl Engine {
         Ok(Prepared { rendered, observed, plan, live_text })
     }
 
-    fn names(&mut self, config: &Arc<Config>) -> Arc<Names> {
-        match &self.names {
-            Some((of, names)) if Arc::ptr_eq(of, config) => names.clone(),
-            Some(_) | None => {
-                let names = Arc::new(render::runtime_names(config));
-                self.names = Some((config.clone(), names.clone()));
-                names
-            }
-        }
-    }
-
-    fn rendered(&mut self, wish: Wish<'_>, version: plan::Version) -> Result<Arc<Rendered>, ApplyError> {
-        let target = Target::new(version.major, version.minor);
-        match &self.kept {
-            Some(kept) if kept.is_of(wish.desired, target) => Ok(kept.rendered.clone()),
-            kept => {
-                let structure = kept.as_ref().and_then(|kept| kept.structure_of(wish.desired, target));
-                let rendered = Arc::new(render_for(wish.sources, wish.desired, version, structure)?);
-                self.kept = Some(Kept { desired: wish.desired.clone(), target, rendered: rendered.clone() });
-                Ok(rendered)
-            }
-        }
-    }
-
     /// Judges a prepared change as an apply would, without carrying it out.
     ///
     /// # Errors
     /// [`ApplyError::Refused`] with everything that speaks against it.
     pub async fn judge(&mut self, wish: Wish<'_>, prepared: &Prepared) -> Result<(), ApplyError> {
         certificates::check_read(wish.sources)?;
-        let judgement = judgement(wish, prepared);
+        let judgement = preflight::judgement(wish.sources, &prepared.rendered);
         if self.judged != Some(judgement) {
             self.unresolved = preflight::check_files(wish.sources, &prepared.rendered).await?;
         }
@@ -334,14 +187,11 @@ impl Engine {
         let hastened = if wish.is_serving { self.hasten(wish).await } else { vec![] };
         let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
-        let mut applied = Applied {
-            how: if hastened.is_empty() { How::Unchanged } else { How::Runtime },
-            steps: hastened,
-            reload_reasons: vec![],
-            files: vec![],
-            kept: None,
-            remarks: vec![],
-        };
+        let mut applied = Applied::nothing();
+        if !hastened.is_empty() {
+            applied.how = How::Runtime;
+            applied.steps = hastened;
+        }
         if self.would.is_some() {
             self.only_observe(wish, &prepared).await;
             return Ok(applied);
@@ -416,7 +266,7 @@ impl Engine {
         applied: &mut Applied,
     ) -> Result<(), ApplyError> {
         match &prepared.plan.action {
-            Action::Nothing => raise(&mut applied.how, How::Files),
+            Action::Nothing => applied.how.raise(How::Files),
             Action::Start => applied.how = How::Start,
             Action::Runtime(steps) => self.execute(wish, steps, prepared.plan.based_on_pid, applied).await?,
             Action::Reload(reasons) => {
@@ -480,7 +330,7 @@ impl Engine {
         applied: &mut Applied,
     ) -> Result<(), ApplyError> {
         let Some(executed) = self.send(wish, steps, seen).await? else {
-            raise(&mut applied.how, How::Files);
+            applied.how.raise(How::Files);
             return Ok(());
         };
         self.writes += (executed.done + executed.waiting) as u64;
@@ -499,7 +349,7 @@ impl Engine {
         let failed: Vec<usize> = placements.iter().map(|failure| failure.index).collect();
         let done = steps.iter().enumerate().filter(|(index, _)| !failed.contains(index));
         applied.steps.extend(done.map(|(_, step)| step.clone()));
-        raise(&mut applied.how, How::Runtime);
+        applied.how.raise(How::Runtime);
         Ok(())
     }
 
@@ -509,7 +359,7 @@ impl Engine {
     ///
     /// What fails is seen and told by the whole round that follows.
     pub async fn hasten(&mut self, wish: Wish<'_>) -> Vec<Step> {
-        let names = self.names(&wish.desired.config);
+        let names = self.renderer.names(&wish.desired.config);
         let is_ours = |text: &String| text.starts_with("hapilot ");
         let Some(runtime) = &self.runtime else { return vec![] };
         if self.would.is_some() || !runtime.description.as_ref().is_some_and(is_ours) {
@@ -565,93 +415,4 @@ impl Plan {
             self.files.iter().any(|file| matches!(file, FileChange::Replace(path) if path == "haproxy.cfg"));
         config_changes && observed.config.as_ref().is_some_and(|file| !file.is_ours || !file.is_intact)
     }
-}
-
-/// The files alone, for the HAProxy that runs here or is installed here.
-///
-/// # Errors
-/// The desired state cannot be rendered.
-pub async fn render_files(sources: &Sources, desired: &Desired) -> Result<Rendered, ApplyError> {
-    let version = version_here(&sources.config).await?;
-    render_for(sources, desired, version, None)
-}
-
-fn render_for(
-    sources: &Sources,
-    desired: &Desired,
-    version: plan::Version,
-    structure: Option<Structure>,
-) -> Result<Rendered, ApplyError> {
-    let target = Target::new(version.major, version.minor);
-    if !target.is_supported() {
-        let Target { major, minor } = Target::OLDEST;
-        return Err(ApplyError::Render(format!("error: HAProxy {version} is too old: {major}.{minor} is the oldest")));
-    }
-    let rendered = match structure {
-        Some(structure) => render::render_of(structure, desired, &sources.templates, target),
-        None => render::render(desired, &sources.templates, target),
-    };
-    rendered.map_err(|e| ApplyError::Render(format!("error: {e}")))
-}
-
-async fn version_here(config: &Config) -> Result<plan::Version, ApplyError> {
-    match observe(config, &[], false).await? {
-        Some(runtime) => Ok(runtime.version),
-        None => installed_version(config).await,
-    }
-}
-
-async fn installed_version(config: &Config) -> Result<plan::Version, ApplyError> {
-    haproxy::binary_version(&config.haproxy.binary)
-        .await
-        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
-}
-
-/// A reload outranks runtime commands, which outrank files.
-fn raise(how: &mut How, to: How) {
-    let rank = |how: How| match how {
-        How::Unchanged => 0,
-        How::Files => 1,
-        How::Runtime => 2,
-        How::Reload | How::Start => 3,
-    };
-    if rank(to) > rank(*how) {
-        *how = to;
-    }
-}
-
-/// What a verdict of `haproxy -c` holds for. With the built-in template the masked text and the shapes of the servers
-/// that are left out of it decide: two files that agree in both differ in typed numbers only. An operator's template may
-/// do anything with a number, so there every byte counts. Certificates are read by `-c` as well.
-fn judgement(wish: Wish<'_>, prepared: &Prepared) -> Digest {
-    let rendered = &prepared.rendered;
-    let text = match &wish.sources.config.haproxy.template {
-        Some(_) => Digest::of(&rendered.haproxy_cfg),
-        None => rendered.structure.digest,
-    };
-    let shape = |((proxy, server), line): (&(String, String), &render::DynamicServer)| {
-        format!("{proxy}/{server} {}\n", line.id)
-    };
-    let shapes = rendered.dynamic.iter().map(shape);
-    let certificates = rendered.lists.iter().flat_map(|(list, file)| {
-        file.certificates.iter().map(move |certificate| format!("{list} {} {}\n", certificate.path, certificate.digest))
-    });
-    let judged: String = std::iter::once(text.to_string()).chain(shapes).chain(certificates).collect();
-    Digest::of(judged)
-}
-
-async fn observe(config: &Config, maps: &[String], asks_maxconn: bool) -> Result<Option<plan::Runtime>, ApplyError> {
-    let haproxy = &config.haproxy;
-    haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps, asks_maxconn)
-        .await
-        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
-}
-
-async fn observe_certificates(config: &Config, rendered: &Rendered) -> Result<plan::RuntimeCertificates, ApplyError> {
-    let lists: Vec<String> = rendered.lists.keys().cloned().collect();
-    let paths = rendered.lists.values().flat_map(|list| &list.certificates);
-    let paths: Vec<String> = paths.map(|certificate| certificate.path.to_string()).collect();
-    haproxy::observe_certificates(&config.haproxy.admin_socket, &lists, &paths)
-        .await
-        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
 }

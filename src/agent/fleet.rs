@@ -214,10 +214,11 @@ impl Fleet {
     fn member(&self, backend: &Backend, server: &Server, overrides: &Overrides, now: Moment) -> Option<PoolMember> {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let health = self.servers.get(&id)?;
-        let state = overrides.get(&id).and_then(|entry| entry.wish.state);
+        let wish = overrides.get(&id).map(|entry| entry.wish).unwrap_or_default();
         Some(PoolMember {
             base: server.weight.value,
-            admin: state.unwrap_or(server.state.value),
+            pinned: wish.weight,
+            admin: wish.state.unwrap_or(server.state.value),
             tier: server.tier,
             health: health.factor(now),
             signals: health.signals(),

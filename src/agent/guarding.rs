@@ -1,6 +1,6 @@
 //! What keeps a change back until somebody insists, and what is kept of one that HAProxy refused.
 
-use super::engine::{Applied, ApplyError, How};
+use super::apply::{Applied, ApplyError};
 use super::intent::Intent;
 use super::node::Node;
 use super::report::{Failed, SourceOfChange};
@@ -55,14 +55,7 @@ impl Node {
         let Some((_, rendered)) = self.engine.last.as_ref().filter(|_| reached_haproxy && !self.is_observer()) else {
             return;
         };
-        let applied = Applied {
-            how: How::Unchanged,
-            steps: vec![],
-            reload_reasons: vec![],
-            files: vec![],
-            kept: None,
-            remarks: vec![],
-        };
+        let applied = Applied::nothing();
         let entry = super::report::entry(intent, source, &applied, &sources.toml, rendered);
         let kept = self.ledger.record_failed(&entry, &error.to_string(), sources.config.history.keep);
         if let Err(failed) = kept {

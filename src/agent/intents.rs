@@ -2,7 +2,8 @@
 //!
 //! Called by `engine`; `recovery` reads what a crash left.
 
-use super::engine::{Engine, Prepared, Wish};
+use super::apply::{Prepared, Wish};
+use super::engine::Engine;
 use super::live_files::{LiveFiles, Undo};
 use crate::model::Digest;
 use crate::plan::Action;

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// The time that the budget is for.
+/// Between two reloads (I10): each leaves an old worker behind.
+pub(super) const RELOAD_GAP: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_secs(3600);
 /// What the operator can do instead of waiting.
 const NOW: &str = "`hapilot apply --force` does not wait, and no rollback does";

@@ -2,6 +2,7 @@
 //!
 //! Refuses to know wire formats. Called by `api` (through [`Handle`]) and by commands that work alone.
 
+mod apply;
 mod attempt;
 mod certificates;
 mod corrections;
@@ -15,6 +16,7 @@ mod ledger;
 mod limits;
 mod live_files;
 mod locking;
+mod look;
 mod maxconn_look;
 mod node;
 mod observer;
@@ -23,15 +25,17 @@ mod preflight;
 mod probing;
 mod recovery;
 mod reloading;
+mod renderer;
 mod report;
 mod run;
 mod snapshot;
 mod sources;
 mod trial;
 
+pub use apply::{Applied, ApplyError, How, Prepared, Wish};
 pub use attempt::Attempt;
 pub use corrections::{Correction, Corrections};
-pub use engine::{Applied, ApplyError, Engine, How, Prepared, Wish, render_files};
+pub use engine::Engine;
 pub use fleet::{Fleet, health_params};
 pub use intent::Intent;
 pub use ledger::{Entry, Ledger};
@@ -40,6 +44,7 @@ pub use node::Node;
 pub use overrides::{Override, Overrides};
 pub use preflight::Refusal;
 pub use probing::Errand;
+pub use renderer::render_files;
 pub use report::{Failed, Report, SourceOfChange, unified_diff};
 pub use run::{Agent, Handle, Reply, Request};
 pub use snapshot::{BackendSnapshot, HaproxySnapshot, OldWorker, ServerSnapshot, Snapshot, TrialSnapshot};

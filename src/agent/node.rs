@@ -3,8 +3,9 @@
 //! Holds the lock and the store. The loop of the running agent and commands that work alone both call it, so there is
 //! one path only. Knows no socket of its own.
 
+use super::apply::{Applied, ApplyError, How, Wish};
 use super::attempt::Attempt;
-use super::engine::{Applied, ApplyError, Engine, How, Wish};
+use super::engine::Engine;
 use super::fleet::Fleet;
 use super::intent::Intent;
 use super::ledger::Ledger;
@@ -90,7 +91,9 @@ impl Node {
         let mut overrides = ledger.overrides()?;
         overrides.expire(Timestamp::now(), |id| serving.config.server(id).is_some());
         let started = Instant::now();
-        let adopted = adopt_weights(&serving.config, base_weights(&place, &ledger)).await;
+        let mut adopted = adopt_weights(&serving.config, base_weights(&place, &ledger)).await;
+        // What an operator's command gave is not what health left.
+        adopted.retain(|id, _| overrides.get(id).is_none_or(|entry| entry.wish.weight.is_none()));
         let fleet = Fleet::new(serving.config.clone(), adopted, Moment::default());
         let engine = Engine::new();
         let mut node = Self {

@@ -2,7 +2,8 @@
 //!
 //! Called by `engine` in place of an apply.
 
-use super::engine::{Engine, Prepared, Wish};
+use super::apply::{Prepared, Wish};
+use super::engine::Engine;
 use super::ledger::Ledger;
 use super::node::Node;
 use super::report::Failed;

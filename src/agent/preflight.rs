@@ -2,12 +2,12 @@
 //!
 //! Changes nothing but a staging directory that goes away. Called by `engine`.
 
-use super::engine::{CHECK_DEADLINE, Prepared};
+use super::apply::Prepared;
 use super::explain::explain;
 use super::sources::Sources;
 use crate::config::Config;
 use crate::haproxy::{self, Severity, Verdict};
-use crate::model::BindAddress;
+use crate::model::{BindAddress, Digest};
 use crate::plan::{Action, Obstacle};
 use crate::render::Rendered;
 use crate::sys;
@@ -15,6 +15,8 @@ use camino::Utf8Path;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// For `haproxy -c`: 10,000 servers with TLS take 3 s.
+const CHECK_DEADLINE: Duration = Duration::from_secs(60);
 /// For the question why the master does not answer.
 const MASTER_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -179,6 +181,25 @@ impl Obstacle {
             ),
         }
     }
+}
+
+/// What a verdict of `haproxy -c` holds for. With the built-in template the masked text and the shapes of the servers
+/// that are left out of it decide: two files that agree in both differ in typed numbers only. An operator's template may
+/// do anything with a number, so there every byte counts. Certificates are read by `-c` as well.
+pub(super) fn judgement(sources: &Sources, rendered: &Rendered) -> Digest {
+    let text = match &sources.config.haproxy.template {
+        Some(_) => Digest::of(&rendered.haproxy_cfg),
+        None => rendered.structure.digest,
+    };
+    let shape = |((proxy, server), line): (&(String, String), &crate::render::DynamicServer)| {
+        format!("{proxy}/{server} {}\n", line.id)
+    };
+    let shapes = rendered.dynamic.iter().map(shape);
+    let certificates = rendered.lists.iter().flat_map(|(list, file)| {
+        file.certificates.iter().map(move |certificate| format!("{list} {} {}\n", certificate.path, certificate.digest))
+    });
+    let judged: String = std::iter::once(text.to_string()).chain(shapes).chain(certificates).collect();
+    Digest::of(judged)
 }
 
 #[cfg(test)]

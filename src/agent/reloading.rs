@@ -2,7 +2,7 @@
 //!
 //! Called by `engine`, which puts the files back where it fails.
 
-use super::engine::{Prepared, Wish};
+use super::apply::{Prepared, Wish};
 use super::explain::explain;
 use crate::haproxy;
 use crate::plan;

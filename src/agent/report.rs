@@ -1,10 +1,10 @@
 //! What became of a change, for whoever asked for it.
 
-use super::engine::Applied;
-use super::engine::How;
+use super::apply::{Applied, How};
 use super::intent::Intent;
 use super::ledger::Entry;
 use super::sources::SourcesError;
+use crate::plan::Action;
 use crate::render::Rendered;
 use crate::store;
 use similar::TextDiff;
@@ -36,15 +36,30 @@ impl Report {
 
     /// Nothing was applied; a word about what serves.
     pub fn note(revision: Option<u32>, note: String) -> Self {
-        let applied = Applied {
-            how: How::Unchanged,
-            steps: vec![],
-            reload_reasons: vec![],
-            files: vec![],
-            kept: None,
-            remarks: vec![],
-        };
+        let applied = Applied::nothing();
         Self { applied, revision, diff: String::new(), notes: vec![note], took: Duration::ZERO }
+    }
+}
+
+impl super::apply::Prepared {
+    /// The plan as a report; nothing was done.
+    pub fn report(&self) -> Report {
+        let (steps, reload_reasons) = match &self.plan.action {
+            Action::Runtime(steps) => (steps.clone(), vec![]),
+            Action::Reload(reasons) => (vec![], reasons.clone()),
+            Action::Nothing | Action::Start => (vec![], vec![]),
+        };
+        let how = match &self.plan.action {
+            Action::Nothing if self.plan.files.is_empty() => How::Unchanged,
+            Action::Nothing => How::Files,
+            Action::Runtime(_) => How::Runtime,
+            Action::Reload(_) => How::Reload,
+            Action::Start => How::Start,
+        };
+        let files = self.plan.files.clone();
+        let applied = Applied { how, steps, reload_reasons, files, ..Applied::nothing() };
+        let diff = unified_diff(&self.live_text, &self.rendered.haproxy_cfg, "haproxy.cfg");
+        Report::new(applied, None, diff, Duration::ZERO)
     }
 }
 

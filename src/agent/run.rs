@@ -11,7 +11,6 @@ use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
 use crate::health::{Observation, Outcome, ProbeKind};
 use crate::model::{AdminState, Host, Secret, ServerId, Weight};
-use crate::plan::Action;
 use crate::probe::Prober;
 use crate::sys;
 use std::collections::VecDeque;
@@ -514,26 +513,4 @@ fn flat(result: Result<Report, Attempt>) -> Result<Report, Failed> {
 fn log_transition(id: &ServerId, transition: &crate::health::Transition) {
     let (from, to) = (transition.from, transition.to);
     tracing::info!(server = %id, %from, %to, reason = transition.reason, "health");
-}
-
-impl super::engine::Prepared {
-    /// The plan as a report; nothing was done.
-    pub fn report(&self) -> Report {
-        let (steps, reload_reasons) = match &self.plan.action {
-            Action::Runtime(steps) => (steps.clone(), vec![]),
-            Action::Reload(reasons) => (vec![], reasons.clone()),
-            Action::Nothing | Action::Start => (vec![], vec![]),
-        };
-        let how = match &self.plan.action {
-            Action::Nothing if self.plan.files.is_empty() => super::engine::How::Unchanged,
-            Action::Nothing => super::engine::How::Files,
-            Action::Runtime(_) => super::engine::How::Runtime,
-            Action::Reload(_) => super::engine::How::Reload,
-            Action::Start => super::engine::How::Start,
-        };
-        let files = self.plan.files.clone();
-        let applied = super::engine::Applied { how, steps, reload_reasons, files, kept: None, remarks: vec![] };
-        let diff = super::report::unified_diff(&self.live_text, &self.rendered.haproxy_cfg, "haproxy.cfg");
-        Report::new(applied, None, diff, Duration::ZERO)
-    }
 }

@@ -23,8 +23,10 @@ pub enum Weighting {
 pub struct PoolMember {
     /// Which.
     pub id: ServerId,
-    /// What the operator gave it, by file or by command.
+    /// What the operator's file gives it.
     pub base: Weight,
+    /// What the operator's command gives it: that it has, whatever its health.
+    pub pinned: Option<Weight>,
     /// What the operator wants of it.
     pub admin: AdminState,
     /// 1 or 2.
@@ -140,8 +142,9 @@ impl Product {
     }
 
     fn member(&self, member: &PoolMember) -> Member {
-        let PoolMember { id, base, admin, tier, health: _, signals: _ } = member;
-        Member { id: id.clone(), tier: *tier, base: *base, admin: *admin, share: self.share }
+        let share = if member.pinned.is_some() { 1.0 } else { self.share };
+        let base = member.pinned.unwrap_or(member.base);
+        Member { id: member.id.clone(), tier: member.tier, base, admin: member.admin, share }
     }
 
     fn multiply(&mut self, name: &'static str, value: f64, why: String) {

@@ -11,6 +11,7 @@ fn member(name: &str, base: u16, health: Option<f64>) -> PoolMember {
     PoolMember {
         id: format!("chat/{name}").parse().unwrap(),
         base: Weight::new(base).unwrap(),
+        pinned: None,
         admin: AdminState::Ready,
         tier: 1,
         health: health.map(|value| Factor { name: "health", value, why: String::new() }),
@@ -67,6 +68,17 @@ fn a_pool_that_would_be_empty_fails_open_at_once() {
         let decisions = decide(weighting, &pool, &BTreeMap::new());
         assert!(decisions.iter().all(|decision| decision.panic.is_some()));
         assert_eq!(decisions[0].factors.last().unwrap().name, "guard");
+    }
+}
+
+#[test]
+fn whom_an_operators_command_gave_a_weight_serves_by_it_and_not_by_its_health() {
+    let pinned = |weight, health| PoolMember { pinned: Weight::new(weight).ok(), ..member("b", 100, health) };
+    let sick = || member("a", 100, Some(0.0));
+    for health in [None, Some(0.0), Some(1.0)] {
+        let decided = |weight| decide(Weighting::Static, &[sick(), pinned(weight, health)], &BTreeMap::new())[0].weight;
+        assert_eq!(decided(0).get(), 100, "b takes nothing, by command: a is all there is");
+        assert_eq!(decided(7).get(), 0, "b takes what comes, by command");
     }
 }
 
@@ -148,11 +160,14 @@ fn any_member() -> impl Strategy<Value = PoolMember> {
     let share = prop_oneof![Just(0.0), Just(1.0), 0.0..=1.0f64];
     let health = prop::option::of(share);
     let base = prop_oneof![Just(0u16), Just(1), 0..=256u16];
-    (base, admin, 1..=2u8, health, prop::option::of(0..60_000u64), prop::option::of(0.0..=1.0f64)).prop_map(
-        |(base, admin, tier, health, latency_ms, success)| {
+    let pinned = prop_oneof![4 => Just(None), 1 => prop::option::of(base.clone())];
+    let signals = (prop::option::of(0..60_000u64), prop::option::of(0.0..=1.0f64));
+    (base, pinned, admin, 1..=2u8, health, signals).prop_map(
+        |(base, pinned, admin, tier, health, (latency_ms, success))| {
             let first_token = latency_ms.map(Duration::from_millis);
             let signals = Signals { first_token, total: None, success };
-            PoolMember { admin, tier, signals, ..member("x", base, health) }
+            let pinned = pinned.map(|weight| Weight::new(weight).unwrap());
+            PoolMember { pinned, admin, tier, signals, ..member("x", base, health) }
         },
     )
 }
@@ -173,8 +188,9 @@ proptest::proptest! {
         let weighting = if adaptive { Weighting::Adaptive } else { Weighting::Static };
         let decisions = decide(weighting, &members, &previous);
 
-        let is_wanted = |m: &&PoolMember| m.admin == AdminState::Ready && m.base.get() > 0;
-        let serves = members.iter().zip(&decisions).any(|(m, d)| is_wanted(&m) && d.weight.get() > 0);
+        let is_wanted = |m: &&PoolMember| m.admin == AdminState::Ready && m.pinned.unwrap_or(m.base).get() > 0;
+        let has_weight = |m: &PoolMember, weight: Weight| m.pinned.unwrap_or(weight).get() > 0;
+        let serves = members.iter().zip(&decisions).any(|(m, d)| is_wanted(&m) && has_weight(m, d.weight));
         assert_eq!(serves, members.iter().any(|m| is_wanted(&m)), "{decisions:#?}");
 
         for (member, decision) in members.iter().zip(&decisions) {

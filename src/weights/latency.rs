@@ -87,6 +87,7 @@ mod tests {
             .map(|(i, (first_token, total))| PoolMember {
                 id: format!("chat/s{i}").parse().unwrap(),
                 base: Weight::DEFAULT,
+                pinned: None,
                 admin: AdminState::Ready,
                 tier: 1,
                 health: None,
@@ -121,6 +122,7 @@ mod tests {
         let member = |name: &str, success| PoolMember {
             id: format!("chat/{name}").parse().unwrap(),
             base: Weight::DEFAULT,
+            pinned: None,
             admin: AdminState::Ready,
             tier: 1,
             health: None,

@@ -1,0 +1,120 @@
+//! What an apply is asked for, what it was decided from, and how it ended: values between `engine` and who calls it.
+
+use super::limits::RELOAD_GAP;
+use super::preflight::Refusal;
+use super::sources::Sources;
+use crate::desired::Desired;
+use crate::plan::{self, FileChange, Observed, Plan, Step};
+use crate::render::Rendered;
+use camino::Utf8PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is wanted, as values and as the text that it stems from.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The operator's file and what it refers to.
+    pub sources: &'a Sources,
+    /// The decision.
+    pub desired: &'a Desired,
+    /// The operator allows to replace a file that is not ours.
+    pub may_replace_foreign_file: bool,
+    /// Nothing but weights, states and drift: the revision serves already. Its runtime commands are sent even where
+    /// its files cannot be written, because a broken server must go out whatever the disk says.
+    pub is_serving: bool,
+    /// A forced change or a rollback: neither the budget of reloads nor the cap on old workers holds it back.
+    pub may_exceed_limits: bool,
+}
+
+/// A decision with everything that it was made from.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The files.
+    pub rendered: Arc<Rendered>,
+    /// What was there.
+    pub observed: Observed,
+    /// The change.
+    pub plan: Plan,
+    /// haproxy.cfg as it was, empty where there was none or where it is not text.
+    pub live_text: String,
+}
+
+/// What an apply did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The way that was taken.
+    pub how: How,
+    /// Runtime commands that were sent, in order.
+    pub steps: Vec<Step>,
+    /// Why a reload was needed.
+    pub reload_reasons: Vec<plan::ReloadReason>,
+    /// Files that were written.
+    pub files: Vec<FileChange>,
+    /// A foreign haproxy.cfg was kept here.
+    pub kept: Option<Utf8PathBuf>,
+    /// What the proof of the reload leaves open.
+    pub remarks: Vec<String>,
+}
+
+impl Applied {
+    /// Everything is as it was.
+    pub fn nothing() -> Self {
+        Self { how: How::Unchanged, steps: vec![], reload_reasons: vec![], files: vec![], kept: None, remarks: vec![] }
+    }
+}
+
+/// The way that an apply took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Everything was as it should be: no write at all.
+    Unchanged,
+    /// Files only; the running HAProxy already had it.
+    Files,
+    /// Commands on the admin socket.
+    Runtime,
+    /// A proven reload.
+    Reload,
+    /// Files were written; HAProxy does not run yet.
+    Start,
+}
+
+impl How {
+    /// A reload outranks runtime commands, which outrank files.
+    pub(super) fn raise(&mut self, to: Self) {
+        let rank = |how: Self| match how {
+            Self::Unchanged => 0,
+            Self::Files => 1,
+            Self::Runtime => 2,
+            Self::Reload | Self::Start => 3,
+        };
+        if rank(to) > rank(*self) {
+            *self = to;
+        }
+    }
+}
+
+/// Why an apply ended early. The text says what serves now and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The desired state could not be rendered.
+    #[error("{0}\nnothing was changed")]
+    Render(String),
+    /// The running HAProxy or the files could not be looked at.
+    #[error("{0}\nnothing was changed")]
+    Observe(String),
+    /// A check found the revision unfit.
+    #[error("{0}\nnothing was changed")]
+    Refused(#[from] Refusal),
+    /// The last reload was too recent; try again at this moment.
+    #[error("the last reload was less than {} s ago; the next one follows by itself", RELOAD_GAP.as_secs())]
+    TooSoon(Instant),
+    /// A file could not be written; what was written before it has been put back.
+    #[error("{0}\nHAProxy was not touched")]
+    Write(String),
+    /// HAProxy refused the reload or the new worker could not be proven; the files have been put back.
+    #[error("{0}")]
+    Reload(String),
+    /// Runtime commands failed; files are new, the next round tries again.
+    #[error("{0}\nthe files hold the new revision; the agent tries again by itself, or run `hapilot apply` again")]
+    Execute(String),
+}

@@ -1,0 +1,44 @@
+//! Looks at what runs and at what is installed, for `engine`.
+
+use super::apply::ApplyError;
+use crate::config::Config;
+use crate::haproxy;
+use crate::plan;
+use crate::render::Rendered;
+use crate::sys;
+
+pub(super) async fn version_here(config: &Config) -> Result<plan::Version, ApplyError> {
+    match observe(config, &[], false).await? {
+        Some(runtime) => Ok(runtime.version),
+        None => installed_version(config).await,
+    }
+}
+
+pub(super) async fn installed_version(config: &Config) -> Result<plan::Version, ApplyError> {
+    haproxy::binary_version(&config.haproxy.binary)
+        .await
+        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
+}
+
+pub(super) async fn observe(
+    config: &Config,
+    maps: &[String],
+    asks_maxconn: bool,
+) -> Result<Option<plan::Runtime>, ApplyError> {
+    let haproxy = &config.haproxy;
+    haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps, asks_maxconn)
+        .await
+        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
+}
+
+pub(super) async fn observe_certificates(
+    config: &Config,
+    rendered: &Rendered,
+) -> Result<plan::RuntimeCertificates, ApplyError> {
+    let lists: Vec<String> = rendered.lists.keys().cloned().collect();
+    let paths = rendered.lists.values().flat_map(|list| &list.certificates);
+    let paths: Vec<String> = paths.map(|certificate| certificate.path.to_string()).collect();
+    haproxy::observe_certificates(&config.haproxy.admin_socket, &lists, &paths)
+        .await
+        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
+}

@@ -1,0 +1,104 @@
+//! Renders the wish, and remembers the last rendering: most looks want the same files again, to compare.
+//!
+//! Called by `engine`, and by commands that print files.
+
+use super::apply::{ApplyError, Wish};
+use super::look;
+use super::sources::Sources;
+use crate::config::Config;
+use crate::desired::Desired;
+use crate::model::ServerId;
+use crate::plan;
+use crate::render::{self, Rendered, RuntimeNames, Structure, Target};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+type Names = BTreeMap<ServerId, RuntimeNames>;
+
+/// Makes the files of a wish.
+#[derive(Debug, Default)]
+pub(super) struct Renderer {
+    kept: Option<Kept>,
+    /// What the servers of the configuration that was asked for last are called.
+    names: Option<(Arc<Config>, Arc<Names>)>,
+}
+
+/// A rendering, and what it was made from.
+#[derive(Debug)]
+struct Kept {
+    desired: Desired,
+    target: Target,
+    rendered: Arc<Rendered>,
+}
+
+impl Kept {
+    /// Whether a rendering now would give the same. The templates belong to the configuration that was read with them.
+    fn is_of(&self, desired: &Desired, target: Target) -> bool {
+        let Desired { config: _, servers, secrets, certificates: _ } = desired;
+        self.structure_of(desired, target).is_some()
+            && self.desired.servers == *servers
+            && self.desired.secrets == *secrets
+    }
+
+    /// The structure, where it is the same: weights, states and secrets are no part of it.
+    fn structure_of(&self, desired: &Desired, target: Target) -> Option<Structure> {
+        let Desired { config, servers: _, secrets: _, certificates } = desired;
+        let is_same = self.target == target
+            && Arc::ptr_eq(&self.desired.config, config)
+            && self.desired.certificates == *certificates;
+        is_same.then(|| self.rendered.structure.clone())
+    }
+}
+
+impl Renderer {
+    pub fn names(&mut self, config: &Arc<Config>) -> Arc<Names> {
+        match &self.names {
+            Some((of, names)) if Arc::ptr_eq(of, config) => names.clone(),
+            Some(_) | None => {
+                let names = Arc::new(render::runtime_names(config));
+                self.names = Some((config.clone(), names.clone()));
+                names
+            }
+        }
+    }
+
+    pub fn render(&mut self, wish: Wish<'_>, version: plan::Version) -> Result<Arc<Rendered>, ApplyError> {
+        let target = Target::new(version.major, version.minor);
+        match &self.kept {
+            Some(kept) if kept.is_of(wish.desired, target) => Ok(kept.rendered.clone()),
+            kept => {
+                let structure = kept.as_ref().and_then(|kept| kept.structure_of(wish.desired, target));
+                let rendered = Arc::new(render_for(wish.sources, wish.desired, version, structure)?);
+                self.kept = Some(Kept { desired: wish.desired.clone(), target, rendered: rendered.clone() });
+                Ok(rendered)
+            }
+        }
+    }
+}
+
+/// The files alone, for the HAProxy that runs here or is installed here.
+///
+/// # Errors
+/// The desired state cannot be rendered.
+pub async fn render_files(sources: &Sources, desired: &Desired) -> Result<Rendered, ApplyError> {
+    let version = look::version_here(&sources.config).await?;
+    render_for(sources, desired, version, None)
+}
+
+fn render_for(
+    sources: &Sources,
+    desired: &Desired,
+    version: plan::Version,
+    structure: Option<Structure>,
+) -> Result<Rendered, ApplyError> {
+    let target = Target::new(version.major, version.minor);
+    if !target.is_supported() {
+        let Target { major, minor } = Target::OLDEST;
+        return Err(ApplyError::Render(format!("error: HAProxy {version} is too old: {major}.{minor} is the oldest")));
+    }
+    let rendered = match structure {
+        Some(structure) => render::render_of(structure, desired, &sources.templates, target),
+        None => render::render(desired, &sources.templates, target),
+    };
+    rendered.map_err(|e| ApplyError::Render(format!("error: {e}")))
+}
