@@ -279,8 +279,9 @@ impl World {
             };
             self.tell(format!("then -> {}", brief(&end)));
         }
-        if !self.haproxy.borrow().meddled.is_empty() && matches!(end, End::Done(_)) {
-            // It may have come after the agent's last look.
+        let waits = self.deeds().refused.iter().any(|refused| is_removal(refused));
+        if (waits || !self.haproxy.borrow().meddled.is_empty()) && matches!(end, End::Done(_)) {
+            // A server that could not be removed waits for the next look; a meddler may have come after the last.
             end = self.ask(&Ask::Reconcile).await;
         }
         if let Some(broken) = self.broken.take() {
