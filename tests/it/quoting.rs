@@ -2,12 +2,13 @@
 
 use crate::haproxies::{directory, installed};
 use crate::sample::{backend, config, desired, frontend, server};
+use crate::support::port::free_port;
 use hapilot::model::{Origin, Provider, Sourced};
 use hapilot::render::{RenderError, Target, Templates, render};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestRunner};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -102,7 +103,7 @@ fn every_text_comes_back_as_it_went_in() {
         let seed = 7;
         println!("{} seed {seed}", haproxy.path);
         let texts = texts(seed, 150);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let (_keep, directory) = directory();
         let chat = backend("chat", Provider::Vllm, vec![server("s", "http://127.0.0.1:1")]);
         let mut config = config(vec![frontend("api", &format!("127.0.0.1:{port}"), "chat")], vec![chat]);

@@ -4,6 +4,7 @@ use crate::haproxies::{HaproxyBinary, directory, installed, write_files};
 use crate::sample::{backend, config, desired, frontend, limit, parsed, route, server, server_with_key, set};
 use base64::Engine as _;
 use camino::Utf8PathBuf;
+use crate::support::port::free_port;
 use hapilot::config::{Backend, Config, Server, Stats};
 use hapilot::model::{Provider, Weight};
 use hapilot::render::{Templates, render};
@@ -63,9 +64,6 @@ fn serve(haproxy: &HaproxyBinary, mut config: Config) -> Serving {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// A model server that answers each request with what it received, as text; or with a status of its own.
 fn upstream(name: &'static str, status: u16) -> String {

@@ -24,12 +24,31 @@ pub fn free_port() -> u16 {
         let port = RANGE.start + offset;
         let name = SocketAddr::from_abstract_name(format!("hapilot-test-port-{port}")).expect("a short name");
         let Ok(claim) = UnixListener::bind_addr(&name) else { continue };
-        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+        if is_free(port) {
             claims.push(claim);
             return port;
         }
     }
     panic!("no free port between {} and {}", RANGE.start, RANGE.end);
+}
+
+/// Whether nobody listens there. Bound and never listening: a copy of this socket that lives on in a child, from its
+/// `fork` to its `exec`, is in nobody's way.
+fn is_free(port: u16) -> bool {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("an option");
+    socket.bind((Ipv4Addr::UNSPECIFIED, port).into()).is_ok()
+}
+
+#[test]
+fn a_port_is_free_beside_a_bound_socket_and_not_beside_a_listening_one() {
+    let (bound, listening) = (free_port(), free_port());
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind((Ipv4Addr::UNSPECIFIED, bound).into()).unwrap();
+    let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, listening)).unwrap();
+    assert!(is_free(bound) && !is_free(listening));
+    assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, bound)).is_ok(), "a listener beside what is only bound");
 }
 
 #[test]
