@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All servers of one configuration.
+/// All servers of one configuration. A copy shares what stays as it is: with thousands of servers a whole one takes as
+/// long as `haproxy -c`.
 #[derive(Clone, Debug)]
 pub struct Fleet {
     config: Arc<Config>,
-    servers: BTreeMap<ServerId, ServerHealth>,
+    servers: BTreeMap<ServerId, Arc<ServerHealth>>,
     /// When which server has something to do, each server once.
     wakes: BTreeSet<(Moment, ServerId)>,
     wake_of: BTreeMap<ServerId, Moment>,
@@ -24,7 +25,7 @@ pub struct Fleet {
     silent: BTreeSet<ServerId>,
     /// Weights in force, as far as they are known.
     weights: BTreeMap<ServerId, Weight>,
-    decisions: BTreeMap<ServerId, WeightDecision>,
+    decisions: Arc<BTreeMap<ServerId, WeightDecision>>,
 }
 
 /// What the fleet wants done now.
@@ -49,7 +50,7 @@ impl Fleet {
             in_flight: BTreeSet::new(),
             silent: BTreeSet::new(),
             weights: adopted,
-            decisions: BTreeMap::new(),
+            decisions: Arc::default(),
         };
         fleet.take_over(config, now);
         fleet
@@ -79,11 +80,12 @@ impl Fleet {
             let id = ServerId::new(backend.name.clone(), server.name.clone());
             let params = health_params(backend, server);
             let health = match self.servers.remove(&id) {
+                Some(health) if *health.params() == params => health,
                 Some(mut health) => {
-                    health.reconfigure(params, now);
+                    Arc::make_mut(&mut health).reconfigure(params, now);
                     health
                 }
-                None => ServerHealth::new(params, now, seed(&id)),
+                None => Arc::new(ServerHealth::new(params, now, seed(&id))),
             };
             servers.insert(id, health);
         }
@@ -107,7 +109,7 @@ impl Fleet {
         let gone: Vec<_> = silent.difference(&self.silent).cloned().collect();
         self.silent = silent;
         for id in back {
-            if let Some(health) = self.servers.get_mut(&id) {
+            if let Some(health) = self.health_mut(&id) {
                 health.probe_soon(now);
             }
             self.plan_wake(id, now);
@@ -129,7 +131,7 @@ impl Fleet {
             }
             self.wakes.pop_first();
             self.wake_of.remove(&id);
-            let Some(health) = self.servers.get_mut(&id) else { continue };
+            let Some(health) = self.servers.get_mut(&id).map(Arc::make_mut) else { continue };
             // In probation the factor moves with time alone.
             due.weights_may_move |= health.state() == State::Probation;
             if let Some(transition) = health.tick(now) {
@@ -151,7 +153,7 @@ impl Fleet {
 
     /// Asks a server again soon: what it is asked with has changed (a new key).
     pub fn ask_soon(&mut self, id: &ServerId, now: Moment) {
-        if let Some(health) = self.servers.get_mut(id) {
+        if let Some(health) = self.health_mut(id) {
             health.probe_soon(now);
             self.plan_wake(id.clone(), now);
         }
@@ -160,7 +162,7 @@ impl Fleet {
     /// Drops a probe's result: it was asked of another address, or with another key, than the server has now.
     pub fn disregard(&mut self, id: &ServerId, kind: ProbeKind, now: Moment) {
         self.in_flight.remove(&(id.clone(), kind));
-        if let Some(health) = self.servers.get_mut(id) {
+        if let Some(health) = self.health_mut(id) {
             health.probe_soon(now);
         }
         self.plan_wake(id.clone(), now);
@@ -169,7 +171,7 @@ impl Fleet {
     /// Takes in a probe's result. A server that is gone is ignored.
     pub fn observe(&mut self, id: &ServerId, observation: &Observation, now: Moment) -> Option<Transition> {
         self.in_flight.remove(&(id.clone(), observation.kind));
-        let transition = self.servers.get_mut(id)?.observe(observation, now);
+        let transition = self.health_mut(id)?.observe(observation, now);
         self.plan_wake(id.clone(), now);
         transition
     }
@@ -202,7 +204,7 @@ impl Fleet {
             }
         }
         self.weights = decisions.iter().map(|(id, decision)| (id.clone(), decision.weight)).collect();
-        self.decisions = decisions;
+        self.decisions = Arc::new(decisions);
         self.weights.clone()
     }
 
@@ -228,7 +230,11 @@ impl Fleet {
 
     /// The health of one server.
     pub fn health(&self, id: &ServerId) -> Option<&ServerHealth> {
-        self.servers.get(id)
+        self.servers.get(id).map(Arc::as_ref)
+    }
+
+    fn health_mut(&mut self, id: &ServerId) -> Option<&mut ServerHealth> {
+        self.servers.get_mut(id).map(Arc::make_mut)
     }
 }
 

@@ -85,6 +85,11 @@ impl ServerHealth {
         health
     }
 
+    /// The operator's choices.
+    pub fn params(&self) -> &HealthParams {
+        &self.params
+    }
+
     /// Takes over changed choices. State and counts stay; kinds that no longer run are forgotten, with the trouble
     /// that they saw.
     pub fn reconfigure(&mut self, params: HealthParams, now: Moment) {

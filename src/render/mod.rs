@@ -39,16 +39,30 @@ const MARKER_PLACEHOLDER: &str = "hapilot 000000000000";
 /// Renders all files of one revision.
 ///
 /// The templates run twice: once with everything masked that the runtime can set, for the structure and its digest,
-/// and once for real. So "does this edit need a reload" is answered for an operator's own template too.
+/// and once for real. So "does this edit need a reload" is answered for an operator's own template too. With the
+/// built-in ones both passes run side by side, each on a core of its own.
 ///
 /// # Errors
 /// A template that fails, or a value that no HAProxy file can carry; the operator mends it where the error points.
 pub fn render(desired: &Desired, templates: &Templates, target: Target) -> Result<Rendered, RenderError> {
     let ids = shape::all_ids(&desired.config);
-    let context = ContextMaker::new(desired, target, Pass::Masked, &ids);
-    let (context, marks) = context.context(MARKER_PLACEHOLDER)?;
-    let (text, _) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
-    real(Structure::of(&text), desired, templates, target, &ids)
+    let pass = |pass, marker: &str| fill(desired, templates, target, pass, &ids, marker);
+    let masked = || pass(Pass::Masked, MARKER_PLACEHOLDER).map(|(text, _)| Structure::of(&text));
+    if !templates.is_built_in() {
+        // An operator's template may do anything with the marker, so that it must be the real one.
+        let structure = masked()?;
+        let filled = pass(Pass::Real, &marker(&structure))?;
+        return gather(structure, filled, desired, &ids);
+    }
+    let (structure, real) = std::thread::scope(|scope| {
+        let masked = scope.spawn(masked);
+        let real = pass(Pass::Real, MARKER_PLACEHOLDER);
+        (masked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), real)
+    });
+    let (structure, (body, lines)) = (structure?, real?);
+    // Only `global`, at the top, bears it.
+    let body = body.replacen(MARKER_PLACEHOLDER, &marker(&structure), 1);
+    gather(structure, (body, lines), desired, &ids)
 }
 
 /// The same where the structure is known: from a rendering of the same configuration and certificates, by the same
@@ -62,23 +76,38 @@ pub fn render_of(
     templates: &Templates,
     target: Target,
 ) -> Result<Rendered, RenderError> {
-    real(structure, desired, templates, target, &shape::all_ids(&desired.config))
+    let ids = shape::all_ids(&desired.config);
+    let filled = fill(desired, templates, target, Pass::Real, &ids, &marker(&structure))?;
+    gather(structure, filled, desired, &ids)
 }
 
-fn real(
-    structure: Structure,
+fn marker(structure: &Structure) -> String {
+    format!("hapilot {}", structure.digest.short())
+}
+
+/// The text of one pass, and where each of its lines comes from.
+type Filled = (String, Vec<LineOrigin>);
+
+fn fill(
     desired: &Desired,
     templates: &Templates,
     target: Target,
+    pass: Pass,
+    ids: &Ids<'_>,
+    marker: &str,
+) -> Result<Filled, RenderError> {
+    let (context, marks) = ContextMaker::new(desired, target, pass, ids).context(marker)?;
+    Ok(marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks()))
+}
+
+fn gather(
+    structure: Structure,
+    (body, mut lines): Filled,
+    desired: &Desired,
     ids: &Ids<'_>,
 ) -> Result<Rendered, RenderError> {
-    let maps = maps::all(desired)?;
-    let marker = format!("hapilot {}", structure.digest.short());
-    let (context, marks) = ContextMaker::new(desired, target, Pass::Real, ids).context(&marker)?;
-    let (body, mut lines) = marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks());
     lines.insert(0, LineOrigin::default());
-
-    let maps = maps::used(maps, &body);
+    let maps = maps::used(maps::all(desired)?, &body);
     let lists = lists::used(desired, &body);
     let haproxy_cfg = header::with_header(&body);
     let dynamic = dynamic::servers(ids, &haproxy_cfg);

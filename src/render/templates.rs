@@ -80,6 +80,11 @@ impl Templates {
             .map_err(|error| from_tera(&error, &self.root, |text| marks.origin_in(text), without_marks))
     }
 
+    /// Whether no template of the operator's stands over them.
+    pub(super) fn is_built_in(&self) -> bool {
+        self.root == BUILT_IN
+    }
+
     pub(super) fn line_marks(&self) -> &LineMarks {
         &self.lines
     }

@@ -63,8 +63,6 @@ fn serve(haproxy: &HaproxyBinary, mut config: Config) -> Serving {
     serving
 }
 
-/// A port that was free a moment ago.
-
 /// A model server that answers each request with what it received, as text; or with a status of its own.
 fn upstream(name: &'static str, status: u16) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -24,7 +24,6 @@ use crate::model::Name;
 use context::Context;
 pub(super) use global::is_loopback;
 use table::Table;
-use toml::de::DeTable;
 
 /// Reads the operator's file for the node that the caller runs on.
 ///
@@ -51,11 +50,10 @@ pub fn parse_for_node(
         let message = format!("the file has {} bytes, at most {} are read", text.len(), schema::MAX_FILE_BYTES);
         return Err(Diagnostics::new(file_name, &source, vec![Found::of_file("too-large", message)], &[]));
     }
-    let (judged, errors) = syntax::judge(text, &source);
-    // The errors of what is left are among those already.
-    let (document, _) = DeTable::parse_recoverable(&judged);
-    let syntax = syntax::mistakes(text, &source, &errors);
-    let source = source.broken(!errors.is_empty());
+    let mut judged = syntax::judge(text, &source);
+    let syntax = syntax::mistakes(text, &source, &judged.errors);
+    let source = source.broken(!judged.errors.is_empty());
+    let document = judged.document();
     let context = Context::new(&source);
     let root = Table::root(&context, document.get_ref());
     let config = read(&root, host_name, node);
@@ -81,8 +79,8 @@ pub fn peek(text: &str, section: &str, key: &str) -> Option<String> {
     if text.len() > schema::MAX_FILE_BYTES {
         return None;
     }
-    let (judged, _) = syntax::judge(text, &Source::new(text));
-    let (document, _) = DeTable::parse_recoverable(&judged);
+    let mut judged = syntax::judge(text, &Source::new(text));
+    let document = judged.document();
     let value = document.get_ref().get(section)?.get_ref().as_table()?.get(key)?;
     value.get_ref().as_str().map(str::to_owned)
 }

@@ -7,32 +7,56 @@ use crate::config::source::Source;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
+use toml::Spanned;
 use toml::de::{DeTable, Error};
 
 /// Most lines that are blanked, one parse each.
 const MAX_BLANKED: usize = 20;
 
-/// All of TOML's mistakes, and the text without those that the parser does not get over.
+/// What became of a text.
+pub(super) struct Judged<'a> {
+    /// Without the lines that the parser does not get over.
+    text: Cow<'a, str>,
+    /// The document, where no line had to go.
+    whole: Option<Spanned<DeTable<'a>>>,
+    /// TOML's mistakes, all of them.
+    pub errors: Vec<Error>,
+}
+
+impl Judged<'_> {
+    /// As much of the document as there is.
+    pub fn document(&mut self) -> Spanned<DeTable<'_>> {
+        // The errors of what is left are known.
+        self.whole.take().unwrap_or_else(|| DeTable::parse_recoverable(&self.text).0)
+    }
+}
+
+/// All of TOML's mistakes, and what is left of the text.
 ///
 /// toml 1.2 forgets the rest of the document behind a key without a value: such a line is blanked, so that every place
 /// stays what it is, and the text is parsed again. To be deleted when the crate recovers by itself.
-pub(super) fn judge<'a>(text: &'a str, source: &Source<'_>) -> (Cow<'a, str>, Vec<Error>) {
-    let mut text = Cow::Borrowed(text);
+pub(super) fn judge<'a>(text: &'a str, source: &Source<'_>) -> Judged<'a> {
+    let (document, mut errors) = DeTable::parse_recoverable(text);
+    if stop(&errors).is_none() {
+        return Judged { text: Cow::Borrowed(text), whole: Some(document), errors };
+    }
+    let mut text = text.to_owned();
     let mut kept = Vec::new();
     for _ in 0..MAX_BLANKED {
-        let (_, errors) = DeTable::parse_recoverable(&text);
-        let stop = errors.iter().find(|error| error.message().starts_with("key with no value"));
-        let Some((stop, span)) = stop.and_then(|error| Some((error, error.span()?))) else {
-            kept.extend(errors);
-            return (text, kept);
-        };
+        let Some((stop, span)) = stop(&errors) else { break };
         let line = source.bytes_of_line(source.line_of(span.start));
         kept.push(stop.clone());
-        text.to_mut().replace_range(line.clone(), &" ".repeat(line.len()));
+        text.replace_range(line.clone(), &" ".repeat(line.len()));
+        (_, errors) = DeTable::parse_recoverable(&text);
     }
-    let (_, errors) = DeTable::parse_recoverable(&text);
     kept.extend(errors);
-    (text, kept)
+    Judged { text: Cow::Owned(text), whole: None, errors: kept }
+}
+
+/// What the parser does not get over, and where.
+fn stop(errors: &[Error]) -> Option<(&Error, Range<usize>)> {
+    let stop = errors.iter().find(|error| error.message().starts_with("key with no value"))?;
+    Some((stop, stop.span()?))
 }
 
 /// At most one mistake for each line: the second is nearly always an echo of the first.
