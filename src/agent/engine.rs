@@ -55,6 +55,8 @@ pub struct Engine {
     renderer: Renderer,
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
     judged: Option<Digest>,
+    /// A `haproxy -c` that runs already while HAProxy is looked at.
+    check: Option<preflight::Check>,
     /// HAProxy refused to add or remove a server in this apply: its words.
     reload_instead: Option<String>,
     last_reload: Option<Instant>,
@@ -91,6 +93,7 @@ impl Engine {
             last: None,
             renderer: Renderer::default(),
             judged: None,
+            check: None,
             reload_instead: None,
             last_reload: None,
             writes: 0,
@@ -118,6 +121,7 @@ impl Engine {
         let files = files.look().map_err(|e| ApplyError::Observe(format!("error: {e}")))?;
         let (rendered, runtime) = loop {
             let rendered = self.renderer.render(wish, version)?;
+            self.check_ahead(wish, &rendered)?;
             let maps: Vec<String> = rendered.maps.keys().cloned().collect();
             let asks_maxconn = self.maxconn_look.is_due(&rendered, self.runtime.as_ref(), Instant::now());
             match look::observe(&wish.sources.config, &maps, asks_maxconn).await? {
@@ -157,6 +161,21 @@ impl Engine {
         Ok(Prepared { rendered, observed, plan, live_text })
     }
 
+    /// Starts `haproxy -c` where it is sure to be needed: the structure is another than the one that was seen last.
+    fn check_ahead(&mut self, wish: Wish<'_>, rendered: &Rendered) -> Result<(), ApplyError> {
+        let is_other =
+            |runtime: &plan::Runtime| runtime.description.as_deref() != Some(&plan::marker(&rendered.structure.digest));
+        if wish.is_serving || self.would.is_some() || !self.runtime.as_ref().is_some_and(is_other) {
+            return Ok(());
+        }
+        let judgement = preflight::judgement(wish.sources, rendered);
+        let is_known = self.judged == Some(judgement);
+        if !is_known && self.check.as_ref().is_none_or(|check| check.judgement != judgement) {
+            self.check = Some(preflight::Check::begin(wish.sources, rendered, judgement)?);
+        }
+        Ok(())
+    }
+
     /// Judges a prepared change as an apply would, without carrying it out.
     ///
     /// # Errors
@@ -165,7 +184,10 @@ impl Engine {
         certificates::check_read(wish.sources)?;
         let judgement = preflight::judgement(wish.sources, &prepared.rendered);
         if self.judged != Some(judgement) {
-            self.unresolved = preflight::check_files(wish.sources, &prepared.rendered).await?;
+            let ahead = self.check.take().filter(|check| check.judgement == judgement);
+            let check =
+                ahead.map_or_else(|| preflight::Check::begin(wish.sources, &prepared.rendered, judgement), Ok)?;
+            self.unresolved = check.end(wish.sources, &prepared.rendered).await?;
         }
         preflight::check_names(&self.unresolved, prepared)?;
         certificates::check_expiry(prepared, jiff::Timestamp::now())?;
@@ -184,6 +206,7 @@ impl Engine {
             certificates::check_read(wish.sources)?;
         }
         self.reload_instead = None;
+        self.check = None;
         let hastened = if wish.is_serving { self.hasten(wish).await } else { vec![] };
         let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));

@@ -69,32 +69,34 @@ impl Fleet {
             // Another address or key is another server, as far as health goes.
             if after.is_none_or(|(_, after)| after.url != server.url || after.key != server.key) {
                 self.servers.remove(&id);
+                self.plan_wake(id, now);
             }
         }
         self.take_over(config, now);
     }
 
     fn take_over(&mut self, config: Arc<Config>, now: Moment) {
-        let mut servers = BTreeMap::new();
+        let mut before = std::mem::take(&mut self.servers);
+        let mut others = Vec::new();
         for (backend, server) in config.servers() {
             let id = ServerId::new(backend.name.clone(), server.name.clone());
             let params = health_params(backend, server);
-            let health = match self.servers.remove(&id) {
+            let health = match before.remove(&id) {
                 Some(health) if *health.params() == params => health,
                 Some(mut health) => {
                     Arc::make_mut(&mut health).reconfigure(params, now);
+                    others.push(id.clone());
                     health
                 }
-                None => Arc::new(ServerHealth::new(params, now, seed(&id))),
+                None => {
+                    others.push(id.clone());
+                    Arc::new(ServerHealth::new(params, now, seed(&id)))
+                }
             };
-            servers.insert(id, health);
+            self.servers.insert(id, health);
         }
-        self.servers = servers;
         self.in_flight.retain(|(id, _)| self.servers.contains_key(id));
-        self.wakes.clear();
-        self.wake_of.clear();
-        let ids: Vec<_> = self.servers.keys().cloned().collect();
-        ids.into_iter().for_each(|id| self.plan_wake(id, now));
+        others.into_iter().for_each(|id| self.plan_wake(id, now));
     }
 
     /// Whom the operator has taken out of service: they are not probed until they come back.

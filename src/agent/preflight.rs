@@ -6,7 +6,7 @@ use super::apply::Prepared;
 use super::explain::explain;
 use super::sources::Sources;
 use crate::config::Config;
-use crate::haproxy::{self, Severity, Verdict};
+use crate::haproxy::{self, BinaryError, CheckReport, Severity, Verdict};
 use crate::model::{BindAddress, Digest};
 use crate::plan::{Action, Obstacle};
 use crate::render::Rendered;
@@ -14,6 +14,7 @@ use crate::sys;
 use camino::Utf8Path;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio_util::task::AbortOnDropHandle;
 
 /// For `haproxy -c`: 10,000 servers with TLS take 3 s.
 const CHECK_DEADLINE: Duration = Duration::from_secs(60);
@@ -25,26 +26,46 @@ const MASTER_DEADLINE: Duration = Duration::from_secs(2);
 #[error("{}", .0.join("\n"))]
 pub struct Refusal(pub Vec<String>);
 
-/// Runs `haproxy -c` on the very bytes: staged in a directory of their own, where the relative paths lead to the staged
-/// maps and crt-lists. An empty directory beside the live file, so that it is the same file system and the same rights.
-///
-/// Answers the servers, as HAProxy calls them, whose names did not resolve meanwhile: HAProxy warns about each and would
-/// start without it.
-pub(super) async fn check_files(sources: &Sources, rendered: &Rendered) -> Result<Vec<String>, Refusal> {
-    let haproxy = &sources.config.haproxy;
-    let staging = stage(rendered).map_err(|e| Refusal(vec![format!("error: the files cannot be staged: {e}")]))?;
-    let path = Utf8Path::from_path(staging.path()).map(|path| path.join("haproxy.cfg"));
-    let path = path.ok_or_else(|| Refusal(vec!["error: the temporary directory's path is not UTF-8".to_owned()]))?;
-    let report = haproxy::check(&haproxy.binary, &path, CHECK_DEADLINE)
-        .await
-        .map_err(|e| Refusal(vec![format!("error: `haproxy -c` cannot be run: {}", sys::chain(&e))]))?;
-    let verdict = Verdict::parse(&report.stderr, rendered);
-    let grave: Vec<_> = verdict.messages.iter().filter(|message| message.severity >= Severity::Warning).collect();
-    let unresolved: Vec<_> = grave.iter().filter_map(|message| unresolved_server(&message.text)).collect();
-    if report.ok && unresolved.len() == grave.len() {
-        return Ok(unresolved);
+/// `haproxy -c` on the very bytes: staged in a directory of their own, where the relative paths lead to the staged maps
+/// and crt-lists. It runs beside whoever began it, and ends with this value.
+#[derive(Debug)]
+pub(super) struct Check {
+    /// What its verdict holds for.
+    pub judgement: Digest,
+    running: AbortOnDropHandle<Result<CheckReport, BinaryError>>,
+}
+
+impl Check {
+    /// Stages the files and starts it.
+    pub fn begin(sources: &Sources, rendered: &Rendered, judgement: Digest) -> Result<Self, Refusal> {
+        let binary = sources.config.haproxy.binary.value.clone();
+        let staging = stage(rendered).map_err(|e| Refusal(vec![format!("error: the files cannot be staged: {e}")]))?;
+        let path = Utf8Path::from_path(staging.path()).map(|path| path.join("haproxy.cfg"));
+        let path =
+            path.ok_or_else(|| Refusal(vec!["error: the temporary directory's path is not UTF-8".to_owned()]))?;
+        let running = tokio::spawn(async move {
+            let report = haproxy::check(&binary, &path, CHECK_DEADLINE).await;
+            drop(staging);
+            report
+        });
+        Ok(Self { judgement, running: AbortOnDropHandle::new(running) })
     }
-    Err(Refusal(vec![explain(&report.stderr, sources.file.as_str(), &sources.toml, rendered)]))
+
+    /// Waits for the verdict.
+    ///
+    /// Answers the servers, as HAProxy calls them, whose names did not resolve meanwhile: HAProxy warns about each and
+    /// would start without it.
+    pub async fn end(self, sources: &Sources, rendered: &Rendered) -> Result<Vec<String>, Refusal> {
+        let failed = |why: String| Refusal(vec![format!("error: `haproxy -c` cannot be run: {why}")]);
+        let report = self.running.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(sys::chain(&e)))?;
+        let verdict = Verdict::parse(&report.stderr, rendered);
+        let grave: Vec<_> = verdict.messages.iter().filter(|message| message.severity >= Severity::Warning).collect();
+        let unresolved: Vec<_> = grave.iter().filter_map(|message| unresolved_server(&message.text)).collect();
+        if report.ok && unresolved.len() == grave.len() {
+            return Ok(unresolved);
+        }
+        Err(Refusal(vec![explain(&report.stderr, sources.file.as_str(), &sources.toml, rendered)]))
+    }
 }
 
 /// `'server chat/openai-1' : could not resolve address 'api.openai.com', disabling server.`
@@ -191,14 +212,15 @@ pub(super) fn judgement(sources: &Sources, rendered: &Rendered) -> Digest {
         Some(_) => Digest::of(&rendered.haproxy_cfg),
         None => rendered.structure.digest,
     };
-    let shape = |((proxy, server), line): (&(String, String), &crate::render::DynamicServer)| {
-        format!("{proxy}/{server} {}\n", line.id)
-    };
-    let shapes = rendered.dynamic.iter().map(shape);
-    let certificates = rendered.lists.iter().flat_map(|(list, file)| {
-        file.certificates.iter().map(move |certificate| format!("{list} {} {}\n", certificate.path, certificate.digest))
-    });
-    let judged: String = std::iter::once(text.to_string()).chain(shapes).chain(certificates).collect();
+    let mut judged = text.to_string();
+    for ((proxy, server), line) in &rendered.dynamic {
+        judged.extend([proxy, "/", server, " ", &line.id.to_string(), "\n"]);
+    }
+    for (list, file) in &rendered.lists {
+        for certificate in &file.certificates {
+            judged += &format!("{list} {} {}\n", certificate.path, certificate.digest);
+        }
+    }
     Digest::of(judged)
 }
 

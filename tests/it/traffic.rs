@@ -2,9 +2,9 @@
 
 use crate::haproxies::{HaproxyBinary, directory, installed, write_files};
 use crate::sample::{backend, config, desired, frontend, limit, parsed, route, server, server_with_key, set};
+use crate::support::port::free_port;
 use base64::Engine as _;
 use camino::Utf8PathBuf;
-use crate::support::port::free_port;
 use hapilot::config::{Backend, Config, Server, Stats};
 use hapilot::model::{Provider, Weight};
 use hapilot::render::{Templates, render};
