@@ -242,8 +242,7 @@ impl Fleet {
 
 /// Spreads the probes of different servers; the same server gets the same seed on every node and start.
 fn seed(id: &ServerId) -> u64 {
-    let digest = crate::model::Digest::of(id.to_string()).to_string();
-    u64::from_str_radix(&digest[..16], 16).unwrap_or(0)
+    crate::model::Digest::of(id.to_string()).leading()
 }
 
 /// The operator's choices for the health of one server.

@@ -230,8 +230,6 @@ impl Agent {
                 watch.set_paths(&self.node.serving.watched(&self.node.place.file));
             }
             if self.publish_at <= Instant::now() {
-                // Whoever waits for an answer gets it first.
-                tokio::task::yield_now().await;
                 self.publish();
             }
         }
@@ -402,11 +400,11 @@ impl Agent {
             }
             Ok(report) => Ok(report),
         };
-        self.publish();
         for reply in replies {
             // Whoever asked may be gone.
             let _ = reply.send(result.clone());
         }
+        self.publish_at = Instant::now();
     }
 
     /// Plans another try of a file without mistakes that was refused: what spoke against it may pass.

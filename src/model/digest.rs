@@ -16,6 +16,12 @@ impl Digest {
         Self(Sha256::digest(bytes.as_ref()).into())
     }
 
+    /// The first eight bytes as a number: the same as the first sixteen hexadecimal digits.
+    pub fn leading(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// The first 12 hexadecimal digits: what people see, and what the revision marker carries.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()

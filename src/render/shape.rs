@@ -41,8 +41,7 @@ fn ids(backend: &Backend) -> BTreeMap<&str, u32> {
     let mut ids = BTreeMap::new();
     for server in backend.servers.iter().filter(|server| is_dynamic(server, needs_hops)) {
         let text = format!("{common}\0{}\0{}", server.name, server_shape(server));
-        let digits = &Digest::of(text).to_string()[..8];
-        let mut id = u32::from_str_radix(digits, 16).unwrap_or(1) % MAX_ID + 1;
+        let mut id = u32::try_from(Digest::of(text).leading() >> 32).unwrap_or(MAX_ID) % MAX_ID + 1;
         while !taken.insert(id) {
             id = id % MAX_ID + 1;
         }
