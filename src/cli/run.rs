@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 /// `hapilot run`: until SIGTERM or SIGINT.
 pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result<(), Failure> {
     log_to_stderr(out.json);
+    crate::sys::process::refuse_huge_pages();
     let node = match options.observe {
         // Without the lock, the socket is what tells of another.
         true if super::apply::agent(&place)?.is_some() => {

@@ -5,8 +5,7 @@ use super::error::AdminError;
 use super::handover;
 use super::listeners::Listener;
 use super::master::processes_until;
-use super::observe::observe;
-use super::session::RETRY;
+use super::session::{RETRY, Session};
 use crate::plan::Runtime;
 use camino::Utf8Path;
 use futures_util::future::join_all;
@@ -28,8 +27,8 @@ pub struct Sockets<'a> {
 /// What the evidence says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proof {
-    /// What runs now.
-    pub runtime: Runtime,
+    /// The worker that serves now.
+    pub pid: u32,
     /// What could not be proven but is no reason to doubt the reload, for people: addresses of another node, binds
     /// that only accept, stick-tables that were not handed over.
     pub remarks: Vec<String>,
@@ -62,10 +61,10 @@ pub async fn prove_reload(
     let mut is_first_round = true;
     loop {
         match timeout_at(deadline, evidence(sockets, before, marker, &mut binds, deadline)).await {
-            Ok(Ok(runtime)) => {
+            Ok(Ok(pid)) => {
                 let mut remarks = binds.remarks();
                 remarks.extend(handover::tables(sockets.admin, before, deadline).await);
-                return Ok(Proof { runtime, remarks });
+                return Ok(Proof { pid, remarks });
             }
             // What the deadline itself cut off says less than the round before.
             Ok(Err(_)) if Instant::now() >= deadline && !is_first_round => return Err(last),
@@ -86,18 +85,16 @@ async fn evidence(
     marker: &str,
     binds: &mut Binds<'_>,
     deadline: Instant,
-) -> Result<Runtime, Vec<String>> {
-    let maps: Vec<String> = before.maps.keys().cloned().collect();
-    let mut runtime = match observe(sockets.admin, None, &maps, false).await {
-        Ok(Some(runtime)) => runtime,
-        Ok(None) => return Err(vec![format!("nobody listens on {}", sockets.admin)]),
+) -> Result<u32, Vec<String>> {
+    let worker = match Session::with_serving_worker(sockets.admin, deadline).await {
+        Ok((_, info)) => info,
         Err(error) => return Err(vec![describe(&error)]),
     };
     let mut missing = Vec::new();
-    if runtime.pid == before.pid {
-        missing.push(format!("the worker is still the one from before (pid {})", runtime.pid));
+    if worker.pid == before.pid {
+        missing.push(format!("the worker is still the one from before (pid {})", worker.pid));
     }
-    match &runtime.description {
+    match &worker.description {
         Some(description) if description.contains(marker) => {}
         Some(description) => missing.push(format!("the worker calls itself {description:?} instead of {marker:?}")),
         None => missing.push(format!("the worker has no description, where {marker:?} is expected")),
@@ -109,16 +106,15 @@ async fn evidence(
                 if found.master.failed != 0 {
                     missing.push(format!("the master counts {} failed reloads", found.master.failed));
                 }
-                runtime.master = Some(found.master_beside(runtime.pid));
             }
             Err(error) => missing.push(describe(&error)),
         }
     }
     // As long as the old worker is the one to talk to, its binds prove nothing.
     if missing.is_empty() {
-        missing.extend(binds.ask(runtime.pid).await);
+        missing.extend(binds.ask(worker.pid).await);
     }
-    if missing.is_empty() { Ok(runtime) } else { Err(missing) }
+    if missing.is_empty() { Ok(worker.pid) } else { Err(missing) }
 }
 
 /// The listeners, and which of them have answered already.

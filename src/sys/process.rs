@@ -16,6 +16,12 @@ use tokio::process::Command;
 /// How long output is still read after the child ended: only a descendant that inherited the pipe can hold it open.
 const DRAIN: Duration = Duration::from_millis(500);
 
+/// Keeps the kernel from giving this process and its children memory by huge pages: an agent of many small things
+/// would hold twice what it uses. A kernel that refuses changes nothing.
+pub fn refuse_huge_pages() {
+    let _ = nix::sys::prctl::set_thp_disable(true);
+}
+
 /// What a child left.
 #[derive(Clone, Debug)]
 pub struct Finished {

@@ -187,7 +187,8 @@ async fn a_reload_is_proven_and_a_failed_one_is_told() {
         haproxy.configure("hapilot second", BACKEND);
         let report = reload(&master, before.version, LONG).await.unwrap();
         assert!(report.ok, "{binary:?} {report:?}");
-        let after = prove_reload(sockets, &before, "hapilot second", &binds, LONG).await.unwrap().runtime;
+        prove_reload(sockets, &before, "hapilot second", &binds, LONG).await.unwrap();
+        let after = observe(sockets.admin, sockets.master, &[], false).await.unwrap().unwrap();
         assert_ne!(after.pid, before.pid);
         assert_eq!(after.master.as_ref().unwrap().reloads, 1);
 
@@ -232,7 +233,8 @@ async fn an_old_worker_that_lives_on_is_listed_and_not_talked_to() {
         assert!(reload(&haproxy.master(), before.version, LONG).await.unwrap().ok);
         let (admin, master) = (haproxy.admin(), haproxy.master());
         let sockets = Sockets { admin: &admin, master: Some(&master) };
-        let after = prove_reload(sockets, &before, "hapilot first", &[], LONG).await.unwrap().runtime;
+        prove_reload(sockets, &before, "hapilot first", &[], LONG).await.unwrap();
+        let after = observe(sockets.admin, sockets.master, &[], false).await.unwrap().unwrap();
         assert_eq!(after.master.unwrap().old_workers, [before.pid], "{binary:?}");
     }
 }

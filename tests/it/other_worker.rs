@@ -21,7 +21,8 @@ async fn steps_for_a_worker_of_before_are_not_sent_to_the_next() {
         assert!(reload(&haproxy.master(), before.version, LONG).await.unwrap().ok);
         let (admin, master) = (haproxy.admin(), haproxy.master());
         let sockets = Sockets { admin: &admin, master: Some(&master) };
-        let after = prove_reload(sockets, &before, "hapilot first", &[], LONG).await.unwrap().runtime;
+        prove_reload(sockets, &before, "hapilot first", &[], LONG).await.unwrap();
+        let after = observe(sockets.admin, sockets.master, &[], false).await.unwrap().unwrap();
         let steps = [
             Step::SetWeight {
                 proxy: "be".into(),
