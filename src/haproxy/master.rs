@@ -36,6 +36,9 @@ impl Processes {
     }
 }
 
+/// What 3.2 says while it makes somebody else's reload: ours is not refused, only not begun.
+const BUSY: &str = "Another reload is still in progress";
+
 /// How a reload ended, as the master says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReloadReport {
@@ -80,7 +83,13 @@ pub async fn reload(
 ) -> Result<ReloadReport, AdminError> {
     let deadline = Instant::now() + deadline;
     let before = processes_until(master_socket, deadline).await?.master;
-    let reply = ask(master_socket, "reload", deadline).await?;
+    let reply = loop {
+        let reply = ask(master_socket, "reload", deadline).await?;
+        if !reply.contains(BUSY) || Instant::now() + RETRY >= deadline {
+            break reply;
+        }
+        sleep(RETRY).await;
+    };
     if version.at_least(2, 7)
         && let Some((verdict, log)) = reply.trim_start().split_once('\n')
     {

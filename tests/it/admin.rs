@@ -2,6 +2,7 @@
 
 use crate::private_haproxy::{LONG, PrivateHaproxy};
 use crate::support::haproxy::binaries;
+use crate::support::pause;
 use crate::support::port::free_port;
 use hapilot::haproxy::{
     AdminError, Listener, Question, Sockets, binary_version, check, counters, execute, observe, processes,
@@ -216,6 +217,24 @@ async fn a_reload_is_proven_and_a_failed_one_is_told() {
         assert!(reload(&master, before.version, LONG).await.unwrap().ok);
         prove_reload(sockets, &after, "hapilot fourth", &binds, LONG).await.unwrap();
         assert_eq!(processes(&master, LONG).await.unwrap().workers.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_reload_just_after_somebody_elses_waits_for_it() {
+    for binary in binaries() {
+        let haproxy = PrivateHaproxy::start(&binary, BACKEND);
+        let (master, version) = (haproxy.master(), runtime(&haproxy).await.version);
+        for round in 0..10 {
+            let before = processes(&master, LONG).await.unwrap().master.reloads;
+            let mut strange = std::os::unix::net::UnixStream::connect(&master).unwrap();
+            std::io::Write::write_all(&mut strange, b"reload\n").unwrap();
+            pause(Duration::from_millis(6 * round));
+            let report = reload(&master, version, LONG).await.unwrap();
+            assert!(report.ok, "{binary:?} round {round}: {report:?}");
+            let after = processes(&master, LONG).await.unwrap().master.reloads;
+            assert!(after > before, "{binary:?} round {round}: {before} {after}");
+        }
     }
 }
 
