@@ -17,8 +17,29 @@ fn start(binary: &Binary) -> Stage {
     Stage::with_haproxy(binary, |text| {
         let text = swapped(&text, "[backend.embeddings]\n", "[backend.embeddings]\nbalance = \"random\"\n");
         let text = swapped(&text, "state = \"ready\" # b", "state = \"ready\" # b\nmaxconn = 30 # b");
-        format!("{text}\n[backend.named.server.n]\nurl = \"http://localhost.localdomain:9\"\n")
+        let directory =
+            text.split_once("state = \"").and_then(|(_, rest)| rest.split_once("/state\"")).expect("a state").0;
+        ["a", "b", "c"].iter().for_each(|name| make_certificate(&format!("{directory}/{name}.pem"), name));
+        let (port, pem) = (super::support::port::free_port(), |name| format!("\"{directory}/{name}.pem\""));
+        let (a, b) = (pem("a"), pem("b"));
+        format!(
+            "{text}\n[backend.named.server.n]\nurl = \"http://localhost.localdomain:9\"\n\
+             [frontend.secure]\nbind = [\"127.0.0.1:{port}\"]\nbackend = \"chat\"\ncertificates = [{a}, {b}]\n"
+        )
     })
+}
+
+fn make_certificate(path: &str, name: &str) {
+    let made = rcgen::generate_simple_self_signed(vec![format!("{name}.test")]).expect("a certificate");
+    write(path, format!("{}{}", made.cert.pem(), made.signing_key.serialize_pem()));
+}
+
+/// The file with other certificates, by their letters.
+fn certified(stage: &Stage, text: &str, names: &[&str]) -> String {
+    let (begin, rest) = text.split_once("certificates = [").expect("the frontend with TLS");
+    let (_, end) = rest.split_once(']').expect("its end");
+    let paths: Vec<_> = names.iter().map(|name| format!("{:?}", stage.path(&format!("{name}.pem")))).collect();
+    format!("{begin}certificates = [{}]{end}", paths.join(", "))
 }
 
 fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
@@ -28,7 +49,7 @@ fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
     )
 }
 
-const EDITS: [Edit; 30] = [
+const EDITS: [Edit; 34] = [
     ("weight of a server", |_, text| swapped(text, "weight = 100 # a", "weight = 7 # a")),
     ("state of a server: drain", |_, text| swapped(text, "state = \"ready\" # a", "state = \"drain\" # a")),
     ("state of a server: maint", |_, text| swapped(text, "state = \"ready\" # b", "state = \"maint\" # b")),
@@ -78,6 +99,12 @@ const EDITS: [Edit; 30] = [
         write(stage.path("key"), "sk-another-key-4712");
         text.to_owned()
     }),
+    ("a certificate, renewed", |stage, text| {
+        make_certificate(stage.path("b.pem").to_str().expect("UTF-8"), "b");
+        text.to_owned()
+    }),
+    ("a certificate more", |stage, text| certified(stage, text, &["a", "b", "c"])),
+    ("a certificate less", |stage, text| certified(stage, text, &["a"])),
     ("what is only hapilot's: probes, weighting, history", |_, text| {
         swapped(text, "ramp     = \"3s\"", "ramp     = \"4s\"")
     }),
@@ -100,6 +127,7 @@ const EDITS: [Edit; 30] = [
         let port = super::support::port::free_port();
         swapped(text, &format!("[\"{}\"]", stage.address), &format!("[\"{}\", \"127.0.0.1:{port}\"]", stage.address))
     }),
+    ("another default certificate", |stage, text| certified(stage, text, &["b", "a"])),
     ("a raw line", |_, text| {
         swapped(text, "[frontend.api]\n", "[frontend.api]\nraw = [\"http-response del-header Server\"]\n")
     }),
@@ -164,10 +192,7 @@ fn check_page(versions: &[Binary], table: &[(String, Vec<(bool, String)>)]) {
         let why = outcomes.last().map(|(_, why)| reason(why)).unwrap_or_default();
         writeln!(page, " {why} |").expect("a String");
     }
-    page.push_str(
-        "\nCertificates (renewed, added, removed) need none either, but for the default one of a frontend: see the tests in \
-         `tests/it/certificates.rs`. What a version cannot do at runtime falls back to a reload, and `hapilot plan` says so.\n",
-    );
+    page.push_str("\nWhat a version cannot do at runtime falls back to a reload, and `hapilot plan` says so.\n");
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/edits.md");
     if std::env::var_os("UPDATE").is_some() {
         write(path, &page);
@@ -183,6 +208,11 @@ fn check_page(versions: &[Binary], table: &[(String, Vec<(bool, String)>)]) {
 
 /// The first reason without what differs from run to run.
 fn reason(why: &str) -> String {
-    let words: Vec<_> = why.split(' ').map(|word| if word.contains("127.0.0.1:") { "…" } else { word }).collect();
+    let settled = |word: &str| match word.rsplit_once('/') {
+        _ if word.contains("127.0.0.1:") => "…".to_owned(),
+        Some((directory, name)) if directory.contains("/hapilot-") => name.to_owned(),
+        _ => word.to_owned(),
+    };
+    let words: Vec<_> = why.split(' ').map(settled).collect();
     words.join(" ").replace('|', "\\|")
 }
