@@ -140,7 +140,7 @@ impl Fleet {
                 due.weights_may_move = true;
                 due.transitions.push((id.clone(), transition));
             }
-            for kind in [ProbeKind::Models, ProbeKind::Http, ProbeKind::Chat] {
+            for kind in ProbeKind::ALL {
                 let is_due = health.next_probe(kind).is_some_and(|next| next <= now) && !self.silent.contains(&id);
                 if is_due && self.in_flight.insert((id.clone(), kind)) {
                     health.probe_started(kind, now);
@@ -183,8 +183,7 @@ impl Fleet {
             self.wakes.remove(&(before, id.clone()));
         }
         let Some(health) = self.servers.get(&id) else { return };
-        let kinds = [ProbeKind::Models, ProbeKind::Http, ProbeKind::Chat];
-        let probes = kinds
+        let probes = ProbeKind::ALL
             .into_iter()
             .filter(|kind| !self.silent.contains(&id) && !self.in_flight.contains(&(id.clone(), *kind)));
         let next = probes.filter_map(|kind| health.next_probe(kind)).chain(health.next_deadline(not_before)).min();
@@ -255,7 +254,7 @@ pub fn health_params(backend: &Backend, server: &Server) -> HealthParams {
         rise: *rise,
         ramp: *ramp,
         cheap: cheap.collect(),
-        deep_every: chat.as_ref().map(|chat| chat.every),
+        deep: chat.iter().map(|chat| (ProbeKind::Chat, chat.every)).collect(),
         owns_key: server.key.is_some(),
     }
 }

@@ -36,6 +36,7 @@ impl Errand {
             ProbeKind::Models => Probe::Models(models.clone()?),
             ProbeKind::Http => Probe::Http(http.clone()?),
             ProbeKind::Chat => Probe::Chat(chat.clone()?),
+            ProbeKind::Embeddings | ProbeKind::Metrics | ProbeKind::Certificate => return None,
         };
         let connect_to = match server.url.host {
             Host::Ip(_) => None,

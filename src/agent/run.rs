@@ -487,13 +487,8 @@ fn pause_after(begun: Instant) -> Instant {
 fn broken(kind: ProbeKind) -> Observation {
     tracing::error!(%kind, "a probe broke: this is a bug of hapilot");
     Observation {
-        kind,
-        outcome: Outcome::SelfCaused,
-        retry_after: None,
-        first_token: None,
-        total: Duration::ZERO,
-        tokens: 0,
         detail: "the probe broke: a bug of hapilot".to_owned(),
+        ..Observation::new(kind, Outcome::SelfCaused, Duration::ZERO)
     }
 }
 

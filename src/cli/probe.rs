@@ -61,7 +61,7 @@ fn choose<'a>(
         },
     };
     let kinds: &[ProbeKind] = match options.kind {
-        None => &[ProbeKind::Models, ProbeKind::Http, ProbeKind::Chat],
+        None => &ProbeKind::ALL,
         Some(Kind::Models) => &[ProbeKind::Models],
         Some(Kind::Http) => &[ProbeKind::Http],
         Some(Kind::Chat) => &[ProbeKind::Chat],
@@ -75,6 +75,7 @@ fn choose<'a>(
         ProbeKind::Models => backend.check.models.is_some(),
         ProbeKind::Http => backend.check.http.is_some(),
         ProbeKind::Chat => backend.check.chat.is_some(),
+        ProbeKind::Embeddings | ProbeKind::Metrics | ProbeKind::Certificate => false,
     };
     let chosen: Vec<_> = servers
         .into_iter()

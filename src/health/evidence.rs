@@ -245,12 +245,13 @@ mod tests {
     use super::*;
 
     fn evidence(kind: ProbeKind) -> Evidence {
-        Evidence::new(kind, &HealthParams { deep_every: Some(Duration::from_secs(300)), ..HealthParams::default() })
+        let deep = [(ProbeKind::Chat, Duration::from_secs(300))].into();
+        Evidence::new(kind, &HealthParams { deep, ..HealthParams::default() })
     }
 
     fn observation(kind: ProbeKind, outcome: Outcome, total_ms: u64) -> Observation {
         let total = Duration::from_millis(total_ms);
-        Observation { kind, outcome, retry_after: None, first_token: None, total, tokens: 0, detail: String::new() }
+        Observation::new(kind, outcome, total)
     }
 
     fn feed(evidence: &mut Evidence, outcomes: &[Outcome]) -> Vec<Counted> {

@@ -6,6 +6,7 @@
 mod evidence;
 mod ewma;
 mod factor;
+mod live;
 mod outcome;
 mod params;
 mod pool;
@@ -18,7 +19,8 @@ mod state;
 mod swings;
 
 pub use factor::{Factor, Signals};
-pub use outcome::{Count, Observation, Outcome, Phase, ProbeKind};
+pub use live::LiveSample;
+pub use outcome::{Count, Load, Observation, Outcome, Phase, ProbeKind};
 pub use params::HealthParams;
 pub use pool::{Guarded, Member, guard};
 pub use server::ServerHealth;

@@ -14,12 +14,27 @@ pub enum ProbeKind {
     Http,
     /// A streamed completion: costs tokens.
     Chat,
+    /// One embedding: costs tokens, few.
+    Embeddings,
+    /// The server's own figures of its load: free, says nothing about its health.
+    Metrics,
+    /// How long the server's certificate is still valid: free, says nothing about its health.
+    Certificate,
 }
 
 impl ProbeKind {
+    /// Every kind, in the order in which they are shown.
+    pub const ALL: [Self; 6] =
+        [Self::Models, Self::Http, Self::Chat, Self::Embeddings, Self::Metrics, Self::Certificate];
+
     /// Whether it costs tokens and runs rarely.
     pub fn is_deep(self) -> bool {
-        self == Self::Chat
+        matches!(self, Self::Chat | Self::Embeddings)
+    }
+
+    /// Whether its outcomes decide over the server's state. What does not, informs: weights, warnings.
+    pub fn decides(self) -> bool {
+        !matches!(self, Self::Metrics | Self::Certificate)
     }
 
     /// The word in the operator's file.
@@ -28,6 +43,9 @@ impl ProbeKind {
             Self::Models => "models",
             Self::Http => "http",
             Self::Chat => "chat",
+            Self::Embeddings => "embeddings",
+            Self::Metrics => "metrics",
+            Self::Certificate => "certificate_expiry",
         }
     }
 }
@@ -142,6 +160,15 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// How busy a server says it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Load {
+    /// Requests that wait for their turn, 0 or more.
+    pub waiting: f64,
+    /// The part of its key-value cache that is in use, 0 to 1, where it says so.
+    pub cache: Option<f64>,
+}
+
 /// The result of one probe.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Observation {
@@ -157,6 +184,24 @@ pub struct Observation {
     pub total: Duration,
     /// Tokens that the probe cost, prompt and completion, where the server said so.
     pub tokens: u64,
+    /// What a metrics probe read.
+    pub load: Option<Load>,
     /// One line for people: what exactly was wrong. Never a key; at most 300 characters.
     pub detail: String,
+}
+
+impl Observation {
+    /// An observation of which no more is known than what came out and how long it took.
+    pub fn new(kind: ProbeKind, outcome: Outcome, total: Duration) -> Self {
+        Self {
+            kind,
+            outcome,
+            retry_after: None,
+            first_token: None,
+            total,
+            tokens: 0,
+            load: None,
+            detail: String::new(),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Pure arithmetic. Made by `agent` from the configuration, read by `server` and by whoever starts the probes.
 
 use super::ProbeKind;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Of the second that the product allows beyond `fall × interval`, what the probes may use; the rest is for the
@@ -38,8 +39,8 @@ pub struct HealthParams {
     pub ramp: Duration,
     /// The cheap probes that run; each has its own counts, so that one which succeeds cannot hide one which fails.
     pub cheap: Vec<ProbeKind>,
-    /// How often the deep probe runs when nothing is suspected; `None`: there is no deep probe.
-    pub deep_every: Option<Duration>,
+    /// The deep probes that run, and how often each does when nothing is suspected.
+    pub deep: BTreeMap<ProbeKind, Duration>,
     /// Whether the server has a key of its own. A rejected key then leaves it without one, and it can serve nobody.
     /// Without a key of its own the clients bring theirs, and a 401 to our probe says nothing about them.
     pub owns_key: bool,
@@ -54,7 +55,7 @@ impl Default for HealthParams {
             rise: 2,
             ramp: Duration::from_secs(60),
             cheap: Vec::new(),
-            deep_every: None,
+            deep: BTreeMap::new(),
             owns_key: false,
         }
     }
@@ -64,7 +65,7 @@ impl HealthParams {
     /// The probes that run.
     pub fn kinds(&self) -> impl Iterator<Item = ProbeKind> + '_ {
         let cheap = self.cheap.iter().copied().filter(|kind| !kind.is_deep());
-        cheap.chain(self.deep_every.map(|_| ProbeKind::Chat))
+        cheap.chain(self.deep.keys().copied())
     }
 
     /// The total deadline that the driver must give a cheap probe.
@@ -83,7 +84,7 @@ impl HealthParams {
     /// From the start of one probe to the start of the next when all is well; jitter only shortens it.
     pub(super) fn routine_gap(&self, kind: ProbeKind) -> Duration {
         if kind.is_deep() {
-            return self.deep_every.unwrap_or(DEEP_EVERY);
+            return self.deep.get(&kind).copied().unwrap_or(DEEP_EVERY);
         }
         let fall = self.fall.max(1);
         let left = (self.interval * fall + PROBES_SHARE).saturating_sub(self.cheap_timeout() * fall);

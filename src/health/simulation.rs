@@ -12,7 +12,7 @@ fn secs(seconds: f64) -> Duration {
 }
 
 fn observation(kind: ProbeKind, outcome: Outcome, total: Duration) -> Observation {
-    Observation { kind, outcome, retry_after: None, first_token: None, total, tokens: 0, detail: String::new() }
+    Observation::new(kind, outcome, total)
 }
 
 /// How a made-up server answers a probe that starts at a moment.
@@ -119,7 +119,7 @@ fn one_kind_that_succeeds_does_not_hide_another_that_fails() {
 
 #[test]
 fn a_broken_completion_takes_a_server_out_that_lists_its_models() {
-    let params = HealthParams { deep_every: Some(secs(300.0)), ..params(10.0, 3) };
+    let params = HealthParams { deep: [(ProbeKind::Chat, secs(300.0))].into(), ..params(10.0, 3) };
     let mut simulation = Simulation::new(params, 1);
     simulation.run(secs(1_000.0), &mut ok);
     let broken = simulation.now;
@@ -210,7 +210,8 @@ fn a_429_lowers_the_weight_at_once_and_silences_the_probe_until_retry_after() {
         assert_eq!(simulation.factor(), Some(1.0));
     }
     // A limit that only the rare deep probe meets is asked about soon, seldom, and does not flicker.
-    let mut simulation = Simulation::new(HealthParams { deep_every: Some(secs(300.0)), ..params(10.0, 3) }, 1);
+    let mut simulation =
+        Simulation::new(HealthParams { deep: [(ProbeKind::Chat, secs(300.0))].into(), ..params(10.0, 3) }, 1);
     simulation.run(secs(1_000.0), &mut ok);
     simulation.run(secs(3_600.0), &mut |kind, now| match kind {
         ProbeKind::Chat => limited(None)(kind, now),
@@ -343,8 +344,8 @@ proptest::proptest! {
         fall in 1..5u32, owns_key: bool,
     ) {
         let kinds = [ProbeKind::Models, ProbeKind::Http, ProbeKind::Chat];
-        let (cheap, deep_every) = (vec![ProbeKind::Models, ProbeKind::Http], Some(secs(300.0)));
-        let params = HealthParams { cheap, deep_every, owns_key, ..params(10.0, fall) };
+        let (cheap, deep) = (vec![ProbeKind::Models, ProbeKind::Http], [(ProbeKind::Chat, secs(300.0))].into());
+        let params = HealthParams { cheap, deep, owns_key, ..params(10.0, fall) };
         let mut now = Moment(Duration::from_secs(5));
         let mut health = ServerHealth::new(params, now, 1);
         for (outcome, kind, later_ms, retry_after_s) in events {

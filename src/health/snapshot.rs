@@ -146,13 +146,8 @@ mod tests {
         let params = HealthParams { fall: 1, cheap: vec![ProbeKind::Models], ..HealthParams::default() };
         let mut health = ServerHealth::new(params, start, 1);
         let observation = Observation {
-            kind: ProbeKind::Models,
-            outcome: Outcome::Refused,
-            retry_after: None,
-            first_token: None,
-            total: Duration::from_millis(3),
-            tokens: 0,
             detail: "connection refused by 192.0.2.7:443".into(),
+            ..Observation::new(ProbeKind::Models, Outcome::Refused, Duration::from_millis(3))
         };
         let transition = health.observe(&observation, start + Duration::from_millis(3)).unwrap();
         let reason = "failed once; models probe: refused: connection refused by 192.0.2.7:443";

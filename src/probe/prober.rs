@@ -127,6 +127,7 @@ impl Prober {
             first_token: seen.first_token,
             total: started.elapsed(),
             tokens: seen.tokens,
+            load: None,
             detail: detail_line(&verdict.detail, target.key.as_ref()),
         }
     }

@@ -76,13 +76,9 @@ mod tests {
 
     fn observation(outcome: Outcome, total_ms: u64) -> Observation {
         Observation {
-            kind: ProbeKind::Chat,
-            outcome,
-            retry_after: None,
             first_token: (outcome == Outcome::Ok).then(|| Duration::from_millis(total_ms / 2)),
-            total: Duration::from_millis(total_ms),
             tokens: 10,
-            detail: String::new(),
+            ..Observation::new(ProbeKind::Chat, outcome, Duration::from_millis(total_ms))
         }
     }
 

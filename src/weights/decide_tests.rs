@@ -152,7 +152,7 @@ fn a_pool_whose_servers_break_and_mend_together_serves_all_the_while_and_is_whol
 
 fn observation(outcome: Outcome) -> Observation {
     let (kind, total) = (ProbeKind::Models, Duration::from_millis(5));
-    Observation { kind, outcome, retry_after: None, first_token: None, total, tokens: 0, detail: String::new() }
+    Observation::new(kind, outcome, total)
 }
 
 fn any_member() -> impl Strategy<Value = PoolMember> {

@@ -183,15 +183,7 @@ impl World {
     /// A probe's result.
     pub fn probe(&mut self, id: &ServerId, outcome: Outcome) {
         let node = self.node.as_mut().expect("an agent runs");
-        let observation = Observation {
-            kind: ProbeKind::Models,
-            outcome,
-            retry_after: None,
-            first_token: None,
-            total: Duration::from_millis(5),
-            tokens: 0,
-            detail: String::new(),
-        };
+        let observation = Observation::new(ProbeKind::Models, outcome, Duration::from_millis(5));
         let now = node.now();
         node.fleet.observe(id, &observation, now);
     }
