@@ -9,6 +9,7 @@ pub mod model;
 
 // Floor 1 and 2: decisions about health and weight.
 pub mod health;
+pub mod vip;
 pub mod weights;
 
 // Floor 3 to 6: from the operator's file to a plan.
@@ -22,6 +23,7 @@ pub mod sys;
 
 // Floor 8: adapters, one each.
 pub mod haproxy;
+pub mod keepalived;
 pub mod mock;
 pub mod probe;
 pub mod store;

@@ -150,6 +150,8 @@ pub enum Command {
 pub enum RenderedFile {
     /// haproxy.cfg
     Haproxy,
+    /// keepalived.conf
+    Keepalived,
 }
 
 /// `run`

@@ -4,7 +4,7 @@ use super::output::{Failure, Output, Tone};
 use crate::agent::{Engine, Failed, Place, Sources, Wish, render_files};
 use crate::config::Diagnostics;
 use crate::desired::Desired;
-use crate::render::{ListFile, Target};
+use crate::render::{self, ListFile, Target};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -97,6 +97,24 @@ pub(super) async fn render(place: &Place, out: Output) -> Result<(), Failure> {
         out.print_json(&Files { haproxy_cfg: rendered.haproxy_cfg, maps, crt_lists });
     } else {
         out.print(&rendered.haproxy_cfg);
+    }
+    Ok(())
+}
+
+/// `hapilot render keepalived`: keepalived.conf of this node.
+pub(super) fn render_keepalived(place: &Place, out: Output) -> Result<(), Failure> {
+    let sources = place
+        .load()
+        .map_err(|e| Failure { message: e.render(out.color_err), exit_code: Failed::from_sources(&e).exit_code })?;
+    let text = render::keepalived(&sources.config).map_err(|e| Failure::refused(e.to_string()))?;
+    let Some(text) = text else {
+        let node = &sources.config.node.name.value;
+        return Err(Failure::usage(format!("error: the file gives node {node} no part in a [vip.NAME]")));
+    };
+    if out.json {
+        out.print_json(&serde_json::json!({ "keepalived_conf": text }))
+    } else {
+        out.print(&text)
     }
     Ok(())
 }

@@ -59,6 +59,7 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Run(options) => run::run(place, options, out).await,
         Command::Check => check::check(&place, out).await,
         Command::Render { file: args::RenderedFile::Haproxy } => check::render(&place, out).await,
+        Command::Render { file: args::RenderedFile::Keepalived } => check::render_keepalived(&place, out),
         Command::Plan => apply::plan(&place, out).await,
         Command::Apply(options) => apply::apply(&place, &options, out).await,
         Command::Confirm => confirm::confirm(&place, out).await,

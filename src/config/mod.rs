@@ -10,6 +10,7 @@ mod read;
 mod schema;
 mod source;
 mod types;
+mod vip;
 
 pub use crate::weights::Weighting;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -21,3 +22,4 @@ pub use types::{
     Frontend, FrontendTimeout, Haproxy, History, HttpProbe, ModelsProbe, Node, Route, Server, ServerTls, Stats, Tls,
     TlsProfile,
 };
+pub use vip::{Keepalived, Vip};

@@ -1,11 +1,14 @@
 //! A valid configuration as typed values. Every default is filled in; every value that the operator wrote knows its
 //! place.
 
+use super::vip::{Keepalived, Vip};
 use crate::model::{
     AdminState, Balance, BindAddress, Endpoint, Name, Origin, Provider, Rate, SecretRef, ServerId, Sourced, Weight,
 };
 use crate::weights::Weighting;
 use camino::Utf8PathBuf;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// `[node] state` where the file names none.
@@ -28,6 +31,10 @@ pub struct Config {
     pub limit_address: Option<AddressLimit>,
     /// `[backend.NAME]`, at least one, sorted by name.
     pub backends: Vec<Backend>,
+    /// `[keepalived]`
+    pub keepalived: Keepalived,
+    /// `[vip.NAME]`, sorted by name.
+    pub vips: Vec<Vip>,
     /// `[apply]`
     pub apply: Apply,
     /// `[history]`
@@ -63,6 +70,8 @@ pub struct Node {
     pub name: Sourced<Name>,
     /// `state`; default `/var/lib/hapilot`.
     pub state: Sourced<Utf8PathBuf>,
+    /// `peers`: the addresses of the cluster's nodes, this one's own too where the file names it.
+    pub peers: BTreeMap<Name, Sourced<IpAddr>>,
 }
 
 /// `[haproxy]`

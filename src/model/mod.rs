@@ -9,12 +9,14 @@ mod duration;
 mod endpoint;
 mod moment;
 mod name;
+mod network;
 mod origin;
 mod provider;
 mod rate;
 mod secret;
 mod size;
 mod state;
+mod vrrp;
 mod weight;
 
 pub use balance::Balance;
@@ -24,12 +26,14 @@ pub use duration::{format_duration, parse_duration};
 pub use endpoint::{BindAddress, BindHost, Endpoint, Host, Scheme};
 pub use moment::Moment;
 pub use name::{Name, ServerId};
+pub use network::{Interface, InterfaceAddress};
 pub use origin::{Origin, Sourced};
 pub use provider::Provider;
 pub use rate::Rate;
 pub use secret::{Secret, SecretRef};
 pub use size::parse_size;
 pub use state::{AdminState, OperState};
+pub use vrrp::VrrpState;
 pub use weight::Weight;
 
 /// A value was refused by one of the constructors of this module.

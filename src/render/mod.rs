@@ -1,4 +1,4 @@
-//! Desired → files: haproxy.cfg and its maps from Tera templates, with the provenance of each line.
+//! Desired → files: haproxy.cfg and its maps from Tera templates, with the provenance of each line; keepalived.conf.
 //!
 //! Pure but for the template text that is handed in. Refuses to know what runs now. Called by `agent` and `cli`.
 
@@ -6,6 +6,7 @@ mod context;
 mod dynamic;
 mod error;
 mod header;
+mod keepalived;
 mod lists;
 mod maps;
 mod marks;
@@ -23,6 +24,7 @@ mod value;
 pub use dynamic::words_of;
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
+pub use keepalived::{keepalived, priority_of};
 pub use maxconn::Maxconn;
 pub use names::{names_of, runtime_names};
 pub use rendered::{DynamicServer, LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};

@@ -2,7 +2,7 @@
 
 use hapilot::config::{
     AddressLimit, Api, Apply, Backend, BackendTimeout, Check, Config, Frontend, FrontendTimeout, Haproxy, History,
-    Node, Route, Server, ServerTls, Tls, TlsProfile, Weighting,
+    Keepalived, Node, Route, Server, ServerTls, Tls, TlsProfile, Weighting,
 };
 use hapilot::desired::Desired;
 use hapilot::model::{AdminState, Balance, Certificate, Digest, Name, Origin, Provider, Secret, Sourced, Weight};
@@ -34,7 +34,7 @@ const NOWHERE: Origin = Origin { line: 1, column: 1 };
 
 pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
     Config {
-        node: Node { name: set(name("lb1")), state: set("/var/lib/hapilot".into()) },
+        node: Node { name: set(name("lb1")), state: set("/var/lib/hapilot".into()), peers: BTreeMap::new() },
         haproxy: Haproxy {
             config: set("/etc/haproxy/haproxy.cfg".into()),
             admin_socket: set("/run/haproxy/admin.sock".into()),
@@ -58,6 +58,14 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
         frontends,
         limit_address: None,
         backends,
+        keepalived: Keepalived {
+            config: set("/etc/keepalived/keepalived.conf".into()),
+            binary: set("keepalived".into()),
+            directory: set("/run/hapilot/vrrp".into()),
+            backstop: set("/usr/bin/hapilot".into()),
+            pid_file: set("/run/keepalived.pid".into()),
+        },
+        vips: vec![],
         apply: Apply::default(),
         history: History { keep: 200 },
         api: Api { socket: "/run/hapilot/hapilot.sock".into(), listen: None },

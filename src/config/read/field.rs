@@ -8,6 +8,7 @@ use crate::config::diagnostic::Found;
 use crate::config::mask::is_reference;
 use crate::config::schema::{Kind, Refusal};
 use crate::model::{Name, Refused, Sourced, parse_duration, parse_size};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
@@ -98,6 +99,13 @@ impl<'t> Field<'t> {
     /// Text in the form of one of `model`'s words.
     pub(super) fn parse<T: FromStr<Err = Refused>>(&self) -> Option<Sourced<T>> {
         self.formed(T::from_str)
+    }
+
+    /// An IP address.
+    pub(super) fn ip(&self) -> Option<Sourced<IpAddr>> {
+        self.formed(|text| {
+            text.parse().map_err(|_| Refused(format!("{text:?} is not an address; a name is not enough here")))
+        })
     }
 
     /// A name.
@@ -281,6 +289,46 @@ impl<'t> Field<'t> {
             }
             None => found,
         });
+    }
+
+    /// The values of a table whose keys are names of nodes, in the order of the names.
+    pub(super) fn by_node(&self) -> Vec<(Name, Self)> {
+        let Kind::ByNode(of, max) = *self.kind else { panic!("{} is not declared by node", self.name) };
+        let DeValue::Table(values) = self.value else {
+            self.wrong_type();
+            return Vec::new();
+        };
+        if values.is_empty() {
+            let mut found = self.error("empty-list", format!("`{}` is empty", self.name)).label("wants at least one");
+            found.absence = true;
+            self.context.report(found);
+        }
+        if values.len() > max {
+            let message = format!("`{}` has {} nodes, at most {max} are allowed", self.name, values.len());
+            self.context.report(self.error("too-many", message));
+        }
+        let mut fields = Vec::new();
+        for (key, value) in values.iter().take(max) {
+            let name = format!("{}.{}", self.name, printable(key.get_ref()));
+            match Name::new(key.get_ref().as_ref()) {
+                Ok(node) => fields.push((
+                    node,
+                    Field {
+                        context: self.context,
+                        kind: of,
+                        name,
+                        key_span: key.span(),
+                        span: value.span(),
+                        value: value.get_ref(),
+                    },
+                )),
+                Err(Refused(reason)) => {
+                    self.context.report(Found::error("bad-name", format!("`{name}`: {reason}"), key.span()));
+                }
+            }
+        }
+        fields.sort_by(|a, b| a.0.cmp(&b.0));
+        fields
     }
 
     pub(super) fn list(&self) -> Vec<Self> {

@@ -30,7 +30,8 @@ pub(super) fn node(root: &Table<'_>, host_name: &str, chosen: Option<&Name>) -> 
         },
     };
     let state = path_or_default(&table, "state");
-    Some(Node { name: name?, state })
+    let peers = super::vip::peers(&table);
+    Some(Node { name: name?, state, peers })
 }
 
 fn path_or_default(table: &Table<'_>, key: &'static str) -> Sourced<Utf8PathBuf> {

@@ -15,6 +15,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod vip;
 
 use super::diagnostic::{Diagnostics, Found};
 use super::schema;
@@ -92,9 +93,23 @@ fn read(root: &Table<'_>, host_name: &str, node: Option<&Name>) -> Option<Config
     let tls = global::tls(root);
     let frontends = traffic::frontends(root);
     let limit_address = traffic::address_limit(root);
+    let keepalived = vip::keepalived(root);
+    let vips = vip::vips(root, node.as_ref());
     let apply = global::apply(root);
     let history = global::history(root);
     let api = global::api(root);
     cross::check(root.context());
-    Some(Config { node: node?, haproxy, tls, frontends, limit_address, backends, apply, history, api })
+    Some(Config {
+        node: node?,
+        haproxy,
+        tls,
+        frontends,
+        limit_address,
+        backends,
+        keepalived,
+        vips,
+        apply,
+        history,
+        api,
+    })
 }

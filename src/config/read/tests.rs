@@ -122,7 +122,7 @@ fn one_broken_line_gives_one_code() {
         ("url =", "tier = 2\ntier = 2\nurl =", "duplicate-key"),
         ("url =", "x = = 1\nurl =", "syntax"),
         ("[frontend.api]", "[plan.free]\n[frontend.api]", "not-yet"),
-        ("[frontend.api]", "[node]\npeers = {}\n[frontend.api]", "not-yet"),
+        ("[frontend.api]", "[node]\npeers = {}\n[frontend.api]", "empty-list"),
         ("bind =", "backend = \"chatt\"\nbind =", "unknown-backend"),
         ("bind =", "redirect_http = \"*:80\"\nbind =", "redirect-without-tls"),
         ("bind =", "raw = [\"a\\nb\"]\nbind =", "raw-line"),
@@ -168,9 +168,9 @@ fn the_contract_without_what_does_not_exist_yet_is_good() {
     let mut skip = false;
     for line in contract.lines() {
         if line.starts_with('[') {
-            skip = ["plan", "client", "canary", "vip", "alert", "apply"].iter().any(|s| line[1..].starts_with(s));
+            skip = ["plan", "client", "canary", "alert", "apply"].iter().any(|s| line[1..].starts_with(s));
         }
-        let later = ["peers", "price", "metrics", "certificate_expiry", "token "];
+        let later = ["price", "metrics", "certificate_expiry", "token "];
         if !skip && !later.iter().any(|key| line.starts_with(key)) {
             kept.push_str(line);
             kept.push('\n');

@@ -1,6 +1,7 @@
 //! The file itself and the sections that exist once.
 
 use super::later;
+use super::vip::{KEEPALIVED, MAX_NODES, VIP};
 use super::{BACKEND, FRONTEND, Key, Kind, LIMIT, RAW_LINES, Section};
 use crate::config::{DEFAULT_SOCKET, DEFAULT_STATE};
 
@@ -18,13 +19,14 @@ pub(in crate::config) static ROOT: Section = Section {
         Key::new("backend", Kind::Named(&BACKEND, 1000), "Groups of servers that answer alike, by name")
             .required()
             .example("backend.chat.server.one"),
+        Key::new("keepalived", Kind::Table(&KEEPALIVED), KEEPALIVED.doc),
+        Key::new("vip", Kind::Named(&VIP, 16), VIP.doc).example("vip.public"),
         Key::new("apply", Kind::Table(&APPLY), APPLY.doc),
         Key::new("history", Kind::Table(&HISTORY), HISTORY.doc),
         Key::new("api", Kind::Table(&API), API.doc),
         Key::later("plan", later::PLANS),
         Key::later("client", later::CLIENTS),
         Key::later("canary", later::CANARIES),
-        Key::later("vip", later::VIPS),
         Key::later("alert", later::ALERTS),
     ],
 };
@@ -35,7 +37,9 @@ pub(in crate::config) static NODE: Section = Section {
     keys: &[
         Key::new("name", Kind::Name, "Name of the node").says("the host name").example("\"lb1\""),
         Key::new("state", Kind::Path, "Directory for revisions and the journal").is(DEFAULT_STATE),
-        Key::later("peers", later::PEERS),
+        Key::new("peers", Kind::ByNode(&Kind::Ip, MAX_NODES), "The cluster's nodes and their addresses")
+            .says("this node is alone")
+            .example("{ lb2 = \"198.51.100.12\" }"),
     ],
 };
 

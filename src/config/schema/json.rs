@@ -96,6 +96,16 @@ fn kind(kind: &Kind) -> Value {
             "propertyNames": { "pattern": NAME },
             "additionalProperties": section(inner),
         }),
+        Kind::Interface => text("^[A-Za-z0-9_.-]{1,15}$"),
+        Kind::InterfaceAddress => text("^[0-9A-Fa-f:.]+/[0-9]{1,3}$"),
+        Kind::Ip => text("^[0-9A-Fa-f:.]+$"),
+        Kind::ByNode(of, max) => json!({
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": max,
+            "propertyNames": { "pattern": NAME },
+            "additionalProperties": self::kind(of),
+        }),
         Kind::Pointers(max) => {
             json!({ "type": "object", "maxProperties": max, "propertyNames": { "pattern": "^(/|$)" } })
         }

@@ -5,10 +5,8 @@
 pub(super) const PLANS: &str = "plans (limits per client) do";
 pub(super) const CLIENTS: &str = "clients with keys of their own do";
 pub(super) const CANARIES: &str = "canaries do";
-pub(super) const VIPS: &str = "virtual addresses (Keepalived) do";
 pub(super) const ALERTS: &str = "alerts do";
 pub(super) const APPLY_ORDER: &str = "an order of nodes does";
-pub(super) const PEERS: &str = "peers (nodes that share state) do";
 pub(super) const API_TOKEN: &str = "writing over TCP, and so its token, does";
 pub(super) const CHECK_METRICS: &str = "weights by queue depth (`metrics`) do";
 pub(super) const CHECK_CERTIFICATE: &str = "the watch over the servers' certificates does";

@@ -11,6 +11,7 @@ mod later;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod vip;
 
 use backend::BACKEND;
 use check::CHECK;
@@ -161,6 +162,14 @@ pub(super) enum Kind {
     Switch(&'static Section),
     /// Tables under names that the operator gives, at most so many.
     Named(&'static Section, usize),
+    /// The name of a network interface.
+    Interface,
+    /// An address with its prefix.
+    InterfaceAddress,
+    /// An IP address.
+    Ip,
+    /// A value for each node by its name, at most so many.
+    ByNode(&'static Self, usize),
     /// JSON pointers with the values that must stand there, at most so many.
     Pointers(usize),
     /// Whatever the feature will want that does not exist yet.
@@ -202,6 +211,10 @@ impl Kind {
             Self::List(of, ..) => format!("a list; each of its items is {}", of.wants()),
             Self::Table(_) | Self::Named(..) => "a table".to_owned(),
             Self::Switch(_) => "a table, or false to turn it off".to_owned(),
+            Self::Interface => "the name of an interface such as \"eth0\"".to_owned(),
+            Self::InterfaceAddress => "an address with its prefix such as \"192.0.2.100/24\"".to_owned(),
+            Self::Ip => "an address such as \"198.51.100.12\"".to_owned(),
+            Self::ByNode(of, _) => format!("a table by the names of nodes; each value is {}", of.wants()),
             Self::Pointers(_) => "a table such as { \"/status\" = \"ok\" }".to_owned(),
             Self::Later => "nothing yet".to_owned(),
         }

@@ -1,0 +1,161 @@
+//! Virtual addresses.
+//!
+//! Called by `read`.
+
+use super::field::Field;
+use super::table::Table;
+use crate::config::diagnostic::Found;
+use crate::config::types::Node;
+use crate::config::vip::{Keepalived, Vip};
+use crate::model::{Interface, InterfaceAddress, Name, Sourced};
+use camino::Utf8PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+pub(super) fn keepalived(root: &Table<'_>) -> Keepalived {
+    let table = root.table_or_default("keepalived");
+    let path = |key| {
+        let path = table.text_or_default(key).map(Utf8PathBuf::from);
+        let is_live = |c: char| !(c.is_ascii_alphanumeric() || "_./-".contains(c));
+        if let (Some(bad), Some(field)) = (path.as_str().chars().find(|c| is_live(*c)), table.get(key)) {
+            let message = format!(
+                "`{}`: Keepalived takes letters, digits, '_', '.', '-' and '/' in a path, not {bad:?}",
+                field.name
+            );
+            table.context().report(field.error("bad-value", message));
+        }
+        path
+    };
+    Keepalived {
+        config: path("config"),
+        binary: path("binary"),
+        directory: path("directory"),
+        backstop: path("backstop"),
+        pid_file: path("pid_file"),
+    }
+}
+
+/// `node.peers`: each node's address.
+pub(super) fn peers(node: &Table<'_>) -> BTreeMap<Name, Sourced<IpAddr>> {
+    let Some(field) = node.get("peers") else { return BTreeMap::new() };
+    let mut seen: HashMap<IpAddr, Name> = HashMap::new();
+    let peers = field.by_node().into_iter().filter_map(|(name, field)| {
+        let ip = field.ip()?;
+        if let Some(other) = seen.insert(ip.value, name.clone()) {
+            field.context.report(field.error("duplicate", format!("`{}`: {other} has the same address", field.name)));
+        }
+        Some((name, ip))
+    });
+    peers.collect()
+}
+
+pub(super) fn vips(root: &Table<'_>, node: Option<&Node>) -> Vec<Vip> {
+    let mut seen = Seen::default();
+    root.named("vip").into_iter().filter_map(|(name, table)| vip(name, &table, node, &mut seen)).collect()
+}
+
+/// What no two of them share.
+#[derive(Default)]
+struct Seen {
+    addresses: HashMap<IpAddr, Name>,
+    router_ids: HashMap<(u8, Interface), Name>,
+}
+
+fn vip(name: Name, table: &Table<'_>, node: Option<&Node>, seen: &mut Seen) -> Option<Vip> {
+    let context = table.context();
+    if name.as_str().len() > Vip::MAX_NAME {
+        let message = format!("`[{}]`: Keepalived takes names of at most {} characters", table.path(), Vip::MAX_NAME);
+        context.report(Found::error("out-of-range", message, table.span()));
+    }
+    let duplicate = |field: &Field<'_>, what: &str, other: &Name| {
+        context.report(field.error("duplicate", format!("`{}`: [vip.{other}] has the same {what}", field.name)));
+    };
+    let mut addresses = Vec::new();
+    for field in table.list("addresses") {
+        let Some(address) = field.parse::<InterfaceAddress>() else { continue };
+        if let Some(other) = seen.addresses.insert(address.ip, name.clone()) {
+            duplicate(&field, "address", &other);
+        }
+        addresses.push(address);
+    }
+    let interface = table.get("interface").and_then(|field| field.parse::<Interface>());
+    let id_field = table.get("router_id");
+    let router_id = id_field.as_ref().and_then(|field| field.integer::<u8>());
+    if let (Some(field), Some(id), Some(interface)) = (&id_field, &router_id, &interface)
+        && let Some(other) = seen.router_ids.insert((id.value, interface.value.clone()), name.clone())
+    {
+        duplicate(field, "router id on this interface", &other);
+    }
+    let multicast = table.get("multicast").and_then(|field| field.boolean()).unwrap_or(false);
+    let priority_field = table.get("priority");
+    let ranks = priority_field.as_ref().map(Field::by_node).unwrap_or_default();
+    let mut priority: BTreeMap<Name, Sourced<u8>> = BTreeMap::new();
+    for (node_name, field) in &ranks {
+        let Some(rank) = field.integer::<u8>() else { continue };
+        if let Some((other, _)) = priority.iter().find(|(_, other)| other.value == rank.value) {
+            context.report(
+                field
+                    .error("duplicate", format!("`{}`: {other} has the same priority", field.name))
+                    .help("give each node its own: their order decides who begins"),
+            );
+        }
+        let is_known = node.is_none_or(|node| node.name.value == *node_name || node.peers.contains_key(node_name));
+        if !multicast && !is_known {
+            context.report(
+                Found::error(
+                    "unknown-node",
+                    format!("`{}`: nobody says where {node_name} is", field.name),
+                    field.key_span.clone(),
+                )
+                .help(format!(
+                    "add it to `[node]`: peers = {{ {node_name} = \"ADDRESS\" }}, or write `multicast = true`"
+                )),
+            );
+        }
+        priority.insert(node_name.clone(), rank);
+    }
+    if let (Some(node), false) = (node, multicast) {
+        one_family(table, node, &priority, &addresses);
+    }
+    Some(Vip {
+        name,
+        origin: table.origin(),
+        addresses,
+        interface: interface?,
+        router_id: router_id?,
+        priority,
+        advert_interval: table.duration_or_default("advert_interval"),
+        failback: table.get("failback").and_then(|field| field.boolean()).unwrap_or(false),
+        multicast,
+    })
+}
+
+/// Unicast adverts are of the family of the nodes' addresses and carry at least one address of it.
+fn one_family(
+    table: &Table<'_>,
+    node: &Node,
+    priority: &BTreeMap<Name, Sourced<u8>>,
+    addresses: &[Sourced<InterfaceAddress>],
+) {
+    let others: Vec<IpAddr> = priority
+        .keys()
+        .filter(|name| **name != node.name.value)
+        .filter_map(|name| node.peers.get(name))
+        .map(|ip| ip.value)
+        .collect();
+    let Some(first) = others.first() else { return };
+    let report = |message: String, help: &str| {
+        table.context().report(Found::error("address-family", message, table.span()).help(help.to_owned()));
+    };
+    if others.iter().any(|ip| ip.is_ipv4() != first.is_ipv4()) {
+        report(
+            format!("`[{}]`: the nodes' addresses are of both families", table.path()),
+            "adverts between the nodes are of one family: give all `peers` an address of the same one",
+        );
+    } else if !addresses.is_empty() && !addresses.iter().any(|address| address.ip.is_ipv4() == first.is_ipv4()) {
+        report(
+            format!("`[{}]`: none of its addresses is of the family of the nodes' addresses", table.path()),
+            "VRRP adverts can only announce addresses of their own family: add one, change `peers`, or write `multicast = true`",
+        );
+    }
+}
