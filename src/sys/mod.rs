@@ -10,6 +10,7 @@ pub mod directory;
 pub mod fault;
 pub mod files;
 pub mod lock;
+pub mod pidfd;
 pub mod ports;
 pub mod process;
 pub mod secrets;
