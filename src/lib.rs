@@ -9,6 +9,7 @@ pub mod model;
 
 // Floor 1 and 2: decisions about health and weight.
 pub mod health;
+pub mod keys;
 pub mod weights;
 
 // Floor 3 to 6: from the operator's file to a plan.

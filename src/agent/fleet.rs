@@ -66,8 +66,8 @@ impl Fleet {
             if after.is_none_or(|(_, after)| after.weight != server.weight) {
                 self.weights.remove(&id);
             }
-            // Another address or key is another server, as far as health goes.
-            if after.is_none_or(|(_, after)| after.url != server.url || after.key != server.key) {
+            // Another address, or only other keys, is another server, as far as health goes.
+            if after.is_none_or(|(_, after)| after.url != server.url || !shares_keys(after, server)) {
                 self.servers.remove(&id);
                 self.plan_wake(id, now);
             }
@@ -117,6 +117,11 @@ impl Fleet {
             self.plan_wake(id, now);
         }
         gone.into_iter().for_each(|id| self.plan_wake(id, now));
+    }
+
+    /// Whether the operator has taken it out, so that nobody asks it.
+    pub fn is_silent(&self, id: &ServerId) -> bool {
+        self.silent.contains(id)
     }
 
     /// When somebody must call [`Self::due`] at the latest.
@@ -239,6 +244,12 @@ impl Fleet {
     }
 }
 
+/// Whether two lists of keys have one in common, or are empty both.
+fn shares_keys(a: &Server, b: &Server) -> bool {
+    let has = |key: &crate::model::SecretRef| b.keys.iter().any(|other| other.value == *key);
+    (a.keys.is_empty() && b.keys.is_empty()) || a.keys.iter().any(|key| has(&key.value))
+}
+
 /// Spreads the probes of different servers; the same server gets the same seed on every node and start.
 fn seed(id: &ServerId) -> u64 {
     crate::model::Digest::of(id.to_string()).leading()
@@ -255,6 +266,6 @@ pub fn health_params(backend: &Backend, server: &Server) -> HealthParams {
         ramp: *ramp,
         cheap: cheap.collect(),
         deep: chat.iter().map(|chat| (ProbeKind::Chat, chat.every)).collect(),
-        owns_key: server.key.is_some(),
+        owns_key: !server.keys.is_empty(),
     }
 }

@@ -5,6 +5,8 @@
 
 use super::attempt::Attempt;
 use super::intent::Intent;
+use super::keyring::Learnt;
+use super::last_results::LastResults;
 use super::node::Node;
 use super::probing::Errand;
 use super::report::{Failed, Report};
@@ -101,13 +103,24 @@ pub struct Handle {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
 }
 
+/// A probe that is to start.
+#[derive(Clone, Debug)]
+struct Wanted {
+    id: ServerId,
+    kind: ProbeKind,
+    /// Only to test this key of the server, from 0: it says nothing of the server's health.
+    key: Option<usize>,
+}
+
 /// The running agent.
 #[derive(Debug)]
 pub struct Agent {
     node: Node,
     prober: Arc<Prober>,
-    probes: JoinSet<(ServerId, Asked, Observation)>,
-    waiting: VecDeque<(ServerId, ProbeKind)>,
+    probes: JoinSet<(Wanted, Option<Asked>, Observation)>,
+    waiting: VecDeque<Wanted>,
+    /// `None`: it only observes, and writes no file.
+    results: Option<LastResults>,
     requests: mpsc::Receiver<Request>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     /// A change that waits for its reload, and who waits for it.
@@ -126,8 +139,12 @@ pub struct Agent {
     publish_at: Instant,
 }
 
-/// Whom a probe asked: the URL and the key of that moment.
-type Asked = Option<(String, Option<Secret>)>;
+/// Whom a probe asked: the URL and the key of that moment, with its place in the list.
+#[derive(Debug, PartialEq)]
+struct Asked {
+    url: String,
+    key: Option<(usize, Secret)>,
+}
 
 #[derive(Debug)]
 struct Postponed {
@@ -150,8 +167,10 @@ impl Agent {
         let (sender, requests) = mpsc::channel(MAX_REQUESTS);
         let (snapshot, seen) = watch::channel(Arc::new(Snapshot::of(&node)));
         let now = Instant::now();
+        let results = (!node.is_observer()).then(|| node.ledger.last_results());
         let agent = Self {
             node,
+            results,
             prober: Arc::new(Prober::new()),
             probes: JoinSet::new(),
             waiting: VecDeque::new(),
@@ -234,6 +253,9 @@ impl Agent {
             }
         }
         tracing::info!("stopping; HAProxy serves on");
+        if let Some(results) = self.results.take() {
+            results.close().await;
+        }
         Ok(())
     }
 
@@ -245,7 +267,9 @@ impl Agent {
         let deadline = self.node.trial().map(|(_, left)| (now + left).max(self.expire_at));
         let always = [self.reconcile_at, self.weights_at];
         let all = always.into_iter().chain(self.follow_at).chain(fleet).chain(word);
-        all.chain(postponed).chain(deadline).chain(self.hasten_at).min().unwrap_or(now)
+        let keys = self.node.keyring.next_wake().map(|at| now + at.since(self.node.now()));
+        let results = self.results.as_ref().and_then(LastResults::next_wake);
+        all.chain(keys).chain(results).chain(postponed).chain(deadline).chain(self.hasten_at).min().unwrap_or(now)
     }
 
     async fn tick(&mut self) {
@@ -254,7 +278,15 @@ impl Agent {
         for (id, transition) in &due.transitions {
             log_transition(id, transition);
         }
-        self.waiting.extend(due.probes);
+        self.waiting.extend(due.probes.into_iter().map(|(id, kind)| Wanted { id, kind, key: None }));
+        let (tests, learnt) = self.node.keyring.due(|id| !self.node.fleet.is_silent(id), now);
+        let test = |(id, key)| Wanted { id, kind: ProbeKind::Models, key: Some(key) };
+        self.waiting.extend(tests.into_iter().map(test));
+        self.heed(&learnt);
+        if let Some(results) = &mut self.results {
+            let config = &self.node.serving.config;
+            results.keep(|server| server.parse().is_ok_and(|id| config.server(&id).is_some())).await;
+        }
         let instant = Instant::now();
         if self.postponed.as_ref().is_some_and(|postponed| postponed.at <= instant) {
             self.resume().await;
@@ -304,52 +336,94 @@ impl Agent {
 
     fn start_probes(&mut self) {
         while self.probes.len() < MAX_PROBES
-            && let Some((id, kind)) = self.waiting.pop_front()
+            && let Some(wanted) = self.waiting.pop_front()
         {
-            match self.errand(&id, kind) {
+            match self.errand(&wanted) {
                 Some(errand) => {
                     let prober = self.prober.clone();
-                    let asked = self.whom(&id);
+                    let asked = self.whom(&wanted);
                     self.probes.spawn(async move {
                         // A task of its own: a probe that breaks must not take the memory of which one it was along.
                         let observation = tokio::spawn(errand.run(prober)).await;
-                        (id, asked, observation.unwrap_or_else(|_| broken(kind)))
+                        let kind = wanted.kind;
+                        (wanted, asked, observation.unwrap_or_else(|_| broken(kind)))
                     });
                 }
-                None => tracing::debug!(server = %id, %kind, "the probe is gone with its server"),
+                None => {
+                    tracing::debug!(server = %wanted.id, kind = %wanted.kind, "the probe is gone with its server");
+                    if let Some(key) = wanted.key {
+                        self.node.keyring.test_ended(&wanted.id, key);
+                    }
+                }
             }
         }
     }
 
-    fn errand(&self, id: &ServerId, kind: ProbeKind) -> Option<Errand> {
+    fn errand(&self, wanted: &Wanted) -> Option<Errand> {
+        let Wanted { id, kind, key: _ } = wanted;
         let (backend, server) = self.node.serving.config.server(id)?;
         let resolved = match server.url.host {
             Host::Ip(_) => None,
             Host::Dns(_) => self.node.address_of(id),
         };
-        Errand::new(&self.node.serving, backend, server, kind, resolved)
+        Errand::new(&self.node.serving, backend, server, *kind, self.key_of(wanted), resolved)
     }
 
-    fn whom(&self, id: &ServerId) -> Asked {
-        let (_, server) = self.node.serving.config.server(id)?;
-        let key = server.key.as_ref().and_then(|key| self.node.serving.secrets.get(&key.value));
-        Some((server.url.to_string(), key.cloned()))
+    /// The place of the key to ask with: the one under test, else the one that serves.
+    fn key_of(&self, Wanted { id, kind: _, key }: &Wanted) -> usize {
+        key.or_else(|| self.node.keyring.active(id)).unwrap_or(0)
     }
 
-    fn probed(&mut self, finished: Result<(ServerId, Asked, Observation), tokio::task::JoinError>) {
-        let (id, asked, observation) = match finished {
+    fn whom(&self, wanted: &Wanted) -> Option<Asked> {
+        let (_, server) = self.node.serving.config.server(&wanted.id)?;
+        let index = self.key_of(wanted);
+        let key = server.keys.get(index).and_then(|key| self.node.serving.secrets.get(&key.value));
+        Some(Asked { url: server.url.to_string(), key: key.map(|key| (index, key.clone())) })
+    }
+
+    fn probed(&mut self, finished: Result<(Wanted, Option<Asked>, Observation), tokio::task::JoinError>) {
+        let (wanted, asked, observation) = match finished {
             Ok(result) => result,
             // Only at the very end, when the tasks are dropped.
             Err(_) => return,
         };
+        let id = &wanted.id;
         tracing::debug!(server = %id, kind = %observation.kind, outcome = %observation.outcome, detail = observation.detail, "probed");
         let now = self.node.now();
-        if asked != self.whom(&id) {
-            self.node.fleet.disregard(&id, observation.kind, now);
+        if let Some(key) = wanted.key {
+            self.node.keyring.test_ended(id, key);
+        }
+        if let (Some(asked), Some(here)) = (&asked, self.whom(&wanted))
+            && asked.url == here.url
+        {
+            if let Some(results) = &mut self.results {
+                results.note(id, asked.key.as_ref().map(|(index, _)| *index), &observation);
+            }
+            if let Some((_, key)) = &asked.key {
+                let learnt = self.node.keyring.observe(id, key, &observation, now);
+                self.heed(&learnt);
+            }
+        }
+        if wanted.key.is_some() {
             return;
         }
-        if let Some(transition) = self.node.fleet.observe(&id, &observation, now) {
-            log_transition(&id, &transition);
+        // Also where the key went out by this very answer: the server is asked again, with the one that serves now.
+        if asked != self.whom(&wanted) {
+            self.node.fleet.disregard(id, observation.kind, now);
+            return;
+        }
+        if let Some(transition) = self.node.fleet.observe(id, &observation, now) {
+            log_transition(id, &transition);
+            self.follow_soon();
+        }
+    }
+
+    /// Follows what was learnt of keys.
+    fn heed(&mut self, learnt: &Learnt) {
+        learnt.log();
+        let now = self.node.now();
+        learnt.ask_soon.iter().for_each(|id| self.node.fleet.ask_soon(id, now));
+        if learnt.is_rotated {
             self.follow_soon();
         }
     }

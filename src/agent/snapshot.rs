@@ -3,6 +3,7 @@
 //! Made by the loop, published on a `watch` channel; read by `api`.
 
 use super::corrections::Correction;
+use super::keyring::KeyStatus;
 use super::limits::Finishing;
 use super::node::Node;
 use crate::config::{Backend, Server};
@@ -130,6 +131,10 @@ pub struct ServerSnapshot {
     pub health: Option<HealthSnapshot>,
     /// What an operator set by command.
     pub word: Option<String>,
+    /// Its keys, without their values.
+    pub keys: Vec<KeyStatus>,
+    /// How often another key was chosen.
+    pub key_rotations: u64,
 }
 
 impl Snapshot {
@@ -160,6 +165,8 @@ impl Snapshot {
                 runtime: names.get(&id).and_then(|names| node.runtime()?.servers.get(&names.weight)).cloned(),
                 health: node.fleet.health(&id).map(|health| health.snapshot(node.now())),
                 word: word.map(ToString::to_string),
+                keys: node.keyring.status(&id, node.now()),
+                key_rotations: node.keyring.rotations(&id),
                 id,
             }
         };

@@ -2,9 +2,11 @@
 
 use super::wire;
 use crate::agent::{
-    Applied, BackendSnapshot, Correction, HaproxySnapshot, OldWorker, Report, ServerSnapshot, Snapshot, TrialSnapshot,
+    Applied, BackendSnapshot, Correction, HaproxySnapshot, KeyStatus, OldWorker, Report, ServerSnapshot, Snapshot,
+    TrialSnapshot,
 };
 use crate::health::{Attention, HealthSnapshot};
+use crate::keys::KeyState;
 use crate::plan::FileChange;
 
 impl From<&Snapshot> for wire::Status {
@@ -101,7 +103,8 @@ impl From<&BackendSnapshot> for wire::Backend {
 
 impl From<&ServerSnapshot> for wire::Server {
     fn from(server: &ServerSnapshot) -> Self {
-        let ServerSnapshot { id, url, tier, base, admin, weight, decision, runtime, health, word } = server;
+        let ServerSnapshot { id, url, tier, base, admin, weight, decision, runtime, health, word, keys, key_rotations } =
+            server;
         let factors = decision.iter().flat_map(|decision| &decision.factors).map(|factor| wire::Factor {
             name: factor.name.to_owned(),
             value: factor.value,
@@ -124,6 +127,29 @@ impl From<&ServerSnapshot> for wire::Server {
             factors: factors.collect(),
             probes: health.iter().flat_map(probes).collect(),
             r#override: word.clone(),
+            keys: keys.iter().map(wire::Key::from).collect(),
+            key_rotations: *key_rotations,
+        }
+    }
+}
+
+impl From<&KeyStatus> for wire::Key {
+    fn from(key: &KeyStatus) -> Self {
+        let KeyStatus { id, reference, is_active, state, age, left, last, uses } = key;
+        Self {
+            id: id.clone(),
+            reference: reference.clone(),
+            is_active: *is_active,
+            state: state.as_str().to_owned(),
+            why: match state {
+                KeyState::Retired { why, .. } => Some(why.as_str().to_owned()),
+                KeyState::InService | KeyState::Cooling { .. } => None,
+            },
+            since_s: age.map(|age| age.as_secs()),
+            left_s: left.map(|left| left.as_secs_f64()),
+            last_outcome: last.map(|(outcome, _)| outcome.to_string()),
+            last_age_s: last.map(|(_, age)| age.as_secs_f64()),
+            uses: *uses,
         }
     }
 }

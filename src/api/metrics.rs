@@ -6,7 +6,7 @@
 use super::wire::{Backend, Haproxy, Server, Status};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -46,6 +46,21 @@ struct State {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyPlace {
+    backend: String,
+    server: String,
+    key: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyState {
+    backend: String,
+    server: String,
+    key: String,
+    state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Probe {
     backend: String,
     server: String,
@@ -69,6 +84,7 @@ pub(super) fn text(status: &Status) -> String {
         running(&mut registry, haproxy);
     }
     servers(&mut registry, &status.backends);
+    keys(&mut registry, &status.backends);
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = encode(&mut text, &registry);
@@ -190,6 +206,28 @@ fn probes(place: &Place, server: &Server, age: &Family<Probe, Float>, took: &Fam
             took.get_or_create(&timing("first_token")).set(first_token / 1000.0);
         }
     }
+}
+
+fn keys(registry: &mut Registry, backends: &[Backend]) {
+    let (active, uses) = (Family::<KeyPlace, Gauge>::default(), Family::<KeyPlace, Counter>::default());
+    let (state, rotations) = (Family::<KeyState, Gauge>::default(), Family::<Place, Counter>::default());
+    let servers = backends.iter().flat_map(|backend| backend.servers.iter().map(|server| (&backend.name, server)));
+    for (backend, server) in servers.filter(|(_, server)| !server.keys.is_empty()) {
+        let place = Place { backend: backend.clone(), server: server.name.clone() };
+        rotations.get_or_create(&place).inc_by(server.key_rotations);
+        for key in &server.keys {
+            let Place { backend, server } = place.clone();
+            let place = KeyPlace { backend, server, key: key.id.clone() };
+            active.get_or_create(&place).set(key.is_active.into());
+            uses.get_or_create(&place).inc_by(key.uses);
+            let KeyPlace { backend, server, key: id } = place;
+            state.get_or_create(&KeyState { backend, server, key: id, state: key.state.clone() }).set(1);
+        }
+    }
+    registry.register("key_active", "1 for the key that HAProxy puts in", active);
+    registry.register("key_state", "1 for the state of a key: in_service, cooling, retired", state);
+    registry.register("key_uses", "Client requests that were seen to use a key since the agent's start", uses);
+    registry.register("key_rotations", "How often another key was chosen since the agent's start", rotations);
 }
 
 impl Place {

@@ -165,6 +165,37 @@ pub struct Server {
     pub probes: Vec<ProbeResult>,
     /// What an operator set by command.
     pub r#override: Option<String>,
+    /// Its keys in the order of the file, never with a value. Servers of a backend that share them show the same.
+    #[serde(default)]
+    pub keys: Vec<Key>,
+    /// How often another key was chosen since the agent's start.
+    #[serde(default)]
+    pub key_rotations: u64,
+}
+
+/// One key of a server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Key {
+    /// `k1`, `k2` and so on: its place in the file, and what HAProxy's log calls it.
+    pub id: String,
+    /// Where it is kept, as the file says.
+    pub reference: String,
+    /// Whether HAProxy puts this one in.
+    pub is_active: bool,
+    /// in_service, cooling (429), retired, or unknown where no agent runs.
+    pub state: String,
+    /// Why it is retired: credential or billing.
+    pub why: Option<String>,
+    /// Seconds in this state; `None`: since the agent's start.
+    pub since_s: Option<u64>,
+    /// Seconds until its pause ends, or until it is asked again.
+    pub left_s: Option<f64>,
+    /// What was said of it last: a probe's outcome or a client's.
+    pub last_outcome: Option<String>,
+    /// How long ago.
+    pub last_age_s: Option<f64>,
+    /// Client requests that were seen to use it since the agent's start.
+    pub uses: u64,
 }
 
 /// One factor of a weight.

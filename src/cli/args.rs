@@ -74,6 +74,12 @@ pub enum Command {
     Confirm,
     /// Probe backends now and report like a load tool
     Probe(Probe),
+    /// See and test the providers' keys, never showing one
+    Key {
+        /// What to do
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
     /// Show what serves and how healthy it is
     Status,
     /// Say why a server has its weight: every factor
@@ -189,6 +195,9 @@ pub struct Probe {
     /// Only this kind
     #[arg(long, value_enum)]
     pub kind: Option<Kind>,
+    /// Ask nobody: show what the agent's last probes told, as it keeps it over restarts
+    #[arg(long, conflicts_with = "count")]
+    pub last: bool,
 }
 
 /// The kinds of probe.
@@ -200,6 +209,19 @@ pub enum Kind {
     Chat,
     /// GET of a health path
     Http,
+}
+
+/// `key …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Which keys serve, rest or were rejected; never a key itself
+    List,
+    /// Ask for each key whether it works, by a probe that costs nothing
+    Test {
+        /// BACKEND or BACKEND/SERVER; default: all
+        #[arg(value_name = "BACKEND[/SERVER]")]
+        target: Option<String>,
+    },
 }
 
 /// `server …`

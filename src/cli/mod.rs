@@ -10,12 +10,15 @@ mod confirm;
 mod demo;
 mod explain;
 mod history;
+mod key;
+mod last_results;
 mod mock;
 mod output;
 mod probe;
 mod run;
 mod server;
 mod status;
+mod target;
 
 use crate::agent::Place;
 use args::{Cli, Command};
@@ -64,6 +67,7 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Confirm => confirm::confirm(&place, out).await,
         Command::Explain { server } => explain::explain(&place, &server, out).await,
         Command::Probe(options) => probe::probe(&place, &options, out).await,
+        Command::Key { command } => key::key(&place, &command, out).await,
         Command::Status => status::status(&place, out).await,
         Command::Server { command } => server::server(&place, &command, out).await,
         Command::History { limit } => history::history(&place, limit, out),

@@ -2,7 +2,8 @@
 
 use super::args::{self, Kind};
 use super::output::{Failure, Output, Table, Tone, ms};
-use crate::agent::{Errand, Failed, Place, Sources};
+use super::{last_results, target};
+use crate::agent::{Errand, Place, Sources};
 use crate::config::{Backend, Server};
 use crate::health::{Count, Observation, ProbeKind};
 use crate::probe::{Percentiles, ProbeReport, Prober};
@@ -20,15 +21,16 @@ struct Row {
 
 /// `hapilot probe`: exit code 1 where a probe failed.
 pub(super) async fn probe(place: &Place, options: &args::Probe, out: Output) -> Result<(), Failure> {
-    let sources = place
-        .load()
-        .map_err(|e| Failure { message: e.render(out.color_err), exit_code: Failed::from_sources(&e).exit_code })?;
+    let sources = target::load(place, out.color_err)?;
+    if options.last {
+        return last_results::show(&sources, options, out);
+    }
     let chosen = choose(&sources, options)?;
     let prober = Arc::new(Prober::new());
     let mut rows = Vec::new();
     for (backend, server, kind) in chosen {
         let name = format!("{}/{}", backend.name, server.name);
-        let Some(errand) = Errand::new(&sources, backend, server, kind, None) else { continue };
+        let Some(errand) = Errand::new(&sources, backend, server, kind, 0, None) else { continue };
         let mut observations: Vec<Observation> = Vec::new();
         for done in 0..options.count {
             progress(&name, kind, done, options.count);
@@ -48,29 +50,22 @@ pub(super) async fn probe(place: &Place, options: &args::Probe, out: Output) -> 
     if all_well { Ok(()) } else { Err(Failure { message: String::new(), exit_code: super::output::REFUSED }) }
 }
 
-fn choose<'a>(
-    sources: &'a Sources,
-    options: &args::Probe,
-) -> Result<Vec<(&'a Backend, &'a Server, ProbeKind)>, Failure> {
-    let wanted = options.target.as_deref();
-    let fits = |backend: &Backend, server: &Server| match wanted {
-        None => true,
-        Some(target) => match target.split_once('/') {
-            None => backend.name.as_str() == target,
-            Some((b, s)) => backend.name.as_str() == b && server.name.as_str() == s,
-        },
-    };
-    let kinds: &[ProbeKind] = match options.kind {
+/// The kinds that are asked for.
+pub(super) fn kinds(options: &args::Probe) -> &'static [ProbeKind] {
+    match options.kind {
         None => &ProbeKind::ALL,
         Some(Kind::Models) => &[ProbeKind::Models],
         Some(Kind::Http) => &[ProbeKind::Http],
         Some(Kind::Chat) => &[ProbeKind::Chat],
-    };
-    let servers: Vec<_> = sources.config.servers().filter(|(backend, server)| fits(backend, server)).collect();
-    if let (true, Some(target)) = (servers.is_empty(), wanted) {
-        let all: Vec<_> = sources.config.servers().map(|(b, s)| format!("{}/{}", b.name, s.name)).take(20).collect();
-        return Err(Failure::usage(format!("error: there is no server {target}; the file has {}", all.join(", "))));
     }
+}
+
+fn choose<'a>(
+    sources: &'a Sources,
+    options: &args::Probe,
+) -> Result<Vec<(&'a Backend, &'a Server, ProbeKind)>, Failure> {
+    let kinds = kinds(options);
+    let servers = target::servers(sources, options.target.as_deref())?;
     let has = |backend: &Backend, kind: ProbeKind| match kind {
         ProbeKind::Models => backend.check.models.is_some(),
         ProbeKind::Http => backend.check.http.is_some(),

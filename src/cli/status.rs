@@ -3,7 +3,7 @@
 use super::apply::agent;
 use super::output::{Failure, Output, Table, Tone, ms, span};
 use crate::agent::{Node, Place, Snapshot};
-use crate::api::wire::{Backend, Correction, OldWorker, Server, Status, Trial};
+use crate::api::wire::{Backend, Correction, Key, OldWorker, Server, Status, Trial};
 
 /// `hapilot status`: exit code 1 where something is wrong.
 pub(super) async fn status(place: &Place, out: Output) -> Result<(), Failure> {
@@ -165,6 +165,7 @@ fn row(server: &Server) -> [(Tone, String); 8] {
     if server.health != "healthy" {
         why.push(server.reason.clone());
     }
+    why.extend(keys(&server.keys));
     [
         (Tone::Plain, format!("  {}", server.name)),
         (health, server.health.clone()),
@@ -175,4 +176,23 @@ fn row(server: &Server) -> [(Tone, String); 8] {
         (Tone::Plain, probes.collect::<Vec<_>>().join(", ")),
         (Tone::Dim, why.join("; ")),
     ]
+}
+
+/// What is out of the ordinary: the first key serves and all others may.
+fn keys(keys: &[Key]) -> Option<String> {
+    let is_plain = |(index, key): (usize, &Key)| key.state == "in_service" && key.is_active == (index == 0);
+    if keys.len() < 2 || keys.iter().enumerate().all(is_plain) {
+        return None;
+    }
+    let serving =
+        keys.iter().filter(|key| key.is_active).map(|key| format!("{} of {} keys serves", key.id, keys.len()));
+    let out = keys.iter().filter(|key| key.state != "in_service").map(key_state);
+    Some(serving.chain(out).collect::<Vec<_>>().join(", "))
+}
+
+/// `k1 cooling, 3s left`
+pub(super) fn key_state(key: &Key) -> String {
+    let why = key.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+    let left = key.left_s.map(|left| format!(", {} left", span(left.max(0.0).ceil() as u64))).unwrap_or_default();
+    format!("{} {}{why}{left}", key.id, key.state)
 }

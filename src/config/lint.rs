@@ -175,7 +175,7 @@ impl Lint<'_> {
                 "name its authority in `tls.ca` and remove `verify = false`",
             );
         }
-        if server.key.is_some() && server.url.scheme == Scheme::Http && !is_private(&server.url.host) {
+        if !server.keys.is_empty() && server.url.scheme == Scheme::Http && !is_private(&server.url.host) {
             self.warn(
                 "clear-key",
                 server.url.origin,

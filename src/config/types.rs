@@ -300,8 +300,8 @@ pub struct Server {
     pub tier: u8,
     /// `region`: a label.
     pub region: Option<String>,
-    /// `keys`: at most one for now.
-    pub key: Option<Sourced<SecretRef>>,
+    /// `keys`: at most 16, none twice; the first one serves first. None: whatever the client presents is passed on.
+    pub keys: Vec<Sourced<SecretRef>>,
     /// `maxconn`: concurrent requests, 1 to 1,000,000; default none.
     pub maxconn: Option<Sourced<u32>>,
     /// `tls`

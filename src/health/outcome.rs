@@ -178,6 +178,8 @@ pub struct Observation {
     pub outcome: Outcome,
     /// The server asked for silence this long (Retry-After and its kin), already capped at 300 s.
     pub retry_after: Option<Duration>,
+    /// A rejection of the key that means its account (402, a quota), and not the key.
+    pub is_billing: bool,
     /// From the request to the first token; only a chat probe that got one has it.
     pub first_token: Option<Duration>,
     /// From the first byte sent to the end.
@@ -197,6 +199,7 @@ impl Observation {
             kind,
             outcome,
             retry_after: None,
+            is_billing: false,
             first_token: None,
             total,
             tokens: 0,

@@ -17,6 +17,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// How long the server wants silence.
     pub retry_after: Option<Duration>,
+    /// A rejection that means the key's account: 402, a quota.
+    pub is_billing: bool,
     /// For people; not yet cleaned, it may hold anything that the server sent.
     pub detail: String,
 }
@@ -24,7 +26,7 @@ pub struct Verdict {
 impl Verdict {
     /// A verdict without a pause.
     pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { outcome, retry_after: None, detail: detail.into() }
+        Self { outcome, retry_after: None, is_billing: false, detail: detail.into() }
     }
 }
 
@@ -82,7 +84,8 @@ pub fn classify(status: u16, headers: &HeaderMap<HeaderValue>, body: &[u8], now:
         detail += ": ";
         detail += &error.message;
     }
-    Verdict { outcome, retry_after, detail }
+    let is_billing = outcome == Outcome::Credential && (status == 402 || error.means_account());
+    Verdict { outcome, retry_after, is_billing, detail }
 }
 
 /// The parts of an error that matter.
@@ -213,7 +216,10 @@ mod tests {
         ] {
             let verdict = check(status, Some("10"), body, Outcome::Credential);
             assert_eq!(verdict.retry_after, None);
+            assert_eq!(verdict.is_billing, !body.contains("not valid"), "{body}");
         }
+        assert!(check(402, None, "", Outcome::Credential).is_billing);
+        assert!(!check(401, None, "", Outcome::Credential).is_billing);
         check(429, None, r#"{"error":{"type":"requests","code":"rate_limit_exceeded"}}"#, Outcome::RateLimited);
         check(400, None, r#"{"error":{"message":"max_tokens is too small"}}"#, Outcome::ProbeConfig);
     }

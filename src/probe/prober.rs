@@ -124,6 +124,7 @@ impl Prober {
             kind: what.kind(),
             outcome: verdict.outcome,
             retry_after: verdict.retry_after,
+            is_billing: verdict.is_billing,
             first_token: seen.first_token,
             total: started.elapsed(),
             tokens: seen.tokens,

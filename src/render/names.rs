@@ -20,7 +20,7 @@ const MAX_SOCKET: usize = 100;
 /// Map of the limits' numbers.
 pub(super) const LIMITS_MAP: &str = "maps/limits.map";
 /// Map of the providers' keys.
-pub(super) const KEYS_MAP: &str = "maps/keys.map";
+pub const KEYS_MAP: &str = "maps/keys.map";
 /// Map of who may see the statistics page.
 pub(super) const STATS_MAP: &str = "maps/stats.map";
 

@@ -13,6 +13,7 @@
 //! STATE/current.json                     which revision serves
 //! STATE/overrides.json                   what operators set by command
 //! STATE/confirm.json                     the revision on trial and its deadline
+//! STATE/probes.json                      what the last probes told
 //! STATE/journal.json                     the apply that is under way, with what was there before it
 //! ```
 
@@ -22,6 +23,7 @@ mod journal;
 mod manifest;
 mod overrides;
 mod provisional;
+mod results;
 mod revisions;
 
 pub use current::{Current, load_current, save_current};
@@ -30,4 +32,5 @@ pub use journal::{FormerFile, IntendedFile, Journal, Undertaking};
 pub use manifest::{FileRecord, How, Manifest, Outcome, Source, Standing};
 pub use overrides::{load_overrides, save_overrides};
 pub use provisional::{Clocks, Provisional, load_provisional, save_provisional};
+pub use results::{ProbeRecord, Results, load_results, save_results};
 pub use revisions::{Listed, NewFile, Revision, Revisions};

@@ -150,7 +150,7 @@ pub fn desired(config: Config) -> Desired {
     let stats = config.haproxy.stats.as_ref().and_then(|stats| stats.login.as_ref()).map(|(_, password)| password);
     let secrets = config
         .servers()
-        .filter_map(|(_, server)| server.key.as_ref())
+        .flat_map(|(_, server)| &server.keys)
         .chain(stats)
         .map(|reference| (reference.value.clone(), Secret::new(format!("secret-{}", reference.value)).unwrap()))
         .collect();

@@ -60,11 +60,11 @@ fn server(
     let state = state.map(|word| word.parse::<AdminState>().expect("the schema's states are the model's"));
     let tier = table.integer_or_default("tier").value;
     let region = table.text("region").map(|region| region.value);
-    let key = key(table);
+    let keys = keys(table);
     let maxconn = table.integer("maxconn");
     let tls = tls(table, url.as_ref());
     let raw = table.raw("raw");
-    Some(Server { name, origin: table.origin(), url: url?, weight, state, tier, region, key, maxconn, tls, raw })
+    Some(Server { name, origin: table.origin(), url: url?, weight, state, tier, region, keys, maxconn, tls, raw })
 }
 
 /// The URL with the provider's path where it has none. `localhost` is an address: HAProxy would ask a resolver for it.
@@ -79,21 +79,22 @@ fn url(field: &Field<'_>, provider: Provider) -> Option<Sourced<Endpoint>> {
     Some(url)
 }
 
-fn key(table: &Table<'_>) -> Option<Sourced<SecretRef>> {
-    let fields = table.list("keys");
-    if let Some(second) = fields.get(1) {
-        table.context().report(
-            second
-                .error(
-                    "not-yet",
-                    format!("`{}`: several keys per server do not exist yet in this version of hapilot", second.name),
-                )
-                .help("keep one key"),
-        );
-    }
+fn keys(table: &Table<'_>) -> Vec<Sourced<SecretRef>> {
+    let mut keys: Vec<Sourced<SecretRef>> = Vec::new();
     // Every one is judged, so that a literal is found and hidden in any place.
-    let keys: Vec<_> = fields.iter().map(Field::parse::<SecretRef>).collect();
-    keys.into_iter().next().flatten()
+    for field in table.list("keys") {
+        let Some(key) = field.parse::<SecretRef>() else { continue };
+        if keys.iter().any(|known| known.value == key.value) {
+            table.context().report(
+                field
+                    .error("duplicate", format!("`{}` names {} twice", field.name, key.value))
+                    .help("a key stands in the list once; where several servers share it, each names it"),
+            );
+            continue;
+        }
+        keys.push(key);
+    }
+    keys
 }
 
 fn tls(server: &Table<'_>, url: Option<&Sourced<Endpoint>>) -> ServerTls {

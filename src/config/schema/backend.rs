@@ -69,7 +69,7 @@ pub(in crate::config) static SERVER: Section = Section {
         Key::new("state", Kind::Choice(&["ready", "drain", "maint"], &[]), "Administrative state").is("ready"),
         Key::new("tier", Kind::Integer(1, 2), "Tier 2 takes traffic only when no server of tier 1 can").is("1"),
         Key::new("region", Kind::Text(64), "A label").example("\"us-east\""),
-        Key::new("keys", Kind::List(&Kind::Secret, 0, 16), "Place of the provider's key; one for now")
+        Key::new("keys", Kind::List(&Kind::Secret, 0, 16), "Places of the provider's keys; the first serves until it is limited or rejected, then the next one that works")
             .example("[\"env:OPENAI_KEY\"]"),
         Key::new("maxconn", Kind::Integer(1, 1_000_000), "Concurrent requests").says("no limit").example("64"),
         Key::new("tls", Kind::Table(&SERVER_TLS), SERVER_TLS.doc),

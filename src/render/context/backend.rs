@@ -63,6 +63,7 @@ impl ContextMaker<'_> {
             .with("buffers_requests", retry_on.is_some())
             .with("retry_on", retry_on.map(|codes| self.marks.text(codes, retries.origin)))
             .with("needs_hops", needs_hops)
+            .with("hops_tell_key", needs_hops && servers.iter().any(|server| !server.keys.is_empty()))
             .with("identity", identity)
             .with("servers", rows)
             .with("raw_first", raw_first)
@@ -190,7 +191,7 @@ impl ContextMaker<'_> {
             Host::Dns(_) => Some(self.marks.text(server.url.authority(), origin)),
             Host::Ip(_) => None,
         };
-        let key_origin: Option<Option<Origin>> = server.key.as_ref().map(|key| key.origin);
+        let key_origin: Option<Option<Origin>> = server.keys.first().map(|key| key.origin);
         Table::default()
             .with("host", host)
             .with("path", self.path(backend, server, origin))
@@ -233,7 +234,7 @@ fn retry_on(backend: &Backend, has_retry_on_429: bool) -> Option<String> {
     }
     let mut causes = vec![RETRIED];
     // Where the key is the client's, its mistake would be made once per server.
-    if backend.servers.iter().any(|server| server.key.is_some()) {
+    if backend.servers.iter().any(|server| !server.keys.is_empty()) {
         causes.push("401 403");
     }
     if has_retry_on_429 {
