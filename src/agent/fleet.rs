@@ -5,7 +5,7 @@
 use super::overrides::Overrides;
 use crate::config::{Backend, Check, Config, Server};
 use crate::health::{HealthParams, Observation, ProbeKind, ServerHealth, State, Transition};
-use crate::model::{AdminState, Moment, ServerId, Weight};
+use crate::model::{AdminState, Moment, Scheme, ServerId, Weight};
 use crate::weights::{self, PoolMember, WeightDecision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -257,15 +257,35 @@ fn seed(id: &ServerId) -> u64 {
 
 /// The operator's choices for the health of one server.
 pub fn health_params(backend: &Backend, server: &Server) -> HealthParams {
-    let Check { origin: _, interval, fall, rise, ramp, models, chat, http } = &backend.check;
-    let cheap = models.iter().map(|_| ProbeKind::Models).chain(http.iter().map(|_| ProbeKind::Http));
+    let Check {
+        origin: _,
+        interval,
+        fall,
+        rise,
+        ramp,
+        models,
+        chat,
+        embeddings,
+        http,
+        metrics,
+        certificate_expiry,
+    } = &backend.check;
+    let has_certificate = certificate_expiry.is_some() && server.url.scheme == Scheme::Https;
+    let cheap = [
+        (models.is_some(), ProbeKind::Models),
+        (http.is_some(), ProbeKind::Http),
+        (metrics.is_some(), ProbeKind::Metrics),
+        (has_certificate, ProbeKind::Certificate),
+    ];
+    let chat = chat.iter().map(|chat| (ProbeKind::Chat, chat.every));
+    let embeddings = embeddings.iter().map(|embeddings| (ProbeKind::Embeddings, embeddings.every));
     HealthParams {
         interval: *interval,
         fall: *fall,
         rise: *rise,
         ramp: *ramp,
-        cheap: cheap.collect(),
-        deep: chat.iter().map(|chat| (ProbeKind::Chat, chat.every)).collect(),
+        cheap: cheap.into_iter().filter(|(runs, _)| *runs).map(|(_, kind)| kind).collect(),
+        deep: chat.chain(embeddings).collect(),
         owns_key: !server.keys.is_empty(),
     }
 }

@@ -6,7 +6,7 @@ use super::fleet::health_params;
 use super::sources::Sources;
 use crate::config::{Backend, Check, ModelsProbe, Server};
 use crate::health::{Observation, ProbeKind};
-use crate::model::Host;
+use crate::model::{Host, Scheme};
 use crate::probe::{Probe, Prober, Target, TargetTls};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,12 +33,15 @@ impl Errand {
         key: usize,
         resolved: Option<IpAddr>,
     ) -> Option<Self> {
-        let Check { models, chat, http, .. } = &backend.check;
+        let Check { models, chat, embeddings, http, metrics, certificate_expiry, .. } = &backend.check;
         let probe = match kind {
             ProbeKind::Models => Probe::Models(models.clone()?),
             ProbeKind::Http => Probe::Http(http.clone()?),
             ProbeKind::Chat => Probe::Chat(chat.clone()?),
-            ProbeKind::Embeddings | ProbeKind::Metrics | ProbeKind::Certificate => return None,
+            ProbeKind::Embeddings => Probe::Embeddings(embeddings.clone()?),
+            ProbeKind::Metrics => Probe::Metrics(metrics.clone()?),
+            ProbeKind::Certificate if server.url.scheme == Scheme::Http => return None,
+            ProbeKind::Certificate => Probe::Certificate((*certificate_expiry)?),
         };
         Some(Self::around(sources, backend, server, probe, key, resolved))
     }
@@ -70,7 +73,7 @@ impl Errand {
                 server_name: server.tls.server_name.as_ref().map(|name| name.value.clone()),
                 verify: server.tls.verify,
             },
-            provider: backend.provider,
+            provider: backend.provider.clone(),
         };
         Self { target, probe, cheap_total: health_params(backend, server).cheap_timeout() }
     }

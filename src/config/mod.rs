@@ -6,6 +6,7 @@
 mod diagnostic;
 mod lint;
 mod mask;
+mod providers;
 mod read;
 mod schema;
 mod source;
@@ -14,10 +15,11 @@ mod types;
 pub use crate::weights::Weighting;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use lint::lint;
+pub use providers::profile;
 pub use read::{parse, parse_for_node, peek};
 pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Apply, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE,
-    Frontend, FrontendTimeout, Haproxy, History, HttpProbe, ModelsProbe, Node, Route, Server, ServerTls, Stats, Tls,
+    EmbeddingsProbe, Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, Route, Server, ServerTls, Stats, Tls,
     TlsProfile,
 };

@@ -2,10 +2,11 @@
 //! place.
 
 use crate::model::{
-    AdminState, Balance, BindAddress, Endpoint, Name, Origin, Provider, Rate, SecretRef, ServerId, Sourced, Weight,
+    AdminState, Balance, BindAddress, Endpoint, Name, Origin, Pattern, Profile, Rate, SecretRef, ServerId, Sourced, Weight,
 };
 use crate::weights::Weighting;
 use camino::Utf8PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `[node] state` where the file names none.
@@ -196,8 +197,8 @@ pub struct Backend {
     pub name: Name,
     /// The table's place.
     pub origin: Origin,
-    /// `provider`; default openai.
-    pub provider: Provider,
+    /// `provider`, built in or of the operator's own; default openai.
+    pub provider: Arc<Profile>,
     /// `balance`; default leastconn.
     pub balance: Sourced<Balance>,
     /// `weighting`; default static.
@@ -238,12 +239,18 @@ pub struct Check {
     pub rise: u32,
     /// `ramp`: how long probation takes from 10 % to 100 %, 0 to 1 h; default 60 s.
     pub ramp: Duration,
-    /// `models`: on by default for providers that speak OpenAI's API; `models = false` turns it off.
+    /// `models`: on by default for providers that have a list of models; `models = false` turns it off.
     pub models: Option<ModelsProbe>,
     /// `chat`: off by default, it costs money.
     pub chat: Option<ChatProbe>,
-    /// `http`: on by default for provider `http` (GET `/`, 200 to 399); `http = false` turns it off.
+    /// `embeddings`: off by default, it costs money.
+    pub embeddings: Option<EmbeddingsProbe>,
+    /// `http`: on by default for providers without a list of models; `http = false` turns it off.
     pub http: Option<HttpProbe>,
+    /// `metrics`: off by default.
+    pub metrics: Option<MetricsProbe>,
+    /// `certificate_expiry`, 1 h to 24 d: warn when a server's certificate is valid for less; off by default.
+    pub certificate_expiry: Option<Duration>,
 }
 
 /// `models`: `GET …/models` with the key.
@@ -272,15 +279,43 @@ pub struct ChatProbe {
     pub total: Duration,
 }
 
+/// `embeddings`: one embedding of one word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmbeddingsProbe {
+    /// Which model.
+    pub model: String,
+    /// `every`, 1 s to 24 h; default 5 min.
+    pub every: Duration,
+    /// `total`, 1 ms to 10 min; default 15 s.
+    pub total: Duration,
+}
+
 /// `http`: one GET.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
-    /// Path from the server's root (not below the base URL's path).
+    /// Path from the server's root (not below the base URL's path), with its query.
     pub path: String,
     /// Status codes that are right; default 200.
     pub status: Vec<u16>,
+    /// Headers of the answer, in lower case, and what must be found in each.
+    pub headers: Vec<(String, Pattern)>,
     /// JSON pointers into the body and what must stand there.
     pub json: Vec<(String, serde_json::Value)>,
+    /// What must be found in the first 64 KiB of the body.
+    pub body: Option<Pattern>,
+}
+
+/// `metrics`: the server's own figures of its load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricsProbe {
+    /// Path from the server's root.
+    pub path: String,
+    /// Where it is not the URL's.
+    pub port: Option<u16>,
+    /// Gauges of waiting requests, at least one; the first that is there counts.
+    pub waiting: Vec<String>,
+    /// Gauges of the cache in use, 0 to 1; the first that is there counts.
+    pub cache: Vec<String>,
 }
 
 /// `[backend.NAME.server.NAME]`

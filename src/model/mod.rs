@@ -10,6 +10,8 @@ mod endpoint;
 mod moment;
 mod name;
 mod origin;
+mod pattern;
+mod profile;
 mod provider;
 mod rate;
 mod secret;
@@ -25,6 +27,10 @@ pub use endpoint::{BindAddress, BindHost, Endpoint, Host, Scheme};
 pub use moment::Moment;
 pub use name::{Name, ServerId};
 pub use origin::{Origin, Sourced};
+pub use pattern::Pattern;
+pub use profile::{
+    ChatApi, Dialect, EmbeddingsApi, ErrorWords, HttpApi, KEY_HEADERS, LimitSigns, MetricsApi, ModelsApi, Profile,
+};
 pub use provider::Provider;
 pub use rate::Rate;
 pub use secret::{Secret, SecretRef};

@@ -30,6 +30,7 @@ mod house;
 mod other_worker;
 mod private_haproxy;
 mod probe;
+mod probe_providers;
 mod proof;
 mod provenance;
 mod quoting;

@@ -7,12 +7,12 @@ use super::table::Table;
 use crate::config::diagnostic::Found;
 use crate::config::schema::MAX_SERVERS;
 use crate::config::types::{Server, ServerTls};
-use crate::model::{AdminState, Endpoint, Host, Name, Provider, Scheme, SecretRef, Sourced, Weight};
+use crate::model::{AdminState, Endpoint, Host, Name, Profile, Scheme, SecretRef, Sourced, Weight};
 use camino::Utf8PathBuf;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-pub(super) fn servers(backend: &Table<'_>, provider: Provider) -> Vec<Server> {
+pub(super) fn servers(backend: &Table<'_>, provider: &Profile) -> Vec<Server> {
     let named = backend.named("server");
     let context = backend.context();
     let before = context.servers.get();
@@ -35,7 +35,7 @@ pub(super) fn servers(backend: &Table<'_>, provider: Provider) -> Vec<Server> {
 fn server(
     name: Name,
     table: &Table<'_>,
-    provider: Provider,
+    provider: &Profile,
     seen: &mut HashMap<Endpoint, (Name, u32)>,
 ) -> Option<Server> {
     let field = table.get("url");
@@ -68,13 +68,13 @@ fn server(
 }
 
 /// The URL with the provider's path where it has none. `localhost` is an address: HAProxy would ask a resolver for it.
-fn url(field: &Field<'_>, provider: Provider) -> Option<Sourced<Endpoint>> {
+fn url(field: &Field<'_>, provider: &Profile) -> Option<Sourced<Endpoint>> {
     let mut url = field.parse::<Endpoint>()?;
     if url.value.host == Host::Dns("localhost".to_owned()) {
         url.value.host = Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     if url.value.path.is_empty() {
-        provider.api_root().clone_into(&mut url.value.path);
+        provider.api_root.clone_into(&mut url.value.path);
     }
     Some(url)
 }

@@ -8,17 +8,8 @@ pub(in crate::config) static BACKEND: Section = Section {
     keys: &[
         Key::new(
             "provider",
-            Kind::Choice(
-                &["openai", "vllm", "sglang", "tgi", "ollama", "llamacpp", "http"],
-                &[
-                    ("anthropic", Refusal::NotYet),
-                    ("gemini", Refusal::NotYet),
-                    ("azure", Refusal::NotYet),
-                    ("bedrock", Refusal::NotYet),
-                    ("triton", Refusal::NotYet),
-                ],
-            ),
-            "Who answers: decides paths, the header of the key, and what answers mean",
+            Kind::Provider,
+            "Who answers: decides paths, the header of the key, and what answers mean; or a name of `[provider.NAME]`",
         )
         .is("openai"),
         Key::new(
@@ -62,7 +53,7 @@ pub(in crate::config) static SERVER: Section = Section {
     name: "backend.NAME.server.NAME",
     doc: "One server of a backend",
     keys: &[
-        Key::new("url", Kind::Url, "Base URL; without a path the provider's own (/v1)")
+        Key::new("url", Kind::Url, "Base URL; without a path the provider's own (such as /v1)")
             .required()
             .example("\"https://api.openai.com/v1\""),
         Key::new("weight", Kind::Integer(0, 256), "Base weight; 0: no new requests").is("100"),

@@ -1,7 +1,7 @@
 //! The file itself and the sections that exist once.
 
 use super::later;
-use super::{BACKEND, FRONTEND, Key, Kind, LIMIT, RAW_LINES, Section};
+use super::{BACKEND, FRONTEND, Key, Kind, LIMIT, PROVIDER, RAW_LINES, Section};
 use crate::config::{DEFAULT_SOCKET, DEFAULT_STATE};
 
 pub(in crate::config) static ROOT: Section = Section {
@@ -15,6 +15,7 @@ pub(in crate::config) static ROOT: Section = Section {
             .required()
             .example("frontend.api"),
         Key::new("limit", Kind::Table(&LIMIT), LIMIT.doc),
+        Key::new("provider", Kind::Named(&PROVIDER, 100), "Kinds of AI backend of your own, by name"),
         Key::new("backend", Kind::Named(&BACKEND, 1000), "Groups of servers that answer alike, by name")
             .required()
             .example("backend.chat.server.one"),

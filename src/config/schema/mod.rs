@@ -8,6 +8,7 @@ mod check;
 mod global;
 mod json;
 mod later;
+mod provider;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -16,6 +17,7 @@ use backend::BACKEND;
 use check::CHECK;
 pub(super) use global::ROOT;
 pub use json::json_schema;
+use provider::PROVIDER;
 use traffic::{FRONTEND, LIMIT};
 
 /// Largest file, in bytes.
@@ -133,6 +135,18 @@ pub(super) enum Kind {
     Program,
     /// A path in a URL, from its `/`.
     UrlPath,
+    /// A path in a URL, from its `/`, perhaps with a query and with `{model}` in it.
+    ApiPath,
+    /// A path in a URL without a slash at its end; may be empty.
+    ApiRoot,
+    /// The name of a header.
+    HeaderName,
+    /// The value of a header, at most so many characters; may be empty.
+    HeaderText(usize),
+    /// A regular expression.
+    Pattern,
+    /// The name of a provider, built in or of this file.
+    Provider,
     /// A base URL.
     Url,
     /// `ADDRESS:PORT`
@@ -161,6 +175,8 @@ pub(super) enum Kind {
     Switch(&'static Section),
     /// Tables under names that the operator gives, at most so many.
     Named(&'static Section, usize),
+    /// Values of a kind under the names of headers, at most so many.
+    Headers(&'static Self, usize),
     /// JSON pointers with the values that must stand there, at most so many.
     Pointers(usize),
     /// Whatever the feature will want that does not exist yet.
@@ -170,9 +186,7 @@ pub(super) enum Kind {
 /// Why a word of a choice is refused though it means something.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Refusal {
-    /// It will come.
-    NotYet,
-    /// It will not: the reason, as a sentence without its full stop.
+    /// It will not come: the reason, as a sentence without its full stop.
     Never(&'static str),
 }
 
@@ -189,6 +203,12 @@ impl Kind {
             Self::Path | Self::Socket => "an absolute path in quotes".to_owned(),
             Self::Program => "a program's name or absolute path in quotes".to_owned(),
             Self::UrlPath => "a path such as \"/v1/embeddings\"".to_owned(),
+            Self::ApiPath => "a path such as \"/chat/completions\"".to_owned(),
+            Self::ApiRoot => "a path such as \"/v1\", or \"\"".to_owned(),
+            Self::HeaderName => "the name of a header".to_owned(),
+            Self::HeaderText(_) => "the text of a header".to_owned(),
+            Self::Pattern => "a regular expression in quotes".to_owned(),
+            Self::Provider => "the name of a provider".to_owned(),
             Self::Url => "a URL such as \"https://api.openai.com/v1\"".to_owned(),
             Self::Bind => "an address and a port such as \"*:443\"".to_owned(),
             Self::Secret => "the place of a secret: \"env:NAME\", \"file:/path\" or \"credential:NAME\"".to_owned(),
@@ -202,6 +222,7 @@ impl Kind {
             Self::List(of, ..) => format!("a list; each of its items is {}", of.wants()),
             Self::Table(_) | Self::Named(..) => "a table".to_owned(),
             Self::Switch(_) => "a table, or false to turn it off".to_owned(),
+            Self::Headers(of, _) => format!("a table of headers; each of its values is {}", of.wants()),
             Self::Pointers(_) => "a table such as { \"/status\" = \"ok\" }".to_owned(),
             Self::Later => "nothing yet".to_owned(),
         }
