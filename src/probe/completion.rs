@@ -205,6 +205,7 @@ mod tests {
             first_token: Duration::from_secs(1),
             stall: Duration::from_secs(1),
             total: Duration::from_secs(1),
+            budget: Default::default(),
         };
         let mut completion = Completion::default();
         for data in events {

@@ -12,5 +12,3 @@ pub(super) const PEERS: &str = "peers (nodes that share state) do";
 pub(super) const API_TOKEN: &str = "writing over TCP, and so its token, does";
 pub(super) const CHECK_METRICS: &str = "weights by queue depth (`metrics`) do";
 pub(super) const CHECK_CERTIFICATE: &str = "the watch over the servers' certificates does";
-pub(super) const CHAT_BUDGET: &str = "a budget for probes does";
-pub(super) const PRICE: &str = "prices and budgets of money do";
