@@ -6,6 +6,7 @@ mod apply;
 mod attempt;
 mod certificates;
 mod corrections;
+mod costs;
 mod engine;
 mod explain;
 mod fleet;

@@ -274,6 +274,7 @@ impl Agent {
 
     async fn tick(&mut self) {
         let now = self.node.now();
+        self.node.fleet.set_clock(since_1970(), now);
         let due = self.node.fleet.due(now);
         for (id, transition) in &due.transitions {
             log_transition(id, transition);
@@ -555,6 +556,11 @@ impl Agent {
 /// When what began then, and has just ended, may be done again.
 fn pause_after(begun: Instant) -> Instant {
     Instant::now() + (begun.elapsed() * FOLLOW_PAUSES).min(MAX_FOLLOW_PAUSE)
+}
+
+/// The wall clock; before 1970 is 1970.
+fn since_1970() -> Duration {
+    jiff::Timestamp::now().as_duration().try_into().unwrap_or_default()
 }
 
 /// The result of a probe that panicked: a bug of ours, and no word about the server.

@@ -179,7 +179,7 @@ impl Snapshot {
                     name: backend.name.to_string(),
                     provider: backend.provider.to_string(),
                     balance: backend.balance.to_string(),
-                    guard: servers.iter().find_map(|server| server.decision.as_ref()?.panic.clone()),
+                    guard: node.fleet.guard_of(&backend.name),
                     servers,
                 }
             })

@@ -159,6 +159,9 @@ fn attention(health: &HealthSnapshot) -> Option<String> {
         Attention::KeyRejected => "the key was rejected",
         Attention::ProbeWrong => "our probe is wrong: check path and model",
         Attention::NameUnresolved => "the name does not resolve here",
+        Attention::LoadUnread => "it does not tell its load: weights go without",
+        Attention::CertificateEnds => "its certificate ends soon or cannot be read",
+        Attention::BudgetSpent => "the budget of its deep probes is spent until midnight UTC",
     });
     let text = words.collect::<Vec<_>>().join("; ");
     (!text.is_empty()).then_some(text)

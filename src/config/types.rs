@@ -1,6 +1,7 @@
 //! A valid configuration as typed values. Every default is filled in; every value that the operator wrote knows its
 //! place.
 
+use crate::health::BudgetLimits;
 use crate::model::{
     AdminState, Balance, BindAddress, Endpoint, Name, Origin, Pattern, Profile, Rate, SecretRef, ServerId, Sourced, Weight,
 };
@@ -239,6 +240,8 @@ pub struct Check {
     pub rise: u32,
     /// `ramp`: how long probation takes from 10 % to 100 %, 0 to 1 h; default 60 s.
     pub ramp: Duration,
+    /// `circuit`: failures of real requests in a row until unhealthy, 2 to 1,000; default 5.
+    pub circuit: u32,
     /// `models`: on by default for providers that have a list of models; `models = false` turns it off.
     pub models: Option<ModelsProbe>,
     /// `chat`: off by default, it costs money.
@@ -277,6 +280,8 @@ pub struct ChatProbe {
     pub stall: Duration,
     /// `total`, 1 ms to 1 h; default 60 s.
     pub total: Duration,
+    /// `budget` a day of all servers of the backend; default 500 probes and 50,000 tokens.
+    pub budget: BudgetLimits,
 }
 
 /// `embeddings`: one embedding of one word.
@@ -341,8 +346,19 @@ pub struct Server {
     pub maxconn: Option<Sourced<u32>>,
     /// `tls`
     pub tls: ServerTls,
+    /// `price`: what its tokens cost; none by default.
+    pub price: Option<Price>,
     /// `raw`: words for the `server` line's end.
     pub raw: Vec<Sourced<String>>,
+}
+
+/// `price` of a server, in US dollars a million tokens, 0 to 1,000,000.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    /// `input`: tokens of the prompt.
+    pub input: f64,
+    /// `output`: tokens of the completion.
+    pub output: f64,
 }
 
 /// `tls` of a server; only where the URL is https.

@@ -72,6 +72,8 @@ pub(super) struct Evidence {
     recent: DecayedAverage,
     baseline: DecayedAverage,
     success: DecayedAverage,
+    /// Results in a row of which our own network may be the reason: since when, and how many.
+    pub(super) ours: Option<(Moment, u32)>,
     /// The last observation and when it ended.
     pub(super) last: Option<(Moment, Observation)>,
 }
@@ -96,6 +98,7 @@ impl Evidence {
             recent: DecayedAverage::with_alpha(ALPHA, gap),
             baseline: DecayedAverage::new(BASELINE),
             success: DecayedAverage::with_alpha(ALPHA, gap),
+            ours: None,
             last: None,
         }
     }
@@ -114,11 +117,26 @@ impl Evidence {
                 Counted::Neutral
             }
         };
+        match observation.outcome {
+            outcome if outcome.may_be_ours() => {
+                let (since, run) = self.ours.unwrap_or((now, 0));
+                self.ours = Some((since, run.saturating_add(1)));
+            }
+            Outcome::SelfCaused => {}
+            _ => self.ours = None,
+        }
         // Our own faults leave no trace, not even as the last word.
         if observation.outcome != Outcome::SelfCaused {
             self.last = Some((now, observation.clone()));
         }
         counted
+    }
+
+    /// Keeps an observation that decides nothing, as the last word.
+    pub(super) fn inform(&mut self, observation: &Observation, now: Moment) {
+        if observation.outcome != Outcome::SelfCaused {
+            self.last = Some((now, observation.clone()));
+        }
     }
 
     fn succeed(&mut self, observation: &Observation, now: Moment) -> Counted {

@@ -130,6 +130,12 @@ impl Outcome {
         }
     }
 
+    /// Whether our own network can be the reason: a name that does not resolve, silence where an answer was due.
+    /// A refusal or a reset is an answer of the other side, and so the network works.
+    pub fn may_be_ours(self) -> bool {
+        matches!(self, Self::Dns | Self::Timeout(_))
+    }
+
     /// The name in logs, metrics and JSON.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -239,7 +239,7 @@ fn the_faults_of_our_own_probe_never_touch_the_weight() {
 
 #[test]
 fn a_server_whose_only_key_is_rejected_is_out_and_its_key_is_asked_about_slowly() {
-    let mut simulation = Simulation::new(HealthParams { owns_key: true, ..params(10.0, 3) }, 1);
+    let mut simulation = Simulation::new(HealthParams { keys: 1, ..params(10.0, 3) }, 1);
     simulation.run(secs(100.0), &mut ok);
     let mut rejected = |kind, _| observation(kind, Outcome::Credential, Duration::ZERO);
     simulation.run(secs(31.0), &mut rejected);
@@ -341,11 +341,11 @@ proptest::proptest! {
     #[test]
     fn whatever_comes_whenever_it_comes_the_bounds_hold(
         events in prop::collection::vec((any_outcome(), 0..3usize, 0..400_000u64, 0..2_000u64), 0..120),
-        fall in 1..5u32, owns_key: bool,
+        fall in 1..5u32, keys in 0..3usize,
     ) {
         let kinds = [ProbeKind::Models, ProbeKind::Http, ProbeKind::Chat];
         let (cheap, deep) = (vec![ProbeKind::Models, ProbeKind::Http], [(ProbeKind::Chat, secs(300.0))].into());
-        let params = HealthParams { cheap, deep, owns_key, ..params(10.0, fall) };
+        let params = HealthParams { cheap, deep, keys, ..params(10.0, fall) };
         let mut now = Moment(Duration::from_secs(5));
         let mut health = ServerHealth::new(params, now, 1);
         for (outcome, kind, later_ms, retry_after_s) in events {
@@ -359,13 +359,13 @@ proptest::proptest! {
                 assert_ne!(from, to);
                 assert!(!reason.is_empty());
                 let may = matches!(outcome, Outcome::ServerError | Outcome::Timeout(_))
-                    || (owns_key && outcome == Outcome::Credential && kinds[kind] != ProbeKind::Http);
+                    || (keys == 1 && outcome == Outcome::Credential && kinds[kind] != ProbeKind::Http);
                 assert!(!to.is_unhealthy() || may, "{outcome} took a server out");
             }
             let factor = health.factor(now).map(|factor| factor.value);
             assert!(factor.is_none_or(|value| (0.0..=1.0).contains(&value)));
-            assert_eq!(factor == Some(0.0), health.state().is_unhealthy());
-            assert_eq!(factor.is_none(), health.state() == State::Unknown);
+            assert_eq!(factor == Some(0.0), health.state().is_unhealthy() && !health.is_stale(now));
+            assert_eq!(factor.is_none(), health.state() == State::Unknown || health.is_stale(now));
             for kind in kinds {
                 assert!(health.next_probe(kind).unwrap() <= now + Duration::from_secs(300));
             }

@@ -58,7 +58,7 @@ fn check_shape(check: &Check) -> String {
 }
 
 fn server_shape(server: &Server) -> String {
-    let Server { name: _, origin: _, url, weight: _, state: _, tier, region: _, keys: _, maxconn: _, tls, raw: _ } =
+    let Server { name: _, origin: _, url, weight: _, state: _, tier, region: _, keys: _, maxconn: _, tls, price: _, raw: _ } =
         server;
     let ServerTls { ca, server_name, verify } = tls;
     let ca = ca.as_ref().map(|ca| &ca.value);

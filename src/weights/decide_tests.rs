@@ -1,7 +1,7 @@
 //! Decisions over whole pools: tables first, then what holds for any pool.
 
-use super::{FactorLine, PoolMember, Weighting, decide};
-use crate::health::{Factor, HealthParams, Observation, Outcome, ProbeKind, ServerHealth, Signals};
+use super::{FactorLine, PoolMember, WeightDecision, Weighting, decide as decide_with};
+use crate::health::{Factor, FactorKind, HealthParams, Observation, Outcome, PoolGuards, ProbeKind, ServerHealth, Signals};
 use crate::model::{AdminState, Moment, ServerId, Weight};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use std::collections::BTreeMap;
@@ -14,9 +14,14 @@ fn member(name: &str, base: u16, health: Option<f64>) -> PoolMember {
         pinned: None,
         admin: AdminState::Ready,
         tier: 1,
-        health: health.map(|value| Factor { name: "health", value, why: String::new() }),
+        health: health.map(|value| Factor { name: "health", value, why: String::new(), kind: FactorKind::Verdict }),
         signals: Signals::default(),
     }
+}
+
+/// By guards that remember nothing yet.
+fn decide(weighting: Weighting, members: &[PoolMember], previous: &BTreeMap<ServerId, Weight>) -> Vec<WeightDecision> {
+    decide_with(weighting, members, previous, &mut PoolGuards::default(), None, Moment::default())
 }
 
 fn quick(mut member: PoolMember, first_token_ms: u64) -> PoolMember {
@@ -165,7 +170,7 @@ fn any_member() -> impl Strategy<Value = PoolMember> {
     (base, pinned, admin, 1..=2u8, health, signals).prop_map(
         |(base, pinned, admin, tier, health, (latency_ms, success))| {
             let first_token = latency_ms.map(Duration::from_millis);
-            let signals = Signals { first_token, total: None, success };
+            let signals = Signals { first_token, success, ..Signals::default() };
             let pinned = pinned.map(|weight| Weight::new(weight).unwrap());
             PoolMember { pinned, admin, tier, signals, ..member("x", base, health) }
         },

@@ -54,6 +54,7 @@ fn chat() -> Probe {
         first_token: FIRST_TOKEN,
         stall: STALL,
         total: TOTAL,
+        budget: Default::default(),
     })
 }
 

@@ -101,6 +101,7 @@ pub fn backend(called: &str, provider: Provider, servers: Vec<Server>) -> Backen
             fall: 3,
             rise: 2,
             ramp: Duration::from_secs(60),
+            circuit: 5,
             models: None,
             chat: None,
             embeddings: None,
@@ -125,6 +126,7 @@ pub fn server(called: &str, url: &str) -> Server {
         key: None,
         maxconn: None,
         tls: ServerTls { ca: None, server_name: None, verify: true },
+        price: None,
         raw: vec![],
     }
 }

@@ -7,6 +7,7 @@ use super::table::{Switch, Table};
 use crate::config::diagnostic::Found;
 use crate::config::schema::Kind;
 use crate::config::types::{ChatProbe, Check, EmbeddingsProbe, HttpProbe, MetricsProbe, ModelsProbe};
+use crate::health::BudgetLimits;
 use crate::model::{Pattern, Profile, Sourced, format_duration};
 use std::time::Duration;
 use toml::de::DeValue;
@@ -24,6 +25,7 @@ pub(super) fn check(backend: &Table<'_>, provider: &Profile) -> Check {
         fall: table.integer_or_default("fall").value,
         rise: table.integer_or_default("rise").value,
         ramp: table.duration_or_default("ramp").value,
+        circuit: table.integer_or_default("circuit").value,
         models: models(&table, provider),
         chat: chat(&table, provider),
         embeddings: embeddings(&table, provider),
@@ -97,7 +99,35 @@ fn chat(check: &Table<'_>, provider: &Profile) -> Option<ChatProbe> {
         first_token: first_token_or.value,
         stall: stall.map_or(STALL.min(total.value), |stall| stall.value),
         total: total.value,
+        budget: table.get("budget").map_or_else(BudgetLimits::default, |field| budget(&field)),
     })
+}
+
+/// A text limits one thing and leaves the other's default.
+fn budget(field: &Field<'_>) -> BudgetLimits {
+    let usual = BudgetLimits::default();
+    let DeValue::String(text) = field.value else {
+        let Some(table) = field.table() else { return usual };
+        let usd = table.get("usd").and_then(|field| field.amount());
+        return BudgetLimits {
+            probes: table.integer_or_default("probes").value,
+            tokens: table.integer_or_default("tokens").value,
+            micro_usd: usd.map(|usd| (usd * 1e6).round() as u64),
+        };
+    };
+    let number = |unit: &str| text.strip_suffix(unit).and_then(|number| number.trim_end().parse::<u64>().ok());
+    let in_range = |number: &u64| (1..=1_000_000_000).contains(number);
+    match (number("tokens/day").filter(in_range), number("probes/day").filter(in_range)) {
+        (Some(tokens), _) => BudgetLimits { tokens, ..usual },
+        (_, Some(probes)) => BudgetLimits { probes, ..usual },
+        (None, None) => {
+            let message = format!("`{}`: a budget is a number of tokens or probes a day", field.name);
+            field.context.report(
+                field.error("bad-value", message).help("write \"50000 tokens/day\", or { tokens = 50000, probes = 500, usd = 0.5 }"),
+            );
+            usual
+        }
+    }
 }
 
 fn embeddings(check: &Table<'_>, provider: &Profile) -> Option<EmbeddingsProbe> {

@@ -214,6 +214,24 @@ impl<'t> Field<'t> {
         value.map(|value| self.sourced(value))
     }
 
+    /// A number from 0 up to the schema's limit, with or without a fraction.
+    pub(super) fn amount(&self) -> Option<f64> {
+        let Kind::Amount(max) = *self.kind else { panic!("{} is not declared as an amount", self.name) };
+        let value = match self.value {
+            DeValue::Integer(number) => whole(number).map(|number| number as f64),
+            DeValue::Float(number) => number.as_str().replace('_', "").parse().ok(),
+            _ => {
+                self.wrong_type();
+                return None;
+            }
+        };
+        let value = value.filter(|value| (0.0..=f64::from(max)).contains(value));
+        if value.is_none() {
+            self.context.report(self.error("out-of-range", format!("`{}` lies between 0 and {max}", self.name)));
+        }
+        value
+    }
+
     pub(super) fn boolean(&self) -> Option<bool> {
         match self.value {
             DeValue::Boolean(value) => Some(*value),
@@ -225,7 +243,7 @@ impl<'t> Field<'t> {
     }
 
     pub(super) fn table(&self) -> Option<Table<'t>> {
-        let (Kind::Table(section) | Kind::Switch(section)) = self.kind else {
+        let (Kind::Table(section) | Kind::Switch(section) | Kind::Budget(section)) = self.kind else {
             panic!("{} is not declared as a table", self.name)
         };
         match self.value {

@@ -6,7 +6,7 @@ use super::field::Field;
 use super::table::Table;
 use crate::config::diagnostic::Found;
 use crate::config::schema::MAX_SERVERS;
-use crate::config::types::{Server, ServerTls};
+use crate::config::types::{Price, Server, ServerTls};
 use crate::model::{AdminState, Endpoint, Host, Name, Profile, Scheme, SecretRef, Sourced, Weight};
 use camino::Utf8PathBuf;
 use std::collections::HashMap;
@@ -64,7 +64,7 @@ fn server(
     let maxconn = table.integer("maxconn");
     let tls = tls(table, url.as_ref());
     let raw = table.raw("raw");
-    Some(Server { name, origin: table.origin(), url: url?, weight, state, tier, region, keys, maxconn, tls, raw })
+    Some(Server { name, origin: table.origin(), url: url?, weight, state, tier, region, keys, maxconn, tls, price: price(table), raw })
 }
 
 /// The URL with the provider's path where it has none. `localhost` is an address: HAProxy would ask a resolver for it.
@@ -95,6 +95,13 @@ fn keys(table: &Table<'_>) -> Vec<Sourced<SecretRef>> {
         keys.push(key);
     }
     keys
+}
+
+fn price(server: &Table<'_>) -> Option<Price> {
+    let table = server.table("price")?;
+    let of = |name| table.get(name).and_then(|field| field.amount());
+    let (input, output) = (of("input"), of("output"));
+    Some(Price { input: input?, output: output? })
 }
 
 fn tls(server: &Table<'_>, url: Option<&Sourced<Endpoint>>) -> ServerTls {

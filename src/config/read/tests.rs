@@ -5,7 +5,8 @@ use super::table::Table;
 use super::{parse, parse_for_node, peek, read};
 use crate::config::schema::{Kind, ROOT, Section};
 use crate::config::source::Source;
-use crate::config::types::Config;
+use crate::config::types::{Config, Price};
+use crate::health::BudgetLimits;
 use crate::model::{Balance, Name};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -64,6 +65,7 @@ fn every_declared_key_is_read_and_every_read_key_is_declared() {
             match key.kind {
                 Kind::Table(inner)
                 | Kind::Switch(inner)
+                | Kind::Budget(inner)
                 | Kind::Named(inner, _)
                 | Kind::List(&Kind::Table(inner), ..) => walk(inner, declared),
                 _ => {}
@@ -85,6 +87,9 @@ fn the_full_file_means_what_it_says() {
     let chat = config.backends[0].check.chat.as_ref().unwrap();
     assert_eq!(chat.first_token, Duration::from_secs(6));
     assert_eq!(chat.first_token_soft, Duration::from_secs(2));
+    let budget = BudgetLimits { probes: 100, tokens: 5_000, micro_usd: Some(250_000) };
+    assert_eq!((chat.budget, config.backends[0].check.circuit), (budget, 8));
+    assert_eq!(config.backends[0].servers[0].price, Some(Price { input: 2.5, output: 10.0 }));
     let http = config.backends[0].check.http.as_ref().unwrap();
     assert_eq!((http.path.as_str(), &http.status[..]), ("/health?full=1", &[200, 204][..]));
     assert_eq!(http.headers, [("content-type".to_owned(), "json".parse().unwrap())]);

@@ -1,6 +1,6 @@
 //! Backends and their servers.
 
-use super::{CHECK, DAY, Key, Kind, RAW_LINES, Refusal, Section, later};
+use super::{CHECK, DAY, Key, Kind, RAW_LINES, Refusal, Section};
 
 pub(in crate::config) static BACKEND: Section = Section {
     name: "backend.NAME",
@@ -65,7 +65,16 @@ pub(in crate::config) static SERVER: Section = Section {
         Key::new("maxconn", Kind::Integer(1, 1_000_000), "Concurrent requests").says("no limit").example("64"),
         Key::new("tls", Kind::Table(&SERVER_TLS), SERVER_TLS.doc),
         Key::new("raw", RAW_LINES, "Words for the end of the `server` line").example("[\"send-proxy-v2\"]"),
-        Key::later("price", later::PRICE),
+        Key::new("price", Kind::Table(&PRICE), PRICE.doc).says("unknown"),
+    ],
+};
+
+pub(in crate::config) static PRICE: Section = Section {
+    name: "backend.NAME.server.NAME.price",
+    doc: "What the server's tokens cost, in US dollars a million",
+    keys: &[
+        Key::new("input", Kind::Amount(1_000_000), "Tokens of the prompt").required().example("2.5"),
+        Key::new("output", Kind::Amount(1_000_000), "Tokens of the completion").required().example("10"),
     ],
 };
 

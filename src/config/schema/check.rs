@@ -10,6 +10,7 @@ pub(in crate::config) static CHECK: Section = Section {
         Key::new("fall", Kind::Integer(1, 100), "Hard failures in a row until unhealthy").is("3"),
         Key::new("rise", Kind::Integer(1, 100), "Successes in a row until probation").is("2"),
         Key::new("ramp", Kind::Duration("0s", "1h"), "How long probation takes from 10 % to 100 %").is("60s"),
+        Key::new("circuit", Kind::Integer(2, 1000), "Failures of real requests in a row until unhealthy").is("5"),
         Key::new("models", Kind::Switch(&MODELS), MODELS.doc).says("on where the provider has a list of models"),
         Key::new("chat", Kind::Switch(&CHAT), CHAT.doc).says("off, it costs money"),
         Key::new("embeddings", Kind::Switch(&EMBEDDINGS), EMBEDDINGS.doc).says("off, it costs money"),
@@ -50,7 +51,19 @@ pub(in crate::config) static CHAT: Section = Section {
             .says("12s, at most total")
             .example("\"12s\""),
         Key::new("total", Kind::Duration("1ms", "1h"), "The whole completion").is("60s"),
-        Key::later("budget", later::CHAT_BUDGET),
+        Key::new("budget", Kind::Budget(&BUDGET), BUDGET.doc)
+            .says("500 probes and 50000 tokens")
+            .example("\"50000 tokens/day\""),
+    ],
+};
+
+pub(in crate::config) static BUDGET: Section = Section {
+    name: "backend.NAME.check.chat.budget",
+    doc: "What the completions of all servers may cost a day (UTC); then they rest until midnight",
+    keys: &[
+        Key::new("probes", Kind::Integer(1, 1_000_000), "Completions a day").is("500"),
+        Key::new("tokens", Kind::Integer(1, 1_000_000_000), "Tokens a day, prompt and completion").is("50000"),
+        Key::new("usd", Kind::Amount(1_000_000), "US dollars a day; needs a `price` at the servers").says("no limit").example("0.5"),
     ],
 };
 

@@ -88,6 +88,10 @@ fn kind(kind: &Kind) -> Value {
         Kind::Duration(..) => text("^([0-9]+(ms|s|m|h|d))+$"),
         Kind::Size(..) => text("^[0-9]+(B|KiB|MiB|GiB)$"),
         Kind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::Amount(max) => json!({ "type": "number", "minimum": 0, "maximum": max }),
+        Kind::Budget(inner) => {
+            json!({ "anyOf": [section(inner), text("^[1-9][0-9]* (tokens|probes)/day$")] })
+        }
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Choice(words, _) => json!({ "type": "string", "enum": words }),
         Kind::Raw => text("^[^\\r\\n\\u0000]*$"),

@@ -10,5 +10,3 @@ pub(super) const ALERTS: &str = "alerts do";
 pub(super) const APPLY_ORDER: &str = "an order of nodes does";
 pub(super) const PEERS: &str = "peers (nodes that share state) do";
 pub(super) const API_TOKEN: &str = "writing over TCP, and so its token, does";
-pub(super) const CHAT_BUDGET: &str = "a budget for probes does";
-pub(super) const PRICE: &str = "prices and budgets of money do";

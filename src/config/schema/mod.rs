@@ -49,6 +49,7 @@ pub(super) fn declares(name: &str) -> bool {
                 || match key.kind {
                     Kind::Table(inner)
                     | Kind::Switch(inner)
+                    | Kind::Budget(inner)
                     | Kind::Named(inner, _)
                     | Kind::List(&Kind::Table(inner), ..) => below(inner, name),
                     _ => false,
@@ -161,6 +162,10 @@ pub(super) enum Kind {
     Size(&'static str, &'static str),
     /// A whole number between two.
     Integer(i64, i64),
+    /// A number from 0 up to this, with or without a fraction.
+    Amount(u32),
+    /// `50000 tokens/day` or `500 probes/day`, or a table of such limits.
+    Budget(&'static Section),
     /// `true` or `false`.
     Bool,
     /// One of these words. The second list: words that are refused for now, each with the reason.
@@ -216,6 +221,8 @@ impl Kind {
             Self::Duration(..) => "a duration in quotes such as \"10s\"".to_owned(),
             Self::Size(..) => "a size in quotes such as \"64KiB\"".to_owned(),
             Self::Integer(min, max) => format!("a whole number between {min} and {max}"),
+            Self::Amount(max) => format!("a number between 0 and {max}"),
+            Self::Budget(_) => "a budget such as \"50000 tokens/day\", or a table".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Choice(words, _) => format!("one of {}", words.join(", ")),
             Self::Raw => "a line of HAProxy's configuration in quotes".to_owned(),

@@ -11,6 +11,7 @@ fn every_section() -> Vec<&'static Section> {
             match key.kind {
                 Kind::Table(inner)
                 | Kind::Switch(inner)
+                | Kind::Budget(inner)
                 | Kind::Named(inner, _)
                 | Kind::List(&Kind::Table(inner), ..) => walk(inner, all),
                 _ => {}
@@ -99,5 +100,5 @@ fn the_json_schema_closes_every_table_and_leaves_out_what_does_not_exist_yet() {
     assert_eq!(backend["provider"]["anyOf"][0]["enum"][0], "openai");
     let server = &backend["server"]["additionalProperties"];
     assert_eq!(server["required"], serde_json::json!(["url"]));
-    assert!(server["properties"]["price"].is_null());
+    assert_eq!(server["properties"]["price"]["additionalProperties"], false);
 }
