@@ -1,10 +1,8 @@
 //! How long a server asks to be left alone, from its headers. Pure: the time of day is handed in.
 
+use crate::model::{MAX_RETRY_AFTER, retry_after_value};
 use hyper::header::{HeaderMap, HeaderValue};
 use std::time::{Duration, SystemTime};
-
-/// Longest pause that a server can ask for: beyond it a mistake (or malice) would blind us.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Reads `Retry-After` (seconds or HTTP date), else `retry-after-ms`, else the reset of an exhausted rate limit. What
 /// makes no sense (negative, a word, a date gone by) is as if it were absent; what is too long is capped.
@@ -12,9 +10,8 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// **Source**: RFC 9110 10.2.3; OpenAI's and Azure's headers.
 pub fn retry_after(headers: &HeaderMap<HeaderValue>, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let seconds_or_date = |text: &str| seconds(text, 1.0).or_else(|| until(httpdate::parse_http_date(text).ok()?, now));
     text("retry-after")
-        .and_then(seconds_or_date)
+        .and_then(|text| retry_after_value(text, now))
         .or_else(|| text("retry-after-ms").and_then(|text| seconds(text, 1e-3)))
         .or_else(|| rate_limit_reset(headers, now))
 }

@@ -24,7 +24,7 @@ pub use dynamic::words_of;
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
 pub use maxconn::Maxconn;
-pub use names::{names_of, runtime_names};
+pub use names::{LIVE_RING, names_of, runtime_names};
 pub use rendered::{DynamicServer, LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
 pub use target::Target;
 pub use templates::Templates;
