@@ -26,6 +26,7 @@ pub mod haproxy;
 pub mod mock;
 pub mod probe;
 pub mod store;
+pub mod traffic;
 
 // Floor 9 to 11: the agent and its faces.
 pub mod agent;

@@ -99,6 +99,8 @@ pub struct Haproxy {
     pub max_old_workers: u32,
     /// `log`: target of HAProxy's log (`/dev/log`, `stdout`, `192.0.2.1:514`); default `/dev/log`, empty: none.
     pub log: Sourced<String>,
+    /// `live`; default true: HAProxy tells the agent how each request ended.
+    pub live: bool,
     /// `stats`; none by default.
     pub stats: Option<Stats>,
     /// `raw`: lines for `global`.

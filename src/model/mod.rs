@@ -14,6 +14,7 @@ mod pattern;
 mod profile;
 mod provider;
 mod rate;
+mod retry_after;
 mod secret;
 mod size;
 mod state;
@@ -33,6 +34,7 @@ pub use profile::{
 };
 pub use provider::Provider;
 pub use rate::Rate;
+pub use retry_after::{MAX_RETRY_AFTER, retry_after_value};
 pub use secret::{Secret, SecretRef};
 pub use size::parse_size;
 pub use state::{AdminState, OperState};

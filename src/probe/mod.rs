@@ -34,6 +34,6 @@ pub use classify::{MAX_DEPTH, Verdict, classify};
 pub use detail::{MAX_DETAIL, detail_line};
 pub use prober::{Limits, Prober};
 pub use report::{Percentiles, ProbeReport};
-pub use retry_after::{MAX_RETRY_AFTER, retry_after};
+pub use retry_after::retry_after;
 pub use sse::{Event, MAX_EVENT, SseError, SseParser};
 pub use target::{Probe, Target, TargetTls};

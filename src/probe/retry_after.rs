@@ -1,11 +1,8 @@
 //! How long a server asks to be left alone, from its headers and its words. Pure: the time of day is handed in.
 
-use crate::model::LimitSigns;
+use crate::model::{LimitSigns, MAX_RETRY_AFTER, retry_after_value};
 use hyper::header::{HeaderMap, HeaderValue};
 use std::time::{Duration, SystemTime};
-
-/// Longest pause that a server can ask for: beyond it a mistake (or malice) would blind us.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Reads the pause that a provider's headers ask for: `Retry-After` (seconds or HTTP date) and its kin, else the reset of
 /// an exhausted rate limit. What makes no sense (negative, a word, a date gone by) is as if it were absent; what is too
@@ -17,7 +14,7 @@ pub fn retry_after(signs: &LimitSigns, headers: &HeaderMap<HeaderValue>, now: Sy
     let waits = signs.wait.iter().filter_map(|name| Some((name, text(name)?)));
     let wait = |(name, text): (&String, &str)| match name.ends_with("-ms") {
         true => seconds(text, 1e-3),
-        false => seconds(text, 1.0).or_else(|| until(httpdate::parse_http_date(text).ok()?, now)),
+        false => retry_after_value(text, now),
     };
     { waits }.find_map(wait).or_else(|| rate_limit_reset(signs, headers, now))
 }

@@ -25,7 +25,7 @@ pub use error::RenderError;
 pub use header::{Inspection, inspect};
 pub use maps::keys;
 pub use maxconn::Maxconn;
-pub use names::{KEYS_MAP, names_of, runtime_names};
+pub use names::{KEYS_MAP, LIVE_RING, names_of, runtime_names};
 pub use rendered::{DynamicServer, LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
 pub use target::Target;
 pub use templates::Templates;

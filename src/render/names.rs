@@ -44,6 +44,9 @@ pub(super) fn hop_proxy(id: &ServerId) -> String {
     format!("{}:{}", id.backend, id.server)
 }
 
+/// The ring that the agent reads.
+pub const LIVE_RING: &str = "hapilot-live";
+
 /// The `peers` section.
 pub(super) const PEERS: &str = "hapilot";
 

@@ -50,6 +50,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
             reloads_per_hour: 60,
             max_old_workers: 5,
             log: set("/dev/log".into()),
+            live: true,
             stats: None,
             raw: vec![],
             raw_defaults: vec![],

@@ -58,6 +58,7 @@ pub(super) fn haproxy(root: &Table<'_>) -> Haproxy {
         reloads_per_hour: table.integer_or_default("reloads_per_hour").value,
         max_old_workers: table.integer_or_default("max_old_workers").value,
         log: table.text_or_default("log"),
+        live: table.get("live").and_then(|field| field.boolean()).unwrap_or(true),
         stats: table.table("stats").and_then(|table| stats(&table)),
         raw: table.raw("raw"),
         raw_defaults: table.raw("raw_defaults"),

@@ -71,6 +71,7 @@ pub(in crate::config) static HAPROXY: Section = Section {
             .is("5"),
         Key::new("log", Kind::Word(255), "Target of HAProxy's log: a socket, host:port or stdout; empty: none")
             .is("/dev/log"),
+        Key::new("live", Kind::Bool, "Whether health and metrics see how the requests of real clients end").is("true"),
         Key::new("stats", Kind::Table(&STATS), STATS.doc).says("no statistics page"),
         Key::new("raw", RAW_LINES, "Lines for HAProxy's `global` section").example("[\"tune.comp.maxlevel 1\"]"),
         Key::new("raw_defaults", RAW_LINES, "Lines for HAProxy's `defaults` section")
