@@ -154,7 +154,9 @@ impl Fleet {
 
     /// No key is left with which a server's clients could be served, or (`None`) there is one again.
     pub fn set_keyless(&mut self, id: &ServerId, keyless: Option<Keyless>) {
-        if let Some(health) = self.health_mut(id) {
+        // Told anew with every word about a key: mostly nothing has changed.
+        let is_news = self.servers.get(id).is_some_and(|health| health.keyless() != keyless.as_ref());
+        if let Some(health) = self.health_mut(id).filter(|_| is_news) {
             health.set_keyless(keyless);
             self.moved = true;
         }
@@ -390,7 +392,9 @@ impl Fleet {
             .servers
             .iter()
             .filter(|(id, health)| {
-                health.state().is_unhealthy() && health.since() + PARDONED >= since && self.suspicion.over(&id.backend).is_some()
+                health.state().is_unhealthy()
+                    && health.since() + PARDONED >= since
+                    && self.suspicion.over(&id.backend).is_some()
             })
             .map(|(id, _)| id.clone())
             .collect();
@@ -461,9 +465,8 @@ pub fn health_params(backend: &Backend, server: &Server) -> HealthParams {
     let has_certificate = certificate_expiry.is_some() && server.url.scheme == Scheme::Https;
     let cheap = [(models.is_some(), ProbeKind::Models), (http.is_some(), ProbeKind::Http)];
     let informs = [(metrics.is_some(), ProbeKind::Metrics), (has_certificate, ProbeKind::Certificate)];
-    let chosen = |kinds: [(bool, ProbeKind); 2]| {
-        kinds.into_iter().filter(|(runs, _)| *runs).map(|(_, kind)| kind).collect()
-    };
+    let chosen =
+        |kinds: [(bool, ProbeKind); 2]| kinds.into_iter().filter(|(runs, _)| *runs).map(|(_, kind)| kind).collect();
     let chat = chat.iter().map(|chat| (ProbeKind::Chat, chat.every));
     let embeddings = embeddings.iter().map(|embeddings| (ProbeKind::Embeddings, embeddings.every));
     HealthParams {

@@ -211,10 +211,15 @@ impl Keyring {
         let digest = Some(Digest::of(key.expose()));
         let index = self.entry_of(id).and_then(|entry| entry.keys.iter().position(|held| held.digest == digest));
         let Observation { outcome, retry_after, is_billing, .. } = *observation;
-        self.hear(id, index, |key, voter| KeyWord { key, source, voter, outcome, retry_after, is_billing }, now)
+        self.hear(
+            id,
+            index,
+            |key, voter| KeyWord { key, source, voter, outcome, retry_after, is_billing, count: 1 },
+            now,
+        )
     }
 
-    /// Takes in what became of a client's request. `key_id` is what HAProxy logged; `is_billing` where the answer was a
+    /// Takes in what became of `count` client requests. `key_id` is what HAProxy logged; `is_billing` where the answer was a
     /// 402 or named a quota.
     pub fn observe_live(
         &mut self,
@@ -223,12 +228,13 @@ impl Keyring {
         outcome: Outcome,
         retry_after: Option<Duration>,
         is_billing: bool,
+        count: u32,
         now: Moment,
     ) -> Learnt {
         let number = key_id.strip_prefix('k').and_then(|number| number.parse::<usize>().ok());
         let index = number.and_then(|number| number.checked_sub(1));
         let source = Source::Live;
-        self.hear(id, index, |key, voter| KeyWord { key, source, voter, outcome, retry_after, is_billing }, now)
+        self.hear(id, index, |key, voter| KeyWord { key, source, voter, outcome, retry_after, is_billing, count }, now)
     }
 
     fn hear(

@@ -10,7 +10,7 @@ use crate::health::LiveSample;
 use crate::model::{Moment, ServerId};
 use crate::render::LIVE_RING;
 use crate::sys;
-use crate::traffic::{Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey};
+use crate::traffic::{KeyWords, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -45,6 +45,8 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 pub struct Batch {
     /// In the order of their names.
     pub samples: Vec<(ServerId, LiveSample)>,
+    /// What was heard of keys.
+    pub keys: Vec<KeyWords>,
     /// How well we hear.
     pub stats: TrafficStats,
 }
@@ -126,7 +128,7 @@ async fn hand_over(heard: Arc<Heard>, sender: mpsc::Sender<Batch>) {
         let Ok(permit) = sender.try_reserve() else { continue };
         let samples = tally.take_samples();
         if !samples.is_empty() {
-            permit.send(Batch { samples, stats: tally.stats(now) });
+            permit.send(Batch { samples, keys: tally.take_key_words(), stats: tally.stats(now) });
         }
     }
 }

@@ -11,6 +11,7 @@ mod engine;
 mod explain;
 mod fleet;
 mod guarding;
+mod hearing;
 mod intent;
 mod intents;
 mod keyring;
@@ -34,6 +35,7 @@ mod report;
 mod run;
 mod snapshot;
 mod sources;
+mod spending;
 mod trial;
 
 pub use apply::{Applied, ApplyError, How, Prepared, Wish};

@@ -10,6 +10,7 @@ use super::fleet::Fleet;
 use super::intent::Intent;
 use super::keyring::Keyring;
 use super::ledger::Ledger;
+use super::listening::Listening;
 use super::locking::take_lock;
 use super::overrides::Overrides;
 use super::report::{Failed, Report, SourceOfChange};
@@ -48,6 +49,8 @@ pub struct Node {
     pub fleet: Fleet,
     /// The keys of all servers.
     pub keyring: Keyring,
+    /// The ears at HAProxy, while an agent runs and the file wants them.
+    pub listening: Option<Listening>,
     /// Plans and applies.
     pub engine: Engine,
     /// A certificate cannot be served any more: why, said once.
@@ -112,6 +115,7 @@ impl Node {
             overrides,
             fleet,
             keyring,
+            listening: None,
             engine,
             ledger,
             read_at_start: None,
@@ -201,7 +205,9 @@ impl Node {
         let Ok(sources) = self.place.understand(toml) else { return };
         // What HAProxy runs is the revision's, and so are the weights to begin with.
         let adopted = adopt(&sources.config, base_weights(&self.place, &self.ledger)).await;
+        let spent = self.fleet.spent();
         self.fleet = Fleet::new(sources.config.clone(), adopted.weights, self.now());
+        self.fleet.restore_spent(&spent);
         self.keyring = Keyring::new(&sources, &adopted.keys, self.now());
         self.serving = sources;
         tracing::warn!(revision = current, "the file cannot be served; the revision serves on");

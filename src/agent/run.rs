@@ -4,6 +4,7 @@
 //! end before the next. Probes run beside it. Nothing here decides: `Fleet` says what is due, `Node` what follows.
 
 use super::attempt::Attempt;
+use super::hearing::Hearing;
 use super::intent::Intent;
 use super::keyring::Learnt;
 use super::last_results::LastResults;
@@ -11,6 +12,7 @@ use super::node::Node;
 use super::probing::Errand;
 use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
+use super::spending::Spending;
 use crate::health::{Observation, Outcome, ProbeKind};
 use crate::model::{AdminState, Host, Secret, ServerId, Weight};
 use crate::probe::Prober;
@@ -115,12 +117,15 @@ struct Wanted {
 /// The running agent.
 #[derive(Debug)]
 pub struct Agent {
-    node: Node,
+    pub(super) node: Node,
     prober: Arc<Prober>,
     probes: JoinSet<(Wanted, Option<Asked>, Observation)>,
     waiting: VecDeque<Wanted>,
     /// `None`: it only observes, and writes no file.
     results: Option<LastResults>,
+    /// Likewise.
+    spending: Option<Spending>,
+    pub(super) hearing: Hearing,
     requests: mpsc::Receiver<Request>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     /// A change that waits for its reload, and who waits for it.
@@ -163,14 +168,19 @@ enum Change {
 
 impl Agent {
     /// An agent around an opened node, and how to reach it.
-    pub fn new(node: Node) -> (Self, Handle) {
+    pub fn new(mut node: Node) -> (Self, Handle) {
         let (sender, requests) = mpsc::channel(MAX_REQUESTS);
         let (snapshot, seen) = watch::channel(Arc::new(Snapshot::of(&node)));
         let now = Instant::now();
         let results = (!node.is_observer()).then(|| node.ledger.last_results());
+        let at_start = node.now();
+        node.fleet.set_clock(since_1970(), at_start);
+        let spending = results.is_some().then(|| Spending::open(node.ledger.state.clone(), &mut node.fleet));
         let agent = Self {
             node,
             results,
+            spending,
+            hearing: Hearing::default(),
             prober: Arc::new(Prober::new()),
             probes: JoinSet::new(),
             waiting: VecDeque::new(),
@@ -216,6 +226,7 @@ impl Agent {
         self.publish();
         let mut watched_at = Instant::now();
         loop {
+            self.listen();
             self.start_probes();
             let wake = self.next_wake();
             let paths_may_differ = tokio::select! {
@@ -225,6 +236,10 @@ impl Agent {
                 }
                 Some(finished) = self.probes.join_next() => {
                     self.probed(finished);
+                    false
+                }
+                batch = self.hearing.next() => {
+                    self.hear(batch);
                     false
                 }
                 Some(()) = edits.recv() => {
@@ -255,6 +270,9 @@ impl Agent {
         tracing::info!("stopping; HAProxy serves on");
         if let Some(results) = self.results.take() {
             results.close().await;
+        }
+        if let Some(spending) = &mut self.spending {
+            spending.close(&self.node.fleet);
         }
         Ok(())
     }
@@ -288,6 +306,9 @@ impl Agent {
             let config = &self.node.serving.config;
             results.keep(|server| server.parse().is_ok_and(|id| config.server(&id).is_some())).await;
         }
+        if let Some(spending) = &mut self.spending {
+            spending.keep(&self.node.fleet);
+        }
         let instant = Instant::now();
         if self.postponed.as_ref().is_some_and(|postponed| postponed.at <= instant) {
             self.resume().await;
@@ -311,7 +332,7 @@ impl Agent {
     }
 
     /// Marks that HAProxy must follow: at once, or when it has had its pause; then weights alone go ahead.
-    fn follow_soon(&mut self) {
+    pub(super) fn follow_soon(&mut self) {
         self.follow_at.get_or_insert(self.follow_not_before);
         if self.follow_not_before > Instant::now() {
             self.hasten_at.get_or_insert(self.hasten_not_before);
@@ -420,8 +441,11 @@ impl Agent {
     }
 
     /// Follows what was learnt of keys.
-    fn heed(&mut self, learnt: &Learnt) {
+    pub(super) fn heed(&mut self, learnt: &Learnt) {
         learnt.log();
+        if !learnt.events.is_empty() {
+            self.tell_keyless();
+        }
         let now = self.node.now();
         learnt.ask_soon.iter().for_each(|id| self.node.fleet.ask_soon(id, now));
         if learnt.is_rotated {
@@ -475,6 +499,8 @@ impl Agent {
             }
             Ok(report) => Ok(report),
         };
+        // Servers may be new, or have other keys.
+        self.tell_keyless();
         for reply in replies {
             // Whoever asked may be gone.
             let _ = reply.send(result.clone());
@@ -585,7 +611,7 @@ fn flat(result: Result<Report, Attempt>) -> Result<Report, Failed> {
     })
 }
 
-fn log_transition(id: &ServerId, transition: &crate::health::Transition) {
+pub(super) fn log_transition(id: &ServerId, transition: &crate::health::Transition) {
     let (from, to) = (transition.from, transition.to);
     tracing::info!(server = %id, %from, %to, reason = transition.reason, "health");
 }

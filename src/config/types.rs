@@ -3,7 +3,8 @@
 
 use crate::health::BudgetLimits;
 use crate::model::{
-    AdminState, Balance, BindAddress, Endpoint, Name, Origin, Pattern, Profile, Rate, SecretRef, ServerId, Sourced, Weight,
+    AdminState, Balance, BindAddress, Endpoint, Name, Origin, Pattern, Profile, Rate, SecretRef, ServerId, Sourced,
+    Weight,
 };
 use crate::weights::Weighting;
 use camino::Utf8PathBuf;

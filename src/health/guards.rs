@@ -155,8 +155,11 @@ impl PoolGuards {
         let mut rulings = vec![Ruling::AsPlanned; members.len()];
         let wanted: Vec<&Member> = members.iter().filter(|member| member.is_wanted()).collect();
         let serving = wanted.iter().filter(|member| !member.is_out()).map(|member| member.tier).min();
-        let counted: Vec<&Member> =
-            wanted.iter().copied().filter(|m| serving.is_none_or(|tier| m.tier == tier) && !m.is_deliberate()).collect();
+        let counted: Vec<&Member> = wanted
+            .iter()
+            .copied()
+            .filter(|m| serving.is_none_or(|tier| m.tier == tier) && !m.is_deliberate())
+            .collect();
         let open = self.fails_open(&wanted, &counted, serving.is_some(), now);
         let spared = if open.is_some() || serving.is_none() { BTreeSet::new() } else { self.spare(&counted) };
         let last_one = (serving.is_none() && counted.is_empty() && !wanted.is_empty())

@@ -19,7 +19,10 @@ use super::schedule::{Jitter, Schedule};
 use super::state::Signal;
 use super::swings::Swings;
 use super::traffic::Traffic;
-use super::{Degradation, Factor, FactorKind, HealthParams, Load, Observation, Outcome, Ours, Phase, ProbeKind, Signals, State, Transition};
+use super::{
+    Degradation, Factor, FactorKind, HealthParams, Load, Observation, Ours, Outcome, Phase, ProbeKind, Signals, State,
+    Transition,
+};
 use crate::model::{Moment, format_duration};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -175,6 +178,11 @@ impl ServerHealth {
     /// whatever its health, as far as its pool allows; the state stays, because it is not the server's fault.
     pub fn set_keyless(&mut self, keyless: Option<Keyless>) {
         self.keyless = keyless;
+    }
+
+    /// What [`set_keyless`](Self::set_keyless) said last.
+    pub fn keyless(&self) -> Option<&Keyless> {
+        self.keyless.as_ref()
     }
 
     /// A deep probe is due that no budget pays for: the next is due after `wait`.
@@ -397,10 +405,13 @@ impl ServerHealth {
             }
             State::Degraded(gravest) => {
                 let all = self.degradations(now).map(|(_, share, _)| share).reduce(f64::min);
-                ("health", all.unwrap_or(match gravest {
-                    Degradation::RateLimited => 0.3,
-                    Degradation::Overloaded | Degradation::Errors | Degradation::Slow => 0.5,
-                }))
+                (
+                    "health",
+                    all.unwrap_or(match gravest {
+                        Degradation::RateLimited => 0.3,
+                        Degradation::Overloaded | Degradation::Errors | Degradation::Slow => 0.5,
+                    }),
+                )
             }
             State::Unhealthy(_) => ("health", 0.0),
             State::Probation if self.circuit.phase == CircuitPhase::HalfOpen => ("half_open", RAMP_FLOOR),
@@ -566,7 +577,10 @@ impl ServerHealth {
             (State::Probation, State::Unhealthy(_)) => format!("failed again in probation; {why}"),
             (State::Unhealthy(_), State::Healthy) => "works again; it was our own network that had failed".to_owned(),
             (_, State::Probation) if self.circuit.phase == CircuitPhase::Open => {
-                format!("circuit half open after {} openings: a trickle of real requests decides", self.circuit.openings)
+                format!(
+                    "circuit half open after {} openings: a trickle of real requests decides",
+                    self.circuit.openings
+                )
             }
             (_, State::Probation) => {
                 format!(

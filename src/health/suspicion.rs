@@ -93,9 +93,7 @@ impl Suspicion {
             all.into_iter().filter(|ours| whole || ours.no_connection).collect()
         };
         let per_pool: Vec<(&PoolReport<'_>, Vec<Ours>)> = reports.iter().map(|r| (r, failing(r))).collect();
-        let most = |failing: usize, servers: usize| {
-            failing >= SERVERS && failing as f64 >= servers as f64 * PART
-        };
+        let most = |failing: usize, servers: usize| failing >= SERVERS && failing as f64 >= servers as f64 * PART;
         let suspects: BTreeSet<Name> = per_pool
             .iter()
             .filter(|(report, ours)| most(ours.len(), report.servers) && ours.iter().any(|ours| ours.is_out))
@@ -204,7 +202,10 @@ mod tests {
         let mut suspicion = Suspicion::default();
         let reports = |now: u64| {
             let failing = vec![ours(90, now > 95)];
-            [PoolReport { pool: &a, servers: 1, ours: failing.clone() }, PoolReport { pool: &b, servers: 1, ours: failing }]
+            [
+                PoolReport { pool: &a, servers: 1, ours: failing.clone() },
+                PoolReport { pool: &b, servers: 1, ours: failing },
+            ]
         };
         suspicion.look(&reports(95), at(95));
         assert_eq!(suspicion.begun(), 0);

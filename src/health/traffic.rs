@@ -157,7 +157,8 @@ impl Traffic {
     pub(super) fn degradations(&self, now: Moment) -> impl Iterator<Item = (Degradation, f64, String)> {
         let window = self.window.total(now);
         let told = window.told();
-        let slow = self.speed.slowness(now).map(|share| (Degradation::Slow, share.clamp(0.25, 1.0), self.speed.words()));
+        let slow =
+            self.speed.slowness(now).map(|share| (Degradation::Slow, share.clamp(0.25, 1.0), self.speed.words()));
         let errors = self.errors.then(|| {
             let why = format!("{} of {told} real requests of the last minute failed", window.failures);
             (Degradation::Errors, 0.5, why)

@@ -236,9 +236,9 @@ impl Key {
     }
 
     /// 401, 402, 403 or a quota.
-    pub(super) fn reject(&mut self, source: Source, voter: u16, why: Rejection, now: Moment) {
+    pub(super) fn reject(&mut self, source: Source, voter: u16, why: Rejection, count: u32, now: Moment) {
         if source == Source::Live {
-            self.live_rejections = self.live_rejections.saturating_add(1);
+            self.live_rejections = self.live_rejections.saturating_add(count);
             self.live_billing |= why == Rejection::Billing;
             if self.live_rejections < LIVE_REJECTIONS {
                 self.suspect = true;

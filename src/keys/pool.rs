@@ -37,6 +37,8 @@ pub struct KeyWord {
     pub retry_after: Option<Duration>,
     /// A rejection that means the account and not the key.
     pub is_billing: bool,
+    /// So many requests told the same, one after the other; 1 for a probe.
+    pub count: u32,
 }
 
 /// A key that became another state: a line of the log.
@@ -159,10 +161,10 @@ impl KeyPool {
 
     /// Takes in what was learnt.
     pub fn observe(&mut self, word: &KeyWord, now: Moment) -> Told {
-        let KeyWord { key, source, voter, outcome, retry_after, is_billing } = *word;
+        let KeyWord { key, source, voter, outcome, retry_after, is_billing, count } = *word;
         let Some(key) = self.keys.get_mut(key) else { return Told::default() };
         if source == Source::Live {
-            key.uses += 1;
+            key.uses += u64::from(count);
             if key.is_deaf(now) {
                 return Told::default();
             }
@@ -171,7 +173,7 @@ impl KeyPool {
         match outcome {
             Outcome::Ok | Outcome::Slow => key.accept(source, voter, now),
             Outcome::RateLimited => key.limit(source, voter, retry_after, now),
-            Outcome::Credential => key.reject(source, voter, why, now),
+            Outcome::Credential => key.reject(source, voter, why, count, now),
             Outcome::Overloaded
             | Outcome::ProbeConfig
             | Outcome::ServerError

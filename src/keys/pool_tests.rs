@@ -14,7 +14,7 @@ fn at(seconds: u64) -> Moment {
 }
 
 fn word(key: usize, source: Source, outcome: Outcome) -> KeyWord {
-    KeyWord { key, source, voter: 0, outcome, retry_after: None, is_billing: false }
+    KeyWord { key, source, voter: 0, outcome, retry_after: None, is_billing: false, count: 1 }
 }
 
 fn spent(key: usize, source: Source) -> KeyWord {

@@ -72,7 +72,7 @@ pub fn classify(
         detail += ": ";
         detail += &error.message;
     }
-    let is_billing = outcome == Outcome::Credential && (status == 402 || error.means_account());
+    let is_billing = outcome == Outcome::Credential && (status == 402 || error.means_account(words));
     Verdict { outcome, retry_after, is_billing, detail }
 }
 

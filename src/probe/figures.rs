@@ -54,8 +54,9 @@ mod tests {
 
     #[test]
     fn queues_add_up_and_the_fullest_cache_counts() {
-        let text = "# HELP w x\nw{engine=\"0\"} 2\nw{engine=\"1\"} 3.0\nc{engine=\"0\"} 0.25\nc{engine=\"1\"} 0.75\nold 9\n";
-        let (load, detail) = super::load(&probe(&["w"], &["none", "c"]), text).unwrap();
+        let text =
+            "# HELP w x\nw{engine=\"0\"} 2\nw{engine=\"1\"} 3.0\nc{engine=\"0\"} 0.25\nc{engine=\"1\"} 0.75\nold 9\n";
+        let (load, detail) = load(&probe(&["w"], &["none", "c"]), text).unwrap();
         assert_eq!(load, Load { waiting: 5.0, cache: Some(0.75) });
         assert_eq!(detail, "5 waiting, 75 % of the cache in use");
         assert_eq!(super::load(&probe(&["new", "old"], &[]), text).unwrap().0, Load { waiting: 9.0, cache: None });

@@ -7,6 +7,7 @@
 mod classify;
 mod counters;
 mod histogram;
+mod key_words;
 mod line;
 mod picture;
 mod sequence;
@@ -16,6 +17,7 @@ mod window;
 pub use classify::{Blame, classify};
 pub use counters::ServerCount;
 pub use histogram::Histogram;
+pub use key_words::KeyWords;
 pub use line::{Line, MAX_LINE, Malformed, Retries, Split, TerminationState};
 pub use picture::{Picture, Quantiles, ServerPicture, TrafficStats};
 pub use tally::{Tally, WorkerKey};

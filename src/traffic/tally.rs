@@ -4,6 +4,7 @@
 
 use super::classify::{Blame, classify};
 use super::counters::ServerCount;
+use super::key_words::{self, KeyWords};
 use super::line::Line;
 use super::picture::{Picture, Quantiles, ServerPicture, TrafficStats};
 use super::sequence::Sequence;
@@ -43,6 +44,8 @@ struct Server {
     fresh: LiveSample,
     /// Sum and number of the times until the first byte, since the last sample.
     first_bytes: (Duration, u32),
+    /// What was heard of its keys since it was told.
+    keys: key_words::Fresh,
     /// The requests in flight that were told last.
     told_in_flight: u32,
 }
@@ -134,10 +137,16 @@ impl Tally {
     pub fn settle(&mut self, now: Moment) {
         let workers = self.workers.values_mut();
         self.stats.lost += workers.flat_map(|worker| worker.lines.values_mut()).map(Sequence::settle).sum::<u64>();
-        let listed: HashSet<&str> =
-            self.workers.values().filter_map(|worker| worker.counts.as_ref()).flat_map(|c| c.keys()).map(|k| &**k).collect();
-        self.servers
-            .retain(|place, server| listed.contains(&**place) || !server.window.is_empty(now) || !server.fresh.is_empty());
+        let listed: HashSet<&str> = self
+            .workers
+            .values()
+            .filter_map(|worker| worker.counts.as_ref())
+            .flat_map(|c| c.keys())
+            .map(|k| &**k)
+            .collect();
+        self.servers.retain(|place, server| {
+            listed.contains(&**place) || !server.window.is_empty(now) || !server.fresh.is_empty()
+        });
     }
 
     /// What is new of each server since the last call, for those of which anything is new.
@@ -156,6 +165,11 @@ impl Tally {
         let mut samples: Vec<_> = self.servers.iter_mut().filter_map(told).collect();
         samples.sort_by(|a, b| a.0.cmp(&b.0));
         samples
+    }
+
+    /// What is new of the keys since the last call, by server; of one key the successes last.
+    pub fn take_key_words(&mut self) -> Vec<KeyWords> {
+        self.servers.values_mut().flat_map(|server| server.keys.tell(&server.id)).collect()
     }
 
     /// How well we hear.
@@ -231,6 +245,7 @@ impl Server {
             bytes_out_total: 0,
             fresh: LiveSample::default(),
             first_bytes: (Duration::ZERO, 0),
+            keys: key_words::Fresh::default(),
             told_in_flight: 0,
         }
     }
@@ -248,10 +263,10 @@ impl Server {
         if let Some(time) = first_byte {
             self.first_bytes = (self.first_bytes.0.saturating_add(time), self.first_bytes.1 + 1);
         }
-        if outcome.count() == Count::Limited {
-            let asked = line.retry_after.and_then(|text| retry_after_value(text, today));
-            self.fresh.retry_after = self.fresh.retry_after.max(asked);
-        }
+        let is_limited = outcome.count() == Count::Limited;
+        let asked = line.retry_after.filter(|_| is_limited).and_then(|text| retry_after_value(text, today));
+        self.fresh.retry_after = self.fresh.retry_after.max(asked);
+        self.keys.take(line, outcome, asked);
     }
 
     fn hide(&mut self, count: u32, now: Moment) {

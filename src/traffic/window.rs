@@ -117,7 +117,11 @@ mod tests {
     fn what_is_older_than_a_minute_is_forgotten_piece_by_piece() {
         let mut window = Window::default();
         for second in 0..120 {
-            window.add(Outcome::Ok, Times { total: Some(Duration::from_millis(second)), ..Times::default() }, at(second));
+            window.add(
+                Outcome::Ok,
+                Times { total: Some(Duration::from_millis(second)), ..Times::default() },
+                at(second),
+            );
             assert!(window.pieces.len() <= 10);
         }
         assert_eq!(window.sum(at(119)).outcomes[&Outcome::Ok], 60);

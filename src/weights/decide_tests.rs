@@ -1,7 +1,9 @@
 //! Decisions over whole pools: tables first, then what holds for any pool.
 
 use super::{FactorLine, PoolMember, WeightDecision, Weighting, decide as decide_with};
-use crate::health::{Factor, FactorKind, HealthParams, Observation, Outcome, PoolGuards, ProbeKind, ServerHealth, Signals};
+use crate::health::{
+    Factor, FactorKind, HealthParams, Observation, Outcome, PoolGuards, ProbeKind, ServerHealth, Signals,
+};
 use crate::model::{AdminState, Moment, ServerId, Weight};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use std::collections::BTreeMap;

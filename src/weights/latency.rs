@@ -132,7 +132,8 @@ impl<'a> Rivals<'a> {
         let best = self.members.iter().filter_map(|rival| rival.signals.load).map(room).fold(room(load), f64::max);
         let value = (room(load) / best).clamp(FLOOR, 1.0);
         let cache = load.cache.map(|cache| format!(", {:.0} % of its cache in use", cache * 100.0)).unwrap_or_default();
-        let why = format!("{:.1} requests wait{cache}: {:.0} % of the room of the least busy", load.waiting, value * 100.0);
+        let why =
+            format!("{:.1} requests wait{cache}: {:.0} % of the room of the least busy", load.waiting, value * 100.0);
         Some((value, why))
     }
 }

@@ -301,7 +301,10 @@ async fn a_certificate_that_expires_between_two_probes_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_expires_soon_is_a_warning_and_no_failure() {
-    for (days, verify, words) in [(400, true, "the certificate is valid for 399 days"), (3, false, "warning: the certificate is valid for 2 days")] {
+    for (days, verify, words) in [
+        (400, true, "the certificate is valid for 399 days"),
+        (3, false, "warning: the certificate is valid for 2 days"),
+    ] {
         // A minute less, so that the whole days are certain.
         let tls = MockTls { valid: Duration::from_secs(days * 86_400 - 60), ..MockTls::default() };
         let mock = Mock::start(MockConfig { tls: Some(tls), ..config() }).await.unwrap();

@@ -45,6 +45,7 @@ fn chat() -> Probe {
         first_token: Duration::from_secs(1),
         stall: Duration::from_millis(400),
         total: Duration::from_secs(2),
+        budget: Default::default(),
     })
 }
 
@@ -139,7 +140,12 @@ async fn each_providers_errors_mean_what_they_say() {
             (provider, r#"{"kind":"invalid_utf8"}"#.to_owned(), Outcome::BadContent, None),
             (provider, r#"{"kind":"comments_only"}"#.to_owned(), Outcome::BadContent, None),
             (provider, r#"{"kind":"stall"}"#.to_owned(), Outcome::Timeout(Phase::Stall), None),
-            (provider, r#"{"kind":"first_token","delay_ms":9000}"#.to_owned(), Outcome::Timeout(Phase::FirstToken), None),
+            (
+                provider,
+                r#"{"kind":"first_token","delay_ms":9000}"#.to_owned(),
+                Outcome::Timeout(Phase::FirstToken),
+                None,
+            ),
             (provider, r#"{"kind":"cut"}"#.to_owned(), Outcome::Reset, None),
         ]);
     }
@@ -160,7 +166,9 @@ async fn a_model_that_does_not_think_on_demand_is_asked_again_without_that_wish(
     let mock = Mock::start(config()).await.unwrap();
     let mut fault = Fault::status(400);
     fault.count = Some(1);
-    fault.body = Some(r#"{"error":{"code":400,"message":"Budget 0 is invalid. This model only works in thinking mode."}}"#.into());
+    fault.body = Some(
+        r#"{"error":{"code":400,"message":"Budget 0 is invalid. This model only works in thinking mode."}}"#.into(),
+    );
     mock.set_faults(vec![fault]).await;
     let found = prober().probe(&target(&mock, Provider::Gemini), &chat()).await;
     assert_eq!(found.outcome, Outcome::Ok, "{found:?}");

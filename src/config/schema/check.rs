@@ -1,6 +1,6 @@
 //! Probes of a backend.
 
-use super::{Key, Kind, Section, later};
+use super::{Key, Kind, Section};
 
 pub(in crate::config) static CHECK: Section = Section {
     name: "backend.NAME.check",
@@ -63,7 +63,9 @@ pub(in crate::config) static BUDGET: Section = Section {
     keys: &[
         Key::new("probes", Kind::Integer(1, 1_000_000), "Completions a day").is("500"),
         Key::new("tokens", Kind::Integer(1, 1_000_000_000), "Tokens a day, prompt and completion").is("50000"),
-        Key::new("usd", Kind::Amount(1_000_000), "US dollars a day; needs a `price` at the servers").says("no limit").example("0.5"),
+        Key::new("usd", Kind::Amount(1_000_000), "US dollars a day; needs a `price` at the servers")
+            .says("no limit")
+            .example("0.5"),
     ],
 };
 
@@ -85,8 +87,12 @@ pub(in crate::config) static HTTP_PROBE: Section = Section {
         Key::new("status", Kind::List(&Kind::Integer(100, 599), 1, 100), "Status codes that are right")
             .says("200")
             .example("[200, 204]"),
-        Key::new("headers", Kind::Headers(&Kind::Pattern, 20), "Headers of the answer and an expression that is found in each")
-            .example("{ content-type = \"^application/json\" }"),
+        Key::new(
+            "headers",
+            Kind::Headers(&Kind::Pattern, 20),
+            "Headers of the answer and an expression that is found in each",
+        )
+        .example("{ content-type = \"^application/json\" }"),
         Key::new("json", Kind::Pointers(100), "JSON pointers into the body and what must stand there")
             .example("{ \"/status\" = \"ok\" }"),
         Key::new("body", Kind::Pattern, "An expression that is found in the first 64 KiB of the body")

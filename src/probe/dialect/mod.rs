@@ -5,8 +5,8 @@ mod bedrock;
 mod gemini;
 mod openai;
 
-use super::classify::{Verdict, error_in};
 use super::asking::bad;
+use super::classify::{Verdict, error_in};
 use crate::config::ChatProbe;
 use crate::model::{ChatApi, Dialect};
 use serde_json::{Value, json};
@@ -187,6 +187,7 @@ mod tests {
             first_token: Duration::ZERO,
             stall: Duration::ZERO,
             total: Duration::ZERO,
+            budget: Default::default(),
         };
         for (provider, pointer) in [
             (Provider::OpenAi, "/max_completion_tokens"),
