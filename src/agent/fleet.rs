@@ -246,19 +246,8 @@ fn seed(id: &ServerId) -> u64 {
 
 /// The operator's choices for the health of one server.
 pub fn health_params(backend: &Backend, server: &Server) -> HealthParams {
-    let Check {
-        origin: _,
-        interval,
-        fall,
-        rise,
-        ramp,
-        models,
-        chat,
-        embeddings,
-        http,
-        metrics,
-        certificate_expiry,
-    } = &backend.check;
+    let Check { origin: _, interval, fall, rise, ramp, models, chat, embeddings, http, metrics, certificate_expiry } =
+        &backend.check;
     let has_certificate = certificate_expiry.is_some() && server.url.scheme == Scheme::Https;
     let cheap = [
         (models.is_some(), ProbeKind::Models),

@@ -20,6 +20,6 @@ pub use read::{parse, parse_for_node, peek};
 pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Apply, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE,
-    EmbeddingsProbe, Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, Route, Server, ServerTls, Stats, Tls,
-    TlsProfile,
+    EmbeddingsProbe, Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, Route,
+    Server, ServerTls, Stats, Tls, TlsProfile,
 };

@@ -2,7 +2,8 @@
 //! place.
 
 use crate::model::{
-    AdminState, Balance, BindAddress, Endpoint, Name, Origin, Pattern, Profile, Rate, SecretRef, ServerId, Sourced, Weight,
+    AdminState, Balance, BindAddress, Endpoint, Name, Origin, Pattern, Profile, Rate, SecretRef, ServerId, Sourced,
+    Weight,
 };
 use crate::weights::Weighting;
 use camino::Utf8PathBuf;

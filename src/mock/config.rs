@@ -52,7 +52,10 @@ pub struct MockTls {
 
 impl Default for MockTls {
     fn default() -> Self {
-        Self { names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()], valid: Duration::from_secs(365 * 86_400) }
+        Self {
+            names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
+            valid: Duration::from_secs(365 * 86_400),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The control API under `/_mock/`: faults on and off, the load, counters.
 
-use super::fault::{Fault, MAX_FAULTS};
 use super::config::MockLoad;
+use super::fault::{Fault, MAX_FAULTS};
 use super::request::Request;
 use super::script::Reply;
 use super::server::Shared;

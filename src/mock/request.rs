@@ -36,7 +36,8 @@ impl Request {
 
     /// The key that the client presented, wherever.
     pub(super) fn key(&self) -> Option<&str> {
-        self.bearer().or_else(|| ["x-api-key", "api-key", "x-goog-api-key"].into_iter().find_map(|name| self.header(name)))
+        self.bearer()
+            .or_else(|| ["x-api-key", "api-key", "x-goog-api-key"].into_iter().find_map(|name| self.header(name)))
     }
 }
 

@@ -150,12 +150,8 @@ impl Dialect {
     pub const ALL: [Self; 4] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Bedrock];
 
     /// Their words, in the same order.
-    pub const NAMES: [&str; 4] = [
-        Self::ALL[0].as_str(),
-        Self::ALL[1].as_str(),
-        Self::ALL[2].as_str(),
-        Self::ALL[3].as_str(),
-    ];
+    pub const NAMES: [&str; 4] =
+        [Self::ALL[0].as_str(), Self::ALL[1].as_str(), Self::ALL[2].as_str(), Self::ALL[3].as_str()];
 
     /// The word in the operator's file.
     pub const fn as_str(self) -> &'static str {

@@ -56,9 +56,9 @@ impl Asking<'_> {
         let sent = Instant::now();
         let response = match head {
             None => connection.send(request).await?,
-            Some(head) => timeout_at(sent + head, connection.send(request)).await.map_err(|_| {
-                Verdict::new(Outcome::Timeout(Phase::FirstToken), "no answer to the request")
-            })??,
+            Some(head) => timeout_at(sent + head, connection.send(request))
+                .await
+                .map_err(|_| Verdict::new(Outcome::Timeout(Phase::FirstToken), "no answer to the request"))??,
         };
         Ok(Answer { response, sent, _connection: connection })
     }

@@ -43,7 +43,8 @@ fn first_expiry(chain: &[CertificateDer<'_>]) -> Option<Expiry> {
 /// A line for people; it begins with `warning:` where there is need to act.
 fn words(expiry: &Expiry, now_s: i64, warn_below: Duration) -> String {
     let left_s = expiry.at.saturating_sub(now_s);
-    let day = jiff::Timestamp::from_second(expiry.at).map_or_else(|_| "?".to_owned(), |at| at.strftime("%F").to_string());
+    let day =
+        jiff::Timestamp::from_second(expiry.at).map_or_else(|_| "?".to_owned(), |at| at.strftime("%F").to_string());
     let whose = match &expiry.authority {
         None => "the certificate".to_owned(),
         Some(name) => format!("the certificate of the authority {name}"),

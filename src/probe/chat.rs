@@ -61,12 +61,7 @@ impl Frames {
 }
 
 /// Reads the stream of a completion.
-async fn stream(
-    asking: Asking<'_>,
-    mut answer: Answer,
-    probe: &ChatProbe,
-    api: &ChatApi,
-) -> Result<String, Verdict> {
+async fn stream(asking: Asking<'_>, mut answer: Answer, probe: &ChatProbe, api: &ChatApi) -> Result<String, Verdict> {
     let (seen, sent) = (asking.seen, answer.sent);
     let response = &mut answer.response;
     plain_text(response)?;

@@ -20,7 +20,8 @@ pub(super) async fn probe(mut asking: Asking<'_>, probe: &EmbeddingsProbe) -> Re
     let path = asking.target.api_path(&api.path, &probe.model);
     let answer = asking.ask(&path, "application/json", Some(body.to_string()), None).await?;
     let value = asking.json(answer, "the embedding").await?;
-    asking.seen.tokens = value["usage"]["total_tokens"].as_u64().or_else(|| value["usage"]["prompt_tokens"].as_u64()).unwrap_or(0);
+    asking.seen.tokens =
+        value["usage"]["total_tokens"].as_u64().or_else(|| value["usage"]["prompt_tokens"].as_u64()).unwrap_or(0);
     let vector = match api.dialect {
         Dialect::Gemini => &value["embedding"]["values"],
         _ => &value["data"][0]["embedding"],

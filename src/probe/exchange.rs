@@ -95,8 +95,8 @@ pub(super) async fn handshake(
         Host::Ip(ip) => ip.to_string(),
         Host::Dns(name) => name.clone(),
     });
-    let name = ServerName::try_from(name)
-        .map_err(|_| Verdict::new(Outcome::ProbeConfig, "tls.server_name is not a name"))?;
+    let name =
+        ServerName::try_from(name).map_err(|_| Verdict::new(Outcome::ProbeConfig, "tls.server_name is not a name"))?;
     timeout_at(until, TlsConnector::from(config).connect(name, tcp))
         .await
         .map_err(|_| Verdict::new(Outcome::Timeout(Phase::Connect), "no end of the TLS handshake"))?

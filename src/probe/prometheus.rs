@@ -4,7 +4,9 @@
 
 /// The values of every sample of this name that are numbers from 0 up, finite.
 pub(super) fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = f64> + 'a {
-    text.lines().filter_map(move |line| sample(line.trim_start(), name)).filter(|value| value.is_finite() && *value >= 0.0)
+    text.lines()
+        .filter_map(move |line| sample(line.trim_start(), name))
+        .filter(|value| value.is_finite() && *value >= 0.0)
 }
 
 /// The value of a line, if it is a sample of this name: `name{label="text",…} value timestamp`.

@@ -9,8 +9,8 @@ use crate::config::diagnostic::Found;
 use crate::config::providers::profile;
 use crate::config::source::Source;
 use crate::model::{
-    ChatApi, Dialect, EmbeddingsApi, ErrorWords, HttpApi, KEY_HEADERS, LimitSigns, MetricsApi, ModelsApi, Name, Profile,
-    Provider,
+    ChatApi, Dialect, EmbeddingsApi, ErrorWords, HttpApi, KEY_HEADERS, LimitSigns, MetricsApi, ModelsApi, Name,
+    Profile, Provider,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -72,8 +72,12 @@ pub(in crate::config) static HTTP_PROBE: Section = Section {
         Key::new("status", Kind::List(&Kind::Integer(100, 599), 1, 100), "Status codes that are right")
             .says("200")
             .example("[200, 204]"),
-        Key::new("headers", Kind::Headers(&Kind::Pattern, 20), "Headers of the answer and an expression that is found in each")
-            .example("{ content-type = \"^application/json\" }"),
+        Key::new(
+            "headers",
+            Kind::Headers(&Kind::Pattern, 20),
+            "Headers of the answer and an expression that is found in each",
+        )
+        .example("{ content-type = \"^application/json\" }"),
         Key::new("json", Kind::Pointers(100), "JSON pointers into the body and what must stand there")
             .example("{ \"/status\" = \"ok\" }"),
         Key::new("body", Kind::Pattern, "An expression that is found in the first 64 KiB of the body")

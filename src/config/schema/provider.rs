@@ -13,11 +13,19 @@ pub(in crate::config) static PROVIDER: Section = Section {
     name: "provider.NAME",
     doc: "A kind of AI backend of your own: a built-in one with other paths, headers or words; used by `provider = \"NAME\"`",
     keys: &[
-        Key::new("like", Kind::Choice(&Provider::NAMES, &[]), "The built-in provider that everything left out here is taken from")
-            .is("openai"),
-        Key::new("api_root", Kind::ApiRoot, "The path below which clients call the API, and that of a server URL without one; may be empty")
-            .says(INHERITED)
-            .example("\"/openai/v1\""),
+        Key::new(
+            "like",
+            Kind::Choice(&Provider::NAMES, &[]),
+            "The built-in provider that everything left out here is taken from",
+        )
+        .is("openai"),
+        Key::new(
+            "api_root",
+            Kind::ApiRoot,
+            "The path below which clients call the API, and that of a server URL without one; may be empty",
+        )
+        .says(INHERITED)
+        .example("\"/openai/v1\""),
         Key::new("query", Kind::Word(512), "Query of every probe below api_root, without `?`")
             .says(INHERITED)
             .example("\"api-version=2024-10-21\""),
@@ -27,12 +35,20 @@ pub(in crate::config) static PROVIDER: Section = Section {
         Key::new("key_prefix", Kind::HeaderText(64), "What stands before the key in it, with its blank; may be empty")
             .says(INHERITED)
             .example("\"Bearer \""),
-        Key::new("headers", Kind::Headers(&Kind::HeaderText(1024), 20), "Headers of every request, also in place of the client's own; no secrets")
-            .says(INHERITED)
-            .example("{ OpenAI-Organization = \"org-1\" }"),
-        Key::new("default_headers", Kind::Headers(&Kind::HeaderText(1024), 20), "Headers of requests in which the client sent none of that name")
-            .says(INHERITED)
-            .example("{ anthropic-version = \"2023-06-01\" }"),
+        Key::new(
+            "headers",
+            Kind::Headers(&Kind::HeaderText(1024), 20),
+            "Headers of every request, also in place of the client's own; no secrets",
+        )
+        .says(INHERITED)
+        .example("{ OpenAI-Organization = \"org-1\" }"),
+        Key::new(
+            "default_headers",
+            Kind::Headers(&Kind::HeaderText(1024), 20),
+            "Headers of requests in which the client sent none of that name",
+        )
+        .says(INHERITED)
+        .example("{ anthropic-version = \"2023-06-01\" }"),
         Key::new("http", Kind::Table(&HTTP), HTTP.doc),
         Key::new("models", Kind::Switch(&MODELS), MODELS.doc).says(INHERITED),
         Key::new("chat", Kind::Switch(&CHAT), CHAT.doc).says(INHERITED),
@@ -75,7 +91,8 @@ static CHAT: Section = Section {
         Key::new("limit", Kind::Text(64), "Parameter that limits the tokens of the answer")
             .says(INHERITED)
             .example("\"max_tokens\""),
-        Key::new("checks_model", Kind::Bool, "Whether the answer must name the model that was asked for").says(INHERITED),
+        Key::new("checks_model", Kind::Bool, "Whether the answer must name the model that was asked for")
+            .says(INHERITED),
     ],
 };
 
@@ -112,7 +129,8 @@ static ERRORS: Section = Section {
         Key::new("account", WORDS, "The account (quota, credit, billing) and not the moment: in a 400 or 429")
             .example("[\"insufficient_quota\"]"),
         Key::new("rejected", WORDS, "The key: in a 400").example("[\"invalid_api_key\"]"),
-        Key::new("passing", WORDS, "A limit that passes, whatever else a 429 says").example("[\"rate_limit_exceeded\"]"),
+        Key::new("passing", WORDS, "A limit that passes, whatever else a 429 says")
+            .example("[\"rate_limit_exceeded\"]"),
         Key::new("overloaded", WORDS, "Too much to do: in a 503 without Retry-After").example("[\"server busy\"]"),
     ],
 };
@@ -121,12 +139,20 @@ static LIMITS: Section = Section {
     name: "provider.NAME.limits",
     doc: "Where a provider says how long it wants silence",
     keys: &[
-        Key::new("wait", Kind::List(&Kind::HeaderName, 0, 20), "Headers with seconds, an HTTP date, or milliseconds where the name ends in -ms")
-            .says(INHERITED)
-            .example("[\"retry-after\"]"),
-        Key::new("reset", Kind::List(&Kind::Text(64), 0, 20), "Headers with the reset of a limit; * stands for any letters")
-            .says(INHERITED)
-            .example("[\"x-ratelimit-reset-*\"]"),
+        Key::new(
+            "wait",
+            Kind::List(&Kind::HeaderName, 0, 20),
+            "Headers with seconds, an HTTP date, or milliseconds where the name ends in -ms",
+        )
+        .says(INHERITED)
+        .example("[\"retry-after\"]"),
+        Key::new(
+            "reset",
+            Kind::List(&Kind::Text(64), 0, 20),
+            "Headers with the reset of a limit; * stands for any letters",
+        )
+        .says(INHERITED)
+        .example("[\"x-ratelimit-reset-*\"]"),
         Key::new("phrases", WORDS, "Words of a message that a duration follows")
             .says(INHERITED)
             .example("[\"retry after \"]"),

@@ -31,9 +31,7 @@ fn openai(mistake: &Mistake) -> Reply {
     match mistake {
         Mistake::Request(what) => error(400, what, invalid, "invalid_request"),
         Mistake::Key | Mistake::Status(401) => error(401, "Incorrect API key provided.", invalid, "invalid_api_key"),
-        Mistake::Model(model) => {
-            error(404, &format!("The model `{model}` does not exist"), invalid, "model_not_found")
-        }
+        Mistake::Model(model) => error(404, &format!("The model `{model}` does not exist"), invalid, "model_not_found"),
         Mistake::Path => error(404, "unknown path", invalid, "unknown_url"),
         Mistake::Method => error(405, "method not allowed", invalid, "method_not_allowed"),
         Mistake::Status(429) => {
@@ -70,9 +68,7 @@ fn azure(mistake: &Mistake) -> Reply {
             "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for \
              an active subscription.",
         ),
-        Mistake::Model(_) => {
-            error(404, "DeploymentNotFound", "The API deployment for this resource does not exist.")
-        }
+        Mistake::Model(_) => error(404, "DeploymentNotFound", "The API deployment for this resource does not exist."),
         Mistake::Path | Mistake::Method => error(404, "404", "Resource not found"),
         Mistake::Status(429) => error(
             429,
@@ -107,8 +103,7 @@ fn anthropic(mistake: &Mistake) -> Reply {
         ),
         Mistake::Quota => {
             let details = json!({"error_code": "enforced_spend_limit_reached"});
-            let error =
-                json!({"type": "rate_limit_error", "message": "Your workspace has reached its limit.", "details": details});
+            let error = json!({"type": "rate_limit_error", "message": "Your workspace has reached its limit.", "details": details});
             Reply::json(429, &json!({"type": "error", "error": error, "request_id": "req_mock"}))
         }
         Mistake::Credit => error(
@@ -164,10 +159,10 @@ fn gemini(mistake: &Mistake) -> Reply {
             "Your prepayment credits are depleted. Please go to AI Studio to manage your project and billing.",
             json!([]),
         ),
-        Mistake::Overloaded => {
-            error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.", json!([]))
+        Mistake::Overloaded => error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.", json!([])),
+        Mistake::Status(code) => {
+            error(*code, if *code < 500 { "UNKNOWN" } else { "INTERNAL" }, &told(*code), json!([]))
         }
-        Mistake::Status(code) => error(*code, if *code < 500 { "UNKNOWN" } else { "INTERNAL" }, &told(*code), json!([])),
     }
 }
 
@@ -193,9 +188,7 @@ fn bedrock(mistake: &Mistake) -> Reply {
             "AccessDeniedException",
             "Model access is denied due to INVALID_PAYMENT_INSTRUMENT: A valid payment instrument must be provided.",
         ),
-        Mistake::Overloaded => {
-            error(503, "ServiceUnavailableException", "Bedrock is unable to process your request.")
-        }
+        Mistake::Overloaded => error(503, "ServiceUnavailableException", "Bedrock is unable to process your request."),
         Mistake::Status(code) => {
             error(*code, if *code < 500 { "ValidationException" } else { "InternalServerException" }, &told(*code))
         }

@@ -127,7 +127,9 @@ impl Dialect {
             Self::OpenAi | Self::Azure | Self::Bedrock => {
                 json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": "mock"})
             }
-            Self::Anthropic => json!({"type": "model", "id": id, "display_name": id, "created_at": "2025-01-01T00:00:00Z"}),
+            Self::Anthropic => {
+                json!({"type": "model", "id": id, "display_name": id, "created_at": "2025-01-01T00:00:00Z"})
+            }
             Self::Gemini => json!({"name": format!("models/{id}"), "displayName": id}),
         }
     }
@@ -229,9 +231,7 @@ impl ChatRequest {
             Dialect::OpenAi | Dialect::Azure => {
                 ["max_completion_tokens", "max_tokens"].into_iter().find_map(|name| body[name].as_u64())
             }
-            Dialect::Anthropic => {
-                Some(body["max_tokens"].as_u64().ok_or_else(|| wrong("max_tokens: Field required"))?)
-            }
+            Dialect::Anthropic => Some(body["max_tokens"].as_u64().ok_or_else(|| wrong("max_tokens: Field required"))?),
             Dialect::Gemini => body["generationConfig"]["maxOutputTokens"].as_u64(),
             Dialect::Bedrock => body["inferenceConfig"]["maxTokens"].as_u64(),
         };

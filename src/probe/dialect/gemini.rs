@@ -2,9 +2,9 @@
 //!
 //! **Source**: Gemini API, `GenerateContentResponse`.
 
+use super::{Brought, count, has_text, text_in};
 use crate::probe::asking::bad;
 use crate::probe::classify::Verdict;
-use super::{Brought, count, has_text, text_in};
 use serde_json::Value;
 
 /// Reads a chunk or a whole answer: they look alike. The stream has no sign of its end but the last reason.

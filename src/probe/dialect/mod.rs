@@ -5,8 +5,8 @@ mod bedrock;
 mod gemini;
 mod openai;
 
-use super::classify::{Verdict, error_in};
 use super::asking::bad;
+use super::classify::{Verdict, error_in};
 use crate::config::ChatProbe;
 use crate::model::{ChatApi, Dialect};
 use serde_json::{Value, json};
