@@ -155,7 +155,8 @@ impl Lint<'_> {
                 "5m is the default",
             );
         }
-        if check.models.is_none() && check.chat.is_none() && check.http.is_none() {
+        let deep = check.chat.is_some() || check.embeddings.is_some();
+        if check.models.is_none() && check.http.is_none() && !deep {
             self.warn(
                 "no-probe",
                 origin,

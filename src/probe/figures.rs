@@ -21,13 +21,13 @@ pub(super) async fn probe(asking: Asking<'_>, probe: &MetricsProbe) -> Result<St
     if !read_up_to(answer.response.body_mut(), MAX_BODY, &mut body).await? {
         return Err(bad("the metrics are longer than 1 MiB"));
     }
-    let (load, detail) = load(probe, &String::from_utf8_lossy(&body)).map_err(bad)?;
+    let (load, detail) = load_in(probe, &String::from_utf8_lossy(&body)).map_err(bad)?;
     asking.seen.load = Some(load);
     Ok(detail)
 }
 
 /// The load, and a line for people.
-fn load(probe: &MetricsProbe, text: &str) -> Result<(Load, String), String> {
+fn load_in(probe: &MetricsProbe, text: &str) -> Result<(Load, String), String> {
     // A queue per model, engine or adapter: they wait for the same cores.
     let waiting = probe.waiting.iter().find_map(|name| samples(text, name).reduce(|sum, one| sum + one));
     let Some(waiting) = waiting.filter(|waiting| waiting.is_finite()) else {
@@ -56,12 +56,12 @@ mod tests {
     fn queues_add_up_and_the_fullest_cache_counts() {
         let text =
             "# HELP w x\nw{engine=\"0\"} 2\nw{engine=\"1\"} 3.0\nc{engine=\"0\"} 0.25\nc{engine=\"1\"} 0.75\nold 9\n";
-        let (load, detail) = load(&probe(&["w"], &["none", "c"]), text).unwrap();
+        let (load, detail) = load_in(&probe(&["w"], &["none", "c"]), text).unwrap();
         assert_eq!(load, Load { waiting: 5.0, cache: Some(0.75) });
         assert_eq!(detail, "5 waiting, 75 % of the cache in use");
-        assert_eq!(super::load(&probe(&["new", "old"], &[]), text).unwrap().0, Load { waiting: 9.0, cache: None });
-        assert!(super::load(&probe(&["absent"], &["c"]), text).is_err());
-        assert!(super::load(&probe(&["w"], &[]), "w NaN\nw -1\n").is_err());
-        assert!(super::load(&probe(&["w"], &[]), "w 1.7e308\nw 1.7e308\n").is_err());
+        assert_eq!(load_in(&probe(&["new", "old"], &[]), text).unwrap().0, Load { waiting: 9.0, cache: None });
+        assert!(load_in(&probe(&["absent"], &["c"]), text).is_err());
+        assert!(load_in(&probe(&["w"], &[]), "w NaN\nw -1\n").is_err());
+        assert!(load_in(&probe(&["w"], &[]), "w 1.7e308\nw 1.7e308\n").is_err());
     }
 }

@@ -11,6 +11,8 @@ mod breakage;
 mod certificate;
 mod chat;
 mod classify;
+#[cfg(test)]
+mod classify_tests;
 mod completion;
 mod detail;
 mod dialect;
