@@ -120,7 +120,8 @@ pub(super) fn parse_limits(csv: &str) -> Result<BTreeMap<(String, String), u32>,
 mod tests {
     use super::{parse_limits, parse_stat};
 
-    const HEADER: &str = "# pxname,svname,qcur,scur,stot,econ,eresp,wretr,wredis,status,type,check_status,hrsp_5xx,last_chk,\n";
+    const HEADER: &str =
+        "# pxname,svname,qcur,scur,stot,econ,eresp,wretr,wredis,status,type,check_status,hrsp_5xx,last_chk,\n";
 
     #[test]
     fn rows_of_servers_are_read_by_the_names_of_the_columns() {

@@ -92,7 +92,8 @@ mod tests {
     use crate::traffic::Line;
 
     fn line(place: &str, status: &str, state: &str, hop: &str, retry_after: &str, error: &str) -> Blame {
-        let text = format!("[hapilot@0 live=\"api 0 {place} {status} {state} 0 0 0 0 1 9 - - {error} {hop} {retry_after}\"]");
+        let text =
+            format!("[hapilot@0 live=\"api 0 {place} {status} {state} 0 0 0 0 1 9 - - {error} {hop} {retry_after}\"]");
         classify(&Line::parse(text.as_bytes()).unwrap().unwrap())
     }
 

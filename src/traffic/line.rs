@@ -251,7 +251,9 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_neither_read_nor_blamed() {
-        for other in ["", "Proxy api stopped (cumulated conns: FE: 2, BE: 0).", "[x@1 a=\"b\"] [hapilot@0 dead=\"\"]", "["] {
+        for other in
+            ["", "Proxy api stopped (cumulated conns: FE: 2, BE: 0).", "[x@1 a=\"b\"] [hapilot@0 dead=\"\"]", "["]
+        {
             assert_eq!(Line::parse(other.as_bytes()), Ok(None), "{other}");
         }
         let line = format!("[x@1 a=\"b\"]{}", &WHOLE[WHOLE.find('[').unwrap()..]);

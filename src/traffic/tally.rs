@@ -76,6 +76,12 @@ impl Tally {
         }
     }
 
+    /// A worker does not answer: what is in flight there is not known any more.
+    pub fn pause_worker(&mut self, key: WorkerKey) {
+        let counts = self.workers.get_mut(&key).and_then(|worker| worker.counts.as_mut());
+        counts.into_iter().flat_map(HashMap::values_mut).for_each(|count| count.sessions = 0);
+    }
+
     /// Takes in a line of a worker's ring. `today` is what dates in it are measured by.
     pub fn take_line(&mut self, key: WorkerKey, bytes: &[u8], now: Moment, today: SystemTime) {
         let line = match Line::parse(bytes) {
@@ -134,10 +140,16 @@ impl Tally {
     pub fn settle(&mut self, now: Moment) {
         let workers = self.workers.values_mut();
         self.stats.lost += workers.flat_map(|worker| worker.lines.values_mut()).map(Sequence::settle).sum::<u64>();
-        let listed: HashSet<&str> =
-            self.workers.values().filter_map(|worker| worker.counts.as_ref()).flat_map(|c| c.keys()).map(|k| &**k).collect();
-        self.servers
-            .retain(|place, server| listed.contains(&**place) || !server.window.is_empty(now) || !server.fresh.is_empty());
+        let listed: HashSet<&str> = self
+            .workers
+            .values()
+            .filter_map(|worker| worker.counts.as_ref())
+            .flat_map(|c| c.keys())
+            .map(|k| &**k)
+            .collect();
+        self.servers.retain(|place, server| {
+            listed.contains(&**place) || !server.window.is_empty(now) || !server.fresh.is_empty()
+        });
     }
 
     /// What is new of each server since the last call, for those of which anything is new.

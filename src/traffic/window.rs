@@ -117,15 +117,19 @@ mod tests {
     fn what_is_older_than_a_minute_is_forgotten_piece_by_piece() {
         let mut window = Window::default();
         for second in 0..120 {
-            window.add(Outcome::Ok, Times { total: Some(Duration::from_millis(second)), ..Times::default() }, at(second));
+            window.add(
+                Outcome::Ok,
+                Times { total: Some(Duration::from_millis(second)), ..Times::default() },
+                at(second),
+            );
             assert!(window.pieces.len() <= 10);
         }
         assert_eq!(window.sum(at(119)).outcomes[&Outcome::Ok], 60);
         assert_eq!(window.sum(at(125)).outcomes[&Outcome::Ok], 54);
         assert_eq!(window.sum(at(119)).total.count(), 60);
         assert_eq!(window.sum(at(119)).connect.count(), 0);
-        assert!(!window.is_empty(at(179)));
-        assert!(window.is_empty(at(180)));
+        assert!(!window.is_empty(at(173)));
+        assert!(window.is_empty(at(174)));
         assert_eq!(window.sum(at(180)), super::Piece::default());
     }
 

@@ -8,7 +8,9 @@ mod frontend;
 mod tls;
 
 use super::marks::Marks;
-use super::names::{KEYS_MAP, LIVE_RING, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, PEERS, STATS, STATS_MAP, peers_socket};
+use super::names::{
+    KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LIVE_RING, PEERS, STATS, STATS_MAP, peers_socket,
+};
 use super::shape::Ids;
 use super::value::{Table, duration};
 use super::{RenderError, Target};
