@@ -140,6 +140,7 @@ struct Followed {
     key: WorkerKey,
     /// When it was last known to serve.
     seen: Instant,
+    news: Option<News>,
 }
 
 /// How the following of a worker goes on.
@@ -164,12 +165,16 @@ async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<Heard>) {
                 let (news, mut hears) = mpsc::channel(2);
                 let (pid, is_from_start) = (worker.watch.pid(), worker.is_from_start);
                 let same = last.filter(|last| last.pid == pid);
+                // Its connection broke, and it is another worker that came back.
+                if let Some(gone) = last.filter(|last| last.pid != pid && last.news != Some(News::Stops)) {
+                    heard.tally().end_worker(gone.key);
+                }
                 let key = same.map_or_else(|| heard.tally().begin_worker(is_from_start), |same| same.key);
                 tracing::debug!(pid, is_from_start, "listening to the worker's traffic");
                 following.spawn(worker.follow(key, Arc::clone(&heard), news));
                 // Nothing to do until it has a successor, or the connection broke.
-                let _ = hears.recv().await;
-                last = Some(Followed { pid, key, seen: Instant::now() });
+                let news = hears.recv().await;
+                last = Some(Followed { pid, key, seen: Instant::now(), news });
             }
             Err(problem) => {
                 let problem = problem.to_string();
@@ -249,9 +254,10 @@ impl Worker {
         // The worker waits for these connections to end.
         drop((watch, stream));
         // One whose connection broke may be followed again, under the same key.
-        let is_gone = is_done || news.is_closed();
-        if is_gone {
+        if is_done || news.is_closed() {
             heard.tally().end_worker(key);
+        } else {
+            heard.tally().pause_worker(key);
         }
         // The other end may have turned to the successor long ago.
         let _ = news.send(News::Left).await;

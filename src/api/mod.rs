@@ -4,9 +4,11 @@
 
 mod client;
 mod convert;
+mod live_metrics;
 mod metrics;
 mod server;
 pub mod wire;
 
 pub use client::{Client, ClientError};
+pub use live_metrics::register_live;
 pub use server::{Listener, serve, serve_readers};

@@ -79,6 +79,12 @@ impl Tally {
         }
     }
 
+    /// A worker does not answer: what is in flight there is not known any more.
+    pub fn pause_worker(&mut self, key: WorkerKey) {
+        let counts = self.workers.get_mut(&key).and_then(|worker| worker.counts.as_mut());
+        counts.into_iter().flat_map(HashMap::values_mut).for_each(|count| count.sessions = 0);
+    }
+
     /// Takes in a line of a worker's ring. `today` is what dates in it are measured by.
     pub fn take_line(&mut self, key: WorkerKey, bytes: &[u8], now: Moment, today: SystemTime) {
         let line = match Line::parse(bytes) {

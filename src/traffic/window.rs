@@ -128,8 +128,8 @@ mod tests {
         assert_eq!(window.sum(at(125)).outcomes[&Outcome::Ok], 54);
         assert_eq!(window.sum(at(119)).total.count(), 60);
         assert_eq!(window.sum(at(119)).connect.count(), 0);
-        assert!(!window.is_empty(at(179)));
-        assert!(window.is_empty(at(180)));
+        assert!(!window.is_empty(at(173)));
+        assert!(window.is_empty(at(174)));
         assert_eq!(window.sum(at(180)), super::Piece::default());
     }
 

@@ -27,6 +27,7 @@ mod floors;
 mod haproxies;
 mod health_over_reloads;
 mod house;
+mod live_traffic;
 mod other_worker;
 mod private_haproxy;
 mod probe;
