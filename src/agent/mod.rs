@@ -13,6 +13,8 @@ mod guarding;
 mod intent;
 mod intents;
 mod keyring;
+#[cfg(test)]
+mod keyring_tests;
 mod last_results;
 mod ledger;
 mod limits;

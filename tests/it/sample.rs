@@ -119,7 +119,7 @@ pub fn server(called: &str, url: &str) -> Server {
         state: set(AdminState::Ready),
         tier: 1,
         region: None,
-        key: None,
+        keys: vec![],
         maxconn: None,
         tls: ServerTls { ca: None, server_name: None, verify: true },
         raw: vec![],
@@ -127,7 +127,7 @@ pub fn server(called: &str, url: &str) -> Server {
 }
 
 pub fn server_with_key(called: &str, url: &str, key: &str) -> Server {
-    Server { key: Some(parsed(key)), ..server(called, url) }
+    Server { keys: vec![parsed(key)], ..server(called, url) }
 }
 
 /// A certificate that is valid until 2100; its file need not exist.
