@@ -74,6 +74,8 @@ pub struct Learnt {
     pub is_rotated: bool,
     /// Servers that had no key and have one again.
     pub ask_soon: Vec<ServerId>,
+    /// Entries that have just lost their last key, and why.
+    pub exhausted: Vec<(String, Exhausted)>,
 }
 
 /// One key of a server as `status` shows it. Never a value.
@@ -243,7 +245,7 @@ impl Keyring {
         if let Some(entry) = self.entries.get_mut(&seat.entry) {
             let was_exhausted = entry.pool.exhausted(now).is_some();
             let told = entry.pool.observe(&word(index, seat.voter), now);
-            learnt.take(&seat.entry, entry, told, was_exhausted);
+            learnt.take(&seat.entry, entry, told, was_exhausted, now);
         }
         self.plan_wake(&seat.entry);
         learnt
@@ -274,7 +276,7 @@ impl Keyring {
                     None => entry.pool.test_ended(test.key),
                 }
             }
-            learnt.take(&name, entry, told, was_exhausted);
+            learnt.take(&name, entry, told, was_exhausted, now);
             self.plan_wake(&name);
         }
         (wanted, learnt)
@@ -313,7 +315,7 @@ impl Entry {
 }
 
 impl Learnt {
-    fn take(&mut self, name: &str, entry: &Entry, told: Told, was_exhausted: bool) {
+    fn take(&mut self, name: &str, entry: &Entry, told: Told, was_exhausted: bool, now: Moment) {
         let Told { changes, rotation } = told;
         let event = |index: usize, from: String, to: String, is_grave| KeyEvent {
             entry: name.to_owned(),
@@ -327,6 +329,9 @@ impl Learnt {
             let is_grave = matches!(change.to, KeyState::Retired { .. });
             self.events.push(event(change.key, change.from.to_string(), change.to.to_string(), is_grave));
         }
+        if let Some(exhausted) = entry.pool.exhausted(now).filter(|_| !was_exhausted) {
+            self.exhausted.push((name.to_owned(), exhausted));
+        }
         if let Some(rotation) = rotation {
             self.events.push(event(rotation.to, key_id(rotation.from), "active".to_owned(), false));
             self.is_rotated = true;
@@ -338,6 +343,10 @@ impl Learnt {
 
     /// One line of the log for each event.
     pub fn log(&self) {
+        for (entry, Exhausted { is_rejected, .. }) in &self.exhausted {
+            let why = if *is_rejected { "all were rejected" } else { "all rest or were rejected" };
+            tracing::error!(entry, why, "no key may be used; HAProxy goes on with the last one");
+        }
         for KeyEvent { entry, key, reference, from, to, is_grave } in &self.events {
             if *is_grave {
                 tracing::warn!(entry, key, reference, from, to, "key");

@@ -123,7 +123,8 @@ fn a_server_without_a_key_left_is_exhausted_and_asked_when_it_has_one_again() {
     let mut keyring = Keyring::new(&scene.sources(&[("192.0.2.1", &["a", "b"])]), &[], at(0));
     told(&mut keyring, "s0", "sk-a", Outcome::Credential, 10);
     assert_eq!(keyring.exhausted(&id("s0"), at(10)), None);
-    told(&mut keyring, "s0", "sk-b", Outcome::Credential, 11);
+    let learnt = told(&mut keyring, "s0", "sk-b", Outcome::Credential, 11);
+    assert!(learnt.exhausted.iter().any(|(entry, _)| entry == "chat"));
     assert!(keyring.exhausted(&id("s0"), at(11)).is_some_and(|none| none.is_rejected && none.until == at(70)));
     let learnt = told(&mut keyring, "s0", "sk-a", Outcome::Ok, 71);
     assert_eq!((learnt.is_rotated, learnt.ask_soon), (true, vec![id("s0")]));

@@ -198,9 +198,11 @@ fn rotates(binary: &Binary, name: &str, fault: Fault, state: &str) -> Keyed {
     for _ in 0..20 {
         assert_eq!(keyed.ask(), (200, Some("k2".to_owned())));
     }
-    let first = keyed.key("k1");
-    assert_eq!((first["state"].as_str(), first["is_active"].as_bool()), (Some(state), Some(false)), "{first}");
-    assert_eq!(keyed.key("k2")["is_active"], true);
+    // `status` follows when the round is over.
+    wait_for("the first key to be out", PATIENCE, || {
+        let (first, second) = (keyed.key("k1"), keyed.key("k2"));
+        (first["state"] == state && first["is_active"] == false && second["is_active"] == true).then_some(())
+    });
     // The server itself has nothing to answer for.
     wait_for("the server to be healthy", PATIENCE, || {
         let status = keyed.stage.json(&["explain", "keyed/s"]);
