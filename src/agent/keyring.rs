@@ -31,6 +31,9 @@ struct Entry {
     pool: KeyPool,
     keys: Vec<Held>,
     servers: Vec<ServerId>,
+    /// The addresses of the servers, each once: who has a voice.
+    voters: Vec<String>,
+    has_free_probe: bool,
 }
 
 /// One key, without its value.
@@ -137,10 +140,11 @@ impl Keyring {
                 self.seats.insert(id.clone(), Seat { entry: name.clone(), voter });
                 ids.push(id);
             }
+            let has_free_probe = backend.check.models.is_some();
             let params = |active| KeyPoolParams {
                 keys: held.len(),
                 active,
-                has_free_probe: backend.check.models.is_some(),
+                has_free_probe,
                 first_test: FIRST_TEST + Duration::from_millis(Digest::of(&name).leading() % FIRST_TEST_SPREAD_MS),
             };
             let pool = match ids.first().and_then(|id| before.entries.get(&before.seats.get(id)?.entry)) {
@@ -148,6 +152,12 @@ impl Keyring {
                     let runs = running.get(&name);
                     let active = held.iter().position(|held| runs.is_some() && held.digest.as_ref() == runs);
                     KeyPool::new(params(active.unwrap_or(0)), now)
+                }
+                Some(old)
+                    if (&old.keys, &old.servers, &old.voters, old.has_free_probe)
+                        == (&held, &ids, &voters, has_free_probe) =>
+                {
+                    old.pool.clone()
                 }
                 Some(old) => {
                     let served = &old.keys[old.pool.active()];
@@ -157,7 +167,7 @@ impl Keyring {
                     old.pool.remade(params(active.unwrap_or(0)), &from, now)
                 }
             };
-            self.entries.insert(name.clone(), Entry { pool, keys: held, servers: ids });
+            self.entries.insert(name.clone(), Entry { pool, keys: held, servers: ids, voters, has_free_probe });
             self.plan_wake(&name);
         }
     }

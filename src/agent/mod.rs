@@ -2,6 +2,7 @@
 //!
 //! Refuses to know wire formats. Called by `api` (through [`Handle`]) and by commands that work alone.
 
+mod adopted;
 mod apply;
 mod attempt;
 mod certificates;

@@ -99,6 +99,13 @@ const EDITS: [Edit; 34] = [
         write(stage.path("key"), "sk-another-key-4712");
         text.to_owned()
     }),
+    ("a key more, for all servers of a backend", |stage, text| {
+        write(stage.path("key2"), "sk-another-key-4713");
+        let more = format!("/key\", \"file:{}\"] #", stage.path("key2").display());
+        let after = text.replace("/key\"] #", &more);
+        assert_ne!(after, text);
+        after
+    }),
     ("a certificate, renewed", |stage, text| {
         make_certificate(stage.path("b.pem").to_str().expect("UTF-8"), "b");
         text.to_owned()
