@@ -31,6 +31,9 @@ struct Entry {
     pool: KeyPool,
     keys: Vec<Held>,
     servers: Vec<ServerId>,
+    /// The addresses of the servers, each once: who has a voice.
+    voters: Vec<String>,
+    has_free_probe: bool,
 }
 
 /// One key, without its value.
@@ -74,6 +77,8 @@ pub struct Learnt {
     pub is_rotated: bool,
     /// Servers that had no key and have one again.
     pub ask_soon: Vec<ServerId>,
+    /// Entries that have just lost their last key, and why.
+    pub exhausted: Vec<(String, Exhausted)>,
 }
 
 /// One key of a server as `status` shows it. Never a value.
@@ -135,10 +140,11 @@ impl Keyring {
                 self.seats.insert(id.clone(), Seat { entry: name.clone(), voter });
                 ids.push(id);
             }
+            let has_free_probe = backend.check.models.is_some();
             let params = |active| KeyPoolParams {
                 keys: held.len(),
                 active,
-                has_free_probe: backend.check.models.is_some(),
+                has_free_probe,
                 first_test: FIRST_TEST + Duration::from_millis(Digest::of(&name).leading() % FIRST_TEST_SPREAD_MS),
             };
             let pool = match ids.first().and_then(|id| before.entries.get(&before.seats.get(id)?.entry)) {
@@ -146,6 +152,12 @@ impl Keyring {
                     let runs = running.get(&name);
                     let active = held.iter().position(|held| runs.is_some() && held.digest.as_ref() == runs);
                     KeyPool::new(params(active.unwrap_or(0)), now)
+                }
+                Some(old)
+                    if (&old.keys, &old.servers, &old.voters, old.has_free_probe)
+                        == (&held, &ids, &voters, has_free_probe) =>
+                {
+                    old.pool.clone()
                 }
                 Some(old) => {
                     let served = &old.keys[old.pool.active()];
@@ -155,7 +167,7 @@ impl Keyring {
                     old.pool.remade(params(active.unwrap_or(0)), &from, now)
                 }
             };
-            self.entries.insert(name.clone(), Entry { pool, keys: held, servers: ids });
+            self.entries.insert(name.clone(), Entry { pool, keys: held, servers: ids, voters, has_free_probe });
             self.plan_wake(&name);
         }
     }
@@ -249,7 +261,7 @@ impl Keyring {
         if let Some(entry) = self.entries.get_mut(&seat.entry) {
             let was_exhausted = entry.pool.exhausted(now).is_some();
             let told = entry.pool.observe(&word(index, seat.voter), now);
-            learnt.take(&seat.entry, entry, told, was_exhausted);
+            learnt.take(&seat.entry, entry, told, was_exhausted, now);
         }
         self.plan_wake(&seat.entry);
         learnt
@@ -280,7 +292,7 @@ impl Keyring {
                     None => entry.pool.test_ended(test.key),
                 }
             }
-            learnt.take(&name, entry, told, was_exhausted);
+            learnt.take(&name, entry, told, was_exhausted, now);
             self.plan_wake(&name);
         }
         (wanted, learnt)
@@ -319,7 +331,7 @@ impl Entry {
 }
 
 impl Learnt {
-    fn take(&mut self, name: &str, entry: &Entry, told: Told, was_exhausted: bool) {
+    fn take(&mut self, name: &str, entry: &Entry, told: Told, was_exhausted: bool, now: Moment) {
         let Told { changes, rotation } = told;
         let event = |index: usize, from: String, to: String, is_grave| KeyEvent {
             entry: name.to_owned(),
@@ -333,6 +345,9 @@ impl Learnt {
             let is_grave = matches!(change.to, KeyState::Retired { .. });
             self.events.push(event(change.key, change.from.to_string(), change.to.to_string(), is_grave));
         }
+        if let Some(exhausted) = entry.pool.exhausted(now).filter(|_| !was_exhausted) {
+            self.exhausted.push((name.to_owned(), exhausted));
+        }
         if let Some(rotation) = rotation {
             self.events.push(event(rotation.to, key_id(rotation.from), "active".to_owned(), false));
             self.is_rotated = true;
@@ -344,6 +359,10 @@ impl Learnt {
 
     /// One line of the log for each event.
     pub fn log(&self) {
+        for (entry, Exhausted { is_rejected, .. }) in &self.exhausted {
+            let why = if *is_rejected { "all were rejected" } else { "all rest or were rejected" };
+            tracing::error!(entry, why, "no key may be used; HAProxy goes on with the last one");
+        }
         for KeyEvent { entry, key, reference, from, to, is_grave } in &self.events {
             if *is_grave {
                 tracing::warn!(entry, key, reference, from, to, "key");

@@ -2,6 +2,7 @@
 //!
 //! Refuses to know wire formats. Called by `api` (through [`Handle`]) and by commands that work alone.
 
+mod adopted;
 mod apply;
 mod attempt;
 mod certificates;
@@ -15,6 +16,8 @@ mod hearing;
 mod intent;
 mod intents;
 mod keyring;
+#[cfg(test)]
+mod keyring_tests;
 mod last_results;
 mod ledger;
 mod limits;

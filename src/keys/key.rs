@@ -12,6 +12,8 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_secs(10);
 /// …up to this.
 const PAUSE_MAX: Duration = Duration::from_secs(120);
+/// A limit is forgotten so long after its pause: the next one is a first one again.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 /// Longest Retry-After that is honoured.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// A rejected key is asked again after this; the gap doubles with each further rejection…
@@ -224,6 +226,9 @@ impl Key {
         }
         if self.is_contradicted(voter, now) {
             return;
+        }
+        if self.cooling_until.is_some_and(|until| until + FORGOTTEN <= now) {
+            self.limits = 0;
         }
         // A hundred clients that are limited in one instant are one limit.
         if self.cooling_until.is_none_or(|until| until <= now) {

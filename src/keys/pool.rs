@@ -112,6 +112,8 @@ pub struct KeyPool {
     active: usize,
     has_free_probe: bool,
     rotations: u64,
+    /// No key may be used: the one that serves was chosen for that time.
+    is_exhausted: bool,
 }
 
 impl KeyPool {
@@ -125,6 +127,7 @@ impl KeyPool {
             active: active.min(count - 1),
             has_free_probe,
             rotations: 0,
+            is_exhausted: false,
         }
     }
 
@@ -273,11 +276,13 @@ impl KeyPool {
             self.active = to;
             self.rotations += 1;
         }
+        self.is_exhausted = self.told.iter().all(|(state, _)| *state != KeyState::InService);
         told
     }
 
     /// The key that should serve: the one that does, while it may; else the next one that may, rather one that nobody
-    /// doubts; else the one whose pause ends first; else the one that does.
+    /// doubts; else the one whose pause ends first; else the one that does. Once chosen for want of a better one, it
+    /// stays until one may serve: the others could else never rest.
     fn best(&self, now: Moment) -> usize {
         let count = self.keys.len();
         let may_serve = |index: &usize| self.keys[*index].state(now) == KeyState::InService;
@@ -287,6 +292,10 @@ impl KeyPool {
         let following = || (1..count).map(|step| (self.active + step) % count).filter(may_serve);
         if let Some(next) = following().find(|index| !self.keys[*index].suspect).or_else(|| following().next()) {
             return next;
+        }
+        let rests = |index: usize| matches!(self.keys[index].state(now), KeyState::Cooling { .. });
+        if self.is_exhausted && rests(self.active) {
+            return self.active;
         }
         let pause = |index: usize| match self.keys[index].state(now) {
             KeyState::Cooling { until } => Some((until, index != self.active, index)),

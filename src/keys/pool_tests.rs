@@ -149,6 +149,18 @@ fn each_word_has_its_effect() {
             0,
         ),
         (
+            "which stays although its pause is prolonged: the other could else never rest",
+            vec![(10, limited(0, Some(20))), (11, limited(1, Some(60))), (12, limited(0, Some(200)))],
+            [cooling(212), cooling(71)],
+            0,
+        ),
+        (
+            "a limit of long ago is forgotten",
+            vec![(10, limited(0, None)), (20, limited(0, None)), (640, limited(0, None))],
+            [cooling(650), InService],
+            1,
+        ),
+        (
             "one that rests goes before one that is rejected",
             vec![b_out, (10, limited(0, Some(60)))],
             [cooling(70), retired(Credential, 61)],
@@ -256,7 +268,7 @@ fn one_server_among_several_that_rejects_the_key_is_the_servers_fault() {
     pool.observe(&from(1, Outcome::Ok), at(10));
     assert_eq!(pool.observe(&from(0, Outcome::Credential), at(20)), Told::default());
     // The other one is asked, and says the same now: it is the key.
-    assert_eq!(pool.due(at(20)).0, [KeyTest { key: 0, voter: Some(1) }]);
+    assert_eq!(pool.due(at(20)).0[0], KeyTest { key: 0, voter: Some(1) });
     let told = pool.observe(&from(1, Outcome::Credential), at(20));
     assert_eq!(told.rotation.map(|rotation| rotation.to), Some(1));
 }

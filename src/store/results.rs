@@ -170,13 +170,13 @@ mod tests {
         let held = tempfile::tempdir().unwrap();
         let state = Utf8Path::from_path(held.path()).unwrap();
         let mut results = Results::default();
-        for number in 0..25 {
+        for number in 0..3 {
             (0..10_000).for_each(|server| results.push(&format!("chat/server-{server}"), "models", record(number)));
         }
         save_results(state, &results).unwrap();
         let size = fs_err::metadata(state.join("probes.json")).unwrap().len();
         assert!(size < MAX_BYTES, "{size}");
-        assert!(load_results(state).unwrap().lines().all(|(_, _, line)| line.back().unwrap().total_ms == 24));
+        assert!(load_results(state).unwrap().lines().all(|(_, _, line)| line.back().unwrap().total_ms == 2));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod agent_edits;
 mod agent_first_contact;
 mod agent_health;
 mod agent_history;
+mod agent_keys;
 mod agent_metrics;
 mod agent_mistakes;
 mod agent_old_workers;
