@@ -276,9 +276,7 @@ fn percentiles(rows: &[Row]) -> Table {
         "P95",
         "P99",
         "MAX",
-        "FIRST TOKEN P50",
-        "P95",
-        "P99",
+        "FIRST TOKEN P50/P95",
         "TOKENS",
     ]);
     for Row { server, kind, report, .. } in rows {
@@ -295,9 +293,7 @@ fn percentiles(rows: &[Row]) -> Table {
             time(total, |p| p.p95),
             time(total, |p| p.p99),
             time(total, |p| p.max),
-            time(first, |p| p.p50),
-            time(first, |p| p.p95),
-            time(first, |p| p.p99),
+            dash_or(first.map(|p| format!("{} / {}", ms(p.p50), ms(p.p95)))),
             dash_or((report.tokens > 0).then(|| report.tokens.to_string())),
         ]);
     }
