@@ -49,7 +49,7 @@ fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
     )
 }
 
-const EDITS: [Edit; 34] = [
+const EDITS: [Edit; 35] = [
     ("weight of a server", |_, text| swapped(text, "weight = 100 # a", "weight = 7 # a")),
     ("state of a server: drain", |_, text| swapped(text, "state = \"ready\" # a", "state = \"drain\" # a")),
     ("state of a server: maint", |_, text| swapped(text, "state = \"ready\" # b", "state = \"maint\" # b")),
