@@ -130,3 +130,13 @@ fn a_server_without_a_key_left_is_exhausted_and_asked_when_it_has_one_again() {
     assert_eq!((learnt.is_rotated, learnt.ask_soon), (true, vec![id("s0")]));
     assert_eq!(keyring.exhausted(&id("nobody"), at(71)), None);
 }
+
+#[test]
+fn two_places_of_one_key_are_warned_about_without_saying_it() {
+    let scene = Scene::new();
+    assert!(scene.sources(&[("192.0.2.1", &["a", "b"])]).warnings.is_empty());
+    scene.write("b", "sk-a");
+    let warnings = scene.sources(&[("192.0.2.1", &["a", "b"])]).warnings;
+    assert!(warnings.len() == 1 && warnings[0].ends_with("of server chat/s0 are the same key"), "{warnings:?}");
+    assert!(!warnings[0].contains("sk-"), "{warnings:?}");
+}
