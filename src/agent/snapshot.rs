@@ -5,12 +5,14 @@
 use super::corrections::Correction;
 use super::keyring::KeyStatus;
 use super::limits::Finishing;
+use super::listening::Listening;
 use super::node::Node;
 use crate::config::{Backend, Server};
-use crate::health::HealthSnapshot;
-use crate::model::{AdminState, ServerId, Weight};
+use crate::health::{GuardEvent, HealthSnapshot};
+use crate::model::{AdminState, Moment, ServerId, Weight};
 use crate::plan::RuntimeServer;
 use crate::render;
+use crate::traffic::Picture;
 use crate::weights::WeightDecision;
 use camino::Utf8PathBuf;
 use std::time::Duration;
@@ -48,6 +50,10 @@ pub struct Snapshot {
     pub corrections_total: u64,
     /// It only observes, and would do this.
     pub would: Option<Vec<String>>,
+    /// What the requests of clients tell; `None`: nobody listens.
+    pub traffic: Option<Picture>,
+    /// The guards at work, the oldest first, and when this picture was made.
+    pub guards: (Moment, Vec<GuardEvent>),
 }
 
 /// A revision that goes away by itself unless it is confirmed.
@@ -208,6 +214,8 @@ impl Snapshot {
             corrections: node.engine.corrections.newest().cloned().collect(),
             corrections_total: node.engine.corrections.total(),
             would: node.engine.would.clone(),
+            traffic: node.listening.as_ref().map(Listening::picture),
+            guards: (node.now(), node.fleet.guards(node.now())),
         }
     }
 }

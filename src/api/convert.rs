@@ -1,6 +1,6 @@
 //! Inner values → wire types. Each conversion names every field, so that a new one is a compile error here.
 
-use super::wire;
+use super::{wire, wire_live};
 use crate::agent::{
     Applied, BackendSnapshot, Correction, HaproxySnapshot, KeyStatus, OldWorker, Report, ServerSnapshot, Snapshot,
     TrialSnapshot,
@@ -8,6 +8,8 @@ use crate::agent::{
 use crate::health::{Attention, HealthSnapshot};
 use crate::keys::KeyState;
 use crate::plan::FileChange;
+use crate::traffic::ServerPicture;
+use std::collections::BTreeMap;
 
 impl From<&Snapshot> for wire::Status {
     fn from(snapshot: &Snapshot) -> Self {
@@ -27,7 +29,17 @@ impl From<&Snapshot> for wire::Status {
             corrections,
             corrections_total,
             would,
+            traffic,
+            guards: (now, guards),
         } = snapshot;
+        let mut backends: Vec<_> = backends.iter().map(wire::Backend::from).collect();
+        let live = |server: &ServerPicture| (server.id.to_string(), wire_live::Live::from(server));
+        let mut heard: BTreeMap<_, _> = traffic.iter().flat_map(|picture| &picture.servers).map(live).collect();
+        for backend in &mut backends {
+            for server in &mut backend.servers {
+                server.live = heard.remove(&format!("{}/{}", backend.name, server.name));
+            }
+        }
         Self {
             node: node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -40,12 +52,14 @@ impl From<&Snapshot> for wire::Status {
             config: wire::ConfigFile { path: file.to_string(), revision: *revision, is_serving: *is_file_serving },
             haproxy: haproxy.as_ref().map(wire::Haproxy::from),
             problems: problems.clone(),
-            backends: backends.iter().map(wire::Backend::from).collect(),
+            backends,
             trial: trial.as_ref().map(wire::Trial::from),
             recovered: recovered.clone(),
             corrections: corrections.iter().map(wire::Correction::from).collect(),
             corrections_total: *corrections_total,
             would: would.clone(),
+            hearing: traffic.as_ref().map(|picture| wire_live::Hearing::from(&picture.stats)),
+            guards: guards.iter().map(|event| wire_live::Guard::of(event, *now)).collect(),
         }
     }
 }
@@ -127,6 +141,7 @@ impl From<&ServerSnapshot> for wire::Server {
             factors: factors.collect(),
             probes: health.iter().flat_map(probes).collect(),
             r#override: word.clone(),
+            live: None,
             keys: keys.iter().map(wire::Key::from).collect(),
             key_rotations: *key_rotations,
         }

@@ -33,7 +33,7 @@ struct Part {
 }
 
 /// Adds the families of live traffic to a scrape.
-pub fn register_live(registry: &mut Registry, picture: &Picture) {
+pub(super) fn register_live(registry: &mut Registry, picture: &Picture) {
     let requests = Family::<Ended, Counter>::default();
     let (hidden, bytes) = (Family::<Place, Counter>::default(), Family::<Place, Counter>::default());
     let in_flight = Family::<Place, Gauge>::default();

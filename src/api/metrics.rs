@@ -3,7 +3,9 @@
 //! Made anew for each scrape; `docs/metrics.md` names every family. Names and labels are a contract: they are only
 //! ever added.
 
-use super::wire::{Backend, Haproxy, Server, Status};
+use super::live_metrics::register_live;
+use super::wire::{Backend, Guard, Haproxy, Server, Status};
+use crate::traffic::Picture;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -36,6 +38,12 @@ struct Pool {
 struct Place {
     backend: String,
     server: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Guarding {
+    guard: String,
+    backend: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -77,7 +85,7 @@ struct Timing {
 }
 
 /// The text of a scrape.
-pub(super) fn text(status: &Status) -> String {
+pub(super) fn text(status: &Status, traffic: Option<&Picture>) -> String {
     let mut registry = Registry::with_prefix("hapilot");
     agent(&mut registry, status);
     if let Some(haproxy) = &status.haproxy {
@@ -85,6 +93,10 @@ pub(super) fn text(status: &Status) -> String {
     }
     servers(&mut registry, &status.backends);
     keys(&mut registry, &status.backends);
+    guards(&mut registry, &status.guards);
+    if let Some(picture) = traffic {
+        register_live(&mut registry, picture);
+    }
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = encode(&mut text, &registry);
@@ -122,6 +134,16 @@ fn agent(registry: &mut Registry, status: &Status) {
         let left = trial.left_s.max(0.0) as u64;
         number(registry, "trial_left", "Until an unconfirmed revision goes back", Some(Unit::Seconds), left);
     }
+}
+
+/// Guards that do not work now are not named: a series that ends is an alert that is over.
+fn guards(registry: &mut Registry, guards: &[Guard]) {
+    let active = Family::<Guarding, Gauge>::default();
+    for guard in guards {
+        let backend = guard.backend.clone().unwrap_or_default();
+        active.get_or_create(&Guarding { guard: guard.guard.clone(), backend }).set(1);
+    }
+    registry.register("guard_active", "1 while the guard holds back weights; no backend: all of them", active);
 }
 
 fn running(registry: &mut Registry, haproxy: &Haproxy) {

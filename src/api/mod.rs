@@ -8,7 +8,7 @@ mod live_metrics;
 mod metrics;
 mod server;
 pub mod wire;
+mod wire_live;
 
 pub use client::{Client, ClientError};
-pub use live_metrics::register_live;
 pub use server::{Listener, serve, serve_readers};

@@ -2,6 +2,7 @@
 //!
 //! Fields are only ever added. Durations are numbers with the unit in their name, times are RFC 3339.
 
+pub use super::wire_live::{Guard, Hearing, Live, Percentiles};
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/status`
@@ -36,6 +37,12 @@ pub struct Status {
     /// The agent only observes; what it would do, one line each.
     #[serde(default)]
     pub would: Option<Vec<String>>,
+    /// How well live traffic is heard; `None`: nobody listens.
+    #[serde(default)]
+    pub hearing: Option<Hearing>,
+    /// The guards that hold back weights now, the oldest first.
+    #[serde(default)]
+    pub guards: Vec<Guard>,
 }
 
 /// A revision that goes away by itself unless it is confirmed.
@@ -165,6 +172,9 @@ pub struct Server {
     pub probes: Vec<ProbeResult>,
     /// What an operator set by command.
     pub r#override: Option<String>,
+    /// What the requests of clients told of it; `None`: nothing was heard.
+    #[serde(default)]
+    pub live: Option<Live>,
     /// Its keys in the order of the file, never with a value. Servers of a backend that share them show the same.
     #[serde(default)]
     pub keys: Vec<Key>,
