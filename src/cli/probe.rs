@@ -271,19 +271,8 @@ fn each_once(jobs: &[Job]) -> Table {
 
 /// Many probes of each kind: how they are spread.
 fn percentiles(rows: &[Row]) -> Table {
-    let mut table = Table::new([
-        "SERVER",
-        "PROBE",
-        "N",
-        "OK",
-        "MEAN",
-        "P50",
-        "P95",
-        "P99",
-        "MAX",
-        "FIRST TOKEN P50/P95",
-        "TOKENS",
-    ]);
+    let mut table =
+        Table::new(["SERVER", "PROBE", "N", "OK", "MEAN", "P50", "P95", "P99", "MAX", "FIRST TOKEN P50/P95", "TOKENS"]);
     for Row { server, kind, report, .. } in rows {
         let tone = if report.success_rate.is_some_and(|rate| rate >= 1.0) { Tone::Good } else { Tone::Bad };
         let (total, first) = (report.total_ms, report.first_token_ms);
