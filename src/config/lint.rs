@@ -155,6 +155,14 @@ impl Lint<'_> {
                 "5m is the default",
             );
         }
+        if check.certificate_expiry.is_some() && backend.servers.iter().all(|s| s.url.scheme == Scheme::Http) {
+            self.warn(
+                "idle-check",
+                origin,
+                format!("backend {name} has no server with https: `certificate_expiry` has nothing to look at"),
+                "remove `certificate_expiry`",
+            );
+        }
         let deep = check.chat.is_some() || check.embeddings.is_some();
         if check.models.is_none() && check.http.is_none() && !deep {
             self.warn(
@@ -257,6 +265,9 @@ weight = 0
             let expected = if code.is_empty() { Vec::new() } else { vec![(code, line)] };
             assert_eq!(warnings(&clean.replacen(from, to, 1)), expected, "{to}");
         }
+        let expiry = clean.replace("interval = ", "certificate_expiry = \"14d\"\ninterval = ");
+        assert_eq!(warnings(&expiry), []);
+        assert_eq!(warnings(&expiry.replace("https://a.example", "http://10.0.0.1")), [("idle-check", 13)]);
         let tiers = clean.replace("weight = ", "tier = 2\nweight = ");
         assert_eq!(warnings(&tiers), [("no-first-tier", 8)]);
         let unused = clean.replace("bind = [", "backend = \"chat\"\nbind = [")

@@ -1,7 +1,7 @@
 //! The operator's file: raw TOML with positions → [`Config`], and every problem of it in one run.
 //!
 //! Refuses to know files and HAProxy's version. Called by `agent` and `cli` with the text of the file: [`parse`] gives
-//! a [`Config`] or all mistakes, [`lint`] what is doubtful in a valid one, [`json_schema`] the schema for editors.
+//! a [`Config`] or all mistakes, [`lint()`] what is doubtful in a valid one, [`json_schema`] the schema for editors.
 
 mod diagnostic;
 mod lint;
