@@ -339,7 +339,7 @@ fn what_the_last_probes_told_outlives_the_agent_and_damage() {
     keyed.stage.start_agent();
     wait_for("results of two lives", PATIENCE, || {
         let now = told(&keyed);
-        let has_old = now.iter().any(|result| *result == first);
+        let has_old = now.contains(&first);
         (has_old && now[0]["at"].as_str() > first["at"].as_str()).then_some(())
     });
     assert!(keyed.stage.done(&["probe", "--last", "keyed/s"]).contains("models"));
