@@ -10,6 +10,8 @@ mod costs;
 mod engine;
 mod explain;
 mod fleet;
+#[cfg(test)]
+mod fleet_days;
 mod guarding;
 mod intent;
 mod intents;

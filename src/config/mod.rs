@@ -18,6 +18,6 @@ pub use read::{parse, parse_for_node, peek};
 pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Apply, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE,
-    Frontend, FrontendTimeout, Haproxy, History, HttpProbe, ModelsProbe, Node, Price, Route, Server, ServerTls, Stats, Tls,
-    TlsProfile,
+    Frontend, FrontendTimeout, Haproxy, History, HttpProbe, ModelsProbe, Node, Price, Route, Server, ServerTls, Stats,
+    Tls, TlsProfile,
 };

@@ -91,7 +91,7 @@ impl Budget {
             return Err(Refusal::Spent(SPENT));
         }
         let of_day = (unix.as_secs() % DAY) as f64 / DAY as f64;
-        if is_routine && self.used() >= AT_ONCE + (1.0 - AT_ONCE) * of_day {
+        if is_routine && self.used() >= AT_ONCE + (1.0 - AT_ONCE) * of_day - 1e-9 {
             return Err(Refusal::Early(EARLY));
         }
         self.spent.probes += 1;
@@ -154,7 +154,8 @@ mod tests {
     #[test]
     fn routine_is_spread_over_the_day_and_suspicion_may_use_all() {
         let mut budget = budget(100, 1_000_000);
-        let starts = |budget: &mut Budget, routine, unix| (0..200).filter(|_| budget.start(routine, unix).is_ok()).count();
+        let starts =
+            |budget: &mut Budget, routine, unix| (0..200).filter(|_| budget.start(routine, unix).is_ok()).count();
         assert_eq!(starts(&mut budget, true, at(7, 0)), 20);
         assert_eq!(starts(&mut budget, true, at(7, 12)), 40);
         assert_eq!(starts(&mut budget, false, at(7, 12)), 40);

@@ -19,7 +19,10 @@ use super::schedule::{Jitter, Schedule};
 use super::state::Signal;
 use super::swings::Swings;
 use super::traffic::Traffic;
-use super::{Degradation, Factor, FactorKind, HealthParams, Load, Observation, Outcome, Ours, Phase, ProbeKind, Signals, State, Transition};
+use super::{
+    Degradation, Factor, FactorKind, HealthParams, Load, Observation, Ours, Outcome, Phase, ProbeKind, Signals, State,
+    Transition,
+};
 use crate::model::{Moment, format_duration};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -219,7 +222,8 @@ impl ServerHealth {
             let (since, run) = line.evidence.ours.filter(|_| kind.decides())?;
             let (_, last) = line.evidence.last.as_ref()?;
             let no_connection = matches!(last.outcome, Outcome::Dns | Outcome::Timeout(Phase::Connect));
-            Some(Ours { since, is_out: run >= self.params.fall_of(*kind), no_connection })
+            let fall = self.params.fall_of(*kind);
+            Some(Ours { since, is_out: run >= fall, is_close: run + 1 >= fall, no_connection })
         };
         self.lines.iter().filter_map(of).max_by_key(|ours| ours.is_out)
     }
@@ -397,10 +401,13 @@ impl ServerHealth {
             }
             State::Degraded(gravest) => {
                 let all = self.degradations(now).map(|(_, share, _)| share).reduce(f64::min);
-                ("health", all.unwrap_or(match gravest {
-                    Degradation::RateLimited => 0.3,
-                    Degradation::Overloaded | Degradation::Errors | Degradation::Slow => 0.5,
-                }))
+                (
+                    "health",
+                    all.unwrap_or(match gravest {
+                        Degradation::RateLimited => 0.3,
+                        Degradation::Overloaded | Degradation::Errors | Degradation::Slow => 0.5,
+                    }),
+                )
             }
             State::Unhealthy(_) => ("health", 0.0),
             State::Probation if self.circuit.phase == CircuitPhase::HalfOpen => ("half_open", RAMP_FLOOR),
@@ -489,7 +496,7 @@ impl ServerHealth {
                 return Signal::Fell(Outcome::Credential);
             }
             if counted == Counted::Failure {
-                let fell = evidence.failures >= self.params.fall_of(*kind);
+                let fell = evidence.failures >= evidence.fall(&self.params);
                 evidence.in_trouble |= fell || self.state == State::Probation;
                 return if fell { Signal::Fell(*outcome) } else { Signal::Stumbled(*outcome) };
             }
@@ -566,7 +573,10 @@ impl ServerHealth {
             (State::Probation, State::Unhealthy(_)) => format!("failed again in probation; {why}"),
             (State::Unhealthy(_), State::Healthy) => "works again; it was our own network that had failed".to_owned(),
             (_, State::Probation) if self.circuit.phase == CircuitPhase::Open => {
-                format!("circuit half open after {} openings: a trickle of real requests decides", self.circuit.openings)
+                format!(
+                    "circuit half open after {} openings: a trickle of real requests decides",
+                    self.circuit.openings
+                )
             }
             (_, State::Probation) => {
                 format!(
@@ -609,7 +619,7 @@ impl ServerHealth {
     /// From the start of the probe of this kind that has just ended to the start of the next.
     fn gap(&mut self, kind: ProbeKind) -> Duration {
         let Some(Line { evidence, .. }) = self.lines.get(&kind) else { return self.params.routine_gap(kind) };
-        let fall = self.params.fall_of(kind);
+        let fall = evidence.fall(&self.params);
         if self.params.keys > 0 && evidence.rejections >= self.params.fall.max(1) {
             return self.params.key_gap(kind);
         }

@@ -28,6 +28,8 @@ pub struct Ours {
     pub since: Moment,
     /// There are so many that the server goes out by them.
     pub is_out: bool,
+    /// One more of them takes it out.
+    pub is_close: bool,
     /// The last was no connection or no address; else the server connected and did not answer.
     pub no_connection: bool,
 }
@@ -93,9 +95,7 @@ impl Suspicion {
             all.into_iter().filter(|ours| whole || ours.no_connection).collect()
         };
         let per_pool: Vec<(&PoolReport<'_>, Vec<Ours>)> = reports.iter().map(|r| (r, failing(r))).collect();
-        let most = |failing: usize, servers: usize| {
-            failing >= SERVERS && failing as f64 >= servers as f64 * PART
-        };
+        let most = |failing: usize, servers: usize| failing >= SERVERS && failing as f64 >= servers as f64 * PART;
         let suspects: BTreeSet<Name> = per_pool
             .iter()
             .filter(|(report, ours)| most(ours.len(), report.servers) && ours.iter().any(|ours| ours.is_out))
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn ours(since_s: u64, is_out: bool) -> Ours {
-        Ours { since: at(since_s), is_out, no_connection: true }
+        Ours { since: at(since_s), is_out, is_close: true, no_connection: true }
     }
 
     /// Whether one pool of so many servers is suspected at 100 s.
@@ -204,7 +204,10 @@ mod tests {
         let mut suspicion = Suspicion::default();
         let reports = |now: u64| {
             let failing = vec![ours(90, now > 95)];
-            [PoolReport { pool: &a, servers: 1, ours: failing.clone() }, PoolReport { pool: &b, servers: 1, ours: failing }]
+            [
+                PoolReport { pool: &a, servers: 1, ours: failing.clone() },
+                PoolReport { pool: &b, servers: 1, ours: failing },
+            ]
         };
         suspicion.look(&reports(95), at(95));
         assert_eq!(suspicion.begun(), 0);

@@ -157,7 +157,8 @@ impl Traffic {
     pub(super) fn degradations(&self, now: Moment) -> impl Iterator<Item = (Degradation, f64, String)> {
         let window = self.window.total(now);
         let told = window.told();
-        let slow = self.speed.slowness(now).map(|share| (Degradation::Slow, share.clamp(0.25, 1.0), self.speed.words()));
+        let slow =
+            self.speed.slowness(now).map(|share| (Degradation::Slow, share.clamp(0.25, 1.0), self.speed.words()));
         let errors = self.errors.then(|| {
             let why = format!("{} of {told} real requests of the last minute failed", window.failures);
             (Degradation::Errors, 0.5, why)
@@ -200,11 +201,6 @@ impl Traffic {
         self.run >= 2 || self.errors
     }
 
-    /// Failures with no success between.
-    pub(super) fn run(&self) -> u32 {
-        self.run
-    }
-
     /// Forgets what is past: the circuit opens, and what comes next is judged anew.
     pub(super) fn forget(&mut self) {
         self.window = Window::default();
@@ -226,11 +222,6 @@ impl Traffic {
     /// Requests in flight, averaged.
     pub(super) fn in_flight(&self) -> Option<f64> {
         self.in_flight.mean()
-    }
-
-    /// The last minute.
-    pub(super) fn last_minute(&self, now: Moment) -> Tally {
-        self.window.total(now)
     }
 }
 

@@ -57,8 +57,20 @@ fn check_shape(check: &Check) -> String {
 }
 
 fn server_shape(server: &Server) -> String {
-    let Server { name: _, origin: _, url, weight: _, state: _, tier, region: _, key: _, maxconn: _, tls, price: _, raw: _ } =
-        server;
+    let Server {
+        name: _,
+        origin: _,
+        url,
+        weight: _,
+        state: _,
+        tier,
+        region: _,
+        key: _,
+        maxconn: _,
+        tls,
+        price: _,
+        raw: _,
+    } = server;
     let ServerTls { ca, server_name, verify } = tls;
     let ca = ca.as_ref().map(|ca| &ca.value);
     let server_name = server_name.as_ref().map(|name| &name.value);

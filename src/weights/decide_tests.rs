@@ -1,7 +1,9 @@
 //! Decisions over whole pools: tables first, then what holds for any pool.
 
 use super::{FactorLine, PoolMember, WeightDecision, Weighting, decide as decide_with};
-use crate::health::{Factor, FactorKind, HealthParams, Observation, Outcome, PoolGuards, ProbeKind, ServerHealth, Signals};
+use crate::health::{
+    Factor, FactorKind, HealthParams, Observation, Outcome, PoolGuards, ProbeKind, ServerHealth, Signals,
+};
 use crate::model::{AdminState, Moment, ServerId, Weight};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use std::collections::BTreeMap;
@@ -41,7 +43,7 @@ fn check(weighting: Weighting, members: &[PoolMember], previous: &[(&str, u16)],
 
 #[test]
 fn a_static_weight_is_base_times_health() {
-    let pool = [member("a", 100, Some(1.0)), member("b", 50, Some(0.3)), member("c", 200, Some(0.0))];
+    let pool = [member("a", 100, Some(1.0)), member("b", 50, Some(0.3)), member("c", 100, Some(0.0))];
     check(Weighting::Static, &pool, &[], &[100, 15, 0]);
 }
 

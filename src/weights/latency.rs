@@ -132,7 +132,8 @@ impl<'a> Rivals<'a> {
         let best = self.members.iter().filter_map(|rival| rival.signals.load).map(room).fold(room(load), f64::max);
         let value = (room(load) / best).clamp(FLOOR, 1.0);
         let cache = load.cache.map(|cache| format!(", {:.0} % of its cache in use", cache * 100.0)).unwrap_or_default();
-        let why = format!("{:.1} requests wait{cache}: {:.0} % of the room of the least busy", load.waiting, value * 100.0);
+        let why =
+            format!("{:.1} requests wait{cache}: {:.0} % of the room of the least busy", load.waiting, value * 100.0);
         Some((value, why))
     }
 }
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn requests_pile_up_at_the_slower_one_and_twice_the_weight_is_not_twice_as_busy() {
-        assert_eq!(factors(&[live(950, 1.0, 5.0), live(950, 1.0, 30.0)]), [1.0, 0.39]);
+        assert_eq!(factors(&[live(950, 1.0, 5.0), live(950, 1.0, 30.0)]), [1.0, 0.38]);
         let members = [member(0, live(950, 1.0, 20.0)), member(1, live(950, 1.0, 10.0))];
         let runs = [(members[0].id.clone(), Weight::clamped(100.0)), (members[1].id.clone(), Weight::clamped(50.0))];
         let runs = BTreeMap::from(runs);

@@ -64,7 +64,20 @@ fn server(
     let maxconn = table.integer("maxconn");
     let tls = tls(table, url.as_ref());
     let raw = table.raw("raw");
-    Some(Server { name, origin: table.origin(), url: url?, weight, state, tier, region, key, maxconn, tls, price: price(table), raw })
+    Some(Server {
+        name,
+        origin: table.origin(),
+        url: url?,
+        weight,
+        state,
+        tier,
+        region,
+        key,
+        maxconn,
+        tls,
+        price: price(table),
+        raw,
+    })
 }
 
 /// The URL with the provider's path where it has none. `localhost` is an address: HAProxy would ask a resolver for it.

@@ -56,7 +56,9 @@ pub(in crate::config) static BUDGET: Section = Section {
     keys: &[
         Key::new("probes", Kind::Integer(1, 1_000_000), "Completions a day").is("500"),
         Key::new("tokens", Kind::Integer(1, 1_000_000_000), "Tokens a day, prompt and completion").is("50000"),
-        Key::new("usd", Kind::Amount(1_000_000), "US dollars a day; needs a `price` at the servers").says("no limit").example("0.5"),
+        Key::new("usd", Kind::Amount(1_000_000), "US dollars a day; needs a `price` at the servers")
+            .says("no limit")
+            .example("0.5"),
     ],
 };
 
