@@ -316,18 +316,27 @@ impl Fleet {
         }
         let health = self.health_mut(id)?;
         let transition = health.observe(observation, now);
-        let asks_others = health.ours().is_some_and(|ours| ours.is_out);
+        let ours = health.ours();
         self.plan_wake(id.clone(), now);
-        if asks_others && transition.is_some() {
+        if ours.is_some_and(|ours| ours.is_close && !ours.is_out) {
             self.ask_pool_soon(id, now);
         }
+        // Another one of the pool went out for the same reason: the guards should look before the next round.
+        let same = |(other, health): (&ServerId, &Arc<ServerHealth>)| {
+            other.backend == id.backend && health.ours().is_some_and(|ours| ours.is_out)
+        };
+        self.moved |= ours.is_some() && self.of_backend(&id.backend).any(same);
         transition
+    }
+
+    fn of_backend<'a>(&'a self, backend: &'a Name) -> impl Iterator<Item = (&'a ServerId, &'a Arc<ServerHealth>)> {
+        self.servers.iter().filter(move |(id, _)| id.backend == *backend)
     }
 
     /// Asks the others of a server's pool at once: is it the server, or is it us?
     fn ask_pool_soon(&mut self, id: &ServerId, now: Moment) {
         let others: Vec<_> =
-            self.servers.keys().filter(|other| other.backend == id.backend && *other != id).cloned().collect();
+            self.of_backend(&id.backend).map(|(other, _)| other).filter(|other| *other != id).cloned().collect();
         for other in others {
             if let Some(health) = self.health_mut(&other) {
                 health.ask_cheaply(now);

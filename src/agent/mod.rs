@@ -11,6 +11,8 @@ mod costs;
 mod engine;
 mod explain;
 mod fleet;
+#[cfg(test)]
+mod fleet_days;
 mod guarding;
 mod hearing;
 mod intent;

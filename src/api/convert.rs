@@ -5,7 +5,7 @@ use crate::agent::{
     Applied, BackendSnapshot, Correction, HaproxySnapshot, KeyStatus, OldWorker, Report, ServerSnapshot, Snapshot,
     TrialSnapshot,
 };
-use crate::health::{Attention, HealthSnapshot};
+use crate::health::{Attention, CircuitPhase, CircuitSnapshot, HealthSnapshot};
 use crate::keys::KeyState;
 use crate::plan::FileChange;
 use crate::traffic::ServerPicture;
@@ -138,6 +138,7 @@ impl From<&ServerSnapshot> for wire::Server {
             reason: health.as_ref().map(|health| health.reason.clone()).unwrap_or_default(),
             since_s: health.as_ref().map_or(0, |health| health.since_ms / 1000),
             attention: health.as_ref().and_then(attention),
+            circuit: health.as_ref().and_then(|health| health.circuit.as_ref()).map(circuit),
             factors: factors.collect(),
             probes: health.iter().flat_map(probes).collect(),
             r#override: word.clone(),
@@ -166,6 +167,17 @@ impl From<&KeyStatus> for wire::Key {
             last_age_s: last.map(|(_, age)| age.as_secs_f64()),
             uses: *uses,
         }
+    }
+}
+
+fn circuit(circuit: &CircuitSnapshot) -> String {
+    let CircuitSnapshot { phase, until_ms, openings } = circuit;
+    let left = until_ms.unwrap_or_default().div_ceil(1000);
+    let times = if *openings == 1 { "opened once".to_owned() } else { format!("opened {openings} times") };
+    match phase {
+        CircuitPhase::Closed => format!("closed, {times}"),
+        CircuitPhase::Open => format!("open, {times}; a trickle of requests in {left} s at the earliest"),
+        CircuitPhase::HalfOpen => format!("half open, {times}; where nobody asks it closes in {left} s"),
     }
 }
 

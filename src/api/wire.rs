@@ -166,6 +166,9 @@ pub struct Server {
     pub since_s: u64,
     /// Something that the operator should mend: a rejected key, a wrong probe.
     pub attention: Option<String>,
+    /// The circuit that failures of real requests open, in words; nothing where it was always closed.
+    #[serde(default)]
+    pub circuit: Option<String>,
     /// The product that the weight is made of.
     pub factors: Vec<Factor>,
     /// The last result of each probe.

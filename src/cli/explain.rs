@@ -77,6 +77,9 @@ fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
     }
     let why = if server.reason.is_empty() { String::new() } else { format!(": {}", server.reason) };
     row("health", format!("{} for {}{why}", server.health, span(server.since_s)));
+    if let Some(circuit) = &server.circuit {
+        row("circuit", circuit.clone());
+    }
     if let Some(attention) = &server.attention {
         row("attention", out.paint(Tone::Bad, attention));
     }

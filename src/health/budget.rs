@@ -91,7 +91,7 @@ impl Budget {
             return Err(Refusal::Spent(SPENT));
         }
         let of_day = (unix.as_secs() % DAY) as f64 / DAY as f64;
-        if is_routine && self.used() >= AT_ONCE + (1.0 - AT_ONCE) * of_day {
+        if is_routine && self.used() >= AT_ONCE + (1.0 - AT_ONCE) * of_day - 1e-9 {
             return Err(Refusal::Early(EARLY));
         }
         self.spent.probes += 1;

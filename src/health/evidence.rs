@@ -53,6 +53,8 @@ pub(super) struct Evidence {
     kind: ProbeKind,
     /// Hard failures in a row; only a success or a 429 interrupts them.
     pub(super) failures: u32,
+    /// Of those, the ones that were an answer, if a bad one.
+    answers: u32,
     /// Successes in a row; only a hard failure interrupts them.
     pub(super) successes: u32,
     /// Rejections of the key in a row; only proof that the key works interrupts them.
@@ -85,6 +87,7 @@ impl Evidence {
         Self {
             kind,
             failures: 0,
+            answers: 0,
             successes: 0,
             rejections: 0,
             stalled: false,
@@ -140,7 +143,7 @@ impl Evidence {
     }
 
     fn succeed(&mut self, observation: &Observation, now: Moment) -> Counted {
-        self.failures = 0;
+        (self.failures, self.answers) = (0, 0);
         self.stalled = false;
         self.rejections = 0;
         self.successes = self.successes.saturating_add(1);
@@ -172,12 +175,15 @@ impl Evidence {
         // Wrong content counts at the cheap probes too: the operator asked for it by `expect` or `json`.
         self.successes = 0;
         self.failures = self.failures.saturating_add(1);
+        if !matches!(outcome, Outcome::Timeout(_)) {
+            self.answers = self.answers.saturating_add(1);
+        }
         Counted::Failure
     }
 
     fn limit(&mut self, observation: &Observation, now: Moment) -> Counted {
         // Who can say "too much" is alive: a dead server's failures are not counted across its answers.
-        self.failures = 0;
+        (self.failures, self.answers) = (0, 0);
         self.stalled = false;
         if observation.outcome == Outcome::RateLimited {
             self.rejections = 0;
@@ -198,6 +204,12 @@ impl Evidence {
         } else {
             share >= OVERLOAD_BEGINS && self.overload.count(now) >= OVERLOAD_SAMPLES
         };
+    }
+
+    /// Failures in a row that take the server out.
+    pub(super) fn fall(&self, params: &HealthParams) -> u32 {
+        let is_silence = self.failures > 0 && self.answers == 0;
+        params.fall_of(self.kind) + u32::from(is_silence && params.confirms_silence(self.kind))
     }
 
     /// How long the server asked not to be probed, if it did.

@@ -22,8 +22,10 @@ use std::time::Duration;
 
 /// What a server keeps that a guard keeps in against the verdict.
 const KEPT: f64 = 0.3;
-/// What it keeps where real requests fail at it right now: enough to see that it mends.
+/// What it keeps where real requests fail at it right now and another takes its full part: enough to see that it mends.
 const TRICKLE: f64 = 0.02;
+/// Who has so much of its base takes its full part; below it is being let in, and must not get all at once.
+const FULL_PART: f64 = 0.5;
 /// Fail open below this part of the base weights…
 const OPEN_BELOW: f64 = 0.5;
 /// …until so many are left…
@@ -85,6 +87,8 @@ pub struct Member {
     pub tier: u8,
     /// What the operator gave it.
     pub base: Weight,
+    /// What it can carry beside the others: the base of the file, also where a command gave it another weight.
+    pub capacity: Weight,
     /// The administrative axis, which no guard touches.
     pub admin: AdminState,
     /// The share of the base weight that is planned for it; 0: out.
@@ -111,8 +115,9 @@ impl Member {
         self.kind == FactorKind::Deliberate
     }
 
-    fn kept(&self) -> f64 {
-        if self.kind == FactorKind::ProvenDead { TRICKLE } else { KEPT }
+    /// What a guard lets it keep. `is_carried`: somebody takes his full part, and so need not be spared.
+    fn kept(&self, is_carried: bool) -> f64 {
+        if self.kind == FactorKind::ProvenDead && is_carried { TRICKLE } else { KEPT }
     }
 }
 
@@ -160,6 +165,7 @@ impl PoolGuards {
             .copied()
             .filter(|m| serving.is_none_or(|tier| m.tier == tier) && !m.is_deliberate())
             .collect();
+        let is_carried = counted.iter().any(|member| member.share >= FULL_PART);
         let open = self.fails_open(&wanted, &counted, serving.is_some(), now);
         let spared = if open.is_some() || serving.is_none() { BTreeSet::new() } else { self.spare(&counted) };
         let last_one = (serving.is_none() && counted.is_empty() && !wanted.is_empty())
@@ -178,12 +184,12 @@ impl PoolGuards {
                 *ruling = Ruling::Share(KEPT, why.clone());
             } else if let (Some(why), true, false) = (&open, is_wanted, member.is_deliberate()) {
                 // Nothing healthy anywhere: the base weights are as good as any.
-                let share = if serving.is_none() { 1.0 } else { member.kept() };
+                let share = if serving.is_none() { 1.0 } else { member.kept(is_carried) };
                 if member.share < share {
                     *ruling = Ruling::Share(share, why.clone());
                 }
             } else if let (Some(why), true) = (&half, spared.contains(&member.id)) {
-                *ruling = Ruling::Share(member.kept(), why.clone());
+                *ruling = Ruling::Share(member.kept(is_carried), why.clone());
             }
         }
         self.spared = spared;
@@ -225,7 +231,7 @@ impl PoolGuards {
     /// refilled.
     fn fails_open(&mut self, wanted: &[&Member], counted: &[&Member], serves: bool, now: Moment) -> Option<String> {
         let of = |members: &mut dyn Iterator<Item = &&Member>| -> f64 {
-            members.map(|member| f64::from(member.base.get())).sum()
+            members.map(|member| f64::from(member.capacity.get())).sum()
         };
         let (all, left) = (of(&mut counted.iter()), of(&mut counted.iter().filter(|member| !member.is_out())));
         let is_open = self.active.contains_key(&Guard::FailOpen);
@@ -283,7 +289,7 @@ mod tests {
     fn member(name: &str, base: u16, share: f64) -> Member {
         let (base, kind) = (Weight::new(base).unwrap(), FactorKind::Verdict);
         let id = format!("chat/{name}").parse().unwrap();
-        Member { id, tier: 1, base, admin: AdminState::Ready, share, kind, success: 0.5, runs: base }
+        Member { id, tier: 1, base, capacity: base, admin: AdminState::Ready, share, kind, success: 0.5, runs: base }
     }
 
     fn shares(guards: &mut PoolGuards, members: &[Member], now: Moment) -> Vec<f64> {

@@ -144,3 +144,210 @@ impl ServerHealth {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::schedule::Jitter;
+    use super::super::{CircuitPhase, Degradation, HealthParams, Keyless, Observation};
+    use super::*;
+
+    fn at(seconds: f64) -> Moment {
+        Moment(Duration::from_secs_f64(10_000.0 + seconds))
+    }
+
+    fn sample(outcomes: &[(Outcome, u32)]) -> LiveSample {
+        LiveSample { outcomes: outcomes.iter().copied().collect(), ..LiveSample::default() }
+    }
+
+    /// A healthy server with a free probe and a key.
+    fn server() -> ServerHealth {
+        let params = HealthParams { cheap: vec![ProbeKind::Models], keys: 1, ..HealthParams::default() };
+        let mut health = ServerHealth::new(params, at(0.0), 1);
+        probe_ok(&mut health, at(0.1));
+        health
+    }
+
+    fn probe_ok(health: &mut ServerHealth, now: Moment) {
+        health.observe(&Observation::new(ProbeKind::Models, Outcome::Ok, Duration::from_millis(5)), now);
+    }
+
+    fn feed(health: &mut ServerHealth, from: f64, samples: usize, outcomes: &[(Outcome, u32)]) -> f64 {
+        for step in 0..samples {
+            health.live(&sample(outcomes), at(from + step as f64 * 0.2));
+        }
+        from + samples as f64 * 0.2
+    }
+
+    #[test]
+    fn five_failures_in_a_row_open_the_circuit_and_four_with_a_success_between_do_not() {
+        for failure in [Outcome::ServerError, Outcome::Timeout(super::super::Phase::FirstToken), Outcome::Reset] {
+            let mut health = server();
+            let now = feed(&mut health, 1.0, 4, &[(failure, 1)]);
+            let now = feed(&mut health, now, 1, &[(Outcome::Ok, 1)]);
+            let now = feed(&mut health, now, 4, &[(failure, 1)]);
+            assert_eq!(health.state(), State::Healthy);
+            feed(&mut health, now, 1, &[(failure, 1)]);
+            assert_eq!(health.state(), State::Unhealthy(failure));
+            let circuit = health.snapshot(at(now)).circuit.expect("it opened");
+            assert_eq!((circuit.phase, circuit.openings), (CircuitPhase::Open, 1));
+        }
+    }
+
+    #[test]
+    fn hidden_failures_count_and_make_the_free_probe_ask_at_once() {
+        let mut health = server();
+        health.probe_started(ProbeKind::Models, at(1.0));
+        let hidden = |hidden| LiveSample { hidden, ..LiveSample::default() };
+        health.live(&hidden(1), at(5.0));
+        assert!(health.next_probe(ProbeKind::Models).is_some_and(|next| next <= at(5.0)));
+        let transition = health.live(&hidden(4), at(5.2)).expect("out");
+        assert!(transition.to.is_unhealthy() && transition.reason.contains("repeated elsewhere"), "{transition:?}");
+    }
+
+    #[test]
+    fn mistakes_and_aborts_of_clients_never_touch_it() {
+        let mut health = server();
+        feed(&mut health, 1.0, 1_000, &[(Outcome::ProbeConfig, 3), (Outcome::SelfCaused, 3)]);
+        assert_eq!((health.state(), health.factor_value(at(1.0))), (State::Healthy, Some(1.0)));
+    }
+
+    #[test]
+    fn probes_that_succeed_do_not_close_it_a_trickle_does_and_its_first_failure_doubles_the_hold() {
+        let mut health = server();
+        let mut now = feed(&mut health, 1.0, 5, &[(Outcome::ServerError, 1)]);
+        let mut holds = Vec::new();
+        for _ in 0..2 {
+            let begun = now;
+            while health.state() != State::Probation {
+                now += 0.2;
+                probe_ok(&mut health, at(now));
+                health.tick(at(now));
+            }
+            holds.push(now - begun);
+            assert_eq!(health.factor_value(at(now)), Some(0.1));
+            now = feed(&mut health, now, 1, &[(Outcome::Ok, 3), (Outcome::ServerError, 1)]);
+            assert!(health.state().is_unhealthy());
+        }
+        for (hold, expected) in holds.iter().zip([15.0, 30.0]) {
+            assert!((expected * 0.79..expected * 1.23).contains(hold), "{holds:?}");
+        }
+    }
+
+    #[test]
+    fn five_successes_of_the_trickle_begin_the_ramp_and_so_does_half_a_minute_without_requests() {
+        for has_traffic in [true, false] {
+            let mut health = server();
+            let mut now = feed(&mut health, 1.0, 5, &[(Outcome::ServerError, 1)]);
+            while health.state() != State::Probation {
+                now += 1.0;
+                probe_ok(&mut health, at(now));
+                health.tick(at(now));
+            }
+            if has_traffic {
+                now = feed(&mut health, now, 5, &[(Outcome::Ok, 1)]);
+            } else {
+                now += 31.0;
+                probe_ok(&mut health, at(now));
+                health.tick(at(now));
+            }
+            for _ in 0..80 {
+                now += 1.0;
+                probe_ok(&mut health, at(now));
+                health.tick(at(now));
+            }
+            assert_eq!((health.state(), health.factor_value(at(now))), (State::Healthy, Some(1.0)));
+        }
+    }
+
+    #[test]
+    fn more_than_a_tenth_of_failures_halves_it_and_more_than_half_takes_it_out() {
+        let mut health = server();
+        let mixed = [(Outcome::Ok, 8), (Outcome::ServerError, 2)];
+        feed(&mut health, 1.0, 30, &mixed);
+        assert_eq!(health.state(), State::Degraded(Degradation::Errors));
+        assert_eq!(health.factor_value(at(7.0)), Some(0.5));
+        let mut health = server();
+        feed(&mut health, 1.0, 30, &[(Outcome::Ok, 1), (Outcome::ServerError, 3)]);
+        assert_eq!(health.state(), State::Unhealthy(Outcome::ServerError));
+    }
+
+    #[test]
+    fn a_pause_that_the_server_asked_for_is_honoured_to_the_second_and_the_next_answer_ends_it() {
+        let mut health = server();
+        let asked = LiveSample { retry_after: Some(Duration::from_secs(7)), ..sample(&[(Outcome::RateLimited, 1)]) };
+        health.live(&asked, at(1.0));
+        assert_eq!(health.state(), State::Degraded(Degradation::RateLimited));
+        assert_eq!((health.factor_value(at(7.9)), health.factor_value(at(8.1))), (Some(0.0), Some(0.3)));
+        assert_eq!(health.next_probe(ProbeKind::Models), Some(at(8.0)));
+        health.live(&sample(&[(Outcome::Ok, 1)]), at(8.2));
+        assert_eq!(health.factor_value(at(8.2)), Some(1.0));
+    }
+
+    #[test]
+    fn a_key_that_clients_find_rejected_takes_the_server_out_only_where_it_is_the_only_one() {
+        for (keys, expected) in [(0, false), (1, true), (2, false)] {
+            let mut health = server();
+            let params = HealthParams { keys, ..health.params().clone() };
+            health.reconfigure(params, at(0.5));
+            feed(&mut health, 1.0, 30, &[(Outcome::Ok, 1), (Outcome::Credential, 2)]);
+            assert_eq!(health.state() == State::Unhealthy(Outcome::Credential), expected, "{keys} keys");
+        }
+    }
+
+    #[test]
+    fn without_a_usable_key_it_takes_nothing_until_told_otherwise() {
+        let mut health = server();
+        health.set_keyless(Some(Keyless { until: Some(at(100.0)), why: "both keys were rejected".into() }));
+        let factor = health.factor(at(40.0)).expect("known");
+        assert_eq!((factor.name, factor.value), ("keys", 0.0));
+        assert_eq!(factor.why, "no usable key: both keys were rejected; in 60 s again");
+        health.set_keyless(None);
+        assert_eq!(health.factor_value(at(40.0)), Some(1.0));
+    }
+
+    #[test]
+    fn deep_probes_rest_while_real_requests_prove_health() {
+        let deep = [(ProbeKind::Chat, Duration::from_secs(300))].into();
+        let params = HealthParams { deep, ..HealthParams::default() };
+        let mut health = ServerHealth::new(params, at(0.0), 1);
+        health.probe_started(ProbeKind::Chat, at(0.0));
+        health.observe(&Observation::new(ProbeKind::Chat, Outcome::Ok, Duration::from_secs(1)), at(1.0));
+        for second in 0..3_600 {
+            health.live(&sample(&[(Outcome::Ok, 2)]), at(1.0 + f64::from(second)));
+            let next = health.next_probe(ProbeKind::Chat).expect("it runs");
+            assert!(second < 10 || next > at(f64::from(second) + 2.0), "{second}");
+        }
+        assert!(health.next_probe(ProbeKind::Chat).is_some_and(|next| next <= at(3_600.0 + 301.0)));
+        health.live(&LiveSample { hidden: 2, ..LiveSample::default() }, at(3_601.0));
+        assert!(health.next_probe(ProbeKind::Chat).is_some_and(|next| next <= at(3_601.0)));
+    }
+
+    /// When a run opens the circuit, in ten lines; for requests that never reach twenty in a minute.
+    #[test]
+    fn a_run_of_failures_means_what_ten_lines_say() {
+        let mut dice = Jitter::new(3);
+        for _ in 0..300 {
+            let (mut health, mut run, mut now) = (server(), 0, 1.0);
+            for _ in 0..60 {
+                now += 7.0;
+                probe_ok(&mut health, at(now));
+                let outcome = match (dice.unit() * 8.0) as u32 {
+                    0 => Outcome::Ok,
+                    1 => Outcome::ProbeConfig,
+                    2 => Outcome::SelfCaused,
+                    _ => Outcome::ServerError,
+                };
+                health.live(&sample(&[(outcome, 1)]), at(now));
+                match outcome {
+                    Outcome::Ok => run = 0,
+                    Outcome::ServerError => run += 1,
+                    _ => {}
+                }
+                assert_eq!(health.state().is_unhealthy(), run >= 5, "{run}");
+                if run >= 5 {
+                    break;
+                }
+            }
+        }
+    }
+}

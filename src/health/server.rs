@@ -227,7 +227,8 @@ impl ServerHealth {
             let (since, run) = line.evidence.ours.filter(|_| kind.decides())?;
             let (_, last) = line.evidence.last.as_ref()?;
             let no_connection = matches!(last.outcome, Outcome::Dns | Outcome::Timeout(Phase::Connect));
-            Some(Ours { since, is_out: run >= self.params.fall_of(*kind), no_connection })
+            let fall = self.params.fall_of(*kind);
+            Some(Ours { since, is_out: run >= fall, is_close: run + 1 >= fall, no_connection })
         };
         self.lines.iter().filter_map(of).max_by_key(|ours| ours.is_out)
     }
@@ -500,7 +501,7 @@ impl ServerHealth {
                 return Signal::Fell(Outcome::Credential);
             }
             if counted == Counted::Failure {
-                let fell = evidence.failures >= self.params.fall_of(*kind);
+                let fell = evidence.failures >= evidence.fall(&self.params);
                 evidence.in_trouble |= fell || self.state == State::Probation;
                 return if fell { Signal::Fell(*outcome) } else { Signal::Stumbled(*outcome) };
             }
@@ -623,7 +624,7 @@ impl ServerHealth {
     /// From the start of the probe of this kind that has just ended to the start of the next.
     fn gap(&mut self, kind: ProbeKind) -> Duration {
         let Some(Line { evidence, .. }) = self.lines.get(&kind) else { return self.params.routine_gap(kind) };
-        let fall = self.params.fall_of(kind);
+        let fall = evidence.fall(&self.params);
         if self.params.keys > 0 && evidence.rejections >= self.params.fall.max(1) {
             return self.params.key_gap(kind);
         }

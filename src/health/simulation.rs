@@ -232,7 +232,9 @@ fn the_faults_of_our_own_probe_never_touch_the_weight() {
         let mut simulation = Simulation::new(params(1.0, 1), 1);
         simulation.run(secs(5.0), &mut ok);
         simulation.run(secs(86_400.0), &mut |kind, _| observation(kind, outcome, Duration::ZERO));
-        assert_eq!((simulation.downs(), simulation.factor()), (0, Some(1.0)), "{outcome}");
+        // Where we never hear anything, the weight stays what it is.
+        let factor = (outcome != Outcome::SelfCaused).then_some(1.0);
+        assert_eq!((simulation.downs(), simulation.factor()), (0, factor), "{outcome}");
         assert_eq!(simulation.health.attention().is_empty(), outcome == Outcome::SelfCaused, "{outcome}");
     }
 }
@@ -291,17 +293,24 @@ fn a_flapping_server_is_held_out() {
 struct Reference {
     fails: u32,
     oks: u32,
+    /// Of the failures, those that were an answer.
+    answered: u32,
     down: bool,
 }
 
 impl Reference {
     fn observe(&mut self, outcome: Outcome, fall: u32, rise: u32) {
         match outcome {
-            Outcome::Ok | Outcome::Slow => (self.fails, self.oks) = (0, self.oks + 1),
-            Outcome::RateLimited | Outcome::Overloaded => self.fails = 0,
+            Outcome::Ok | Outcome::Slow => (self.fails, self.answered, self.oks) = (0, 0, self.oks + 1),
+            Outcome::RateLimited | Outcome::Overloaded => (self.fails, self.answered) = (0, 0),
             Outcome::Credential | Outcome::ProbeConfig | Outcome::Dns | Outcome::SelfCaused => {}
-            _ => (self.fails, self.oks) = (self.fails + 1, 0),
+            outcome => {
+                let is_answer = !matches!(outcome, Outcome::Timeout(_));
+                (self.fails, self.answered, self.oks) = (self.fails + 1, self.answered + u32::from(is_answer), 0);
+            }
         }
+        // Silence alone is confirmed once more where there is time for it: at ten seconds from three failures on.
+        let fall = fall + u32::from(fall >= 3 && self.answered == 0);
         self.down = if self.down { self.oks < rise } else { self.fails >= fall };
     }
 }
@@ -328,7 +337,7 @@ proptest::proptest! {
     ) {
         let mut now = Moment::default();
         let mut health = ServerHealth::new(HealthParams { rise, ..params(10.0, fall) }, now, 1);
-        let mut reference = Reference { fails: 0, oks: 0, down: false };
+        let mut reference = Reference { fails: 0, oks: 0, answered: 0, down: false };
         for outcome in outcomes {
             now = now + Duration::from_secs(3_600);
             while health.tick(now).is_some() {}

@@ -28,6 +28,8 @@ pub struct Ours {
     pub since: Moment,
     /// There are so many that the server goes out by them.
     pub is_out: bool,
+    /// One more of them takes it out.
+    pub is_close: bool,
     /// The last was no connection or no address; else the server connected and did not answer.
     pub no_connection: bool,
 }
@@ -168,7 +170,7 @@ mod tests {
     }
 
     fn ours(since_s: u64, is_out: bool) -> Ours {
-        Ours { since: at(since_s), is_out, no_connection: true }
+        Ours { since: at(since_s), is_out, is_close: true, no_connection: true }
     }
 
     /// Whether one pool of so many servers is suspected at 100 s.

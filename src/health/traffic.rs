@@ -201,11 +201,6 @@ impl Traffic {
         self.run >= 2 || self.errors
     }
 
-    /// Failures with no success between.
-    pub(super) fn run(&self) -> u32 {
-        self.run
-    }
-
     /// Forgets what is past: the circuit opens, and what comes next is judged anew.
     pub(super) fn forget(&mut self) {
         self.window = Window::default();
@@ -227,11 +222,6 @@ impl Traffic {
     /// Requests in flight, averaged.
     pub(super) fn in_flight(&self) -> Option<f64> {
         self.in_flight.mean()
-    }
-
-    /// The last minute.
-    pub(super) fn last_minute(&self, now: Moment) -> Tally {
-        self.window.total(now)
     }
 }
 

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(window.total(at(690)), failures(0));
         window.add(failures(1), at(10_000));
         assert_eq!(window.total(at(10_000)), failures(1));
-        assert_eq!((window.lately(at(10_011)), window.lately(at(10_014))), (failures(1), failures(0)));
+        assert_eq!((window.lately(at(10_007)), window.lately(at(10_008))), (failures(1), failures(0)));
     }
 
     #[test]

@@ -172,6 +172,7 @@ impl Product {
             id: member.id.clone(),
             tier: member.tier,
             base: member.pinned.unwrap_or(member.base),
+            capacity: member.base,
             admin: member.admin,
             share,
             kind: member.health.as_ref().map(|health| health.kind).unwrap_or_default(),

@@ -124,7 +124,7 @@ fn budget(field: &Field<'_>) -> BudgetLimits {
             let message = format!("`{}`: a budget is a number of tokens or probes a day", field.name);
             field.context.report(
                 field
-                    .error("bad-value", message)
+                    .error("bad-budget", message)
                     .help("write \"50000 tokens/day\", or { tokens = 50000, probes = 500, usd = 0.5 }"),
             );
             usual
