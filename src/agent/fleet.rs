@@ -18,6 +18,14 @@ use std::time::Duration;
 /// Who went out so shortly before we began to suspect ourselves went out for the same reason.
 const PARDONED: Duration = Duration::from_secs(30);
 
+/// The servers of an adaptive backend are compared this often…
+const COMPARE: Duration = Duration::from_millis(4_900);
+/// …and for the first time after so many cheap probes, at most after [`FIRST_COMPARISON_MAX`]: the averages of a new
+/// life are not those that the running weights came from.
+const FIRST_COMPARISON: u32 = 3;
+/// See [`FIRST_COMPARISON`].
+const FIRST_COMPARISON_MAX: Duration = Duration::from_secs(30);
+
 /// All servers of one configuration. A copy shares what stays as it is: with thousands of servers a whole one takes as
 /// long as `haproxy -c`.
 #[derive(Clone, Debug)]
@@ -33,6 +41,8 @@ pub struct Fleet {
     /// Weights in force, as far as they are known.
     weights: BTreeMap<ServerId, Weight>,
     decisions: Arc<BTreeMap<ServerId, WeightDecision>>,
+    /// What health made of each weight at the last decision.
+    decided_with: BTreeMap<ServerId, f64>,
     /// What each backend's guards remember.
     guards: BTreeMap<Name, Arc<PoolGuards>>,
     suspicion: Suspicion,
@@ -41,6 +51,9 @@ pub struct Fleet {
     pace: f64,
     /// Some factor has moved, and nobody has been told yet.
     moved: bool,
+    /// When this life began, and when the servers of each backend are compared again.
+    began: Moment,
+    compare_at: BTreeMap<Name, Moment>,
 }
 
 /// What the fleet wants done now.
@@ -66,11 +79,14 @@ impl Fleet {
             silent: BTreeSet::new(),
             weights: adopted,
             decisions: Arc::default(),
+            decided_with: BTreeMap::new(),
             guards: BTreeMap::new(),
             suspicion: Suspicion::default(),
             costs: Costs::default(),
             pace: 1.0,
             moved: false,
+            began: now,
+            compare_at: BTreeMap::new(),
         };
         fleet.take_over(config, now);
         fleet
@@ -365,19 +381,29 @@ impl Fleet {
     pub fn decide(&mut self, overrides: &Overrides, now: Moment) -> BTreeMap<ServerId, Weight> {
         self.suspect_ourselves(now);
         let config = self.config.clone();
-        let mut decisions = BTreeMap::new();
+        let (mut decisions, mut decided_with) = (BTreeMap::new(), BTreeMap::new());
         for backend in &config.backends {
             let members: Vec<_> =
                 backend.servers.iter().filter_map(|server| self.member(backend, server, overrides, now)).collect();
+            let healths = members.iter().filter_map(|member| Some((member.id.clone(), member.health.as_ref()?.value)));
+            decided_with.extend(healths);
             let guards = Arc::make_mut(self.guards.entry(backend.name.clone()).or_default());
             guards.note(Guard::BudgetSpent, self.costs.why_spent(&backend.name, now), now);
             let suspected = self.suspicion.over(&backend.name);
-            for decision in weights::decide(backend.weighting, &members, &self.weights, guards, suspected, now) {
+            let first = (backend.check.interval * FIRST_COMPARISON).clamp(COMPARE, FIRST_COMPARISON_MAX);
+            let compare_at = self.compare_at.entry(backend.name.clone()).or_insert(self.began + first);
+            let compares = *compare_at <= now;
+            if compares {
+                *compare_at = now + COMPARE;
+            }
+            let decided = weights::decide(backend.weighting, &members, &self.weights, guards, suspected, compares, now);
+            for decision in decided {
                 decisions.insert(decision.id.clone(), decision);
             }
         }
         self.weights = decisions.iter().map(|(id, decision)| (id.clone(), decision.weight)).collect();
         self.decisions = Arc::new(decisions);
+        self.decided_with = decided_with;
         self.weights.clone()
     }
 
@@ -430,6 +456,7 @@ impl Fleet {
             tier: server.tier,
             health: health.factor(now),
             signals: health.signals(now),
+            decided_with: self.decided_with.get(&id).copied(),
             id,
         })
     }

@@ -36,6 +36,8 @@ pub struct PoolMember {
     pub health: Option<Factor>,
     /// [`ServerHealth::signals`](crate::health::ServerHealth::signals).
     pub signals: Signals,
+    /// The value of `health` at the decision before; `None`: this life of the agent has decided nothing yet.
+    pub decided_with: Option<f64>,
 }
 
 /// One line of `explain`.
@@ -68,13 +70,16 @@ pub struct WeightDecision {
 /// Decides on every member of one backend, in the order of `members`.
 ///
 /// `previous` is what HAProxy runs now; a server that it does not know yet is as good as at its base weight. `guards`
-/// are the backend's own and remember; `suspected` says why it may be our own network that fails.
+/// are the backend's own and remember; `suspected` says why it may be our own network that fails. Only where it is
+/// `compares`' time are the servers of an adaptive backend compared anew: in between, and until there is something to
+/// compare after a start, each keeps its part of what runs.
 pub fn decide(
     weighting: Weighting,
     members: &[PoolMember],
     previous: &BTreeMap<ServerId, Weight>,
     guards: &mut PoolGuards,
     suspected: Option<&str>,
+    compares: bool,
     now: Moment,
 ) -> Vec<WeightDecision> {
     let mut planned: Vec<Product> =
@@ -93,8 +98,13 @@ pub fn decide(
             // An emergency neither waits for the dead band nor for the slew.
             Ruling::Share(share, why) => product.begin_anew(share, why),
             Ruling::Hold(weight, why) => product.begin_anew(share(weight, member.base), why),
-            Ruling::AsPlanned if member.health.is_some() => product.smooth(weighting, runs_of(member)),
-            Ruling::AsPlanned => {}
+            Ruling::AsPlanned => match &member.health {
+                Some(health) if weighting == Weighting::Adaptive && !compares => {
+                    product.keep_part(health.value, member.decided_with, runs_of(member));
+                }
+                Some(_) => product.smooth(weighting, runs_of(member)),
+                None => {}
+            },
         }
         WeightDecision {
             id: member.id.clone(),
@@ -200,6 +210,25 @@ impl Product {
     fn begin_anew(&mut self, share: f64, why: String) {
         self.share = if self.base == Weight::ZERO { 0.0 } else { share };
         self.factors.push(FactorLine { name: "guard", value: self.share, why });
+    }
+
+    /// Between two comparisons only what health says moves the weight: not what a server is worth beside the others.
+    fn keep_part(&mut self, health: f64, before: Option<f64>, runs: Weight) {
+        let base = f64::from(self.base.get());
+        let kept = match before {
+            // From 0 nothing can be kept.
+            _ if runs == Weight::ZERO || health <= 0.0 => return,
+            Some(before) if before <= 0.0 => return,
+            Some(before) => f64::from(runs.get()) * health / before,
+            None => f64::from(runs.get()),
+        };
+        let target = self.weight();
+        let kept = Weight::clamped(kept.min(base * health)).max(Weight::clamped(1.0));
+        let kept =
+            if before == Some(health) { kept } else { smoothing::dead_band(self.base, runs.min(self.base), kept) };
+        if kept != target {
+            self.adjust("kept", kept, "the servers are compared every 5 s, and not at once after a start".to_owned());
+        }
     }
 
     fn smooth(&mut self, weighting: Weighting, runs: Weight) {

@@ -18,12 +18,13 @@ fn member(name: &str, base: u16, health: Option<f64>) -> PoolMember {
         tier: 1,
         health: health.map(|value| Factor { name: "health", value, why: String::new(), kind: FactorKind::Verdict }),
         signals: Signals::default(),
+        decided_with: None,
     }
 }
 
 /// By guards that remember nothing yet.
 fn decide(weighting: Weighting, members: &[PoolMember], previous: &BTreeMap<ServerId, Weight>) -> Vec<WeightDecision> {
-    decide_with(weighting, members, previous, &mut PoolGuards::default(), None, Moment::default())
+    decide_with(weighting, members, previous, &mut PoolGuards::default(), None, true, Moment::default())
 }
 
 fn quick(mut member: PoolMember, first_token_ms: u64) -> PoolMember {
@@ -105,6 +106,25 @@ fn a_slower_server_comes_down_a_quarter_at_a_time_and_a_dead_one_at_once() {
     check(Weighting::Static, &pool, &[("a", 100), ("b", 100)], &[100, 100]);
     let dead = [quick(member("a", 100, Some(1.0)), 450), quick(member("b", 100, Some(0.0)), 1_950)];
     check(Weighting::Adaptive, &dead, &[("a", 100), ("b", 100)], &[100, 0]);
+}
+
+#[test]
+fn between_two_comparisons_only_health_moves_a_weight() {
+    let decided = |health: f64, before: Option<f64>, runs_now: u16| {
+        let slow = quick(member("b", 100, Some(health)), 1_950);
+        let pool = [quick(member("a", 100, Some(1.0)), 450), PoolMember { decided_with: before, ..slow }];
+        let guards = &mut PoolGuards::default();
+        let previous = runs(&[("a", 100), ("b", runs_now)]);
+        let decisions = decide_with(Weighting::Adaptive, &pool, &previous, guards, None, false, Moment::default());
+        decisions[1].weight.get()
+    };
+    // Neither at a start nor later does a comparison move it.
+    assert_eq!((decided(1.0, None, 55), decided(1.0, Some(1.0), 55), decided(1.0, Some(1.0), 100)), (55, 55, 100));
+    // Health does, and takes the part along.
+    assert_eq!((decided(0.3, Some(1.0), 50), decided(1.0, Some(0.3), 15)), (15, 50));
+    assert_eq!((decided(0.0, Some(1.0), 50), decided(0.3, None, 100)), (0, 30));
+    // Who comes back from nothing has nothing to keep.
+    assert!(decided(0.1, Some(0.0), 0) > 0);
 }
 
 #[test]

@@ -172,6 +172,7 @@ mod tests {
             tier: 1,
             health: None,
             signals,
+            decided_with: None,
         }
     }
 
