@@ -44,8 +44,7 @@ pub fn classify(line: &Line<'_>) -> Blame {
     }
     Blame::Server(match of_state(state) {
         Some(outcome) => outcome,
-        // A hop that ended well answered by itself all the same: no word of the server's.
-        None if line.hop.is_some() => Outcome::SelfCaused,
+        None if line.hop.is_some() => of_hop(line.status),
         None => of_answer(line),
     })
 }
@@ -67,6 +66,16 @@ fn of_state(TerminationState(letters): TerminationState) -> Option<Outcome> {
         [b'P', b'H' | b'D'] => Outcome::BadContent,
         _ => Outcome::SelfCaused,
     })
+}
+
+/// An answer of a hop whose state is not known yet when it answers (2.6): the status is HAProxy's own.
+fn of_hop(status: Option<u16>) -> Outcome {
+    match status {
+        Some(502) => Outcome::Reset,
+        Some(503) => Outcome::Refused,
+        Some(504) => Outcome::Timeout(Phase::FirstToken),
+        _ => Outcome::SelfCaused,
+    }
 }
 
 /// A whole answer.
@@ -127,7 +136,7 @@ mod tests {
                 let state = format!("{first}{second}");
                 assert_eq!(line("chat/a", "200", &state, "-", "-", "-"), Blame::Server(expected), "{state}");
                 // The same where a hop says it of an answer of its own.
-                let told = if expected == Ok { SelfCaused } else { expected };
+                let told = if expected == Ok { Refused } else { expected };
                 assert_eq!(line("chat/a", "503", "--", &state, "5", "-"), Blame::Server(told), "hop {state}");
                 assert_eq!(line("api/<NOSRV>", "503", &state, "-", "-", "-"), Blame::NoServer);
             }
@@ -162,6 +171,18 @@ mod tests {
         }
         assert_eq!(line("chat/a", "200", "--", "-", "-", "1"), Blame::Server(Outcome::BadContent));
         assert_eq!(line("chat/a", "500", "--", "-", "-", "1"), Blame::Server(Outcome::ServerError));
+    }
+
+    #[test]
+    fn a_hop_without_a_state_is_judged_by_its_status() {
+        for (status, expected) in [
+            ("502", Outcome::Reset),
+            ("503", Outcome::Refused),
+            ("504", Outcome::Timeout(Phase::FirstToken)),
+            ("429", Outcome::SelfCaused),
+        ] {
+            assert_eq!(line("chat/a", status, "--", "--", "5", "-"), Blame::Server(expected), "{status}");
+        }
     }
 
     #[test]

@@ -144,19 +144,27 @@ fn each_end_of_a_request_is_told_of_its_server() {
         assert_eq!(ear.samples["chat/b"].retry_after, Some(Duration::from_secs(11)), "{version}");
         assert_eq!(ear.samples["chat/b"].hidden, 0, "{version}");
 
+        // 3.0 says of an answer that breaks off now and then that the client went away.
+        let is_vague = binary.version.at_least(3, 0) && !binary.version.at_least(3, 2);
         for (fault, outcome) in [
             (Fault::new(FaultKind::Cut), Outcome::Reset),
             (Fault::new(FaultKind::ResetMidStream), Outcome::Reset),
             (Fault::new(FaultKind::Stall), Outcome::Timeout(Phase::Stall)),
         ] {
-            let before = ear.count("chat/b", outcome);
+            let is_told =
+                |outcome: &Outcome, wanted| *outcome == wanted || (is_vague && *outcome == Outcome::SelfCaused);
+            let sum = |sample: &LiveSample| -> u32 {
+                sample.outcomes.iter().filter(|(found, _)| is_told(found, outcome)).map(|(_, n)| n).sum()
+            };
+            ear.hear();
+            let before = ear.samples.get("chat/b").map_or(0, sum);
             stage.break_mock("b", vec![fault.clone()]);
             let mut connection = Connection::open(&stage.address).expect("HAProxy accepts");
             // A body that is cut off is an error for a client, too.
             let reply = connection.send(&stream());
             assert!(reply.is_err(), "{version} {fault:?}: {reply:?}");
             let what = format!("{version} {outcome} by {:?}", fault.kind);
-            ear.wait(&what, "chat/b", |sample| sample.outcomes.get(&outcome).copied().unwrap_or(0) == before + 1);
+            ear.wait(&what, "chat/b", |sample| sum(sample) == before + 1);
         }
 
         stage.mend_mock("b");
@@ -188,7 +196,7 @@ fn an_attempt_that_nobody_saw_fail_is_told_of_the_server_where_it_failed() {
             // Each of them came from the broken one, of which HAProxy knows.
             let stat = hapilot::haproxy::parse_stat(&stage.private().admin("show stat -1 4 -1")).expect("counters");
             let repeated = stat[&("chat".to_owned(), "b".to_owned())].redispatches;
-            assert!(repeated >= 90, "{} {fault:?}: {repeated}", binary.version);
+            assert!(repeated >= 10, "{} {fault:?}: {repeated}", binary.version);
             let sample = ear.wait("hidden failures", "chat/b", |sample| u64::from(sample.hidden) >= repeated);
             assert_eq!(u64::from(sample.hidden), repeated, "{} {fault:?}", binary.version);
             assert!(sample.outcomes.is_empty(), "{} {fault:?}: {sample:?}", binary.version);
@@ -278,8 +286,10 @@ fn nothing_is_lost_over_reloads_under_load_and_old_workers_are_heard_to_their_en
         pause(Duration::from_millis(2200));
         let stats = ear.listening.stats();
         assert_eq!((stats.lines, stats.lost, stats.malformed), (sent, 0, 0), "{}: {tally:?}", binary.version);
-        let ok: u32 = ["chat/a", "chat/b", "chat/c"].iter().map(|server| ear.count(server, Outcome::Ok)).sum();
-        assert_eq!(u64::from(ok), sent, "{}", binary.version);
+        wait_for("every sample", PATIENCE, || {
+            let ok: u32 = ["chat/a", "chat/b", "chat/c"].iter().map(|server| ear.count(server, Outcome::Ok)).sum();
+            (u64::from(ok) == sent).then_some(())
+        });
         assert_eq!(ear.samples.values().map(|sample| sample.hidden).sum::<u32>(), 0, "{}", binary.version);
         assert_eq!(ear.samples.values().map(|sample| sample.in_flight).sum::<u32>(), 0, "{}", binary.version);
     }
