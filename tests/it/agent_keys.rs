@@ -198,10 +198,12 @@ fn rotates(binary: &Binary, name: &str, fault: Fault, state: &str) -> Keyed {
     for _ in 0..20 {
         assert_eq!(keyed.ask(), (200, Some("k2".to_owned())));
     }
-    // `status` follows when the round is over.
+    let line = format!("to=\"{state}");
+    wait_for("the log to name it", PATIENCE, || keyed.stage.agent_said(&line).then_some(()));
+    // `status` follows when the round is over; a short rest may have ended by then.
     wait_for("the first key to be out", PATIENCE, || {
         let (first, second) = (keyed.key("k1"), keyed.key("k2"));
-        (first["state"] == state && first["is_active"] == false && second["is_active"] == true).then_some(())
+        (first["is_active"] == false && second["is_active"] == true).then_some(())
     });
     // The server itself has nothing to answer for.
     wait_for("the server to be healthy", PATIENCE, || {
