@@ -246,7 +246,7 @@ impl PoolGuards {
         let part = left / all;
         let since = (part >= CLOSE_FROM).then(|| self.enough_since.unwrap_or(now));
         self.enough_since = since;
-        let stays = is_open && !since.is_some_and(|since| now.since(since) >= CLOSE_AFTER);
+        let stays = is_open && since.is_none_or(|since| now.since(since) < CLOSE_AFTER);
         (part < OPEN_BELOW || stays).then(|| {
             let left = format!("{:.0} % of the pool's base weights are healthy", part * 100.0);
             format!("{left}: everybody takes 30 % of its own at least, until 60 % are for a minute")

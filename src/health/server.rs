@@ -23,7 +23,7 @@ use super::{
     Degradation, Factor, FactorKind, HealthParams, Load, Observation, Ours, Outcome, Phase, ProbeKind, Signals, State,
     Transition,
 };
-use crate::model::{Moment, format_duration};
+use crate::model::Moment;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -426,7 +426,7 @@ impl ServerHealth {
     }
 
     /// Everything for which the server takes less: why, the share that it keeps, and in words where traffic says so.
-    fn degradations(&self, now: Moment) -> impl Iterator<Item = (Degradation, f64, Option<String>)> {
+    pub(super) fn degradations(&self, now: Moment) -> impl Iterator<Item = (Degradation, f64, Option<String>)> {
         // Real requests that succeed know better than a probe that is limited.
         let is_proven = self.traffic.as_ref().is_some_and(|traffic| traffic.proves_health(now));
         let probed = self.lines.values().filter_map(move |line| {
@@ -567,52 +567,6 @@ impl ServerHealth {
         });
         if self.circuit.phase == CircuitPhase::Open || unproven {
             self.circuit.half_open(in_flight, now);
-        }
-    }
-
-    /// One sentence on why `to` follows on the present state.
-    fn reason_for(&self, to: State, why: &str, now: Moment) -> String {
-        let in_words = self.degradations(now).filter(|(degradation, ..)| to == State::Degraded(*degradation));
-        let in_words = in_words.filter_map(|(.., words)| words).next();
-        match (self.state, to) {
-            (State::Probation, State::Unhealthy(_)) => format!("failed again in probation; {why}"),
-            (State::Unhealthy(_), State::Healthy) => "works again; it was our own network that had failed".to_owned(),
-            (_, State::Probation) if self.circuit.phase == CircuitPhase::Open => {
-                format!(
-                    "circuit half open after {} openings: a trickle of real requests decides",
-                    self.circuit.openings
-                )
-            }
-            (_, State::Probation) => {
-                format!(
-                    "works again ({} in a row); full weight after {}",
-                    self.params.rise,
-                    format_duration(self.params.ramp)
-                )
-            }
-            (State::Probation, _) => "probation is over".to_owned(),
-            (_, State::Degraded(_)) => in_words.unwrap_or_else(|| why.to_owned()),
-            (_, State::Unhealthy(_) | State::Healthy | State::Unknown) => why.to_owned(),
-        }
-    }
-
-    /// One sentence on a probe's result.
-    fn why_of_probe(&self, observation: &Observation) -> String {
-        let Observation { kind, outcome, detail, .. } = observation;
-        let answer = match detail.as_str() {
-            "" => format!("{kind} probe: {outcome}"),
-            detail => format!("{kind} probe: {outcome}: {detail}"),
-        };
-        let Some(line) = self.lines.get(kind) else { return answer };
-        match (outcome.count(), line.evidence.failures) {
-            (super::Count::Neutral, _) if *outcome == Outcome::Credential && self.params.lives_by_one_key() => {
-                format!("its only key was rejected; {answer}")
-            }
-            (super::Count::HardFailure, failures) if self.state != State::Probation => match failures {
-                1 => format!("failed once; {answer}"),
-                failures => format!("failed {failures} times in a row; {answer}"),
-            },
-            _ => answer,
         }
     }
 
