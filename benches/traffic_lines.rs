@@ -3,7 +3,7 @@
 //! One core. Ours is the whole way from bytes in pieces to the sums of each server; the reference is `serde_json` with a
 //! struct of the fields that we need, line by line, and nothing after it.
 
-#[allow(dead_code, reason = "the other benches use the rest")]
+#[expect(dead_code, reason = "the other benches use the rest")]
 mod support;
 
 use hapilot::model::Moment;

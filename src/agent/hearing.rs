@@ -4,7 +4,6 @@ use super::listening::{Batch, Listening};
 use super::run::Agent;
 use crate::health::Keyless;
 use crate::model::ServerId;
-use crate::traffic::KeyWords;
 use camino::Utf8PathBuf;
 use tokio::sync::mpsc;
 
@@ -58,8 +57,8 @@ impl Agent {
                 self.follow_soon();
             }
         }
-        for KeyWords { id, key_id, outcome, is_billing, count, retry_after } in batch.keys {
-            let learnt = self.node.keyring.observe_live(&id, &key_id, outcome, retry_after, is_billing, count, now);
+        for words in &batch.keys {
+            let learnt = self.node.keyring.observe_live(words, now);
             self.heed(&learnt);
         }
     }

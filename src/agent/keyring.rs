@@ -8,6 +8,7 @@ use crate::desired::{KeyEntry, key_entries, key_id};
 use crate::health::{Observation, Outcome, ProbeKind};
 use crate::keys::{Exhausted, KeyPool, KeyPoolParams, KeyState, KeyWord, Source, Told};
 use crate::model::{Digest, Moment, Secret, SecretRef, ServerId};
+use crate::traffic::KeyWords;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -231,18 +232,9 @@ impl Keyring {
         )
     }
 
-    /// Takes in what became of `count` client requests. `key_id` is what HAProxy logged; `is_billing` where the answer was a
-    /// 402 or named a quota.
-    pub fn observe_live(
-        &mut self,
-        id: &ServerId,
-        key_id: &str,
-        outcome: Outcome,
-        retry_after: Option<Duration>,
-        is_billing: bool,
-        count: u32,
-        now: Moment,
-    ) -> Learnt {
+    /// Takes in what became of client requests that used one key.
+    pub fn observe_live(&mut self, words: &KeyWords, now: Moment) -> Learnt {
+        let KeyWords { ref id, ref key_id, outcome, is_billing, count, retry_after } = *words;
         let number = key_id.strip_prefix('k').and_then(|number| number.parse::<usize>().ok());
         let index = number.and_then(|number| number.checked_sub(1));
         let source = Source::Live;

@@ -4,6 +4,7 @@ use super::keyring::Keyring;
 use super::sources::{Place, Sources};
 use crate::health::{Observation, Outcome, ProbeKind};
 use crate::model::{Moment, Name, Secret, ServerId};
+use crate::traffic::KeyWords;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::time::Duration;
 
@@ -94,7 +95,11 @@ fn live_traffic_names_a_key_by_its_id() {
     let scene = Scene::new();
     let mut keyring = Keyring::new(&scene.sources(&[("192.0.2.1", &["a", "b"])]), &[], at(0));
     told(&mut keyring, "s0", "sk-a", Outcome::Ok, 1);
-    let mut live = |key: &str, now| keyring.observe_live(&id("s0"), key, Outcome::Credential, None, false, 1, at(now));
+    let mut live = |key: &str, now| {
+        let (id, outcome) = (id("s0"), Outcome::Credential);
+        let words = KeyWords { id, key_id: key.into(), outcome, is_billing: false, count: 1, retry_after: None };
+        keyring.observe_live(&words, at(now))
+    };
     for unknown in ["", "-", "k0", "k3", "k", "sk-a", "kk1"] {
         live(unknown, 2);
         assert!(live(unknown, 2).events.is_empty(), "{unknown}");

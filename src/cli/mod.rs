@@ -59,7 +59,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
     let place = Place { file: cli.common.config, node: cli.common.node };
     match cli.command {
-        Command::Run(options) => run::run(place, options, out).await,
+        Command::Run(options) => Box::pin(run::run(place, options, out)).await,
         Command::Check => check::check(&place, out).await,
         Command::Render { file: args::RenderedFile::Haproxy } => check::render(&place, out).await,
         Command::Plan => apply::plan(&place, out).await,
@@ -84,7 +84,7 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
             out.print(&String::from_utf8_lossy(&script));
             Ok(())
         }
-        Command::Demo(options) => demo::demo(&options, out).await,
+        Command::Demo(options) => Box::pin(demo::demo(&options, out)).await,
         Command::Mock(options) => mock::mock(&options, out).await,
         Command::Deadline { state } => confirm::guard(&place, &state).await,
     }

@@ -28,7 +28,10 @@ pub struct KeyWords {
 
 /// The words of one server since they were told last.
 #[derive(Debug, Default)]
-pub(super) struct Fresh(BTreeMap<(Box<str>, Outcome, bool), (u32, Option<Duration>)>);
+pub(super) struct Fresh(BTreeMap<Said, (u32, Option<Duration>)>);
+
+/// Of which key, what became of the request, and whether it was a 402.
+type Said = (Box<str>, Outcome, bool);
 
 impl Fresh {
     pub(super) fn take(&mut self, line: &Line<'_>, outcome: Outcome, retry_after: Option<Duration>) {

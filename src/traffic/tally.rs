@@ -158,8 +158,8 @@ impl Tally {
     /// What is new of each server since the last call, for those of which anything is new.
     pub fn take_samples(&mut self) -> Vec<(ServerId, LiveSample)> {
         let in_flight = in_flight(&self.workers);
-        let told = |(place, server): (&Box<str>, &mut Server)| {
-            let in_flight = in_flight.get(&**place).copied().unwrap_or(0);
+        let told = |(place, server): (&str, &mut Server)| {
+            let in_flight = in_flight.get(place).copied().unwrap_or(0);
             if server.fresh.is_empty() && in_flight == server.told_in_flight {
                 return None;
             }
@@ -168,7 +168,8 @@ impl Tally {
             let first_byte = (number > 0).then(|| sum / number);
             Some((server.id.clone(), LiveSample { in_flight, first_byte, ..std::mem::take(&mut server.fresh) }))
         };
-        let mut samples: Vec<_> = self.servers.iter_mut().filter_map(told).collect();
+        let mut samples: Vec<_> =
+            self.servers.iter_mut().map(|(place, server)| (&**place, server)).filter_map(told).collect();
         samples.sort_by(|a, b| a.0.cmp(&b.0));
         samples
     }
@@ -187,7 +188,7 @@ impl Tally {
     /// Everything, for people.
     pub fn picture(&self, now: Moment) -> Picture {
         let in_flight = in_flight(&self.workers);
-        let of = |(place, server): (&Box<str>, &Server)| {
+        let of = |(place, server): (&str, &Server)| {
             let sum = server.window.sum(now);
             ServerPicture {
                 id: server.id.clone(),
@@ -196,13 +197,13 @@ impl Tally {
                 total: Quantiles::of(&sum.total),
                 outcomes: sum.outcomes,
                 hidden: sum.hidden,
-                in_flight: in_flight.get(&**place).copied().unwrap_or(0),
+                in_flight: in_flight.get(place).copied().unwrap_or(0),
                 outcomes_total: server.outcomes_total.clone(),
                 hidden_total: server.hidden_total,
                 bytes_out_total: server.bytes_out_total,
             }
         };
-        let mut servers: Vec<_> = self.servers.iter().map(of).collect();
+        let mut servers: Vec<_> = self.servers.iter().map(|(place, server)| (&**place, server)).map(of).collect();
         servers.sort_by(|a, b| a.id.cmp(&b.id));
         Picture { servers, stats: self.stats(now) }
     }
