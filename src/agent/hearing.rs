@@ -2,7 +2,7 @@
 
 use super::listening::{Batch, Listening};
 use super::run::Agent;
-use crate::health::Keyless;
+use crate::health::{Keyless, Outcome};
 use crate::model::ServerId;
 use camino::Utf8PathBuf;
 use tokio::sync::mpsc;
@@ -51,7 +51,16 @@ impl Agent {
     /// Takes in what was heard.
     pub(super) fn hear(&mut self, batch: Batch) {
         let now = self.node.now();
-        for (id, sample) in batch.samples {
+        for (id, mut sample) in batch.samples {
+            // With several keys, what is said of one is no word about the server.
+            let keys = self.node.serving.config.server(&id).map_or(0, |(_, server)| server.keys.len());
+            if keys > 1 {
+                let limited = sample.outcomes.remove(&Outcome::RateLimited);
+                sample.outcomes.remove(&Outcome::Credential);
+                if limited.is_some() && !sample.outcomes.contains_key(&Outcome::Overloaded) {
+                    sample.retry_after = None;
+                }
+            }
             if let Some(transition) = self.node.fleet.live(&id, &sample, now) {
                 super::run::log_transition(&id, &transition);
                 self.follow_soon();

@@ -4,6 +4,7 @@
 
 mod adopted;
 mod apply;
+mod asking;
 mod attempt;
 mod certificates;
 mod corrections;

@@ -3,18 +3,18 @@
 //! Events come from the file watch, signals, probes, requests of the command line and time; each is handled to its
 //! end before the next. Probes run beside it. Nothing here decides: `Fleet` says what is due, `Node` what follows.
 
+use super::asking::{Asked, Wanted};
 use super::attempt::Attempt;
 use super::hearing::Hearing;
 use super::intent::Intent;
 use super::keyring::Learnt;
 use super::last_results::LastResults;
 use super::node::Node;
-use super::probing::Errand;
 use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
 use super::spending::Spending;
-use crate::health::{Observation, Outcome, ProbeKind};
-use crate::model::{AdminState, Host, Secret, ServerId, Weight};
+use crate::health::{Observation, ProbeKind};
+use crate::model::{AdminState, ServerId, Weight};
 use crate::probe::Prober;
 use crate::sys;
 use std::collections::VecDeque;
@@ -40,8 +40,6 @@ const PUBLISH_PAUSES: u32 = 100;
 const RETRY: Duration = Duration::from_secs(10);
 /// Requests that may wait; the command line sees "busy" beyond it.
 const MAX_REQUESTS: usize = 64;
-/// Probes in flight.
-const MAX_PROBES: usize = 512;
 
 /// What the command line asks of the agent.
 #[derive(Debug)]
@@ -105,24 +103,15 @@ pub struct Handle {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
 }
 
-/// A probe that is to start.
-#[derive(Clone, Debug)]
-struct Wanted {
-    id: ServerId,
-    kind: ProbeKind,
-    /// Only to test this key of the server, from 0: it says nothing of the server's health.
-    key: Option<usize>,
-}
-
 /// The running agent.
 #[derive(Debug)]
 pub struct Agent {
     pub(super) node: Node,
-    prober: Arc<Prober>,
-    probes: JoinSet<(Wanted, Option<Asked>, Observation)>,
-    waiting: VecDeque<Wanted>,
+    pub(super) prober: Arc<Prober>,
+    pub(super) probes: JoinSet<(Wanted, Option<Asked>, Observation)>,
+    pub(super) waiting: VecDeque<Wanted>,
     /// `None`: it only observes, and writes no file.
-    results: Option<LastResults>,
+    pub(super) results: Option<LastResults>,
     /// Likewise.
     spending: Option<Spending>,
     pub(super) hearing: Hearing,
@@ -142,13 +131,6 @@ pub struct Agent {
     /// A rollback at the deadline that failed is tried again no sooner.
     expire_at: Instant,
     publish_at: Instant,
-}
-
-/// Whom a probe asked: the URL and the key of that moment, with its place in the list.
-#[derive(Debug, PartialEq)]
-struct Asked {
-    url: String,
-    key: Option<(usize, Secret)>,
 }
 
 #[derive(Debug)]
@@ -356,90 +338,6 @@ impl Agent {
         self.follow_not_before = pause_after(begun);
     }
 
-    fn start_probes(&mut self) {
-        while self.probes.len() < MAX_PROBES
-            && let Some(wanted) = self.waiting.pop_front()
-        {
-            match self.errand(&wanted) {
-                Some(errand) => {
-                    let prober = self.prober.clone();
-                    let asked = self.whom(&wanted);
-                    self.probes.spawn(async move {
-                        // A task of its own: a probe that breaks must not take the memory of which one it was along.
-                        let observation = tokio::spawn(errand.run(prober)).await;
-                        let kind = wanted.kind;
-                        (wanted, asked, observation.unwrap_or_else(|_| broken(kind)))
-                    });
-                }
-                None => {
-                    tracing::debug!(server = %wanted.id, kind = %wanted.kind, "the probe is gone with its server");
-                    if let Some(key) = wanted.key {
-                        self.node.keyring.test_ended(&wanted.id, key);
-                    }
-                }
-            }
-        }
-    }
-
-    fn errand(&self, wanted: &Wanted) -> Option<Errand> {
-        let Wanted { id, kind, key: _ } = wanted;
-        let (backend, server) = self.node.serving.config.server(id)?;
-        let resolved = match server.url.host {
-            Host::Ip(_) => None,
-            Host::Dns(_) => self.node.address_of(id),
-        };
-        Errand::new(&self.node.serving, backend, server, *kind, self.key_of(wanted), resolved)
-    }
-
-    /// The place of the key to ask with: the one under test, else the one that serves.
-    fn key_of(&self, Wanted { id, kind: _, key }: &Wanted) -> usize {
-        key.or_else(|| self.node.keyring.active(id)).unwrap_or(0)
-    }
-
-    fn whom(&self, wanted: &Wanted) -> Option<Asked> {
-        let (_, server) = self.node.serving.config.server(&wanted.id)?;
-        let index = self.key_of(wanted);
-        let key = server.keys.get(index).and_then(|key| self.node.serving.secrets.get(&key.value));
-        Some(Asked { url: server.url.to_string(), key: key.map(|key| (index, key.clone())) })
-    }
-
-    fn probed(&mut self, finished: Result<(Wanted, Option<Asked>, Observation), tokio::task::JoinError>) {
-        let (wanted, asked, observation) = match finished {
-            Ok(result) => result,
-            // Only at the very end, when the tasks are dropped.
-            Err(_) => return,
-        };
-        let id = &wanted.id;
-        tracing::debug!(server = %id, kind = %observation.kind, outcome = %observation.outcome, detail = observation.detail, "probed");
-        let now = self.node.now();
-        if let Some(key) = wanted.key {
-            self.node.keyring.test_ended(id, key);
-        }
-        if let (Some(asked), Some(here)) = (&asked, self.whom(&wanted))
-            && asked.url == here.url
-        {
-            if let Some(results) = &mut self.results {
-                results.note(id, asked.key.as_ref().map(|(index, _)| *index), &observation);
-            }
-            if let Some((_, key)) = &asked.key {
-                let learnt = self.node.keyring.observe(id, key, &observation, now);
-                self.heed(&learnt);
-            }
-        }
-        if wanted.key.is_some() {
-            return;
-        }
-        // Also where the key went out by this very answer: the server is asked again, with the one that serves now.
-        if asked != self.whom(&wanted) {
-            self.node.fleet.disregard(id, observation.kind, now);
-            return;
-        }
-        if let Some(transition) = self.node.fleet.observe(id, &observation, now) {
-            log_transition(id, &transition);
-            self.follow_soon();
-        }
-    }
-
     /// Follows what was learnt of keys.
     pub(super) fn heed(&mut self, learnt: &Learnt) {
         learnt.log();
@@ -587,15 +485,6 @@ fn pause_after(begun: Instant) -> Instant {
 /// The wall clock; before 1970 is 1970.
 fn since_1970() -> Duration {
     jiff::Timestamp::now().as_duration().try_into().unwrap_or_default()
-}
-
-/// The result of a probe that panicked: a bug of ours, and no word about the server.
-fn broken(kind: ProbeKind) -> Observation {
-    tracing::error!(%kind, "a probe broke: this is a bug of hapilot");
-    Observation {
-        detail: "the probe broke: a bug of hapilot".to_owned(),
-        ..Observation::new(kind, Outcome::SelfCaused, Duration::ZERO)
-    }
 }
 
 fn flat(result: Result<Report, Attempt>) -> Result<Report, Failed> {

@@ -234,6 +234,11 @@ impl Key {
         if self.cooling_until.is_none_or(|until| until <= now) {
             self.limits = self.limits.saturating_add(1);
         }
+        if source == Source::Live && retry_after.is_none() {
+            // An account that is spent says so in words that a log does not carry.
+            self.test_at = now;
+            self.ask = Some(voter);
+        }
         self.limited_by = self.limited_by.max(source);
         let doubled = PAUSE.saturating_mul(1 << self.limits.saturating_sub(1).min(10)).min(PAUSE_MAX);
         let until = now + retry_after.map_or(doubled, |asked| asked.min(RETRY_AFTER_MAX));

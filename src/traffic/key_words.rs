@@ -28,28 +28,86 @@ pub struct KeyWords {
 
 /// The words of one server since they were told last.
 #[derive(Debug, Default)]
-pub(super) struct Fresh(BTreeMap<Said, (u32, Option<Duration>)>);
+pub(super) struct Fresh {
+    words: BTreeMap<Said, Words>,
+    /// How many were heard: their order.
+    heard: u64,
+}
 
 /// Of which key, what became of the request, and whether it was a 402.
 type Said = (Box<str>, Outcome, bool);
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Words {
+    count: u32,
+    retry_after: Option<Duration>,
+    first: u64,
+    last: u64,
+}
+
 impl Fresh {
     pub(super) fn take(&mut self, line: &Line<'_>, outcome: Outcome, retry_after: Option<Duration>) {
         let says_something = matches!(outcome, Outcome::Ok | Outcome::Credential | Outcome::RateLimited);
-        let Some(key_id) = line.key_id.filter(|_| says_something && self.0.len() < MAX_KEYS * 4) else { return };
-        let (count, asked) = self.0.entry((key_id.into(), outcome, line.status == Some(402))).or_default();
-        *count = count.saturating_add(1);
-        *asked = (*asked).max(retry_after);
+        let has_room = self.words.len() < MAX_KEYS * 4;
+        let Some(key_id) = line.key_id.filter(|_| says_something && has_room) else { return };
+        self.heard += 1;
+        let words = self.words.entry((key_id.into(), outcome, line.status == Some(402))).or_default();
+        words.first = if words.count == 0 { self.heard } else { words.first };
+        words.last = self.heard;
+        words.count = words.count.saturating_add(1);
+        words.retry_after = words.retry_after.max(retry_after);
     }
 
-    /// Successes last: where both were heard at once, they are the newer ones more often than not.
+    /// In the order in which they were heard last. Rejections among successes are about what single clients asked for:
+    /// of those it tells of one, and of the successes after it.
     pub(super) fn tell(&mut self, id: &ServerId) -> Vec<KeyWords> {
-        let told =
-            std::mem::take(&mut self.0).into_iter().map(|((key_id, outcome, is_billing), (count, retry_after))| {
-                KeyWords { id: id.clone(), key_id, outcome, is_billing, count, retry_after }
-            });
-        let mut told: Vec<_> = told.collect();
-        told.sort_by_key(|words| words.outcome == Outcome::Ok);
-        told
+        let mut words: Vec<_> = std::mem::take(&mut self.words).into_iter().collect();
+        let successes: Vec<(Box<str>, u64)> = words
+            .iter()
+            .filter(|((_, outcome, _), _)| *outcome == Outcome::Ok)
+            .map(|((key_id, ..), words)| (key_id.clone(), words.last))
+            .collect();
+        for ((key_id, outcome, _), words) in &mut words {
+            let succeeded_since = successes.iter().any(|(key, last)| key == key_id && *last > words.first);
+            if *outcome == Outcome::Credential && succeeded_since {
+                (words.count, words.last) = (1, words.first);
+            }
+        }
+        words.sort_by_key(|(_, words)| words.last);
+        let told = words.into_iter().map(|((key_id, outcome, is_billing), words)| {
+            let Words { count, retry_after, .. } = words;
+            KeyWords { id: id.clone(), key_id, outcome, is_billing, count, retry_after }
+        });
+        told.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(lines: &[(&str, Outcome)]) -> Vec<(String, Outcome, u32)> {
+        let mut fresh = Fresh::default();
+        for (key_id, outcome) in lines {
+            let text = format!("[hapilot@0 live=\"api 1 chat/a 200 -- 0 0 0 1 1 100 {key_id} - - - -\"]");
+            let line = Line::parse(text.as_bytes()).unwrap().unwrap();
+            fresh.take(&line, *outcome, None);
+        }
+        let words = fresh.tell(&"chat/a".parse().unwrap());
+        assert!(fresh.tell(&"chat/a".parse().unwrap()).is_empty(), "told once");
+        words.into_iter().map(|words| (words.key_id.into(), words.outcome, words.count)).collect()
+    }
+
+    #[test]
+    fn words_come_in_their_order_and_rejections_among_successes_count_once() {
+        let (ok, no, limited) = (Outcome::Ok, Outcome::Credential, Outcome::RateLimited);
+        let k1 = |outcome, count| ("k1".to_owned(), outcome, count);
+        assert_eq!(told(&[("k1", ok), ("k1", ok), ("k1", no), ("k1", no)]), [k1(ok, 2), k1(no, 2)]);
+        assert_eq!(told(&[("k1", no), ("k1", ok), ("k1", no), ("k1", no)]), [k1(no, 1), k1(ok, 1)]);
+        assert_eq!(told(&[("k1", limited), ("k1", ok), ("k1", limited)]), [k1(ok, 1), k1(limited, 2)]);
+        // Another key's success says nothing of this one, and a server's own failure nothing of any.
+        let k2 = ("k2".to_owned(), ok, 1);
+        assert_eq!(told(&[("k1", no), ("k2", ok), ("k1", no), ("k1", Outcome::ServerError)]), [k2, k1(no, 2)]);
+        assert!(told(&[("-", ok)]).is_empty());
     }
 }

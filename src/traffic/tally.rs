@@ -174,7 +174,7 @@ impl Tally {
         samples
     }
 
-    /// What is new of the keys since the last call, by server; of one key the successes last.
+    /// What is new of the keys since the last call, by server, in the order in which it was heard.
     pub fn take_key_words(&mut self) -> Vec<KeyWords> {
         self.servers.values_mut().flat_map(|server| server.keys.tell(&server.id)).collect()
     }
