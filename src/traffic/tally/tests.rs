@@ -1,3 +1,5 @@
+//! Lines and counters of workers that come, go and stand side by side.
+
 use super::{ServerCount, Tally, WorkerKey};
 use crate::health::{LiveSample, Outcome};
 use crate::model::Moment;
