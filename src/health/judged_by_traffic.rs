@@ -31,8 +31,9 @@ impl ServerHealth {
         if self.traffic.is_none() && sample.is_empty() && sample.in_flight == 0 {
             return None;
         }
+        let explained = self.explained(sample);
         let traffic = self.traffic.get_or_insert_with(|| Box::new(Traffic::new(now)));
-        let just = traffic.record(sample, now);
+        let just = traffic.record(explained.as_ref().unwrap_or(sample), now);
         let pause = traffic.pause(now);
         if just.told() > 0 {
             self.fresh_for(STALE, now);
@@ -52,6 +53,16 @@ impl ServerHealth {
         self.forgive(now);
         self.hurry_probes(just, now);
         transition
+    }
+
+    /// What a retry hid has no class of its own. Where a probe was just told "too much", that was it: the server is alive.
+    fn explained(&self, sample: &LiveSample) -> Option<LiveSample> {
+        let is_limited = self.lines.values().any(|line| line.evidence.limits > 0);
+        (sample.hidden > 0 && is_limited).then(|| {
+            let mut explained = LiveSample { hidden: 0, ..sample.clone() };
+            *explained.outcomes.entry(Outcome::RateLimited).or_default() += sample.hidden;
+            explained
+        })
     }
 
     /// Whether real requests that come in spite of the verdict (a guard holds the server in) fail at it right now.
@@ -191,6 +202,20 @@ mod tests {
             let circuit = health.snapshot(at(now)).circuit.expect("it opened");
             assert_eq!((circuit.phase, circuit.openings), (CircuitPhase::Open, 1));
         }
+    }
+
+    #[test]
+    fn hidden_failures_of_a_server_whose_probe_met_a_limit_are_that_limit() {
+        let mut health = server();
+        health.observe(&Observation::new(ProbeKind::Models, Outcome::RateLimited, Duration::ZERO), at(2.0));
+        for step in 0..50 {
+            health.live(&LiveSample { hidden: 2, ..LiveSample::default() }, at(2.0 + f64::from(step) * 0.2));
+        }
+        assert_eq!(health.state(), State::Degraded(Degradation::RateLimited));
+        // The limit is over, the failures are not.
+        probe_ok(&mut health, at(13.0));
+        health.live(&LiveSample { hidden: 5, ..LiveSample::default() }, at(13.2));
+        assert!(health.state().is_unhealthy());
     }
 
     #[test]
