@@ -68,7 +68,7 @@ pub(super) struct Evidence {
     contrary: u32,
     overload: DecayedAverage,
     overloaded: bool,
-    limited_until: Option<Moment>,
+    pub(super) limited_until: Option<Moment>,
     /// Answers 429 in a row.
     pub(super) limits: u32,
     recent: DecayedAverage,
@@ -232,6 +232,11 @@ impl Evidence {
         } else {
             None
         }
+    }
+
+    /// How long the silence still lasts that the last 429 asked for, or that is usual after one.
+    pub(super) fn limit_left(&self, now: Moment) -> Option<Duration> {
+        self.limited_until.map(|until| until.since(now)).filter(|left| !left.is_zero())
     }
 
     /// When a limit is forgotten that no probe confirms.

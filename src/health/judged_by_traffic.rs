@@ -31,7 +31,7 @@ impl ServerHealth {
         if self.traffic.is_none() && sample.is_empty() && sample.in_flight == 0 {
             return None;
         }
-        let explained = self.explained(sample);
+        let explained = self.explained(sample, now);
         let traffic = self.traffic.get_or_insert_with(|| Box::new(Traffic::new(now)));
         let just = traffic.record(explained.as_ref().unwrap_or(sample), now);
         let pause = traffic.pause(now);
@@ -55,11 +55,19 @@ impl ServerHealth {
         transition
     }
 
-    /// What a retry hid has no class of its own. Where a probe was just told "too much", that was it: the server is alive.
-    fn explained(&self, sample: &LiveSample) -> Option<LiveSample> {
+    /// Until when it stays out although it might work: to the end of its hold, and of the silence that it asked for.
+    pub(super) fn held_until(&self) -> Moment {
+        let asked = self.lines.values().filter_map(|line| line.evidence.limited_until).max();
+        self.swings.flapping_until().max(asked).unwrap_or_default().max(self.hold_until)
+    }
+
+    /// What a retry hid has no class of its own. Where a probe was just told "too much", that was it: the server is alive,
+    /// and what it asked of the probe it asks of everybody.
+    fn explained(&self, sample: &LiveSample, now: Moment) -> Option<LiveSample> {
         let is_limited = self.lines.values().any(|line| line.evidence.limits > 0);
         (sample.hidden > 0 && is_limited).then(|| {
-            let mut explained = LiveSample { hidden: 0, ..sample.clone() };
+            let asked = self.lines.values().filter_map(|line| line.evidence.limit_left(now)).max();
+            let mut explained = LiveSample { hidden: 0, retry_after: sample.retry_after.max(asked), ..sample.clone() };
             *explained.outcomes.entry(Outcome::RateLimited).or_default() += sample.hidden;
             explained
         })
@@ -212,10 +220,27 @@ mod tests {
             health.live(&LiveSample { hidden: 2, ..LiveSample::default() }, at(2.0 + f64::from(step) * 0.2));
         }
         assert_eq!(health.state(), State::Degraded(Degradation::RateLimited));
+        assert_eq!(health.factor_value(at(12.0)), Some(0.0), "it asked the probe for silence, and gets it of all");
         // The limit is over, the failures are not.
         probe_ok(&mut health, at(13.0));
         health.live(&LiveSample { hidden: 5, ..LiveSample::default() }, at(13.2));
         assert!(health.state().is_unhealthy());
+    }
+
+    #[test]
+    fn a_circuit_stays_open_as_long_as_the_server_asked_for_silence() {
+        let mut health = server();
+        health.live(&LiveSample { hidden: 5, ..LiveSample::default() }, at(2.0));
+        assert!(health.state().is_unhealthy());
+        let asked = Some(Duration::from_secs(40));
+        let limited = Observation::new(ProbeKind::Models, Outcome::RateLimited, Duration::ZERO);
+        health.observe(&Observation { retry_after: asked, ..limited }, at(3.0));
+        for second in 4..43 {
+            health.tick(at(f64::from(second)));
+            assert!(health.state().is_unhealthy(), "{second}");
+        }
+        health.tick(at(43.1));
+        assert_eq!(health.state(), State::Probation);
     }
 
     #[test]

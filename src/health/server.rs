@@ -97,7 +97,7 @@ pub struct ServerHealth {
     pub(super) reason: String,
     pub(super) lines: BTreeMap<ProbeKind, Line>,
     pub(super) swings: Swings,
-    hold_until: Moment,
+    pub(super) hold_until: Moment,
     pub(super) ramp: Ramp,
     pub(super) jitter: Jitter,
     /// Nothing until the first sample: most servers of a large site have no traffic at a time.
@@ -473,11 +473,6 @@ impl ServerHealth {
 
     pub(super) fn evidence(&self) -> impl Iterator<Item = (ProbeKind, &Evidence, Moment)> {
         self.lines.iter().map(|(kind, line)| (*kind, &line.evidence, line.schedule.next()))
-    }
-
-    /// Until when it stays out although it might work.
-    pub(super) fn held_until(&self) -> Moment {
-        self.swings.flapping_until().unwrap_or_default().max(self.hold_until)
     }
 
     /// Whether everything that took it out works again. A probe that no budget pays for cannot say so; then the trickle
