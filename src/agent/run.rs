@@ -13,7 +13,7 @@ use super::node::Node;
 use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
 use super::spending::Spending;
-use crate::health::{Observation, ProbeKind};
+use crate::health::{GuardEvent, Observation, ProbeKind};
 use crate::model::{AdminState, ServerId, Weight};
 use crate::probe::Prober;
 use crate::sys;
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 /// Desired, files and runtime are compared this often, whatever else happens.
 const RECONCILE: Duration = Duration::from_secs(5);
-/// Adaptive weights move no oftener than this.
+/// Weights are decided anew this often, whatever else happens; how often servers are compared is the fleet's affair.
 const WEIGHTS: Duration = Duration::from_secs(5);
 /// After HAProxy has followed, the next time comes after so many times as long as that took: a storm of transitions
 /// (a start, a lost network) costs a fifth of one core at most, and a single one is never delayed.
@@ -121,6 +121,8 @@ pub struct Agent {
     postponed: Option<Postponed>,
     reconcile_at: Instant,
     weights_at: Instant,
+    /// The guards that the log knows to be at work.
+    guards_told: Vec<GuardEvent>,
     /// Something has changed that HAProxy does not know yet; from when on it may be told.
     follow_at: Option<Instant>,
     /// Not before this, see [`FOLLOW_PAUSES`].
@@ -154,10 +156,11 @@ impl Agent {
         let (sender, requests) = mpsc::channel(MAX_REQUESTS);
         let (snapshot, seen) = watch::channel(Arc::new(Snapshot::of(&node)));
         let now = Instant::now();
-        let results = (!node.is_observer()).then(|| node.ledger.last_results());
         let at_start = node.now();
         node.fleet.set_clock(since_1970(), at_start);
-        let spending = results.is_some().then(|| Spending::open(node.ledger.state.clone(), &mut node.fleet));
+        let keeps_files = !node.is_observer();
+        let results = keeps_files.then(|| node.ledger.last_results());
+        let spending = keeps_files.then(|| Spending::open(node.ledger.state.clone(), &mut node.fleet));
         let agent = Self {
             node,
             results,
@@ -171,6 +174,7 @@ impl Agent {
             postponed: None,
             reconcile_at: now + RECONCILE,
             weights_at: now + WEIGHTS,
+            guards_told: vec![],
             follow_at: None,
             follow_not_before: now,
             hasten_at: None,
@@ -336,6 +340,23 @@ impl Agent {
         self.follow_at = None;
         self.hasten_at = None;
         self.follow_not_before = pause_after(begun);
+        self.tell_guards();
+    }
+
+    /// Logs each guard once when it begins to hold weights back, and once when it ends.
+    fn tell_guards(&mut self) {
+        let events = self.node.fleet.guards(self.node.now());
+        let is_in = |events: &[GuardEvent], one: &GuardEvent| {
+            events.iter().any(|other| (other.guard, &other.pool) == (one.guard, &one.pool))
+        };
+        let over = |event: &GuardEvent| event.pool.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
+        for event in events.iter().filter(|event| !is_in(&self.guards_told, event)) {
+            tracing::warn!(guard = %event.guard, backend = over(event), why = event.why, "a guard holds weights back");
+        }
+        for event in self.guards_told.iter().filter(|event| !is_in(&events, event)) {
+            tracing::info!(guard = %event.guard, backend = over(event), "the guard is over");
+        }
+        self.guards_told = events;
     }
 
     /// Follows what was learnt of keys.

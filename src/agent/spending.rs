@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// The file is written this often at most: a death of the agent forgets so much of the day at worst.
+/// What is spent is looked at, and written, this often: a death of the agent forgets so much of the day at worst.
 const EVERY: Duration = Duration::from_secs(30);
 
 /// What was written last, and when.
@@ -36,6 +36,7 @@ impl Spending {
     /// Writes what is new, where it is time.
     pub fn keep(&mut self, fleet: &Fleet) {
         if Instant::now() >= self.not_before {
+            self.not_before = Instant::now() + EVERY;
             self.write(fleet);
         }
     }
@@ -52,7 +53,6 @@ impl Spending {
         if spent == self.written {
             return;
         }
-        self.not_before = Instant::now() + EVERY;
         match store::save_spent(&self.state, &spent) {
             Ok(()) => (self.written, self.problem) = (spent, None),
             Err(e) => {

@@ -5,7 +5,7 @@
 use super::ewma::DecayedAverage;
 use super::outcome::Count;
 use super::{Degradation, HealthParams, Observation, Outcome, Phase, ProbeKind};
-use crate::model::Moment;
+use crate::model::{MAX_RETRY_AFTER, Moment};
 use std::time::Duration;
 
 /// Weight of the newest sample in the averages that follow.
@@ -24,8 +24,6 @@ const OVERLOAD_SAMPLES: f64 = 2.5;
 const OVERLOAD_BEGINS: f64 = 0.5;
 /// …and ends below this one, so that it does not flicker.
 const OVERLOAD_ENDS: f64 = 0.25;
-/// Longest Retry-After that is honoured.
-pub(super) const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// The pause after a 429 that names none.
 const PAUSE_DEFAULT: Duration = Duration::from_secs(30);
 /// A limit whose pause ended so long ago, and which no probe has confirmed since, is forgotten. Longer than the longest
@@ -272,7 +270,7 @@ fn latency_of(observation: &Observation) -> Duration {
 }
 
 fn pause_of(observation: &Observation) -> Option<Duration> {
-    observation.retry_after.map(|asked| asked.min(PAUSE_MAX))
+    observation.retry_after.map(|asked| asked.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]

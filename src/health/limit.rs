@@ -7,11 +7,9 @@
 //! with every such answer.
 
 use super::window::{Tally, wilson_lower};
-use crate::model::Moment;
+use crate::model::{MAX_RETRY_AFTER, Moment};
 use std::time::Duration;
 
-/// Longest Retry-After that is honoured.
-const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// How long a 429 without one lowers the weight.
 const LOWERED: Duration = Duration::from_secs(30);
 /// After a pause nothing may ask the server any more: then it is forgotten.
@@ -52,7 +50,7 @@ impl Limit {
         }
         match asked {
             // A later, shorter wish never cuts an earlier one short.
-            Some(asked) => self.pause_until = self.pause_until.max(Some(now + asked.min(PAUSE_MAX))),
+            Some(asked) => self.pause_until = self.pause_until.max(Some(now + asked.min(MAX_RETRY_AFTER))),
             None if just.limited > 0 => self.lowered_until = self.lowered_until.max(Some(now + LOWERED)),
             None => {}
         }

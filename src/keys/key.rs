@@ -3,7 +3,7 @@
 //! Knows words about a key and the times that follow from them, not the other keys. Called by `pool`.
 
 use crate::health::Outcome;
-use crate::model::Moment;
+use crate::model::{MAX_RETRY_AFTER, Moment};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -14,8 +14,6 @@ const PAUSE: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(120);
 /// A limit is forgotten so long after its pause: the next one is a first one again.
 const FORGOTTEN: Duration = Duration::from_secs(600);
-/// Longest Retry-After that is honoured.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// A rejected key is asked again after this; the gap doubles with each further rejection…
 const RETEST: Duration = Duration::from_secs(60);
 /// …up to this, which is also the gap where the account is spent: nobody pays a bill within a minute.
@@ -241,7 +239,7 @@ impl Key {
         }
         self.limited_by = self.limited_by.max(source);
         let doubled = PAUSE.saturating_mul(1 << self.limits.saturating_sub(1).min(10)).min(PAUSE_MAX);
-        let until = now + retry_after.map_or(doubled, |asked| asked.min(RETRY_AFTER_MAX));
+        let until = now + retry_after.map_or(doubled, |asked| asked.min(MAX_RETRY_AFTER));
         self.cooling_until = self.cooling_until.max(Some(until));
     }
 
