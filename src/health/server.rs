@@ -362,8 +362,7 @@ impl ServerHealth {
     pub fn factor(&self, now: Moment) -> Option<Factor> {
         let (name, value) = self.share(now)?;
         let kind = match name {
-            "keys" => FactorKind::Deliberate,
-            "pause" => FactorKind::Deliberate,
+            "keys" | "pause" => FactorKind::Deliberate,
             _ if self.is_proven_dead(now) => FactorKind::ProvenDead,
             _ => FactorKind::Verdict,
         };

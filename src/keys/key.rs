@@ -231,11 +231,11 @@ impl Key {
         // A hundred clients that are limited in one instant are one limit.
         if self.cooling_until.is_none_or(|until| until <= now) {
             self.limits = self.limits.saturating_add(1);
-        }
-        if source == Source::Live && retry_after.is_none() {
-            // An account that is spent says so in words that a log does not carry.
-            self.test_at = now;
-            self.ask = Some(voter);
+            if source == Source::Live && retry_after.is_none() {
+                // An account that is spent says so in words that a log does not carry: once for each pause.
+                self.test_at = now;
+                self.ask = Some(voter);
+            }
         }
         self.limited_by = self.limited_by.max(source);
         let doubled = PAUSE.saturating_mul(1 << self.limits.saturating_sub(1).min(10)).min(PAUSE_MAX);
