@@ -3,7 +3,7 @@
 //! Pure. Refuses to know how it is spelt. Made by `agent` and `cli`, read by `render` and `plan`.
 
 use crate::config::{Backend, Config, Server};
-use crate::model::{AdminState, Certificate, Secret, SecretRef, ServerId, Weight};
+use crate::model::{AdminState, Certificate, Secret, SecretRef, ServerId, Sourced, Weight};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub struct Desired {
     /// What is found at each path that a frontend's `certificates` names: the file, or those of the directory in the
     /// order of their names.
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
+    /// Which key serves at each of [`key_entries`], counted from 0; the first one where an entry is not named.
+    pub active_keys: BTreeMap<String, usize>,
 }
 
 /// The wish for one server.
@@ -32,7 +34,8 @@ pub struct DesiredServer {
 }
 
 impl Desired {
-    /// Joins a configuration with what was decided elsewhere. A server without a decision has its configured weight.
+    /// Joins a configuration with what was decided elsewhere. A server without a decision has its configured weight, and
+    /// the first key of each list serves until `active_keys` is set.
     pub fn new(
         config: Arc<Config>,
         weights: &BTreeMap<ServerId, Weight>,
@@ -50,7 +53,7 @@ impl Desired {
                 (id, DesiredServer { weight, state })
             })
             .collect();
-        Self { config, servers, secrets, certificates }
+        Self { config, servers, secrets, certificates, active_keys: BTreeMap::new() }
     }
 
     /// The wish for one server of the configuration.
@@ -74,15 +77,50 @@ pub struct DesiredOverride {
 /// Whether a backend's servers each need their own hop: a loopback listener that sets Host, path and key.
 ///
 /// HAProxy decides on the server after the request's rules have run, so what differs between the servers of one
-/// backend (own Host, path prefix or key) can only be set behind that decision.
+/// backend (own Host, path prefix or list of keys) can only be set behind that decision.
 pub fn needs_hops(backend: &Backend) -> bool {
-    fn identity(server: &Server) -> (Option<String>, &str, Option<&SecretRef>) {
+    fn identity(server: &Server) -> (Option<String>, &str, Vec<&SecretRef>) {
         let host = match &server.url.host {
             crate::model::Host::Dns(_) => Some(server.url.authority()),
             // A server that is reached by address does not care what it is called.
             crate::model::Host::Ip(_) => None,
         };
-        (host, &server.url.path, server.key.as_ref().map(|key| &key.value))
+        (host, &server.url.path, server.keys.iter().map(|key| &key.value).collect())
     }
     backend.servers.windows(2).any(|pair| identity(&pair[0]) != identity(&pair[1]))
+}
+
+/// One place of the map of keys, and whom it serves: a backend as a whole, or one server behind its hop. Of its keys one
+/// is in use at a time.
+#[derive(Clone, Debug)]
+pub struct KeyEntry<'a> {
+    /// The entry in the map: `BACKEND` or `BACKEND/SERVER`.
+    pub name: String,
+    /// The backend.
+    pub backend: &'a Backend,
+    /// The servers that share it, at least one.
+    pub servers: &'a [Server],
+    /// The keys, at least one.
+    pub keys: &'a [Sourced<SecretRef>],
+}
+
+/// Every place of the map of keys, in the order of the names.
+pub fn key_entries(config: &Config) -> Vec<KeyEntry<'_>> {
+    let mut entries = Vec::new();
+    for backend in &config.backends {
+        let shared = !needs_hops(backend);
+        let groups =
+            if shared { backend.servers.chunks(backend.servers.len().max(1)) } else { backend.servers.chunks(1) };
+        for servers in groups {
+            let Some(first) = servers.first().filter(|first| !first.keys.is_empty()) else { continue };
+            let name = if shared { backend.name.to_string() } else { format!("{}/{}", backend.name, first.name) };
+            entries.push(KeyEntry { name, backend, servers, keys: &first.keys });
+        }
+    }
+    entries
+}
+
+/// What a key is called in the map, in logs and in `status`: its place in the list, from `k1`.
+pub fn key_id(index: usize) -> String {
+    format!("k{}", index + 1)
 }

@@ -9,6 +9,7 @@ pub mod model;
 
 // Floor 1 and 2: decisions about health and weight.
 pub mod health;
+pub mod keys;
 pub mod vip;
 pub mod weights;
 
@@ -27,6 +28,7 @@ pub mod keepalived;
 pub mod mock;
 pub mod probe;
 pub mod store;
+pub mod traffic;
 
 // Floor 9 to 11: the agent and its faces.
 pub mod agent;

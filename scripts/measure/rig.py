@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = ROOT / "target" / "release" / "hapilot"
@@ -38,6 +39,16 @@ def arguments(description):
     return parser
 
 
+def choose_haproxies(parser):
+    """The option of measurements that are made with several HAProxies, one after the other."""
+    parser.add_argument(
+        "--haproxy",
+        default=os.environ.get("HAPILOT_TEST_HAPROXY", "haproxy"),
+        metavar="BINARIES",
+        help="the HAProxies to measure with, separated by colons (default: HAPILOT_TEST_HAPROXY, or haproxy)",
+    )
+
+
 def numbers(text):
     """`100,1000` as a list, within the limits of the measurements."""
     found = [int(word) for word in text.split(",")]
@@ -49,10 +60,15 @@ def numbers(text):
 def main(measure):
     """Runs a measurement; SIGTERM and SIGINT end it as a failure does, with everything torn down."""
 
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
     def stop(number, _frame):
+        # A second one must not interrupt the tearing down.
+        for other in signals:
+            signal.signal(other, signal.SIG_IGN)
         raise Failed(f"ended by {signal.Signals(number).name}")
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in signals:
         signal.signal(number, stop)
     try:
         measure()
@@ -95,6 +111,7 @@ class Rig:
         self.mock_options = mock_options
         self.processes = []
         self.mocks = []
+        self.controls = {}
         self.agent = None
         self.master = None
 
@@ -156,19 +173,29 @@ class Rig:
             time.sleep(pause)
         raise Failed(f"waited {seconds} s in vain for {what}\n{self.log('agent')[-2000:] if self.agent else ''}")
 
-    def mock(self, number):
+    def stop(self, process, number=signal.SIGTERM, seconds=20):
+        """Ends one process and waits until it is gone."""
+        process.send_signal(number)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"{process.args[0]} does not end within {seconds} s") from error
+        self.processes.remove(process)
+
+    def mock(self, number, options=()):
         """A mock on an address and ports of its own: its URL."""
         name = f"mock{number}"
         host = f"127.0.0.{number + 2}"
         command = [hapilot(), "mock", "--listen", f"{host}:0", "--control", f"{host}:0", "--name", name]
-        self.start(name, [*command, *self.mock_options])
-        found = self.wait("a mock", 20, lambda: re.search(r"answers on (\S+)", self.log(name)))
-        return found.group(1)
+        self.start(name, [*command, *self.mock_options, *options])
+        pattern = r"answers on (\S+)[\s\S]* (\S+)/fault\n"
+        url, control = self.wait("a mock", 20, lambda: re.search(pattern, self.log(name))).groups()
+        self.controls[url] = Control(control)
+        return url
 
-    def toml(self, servers, interval, weight_of=lambda number: 100, of_haproxy="", of_backend=""):
-        """A file with that many servers, in backends with one server for each mock; more lines for two sections."""
-        lines = [
-            f"""[node]
+    def head(self, of_haproxy="", backend="b0"):
+        """What every file begins with: this node, its HAProxy, one frontend."""
+        return f"""[node]
 name = "measured"
 state = "{self.dir}/state"
 
@@ -188,9 +215,12 @@ socket = "{self.dir}/hapilot.sock"
 
 [frontend.api]
 bind = ["127.0.0.1:{self.port}"]
-backend = "b0"
+backend = "{backend}"
 """
-        ]
+
+    def toml(self, servers, interval, weight_of=lambda number: 100, of_haproxy="", of_backend="", of_server=""):
+        """A file with that many servers, in backends with one server for each mock; more lines for three sections."""
+        lines = [self.head(of_haproxy)]
         for number in range(servers):
             backend, member = divmod(number, len(self.mocks))
             if member == 0:
@@ -199,7 +229,8 @@ backend = "b0"
                     f'[backend.b{backend}.check]\ninterval = "{interval}"\nramp = "0s"\n'
                 )
             lines.append(
-                f'[backend.b{backend}.server.s{member}]\nurl = "{self.mocks[member]}"\nweight = {weight_of(number)}\n'
+                f'[backend.b{backend}.server.s{member}]\nurl = "{self.mocks[member]}"\n'
+                f"weight = {weight_of(number)}\n{of_server}"
             )
         return "\n".join(lines)
 
@@ -217,11 +248,15 @@ backend = "b0"
         """The same with this file."""
         self.write_toml(text)
         began = time.monotonic()
-        self.agent = self.start("agent", [hapilot(), "-c", f"{self.dir}/hapilot.toml", "run"])
+        self.start_agent()
         self.wait("the agent's haproxy.cfg", 60, lambda: (self.dir / "haproxy.cfg").exists())
         self.start_haproxy()
         self.wait("every server to be healthy", patience, self._all_healthy, 0.25)
         return time.monotonic() - began
+
+    def start_agent(self):
+        """Starts the agent on the operator's file; its log begins anew."""
+        self.agent = self.start("agent", [hapilot(), "-c", f"{self.dir}/hapilot.toml", "run"])
 
     def start_haproxy(self):
         """Starts master and worker on the `haproxy.cfg` that is there."""
@@ -274,6 +309,30 @@ backend = "b0"
     def mock_processes(self):
         """The mocks' process ids."""
         return [process.pid for process in self.processes if "mock" in process.args]
+
+
+class Control:
+    """A mock's control port: faults on and off, and what it was asked."""
+
+    def __init__(self, url):
+        self.url = url
+
+    def befall(self, *faults):
+        """Replaces the faults that are set; none: healthy again."""
+        self._ask("PUT", "fault", json.dumps(faults).encode())
+
+    def journal(self):
+        """Connections, requests by method, path and status, and the last one of each path."""
+        return self._ask("GET", "requests")
+
+    def _ask(self, method, what, body=None):
+        request = urllib.request.Request(f"{self.url}/{what}", body, method=method)
+        try:
+            # No proxy of the environment comes between.
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+                return json.load(answer)
+        except OSError as error:
+            raise Failed(f"a mock's control port does not answer: {error}") from error
 
 
 class Admin:

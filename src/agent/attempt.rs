@@ -41,7 +41,9 @@ impl Node {
         let mut fleet = self.fleet.clone();
         fleet.reconfigure(sources.config.clone(), now);
         let weights = fleet.decide(&self.overrides, now);
-        let desired = desired(&sources, &weights, &self.overrides);
+        let mut keyring = self.keyring.clone();
+        keyring.reconfigure(&sources, now);
+        let desired = desired(&sources, &weights, &self.overrides, &keyring);
         let wish = Wish {
             sources: &sources,
             desired: &desired,

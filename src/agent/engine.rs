@@ -21,7 +21,7 @@ use super::renderer::Renderer;
 use crate::haproxy;
 use crate::model::Digest;
 use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
-use crate::render::Rendered;
+use crate::render::{self, Rendered};
 use crate::store::Journal;
 use crate::sys;
 use camino::Utf8Path;
@@ -376,7 +376,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends what health decided, by the HAProxy that was seen last, before the long way of render, observe and write:
+    /// Sends what health decided, weights and keys, by the HAProxy that was seen last, before the long way of render, observe and write:
     /// every millisecond is somebody's request. The files follow with the next apply; a death in between leaves them
     /// one decision behind, and the next start decides again.
     ///
@@ -388,7 +388,11 @@ impl Engine {
         if self.would.is_some() || !runtime.description.as_ref().is_some_and(is_ours) {
             return vec![];
         }
-        let steps = plan::weight_steps(wish.desired, &names, runtime);
+        let mut steps = plan::weight_steps(wish.desired, &names, runtime);
+        if self.renderer.has_other_keys(wish.desired) {
+            let keys = render::keys(wish.desired).unwrap_or_default();
+            steps.extend(plan::keys_step(render::KEYS_MAP, keys, runtime));
+        }
         if steps.is_empty() {
             return steps;
         }

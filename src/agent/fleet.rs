@@ -2,14 +2,29 @@
 //!
 //! Pure: time is handed in; starts no probe itself. Called by the agent's loop.
 
+use super::costs::Costs;
 use super::overrides::Overrides;
 use crate::config::{Backend, Check, Config, Server};
-use crate::health::{HealthParams, Observation, ProbeKind, ServerHealth, State, Transition};
-use crate::model::{AdminState, Moment, ServerId, Weight};
+use crate::health::{
+    Guard, GuardEvent, HealthParams, Keyless, LiveSample, Observation, PoolGuards, PoolReport, ProbeKind, Refusal,
+    ServerHealth, Spent, State, Suspicion, Transition,
+};
+use crate::model::{AdminState, Moment, Name, Scheme, ServerId, Weight};
 use crate::weights::{self, PoolMember, WeightDecision};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Who went out so shortly before we began to suspect ourselves went out for the same reason.
+const PARDONED: Duration = Duration::from_secs(30);
+
+/// The servers of an adaptive backend are compared this often…
+const COMPARE: Duration = Duration::from_millis(4_900);
+/// …and for the first time after so many cheap probes, at most after [`FIRST_COMPARISON_MAX`]: the averages of a new
+/// life are not those that the running weights came from.
+const FIRST_COMPARISON: u32 = 3;
+/// See [`FIRST_COMPARISON`].
+const FIRST_COMPARISON_MAX: Duration = Duration::from_secs(30);
 
 /// All servers of one configuration. A copy shares what stays as it is: with thousands of servers a whole one takes as
 /// long as `haproxy -c`.
@@ -26,6 +41,19 @@ pub struct Fleet {
     /// Weights in force, as far as they are known.
     weights: BTreeMap<ServerId, Weight>,
     decisions: Arc<BTreeMap<ServerId, WeightDecision>>,
+    /// What health made of each weight at the last decision.
+    decided_with: BTreeMap<ServerId, f64>,
+    /// What each backend's guards remember.
+    guards: BTreeMap<Name, Arc<PoolGuards>>,
+    suspicion: Suspicion,
+    costs: Costs,
+    /// Share of the usual rhythm of probes.
+    pace: f64,
+    /// Some factor has moved, and nobody has been told yet.
+    moved: bool,
+    /// When this life began, and when the servers of each backend are compared again.
+    began: Moment,
+    compare_at: BTreeMap<Name, Moment>,
 }
 
 /// What the fleet wants done now.
@@ -51,6 +79,14 @@ impl Fleet {
             silent: BTreeSet::new(),
             weights: adopted,
             decisions: Arc::default(),
+            decided_with: BTreeMap::new(),
+            guards: BTreeMap::new(),
+            suspicion: Suspicion::default(),
+            costs: Costs::default(),
+            pace: 1.0,
+            moved: false,
+            began: now,
+            compare_at: BTreeMap::new(),
         };
         fleet.take_over(config, now);
         fleet
@@ -66,8 +102,8 @@ impl Fleet {
             if after.is_none_or(|(_, after)| after.weight != server.weight) {
                 self.weights.remove(&id);
             }
-            // Another address or key is another server, as far as health goes.
-            if after.is_none_or(|(_, after)| after.url != server.url || after.key != server.key) {
+            // Another address, or only other keys, is another server, as far as health goes.
+            if after.is_none_or(|(_, after)| after.url != server.url || !shares_keys(after, server)) {
                 self.servers.remove(&id);
                 self.plan_wake(id, now);
             }
@@ -90,13 +126,111 @@ impl Fleet {
                 }
                 None => {
                     others.push(id.clone());
-                    Arc::new(ServerHealth::new(params, now, seed(&id)))
+                    let mut health = ServerHealth::new(params, now, seed(&id));
+                    health.set_pace(self.pace, now);
+                    Arc::new(health)
                 }
             };
             self.servers.insert(id, health);
         }
         self.in_flight.retain(|(id, _)| self.servers.contains_key(id));
         others.into_iter().for_each(|id| self.plan_wake(id, now));
+        self.costs.reconfigure(&config);
+        self.guards.retain(|name, _| config.backends.iter().any(|backend| backend.name == *name));
+    }
+
+    /// How often probes run, as a share of the operator's rhythm: a sixth on a node that only stands by. Faster takes
+    /// effect within a second.
+    pub fn set_pace(&mut self, share: f64, now: Moment) {
+        self.pace = share;
+        let ids: Vec<_> = self.servers.keys().cloned().collect();
+        for id in ids {
+            if let Some(health) = self.health_mut(&id) {
+                health.set_pace(share, now);
+            }
+            self.plan_wake(id, now);
+        }
+    }
+
+    /// What the wall clock says at `now`, since 1970 in UTC: the budgets' day ends at midnight.
+    pub fn set_clock(&mut self, unix: Duration, now: Moment) {
+        self.costs.set_clock(unix, now);
+    }
+
+    /// What the deep probes of each backend have cost on their last day: to be kept, and handed to
+    /// [`restore_spent`](Self::restore_spent) of the next life.
+    pub fn spent(&self) -> BTreeMap<Name, Spent> {
+        self.costs.spent()
+    }
+
+    /// What an earlier life spent.
+    pub fn restore_spent(&mut self, spent: &BTreeMap<Name, Spent>) {
+        self.costs.restore(spent);
+    }
+
+    /// No key is left with which a server's clients could be served, or (`None`) there is one again.
+    pub fn set_keyless(&mut self, id: &ServerId, keyless: Option<Keyless>) {
+        // Told anew with every word about a key: mostly nothing has changed.
+        let is_news = self.servers.get(id).is_some_and(|health| health.keyless() != keyless.as_ref());
+        if let Some(health) = self.health_mut(id).filter(|_| is_news) {
+            health.set_keyless(keyless);
+            self.moved = true;
+        }
+    }
+
+    /// What something says that must always work (a peer, the gateway, our own listener): `failed` says why it does
+    /// not.
+    pub fn hear_witness(&mut self, witness: &str, failed: Option<String>, now: Moment) {
+        self.suspicion.hear(witness, failed, now);
+        self.moved = true;
+    }
+
+    /// Takes in what the requests of clients told of a server. A server that is gone is ignored.
+    pub fn live(&mut self, id: &ServerId, sample: &LiveSample, now: Moment) -> Option<Transition> {
+        let health = self.health_mut(id)?;
+        let before = health.factor_value(now);
+        let transition = health.live(sample, now);
+        self.moved |= self.servers.get(id).is_some_and(|health| health.factor_value(now) != before);
+        self.plan_wake(id.clone(), now);
+        transition
+    }
+
+    /// The guards at work now, each the subject of one alert, the oldest first.
+    pub fn guards(&self, now: Moment) -> Vec<GuardEvent> {
+        let ours = self.suspicion.active().map(|(since, why, pool)| GuardEvent {
+            guard: Guard::SuspectOurselves,
+            pool: pool.cloned(),
+            since,
+            why: why.to_owned(),
+        });
+        let of_pools = self.guards.iter().flat_map(|(pool, guards)| {
+            // The suspicion is one event over all pools that it is over.
+            let active = guards.active().filter(|(guard, ..)| *guard != Guard::SuspectOurselves);
+            active.map(|(guard, since, why)| GuardEvent { guard, pool: Some(pool.clone()), since, why: why.to_owned() })
+        });
+        let mut events: Vec<_> = ours.into_iter().chain(of_pools).filter(|event| event.since <= now).collect();
+        events.sort_by_key(|event| event.since);
+        events
+    }
+
+    /// What holds back the weights of one backend, in words.
+    pub fn guard_of(&self, backend: &Name) -> Option<String> {
+        let guards = self.guards.get(backend)?;
+        let words: Vec<_> = guards
+            .active()
+            .filter(|(guard, ..)| *guard != Guard::BudgetSpent)
+            .map(|(guard, _, why)| format!("{guard}: {why}"))
+            .collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// How often each guard has begun to work since the start.
+    pub fn guards_begun(&self) -> BTreeMap<Guard, u64> {
+        let of_pools = |guard| self.guards.values().map(|guards| guards.begun(guard)).sum();
+        let mut begun: BTreeMap<_, _> =
+            [Guard::KeepHalf, Guard::FailOpen, Guard::BudgetSpent].into_iter().map(|g| (g, of_pools(g))).collect();
+        begun.insert(Guard::SuspectOurselves, self.suspicion.begun());
+        begun
     }
 
     /// Whom the operator has taken out of service: they are not probed until they come back.
@@ -119,14 +253,22 @@ impl Fleet {
         gone.into_iter().for_each(|id| self.plan_wake(id, now));
     }
 
+    /// Whether the operator has taken it out, so that nobody asks it.
+    pub fn is_silent(&self, id: &ServerId) -> bool {
+        self.silent.contains(id)
+    }
+
     /// When somebody must call [`Self::due`] at the latest.
     pub fn next_wake(&self) -> Option<Moment> {
+        if self.moved {
+            return Some(Moment::default());
+        }
         self.wakes.first().map(|(at, _)| *at)
     }
 
     /// What is due; the probes in the answer count as started.
     pub fn due(&mut self, now: Moment) -> Due {
-        let mut due = Due::default();
+        let mut due = Due { weights_may_move: std::mem::take(&mut self.moved), ..Due::default() };
         while let Some((at, id)) = self.wakes.first().cloned() {
             if at > now {
                 break;
@@ -134,17 +276,29 @@ impl Fleet {
             self.wakes.pop_first();
             self.wake_of.remove(&id);
             let Some(health) = self.servers.get_mut(&id).map(Arc::make_mut) else { continue };
-            // In probation the factor moves with time alone.
-            due.weights_may_move |= health.state() == State::Probation;
+            // The factor moves with time alone in probation, and where a pause ends.
+            due.weights_may_move |= matches!(health.state(), State::Probation | State::Degraded(_));
             if let Some(transition) = health.tick(now) {
                 due.weights_may_move = true;
                 due.transitions.push((id.clone(), transition));
             }
             for kind in ProbeKind::ALL {
                 let is_due = health.next_probe(kind).is_some_and(|next| next <= now) && !self.silent.contains(&id);
-                if is_due && self.in_flight.insert((id.clone(), kind)) {
-                    health.probe_started(kind, now);
-                    due.probes.push((id.clone(), kind));
+                if !is_due || self.in_flight.contains(&(id.clone(), kind)) {
+                    continue;
+                }
+                let paid = match kind.is_deep() {
+                    true => self.costs.start(&id.backend, !health.is_suspect(kind), now),
+                    false => Ok(()),
+                };
+                match paid {
+                    Err(Refusal::Early(wait)) => health.postpone(kind, wait, now),
+                    Err(Refusal::Spent(wait)) => health.withhold(kind, wait, now),
+                    Ok(()) => {
+                        self.in_flight.insert((id.clone(), kind));
+                        health.probe_started(kind, now);
+                        due.probes.push((id.clone(), kind));
+                    }
                 }
             }
             // Never twice in one instant: a ramp that moves with time would keep the loop here.
@@ -173,9 +327,38 @@ impl Fleet {
     /// Takes in a probe's result. A server that is gone is ignored.
     pub fn observe(&mut self, id: &ServerId, observation: &Observation, now: Moment) -> Option<Transition> {
         self.in_flight.remove(&(id.clone(), observation.kind));
-        let transition = self.health_mut(id)?.observe(observation, now);
+        if observation.kind.is_deep() && self.servers.contains_key(id) {
+            self.costs.charge(&self.config.clone(), id, observation, now);
+        }
+        let health = self.health_mut(id)?;
+        let transition = health.observe(observation, now);
+        let ours = health.ours();
         self.plan_wake(id.clone(), now);
+        if ours.is_some_and(|ours| ours.is_close && !ours.is_out) {
+            self.ask_pool_soon(id, now);
+        }
+        // Another one of the pool went out for the same reason: the guards should look before the next round.
+        let same = |(other, health): (&ServerId, &Arc<ServerHealth>)| {
+            other.backend == id.backend && health.ours().is_some_and(|ours| ours.is_out)
+        };
+        self.moved |= ours.is_some() && self.of_backend(&id.backend).any(same);
         transition
+    }
+
+    fn of_backend<'a>(&'a self, backend: &'a Name) -> impl Iterator<Item = (&'a ServerId, &'a Arc<ServerHealth>)> {
+        self.servers.iter().filter(move |(id, _)| id.backend == *backend)
+    }
+
+    /// Asks the others of a server's pool at once: is it the server, or is it us?
+    fn ask_pool_soon(&mut self, id: &ServerId, now: Moment) {
+        let others: Vec<_> =
+            self.of_backend(&id.backend).map(|(other, _)| other).filter(|other| *other != id).cloned().collect();
+        for other in others {
+            if let Some(health) = self.health_mut(&other) {
+                health.ask_cheaply(now);
+            }
+            self.plan_wake(other, now);
+        }
     }
 
     fn plan_wake(&mut self, id: ServerId, not_before: Moment) {
@@ -196,17 +379,65 @@ impl Fleet {
 
     /// The weights that follow from all that is known; remembered as in force.
     pub fn decide(&mut self, overrides: &Overrides, now: Moment) -> BTreeMap<ServerId, Weight> {
-        let mut decisions = BTreeMap::new();
-        for backend in &self.config.backends {
+        self.suspect_ourselves(now);
+        let config = self.config.clone();
+        let (mut decisions, mut decided_with) = (BTreeMap::new(), BTreeMap::new());
+        for backend in &config.backends {
             let members: Vec<_> =
                 backend.servers.iter().filter_map(|server| self.member(backend, server, overrides, now)).collect();
-            for decision in weights::decide(backend.weighting, &members, &self.weights) {
+            let healths = members.iter().filter_map(|member| Some((member.id.clone(), member.health.as_ref()?.value)));
+            decided_with.extend(healths);
+            let guards = Arc::make_mut(self.guards.entry(backend.name.clone()).or_default());
+            guards.note(Guard::BudgetSpent, self.costs.why_spent(&backend.name, now), now);
+            let suspected = self.suspicion.over(&backend.name);
+            let first = (backend.check.interval * FIRST_COMPARISON).clamp(COMPARE, FIRST_COMPARISON_MAX);
+            let compare_at = self.compare_at.entry(backend.name.clone()).or_insert(self.began + first);
+            let compares = *compare_at <= now;
+            if compares {
+                *compare_at = now + COMPARE;
+            }
+            let decided = weights::decide(backend.weighting, &members, &self.weights, guards, suspected, compares, now);
+            for decision in decided {
                 decisions.insert(decision.id.clone(), decision);
             }
         }
         self.weights = decisions.iter().map(|(id, decision)| (id.clone(), decision.weight)).collect();
         self.decisions = Arc::new(decisions);
+        self.decided_with = decided_with;
         self.weights.clone()
+    }
+
+    /// Looks whether it is our own network that fails; if so, those who went out for it come back without hold or ramp.
+    fn suspect_ourselves(&mut self, now: Moment) {
+        let config = self.config.clone();
+        let reports: Vec<PoolReport<'_>> = config
+            .backends
+            .iter()
+            .map(|backend| {
+                let ids = backend.servers.iter().map(|server| ServerId::new(backend.name.clone(), server.name.clone()));
+                let probed = ids.filter(|id| !self.silent.contains(id)).filter_map(|id| self.servers.get(&id));
+                let probed: Vec<_> = probed.filter(|health| health.params().kinds().next().is_some()).collect();
+                let ours = probed.iter().filter_map(|health| health.ours()).collect();
+                PoolReport { pool: &backend.name, servers: probed.len(), ours }
+            })
+            .collect();
+        self.suspicion.look(&reports, now);
+        let Some((since, ..)) = self.suspicion.active() else { return };
+        let out: Vec<ServerId> = self
+            .servers
+            .iter()
+            .filter(|(id, health)| {
+                health.state().is_unhealthy()
+                    && health.since() + PARDONED >= since
+                    && self.suspicion.over(&id.backend).is_some()
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        out.iter().for_each(|id| {
+            if let Some(health) = self.health_mut(id) {
+                health.pardon();
+            }
+        });
     }
 
     /// How the last weight of a server came about.
@@ -224,7 +455,8 @@ impl Fleet {
             admin: wish.state.unwrap_or(server.state.value),
             tier: server.tier,
             health: health.factor(now),
-            signals: health.signals(),
+            signals: health.signals(now),
+            decided_with: self.decided_with.get(&id).copied(),
             id,
         })
     }
@@ -239,6 +471,12 @@ impl Fleet {
     }
 }
 
+/// Whether two lists of keys have one in common, or are empty both.
+fn shares_keys(a: &Server, b: &Server) -> bool {
+    let has = |key: &crate::model::SecretRef| b.keys.iter().any(|other| other.value == *key);
+    (a.keys.is_empty() && b.keys.is_empty()) || a.keys.iter().any(|key| has(&key.value))
+}
+
 /// Spreads the probes of different servers; the same server gets the same seed on every node and start.
 fn seed(id: &ServerId) -> u64 {
     crate::model::Digest::of(id.to_string()).leading()
@@ -246,15 +484,36 @@ fn seed(id: &ServerId) -> u64 {
 
 /// The operator's choices for the health of one server.
 pub fn health_params(backend: &Backend, server: &Server) -> HealthParams {
-    let Check { origin: _, interval, fall, rise, ramp, models, chat, http } = &backend.check;
-    let cheap = models.iter().map(|_| ProbeKind::Models).chain(http.iter().map(|_| ProbeKind::Http));
+    let Check {
+        origin: _,
+        interval,
+        fall,
+        rise,
+        ramp,
+        circuit,
+        models,
+        chat,
+        embeddings,
+        http,
+        metrics,
+        certificate_expiry,
+    } = &backend.check;
+    let has_certificate = certificate_expiry.is_some() && server.url.scheme == Scheme::Https;
+    let cheap = [(models.is_some(), ProbeKind::Models), (http.is_some(), ProbeKind::Http)];
+    let informs = [(metrics.is_some(), ProbeKind::Metrics), (has_certificate, ProbeKind::Certificate)];
+    let chosen =
+        |kinds: [(bool, ProbeKind); 2]| kinds.into_iter().filter(|(runs, _)| *runs).map(|(_, kind)| kind).collect();
+    let chat = chat.iter().map(|chat| (ProbeKind::Chat, chat.every));
+    let embeddings = embeddings.iter().map(|embeddings| (ProbeKind::Embeddings, embeddings.every));
     HealthParams {
         interval: *interval,
         fall: *fall,
         rise: *rise,
         ramp: *ramp,
-        cheap: cheap.collect(),
-        deep: chat.iter().map(|chat| (ProbeKind::Chat, chat.every)).collect(),
-        owns_key: server.key.is_some(),
+        cheap: chosen(cheap),
+        deep: chat.chain(embeddings).collect(),
+        informs: chosen(informs),
+        keys: server.keys.len(),
+        circuit: *circuit,
     }
 }

@@ -2,18 +2,29 @@
 //!
 //! Refuses to know wire formats. Called by `api` (through [`Handle`]) and by commands that work alone.
 
+mod adopted;
 mod apply;
+mod asking;
 mod attempt;
 mod certificates;
 mod corrections;
+mod costs;
 mod engine;
 mod explain;
 mod fleet;
+#[cfg(test)]
+mod fleet_days;
 mod guarding;
+mod hearing;
 mod intent;
 mod intents;
+mod keyring;
+#[cfg(test)]
+mod keyring_tests;
+mod last_results;
 mod ledger;
 mod limits;
+mod listening;
 mod live_files;
 mod locking;
 mod look;
@@ -30,6 +41,7 @@ mod report;
 mod run;
 mod snapshot;
 mod sources;
+mod spending;
 mod trial;
 
 pub use apply::{Applied, ApplyError, How, Prepared, Wish};
@@ -38,8 +50,10 @@ pub use corrections::{Correction, Corrections};
 pub use engine::Engine;
 pub use fleet::{Fleet, health_params};
 pub use intent::Intent;
+pub use keyring::{KeyEvent, KeyStatus, Keyring, Learnt};
 pub use ledger::{Entry, Ledger};
 pub use limits::{Finishing, ReloadLimits};
+pub use listening::{Batch, Listening};
 pub use node::Node;
 pub use overrides::{Override, Overrides};
 pub use preflight::Refusal;

@@ -3,12 +3,15 @@
 //! Holds the lock and the store. The loop of the running agent and commands that work alone both call it, so there is
 //! one path only. Knows no socket of its own.
 
+use super::adopted::{adopt, base_weights};
 use super::apply::{Applied, ApplyError, How, Wish};
 use super::attempt::Attempt;
 use super::engine::Engine;
 use super::fleet::Fleet;
 use super::intent::Intent;
+use super::keyring::Keyring;
 use super::ledger::Ledger;
+use super::listening::Listening;
 use super::locking::take_lock;
 use super::overrides::Overrides;
 use super::report::{Failed, Report, SourceOfChange};
@@ -16,12 +19,12 @@ use super::sources::{Place, Sources, SourcesError};
 use crate::config::{self, Config};
 use crate::desired::Desired;
 use crate::haproxy;
-use crate::model::{AdminState, Digest, Moment, ServerId, Weight};
+use crate::model::{AdminState, Digest, Moment, SecretRef, ServerId, Sourced, Weight};
 use crate::plan::Runtime;
 use crate::render;
 use crate::store::Journal;
 use crate::sys;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -45,6 +48,10 @@ pub struct Node {
     pub overrides: Overrides,
     /// The health of all servers.
     pub fleet: Fleet,
+    /// The keys of all servers.
+    pub keyring: Keyring,
+    /// The ears at HAProxy, while an agent runs and the file wants them.
+    pub listening: Option<Listening>,
     /// Plans and applies.
     pub engine: Engine,
     /// A certificate cannot be served any more: why, said once.
@@ -91,10 +98,11 @@ impl Node {
         let mut overrides = ledger.overrides()?;
         overrides.expire(Timestamp::now(), |id| serving.config.server(id).is_some());
         let started = Instant::now();
-        let mut adopted = adopt_weights(&serving.config, base_weights(&place, &ledger)).await;
+        let mut adopted = adopt(&serving.config, base_weights(&place, &ledger)).await;
         // What an operator's command gave is not what health left.
-        adopted.retain(|id, _| overrides.get(id).is_none_or(|entry| entry.wish.weight.is_none()));
-        let fleet = Fleet::new(serving.config.clone(), adopted, Moment::default());
+        adopted.weights.retain(|id, _| overrides.get(id).is_none_or(|entry| entry.wish.weight.is_none()));
+        let fleet = Fleet::new(serving.config.clone(), adopted.weights, Moment::default());
+        let keyring = Keyring::new(&serving, &adopted.keys, Moment::default());
         let engine = Engine::new();
         let mut node = Self {
             place,
@@ -107,6 +115,8 @@ impl Node {
             recovered: None,
             overrides,
             fleet,
+            keyring,
+            listening: None,
             engine,
             ledger,
             read_at_start: None,
@@ -195,8 +205,11 @@ impl Node {
         }
         let Ok(sources) = self.place.understand(toml) else { return };
         // What HAProxy runs is the revision's, and so are the weights to begin with.
-        let adopted = adopt_weights(&sources.config, base_weights(&self.place, &self.ledger)).await;
-        self.fleet = Fleet::new(sources.config.clone(), adopted, self.now());
+        let adopted = adopt(&sources.config, base_weights(&self.place, &self.ledger)).await;
+        let spent = self.fleet.spent();
+        self.fleet = Fleet::new(sources.config.clone(), adopted.weights, self.now());
+        self.fleet.restore_spent(&spent);
+        self.keyring = Keyring::new(&sources, &adopted.keys, self.now());
         self.serving = sources;
         tracing::warn!(revision = current, "the file cannot be served; the revision serves on");
         if let Err(Attempt::Failed(failed)) = self.serve_at_start().await {
@@ -221,6 +234,7 @@ impl Node {
         self.file_problem = problem;
         if let Err(Attempt::TooSoon(_)) = result {
             // The next look at HAProxy carries it out.
+            self.keyring.reconfigure(&sources, self.now());
             self.serving = sources;
             return Ok(());
         }
@@ -300,7 +314,7 @@ impl Node {
         let now = self.now();
         self.fleet.silence(&self.overrides, now);
         let weights = self.fleet.decide(&self.overrides, now);
-        let desired = desired(&self.serving, &weights, &self.overrides);
+        let desired = desired(&self.serving, &weights, &self.overrides, &self.keyring);
         let result = self.engine.apply(wish_of(&self.serving, &desired), Some(&self.ledger)).await;
         self.remember(&result);
         let applied = result?;
@@ -311,17 +325,17 @@ impl Node {
         Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
     }
 
-    /// Sends the weights that follow from what is known now, and nothing else: no file, no look at what runs.
+    /// Sends the weights and keys that follow from what is known now, and nothing else: no file, no look at what runs.
     /// [`Self::reconcile`] does the rest, later.
     pub async fn hasten(&mut self) {
         if !self.is_settled {
             return;
         }
         let weights = self.fleet.decide(&self.overrides, self.now());
-        let desired = desired(&self.serving, &weights, &self.overrides);
+        let desired = desired(&self.serving, &weights, &self.overrides, &self.keyring);
         let steps = self.engine.hasten(wish_of(&self.serving, &desired)).await;
         if !steps.is_empty() {
-            tracing::info!(steps = steps.len(), "weights hastened to HAProxy");
+            tracing::info!(steps = steps.len(), "weights and keys hastened to HAProxy");
         }
     }
 
@@ -377,7 +391,9 @@ impl Node {
         fleet.reconfigure(sources.config.clone(), now);
         fleet.silence(&self.overrides, now);
         let weights = fleet.decide(&self.overrides, now);
-        let desired = desired(&sources, &weights, &self.overrides);
+        let mut keyring = self.keyring.clone();
+        keyring.reconfigure(&sources, now);
+        let desired = desired(&sources, &weights, &self.overrides, &keyring);
         let wish = Wish {
             sources: &sources,
             desired: &desired,
@@ -407,6 +423,7 @@ impl Node {
         let renewed = renewed_keys(&self.serving, &sources);
         self.serving = sources;
         self.fleet = fleet;
+        self.keyring = keyring;
         renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));
         self.is_settled = true;
         if !matches!(source, SourceOfChange::Rollback(_)) {
@@ -505,12 +522,14 @@ fn choose(
     Ok((sources, Some(problem)))
 }
 
-/// Servers whose key has the same place and another value: a rejected key is else asked about once a minute.
+/// Servers of which a key has the same place and another value: a rejected key is else asked about once a minute.
 fn renewed_keys(before: &Sources, after: &Sources) -> Vec<ServerId> {
     let servers = after.config.servers().filter_map(|(backend, server)| {
-        let key = &server.key.as_ref()?.value;
+        let is_renewed = |key: &Sourced<SecretRef>| {
+            before.secrets.get(&key.value).is_some_and(|old| after.secrets.get(&key.value) != Some(old))
+        };
         let id = ServerId::new(backend.name.clone(), server.name.clone());
-        (before.secrets.get(key).is_some_and(|old| after.secrets.get(key) != Some(old))).then_some(id)
+        server.keys.iter().any(is_renewed).then_some(id)
     });
     servers.collect()
 }
@@ -519,63 +538,16 @@ fn rolled_back(place: &Place) -> String {
     format!("{} was rolled back and has not changed since; an older revision serves", place.file)
 }
 
-/// The operator's weights in the revision that serves.
-fn base_weights(place: &Place, ledger: &Ledger) -> BTreeMap<ServerId, Weight> {
-    let toml = ledger.current().and_then(|current| ledger.toml_of(current).ok()).unwrap_or_default();
-    let host_name = sys::host_name().unwrap_or_default();
-    let Ok(config) = config::parse_for_node(place.file.as_str(), &toml, &host_name, place.node.as_ref()) else {
-        return BTreeMap::new();
-    };
-    let base = |(backend, server): (&config::Backend, &config::Server)| {
-        (ServerId::new(backend.name.clone(), server.name.clone()), server.weight.value)
-    };
-    config.servers().map(base).collect()
-}
-
-/// Weights that HAProxy runs, where it runs a configuration of ours: a restart of the agent changes none of them.
-///
-/// Where the operator's weight is another than the one of the revision that runs (`before`), the share that health left
-/// the server is kept, and the new weight takes effect.
-async fn adopt_weights(
-    config: &std::sync::Arc<Config>,
-    before: BTreeMap<ServerId, Weight>,
-) -> BTreeMap<ServerId, Weight> {
-    let haproxy = &config.haproxy;
-    let master: Option<&Utf8Path> = None;
-    let Ok(Some(runtime)) = haproxy::observe(&haproxy.admin_socket, master, &[], false).await else {
-        return BTreeMap::new();
-    };
-    if !runtime.description.as_deref().is_some_and(|text| text.starts_with("hapilot ")) {
-        return BTreeMap::new();
-    }
-    let weight_of = |(id, names): (ServerId, render::RuntimeNames)| {
-        let server = runtime.servers.get(&names.weight)?;
-        // A server in drain has weight 0 in the file; that is the operator's word and not its health.
-        if server.admin != AdminState::Ready {
-            return None;
-        }
-        let base = config.server(&id)?.1.weight.value;
-        let weight = match before.get(&id).copied() {
-            Some(Weight::ZERO) => base,
-            Some(before) if before != base => {
-                let share = f64::from(server.weight.get()) / f64::from(before.get());
-                Weight::clamped(f64::from(base.get()) * share)
-            }
-            Some(_) | None => server.weight,
-        };
-        Some((id, weight))
-    };
-    render::runtime_names(config).into_iter().filter_map(weight_of).collect()
-}
-
-pub(super) fn desired(sources: &Sources, weights: &BTreeMap<ServerId, Weight>, overrides: &Overrides) -> Desired {
-    Desired::new(
-        sources.config.clone(),
-        weights,
-        &overrides.wishes(),
-        sources.secrets.clone(),
-        sources.certificates.clone(),
-    )
+pub(super) fn desired(
+    sources: &Sources,
+    weights: &BTreeMap<ServerId, Weight>,
+    overrides: &Overrides,
+    keyring: &Keyring,
+) -> Desired {
+    let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
+    let mut desired = Desired::new(sources.config.clone(), weights, &overrides.wishes(), secrets, certificates);
+    desired.active_keys = keyring.active_keys();
+    desired
 }
 
 fn nearest(config: &Config, id: &ServerId) -> String {

@@ -3,14 +3,18 @@
 //! Events come from the file watch, signals, probes, requests of the command line and time; each is handled to its
 //! end before the next. Probes run beside it. Nothing here decides: `Fleet` says what is due, `Node` what follows.
 
+use super::asking::{Asked, Wanted};
 use super::attempt::Attempt;
+use super::hearing::Hearing;
 use super::intent::Intent;
+use super::keyring::Learnt;
+use super::last_results::LastResults;
 use super::node::Node;
-use super::probing::Errand;
 use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
-use crate::health::{Observation, Outcome, ProbeKind};
-use crate::model::{AdminState, Host, Secret, ServerId, Weight};
+use super::spending::Spending;
+use crate::health::{GuardEvent, Observation, ProbeKind};
+use crate::model::{AdminState, ServerId, Weight};
 use crate::probe::Prober;
 use crate::sys;
 use std::collections::VecDeque;
@@ -21,7 +25,7 @@ use tokio::task::JoinSet;
 
 /// Desired, files and runtime are compared this often, whatever else happens.
 const RECONCILE: Duration = Duration::from_secs(5);
-/// Adaptive weights move no oftener than this.
+/// Weights are decided anew this often, whatever else happens; how often servers are compared is the fleet's affair.
 const WEIGHTS: Duration = Duration::from_secs(5);
 /// After HAProxy has followed, the next time comes after so many times as long as that took: a storm of transitions
 /// (a start, a lost network) costs a fifth of one core at most, and a single one is never delayed.
@@ -36,8 +40,6 @@ const PUBLISH_PAUSES: u32 = 100;
 const RETRY: Duration = Duration::from_secs(10);
 /// Requests that may wait; the command line sees "busy" beyond it.
 const MAX_REQUESTS: usize = 64;
-/// Probes in flight.
-const MAX_PROBES: usize = 512;
 
 /// What the command line asks of the agent.
 #[derive(Debug)]
@@ -104,16 +106,23 @@ pub struct Handle {
 /// The running agent.
 #[derive(Debug)]
 pub struct Agent {
-    node: Node,
-    prober: Arc<Prober>,
-    probes: JoinSet<(ServerId, Asked, Observation)>,
-    waiting: VecDeque<(ServerId, ProbeKind)>,
+    pub(super) node: Node,
+    pub(super) prober: Arc<Prober>,
+    pub(super) probes: JoinSet<(Wanted, Option<Asked>, Observation)>,
+    pub(super) waiting: VecDeque<Wanted>,
+    /// `None`: it only observes, and writes no file.
+    pub(super) results: Option<LastResults>,
+    /// Likewise.
+    spending: Option<Spending>,
+    pub(super) hearing: Hearing,
     requests: mpsc::Receiver<Request>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     /// A change that waits for its reload, and who waits for it.
     postponed: Option<Postponed>,
     reconcile_at: Instant,
     weights_at: Instant,
+    /// The guards that the log knows to be at work.
+    guards_told: Vec<GuardEvent>,
     /// Something has changed that HAProxy does not know yet; from when on it may be told.
     follow_at: Option<Instant>,
     /// Not before this, see [`FOLLOW_PAUSES`].
@@ -125,9 +134,6 @@ pub struct Agent {
     expire_at: Instant,
     publish_at: Instant,
 }
-
-/// Whom a probe asked: the URL and the key of that moment.
-type Asked = Option<(String, Option<Secret>)>;
 
 #[derive(Debug)]
 struct Postponed {
@@ -146,12 +152,20 @@ enum Change {
 
 impl Agent {
     /// An agent around an opened node, and how to reach it.
-    pub fn new(node: Node) -> (Self, Handle) {
+    pub fn new(mut node: Node) -> (Self, Handle) {
         let (sender, requests) = mpsc::channel(MAX_REQUESTS);
         let (snapshot, seen) = watch::channel(Arc::new(Snapshot::of(&node)));
         let now = Instant::now();
+        let at_start = node.now();
+        node.fleet.set_clock(since_1970(), at_start);
+        let keeps_files = !node.is_observer();
+        let results = keeps_files.then(|| node.ledger.last_results());
+        let spending = keeps_files.then(|| Spending::open(node.ledger.state.clone(), &mut node.fleet));
         let agent = Self {
             node,
+            results,
+            spending,
+            hearing: Hearing::default(),
             prober: Arc::new(Prober::new()),
             probes: JoinSet::new(),
             waiting: VecDeque::new(),
@@ -160,6 +174,7 @@ impl Agent {
             postponed: None,
             reconcile_at: now + RECONCILE,
             weights_at: now + WEIGHTS,
+            guards_told: vec![],
             follow_at: None,
             follow_not_before: now,
             hasten_at: None,
@@ -197,6 +212,7 @@ impl Agent {
         self.publish();
         let mut watched_at = Instant::now();
         loop {
+            self.listen();
             self.start_probes();
             let wake = self.next_wake();
             let paths_may_differ = tokio::select! {
@@ -206,6 +222,10 @@ impl Agent {
                 }
                 Some(finished) = self.probes.join_next() => {
                     self.probed(finished);
+                    false
+                }
+                batch = self.hearing.next() => {
+                    self.hear(batch);
                     false
                 }
                 Some(()) = edits.recv() => {
@@ -234,6 +254,12 @@ impl Agent {
             }
         }
         tracing::info!("stopping; HAProxy serves on");
+        if let Some(results) = self.results.take() {
+            results.close().await;
+        }
+        if let Some(spending) = &mut self.spending {
+            spending.close(&self.node.fleet);
+        }
         Ok(())
     }
 
@@ -245,16 +271,30 @@ impl Agent {
         let deadline = self.node.trial().map(|(_, left)| (now + left).max(self.expire_at));
         let always = [self.reconcile_at, self.weights_at];
         let all = always.into_iter().chain(self.follow_at).chain(fleet).chain(word);
-        all.chain(postponed).chain(deadline).chain(self.hasten_at).min().unwrap_or(now)
+        let keys = self.node.keyring.next_wake().map(|at| now + at.since(self.node.now()));
+        let results = self.results.as_ref().and_then(LastResults::next_wake);
+        all.chain(keys).chain(results).chain(postponed).chain(deadline).chain(self.hasten_at).min().unwrap_or(now)
     }
 
     async fn tick(&mut self) {
         let now = self.node.now();
+        self.node.fleet.set_clock(since_1970(), now);
         let due = self.node.fleet.due(now);
         for (id, transition) in &due.transitions {
             log_transition(id, transition);
         }
-        self.waiting.extend(due.probes);
+        self.waiting.extend(due.probes.into_iter().map(|(id, kind)| Wanted { id, kind, key: None }));
+        let (tests, learnt) = self.node.keyring.due(|id| !self.node.fleet.is_silent(id), now);
+        let test = |(id, key)| Wanted { id, kind: ProbeKind::Models, key: Some(key) };
+        self.waiting.extend(tests.into_iter().map(test));
+        self.heed(&learnt);
+        if let Some(results) = &mut self.results {
+            let config = &self.node.serving.config;
+            results.keep(|server| server.parse().is_ok_and(|id| config.server(&id).is_some())).await;
+        }
+        if let Some(spending) = &mut self.spending {
+            spending.keep(&self.node.fleet);
+        }
         let instant = Instant::now();
         if self.postponed.as_ref().is_some_and(|postponed| postponed.at <= instant) {
             self.resume().await;
@@ -278,7 +318,7 @@ impl Agent {
     }
 
     /// Marks that HAProxy must follow: at once, or when it has had its pause; then weights alone go ahead.
-    fn follow_soon(&mut self) {
+    pub(super) fn follow_soon(&mut self) {
         self.follow_at.get_or_insert(self.follow_not_before);
         if self.follow_not_before > Instant::now() {
             self.hasten_at.get_or_insert(self.hasten_not_before);
@@ -300,56 +340,34 @@ impl Agent {
         self.follow_at = None;
         self.hasten_at = None;
         self.follow_not_before = pause_after(begun);
+        self.tell_guards();
     }
 
-    fn start_probes(&mut self) {
-        while self.probes.len() < MAX_PROBES
-            && let Some((id, kind)) = self.waiting.pop_front()
-        {
-            match self.errand(&id, kind) {
-                Some(errand) => {
-                    let prober = self.prober.clone();
-                    let asked = self.whom(&id);
-                    self.probes.spawn(async move {
-                        // A task of its own: a probe that breaks must not take the memory of which one it was along.
-                        let observation = tokio::spawn(errand.run(prober)).await;
-                        (id, asked, observation.unwrap_or_else(|_| broken(kind)))
-                    });
-                }
-                None => tracing::debug!(server = %id, %kind, "the probe is gone with its server"),
-            }
+    /// Logs each guard once when it begins to hold weights back, and once when it ends.
+    fn tell_guards(&mut self) {
+        let events = self.node.fleet.guards(self.node.now());
+        let is_in = |events: &[GuardEvent], one: &GuardEvent| {
+            events.iter().any(|other| (other.guard, &other.pool) == (one.guard, &one.pool))
+        };
+        let over = |event: &GuardEvent| event.pool.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
+        for event in events.iter().filter(|event| !is_in(&self.guards_told, event)) {
+            tracing::warn!(guard = %event.guard, backend = over(event), why = event.why, "a guard holds weights back");
         }
+        for event in self.guards_told.iter().filter(|event| !is_in(&events, event)) {
+            tracing::info!(guard = %event.guard, backend = over(event), "the guard is over");
+        }
+        self.guards_told = events;
     }
 
-    fn errand(&self, id: &ServerId, kind: ProbeKind) -> Option<Errand> {
-        let (backend, server) = self.node.serving.config.server(id)?;
-        let resolved = match server.url.host {
-            Host::Ip(_) => None,
-            Host::Dns(_) => self.node.address_of(id),
-        };
-        Errand::new(&self.node.serving, backend, server, kind, resolved)
-    }
-
-    fn whom(&self, id: &ServerId) -> Asked {
-        let (_, server) = self.node.serving.config.server(id)?;
-        let key = server.key.as_ref().and_then(|key| self.node.serving.secrets.get(&key.value));
-        Some((server.url.to_string(), key.cloned()))
-    }
-
-    fn probed(&mut self, finished: Result<(ServerId, Asked, Observation), tokio::task::JoinError>) {
-        let (id, asked, observation) = match finished {
-            Ok(result) => result,
-            // Only at the very end, when the tasks are dropped.
-            Err(_) => return,
-        };
-        tracing::debug!(server = %id, kind = %observation.kind, outcome = %observation.outcome, detail = observation.detail, "probed");
+    /// Follows what was learnt of keys.
+    pub(super) fn heed(&mut self, learnt: &Learnt) {
+        learnt.log();
+        if !learnt.events.is_empty() {
+            self.tell_keyless();
+        }
         let now = self.node.now();
-        if asked != self.whom(&id) {
-            self.node.fleet.disregard(&id, observation.kind, now);
-            return;
-        }
-        if let Some(transition) = self.node.fleet.observe(&id, &observation, now) {
-            log_transition(&id, &transition);
+        learnt.ask_soon.iter().for_each(|id| self.node.fleet.ask_soon(id, now));
+        if learnt.is_rotated {
             self.follow_soon();
         }
     }
@@ -400,6 +418,8 @@ impl Agent {
             }
             Ok(report) => Ok(report),
         };
+        // Servers may be new, or have other keys.
+        self.tell_keyless();
         for reply in replies {
             // Whoever asked may be gone.
             let _ = reply.send(result.clone());
@@ -483,13 +503,9 @@ fn pause_after(begun: Instant) -> Instant {
     Instant::now() + (begun.elapsed() * FOLLOW_PAUSES).min(MAX_FOLLOW_PAUSE)
 }
 
-/// The result of a probe that panicked: a bug of ours, and no word about the server.
-fn broken(kind: ProbeKind) -> Observation {
-    tracing::error!(%kind, "a probe broke: this is a bug of hapilot");
-    Observation {
-        detail: "the probe broke: a bug of hapilot".to_owned(),
-        ..Observation::new(kind, Outcome::SelfCaused, Duration::ZERO)
-    }
+/// The wall clock; before 1970 is 1970.
+fn since_1970() -> Duration {
+    jiff::Timestamp::now().as_duration().try_into().unwrap_or_default()
 }
 
 fn flat(result: Result<Report, Attempt>) -> Result<Report, Failed> {
@@ -505,7 +521,7 @@ fn flat(result: Result<Report, Attempt>) -> Result<Report, Failed> {
     })
 }
 
-fn log_transition(id: &ServerId, transition: &crate::health::Transition) {
+pub(super) fn log_transition(id: &ServerId, transition: &crate::health::Transition) {
     let (from, to) = (transition.from, transition.to);
     tracing::info!(server = %id, %from, %to, reason = transition.reason, "health");
 }

@@ -3,13 +3,16 @@
 //! Made by the loop, published on a `watch` channel; read by `api`.
 
 use super::corrections::Correction;
+use super::keyring::KeyStatus;
 use super::limits::Finishing;
+use super::listening::Listening;
 use super::node::Node;
 use crate::config::{Backend, Server};
-use crate::health::HealthSnapshot;
-use crate::model::{AdminState, ServerId, Weight};
+use crate::health::{GuardEvent, HealthSnapshot};
+use crate::model::{AdminState, Moment, ServerId, Weight};
 use crate::plan::RuntimeServer;
 use crate::render;
+use crate::traffic::Picture;
 use crate::weights::WeightDecision;
 use camino::Utf8PathBuf;
 use std::time::Duration;
@@ -47,6 +50,10 @@ pub struct Snapshot {
     pub corrections_total: u64,
     /// It only observes, and would do this.
     pub would: Option<Vec<String>>,
+    /// What the requests of clients tell; `None`: nobody listens.
+    pub traffic: Option<Picture>,
+    /// The guards at work, the oldest first, and when this picture was made.
+    pub guards: (Moment, Vec<GuardEvent>),
 }
 
 /// A revision that goes away by itself unless it is confirmed.
@@ -130,6 +137,10 @@ pub struct ServerSnapshot {
     pub health: Option<HealthSnapshot>,
     /// What an operator set by command.
     pub word: Option<String>,
+    /// Its keys, without their values.
+    pub keys: Vec<KeyStatus>,
+    /// How often another key was chosen.
+    pub key_rotations: u64,
 }
 
 impl Snapshot {
@@ -160,6 +171,8 @@ impl Snapshot {
                 runtime: names.get(&id).and_then(|names| node.runtime()?.servers.get(&names.weight)).cloned(),
                 health: node.fleet.health(&id).map(|health| health.snapshot(node.now())),
                 word: word.map(ToString::to_string),
+                keys: node.keyring.status(&id, node.now()),
+                key_rotations: node.keyring.rotations(&id),
                 id,
             }
         };
@@ -172,7 +185,7 @@ impl Snapshot {
                     name: backend.name.to_string(),
                     provider: backend.provider.to_string(),
                     balance: backend.balance.to_string(),
-                    guard: servers.iter().find_map(|server| server.decision.as_ref()?.panic.clone()),
+                    guard: node.fleet.guard_of(&backend.name),
                     servers,
                 }
             })
@@ -201,6 +214,8 @@ impl Snapshot {
             corrections: node.engine.corrections.newest().cloned().collect(),
             corrections_total: node.engine.corrections.total(),
             would: node.engine.would.clone(),
+            traffic: node.listening.as_ref().map(Listening::picture),
+            guards: (node.now(), node.fleet.guards(node.now())),
         }
     }
 }

@@ -178,11 +178,12 @@ impl Reader<'_> {
     }
 
     fn secrets(&mut self, config: &Config) -> BTreeMap<SecretRef, Secret> {
-        let keys = config.servers().filter_map(|(_, server)| server.key.as_ref());
+        let keys = config.servers().flat_map(|(_, server)| &server.keys);
         let password =
             config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref()).map(|(_, password)| password);
+        let heartbeat = config.node.heartbeat.iter().map(|heartbeat| &heartbeat.key);
         let mut secrets = BTreeMap::new();
-        for reference in keys.chain(password) {
+        for reference in keys.chain(password).chain(heartbeat) {
             match sys::secrets::read_secret(reference) {
                 Ok(found) => {
                     self.warnings.extend(found.warning.map(|warning| format!("{}: {warning}", self.file)));
@@ -191,6 +192,7 @@ impl Reader<'_> {
                 Err(e) => self.problem(reference, sys::chain(&e)),
             }
         }
+        self.warnings.extend(equal_keys(self.file, config, &secrets));
         secrets
     }
 
@@ -225,6 +227,21 @@ impl Reader<'_> {
         let templates = text.and_then(|text| Templates::with_root(path.as_str(), &text).map_err(|e| e.to_string()));
         templates.map_err(|e| self.problem(path, format!("the template cannot be used: {e}"))).ok()
     }
+}
+
+/// Servers of which two keys are one: where it is rejected, so is the other. Never says which value.
+fn equal_keys(file: &Utf8Path, config: &Config, secrets: &BTreeMap<SecretRef, Secret>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (backend, server) in config.servers() {
+        let known: Vec<_> = server.keys.iter().filter_map(|key| Some((&key.value, secrets.get(&key.value)?))).collect();
+        for (at, (later, value)) in known.iter().enumerate() {
+            if let Some((first, _)) = known[..at].iter().find(|(_, other)| other == value) {
+                let server = format!("{}/{}", backend.name, server.name);
+                warnings.push(format!("{file}: {first} and {later} of server {server} are the same key"));
+            }
+        }
+    }
+    warnings
 }
 
 /// Path of the live haproxy.cfg, as far as a broken file tells.

@@ -1,11 +1,15 @@
 //! Inner values → wire types. Each conversion names every field, so that a new one is a compile error here.
 
-use super::wire;
+use super::{wire, wire_live};
 use crate::agent::{
-    Applied, BackendSnapshot, Correction, HaproxySnapshot, OldWorker, Report, ServerSnapshot, Snapshot, TrialSnapshot,
+    Applied, BackendSnapshot, Correction, HaproxySnapshot, KeyStatus, OldWorker, Report, ServerSnapshot, Snapshot,
+    TrialSnapshot,
 };
-use crate::health::{Attention, HealthSnapshot};
+use crate::health::{Attention, CircuitPhase, CircuitSnapshot, HealthSnapshot};
+use crate::keys::KeyState;
 use crate::plan::FileChange;
+use crate::traffic::ServerPicture;
+use std::collections::BTreeMap;
 
 impl From<&Snapshot> for wire::Status {
     fn from(snapshot: &Snapshot) -> Self {
@@ -25,7 +29,17 @@ impl From<&Snapshot> for wire::Status {
             corrections,
             corrections_total,
             would,
+            traffic,
+            guards: (now, guards),
         } = snapshot;
+        let mut backends: Vec<_> = backends.iter().map(wire::Backend::from).collect();
+        let live = |server: &ServerPicture| (server.id.to_string(), wire_live::Live::from(server));
+        let mut heard: BTreeMap<_, _> = traffic.iter().flat_map(|picture| &picture.servers).map(live).collect();
+        for backend in &mut backends {
+            for server in &mut backend.servers {
+                server.live = heard.remove(&format!("{}/{}", backend.name, server.name));
+            }
+        }
         Self {
             node: node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -38,12 +52,14 @@ impl From<&Snapshot> for wire::Status {
             config: wire::ConfigFile { path: file.to_string(), revision: *revision, is_serving: *is_file_serving },
             haproxy: haproxy.as_ref().map(wire::Haproxy::from),
             problems: problems.clone(),
-            backends: backends.iter().map(wire::Backend::from).collect(),
+            backends,
             trial: trial.as_ref().map(wire::Trial::from),
             recovered: recovered.clone(),
             corrections: corrections.iter().map(wire::Correction::from).collect(),
             corrections_total: *corrections_total,
             would: would.clone(),
+            hearing: traffic.as_ref().map(|picture| wire_live::Hearing::from(&picture.stats)),
+            guards: guards.iter().map(|event| wire_live::Guard::of(event, *now)).collect(),
         }
     }
 }
@@ -101,7 +117,8 @@ impl From<&BackendSnapshot> for wire::Backend {
 
 impl From<&ServerSnapshot> for wire::Server {
     fn from(server: &ServerSnapshot) -> Self {
-        let ServerSnapshot { id, url, tier, base, admin, weight, decision, runtime, health, word } = server;
+        let ServerSnapshot { id, url, tier, base, admin, weight, decision, runtime, health, word, keys, key_rotations } =
+            server;
         let factors = decision.iter().flat_map(|decision| &decision.factors).map(|factor| wire::Factor {
             name: factor.name.to_owned(),
             value: factor.value,
@@ -121,10 +138,46 @@ impl From<&ServerSnapshot> for wire::Server {
             reason: health.as_ref().map(|health| health.reason.clone()).unwrap_or_default(),
             since_s: health.as_ref().map_or(0, |health| health.since_ms / 1000),
             attention: health.as_ref().and_then(attention),
+            circuit: health.as_ref().and_then(|health| health.circuit.as_ref()).map(circuit),
             factors: factors.collect(),
             probes: health.iter().flat_map(probes).collect(),
             r#override: word.clone(),
+            live: None,
+            keys: keys.iter().map(wire::Key::from).collect(),
+            key_rotations: *key_rotations,
         }
+    }
+}
+
+impl From<&KeyStatus> for wire::Key {
+    fn from(key: &KeyStatus) -> Self {
+        let KeyStatus { id, reference, is_active, state, age, left, last, uses } = key;
+        Self {
+            id: id.clone(),
+            reference: reference.clone(),
+            is_active: *is_active,
+            state: state.as_str().to_owned(),
+            why: match state {
+                KeyState::Retired { why, .. } => Some(why.as_str().to_owned()),
+                KeyState::InService | KeyState::Cooling { .. } => None,
+            },
+            since_s: age.map(|age| age.as_secs()),
+            left_s: left.map(|left| left.as_secs_f64()),
+            last_outcome: last.map(|(outcome, _)| outcome.to_string()),
+            last_age_s: last.map(|(_, age)| age.as_secs_f64()),
+            uses: *uses,
+        }
+    }
+}
+
+fn circuit(circuit: &CircuitSnapshot) -> String {
+    let CircuitSnapshot { phase, until_ms, openings } = circuit;
+    let left = until_ms.unwrap_or_default().div_ceil(1000);
+    let times = if *openings == 1 { "opened once".to_owned() } else { format!("opened {openings} times") };
+    match phase {
+        CircuitPhase::Closed => format!("closed, {times}"),
+        CircuitPhase::Open => format!("open, {times}; a trickle of requests in {left} s at the earliest"),
+        CircuitPhase::HalfOpen => format!("half open, {times}; where nobody asks it closes in {left} s"),
     }
 }
 
@@ -133,6 +186,9 @@ fn attention(health: &HealthSnapshot) -> Option<String> {
         Attention::KeyRejected => "the key was rejected",
         Attention::ProbeWrong => "our probe is wrong: check path and model",
         Attention::NameUnresolved => "the name does not resolve here",
+        Attention::LoadUnread => "it does not tell its load: weights go without",
+        Attention::CertificateEnds => "its certificate ends soon or cannot be read",
+        Attention::BudgetSpent => "the budget of its deep probes is spent until midnight UTC",
     });
     let text = words.collect::<Vec<_>>().join("; ");
     (!text.is_empty()).then_some(text)

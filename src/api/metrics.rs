@@ -3,10 +3,12 @@
 //! Made anew for each scrape; `docs/metrics.md` names every family. Names and labels are a contract: they are only
 //! ever added.
 
-use super::wire::{Backend, Haproxy, Server, Status};
+use super::live_metrics::register_live;
+use super::wire::{Backend, Guard, Haproxy, Server, Status};
+use crate::traffic::Picture;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -15,7 +17,7 @@ use std::sync::atomic::AtomicU64;
 /// The content type of the answer.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-type Float = Gauge<f64, AtomicU64>;
+pub(super) type Float = Gauge<f64, AtomicU64>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Version {
@@ -33,15 +35,36 @@ struct Pool {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Place {
+pub(super) struct Place {
+    pub(super) backend: String,
+    pub(super) server: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Guarding {
+    guard: String,
     backend: String,
-    server: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     backend: String,
     server: String,
+    state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyPlace {
+    backend: String,
+    server: String,
+    key: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyState {
+    backend: String,
+    server: String,
+    key: String,
     state: String,
 }
 
@@ -62,13 +85,18 @@ struct Timing {
 }
 
 /// The text of a scrape.
-pub(super) fn text(status: &Status) -> String {
+pub(super) fn text(status: &Status, traffic: Option<&Picture>) -> String {
     let mut registry = Registry::with_prefix("hapilot");
     agent(&mut registry, status);
     if let Some(haproxy) = &status.haproxy {
         running(&mut registry, haproxy);
     }
     servers(&mut registry, &status.backends);
+    keys(&mut registry, &status.backends);
+    guards(&mut registry, &status.guards);
+    if let Some(picture) = traffic {
+        register_live(&mut registry, picture);
+    }
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = encode(&mut text, &registry);
@@ -106,6 +134,16 @@ fn agent(registry: &mut Registry, status: &Status) {
         let left = trial.left_s.max(0.0) as u64;
         number(registry, "trial_left", "Until an unconfirmed revision goes back", Some(Unit::Seconds), left);
     }
+}
+
+/// Guards that do not work now are not named: a series that ends is an alert that is over.
+fn guards(registry: &mut Registry, guards: &[Guard]) {
+    let active = Family::<Guarding, Gauge>::default();
+    for guard in guards {
+        let backend = guard.backend.clone().unwrap_or_default();
+        active.get_or_create(&Guarding { guard: guard.guard.clone(), backend }).set(1);
+    }
+    registry.register("guard_active", "1 while the guard holds back weights; no backend: all of them", active);
 }
 
 fn running(registry: &mut Registry, haproxy: &Haproxy) {
@@ -190,6 +228,28 @@ fn probes(place: &Place, server: &Server, age: &Family<Probe, Float>, took: &Fam
             took.get_or_create(&timing("first_token")).set(first_token / 1000.0);
         }
     }
+}
+
+fn keys(registry: &mut Registry, backends: &[Backend]) {
+    let (active, uses) = (Family::<KeyPlace, Gauge>::default(), Family::<KeyPlace, Counter>::default());
+    let (state, rotations) = (Family::<KeyState, Gauge>::default(), Family::<Place, Counter>::default());
+    let servers = backends.iter().flat_map(|backend| backend.servers.iter().map(|server| (&backend.name, server)));
+    for (backend, server) in servers.filter(|(_, server)| !server.keys.is_empty()) {
+        let place = Place { backend: backend.clone(), server: server.name.clone() };
+        rotations.get_or_create(&place).inc_by(server.key_rotations);
+        for key in &server.keys {
+            let Place { backend, server } = place.clone();
+            let place = KeyPlace { backend, server, key: key.id.clone() };
+            active.get_or_create(&place).set(key.is_active.into());
+            uses.get_or_create(&place).inc_by(key.uses);
+            let KeyPlace { backend, server, key: id } = place;
+            state.get_or_create(&KeyState { backend, server, key: id, state: key.state.clone() }).set(1);
+        }
+    }
+    registry.register("key_active", "1 for the key that HAProxy puts in", active);
+    registry.register("key_state", "1 for the state of a key: in_service, cooling, retired", state);
+    registry.register("key_uses", "Client requests that were seen to use a key since the agent's start", uses);
+    registry.register("key_rotations", "How often another key was chosen since the agent's start", rotations);
 }
 
 impl Place {

@@ -4,9 +4,11 @@
 
 mod client;
 mod convert;
+mod live_metrics;
 mod metrics;
 mod server;
 pub mod wire;
+mod wire_live;
 
 pub use client::{Client, ClientError};
 pub use server::{Listener, serve, serve_readers};

@@ -5,7 +5,7 @@
 
 use super::metrics;
 use super::wire::{Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest};
-use crate::agent::{Failed, Handle, Intent, Report, Request};
+use crate::agent::{Failed, Handle, Intent, Report, Request, Snapshot};
 use crate::model::{AdminState, ServerId, Weight};
 use crate::sys;
 use axum::extract::{DefaultBodyLimit, State};
@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
@@ -106,21 +107,22 @@ pub async fn serve_readers(address: SocketAddr, handle: Handle) {
 }
 
 async fn metrics(State(handle): State<Handle>) -> Response {
-    let text = metrics::text(&fresh(&handle).await);
+    let snapshot = fresh(&handle).await;
+    let text = metrics::text(&Status::from(&*snapshot), snapshot.traffic.as_ref());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 async fn status(State(handle): State<Handle>) -> Response {
-    Json(fresh(&handle).await).into_response()
+    Json(Status::from(&*fresh(&handle).await)).into_response()
 }
 
 /// What is known now; a loop that is busy with a reload answers with what it knew before.
-async fn fresh(handle: &Handle) -> Status {
+async fn fresh(handle: &Handle) -> Arc<Snapshot> {
     let (reply, fresh) = oneshot::channel();
     if handle.requests.try_send(Request::Refresh(reply)).is_ok() {
         let _ = tokio::time::timeout(Duration::from_millis(300), fresh).await;
     }
-    Status::from(&**handle.snapshot.borrow())
+    handle.snapshot.borrow().clone()
 }
 
 async fn plan(State(handle): State<Handle>) -> Response {

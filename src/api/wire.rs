@@ -2,6 +2,7 @@
 //!
 //! Fields are only ever added. Durations are numbers with the unit in their name, times are RFC 3339.
 
+pub use super::wire_live::{Guard, Hearing, Live, Percentiles};
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/status`
@@ -36,6 +37,12 @@ pub struct Status {
     /// The agent only observes; what it would do, one line each.
     #[serde(default)]
     pub would: Option<Vec<String>>,
+    /// How well live traffic is heard; `None`: nobody listens.
+    #[serde(default)]
+    pub hearing: Option<Hearing>,
+    /// The guards that hold back weights now, the oldest first.
+    #[serde(default)]
+    pub guards: Vec<Guard>,
 }
 
 /// A revision that goes away by itself unless it is confirmed.
@@ -159,12 +166,49 @@ pub struct Server {
     pub since_s: u64,
     /// Something that the operator should mend: a rejected key, a wrong probe.
     pub attention: Option<String>,
+    /// The circuit that failures of real requests open, in words; nothing where it was always closed.
+    #[serde(default)]
+    pub circuit: Option<String>,
     /// The product that the weight is made of.
     pub factors: Vec<Factor>,
     /// The last result of each probe.
     pub probes: Vec<ProbeResult>,
     /// What an operator set by command.
     pub r#override: Option<String>,
+    /// What the requests of clients told of it; `None`: nothing was heard.
+    #[serde(default)]
+    pub live: Option<Live>,
+    /// Its keys in the order of the file, never with a value. Servers of a backend that share them show the same.
+    #[serde(default)]
+    pub keys: Vec<Key>,
+    /// How often another key was chosen since the agent's start.
+    #[serde(default)]
+    pub key_rotations: u64,
+}
+
+/// One key of a server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Key {
+    /// `k1`, `k2` and so on: its place in the file, and what HAProxy's log calls it.
+    pub id: String,
+    /// Where it is kept, as the file says.
+    pub reference: String,
+    /// Whether HAProxy puts this one in.
+    pub is_active: bool,
+    /// in_service, cooling (429), retired, or unknown where no agent runs.
+    pub state: String,
+    /// Why it is retired: credential or billing.
+    pub why: Option<String>,
+    /// Seconds in this state; `None`: since the agent's start.
+    pub since_s: Option<u64>,
+    /// Seconds until its pause ends, or until it is asked again.
+    pub left_s: Option<f64>,
+    /// What was said of it last: a probe's outcome or a client's.
+    pub last_outcome: Option<String>,
+    /// How long ago.
+    pub last_age_s: Option<f64>,
+    /// Client requests that were seen to use it since the agent's start.
+    pub uses: u64,
 }
 
 /// One factor of a weight.

@@ -1,5 +1,6 @@
 //! The command line: names are a contract, meanings are checked here once.
 
+use crate::health::ProbeKind;
 use crate::model::{AdminState, Name, ServerId, Weight, parse_duration};
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -74,6 +75,12 @@ pub enum Command {
     Confirm,
     /// Probe backends now and report like a load tool
     Probe(Probe),
+    /// See and test the providers' keys, never showing one
+    Key {
+        /// What to do
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
     /// Show what serves and how healthy it is
     Status,
     /// Say why a server has its weight: every factor
@@ -188,20 +195,56 @@ pub struct Probe {
     /// So many of each configured probe and server, 1 to 10000
     #[arg(short = 'n', long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub count: u32,
-    /// Only this kind
-    #[arg(long, value_enum)]
-    pub kind: Option<Kind>,
+    /// Only these kinds
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub kind: Vec<Kind>,
+    /// Ask nobody: show what the agent's last probes told, as it keeps it over restarts
+    #[arg(long, conflicts_with = "count")]
+    pub last: bool,
 }
 
 /// The kinds of probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// GET …/models
+    /// The list of models
     Models,
     /// A streamed completion; costs tokens
     Chat,
+    /// One embedding; costs tokens
+    Embeddings,
     /// GET of a health path
     Http,
+    /// The server's own figures of its load
+    Metrics,
+    /// How long the server's certificate is valid
+    Certificate,
+}
+
+impl Kind {
+    /// In the words of probes.
+    pub fn as_probe(self) -> ProbeKind {
+        match self {
+            Self::Models => ProbeKind::Models,
+            Self::Chat => ProbeKind::Chat,
+            Self::Embeddings => ProbeKind::Embeddings,
+            Self::Http => ProbeKind::Http,
+            Self::Metrics => ProbeKind::Metrics,
+            Self::Certificate => ProbeKind::Certificate,
+        }
+    }
+}
+
+/// `key …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Which keys serve, rest or were rejected; never a key itself
+    List,
+    /// Ask for each key whether it works, by a probe that costs nothing
+    Test {
+        /// BACKEND or BACKEND/SERVER; default: all
+        #[arg(value_name = "BACKEND[/SERVER]")]
+        target: Option<String>,
+    },
 }
 
 /// `server …`

@@ -1,7 +1,7 @@
 //! `explain`: why a server has its weight, factor by factor.
 
 use super::output::{Failure, Output, Tone, ms, span};
-use super::status::look;
+use super::status::{key_state, look};
 use crate::agent::Place;
 use crate::api::wire::{Backend, Server};
 use crate::model::ServerId;
@@ -77,8 +77,20 @@ fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
     }
     let why = if server.reason.is_empty() { String::new() } else { format!(": {}", server.reason) };
     row("health", format!("{} for {}{why}", server.health, span(server.since_s)));
+    if let Some(circuit) = &server.circuit {
+        row("circuit", circuit.clone());
+    }
     if let Some(attention) = &server.attention {
         row("attention", out.paint(Tone::Bad, attention));
+    }
+    for key in &server.keys {
+        let serves = if key.is_active { ", serves" } else { "" };
+        let last = match (&key.last_outcome, key.last_age_s) {
+            (Some(outcome), Some(age)) => format!(", last {outcome} {age:.0}s ago"),
+            _ => String::new(),
+        };
+        let place = out.paint(Tone::Dim, &key.reference);
+        row("key", format!("{}{serves}{last}  {place}", key_state(key)));
     }
     if server.probes.is_empty() {
         row("probes", out.paint(Tone::Dim, "none yet"));

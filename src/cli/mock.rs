@@ -2,7 +2,7 @@
 
 use super::args;
 use super::output::{Failure, Output, Tone};
-use crate::mock::{Mock, MockConfig};
+use crate::mock::{Mock, MockConfig, MockLoad};
 use std::net::SocketAddr;
 
 /// `hapilot mock`: until Ctrl-C.
@@ -15,6 +15,7 @@ pub(super) async fn mock(options: &args::Mock, out: Output) -> Result<(), Failur
         mock.control_url()
     ));
     out.line(format_args!("        curl -X DELETE {}/fault", mock.control_url()));
+    out.line(format_args!("load:   curl -X PUT {}/load -d '{{\"waiting\":3,\"cache\":0.8}}'", mock.control_url()));
     super::run::until_stopped().await;
     mock.stop().await;
     Ok(())
@@ -34,6 +35,7 @@ fn config(options: &args::Mock) -> MockConfig {
         first_token,
         tokens_per_second,
         tokens,
+        load: MockLoad::default(),
         tls: tls.then(Default::default),
     }
 }

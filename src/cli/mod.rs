@@ -10,12 +10,15 @@ mod confirm;
 mod demo;
 mod explain;
 mod history;
+mod key;
+mod last_results;
 mod mock;
 mod output;
 mod probe;
 mod run;
 mod server;
 mod status;
+mod target;
 
 use crate::agent::Place;
 use args::{Cli, Command};
@@ -56,7 +59,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
     let place = Place { file: cli.common.config, node: cli.common.node };
     match cli.command {
-        Command::Run(options) => run::run(place, options, out).await,
+        Command::Run(options) => Box::pin(run::run(place, options, out)).await,
         Command::Check => check::check(&place, out).await,
         Command::Render { file: args::RenderedFile::Haproxy } => check::render(&place, out).await,
         Command::Render { file: args::RenderedFile::Keepalived } => check::render_keepalived(&place, out),
@@ -65,6 +68,7 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Confirm => confirm::confirm(&place, out).await,
         Command::Explain { server } => explain::explain(&place, &server, out).await,
         Command::Probe(options) => probe::probe(&place, &options, out).await,
+        Command::Key { command } => key::key(&place, &command, out).await,
         Command::Status => status::status(&place, out).await,
         Command::Server { command } => server::server(&place, &command, out).await,
         Command::History { limit } => history::history(&place, limit, out),
@@ -81,7 +85,7 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
             out.print(&String::from_utf8_lossy(&script));
             Ok(())
         }
-        Command::Demo(options) => demo::demo(&options, out).await,
+        Command::Demo(options) => Box::pin(demo::demo(&options, out)).await,
         Command::Mock(options) => mock::mock(&options, out).await,
         Command::Deadline { state } => confirm::guard(&place, &state).await,
     }

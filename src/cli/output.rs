@@ -150,6 +150,10 @@ impl Output {
     /// Prints why a command ended, as it was worded; the first word is coloured where it is `error:`.
     pub fn failure(&self, failure: &Failure) {
         let text = failure.message.trim_end();
+        if text.is_empty() {
+            // What there is to say stands in the output.
+            return;
+        }
         match text.strip_prefix("error:") {
             Some(rest) if self.color_err => {
                 let style = Tone::Bad.style();

@@ -3,7 +3,7 @@
 use super::apply::agent;
 use super::output::{Failure, Output, Table, Tone, ms, span};
 use crate::agent::{Node, Place, Snapshot};
-use crate::api::wire::{Backend, Correction, OldWorker, Server, Status, Trial};
+use crate::api::wire::{Backend, Correction, Hearing, Key, Live, OldWorker, Server, Status, Trial};
 
 /// `hapilot status`: exit code 1 where something is wrong.
 pub(super) async fn status(place: &Place, out: Output) -> Result<(), Failure> {
@@ -85,10 +85,37 @@ fn print(status: &Status, out: &Output) {
         let text = problem.trim_end().replace('\n', "\n         ");
         out.line(format_args!("{}  {text}", out.paint(Tone::Bad, "problem")));
     }
+    print_hearing(status, out);
     print_safety(status, out);
     for backend in &status.backends {
         print_backend(backend, out);
     }
+}
+
+/// What is heard of live traffic, and the guards over all backends.
+fn print_hearing(status: &Status, out: &Output) {
+    if let Some(Hearing { lost, malformed, workers, .. }) = &status.hearing {
+        if *workers == 0 {
+            out.line(out.paint(Tone::Warn, "traffic  not heard: HAProxy does not run, or without our ring"));
+        }
+        if lost + malformed > 0 {
+            let told = format_args!("traffic  {lost} requests went unheard, {malformed} could not be read");
+            out.line(out.paint(Tone::Warn, told));
+        }
+    }
+    for guard in status.guards.iter().filter(|guard| guard.backend.is_none()) {
+        let told = format_args!("guard    {}: {}", guard.guard, guard.why);
+        out.line(out.paint(Tone::Bad, told));
+    }
+}
+
+/// Requests of the last minute: how many, how many failed, and how long nineteen of twenty waited at most.
+fn live(live: &Live) -> String {
+    let mut words = vec![format!("{}/min", live.requests)];
+    let told = [(live.failed, "failed"), (live.hidden, "repeated")];
+    words.extend(told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    words.extend(live.first_byte_ms.map(|first| format!("p95 {}", ms(first.p95))));
+    words.join(", ")
 }
 
 /// What waits, what was put right, what would be done.
@@ -132,14 +159,14 @@ fn print_backend(backend: &Backend, out: &Output) {
     if let Some(guard) = guard {
         out.line(format_args!("  {} {guard}", out.paint(Tone::Bad, "guard:")));
     }
-    let mut table = Table::new(["  SERVER", "HEALTH", "FOR", "WEIGHT", "ADMIN", "HAPROXY", "PROBES", "WHY"]);
+    let mut table = Table::new(["  SERVER", "HEALTH", "FOR", "WEIGHT", "ADMIN", "HAPROXY", "TRAFFIC", "PROBES", "WHY"]);
     for server in servers {
         table.row(row(server));
     }
     out.print(&table.render(out));
 }
 
-fn row(server: &Server) -> [(Tone, String); 8] {
+fn row(server: &Server) -> [(Tone, String); 9] {
     let health = match server.health.as_str() {
         "healthy" => Tone::Good,
         "unhealthy" => Tone::Bad,
@@ -165,6 +192,7 @@ fn row(server: &Server) -> [(Tone, String); 8] {
     if server.health != "healthy" {
         why.push(server.reason.clone());
     }
+    why.extend(keys(&server.keys));
     [
         (Tone::Plain, format!("  {}", server.name)),
         (health, server.health.clone()),
@@ -172,7 +200,27 @@ fn row(server: &Server) -> [(Tone, String); 8] {
         (Tone::Plain, weight),
         (admin, server.admin.clone()),
         oper,
+        (Tone::Plain, server.live.as_ref().map_or_else(|| "-".to_owned(), live)),
         (Tone::Plain, probes.collect::<Vec<_>>().join(", ")),
         (Tone::Dim, why.join("; ")),
     ]
+}
+
+/// What is out of the ordinary: the first key serves and all others may.
+fn keys(keys: &[Key]) -> Option<String> {
+    let is_plain = |(index, key): (usize, &Key)| key.state == "in_service" && key.is_active == (index == 0);
+    if keys.len() < 2 || keys.iter().enumerate().all(is_plain) {
+        return None;
+    }
+    let serving =
+        keys.iter().filter(|key| key.is_active).map(|key| format!("{} of {} keys serves", key.id, keys.len()));
+    let out = keys.iter().filter(|key| key.state != "in_service").map(key_state);
+    Some(serving.chain(out).collect::<Vec<_>>().join(", "))
+}
+
+/// `k1 cooling, 3s left`
+pub(super) fn key_state(key: &Key) -> String {
+    let why = key.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+    let left = key.left_s.map(|left| format!(", {} left", span(left.max(0.0).ceil() as u64))).unwrap_or_default();
+    format!("{} {}{why}{left}", key.id, key.state)
 }

@@ -155,7 +155,16 @@ impl Lint<'_> {
                 "5m is the default",
             );
         }
-        if check.models.is_none() && check.chat.is_none() && check.http.is_none() {
+        if check.certificate_expiry.is_some() && backend.servers.iter().all(|s| s.url.scheme == Scheme::Http) {
+            self.warn(
+                "idle-check",
+                origin,
+                format!("backend {name} has no server with https: `certificate_expiry` has nothing to look at"),
+                "remove `certificate_expiry`",
+            );
+        }
+        let deep = check.chat.is_some() || check.embeddings.is_some();
+        if check.models.is_none() && check.http.is_none() && !deep {
             self.warn(
                 "no-probe",
                 origin,
@@ -175,7 +184,7 @@ impl Lint<'_> {
                 "name its authority in `tls.ca` and remove `verify = false`",
             );
         }
-        if server.key.is_some() && server.url.scheme == Scheme::Http && !is_private(&server.url.host) {
+        if !server.keys.is_empty() && server.url.scheme == Scheme::Http && !is_private(&server.url.host) {
             self.warn(
                 "clear-key",
                 server.url.origin,
@@ -256,6 +265,9 @@ weight = 0
             let expected = if code.is_empty() { Vec::new() } else { vec![(code, line)] };
             assert_eq!(warnings(&clean.replacen(from, to, 1)), expected, "{to}");
         }
+        let expiry = clean.replace("interval = ", "certificate_expiry = \"14d\"\ninterval = ");
+        assert_eq!(warnings(&expiry), []);
+        assert_eq!(warnings(&expiry.replace("https://a.example", "http://10.0.0.1")), [("idle-check", 13)]);
         let tiers = clean.replace("weight = ", "tier = 2\nweight = ");
         assert_eq!(warnings(&tiers), [("no-first-tier", 8)]);
         let unused = clean.replace("bind = [", "backend = \"chat\"\nbind = [")

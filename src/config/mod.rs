@@ -1,11 +1,12 @@
 //! The operator's file: raw TOML with positions → [`Config`], and every problem of it in one run.
 //!
 //! Refuses to know files and HAProxy's version. Called by `agent` and `cli` with the text of the file: [`parse`] gives
-//! a [`Config`] or all mistakes, [`lint`] what is doubtful in a valid one, [`json_schema`] the schema for editors.
+//! a [`Config`] or all mistakes, [`lint()`] what is doubtful in a valid one, [`json_schema`] the schema for editors.
 
 mod diagnostic;
 mod lint;
 mod mask;
+mod providers;
 mod read;
 mod schema;
 mod source;
@@ -15,11 +16,12 @@ mod vip;
 pub use crate::weights::Weighting;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use lint::lint;
+pub use providers::profile;
 pub use read::{parse, parse_for_node, peek};
 pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Apply, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE,
-    Frontend, FrontendTimeout, Haproxy, History, HttpProbe, ModelsProbe, Node, Route, Server, ServerTls, Stats, Tls,
-    TlsProfile,
+    EmbeddingsProbe, Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, Price,
+    Route, Server, ServerTls, Stats, Tls, TlsProfile,
 };
-pub use vip::{Keepalived, Vip};
+pub use vip::{Heartbeat, Keepalived, Vip};

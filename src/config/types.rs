@@ -1,14 +1,17 @@
 //! A valid configuration as typed values. Every default is filled in; every value that the operator wrote knows its
 //! place.
 
-use super::vip::{Keepalived, Vip};
+use super::vip::{Heartbeat, Keepalived, Vip};
+use crate::health::BudgetLimits;
 use crate::model::{
-    AdminState, Balance, BindAddress, Endpoint, Name, Origin, Provider, Rate, SecretRef, ServerId, Sourced, Weight,
+    AdminState, Balance, BindAddress, Endpoint, Name, Origin, Pattern, Profile, Rate, SecretRef, ServerId, Sourced,
+    Weight,
 };
 use crate::weights::Weighting;
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `[node] state` where the file names none.
@@ -72,6 +75,8 @@ pub struct Node {
     pub state: Sourced<Utf8PathBuf>,
     /// `peers`: the addresses of the cluster's nodes, this one's own too where the file names it.
     pub peers: BTreeMap<Name, Sourced<IpAddr>>,
+    /// `heartbeat`: how the nodes hear of each other; none: they do not.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 /// `[haproxy]`
@@ -106,6 +111,8 @@ pub struct Haproxy {
     pub max_old_workers: u32,
     /// `log`: target of HAProxy's log (`/dev/log`, `stdout`, `192.0.2.1:514`); default `/dev/log`, empty: none.
     pub log: Sourced<String>,
+    /// `live`; default true: HAProxy tells the agent how each request ended.
+    pub live: bool,
     /// `stats`; none by default.
     pub stats: Option<Stats>,
     /// `raw`: lines for `global`.
@@ -205,8 +212,8 @@ pub struct Backend {
     pub name: Name,
     /// The table's place.
     pub origin: Origin,
-    /// `provider`; default openai.
-    pub provider: Provider,
+    /// `provider`, built in or of the operator's own; default openai.
+    pub provider: Arc<Profile>,
     /// `balance`; default leastconn.
     pub balance: Sourced<Balance>,
     /// `weighting`; default static.
@@ -247,12 +254,20 @@ pub struct Check {
     pub rise: u32,
     /// `ramp`: how long probation takes from 10 % to 100 %, 0 to 1 h; default 60 s.
     pub ramp: Duration,
-    /// `models`: on by default for providers that speak OpenAI's API; `models = false` turns it off.
+    /// `circuit`: failures of real requests in a row until unhealthy, 2 to 1,000; default 5.
+    pub circuit: u32,
+    /// `models`: on by default for providers that have a list of models; `models = false` turns it off.
     pub models: Option<ModelsProbe>,
     /// `chat`: off by default, it costs money.
     pub chat: Option<ChatProbe>,
-    /// `http`: on by default for provider `http` (GET `/`, 200 to 399); `http = false` turns it off.
+    /// `embeddings`: off by default, it costs money.
+    pub embeddings: Option<EmbeddingsProbe>,
+    /// `http`: on by default for providers without a list of models; `http = false` turns it off.
     pub http: Option<HttpProbe>,
+    /// `metrics`: off by default.
+    pub metrics: Option<MetricsProbe>,
+    /// `certificate_expiry`, 1 h to 24 d: warn when a server's certificate is valid for less; off by default.
+    pub certificate_expiry: Option<Duration>,
 }
 
 /// `models`: `GET …/models` with the key.
@@ -279,17 +294,47 @@ pub struct ChatProbe {
     pub stall: Duration,
     /// `total`, 1 ms to 1 h; default 60 s.
     pub total: Duration,
+    /// `budget` a day of all servers of the backend; default 500 probes and 50,000 tokens.
+    pub budget: BudgetLimits,
+}
+
+/// `embeddings`: one embedding of one word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmbeddingsProbe {
+    /// Which model.
+    pub model: String,
+    /// `every`, 1 s to 24 h; default 5 min.
+    pub every: Duration,
+    /// `total`, 1 ms to 10 min; default 15 s.
+    pub total: Duration,
 }
 
 /// `http`: one GET.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
-    /// Path from the server's root (not below the base URL's path).
+    /// Path from the server's root (not below the base URL's path), with its query.
     pub path: String,
     /// Status codes that are right; default 200.
     pub status: Vec<u16>,
+    /// Headers of the answer, in lower case, and what must be found in each.
+    pub headers: Vec<(String, Pattern)>,
     /// JSON pointers into the body and what must stand there.
     pub json: Vec<(String, serde_json::Value)>,
+    /// What must be found in the first 64 KiB of the body.
+    pub body: Option<Pattern>,
+}
+
+/// `metrics`: the server's own figures of its load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricsProbe {
+    /// Path from the server's root.
+    pub path: String,
+    /// Where it is not the URL's.
+    pub port: Option<u16>,
+    /// Gauges of waiting requests, at least one; the first that is there counts.
+    pub waiting: Vec<String>,
+    /// Gauges of the cache in use, 0 to 1; the first that is there counts.
+    pub cache: Vec<String>,
 }
 
 /// `[backend.NAME.server.NAME]`
@@ -309,14 +354,25 @@ pub struct Server {
     pub tier: u8,
     /// `region`: a label.
     pub region: Option<String>,
-    /// `keys`: at most one for now.
-    pub key: Option<Sourced<SecretRef>>,
+    /// `keys`: at most 16, none twice; the first one serves first. None: whatever the client presents is passed on.
+    pub keys: Vec<Sourced<SecretRef>>,
     /// `maxconn`: concurrent requests, 1 to 1,000,000; default none.
     pub maxconn: Option<Sourced<u32>>,
     /// `tls`
     pub tls: ServerTls,
+    /// `price`: what its tokens cost; none by default.
+    pub price: Option<Price>,
     /// `raw`: words for the `server` line's end.
     pub raw: Vec<Sourced<String>>,
+}
+
+/// `price` of a server, in US dollars a million tokens, 0 to 1,000,000.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    /// `input`: tokens of the prompt.
+    pub input: f64,
+    /// `output`: tokens of the completion.
+    pub output: f64,
 }
 
 /// `tls` of a server; only where the URL is https.
@@ -333,6 +389,8 @@ pub struct ServerTls {
 /// `[apply]`
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Apply {
+    /// `order`: among nodes, a node that owns a virtual address waits until the others serve the revision; default true.
+    pub backup_first: bool,
     /// `confirm`, 1 s to 7 d: how long a new revision serves on trial; none by default, it is confirmed at once.
     pub confirm: Option<Duration>,
 }

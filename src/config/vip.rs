@@ -1,9 +1,23 @@
 //! Virtual addresses and the Keepalived that moves them, as typed values.
 
-use crate::model::{Interface, InterfaceAddress, Name, Origin, Sourced};
+use crate::model::{Interface, InterfaceAddress, Name, Origin, SecretRef, Sourced};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// `[node] heartbeat`: how the nodes hear of each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    /// `port`: UDP, the same on all nodes; default 9441.
+    pub port: u16,
+    /// `key`: place of the key that all nodes share.
+    pub key: Sourced<SecretRef>,
+}
+
+impl Heartbeat {
+    /// Shortest key, in bytes.
+    pub const MIN_KEY: usize = 16;
+}
 
 /// `[keepalived]`: the Keepalived of this node. Only read where there is a `[vip.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +33,8 @@ pub struct Keepalived {
     pub backstop: Sourced<Utf8PathBuf>,
     /// `pid_file`: where Keepalived writes its process id; default `/run/keepalived.pid`.
     pub pid_file: Sourced<Utf8PathBuf>,
+    /// `firewall`: nftables lets VRRP in from the peers only, and only from this very network; default true.
+    pub firewall: bool,
 }
 
 /// `[vip.NAME]`: addresses that move together from node to node.
@@ -42,6 +58,9 @@ pub struct Vip {
     pub failback: bool,
     /// `multicast`: adverts go to the network's group instead of to `node.peers`; default false.
     pub multicast: bool,
+    /// `second_chance`: packets of streams that began before a move are forwarded to the node that has them; default
+    /// false. For IPv4 and two nodes in one network.
+    pub second_chance: bool,
 }
 
 impl Vip {

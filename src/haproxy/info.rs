@@ -11,6 +11,8 @@ pub(super) struct Info {
     pub(super) uptime_s: u64,
     pub(super) maxconn: u32,
     pub(super) most_maxconn: u32,
+    /// Client connections, those of the admin socket not counted.
+    pub(super) connections: Option<u64>,
     /// On its way out: its state is of no interest and takes no change.
     pub(super) is_stopping: bool,
 }
@@ -34,6 +36,7 @@ impl std::str::FromStr for Info {
             uptime_s: number("Uptime_sec")?,
             maxconn: limit("Maxconn")?,
             most_maxconn: limit("Hard_maxconn")?,
+            connections: find("CurrConns").and_then(|text| text.parse().ok()),
             is_stopping: number("Stopping")? != 0,
         })
     }
@@ -46,10 +49,10 @@ mod tests {
     #[test]
     fn the_lines_that_matter_are_found_by_name() {
         let text = "Name: HAProxy\nVersion: 2.6.12-1+deb12u4\nPid: 12\nUptime: 0d 0h00m07s\nUptime_sec: 7\n\
-                    Maxconn: 500\nHard_maxconn: 1000\nnode: vm\ndescription: hapilot 0123: x\nStopping: 0\n";
+                    Maxconn: 500\nHard_maxconn: 1000\nCurrConns: 3\nnode: vm\ndescription: hapilot 0123: x\nStopping: 0\n";
         let info: Info = text.parse().unwrap();
         assert_eq!((info.pid, info.uptime_s, info.is_stopping), (12, 7, false));
-        assert_eq!((info.maxconn, info.most_maxconn), (500, 1000));
+        assert_eq!((info.maxconn, info.most_maxconn, info.connections), (500, 1000, Some(3)));
         assert_eq!(info.version.to_string(), "2.6.12");
         assert_eq!(info.description.as_deref(), Some("hapilot 0123: x"));
         for broken in ["", "Permission denied", "Version: 2.6.12\nPid: x\n"] {

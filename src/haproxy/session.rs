@@ -75,6 +75,11 @@ impl Session {
         Ok((session, info))
     }
 
+    /// Another deadline for what follows, for the few sessions that outlive a burst.
+    pub(super) fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
     /// `show info`.
     async fn info(&mut self) -> Result<Info, AdminError> {
         let reply = self.ask("show info").await?;

@@ -29,6 +29,10 @@ pub struct ServerCounters {
     pub connection_errors: u64,
     /// Answers that broke off or made no sense.
     pub response_errors: u64,
+    /// Attempts that were repeated, here or elsewhere.
+    pub retries: u64,
+    /// Attempts that were repeated elsewhere.
+    pub redispatches: u64,
 }
 
 /// Asks the serving worker for the counters of all servers, by (proxy, server).
@@ -58,6 +62,7 @@ pub fn parse_stat(csv: &str) -> Result<BTreeMap<(String, String), ServerCounters
     let (status, check_status) = (column("status")?, column("check_status")?);
     let (scur, qcur, stot) = (column("scur")?, column("qcur")?, column("stot")?);
     let (hrsp_5xx, econ, eresp) = (column("hrsp_5xx")?, column("econ")?, column("eresp")?);
+    let (wretr, wredis) = (column("wretr")?, column("wredis")?);
     let mut servers = BTreeMap::new();
     let mut row = csv::StringRecord::new();
     while reader.read_record(&mut row).map_err(|e| e.to_string())? {
@@ -80,6 +85,8 @@ pub fn parse_stat(csv: &str) -> Result<BTreeMap<(String, String), ServerCounters
             responses_5xx: number(hrsp_5xx)?,
             connection_errors: number(econ)?,
             response_errors: number(eresp)?,
+            retries: number(wretr)?,
+            redispatches: number(wredis)?,
         };
         servers.insert((text(proxy), text(server)), found);
     }
@@ -113,13 +120,14 @@ pub(super) fn parse_limits(csv: &str) -> Result<BTreeMap<(String, String), u32>,
 mod tests {
     use super::{parse_limits, parse_stat};
 
-    const HEADER: &str = "# pxname,svname,qcur,scur,stot,econ,eresp,status,type,check_status,hrsp_5xx,last_chk,\n";
+    const HEADER: &str =
+        "# pxname,svname,qcur,scur,stot,econ,eresp,wretr,wredis,status,type,check_status,hrsp_5xx,last_chk,\n";
 
     #[test]
     fn rows_of_servers_are_read_by_the_names_of_the_columns() {
         let csv = format!(
-            "{HEADER}f,FRONTEND,,9,9,,,OPEN,0,,0,,\nbe,s1,1,2,30,4,5,UP 1/2,2,* L7OK,6,\"a \"\"quoted\"\", text\",\n\
-             be,s2,0,0,0,0,0,no check,2,,,,\nbe,BACKEND,1,2,30,4,5,UP,1,,6,,\n"
+            "{HEADER}f,FRONTEND,,9,9,,,,,OPEN,0,,0,,\nbe,s1,1,2,30,4,5,8,9,UP 1/2,2,* L7OK,6,\"a \"\"quoted\"\", text\",\n\
+             be,s2,0,0,0,0,0,0,0,no check,2,,,,\nbe,BACKEND,1,2,30,4,5,8,9,UP,1,,6,,\n"
         );
         let servers = parse_stat(&csv).unwrap();
         assert_eq!(servers.len(), 2);
@@ -127,6 +135,7 @@ mod tests {
         assert_eq!((first.queue, first.sessions, first.requests, first.responses_5xx), (1, 2, 30, 6));
         assert_eq!((first.status.as_str(), first.check_status.as_str()), ("UP 1/2", "* L7OK"));
         assert_eq!((first.connection_errors, first.response_errors), (4, 5));
+        assert_eq!((first.retries, first.redispatches), (8, 9));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::ewma::DecayedAverage;
 use super::outcome::Count;
 use super::{Degradation, HealthParams, Observation, Outcome, Phase, ProbeKind};
-use crate::model::Moment;
+use crate::model::{MAX_RETRY_AFTER, Moment};
 use std::time::Duration;
 
 /// Weight of the newest sample in the averages that follow.
@@ -24,8 +24,6 @@ const OVERLOAD_SAMPLES: f64 = 2.5;
 const OVERLOAD_BEGINS: f64 = 0.5;
 /// …and ends below this one, so that it does not flicker.
 const OVERLOAD_ENDS: f64 = 0.25;
-/// Longest Retry-After that is honoured.
-pub(super) const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// The pause after a 429 that names none.
 const PAUSE_DEFAULT: Duration = Duration::from_secs(30);
 /// A limit whose pause ended so long ago, and which no probe has confirmed since, is forgotten. Longer than the longest
@@ -53,6 +51,8 @@ pub(super) struct Evidence {
     kind: ProbeKind,
     /// Hard failures in a row; only a success or a 429 interrupts them.
     pub(super) failures: u32,
+    /// Of those, the ones that were an answer, if a bad one.
+    answers: u32,
     /// Successes in a row; only a hard failure interrupts them.
     pub(super) successes: u32,
     /// Rejections of the key in a row; only proof that the key works interrupts them.
@@ -66,12 +66,14 @@ pub(super) struct Evidence {
     contrary: u32,
     overload: DecayedAverage,
     overloaded: bool,
-    limited_until: Option<Moment>,
+    pub(super) limited_until: Option<Moment>,
     /// Answers 429 in a row.
     pub(super) limits: u32,
     recent: DecayedAverage,
     baseline: DecayedAverage,
     success: DecayedAverage,
+    /// Results in a row of which our own network may be the reason: since when, and how many.
+    pub(super) ours: Option<(Moment, u32)>,
     /// The last observation and when it ended.
     pub(super) last: Option<(Moment, Observation)>,
 }
@@ -83,6 +85,7 @@ impl Evidence {
         Self {
             kind,
             failures: 0,
+            answers: 0,
             successes: 0,
             rejections: 0,
             stalled: false,
@@ -96,6 +99,7 @@ impl Evidence {
             recent: DecayedAverage::with_alpha(ALPHA, gap),
             baseline: DecayedAverage::new(BASELINE),
             success: DecayedAverage::with_alpha(ALPHA, gap),
+            ours: None,
             last: None,
         }
     }
@@ -114,6 +118,14 @@ impl Evidence {
                 Counted::Neutral
             }
         };
+        match observation.outcome {
+            outcome if outcome.may_be_ours() => {
+                let (since, run) = self.ours.unwrap_or((now, 0));
+                self.ours = Some((since, run.saturating_add(1)));
+            }
+            Outcome::SelfCaused => {}
+            _ => self.ours = None,
+        }
         // Our own faults leave no trace, not even as the last word.
         if observation.outcome != Outcome::SelfCaused {
             self.last = Some((now, observation.clone()));
@@ -121,8 +133,15 @@ impl Evidence {
         counted
     }
 
+    /// Keeps an observation that decides nothing, as the last word.
+    pub(super) fn inform(&mut self, observation: &Observation, now: Moment) {
+        if observation.outcome != Outcome::SelfCaused {
+            self.last = Some((now, observation.clone()));
+        }
+    }
+
     fn succeed(&mut self, observation: &Observation, now: Moment) -> Counted {
-        self.failures = 0;
+        (self.failures, self.answers) = (0, 0);
         self.stalled = false;
         self.rejections = 0;
         self.successes = self.successes.saturating_add(1);
@@ -154,12 +173,15 @@ impl Evidence {
         // Wrong content counts at the cheap probes too: the operator asked for it by `expect` or `json`.
         self.successes = 0;
         self.failures = self.failures.saturating_add(1);
+        if !matches!(outcome, Outcome::Timeout(_)) {
+            self.answers = self.answers.saturating_add(1);
+        }
         Counted::Failure
     }
 
     fn limit(&mut self, observation: &Observation, now: Moment) -> Counted {
         // Who can say "too much" is alive: a dead server's failures are not counted across its answers.
-        self.failures = 0;
+        (self.failures, self.answers) = (0, 0);
         self.stalled = false;
         if observation.outcome == Outcome::RateLimited {
             self.rejections = 0;
@@ -182,6 +204,12 @@ impl Evidence {
         };
     }
 
+    /// Failures in a row that take the server out.
+    pub(super) fn fall(&self, params: &HealthParams) -> u32 {
+        let is_silence = self.failures > 0 && self.answers == 0;
+        params.fall_of(self.kind) + u32::from(is_silence && params.confirms_silence(self.kind))
+    }
+
     /// How long the server asked not to be probed, if it did.
     pub(super) fn pause(observation: &Observation) -> Option<Duration> {
         match observation.outcome {
@@ -202,6 +230,11 @@ impl Evidence {
         } else {
             None
         }
+    }
+
+    /// How long the silence still lasts that the last 429 asked for, or that is usual after one.
+    pub(super) fn limit_left(&self, now: Moment) -> Option<Duration> {
+        self.limited_until.map(|until| until.since(now)).filter(|left| !left.is_zero())
     }
 
     /// When a limit is forgotten that no probe confirms.
@@ -237,7 +270,7 @@ fn latency_of(observation: &Observation) -> Duration {
 }
 
 fn pause_of(observation: &Observation) -> Option<Duration> {
-    observation.retry_after.map(|asked| asked.min(PAUSE_MAX))
+    observation.retry_after.map(|asked| asked.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]

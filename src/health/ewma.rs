@@ -31,12 +31,17 @@ impl DecayedAverage {
 
     /// Adds a sample. One from the past counts as one of the newest moment; NaN and infinities are ignored.
     pub(super) fn add(&mut self, value: f64, now: Moment) {
+        self.add_weighted(value, 1.0, now);
+    }
+
+    /// Like [`add`](Self::add), for `weight` samples of one value at once.
+    pub(super) fn add_weighted(&mut self, value: f64, weight: f64, now: Moment) {
         if !value.is_finite() {
             return;
         }
         let kept = self.kept(now);
-        self.sum = self.sum * kept + value;
-        self.count = self.count * kept + 1.0;
+        self.sum = self.sum * kept + value * weight;
+        self.count = self.count * kept + weight;
         self.at = self.at.max(now);
     }
 

@@ -130,6 +130,12 @@ impl Outcome {
         }
     }
 
+    /// Whether our own network can be the reason: a name that does not resolve, silence where an answer was due.
+    /// A refusal or a reset is an answer of the other side, and so the network works.
+    pub fn may_be_ours(self) -> bool {
+        matches!(self, Self::Dns | Self::Timeout(_))
+    }
+
     /// The name in logs, metrics and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -178,6 +184,8 @@ pub struct Observation {
     pub outcome: Outcome,
     /// The server asked for silence this long (Retry-After and its kin), already capped at 300 s.
     pub retry_after: Option<Duration>,
+    /// A rejection of the key that means its account (402, a quota), and not the key.
+    pub is_billing: bool,
     /// From the request to the first token; only a chat probe that got one has it.
     pub first_token: Option<Duration>,
     /// From the first byte sent to the end.
@@ -197,6 +205,7 @@ impl Observation {
             kind,
             outcome,
             retry_after: None,
+            is_billing: false,
             first_token: None,
             total,
             tokens: 0,

@@ -19,6 +19,8 @@ const DEEP_SUSPECT: Duration = Duration::from_secs(30);
 const DEEP_FALL: u32 = 2;
 /// The rhythm of deep probes when the operator names none.
 const DEEP_EVERY: Duration = Duration::from_secs(300);
+/// A certificate's end does not move: once an hour finds a renewal soon enough.
+const CERTIFICATE_EVERY: Duration = Duration::from_secs(3_600);
 /// Longest wait, beyond what the server asked for, until a 429 is asked about again.
 const LIMITED_MAX: Duration = Duration::from_secs(120);
 /// A rejected key is asked about no more often than this: keys mend by hand, and providers block who insists.
@@ -41,9 +43,14 @@ pub struct HealthParams {
     pub cheap: Vec<ProbeKind>,
     /// The deep probes that run, and how often each does when nothing is suspected.
     pub deep: BTreeMap<ProbeKind, Duration>,
-    /// Whether the server has a key of its own. A rejected key then leaves it without one, and it can serve nobody.
-    /// Without a key of its own the clients bring theirs, and a 401 to our probe says nothing about them.
-    pub owns_key: bool,
+    /// The probes that run beside those and decide nothing: load, certificates.
+    pub informs: Vec<ProbeKind>,
+    /// Keys of its own. With one, a rejected key leaves the server without, and it can serve nobody. With several,
+    /// whoever chooses among them says when none is left ([`ServerHealth::set_keyless`](super::ServerHealth::set_keyless)).
+    /// With none the clients bring theirs, and a 401 to our probe says nothing about them.
+    pub keys: usize,
+    /// Requests of real clients in a row that fail until the circuit opens, 2 to 1,000.
+    pub circuit: u32,
 }
 
 impl Default for HealthParams {
@@ -56,7 +63,9 @@ impl Default for HealthParams {
             ramp: Duration::from_secs(60),
             cheap: Vec::new(),
             deep: BTreeMap::new(),
-            owns_key: false,
+            informs: Vec::new(),
+            keys: 0,
+            circuit: 5,
         }
     }
 }
@@ -64,8 +73,9 @@ impl Default for HealthParams {
 impl HealthParams {
     /// The probes that run.
     pub fn kinds(&self) -> impl Iterator<Item = ProbeKind> + '_ {
-        let cheap = self.cheap.iter().copied().filter(|kind| !kind.is_deep());
-        cheap.chain(self.deep.keys().copied())
+        let cheap = self.cheap.iter().copied().filter(|kind| !kind.is_deep() && kind.decides());
+        let informs = self.informs.iter().copied().filter(|kind| !kind.decides());
+        cheap.chain(self.deep.keys().copied()).chain(informs)
     }
 
     /// The total deadline that the driver must give a cheap probe.
@@ -85,6 +95,11 @@ impl HealthParams {
     pub(super) fn routine_gap(&self, kind: ProbeKind) -> Duration {
         if kind.is_deep() {
             return self.deep.get(&kind).copied().unwrap_or(DEEP_EVERY);
+        }
+        match kind {
+            ProbeKind::Certificate => return CERTIFICATE_EVERY,
+            ProbeKind::Metrics => return self.interval,
+            ProbeKind::Models | ProbeKind::Http | ProbeKind::Chat | ProbeKind::Embeddings => {}
         }
         let fall = self.fall.max(1);
         let left = (self.interval * fall + PROBES_SHARE).saturating_sub(self.cheap_timeout() * fall);
@@ -115,6 +130,21 @@ impl HealthParams {
     /// Hard failures of one kind in a row that take the server out.
     pub(super) fn fall_of(&self, kind: ProbeKind) -> u32 {
         if kind.is_deep() { self.fall.clamp(1, DEEP_FALL) } else { self.fall.max(1) }
+    }
+
+    /// Whether a fall by silence alone is confirmed by one probe more: where the promise of `fall` leaves the time.
+    ///
+    /// A lost packet looks like a silent server. With one probe in a hundred lost, five servers fall falsely 1.4 times a
+    /// month by three in a row, and once in six years by four.
+    pub(super) fn confirms_silence(&self, kind: ProbeKind) -> bool {
+        let all =
+            self.routine_gap(kind) + self.cheap_timeout().max(self.retry_gap(kind)) * self.fall + self.cheap_timeout();
+        !kind.is_deep() && self.fall > 1 && all <= self.interval * self.fall + PROBES_SHARE
+    }
+
+    /// Whether the one key that there is decides over the server.
+    pub(super) fn lives_by_one_key(&self) -> bool {
+        self.keys == 1
     }
 
     /// How long a server stays out at least after its first fall.

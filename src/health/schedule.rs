@@ -36,6 +36,8 @@ impl Jitter {
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     due: Moment,
+    /// When the last one started.
+    last_start: Option<Moment>,
     /// The server asked for silence until then.
     not_before: Moment,
     started: Option<Moment>,
@@ -44,7 +46,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// The first probe is due at `due`.
     pub(super) fn new(due: Moment) -> Self {
-        Self { due, not_before: Moment::default(), started: None }
+        Self { due, last_start: None, not_before: Moment::default(), started: None }
     }
 
     /// When the next one starts; in the past: at once, or as soon as the one under way has ended.
@@ -55,6 +57,7 @@ impl Schedule {
     /// One starts. Should its result never come, the next is due after `gap` all the same.
     pub(super) fn start(&mut self, now: Moment, gap: Duration) {
         self.started = Some(now);
+        self.last_start = Some(now);
         self.due = now + gap;
     }
 
@@ -71,6 +74,14 @@ impl Schedule {
     /// The next one is due then at the latest.
     pub(super) fn cap_due(&mut self, due: Moment) {
         self.due = self.due.min(due);
+    }
+
+    /// The next one is due as soon as the last start is `spacing` ago. Whether that is sooner than it was.
+    pub(super) fn hurry(&mut self, spacing: Duration, now: Moment) -> bool {
+        let soon = self.last_start.map_or(now, |start| (start + spacing).max(now));
+        let is_sooner = soon < self.due;
+        self.cap_due(soon);
+        is_sooner
     }
 
     /// Nothing starts before `until`; an earlier promise that lasts longer stays.

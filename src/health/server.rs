@@ -10,13 +10,20 @@
 //! delay the next. In maint it starts none. It calls [`tick`](ServerHealth::tick) at
 //! [`next_deadline`](ServerHealth::next_deadline). Kept so, a server that breaks is unhealthy after
 //! `fall × interval + 0.7 s` at the latest, unless it had asked for silence by a 429.
+//!
+//! What real requests tell comes in by [`live`](ServerHealth::live), in `judged_by_traffic`.
 
+use super::circuit::{Circuit, CircuitPhase};
 use super::evidence::{Counted, Evidence};
 use super::schedule::{Jitter, Schedule};
 use super::state::Signal;
 use super::swings::Swings;
-use super::{Degradation, Factor, HealthParams, Observation, Outcome, ProbeKind, Signals, State, Transition};
-use crate::model::{Moment, format_duration};
+use super::traffic::Traffic;
+use super::{
+    Degradation, Factor, FactorKind, HealthParams, Load, Observation, Ours, Outcome, Phase, ProbeKind, Signals, State,
+    Transition,
+};
+use crate::model::Moment;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -28,28 +35,56 @@ const FIRST_DEEP: Duration = Duration::from_secs(2);
 const RAMP_FLOOR: f64 = 0.1;
 /// During probation the factor moves; who follows it looks this often.
 const RAMP_STEP: Duration = Duration::from_secs(1);
+/// A ramp lasts up to a fifth longer than asked, so that servers that recover together do not rise together.
+const RAMP_SPREAD: f64 = 1.2;
+/// What is older than this and than three intervals decides nothing.
+pub(super) const STALE: Duration = Duration::from_secs(60);
+/// See [`STALE`].
+const STALE_INTERVALS: u32 = 3;
+/// After the pace has become faster, probes of all kinds run again within this.
+const PACE_SPREAD: Duration = Duration::from_millis(900);
+/// Weight of the newest figures of load.
+const LOAD_ALPHA: f64 = 0.3;
 
 /// Probes of one kind: what they told and when the next is due.
 #[derive(Clone, Debug)]
-struct Line {
-    evidence: Evidence,
-    schedule: Schedule,
+pub(super) struct Line {
+    pub(super) evidence: Evidence,
+    pub(super) schedule: Schedule,
+    /// No probe of this kind may run for now: its budget is spent.
+    pub(super) withheld: bool,
+    /// Times in a row that live traffic asked for a deep probe ahead of its time.
+    pub(super) hurried: u32,
+}
+
+/// Why no key is left that clients could be served with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyless {
+    /// When a key may work again, where that is known.
+    pub until: Option<Moment>,
+    /// One sentence for people.
+    pub why: String,
 }
 
 /// Progress through probation; stands still while the server asks for less.
 #[derive(Clone, Copy, Debug, Default)]
-struct Ramp {
+pub(super) struct Ramp {
     done: Duration,
-    from: Moment,
+    pub(super) from: Moment,
+    length: Duration,
 }
 
 impl Ramp {
+    pub(super) fn begin(now: Moment, length: Duration) -> Self {
+        Self { done: Duration::ZERO, from: now, length }
+    }
+
     fn elapsed(self, now: Moment) -> Duration {
         self.done + now.since(self.from)
     }
 
     fn pause(&mut self, now: Moment, until: Moment) {
-        *self = Self { done: self.elapsed(now), from: self.from.max(until) };
+        *self = Self { done: self.elapsed(now), from: self.from.max(until), ..*self };
     }
 }
 
@@ -60,11 +95,22 @@ pub struct ServerHealth {
     pub(super) state: State,
     pub(super) since: Moment,
     pub(super) reason: String,
-    lines: BTreeMap<ProbeKind, Line>,
+    pub(super) lines: BTreeMap<ProbeKind, Line>,
     pub(super) swings: Swings,
-    hold_until: Moment,
-    ramp: Ramp,
-    jitter: Jitter,
+    pub(super) hold_until: Moment,
+    pub(super) ramp: Ramp,
+    pub(super) jitter: Jitter,
+    /// Nothing until the first sample: most servers of a large site have no traffic at a time.
+    pub(super) traffic: Option<Box<Traffic>>,
+    pub(super) circuit: Circuit,
+    pub(super) keyless: Option<Keyless>,
+    /// Share of the usual rhythm of probes, above 0 to 1.
+    pace: f64,
+    /// Until when what is known counts.
+    pub(super) fresh_until: Moment,
+    /// It was our own network that failed: the server comes back without hold and ramp.
+    pardoned: bool,
+    load: Option<(Moment, Load)>,
 }
 
 impl ServerHealth {
@@ -80,6 +126,13 @@ impl ServerHealth {
             hold_until: now,
             ramp: Ramp::default(),
             jitter: Jitter::new(seed),
+            traffic: None,
+            circuit: Circuit::default(),
+            keyless: None,
+            pace: 1.0,
+            fresh_until: now + STALE,
+            pardoned: false,
+            load: None,
         };
         health.reconfigure(params, now);
         health
@@ -96,13 +149,88 @@ impl ServerHealth {
         self.lines.retain(|kind, _| params.kinds().any(|runs| runs == *kind));
         for kind in params.kinds() {
             let due = now + self.jitter.spread(if kind.is_deep() { FIRST_DEEP } else { FIRST_CHEAP }, 0.0, 1.0);
-            self.lines
-                .entry(kind)
-                .or_insert_with(|| Line { evidence: Evidence::new(kind, &params), schedule: Schedule::new(due) })
-                .schedule
-                .cap_due(now + params.routine_gap(kind));
+            let line = || Line {
+                evidence: Evidence::new(kind, &params),
+                schedule: Schedule::new(due),
+                withheld: false,
+                hurried: 0,
+            };
+            let gap = params.routine_gap(kind).div_f64(self.pace);
+            self.lines.entry(kind).or_insert_with(line).schedule.cap_due(now + gap);
         }
         self.params = params;
+    }
+
+    /// How often routine probes run, as a share of the operator's rhythm, 0.01 to 1. Faster takes effect within a
+    /// second. Whatever is suspected is looked at in full, whatever the pace.
+    pub fn set_pace(&mut self, share: f64, now: Moment) {
+        let share = if share.is_finite() { share.clamp(0.01, 1.0) } else { 1.0 };
+        let is_faster = share > self.pace;
+        self.pace = share;
+        if is_faster {
+            for line in self.lines.values_mut() {
+                line.schedule.cap_due(now + self.jitter.spread(PACE_SPREAD, 0.0, 1.0));
+            }
+        }
+    }
+
+    /// No key is left with which clients could be served, or (`None`) there is one again. It takes no traffic then,
+    /// whatever its health, as far as its pool allows; the state stays, because it is not the server's fault.
+    pub fn set_keyless(&mut self, keyless: Option<Keyless>) {
+        self.keyless = keyless;
+    }
+
+    /// What [`set_keyless`](Self::set_keyless) said last.
+    pub fn keyless(&self) -> Option<&Keyless> {
+        self.keyless.as_ref()
+    }
+
+    /// A deep probe is due that no budget pays for: the next is due after `wait`.
+    pub fn withhold(&mut self, kind: ProbeKind, wait: Duration, now: Moment) {
+        if let Some(line) = self.lines.get_mut(&kind) {
+            line.withheld = true;
+            line.schedule.set_due(now + wait);
+        }
+    }
+
+    /// A routine probe is due that is early for the day's budget: the next is due after `wait`.
+    pub fn postpone(&mut self, kind: ProbeKind, wait: Duration, now: Moment) {
+        if let Some(line) = self.lines.get_mut(&kind) {
+            line.schedule.set_due(now + wait);
+        }
+    }
+
+    /// Asks with the free probes at once.
+    pub fn ask_cheaply(&mut self, now: Moment) {
+        for (_, line) in self.lines.iter_mut().filter(|(kind, _)| kind.decides() && !kind.is_deep()) {
+            line.schedule.cap_due(now);
+        }
+    }
+
+    /// Whether something speaks for asking with this kind now, beyond routine.
+    pub fn is_suspect(&self, kind: ProbeKind) -> bool {
+        let by_probe = self.lines.get(&kind).is_some_and(|line| line.evidence.is_suspect());
+        by_probe || self.state.is_unhealthy() || self.traffic.as_ref().is_some_and(|traffic| traffic.is_suspect())
+    }
+
+    /// It was our own network that failed, not this server: when its probes succeed again it is back at once, and the
+    /// fall does not lengthen the next hold. Nothing happens unless it is out for such a reason.
+    pub fn pardon(&mut self) {
+        if let State::Unhealthy(outcome) = self.state {
+            self.pardoned |= outcome.may_be_ours() && self.circuit.phase == CircuitPhase::Closed;
+        }
+    }
+
+    /// Whether our own network may be the reason of the last results, by the kind of probe that says most.
+    pub fn ours(&self) -> Option<Ours> {
+        let of = |(kind, line): (&ProbeKind, &Line)| {
+            let (since, run) = line.evidence.ours.filter(|_| kind.decides())?;
+            let (_, last) = line.evidence.last.as_ref()?;
+            let no_connection = matches!(last.outcome, Outcome::Dns | Outcome::Timeout(Phase::Connect));
+            let fall = self.params.fall_of(*kind);
+            Some(Ours { since, is_out: run >= fall, is_close: run + 1 >= fall, no_connection })
+        };
+        self.lines.iter().filter_map(of).max_by_key(|ours| ours.is_out)
     }
 
     /// Asks again soon: the operator changed something (a new key, `server ready`), or this node became MASTER.
@@ -115,8 +243,9 @@ impl ServerHealth {
 
     /// A probe of this kind starts now.
     pub fn probe_started(&mut self, kind: ProbeKind, now: Moment) {
-        let gap = self.jitter.spread(self.params.routine_gap(kind), 0.9, 1.0);
+        let gap = self.jitter.spread(self.routine_gap(kind), 0.9, 1.0);
         if let Some(line) = self.lines.get_mut(&kind) {
+            line.withheld = false;
             line.schedule.start(now, gap);
         }
     }
@@ -131,73 +260,203 @@ impl ServerHealth {
         let kind = observation.kind;
         let line = self.lines.get_mut(&kind)?;
         let begun = line.schedule.end(now, observation.total);
+        if !kind.decides() {
+            line.evidence.inform(observation, now);
+            let gap = self.jitter.spread(self.routine_gap(kind), 0.9, 1.0);
+            if let Some(line) = self.lines.get_mut(&kind) {
+                line.schedule.set_due(begun + gap);
+            }
+            self.note_load(observation, now);
+            return None;
+        }
         let counted = line.evidence.record(observation, now);
         if let Some(pause) = Evidence::pause(observation) {
             line.schedule.pause_until(now + pause);
             self.ramp.pause(now, now + pause);
         }
         let signal = self.signal(Some((observation, counted)), now);
-        let transition = self.go(signal, now, Some(observation));
+        let why = self.why_of_probe(observation);
+        let transition = self.go(signal, now, &why);
         let gap = self.gap(kind);
         if let Some(line) = self.lines.get_mut(&kind) {
             line.schedule.set_due(begun + gap);
+            if observation.outcome != Outcome::SelfCaused {
+                // The next result is expected after the gap, or after the silence that was asked for.
+                let expected = line.schedule.next().since(now).max(gap);
+                self.fresh_for((expected * STALE_INTERVALS).max(STALE), now);
+            }
         }
         transition
     }
 
+    fn note_load(&mut self, observation: &Observation, now: Moment) {
+        let Some(Load { waiting, cache }) = observation.load else { return };
+        let before = self.load(now);
+        let blend = |before: Option<f64>, new: f64| before.map_or(new, |old| old + LOAD_ALPHA * (new - old));
+        let waiting = blend(before.map(|load| load.waiting), waiting);
+        let cache = cache.map(|cache| blend(before.and_then(|load| load.cache), cache));
+        self.load = Some((now, Load { waiting, cache }));
+    }
+
+    /// What the server said of its load, averaged; nothing where that is stale.
+    pub(super) fn load(&self, now: Moment) -> Option<Load> {
+        let lasts = (self.routine_gap(ProbeKind::Metrics) * STALE_INTERVALS).max(STALE);
+        self.load.filter(|(at, _)| now.since(*at) < lasts).map(|(_, load)| load)
+    }
+
+    /// What is known counts for so long from now on.
+    pub(super) fn fresh_for(&mut self, lasts: Duration, now: Moment) {
+        self.fresh_until = self.fresh_until.max(now + lasts);
+    }
+
+    /// Whether results have been missing for so long that nothing may follow from the last ones. Where no probe runs
+    /// nothing is missing.
+    pub fn is_stale(&self, now: Moment) -> bool {
+        now > self.fresh_until && self.lines.keys().any(|kind| kind.decides())
+    }
+
     /// Lets time pass: holds, probation and forgotten limits end.
     pub fn tick(&mut self, now: Moment) -> Option<Transition> {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.note_shares(now);
+        }
+        if self.circuit.quiet_until().is_some_and(|until| now >= until) {
+            self.begin_ramp(now);
+        }
         let signal = self.signal(None, now);
-        self.go(signal, now, None)
+        self.go(signal, now, "nothing has confirmed it since")
+    }
+
+    /// The trickle is over, the ramp begins.
+    pub(super) fn begin_ramp(&mut self, now: Moment) {
+        self.circuit.close();
+        self.ramp = Ramp::begin(now, self.ramp.length);
     }
 
     /// When [`tick`](Self::tick) may have something to say, or the [factor](Self::factor) has moved. `None`: not
     /// before the next observation.
     pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
-        match self.state {
+        let of_state = match self.state {
             State::Unhealthy(_) => self.has_risen().then(|| self.held_until().max(now)),
-            State::Probation => {
-                let left = self.params.ramp.saturating_sub(self.ramp.done);
-                Some((self.ramp.from + left).min(self.ramp.from.max(now) + RAMP_STEP))
-            }
+            State::Probation => match self.circuit.quiet_until() {
+                Some(until) => Some(until.max(now)),
+                None => {
+                    let left = self.ramp.length.saturating_sub(self.ramp.done);
+                    Some((self.ramp.from + left).min(self.ramp.from.max(now) + RAMP_STEP))
+                }
+            },
             State::Degraded(Degradation::RateLimited) => {
                 // The state ends when the last limit does.
                 self.lines.values().filter_map(|line| line.evidence.limit_lapses()).max().map(|lapse| lapse.max(now))
             }
             State::Degraded(_) | State::Unknown | State::Healthy => None,
-        }
+        };
+        let of_traffic = match self.state {
+            State::Unhealthy(_) | State::Probation => None,
+            _ => self.traffic.as_ref().and_then(|traffic| traffic.deadline(now)),
+        };
+        of_state.into_iter().chain(of_traffic).min()
     }
 
-    /// What the health makes of the weight; `None`: nothing is known, the weight stays as it is.
+    /// What the health makes of the weight; `None`: nothing is known or all is stale, the weight stays as it is.
     pub fn factor(&self, now: Moment) -> Option<Factor> {
-        let (name, value) = match self.state {
+        let (name, value) = self.share(now)?;
+        let kind = match name {
+            "keys" | "pause" => FactorKind::Deliberate,
+            _ if self.is_proven_dead(now) => FactorKind::ProvenDead,
+            _ => FactorKind::Verdict,
+        };
+        let why = match (name, &self.keyless, self.traffic.as_ref().and_then(|traffic| traffic.pause(now))) {
+            ("keys", Some(Keyless { until, why }), _) => match until {
+                Some(until) => format!("no usable key: {why}; in {} s again", until.since(now).as_secs_f64().ceil()),
+                None => format!("no usable key: {why}"),
+            },
+            ("pause", _, Some(until)) => {
+                let left = until.since(now).as_secs_f64().ceil();
+                format!("{}: it answered 429 and asked for silence, {left} s are left", self.state)
+            }
+            ("half_open", ..) => {
+                let (successes, needed) = self.circuit.progress();
+                format!("a trickle of real requests, {successes} of {needed} have succeeded: {}", self.reason)
+            }
+            _ => format!("{}: {}", self.state, self.reason),
+        };
+        Some(Factor { name, value, why, kind })
+    }
+
+    /// What [`factor`](Self::factor) says, as a number.
+    pub fn factor_value(&self, now: Moment) -> Option<f64> {
+        self.share(now).map(|(_, value)| value)
+    }
+
+    /// The factor's name and value, without words.
+    pub(super) fn share(&self, now: Moment) -> Option<(&'static str, f64)> {
+        if self.keyless.is_some() && self.params.keys > 0 {
+            return Some(("keys", 0.0));
+        }
+        let decided = self.lines.keys().any(|kind| kind.decides());
+        Some(match self.state {
             // Where no probe runs nothing will ever be known, and the operator's weight holds.
-            State::Unknown if !self.lines.is_empty() => return None,
+            State::Unknown if decided => return None,
+            _ if self.is_stale(now) => return None,
             State::Unknown | State::Healthy => ("health", 1.0),
-            State::Degraded(Degradation::RateLimited) => ("health", 0.3),
-            State::Degraded(Degradation::Overloaded) => ("health", 0.5),
-            State::Degraded(Degradation::Slow) => {
-                let slowest = self.lines.values().filter_map(|line| line.evidence.slowness(now)).reduce(f64::min);
-                ("health", slowest.map_or(0.5, |share| share.clamp(0.25, 1.0)))
+            State::Degraded(_) if self.traffic.as_ref().is_some_and(|traffic| traffic.pause(now).is_some()) => {
+                ("pause", 0.0)
+            }
+            State::Degraded(gravest) => {
+                let all = self.degradations(now).map(|(_, share, _)| share).reduce(f64::min);
+                (
+                    "health",
+                    all.unwrap_or(match gravest {
+                        Degradation::RateLimited => 0.3,
+                        Degradation::Overloaded | Degradation::Errors | Degradation::Slow => 0.5,
+                    }),
+                )
             }
             State::Unhealthy(_) => ("health", 0.0),
+            State::Probation if self.circuit.phase == CircuitPhase::HalfOpen => ("half_open", RAMP_FLOOR),
             State::Probation => {
-                let ramp = self.params.ramp.as_secs_f64();
+                let ramp = self.ramp.length.as_secs_f64();
                 let done = self.ramp.elapsed(now).as_secs_f64();
                 let progress = if ramp > 0.0 { (done / ramp).min(1.0) } else { 1.0 };
                 ("probation", RAMP_FLOOR + (1.0 - RAMP_FLOOR) * progress)
             }
-        };
-        Some(Factor { name, value, why: format!("{}: {}", self.state, self.reason) })
+        })
+    }
+
+    /// Everything for which the server takes less: why, the share that it keeps, and in words where traffic says so.
+    pub(super) fn degradations(&self, now: Moment) -> impl Iterator<Item = (Degradation, f64, Option<String>)> {
+        // Real requests that succeed know better than a probe that is limited.
+        let is_proven = self.traffic.as_ref().is_some_and(|traffic| traffic.proves_health(now));
+        let probed = self.lines.values().filter_map(move |line| {
+            let degradation = line.evidence.degradation(now)?;
+            let share = match degradation {
+                Degradation::RateLimited if is_proven => return None,
+                Degradation::RateLimited => 0.3,
+                Degradation::Overloaded | Degradation::Errors => 0.5,
+                Degradation::Slow => line.evidence.slowness(now).map_or(0.5, |share| share.clamp(0.25, 1.0)),
+            };
+            Some((degradation, share, None))
+        });
+        let traffic = self.traffic.iter().flat_map(move |traffic| traffic.degradations(now));
+        probed.chain(traffic.map(|(degradation, share, why)| (degradation, share, Some(why))))
     }
 
     /// The averages that adaptive weights compare.
-    pub fn signals(&self) -> Signals {
-        let of = |deep: bool| self.lines.iter().filter(move |(kind, _)| kind.is_deep() == deep);
+    pub fn signals(&self, now: Moment) -> Signals {
+        let of = |deep: bool| {
+            self.lines.iter().filter(move |(kind, _)| kind.decides() && kind.is_deep() == deep).map(|(_, line)| line)
+        };
+        let traffic = self.traffic.as_deref();
+        let probed = of(true).chain(of(false)).filter_map(|line| line.evidence.success()).reduce(f64::min);
+        let lived = traffic.and_then(|traffic| traffic.success(now));
         Signals {
-            first_token: of(true).find_map(|(_, line)| line.evidence.latency()),
-            total: of(false).filter_map(|(_, line)| line.evidence.latency()).max(),
-            success: self.lines.values().filter_map(|line| line.evidence.success()).reduce(f64::min),
+            first_byte: traffic.and_then(|traffic| traffic.first_byte(now)),
+            first_token: of(true).find_map(|line| line.evidence.latency()),
+            total: of(false).filter_map(|line| line.evidence.latency()).max(),
+            success: [probed, lived].into_iter().flatten().reduce(f64::min),
+            in_flight: traffic.and_then(Traffic::in_flight),
+            load: self.load(now),
         }
     }
 
@@ -215,24 +474,20 @@ impl ServerHealth {
         self.lines.iter().map(|(kind, line)| (*kind, &line.evidence, line.schedule.next()))
     }
 
-    /// Until when it stays out although it might work.
-    pub(super) fn held_until(&self) -> Moment {
-        self.swings.flapping_until().unwrap_or_default().max(self.hold_until)
-    }
-
-    /// Whether everything that took it out works again.
+    /// Whether everything that took it out works again. A probe that no budget pays for cannot say so; then the trickle
+    /// of real requests does.
     fn has_risen(&self) -> bool {
-        let mut troubled = self.lines.values().filter(|line| line.evidence.in_trouble);
+        let mut troubled = self.lines.values().filter(|line| line.evidence.in_trouble && !line.withheld);
         troubled.all(|line| line.evidence.successes >= self.params.rise.max(1))
     }
 
     /// Translates what is known into a word of the state machine.
-    fn signal(&mut self, observed: Option<(&Observation, Counted)>, now: Moment) -> Signal {
+    pub(super) fn signal(&mut self, observed: Option<(&Observation, Counted)>, now: Moment) -> Signal {
         if let Some((Observation { kind, outcome, .. }, counted)) = observed
             && let Some(line) = self.lines.get_mut(kind)
         {
             let evidence = &mut line.evidence;
-            let key_gone = self.params.owns_key && evidence.rejections >= self.params.fall.max(1);
+            let key_gone = self.params.lives_by_one_key() && evidence.rejections >= self.params.fall.max(1);
             if counted == Counted::Neutral && *outcome == Outcome::Credential && key_gone {
                 // Its only key was rejected again and again: whatever the server could do, it cannot do it for us.
                 evidence.in_trouble = true;
@@ -240,17 +495,19 @@ impl ServerHealth {
                 return Signal::Fell(Outcome::Credential);
             }
             if counted == Counted::Failure {
-                let fell = evidence.failures >= self.params.fall_of(*kind);
+                let fell = evidence.failures >= evidence.fall(&self.params);
                 evidence.in_trouble |= fell || self.state == State::Probation;
                 return if fell { Signal::Fell(*outcome) } else { Signal::Stumbled(*outcome) };
             }
         }
         match self.state {
+            State::Unhealthy(_) if self.pardoned && self.has_risen() => Signal::Pardoned,
             State::Unhealthy(_) if self.has_risen() && now >= self.held_until() => Signal::Risen,
-            State::Probation if self.ramp.elapsed(now) >= self.params.ramp => Signal::Ramped,
+            State::Probation if self.circuit.phase == CircuitPhase::HalfOpen => Signal::Quiet,
+            State::Probation if self.ramp.elapsed(now) >= self.ramp.length => Signal::Ramped,
             State::Unhealthy(_) | State::Probation => Signal::Quiet,
             State::Unknown | State::Healthy | State::Degraded(_) => {
-                let gravest = self.lines.values().filter_map(|line| line.evidence.degradation(now)).max();
+                let gravest = self.degradations(now).map(|(why, ..)| why).max();
                 let answered = observed.is_some_and(|(_, counted)| counted == Counted::Success);
                 match gravest {
                     Some(why) => Signal::Limping(why),
@@ -261,23 +518,29 @@ impl ServerHealth {
         }
     }
 
-    /// Follows a signal; the only place that changes the state.
-    fn go(&mut self, signal: Signal, now: Moment, observed: Option<&Observation>) -> Option<Transition> {
+    /// Follows a signal; the only place that changes the state. `why`: what was seen last, for people.
+    pub(super) fn go(&mut self, signal: Signal, now: Moment, why: &str) -> Option<Transition> {
         let (from, to) = (self.state, self.state.next(signal));
         if from == to {
             return None;
         }
-        let reason = self.reason_for(to, observed);
+        let reason = self.reason_for(to, why, now);
         match to {
             State::Unhealthy(_) => {
+                // A circuit that waits for its trickle waits on, whoever took the server out meanwhile.
+                if self.circuit.phase == CircuitPhase::HalfOpen {
+                    self.circuit.phase = CircuitPhase::Open;
+                }
                 let hold = self.swings.went_down(now, self.params.first_hold());
                 self.hold_until = now + self.jitter.spread(hold, 0.8, 1.2);
+                self.pardoned = false;
             }
-            State::Probation => {
-                self.swings.came_up(now);
-                self.ramp = Ramp { done: Duration::ZERO, from: now };
+            State::Probation => self.let_in(now),
+            State::Healthy if from.is_unhealthy() => {
+                self.swings.retract();
                 self.lines.values_mut().for_each(|line| line.evidence.in_trouble = false);
             }
+            State::Healthy if from == State::Probation => self.circuit.close(),
             State::Unknown | State::Healthy | State::Degraded(_) => {}
         }
         self.state = to;
@@ -286,41 +549,31 @@ impl ServerHealth {
         Some(Transition { from, to, reason })
     }
 
-    /// One sentence on why `to` follows on the present state.
-    fn reason_for(&self, to: State, observed: Option<&Observation>) -> String {
-        let answer = observed.map_or_else(
-            || "no probe has confirmed the limit since".to_owned(),
-            |Observation { kind, outcome, detail, .. }| match detail.as_str() {
-                "" => format!("{kind} probe: {outcome}"),
-                detail => format!("{kind} probe: {outcome}: {detail}"),
-            },
-        );
-        match (self.state, to) {
-            (State::Probation, State::Unhealthy(_)) => format!("failed again in probation; {answer}"),
-            (_, State::Unhealthy(Outcome::Credential)) => format!("its only key was rejected; {answer}"),
-            (_, State::Unhealthy(_)) => {
-                let failures = observed.and_then(|o| self.lines.get(&o.kind)).map_or(0, |line| line.evidence.failures);
-                let times =
-                    if failures == 1 { "failed once".to_owned() } else { format!("failed {failures} times in a row") };
-                format!("{times}; {answer}")
-            }
-            (_, State::Probation) => {
-                format!(
-                    "works again ({} in a row); full weight after {}",
-                    self.params.rise,
-                    format_duration(self.params.ramp)
-                )
-            }
-            (State::Probation, _) => "probation is over".to_owned(),
-            (_, State::Healthy | State::Degraded(_) | State::Unknown) => answer,
+    /// Probation begins: with a trickle where real requests had failed, or where no probe may confirm anything.
+    fn let_in(&mut self, now: Moment) {
+        self.swings.came_up(now);
+        self.ramp = Ramp::begin(now, self.jitter.spread(self.params.ramp, 1.0, RAMP_SPREAD));
+        let unproven = self.lines.values().any(|line| line.evidence.in_trouble && line.withheld);
+        self.lines.values_mut().for_each(|line| line.evidence.in_trouble = false);
+        let in_flight = self.traffic.as_mut().map_or(0, |traffic| {
+            traffic.forget();
+            traffic.in_flight_now
+        });
+        if self.circuit.phase == CircuitPhase::Open || unproven {
+            self.circuit.half_open(in_flight, now);
         }
+    }
+
+    /// From the start of one probe to the start of the next when all is well, at the present pace.
+    pub(super) fn routine_gap(&self, kind: ProbeKind) -> Duration {
+        self.params.routine_gap(kind).div_f64(self.pace)
     }
 
     /// From the start of the probe of this kind that has just ended to the start of the next.
     fn gap(&mut self, kind: ProbeKind) -> Duration {
         let Some(Line { evidence, .. }) = self.lines.get(&kind) else { return self.params.routine_gap(kind) };
-        let fall = self.params.fall_of(kind);
-        if self.params.owns_key && evidence.rejections >= self.params.fall.max(1) {
+        let fall = evidence.fall(&self.params);
+        if self.params.keys > 0 && evidence.rejections >= self.params.fall.max(1) {
             return self.params.key_gap(kind);
         }
         if evidence.limits > 0 && evidence.failures == 0 {
@@ -335,7 +588,7 @@ impl ServerHealth {
             return self.params.retry_gap(kind);
         }
         // Only ever shorter, on average by 5 %: a gap beyond the interval would break the promise of `fall`.
-        let routine = self.params.routine_gap(kind);
+        let routine = self.routine_gap(kind);
         self.jitter.spread(routine, 0.9, 1.0)
     }
 }

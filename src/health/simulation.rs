@@ -232,14 +232,16 @@ fn the_faults_of_our_own_probe_never_touch_the_weight() {
         let mut simulation = Simulation::new(params(1.0, 1), 1);
         simulation.run(secs(5.0), &mut ok);
         simulation.run(secs(86_400.0), &mut |kind, _| observation(kind, outcome, Duration::ZERO));
-        assert_eq!((simulation.downs(), simulation.factor()), (0, Some(1.0)), "{outcome}");
+        // Where we never hear anything, the weight stays what it is.
+        let factor = (outcome != Outcome::SelfCaused).then_some(1.0);
+        assert_eq!((simulation.downs(), simulation.factor()), (0, factor), "{outcome}");
         assert_eq!(simulation.health.attention().is_empty(), outcome == Outcome::SelfCaused, "{outcome}");
     }
 }
 
 #[test]
 fn a_server_whose_only_key_is_rejected_is_out_and_its_key_is_asked_about_slowly() {
-    let mut simulation = Simulation::new(HealthParams { owns_key: true, ..params(10.0, 3) }, 1);
+    let mut simulation = Simulation::new(HealthParams { keys: 1, ..params(10.0, 3) }, 1);
     simulation.run(secs(100.0), &mut ok);
     let mut rejected = |kind, _| observation(kind, Outcome::Credential, Duration::ZERO);
     simulation.run(secs(31.0), &mut rejected);
@@ -291,17 +293,24 @@ fn a_flapping_server_is_held_out() {
 struct Reference {
     fails: u32,
     oks: u32,
+    /// Of the failures, those that were an answer.
+    answered: u32,
     down: bool,
 }
 
 impl Reference {
     fn observe(&mut self, outcome: Outcome, fall: u32, rise: u32) {
         match outcome {
-            Outcome::Ok | Outcome::Slow => (self.fails, self.oks) = (0, self.oks + 1),
-            Outcome::RateLimited | Outcome::Overloaded => self.fails = 0,
+            Outcome::Ok | Outcome::Slow => (self.fails, self.answered, self.oks) = (0, 0, self.oks + 1),
+            Outcome::RateLimited | Outcome::Overloaded => (self.fails, self.answered) = (0, 0),
             Outcome::Credential | Outcome::ProbeConfig | Outcome::Dns | Outcome::SelfCaused => {}
-            _ => (self.fails, self.oks) = (self.fails + 1, 0),
+            outcome => {
+                let is_answer = !matches!(outcome, Outcome::Timeout(_));
+                (self.fails, self.answered, self.oks) = (self.fails + 1, self.answered + u32::from(is_answer), 0);
+            }
         }
+        // Silence alone is confirmed once more where there is time for it: at ten seconds from three failures on.
+        let fall = fall + u32::from(fall >= 3 && self.answered == 0);
         self.down = if self.down { self.oks < rise } else { self.fails >= fall };
     }
 }
@@ -328,7 +337,7 @@ proptest::proptest! {
     ) {
         let mut now = Moment::default();
         let mut health = ServerHealth::new(HealthParams { rise, ..params(10.0, fall) }, now, 1);
-        let mut reference = Reference { fails: 0, oks: 0, down: false };
+        let mut reference = Reference { fails: 0, oks: 0, answered: 0, down: false };
         for outcome in outcomes {
             now = now + Duration::from_secs(3_600);
             while health.tick(now).is_some() {}
@@ -341,11 +350,11 @@ proptest::proptest! {
     #[test]
     fn whatever_comes_whenever_it_comes_the_bounds_hold(
         events in prop::collection::vec((any_outcome(), 0..3usize, 0..400_000u64, 0..2_000u64), 0..120),
-        fall in 1..5u32, owns_key: bool,
+        fall in 1..5u32, keys in 0..3usize,
     ) {
         let kinds = [ProbeKind::Models, ProbeKind::Http, ProbeKind::Chat];
         let (cheap, deep) = (vec![ProbeKind::Models, ProbeKind::Http], [(ProbeKind::Chat, secs(300.0))].into());
-        let params = HealthParams { cheap, deep, owns_key, ..params(10.0, fall) };
+        let params = HealthParams { cheap, deep, keys, ..params(10.0, fall) };
         let mut now = Moment(Duration::from_secs(5));
         let mut health = ServerHealth::new(params, now, 1);
         for (outcome, kind, later_ms, retry_after_s) in events {
@@ -359,13 +368,13 @@ proptest::proptest! {
                 assert_ne!(from, to);
                 assert!(!reason.is_empty());
                 let may = matches!(outcome, Outcome::ServerError | Outcome::Timeout(_))
-                    || (owns_key && outcome == Outcome::Credential && kinds[kind] != ProbeKind::Http);
+                    || (keys == 1 && outcome == Outcome::Credential && kinds[kind] != ProbeKind::Http);
                 assert!(!to.is_unhealthy() || may, "{outcome} took a server out");
             }
             let factor = health.factor(now).map(|factor| factor.value);
             assert!(factor.is_none_or(|value| (0.0..=1.0).contains(&value)));
-            assert_eq!(factor == Some(0.0), health.state().is_unhealthy());
-            assert_eq!(factor.is_none(), health.state() == State::Unknown);
+            assert_eq!(factor == Some(0.0), health.state().is_unhealthy() && !health.is_stale(now));
+            assert_eq!(factor.is_none(), health.state() == State::Unknown || health.is_stale(now));
             for kind in kinds {
                 assert!(health.next_probe(kind).unwrap() <= now + Duration::from_secs(300));
             }

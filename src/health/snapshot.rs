@@ -3,7 +3,7 @@
 //! Knows ages instead of moments, because those who read it have another clock. Made from [`ServerHealth`]; read by
 //! `api` and `cli`.
 
-use super::{Outcome, ProbeKind, ServerHealth};
+use super::{CircuitPhase, Outcome, ProbeKind, ServerHealth};
 use crate::model::Moment;
 use serde::Serialize;
 use std::time::Duration;
@@ -18,6 +18,12 @@ pub enum Attention {
     ProbeWrong,
     /// The server's name does not resolve here.
     NameUnresolved,
+    /// The server does not tell its load.
+    LoadUnread,
+    /// Its certificate ends soon, or cannot be read.
+    CertificateEnds,
+    /// The budget of its deep probes is spent until midnight UTC.
+    BudgetSpent,
 }
 
 /// The health of one server at one moment.
@@ -33,6 +39,12 @@ pub struct HealthSnapshot {
     pub since_ms: u64,
     /// Share of the base weight, 0 to 1; nothing while unknown.
     pub factor: Option<f64>,
+    /// What real requests closed and opened, unless it was always closed.
+    pub circuit: Option<CircuitSnapshot>,
+    /// Why no key is left for clients.
+    pub keyless: Option<String>,
+    /// Nothing was heard for so long that its weight stays as it is.
+    pub is_stale: bool,
     /// While unhealthy: so long it stays out at least.
     pub held_ms: Option<u64>,
     /// How often it went down in the last half an hour.
@@ -41,6 +53,17 @@ pub struct HealthSnapshot {
     pub attention: Vec<Attention>,
     /// One for each kind of probe that runs.
     pub probes: Vec<ProbeSnapshot>,
+}
+
+/// The circuit that failures of real requests open.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CircuitSnapshot {
+    /// Where it stands.
+    pub phase: CircuitPhase,
+    /// While open: until a trickle is let in, at least. While half open: until it ends by itself where nobody asks.
+    pub until_ms: Option<u64>,
+    /// Openings since real traffic last showed for minutes that the server works.
+    pub openings: u32,
 }
 
 /// What one kind of probe told.
@@ -107,6 +130,9 @@ impl ServerHealth {
             reason: self.reason.clone(),
             since_ms: ms(now.since(self.since)),
             factor: self.factor(now).map(|factor| factor.value),
+            circuit: self.circuit_snapshot(now),
+            keyless: self.keyless.as_ref().map(|keyless| keyless.why.clone()),
+            is_stale: self.is_stale(now),
             held_ms: self.state.is_unhealthy().then(|| ms(self.held_until().since(now))),
             downs: self.swings.downs(now),
             attention: self.attention(),
@@ -114,17 +140,41 @@ impl ServerHealth {
         }
     }
 
+    fn circuit_snapshot(&self, now: Moment) -> Option<CircuitSnapshot> {
+        let circuit = &self.circuit;
+        let until = match circuit.phase {
+            CircuitPhase::Closed => None,
+            CircuitPhase::Open => Some(self.held_until()),
+            CircuitPhase::HalfOpen => circuit.quiet_until(),
+        };
+        let is_news = circuit.phase != CircuitPhase::Closed || circuit.openings > 0;
+        is_news.then(|| CircuitSnapshot {
+            phase: circuit.phase,
+            until_ms: until.map(|until| ms(until.since(now))),
+            openings: circuit.openings,
+        })
+    }
+
     /// What needs the operator: the last word of each kind of probe.
     pub fn attention(&self) -> Vec<Attention> {
         let last = self.evidence().filter_map(|(_, evidence, _)| evidence.last.as_ref());
         let mut attention: Vec<_> = last
-            .filter_map(|(_, observation)| match observation.outcome {
-                Outcome::Credential => Some(Attention::KeyRejected),
-                Outcome::ProbeConfig => Some(Attention::ProbeWrong),
-                Outcome::Dns => Some(Attention::NameUnresolved),
+            .filter_map(|(_, observation)| match (observation.kind, observation.outcome) {
+                (_, Outcome::Ok | Outcome::SelfCaused) => None,
+                (ProbeKind::Metrics, _) => Some(Attention::LoadUnread),
+                (ProbeKind::Certificate, _) => Some(Attention::CertificateEnds),
+                (_, Outcome::Credential) => Some(Attention::KeyRejected),
+                (_, Outcome::ProbeConfig) => Some(Attention::ProbeWrong),
+                (_, Outcome::Dns) => Some(Attention::NameUnresolved),
                 _ => None,
             })
             .collect();
+        if self.keyless.is_some() {
+            attention.push(Attention::KeyRejected);
+        }
+        if self.lines.values().any(|line| line.withheld) {
+            attention.push(Attention::BudgetSpent);
+        }
         attention.sort_unstable();
         attention.dedup();
         attention
@@ -159,6 +209,7 @@ mod tests {
         assert!((4_000..5_000).contains(&json["probes"][0]["next_ms"].take().as_u64().unwrap()));
         let expected = serde_json::json!({
             "state": "unhealthy", "cause": "refused", "reason": reason, "since_ms": 997, "factor": 0.0,
+            "circuit": null, "keyless": null, "is_stale": false,
             "held_ms": null, "downs": 1, "attention": [],
             "probes": [{
                 "kind": "models", "successes": 0, "failures": 1, "in_trouble": true, "next_ms": null, "latency_ms": null,

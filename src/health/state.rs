@@ -17,8 +17,8 @@ use std::fmt;
 ///     ▼                 ▼                                ▼
 ///  Unhealthy(outcome) ◄──────────────────────────────────┘
 ///     │       ▲
-///     │ Risen │ Fell, Stumbled
-///     ▼       │
+///     │ Risen │ Fell, Stumbled        Pardoned: from Unhealthy straight to Healthy,
+///     ▼       │                       where it was our own network that failed
 ///  Probation ─┘
 ///     │ Ramped
 ///     ▼
@@ -44,8 +44,10 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Degradation {
-    /// Answers come later than the soft limit.
+    /// Answers come later than the soft limit, or much later than an hour ago.
     Slow,
+    /// Requests of real clients fail, fewer than half.
+    Errors,
     /// 529, or 503 with Retry-After, on at least half of the recent probes.
     Overloaded,
     /// 429.
@@ -67,6 +69,8 @@ pub(super) enum Signal {
     Risen,
     /// Probation has lasted long enough.
     Ramped,
+    /// What failed has succeeded often enough, and it was not the server that had failed.
+    Pardoned,
     /// Nothing new.
     Quiet,
 }
@@ -85,6 +89,7 @@ impl State {
 
             // Down: only the rise of what failed counts, and the first reason stays.
             (Self::Unhealthy(_), Signal::Risen) => Self::Probation,
+            (Self::Unhealthy(_), Signal::Pardoned) => Self::Healthy,
             (
                 Self::Unhealthy(_),
                 Signal::Fell(_) | Signal::Stumbled(_) | Signal::Limping(_) | Signal::Fine | Signal::Ramped,
@@ -92,10 +97,12 @@ impl State {
 
             // A limit pauses the ramp (see `ramp`) but does not end probation.
             (Self::Probation, Signal::Ramped) => Self::Healthy,
-            (Self::Probation, Signal::Limping(_) | Signal::Fine | Signal::Risen) => self,
+            (Self::Probation, Signal::Limping(_) | Signal::Fine | Signal::Risen | Signal::Pardoned) => self,
 
             // Signals that were not meant for this state, and silence.
-            (Self::Unknown | Self::Healthy | Self::Degraded(_), Signal::Risen | Signal::Ramped) => self,
+            (Self::Unknown | Self::Healthy | Self::Degraded(_), Signal::Risen | Signal::Ramped | Signal::Pardoned) => {
+                self
+            }
             (_, Signal::Quiet) => self,
         }
     }
@@ -140,6 +147,7 @@ impl Degradation {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Slow => "slow",
+            Self::Errors => "errors",
             Self::Overloaded => "overloaded",
             Self::RateLimited => "rate_limited",
         }
@@ -176,6 +184,7 @@ mod tests {
             (Signal::Fine, [State::Healthy, State::Healthy, State::Healthy, down, State::Probation]),
             (Signal::Risen, [State::Unknown, State::Healthy, slow, State::Probation, State::Probation]),
             (Signal::Ramped, [State::Unknown, State::Healthy, slow, down, State::Healthy]),
+            (Signal::Pardoned, [State::Unknown, State::Healthy, slow, State::Healthy, State::Probation]),
             (Signal::Quiet, states),
         ];
         for (signal, expected) in table {

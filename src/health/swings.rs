@@ -22,6 +22,8 @@ const REMEMBERED: usize = 64;
 pub(super) struct Swings {
     /// Oldest first; whether it was a down.
     log: VecDeque<(Moment, bool)>,
+    /// Downs before this do not lengthen the hold any more: real traffic has shown that the server works.
+    forgiven: Moment,
 }
 
 impl Swings {
@@ -29,10 +31,22 @@ impl Swings {
     /// min(300 s, `first` · 2^(k−1)), k = downs in the last half an hour, this one included.
     pub(super) fn went_down(&mut self, now: Moment, first: Duration) -> Duration {
         self.note(now, true);
-        let downs = self.log.iter().filter(|(_, down)| *down).count();
+        let downs = self.log.iter().filter(|(at, down)| *down && *at >= self.forgiven).count();
         // Beyond 2^20 even 200 ms exceed the longest hold.
         let doublings = u32::try_from(downs.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
         first.saturating_mul(1 << doublings).min(HOLD_MAX)
+    }
+
+    /// Real traffic has shown that the server works: the next hold is a first one again. What counts as flapping stays.
+    pub(super) fn forgive(&mut self, now: Moment) {
+        self.forgiven = now;
+    }
+
+    /// Takes the last down back: it was not the server's.
+    pub(super) fn retract(&mut self) {
+        if self.log.back().is_some_and(|(_, down)| *down) {
+            self.log.pop_back();
+        }
     }
 
     /// Notes that the server came back.
@@ -76,6 +90,18 @@ mod tests {
         assert_eq!(holds, [15, 30, 60, 120, 240, 300, 300]);
         assert_eq!(swings.downs(at(400)), 7);
         assert_eq!(swings.went_down(at(360 + 1_800), base), base);
+    }
+
+    #[test]
+    fn what_real_traffic_forgave_does_not_lengthen_the_hold_and_still_is_flapping() {
+        let mut swings = Swings::default();
+        let base = Duration::from_secs(15);
+        swings.went_down(at(0), base);
+        swings.came_up(at(60));
+        swings.forgive(at(400));
+        assert_eq!(swings.went_down(at(401), base), base);
+        swings.came_up(at(430));
+        assert_eq!((swings.downs(at(430)), swings.flapping_until()), (2, Some(at(600))));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How a mock is started.
 
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -22,8 +23,22 @@ pub struct MockConfig {
     pub tokens_per_second: f64,
     /// Tokens of an answer that the request does not limit, at most 100,000.
     pub tokens: u32,
+    /// The load that it tells at `/metrics`, until it is set anew.
+    pub load: MockLoad,
     /// Speak TLS.
     pub tls: Option<MockTls>,
+}
+
+/// What a mock says of its load; it does not change how it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MockLoad {
+    /// Waiting requests.
+    pub waiting: f64,
+    /// Running requests.
+    pub running: f64,
+    /// The part of the cache in use, 0 to 1.
+    pub cache: f64,
 }
 
 /// TLS of a mock: an authority of its own, made at start, signs what it needs.
@@ -31,11 +46,16 @@ pub struct MockConfig {
 pub struct MockTls {
     /// Names and addresses of the good certificate.
     pub names: Vec<String>,
+    /// How long the good certificate is valid from the start.
+    pub valid: Duration,
 }
 
 impl Default for MockTls {
     fn default() -> Self {
-        Self { names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()] }
+        Self {
+            names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
+            valid: Duration::from_secs(365 * 86_400),
+        }
     }
 }
 
@@ -51,6 +71,7 @@ impl Default for MockConfig {
             first_token: Duration::ZERO,
             tokens_per_second: 0.0,
             tokens: 16,
+            load: MockLoad::default(),
             tls: None,
         }
     }

@@ -1,7 +1,7 @@
-//! The control API under `/_mock/`: faults on and off, counters.
+//! The control API under `/_mock/`: faults on and off, the load, counters.
 
+use super::config::MockLoad;
 use super::fault::{Fault, MAX_FAULTS};
-use super::openai::error;
 use super::request::Request;
 use super::script::Reply;
 use super::server::Shared;
@@ -19,12 +19,20 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Reply {
                 shared.set_faults(faults);
                 Reply::json(200, &json!(shared.faults().list()))
             }
-            Err(why) => error(400, &why, "invalid_request_error", "bad_fault"),
+            Err(why) => error(400, &why, "bad_fault"),
         },
         ("DELETE", "fault") => {
             shared.set_faults(Vec::new());
             Reply::json(200, &json!([]))
         }
+        ("GET", "load") => Reply::json(200, &json!(*shared.load())),
+        ("PUT", "load") => match read_load(&request.body) {
+            Ok(load) => {
+                *shared.load() = load;
+                Reply::json(200, &json!(load))
+            }
+            Err(why) => error(400, &why, "bad_load"),
+        },
         ("GET", "requests") => Reply::json(200, &shared.journal().show()),
         ("DELETE", "requests") => {
             *shared.journal() = super::journal::Journal::default();
@@ -32,15 +40,27 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Reply {
         }
         ("GET", "ca") => match &shared.certificates {
             Some(certificates) => Reply::text(200, "application/x-pem-file", certificates.ca_pem.as_str()),
-            None => error(404, "this mock speaks no TLS", "invalid_request_error", "no_tls"),
+            None => error(404, "this mock speaks no TLS", "no_tls"),
         },
         _ => error(
             404,
-            "GET, PUT, DELETE /_mock/fault; GET, DELETE /_mock/requests; GET /_mock/ca",
-            "invalid_request_error",
+            "GET, PUT, DELETE /_mock/fault; GET, PUT /_mock/load; GET, DELETE /_mock/requests; GET /_mock/ca",
             "unknown_url",
         ),
     }
+}
+
+fn error(status: u16, message: &str, code: &str) -> Reply {
+    Reply::json(status, &json!({"error": {"message": message, "type": "invalid_request_error", "code": code}}))
+}
+
+fn read_load(body: &[u8]) -> Result<MockLoad, String> {
+    let load: MockLoad = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    let MockLoad { waiting, running, cache } = load;
+    if waiting < 0.0 || running < 0.0 || !(0.0..=1.0).contains(&cache) {
+        return Err("waiting and running are 0 or more, cache lies between 0 and 1".into());
+    }
+    Ok(load)
 }
 
 /// One fault or a list of them.

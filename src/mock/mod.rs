@@ -1,22 +1,23 @@
-//! A mock AI backend that speaks OpenAI's API and misbehaves on demand, for tests, demos and drills.
+//! A mock AI backend that speaks the API of every provider and misbehaves on demand, for tests, demos and drills.
 //!
 //! Knows HTTP/1.1 and TLS to the byte, and every fault by name ([`FaultKind`]); faults are switched while it runs, by
 //! [`Mock::set_faults`] or over its control port (`docs/mock.md`). Refuses to know HAProxy, probes and the operator's
 //! file. Called by `cli` (`hapilot mock`, `hapilot demo`) and by tests.
 
+mod api;
 mod config;
 mod control;
+mod dialect;
 mod fault;
 mod journal;
 mod link;
-mod openai;
 mod request;
 mod script;
 mod server;
 mod tls;
 mod twist;
 
-pub use config::{MockConfig, MockTls};
+pub use config::{MockConfig, MockLoad, MockTls};
 pub use fault::{Fault, FaultKind};
 
 use server::Shared;
@@ -66,6 +67,16 @@ impl Mock {
     /// The authority that signed its certificate; none without TLS.
     pub fn ca_pem(&self) -> Option<&str> {
         self.shared.certificates.as_ref().map(|certificates| certificates.ca_pem.as_str())
+    }
+
+    /// The URL of its root, without any API's path: `http://127.0.0.1:40123`.
+    pub fn root_url(&self) -> String {
+        self.base_url().trim_end_matches("/v1").to_owned()
+    }
+
+    /// Sets the load that it tells at `/metrics`.
+    pub fn set_load(&self, load: MockLoad) {
+        *self.shared.load() = load;
     }
 
     /// Replaces the faults; an empty list makes it healthy. Returns when the port listens, or not, accordingly.

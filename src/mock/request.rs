@@ -15,6 +15,8 @@ pub(super) struct Request {
     pub(super) method: String,
     /// Without the query.
     pub(super) path: String,
+    /// Without the question mark; empty: none.
+    pub(super) query: String,
     /// Names in lower case.
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
@@ -27,10 +29,15 @@ impl Request {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// The key that the client presented, as Bearer token or as `x-api-key`.
+    /// The key that the client presented as Bearer token.
+    pub(super) fn bearer(&self) -> Option<&str> {
+        self.header("authorization").and_then(|v| v.split_once(' ')).map(|(_, key)| key.trim())
+    }
+
+    /// The key that the client presented, wherever.
     pub(super) fn key(&self) -> Option<&str> {
-        let bearer = self.header("authorization").and_then(|v| v.split_once(' ')).map(|(_, key)| key.trim());
-        bearer.or_else(|| self.header("x-api-key"))
+        self.bearer()
+            .or_else(|| ["x-api-key", "api-key", "x-goog-api-key"].into_iter().find_map(|name| self.header(name)))
     }
 }
 
@@ -54,9 +61,11 @@ pub(super) async fn read_request(stream: &mut BufReader<Link>) -> io::Result<Opt
     if !version.starts_with("HTTP/1.") {
         return Err(invalid("not HTTP/1"));
     }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut request = Request {
         method: method.to_owned(),
-        path: target.split('?').next().unwrap_or_default().to_owned(),
+        path: path.to_owned(),
+        query: query.to_owned(),
         headers: Vec::new(),
         body: Vec::new(),
         keep_alive: version != "HTTP/1.0",

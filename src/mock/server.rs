@@ -1,11 +1,11 @@
 //! The listeners and the connections of a mock.
 
-use super::config::MockConfig;
+use super::api::{self, Served};
+use super::config::{MockConfig, MockLoad};
 use super::control;
 use super::fault::{Fault, FaultKind, Faults};
 use super::journal::Journal;
 use super::link::Link;
-use super::openai;
 use super::request::{Request, read_request};
 use super::script::{End, Reply, Script, play};
 use super::tls::Certificates;
@@ -34,6 +34,7 @@ pub(super) struct Shared {
     pub(super) certificates: Option<Certificates>,
     faults: Mutex<Faults>,
     journal: Mutex<Journal>,
+    load: Mutex<MockLoad>,
     /// True while nobody shall listen.
     refuse: watch::Sender<bool>,
     /// What really listens, so that a change of `refuse` can be waited for.
@@ -45,6 +46,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(config: MockConfig, certificates: Option<Certificates>) -> Self {
         Self {
+            load: Mutex::new(config.load),
             config,
             certificates,
             faults: Mutex::default(),
@@ -62,6 +64,10 @@ impl Shared {
 
     pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn load(&self) -> MutexGuard<'_, MockLoad> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the faults; whether the port listens follows at once, see [`Shared::settled`].
@@ -223,9 +229,10 @@ async fn requests(shared: &Shared, link: Link, control_only: bool) -> io::Result
 
 fn answer(shared: &Shared, request: &Request) -> Script {
     let fault = shared.faults().for_request(request);
+    let served = Served { config: &shared.config, load: *shared.load() };
     let script = match &fault {
-        Some(fault) => twisted(&shared.config, request, fault),
-        None => openai::answer(&shared.config, request),
+        Some(fault) => twisted(served, request, fault),
+        None => api::answer(served, request),
     };
     shared.journal().record(request, script.status);
     script

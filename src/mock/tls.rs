@@ -7,6 +7,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use tokio_rustls::TlsAcceptor;
 
 /// One acceptor for each certificate.
@@ -26,7 +27,10 @@ impl Certificates {
     fn try_make(tls: &MockTls) -> Result<Self, rcgen::Error> {
         let ca = authority("hapilot mock CA")?;
         let stranger = authority("nobody's CA")?;
-        let good = CertificateParams::new(tls.names.clone())?;
+        let mut good = CertificateParams::new(tls.names.clone())?;
+        // An hour back, for clocks that differ.
+        good.not_before = (SystemTime::now() - Duration::from_secs(3600)).into();
+        good.not_after = (SystemTime::now() + tls.valid).into();
         let mut expired = good.clone();
         expired.not_before = date_time_ymd(2020, 1, 1);
         expired.not_after = date_time_ymd(2020, 2, 1);

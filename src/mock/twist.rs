@@ -1,85 +1,75 @@
 //! The sick half: each fault as a script. Knows no connection; faults that come before a request are in `server`.
 
-use super::config::MockConfig;
+use super::api::{self, Served, answer, signed};
+use super::dialect::{ChatRequest, Dialect, Mistake};
 use super::fault::{Fault, FaultKind};
-use super::openai::{self, ChatRequest, answer, delta, error, event, signed};
 use super::request::Request;
 use super::script::{Act, Reply, Script, chunk};
-use serde_json::json;
 
 /// How many tokens come before a fault in the middle.
 const TOKENS_BEFORE: u32 = 5;
 
 /// Answers a request that this fault befell.
-pub(super) fn twisted(config: &MockConfig, request: &Request, fault: &Fault) -> Script {
-    let chat = || ChatRequest::read(config, &request.body).ok();
+pub(super) fn twisted(served: Served<'_>, request: &Request, fault: &Fault) -> Script {
+    let config = served.config;
+    let dialect = Dialect::of(request);
+    let chat = || ChatRequest::read(config, request).ok();
+    let is_stream = || chat().is_some_and(|chat| chat.stream);
     let say = |reply: Reply| Script::whole(&signed(config, with_headers(reply, fault)));
+    let wrong = |mistake: &Mistake| say(dialect.error(mistake));
+    let events = |events: &[Vec<u8>]| events_of(served, dialect, fault, events);
+    let answer = |request: &Request| answer(served, request);
+    let stream_head = || api::stream_head(config, dialect).to_stream_head();
     let raw = |status: u16, acts: Vec<Act>| Script::new(status, acts);
     let middle = fault.tokens.unwrap_or(TOKENS_BEFORE) as usize;
     match fault.kind {
-        FaultKind::Status => say(status(fault)),
-        FaultKind::InsufficientQuota => {
-            let message = "You exceeded your current quota, please check your plan and billing details.";
-            say(error(429, message, "insufficient_quota", "insufficient_quota"))
-        }
-        FaultKind::InvalidApiKey => say(openai::invalid_api_key()),
-        FaultKind::CreditBalance => say(Reply::json(
-            400,
-            &json!({"type": "error", "error": {"type": "invalid_request_error",
-                    "message": "Your credit balance is too low to access the API."}}),
-        )),
-        FaultKind::Overloaded => say(Reply::json(
-            529,
-            &json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
-        )),
+        FaultKind::Status => say(status(dialect, fault)),
+        FaultKind::InsufficientQuota => wrong(&Mistake::Quota),
+        FaultKind::InvalidApiKey => wrong(&Mistake::Key),
+        FaultKind::CreditBalance => wrong(&Mistake::Credit),
+        FaultKind::Overloaded => wrong(&Mistake::Overloaded),
         FaultKind::Html => {
             let page = "<!DOCTYPE html><html><head><title>Sign in</title></head><body><form></form></body></html>";
             say(Reply::text(200, "text/html; charset=utf-8", fault.body.as_deref().unwrap_or(page)))
         }
         FaultKind::InvalidJson => say(Reply::text(200, "application/json", r#"{"object":"list","data":[{"id":"#)),
         FaultKind::ErrorObject => {
-            let mut reply = error(500, "The engine is not ready.", "server_error", "engine_not_ready");
+            let mut reply = dialect.error(&Mistake::Status(500));
             reply.status = 200;
             say(reply)
         }
-        FaultKind::ErrorEvent => {
-            let data = json!({"error": {"message": "EngineCore died", "type": "server_error", "code": 500}});
-            events(config, fault, &[event(&data.to_string()), event("[DONE]")])
-        }
+        FaultKind::ErrorEvent => events(&[dialect.error_event()]),
         FaultKind::Empty => match chat() {
-            Some(chat) if chat.stream => {
-                let finish = delta(config, &chat.model, &json!({}), Some("stop"));
-                events(config, fault, &[event(&finish.to_string()), event("[DONE]")])
+            Some(mut chat) if chat.stream => {
+                (chat.tokens, chat.limited) = (0, false);
+                events(&[chat.begin(config), chat.end(config)])
             }
-            Some(chat) => say(Reply::json(200, &openai::whole(config, &chat, &chat.model, ""))),
+            Some(chat) => say(Reply::json(200, &chat.whole(config, ""))),
             None => say(Reply::text(200, "application/json", "")),
         },
         FaultKind::WrongModel => match chat() {
             Some(mut chat) => {
                 chat.model = fault.body.clone().unwrap_or_else(|| "another-model".into());
-                openai::completion(config, &chat, config.first_token, config.tokens_per_second)
+                api::completion(config, &chat, config.first_token, config.tokens_per_second)
             }
-            None => answer(config, request),
+            None => answer(request),
         },
-        FaultKind::MissingModel if request.path == "/v1/models" => {
-            say(openai::models(config, |id| fault.body.as_deref().is_some_and(|missing| missing != id)))
+        FaultKind::MissingModel if dialect.is_models(&request.path) => {
+            say(dialect.models(config, |id| fault.body.as_deref().is_some_and(|missing| missing != id)))
         }
-        FaultKind::MissingModel => answer(config, request),
+        FaultKind::MissingModel => answer(request),
         FaultKind::NoBlankLine => {
-            let data = delta(config, "m", &json!({"content": "ok"}), None).to_string();
-            events(config, fault, &[format!("data: {data}\ndata: {data}\ndata: [DONE]\n").into_bytes()])
+            let data = r#"{"model":"m","choices":[{"index":0,"delta":{"content":"ok"},"finish_reason":null}]}"#;
+            events(&[format!("data: {data}\ndata: {data}\ndata: [DONE]\n").into_bytes()])
         }
         FaultKind::NoDone => match chat() {
-            Some(chat) => {
-                let data = delta(config, &chat.model, &json!({"content": "ok"}), None);
-                events(config, fault, &[event(&data.to_string())])
-            }
-            None => answer(config, request),
+            Some(chat) => events(&[chat.token(config, "ok")]),
+            None => answer(request),
         },
-        FaultKind::CommentsOnly => events(config, fault, &vec![b": ping\n\n".to_vec(); 100]),
+        FaultKind::CommentsOnly => events(&vec![b": ping\n\n".to_vec(); 100]),
         FaultKind::HugeEvent => {
             let size = fault.bytes.unwrap_or(4 << 20);
-            let head = openai::stream_head(config).to_stream_head();
+            let head = stream_head();
             let piece = chunk(&[b'x'; 16_384]);
             let acts = vec![
                 Act::Send(head),
@@ -92,23 +82,20 @@ pub(super) fn twisted(config: &MockConfig, request: &Request, fault: &Fault) -> 
         }
         FaultKind::DeepJson => {
             let deep = "[".repeat(10_000) + &"]".repeat(10_000);
-            if chat().is_some_and(|chat| chat.stream) {
-                events(config, fault, &[event(&deep)])
-            } else {
-                say(Reply::text(200, "application/json", deep))
+            match is_stream() {
+                true => events(&[dialect.event("deep", deep.as_bytes())]),
+                false => say(Reply::text(200, "application/json", deep)),
             }
         }
         FaultKind::InvalidUtf8 => {
             let text = b"{\"object\":\"list\",\"data\":[{\"id\":\"\xff\xfe\xc0\"}],\"choices\":[]}".to_vec();
-            if chat().is_some_and(|chat| chat.stream) {
-                events(config, fault, &[[b"data: ".as_slice(), &text, b"\n\n"].concat()])
-            } else {
-                say(Reply::text(200, "application/json", text))
+            match is_stream() {
+                true => events(&[dialect.event("wrong", &text)]),
+                false => say(Reply::text(200, "application/json", text)),
             }
         }
         FaultKind::EndlessBody => {
-            let head = openai::stream_head(config).to_stream_head();
-            raw(200, vec![Act::Send(head), Act::Repeat(chunk(&[b' '; 16_384]), u64::MAX)])
+            raw(200, vec![Act::Send(stream_head()), Act::Repeat(chunk(&[b' '; 16_384]), u64::MAX)])
         }
         FaultKind::GzipBomb => {
             let size = usize::try_from(fault.bytes.unwrap_or(256 << 10)).unwrap_or(usize::MAX);
@@ -119,15 +106,13 @@ pub(super) fn twisted(config: &MockConfig, request: &Request, fault: &Fault) -> 
             say(Reply::text(302, "text/plain", "").header("location", location))
         }
         FaultKind::Hang => raw(0, vec![Act::Hang]),
-        FaultKind::HangAfterHeaders => {
-            raw(200, vec![Act::Send(openai::stream_head(config).to_stream_head()), Act::Hang])
-        }
+        FaultKind::HangAfterHeaders => raw(200, vec![Act::Send(stream_head()), Act::Hang]),
         FaultKind::DripHeaders => {
-            let healthy = answer(config, request);
+            let healthy = answer(request);
             raw(healthy.status, vec![Act::Drip(bytes_of(&healthy), fault.pause())])
         }
         FaultKind::DripBody => {
-            let healthy = answer(config, request);
+            let healthy = answer(request);
             let bytes = bytes_of(&healthy);
             let body = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(0, |at| at + 4);
             raw(
@@ -135,18 +120,16 @@ pub(super) fn twisted(config: &MockConfig, request: &Request, fault: &Fault) -> 
                 vec![Act::Send(bytes[..body].to_vec()), Act::Drip(bytes[body..].to_vec(), fault.pause())],
             )
         }
-        FaultKind::FirstToken => answer(config, request).after(fault.pause()),
-        FaultKind::Stall => answer(config, request).cut_after(middle, Act::Hang),
+        FaultKind::FirstToken => answer(request).after(fault.pause()),
+        FaultKind::Stall => answer(request).cut_after(middle, Act::Hang),
         FaultKind::Rate => match chat() {
-            Some(chat) => openai::completion(config, &chat, config.first_token, fault.rate.unwrap_or(1.0)),
-            None => answer(config, request),
+            Some(chat) => api::completion(config, &chat, config.first_token, fault.rate.unwrap_or(1.0)),
+            None => answer(request),
         },
         FaultKind::Reset => raw(0, vec![Act::Reset]),
-        FaultKind::ResetAfterHeaders => {
-            raw(200, vec![Act::Send(openai::stream_head(config).to_stream_head()), Act::Reset])
-        }
-        FaultKind::ResetMidStream => answer(config, request).cut_after(middle, Act::Reset),
-        FaultKind::Cut => answer(config, request).cut_after(middle, Act::Close),
+        FaultKind::ResetAfterHeaders => raw(200, vec![Act::Send(stream_head()), Act::Reset]),
+        FaultKind::ResetMidStream => answer(request).cut_after(middle, Act::Reset),
+        FaultKind::Cut => answer(request).cut_after(middle, Act::Close),
         FaultKind::EndlessContinue => raw(0, vec![Act::Repeat(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), u64::MAX)]),
         FaultKind::ManyHeaders => raw(
             200,
@@ -171,11 +154,11 @@ pub(super) fn twisted(config: &MockConfig, request: &Request, fault: &Fault) -> 
         | FaultKind::TlsWrongName
         | FaultKind::TlsUnknownAuthority
         | FaultKind::TlsHang
-        | FaultKind::TlsPlain => answer(config, request),
+        | FaultKind::TlsPlain => answer(request),
     }
 }
 
-fn status(fault: &Fault) -> Reply {
+fn status(dialect: Dialect, fault: &Fault) -> Reply {
     let code = fault.code.unwrap_or(500);
     match &fault.body {
         Some(body) => {
@@ -183,15 +166,7 @@ fn status(fault: &Fault) -> Reply {
                 if body.trim_start().starts_with(['{', '[']) { "application/json" } else { "text/plain" };
             Reply::text(code, content_type, body.as_str())
         }
-        None => {
-            let (kind, name) = match code {
-                401 => ("invalid_request_error", "invalid_api_key"),
-                429 => ("requests", "rate_limit_exceeded"),
-                400..=499 => ("invalid_request_error", "mock_fault"),
-                _ => ("server_error", "mock_fault"),
-            };
-            error(code, &format!("status {code}, as told"), kind, name)
-        }
+        None => Reply { status: code, ..dialect.error(&Mistake::Status(code)) },
     }
 }
 
@@ -208,12 +183,11 @@ fn with_headers(mut reply: Reply, fault: &Fault) -> Reply {
 }
 
 /// A stream of these events, each a chunk of its own, ended properly.
-fn events(config: &MockConfig, fault: &Fault, events: &[Vec<u8>]) -> Script {
-    let mut acts = vec![
-        Act::Wait(config.first_token),
-        Act::Send(with_headers(openai::stream_head(config), fault).to_stream_head()),
-    ];
-    acts.extend(events.iter().map(|data| Act::Send(chunk(data))));
+fn events_of(served: Served<'_>, dialect: Dialect, fault: &Fault, events: &[Vec<u8>]) -> Script {
+    let config = served.config;
+    let head = with_headers(api::stream_head(config, dialect), fault);
+    let mut acts = vec![Act::Wait(config.first_token), Act::Send(head.to_stream_head())];
+    acts.extend(events.iter().filter(|data| !data.is_empty()).map(|data| Act::Send(chunk(data))));
     acts.push(Act::Send(chunk(b"")));
     Script::new(200, acts)
 }

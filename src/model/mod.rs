@@ -11,8 +11,11 @@ mod moment;
 mod name;
 mod network;
 mod origin;
+mod pattern;
+mod profile;
 mod provider;
 mod rate;
+mod retry_after;
 mod secret;
 mod size;
 mod state;
@@ -28,8 +31,13 @@ pub use moment::Moment;
 pub use name::{Name, ServerId};
 pub use network::{Interface, InterfaceAddress};
 pub use origin::{Origin, Sourced};
+pub use pattern::Pattern;
+pub use profile::{
+    ChatApi, Dialect, EmbeddingsApi, ErrorWords, HttpApi, KEY_HEADERS, LimitSigns, MetricsApi, ModelsApi, Profile,
+};
 pub use provider::Provider;
 pub use rate::Rate;
+pub use retry_after::{MAX_RETRY_AFTER, retry_after_value};
 pub use secret::{Secret, SecretRef};
 pub use size::parse_size;
 pub use state::{AdminState, OperState};

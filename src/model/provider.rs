@@ -1,16 +1,24 @@
-//! The kinds of AI backend that hapilot knows.
+//! The kinds of AI backend that hapilot knows by itself: their names. What each means is a [`Profile`](super::Profile).
 
 use super::Refused;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Who answers behind a backend: decides paths, the header that carries the key, and what answers mean.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The name of a built-in profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     /// OpenAI or anything that speaks its API.
     #[default]
     OpenAi,
+    /// Anthropic's Messages API.
+    Anthropic,
+    /// Google's Gemini API.
+    Gemini,
+    /// Azure OpenAI, by deployment.
+    Azure,
+    /// Amazon Bedrock's runtime, with an API key.
+    Bedrock,
     /// vLLM's OpenAI-compatible server.
     Vllm,
     /// SGLang's OpenAI-compatible server.
@@ -21,36 +29,56 @@ pub enum Provider {
     Ollama,
     /// llama.cpp's server.
     LlamaCpp,
+    /// NVIDIA Triton's inference protocol.
+    Triton,
     /// Any HTTP server; no AI probe.
     Http,
 }
 
 impl Provider {
-    /// Every provider that works today, in the order in which messages list them.
-    pub const ALL: [Self; 7] =
-        [Self::OpenAi, Self::Vllm, Self::Sglang, Self::Tgi, Self::Ollama, Self::LlamaCpp, Self::Http];
+    /// Every one, in the order in which messages list them.
+    pub const ALL: [Self; 12] = [
+        Self::OpenAi,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::Azure,
+        Self::Bedrock,
+        Self::Vllm,
+        Self::Sglang,
+        Self::Tgi,
+        Self::Ollama,
+        Self::LlamaCpp,
+        Self::Triton,
+        Self::Http,
+    ];
+
+    /// Their words, in the same order.
+    pub const NAMES: [&str; 12] = {
+        let mut names = [""; 12];
+        let mut at = 0;
+        while at < names.len() {
+            names[at] = Self::ALL[at].as_str();
+            at += 1;
+        }
+        names
+    };
 
     /// The word in the operator's file.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Azure => "azure",
+            Self::Bedrock => "bedrock",
             Self::Vllm => "vllm",
             Self::Sglang => "sglang",
             Self::Tgi => "tgi",
             Self::Ollama => "ollama",
             Self::LlamaCpp => "llamacpp",
+            Self::Triton => "triton",
             Self::Http => "http",
         }
-    }
-
-    /// Whether it speaks the OpenAI API, so that `models` and `chat` probes make sense.
-    pub fn speaks_openai(self) -> bool {
-        self != Self::Http
-    }
-
-    /// The path below which clients call the API; a server URL without a path means this one.
-    pub fn api_root(self) -> &'static str {
-        if self.speaks_openai() { "/v1" } else { "" }
     }
 }
 

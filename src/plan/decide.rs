@@ -259,6 +259,17 @@ pub fn weight_steps(desired: &Desired, names: &BTreeMap<ServerId, RuntimeNames>,
     steps
 }
 
+/// The keys alone, likewise: each request with a key that is limited or rejected is an answer that nobody wants. Only
+/// where the map has the entries and the form that the templates read; else the plan decides.
+pub fn keys_step(map: &str, entries: Vec<(String, String)>, runtime: &Runtime) -> Option<Step> {
+    let now = runtime.maps.get(map).filter(|now| **now != entries)?;
+    let has_id =
+        |value: &str| value.strip_prefix('k').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let is_alike = |(now, wanted): (&(String, String), &(String, String))| now.0 == wanted.0 && has_id(&now.1);
+    let fits = now.len() == entries.len() && now.iter().zip(&entries).all(is_alike);
+    fits.then(|| Step::ReplaceMap { map: map.to_owned(), from_entries: now.len(), entries, is_secret: true })
+}
+
 /// Backends of which a server takes traffic when these weights are set.
 fn served_after<'a>(steps: &[Step], runtime: &'a Runtime) -> BTreeSet<&'a str> {
     let set = |step: &Step| match step {

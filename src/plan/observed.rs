@@ -57,13 +57,19 @@ pub struct Runtime {
 
 impl Runtime {
     /// Notes that the worker has taken these steps over, so that they are not sent again before it is asked anew.
-    /// Weights only: the others change more than one field.
+    /// Weights and maps only: the others change more than one field.
     pub fn took(&mut self, steps: &[Step]) {
         for step in steps {
-            if let Step::SetWeight { proxy, server, from: _, to } = step
-                && let Some(now) = self.servers.get_mut(&(proxy.clone(), server.clone()))
-            {
-                now.weight = *to;
+            match step {
+                Step::SetWeight { proxy, server, from: _, to } => {
+                    if let Some(now) = self.servers.get_mut(&(proxy.clone(), server.clone())) {
+                        now.weight = *to;
+                    }
+                }
+                Step::ReplaceMap { map, entries, .. } => {
+                    self.maps.insert(map.clone(), entries.clone());
+                }
+                _ => {}
             }
         }
     }

@@ -1,11 +1,12 @@
 //! What an answer that is not a success means: status, headers and body in; outcome and pause out. Pure.
 //!
-//! Refuses to know which probe asked. Called by `prober`.
+//! Refuses to know which probe asked; the provider's words are its profile's. Called by `asking`.
 //!
 //! **Source**: the providers' error references; RFC 9110 15.
 
-use super::retry_after::retry_after;
+use super::retry_after::{lasting, pause_in_words, retry_after};
 use crate::health::Outcome;
+use crate::model::{ErrorWords, Profile};
 use hyper::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// How long the server wants silence.
     pub retry_after: Option<Duration>,
+    /// A rejection that means the key's account: 402, a quota.
+    pub is_billing: bool,
     /// For people; not yet cleaned, it may hold anything that the server sent.
     pub detail: String,
 }
@@ -24,50 +27,37 @@ pub struct Verdict {
 impl Verdict {
     /// A verdict without a pause.
     pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { outcome, retry_after: None, detail: detail.into() }
+        Self { outcome, retry_after: None, is_billing: false, detail: detail.into() }
     }
 }
 
-/// Words of an error's `code` or `type` that mean the account, not the moment.
-const ACCOUNT_CODES: [&str; 11] = [
-    "insufficient_quota",
-    "billing",
-    "credit_balance",
-    "spend_limit",
-    "usage_limit_exceeded",
-    "insufficient_balance",
-    "insufficient_credits",
-    "payment_required",
-    "account_deactivated",
-    "arrears",
-    "quota_exhausted",
-];
-
-/// Words of an error's message that mean the account.
-const ACCOUNT_MESSAGES: [&str; 7] = [
-    "credit balance is too low",
-    "check your plan and billing",
-    "insufficient balance",
-    "insufficient credits",
-    "not enough credits",
-    "billing hard limit",
-    "account is not active",
-];
-
-/// What a 400 says when it means a 401.
-const KEY_MESSAGES: [&str; 4] = ["invalid_api_key", "incorrect api key", "api key not valid", "invalid api key"];
+/// Most strings of an error's details that are looked at.
+const MAX_DETAILS: usize = 64;
 
 /// Judges an answer whose status is not the one that was expected.
-pub fn classify(status: u16, headers: &HeaderMap<HeaderValue>, body: &[u8], now: SystemTime) -> Verdict {
-    let error = ErrorBody::read(body);
-    let pause = retry_after(headers, now);
+pub fn classify(
+    provider: &Profile,
+    status: u16,
+    headers: &HeaderMap<HeaderValue>,
+    body: &[u8],
+    now: SystemTime,
+) -> Verdict {
+    let mut error = ErrorBody::read(body);
+    if let Some(kind) = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok()) {
+        error.codes.push(' ');
+        error.codes.push_str(&kind.to_lowercase());
+    }
+    let words = &provider.errors;
+    let pause = retry_after(&provider.limits, headers, now)
+        .or(error.pause)
+        .or_else(|| pause_in_words(&provider.limits, &error.message));
     let outcome = match status {
         401..=403 => Outcome::Credential,
-        429 if error.means_account() => Outcome::Credential,
+        429 if error.means_account(words) => Outcome::Credential,
         429 => Outcome::RateLimited,
         529 => Outcome::Overloaded,
-        503 if pause.is_some() || error.codes.contains("overloaded") => Outcome::Overloaded,
-        400 if error.means_account() || error.means_key() => Outcome::Credential,
+        503 if pause.is_some() || error.has(&words.overloaded) => Outcome::Overloaded,
+        400 if error.means_account(words) || error.has(&words.rejected) => Outcome::Credential,
         300..=399 | 400 | 404 | 405 | 413 | 415 | 422 => Outcome::ProbeConfig,
         _ => Outcome::ServerError,
     };
@@ -82,14 +72,17 @@ pub fn classify(status: u16, headers: &HeaderMap<HeaderValue>, body: &[u8], now:
         detail += ": ";
         detail += &error.message;
     }
-    Verdict { outcome, retry_after, detail }
+    let is_billing = outcome == Outcome::Credential && (status == 402 || error.means_account(words));
+    Verdict { outcome, retry_after, is_billing, detail }
 }
 
 /// The parts of an error that matter.
 struct ErrorBody {
-    /// `code`, `type` and `status` in lower case, blank between.
+    /// `code`, `type`, `status` and the texts of `details` in lower case, a blank between.
     codes: String,
     message: String,
+    /// What `RetryInfo` asks for.
+    pause: Option<Duration>,
 }
 
 impl ErrorBody {
@@ -97,7 +90,8 @@ impl ErrorBody {
         match parse_json(body) {
             Ok(value) => Self::of(&value),
             Err(_) => {
-                Self { codes: String::new(), message: String::from_utf8_lossy(&body[..body.len().min(1024)]).into() }
+                let message = String::from_utf8_lossy(&body[..body.len().min(1024)]).into();
+                Self { codes: String::new(), message, pause: None }
             }
         }
     }
@@ -106,22 +100,50 @@ impl ErrorBody {
         // `{"error":{…}}`, `[{"error":{…}}]` (Gemini's streams), `{"error":"text"}` or the bare object.
         let value = value.get(0).unwrap_or(value);
         let error = value.get("error").unwrap_or(value);
-        let field = |name: &str| error.get(name).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
-        let codes = ["code", "type", "status"].into_iter().filter_map(field).collect::<Vec<_>>().join(" ");
+        let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+        let field = |name: &str| error.get(name).filter(|v| !v.is_null()).map(text);
+        let mut codes: Vec<String> =
+            ["code", "type", "status", "error_type", "__type"].into_iter().filter_map(field).collect();
+        // TGI says what kind of error it is beside the message.
+        codes.extend(value.get("error_type").filter(|_| error.is_string()).map(text));
+        let mut pause = None;
+        if let Some(details) = error.get("details") {
+            gather(details, &mut codes);
+            let delays = details.as_array().into_iter().flatten().filter_map(|detail| detail["retryDelay"].as_str());
+            pause = { delays }.find_map(lasting);
+        }
         let message = error.as_str().map(str::to_owned);
-        let message = message.or_else(|| ["message", "detail", "error_msg"].into_iter().find_map(field));
-        Self { codes: codes.to_lowercase(), message: message.unwrap_or_default() }
+        let message = message.or_else(|| ["message", "Message", "detail", "error_msg"].into_iter().find_map(field));
+        Self { codes: codes.join(" ").to_lowercase(), message: message.unwrap_or_default(), pause }
     }
 
-    fn means_account(&self) -> bool {
+    /// Whether one of the words is in it: one with a blank in the message, one without in the codes.
+    fn has(&self, words: &[String]) -> bool {
         let message = self.message.to_lowercase();
-        ACCOUNT_CODES.iter().any(|word| self.codes.contains(word))
-            || ACCOUNT_MESSAGES.iter().any(|words| message.contains(words))
+        words.iter().any(|word| if word.contains(' ') { message.contains(word) } else { self.codes.contains(word) })
     }
 
-    fn means_key(&self) -> bool {
-        let message = self.message.to_lowercase();
-        KEY_MESSAGES.iter().any(|words| self.codes.contains(words) || message.contains(words))
+    /// Quota, credit or billing: waiting does not help. A code is surer than a message, which may speak of billing in
+    /// its advice on a limit that passes.
+    fn means_account(&self, words: &ErrorWords) -> bool {
+        let by_code: Vec<String> = words.account.iter().filter(|word| !word.contains(' ')).cloned().collect();
+        self.has(&by_code) || (self.has(&words.account) && !self.has(&words.passing))
+    }
+}
+
+/// Fields of details that name a reason; others hold advice and links, which may name anything.
+const REASONS: [&str; 7] = ["reason", "quotaId", "error_code", "code", "type", "status", "error_type"];
+
+/// Gathers the reasons of an error's details.
+fn gather(details: &Value, codes: &mut Vec<String>) {
+    match details {
+        Value::String(text) if codes.len() < MAX_DETAILS => codes.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| gather(item, codes)),
+        Value::Object(fields) => {
+            let is_wanted = |name: &str, value: &Value| REASONS.contains(&name) || !value.is_string();
+            fields.iter().filter(|(name, value)| is_wanted(name, value)).for_each(|(_, value)| gather(value, codes));
+        }
+        _ => {}
     }
 }
 
@@ -162,14 +184,22 @@ pub fn parse_json(text: &[u8]) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::RETRY_AFTER;
+    use hyper::header::HeaderName;
+
+    use crate::config::profile;
+    use crate::model::Provider;
+
+    fn of(provider: Provider, status: u16, headers: &[(&'static str, &str)], body: &str) -> Verdict {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .collect();
+        classify(&profile(provider), status, &headers, body.as_bytes(), SystemTime::UNIX_EPOCH)
+    }
 
     fn check(status: u16, retry: Option<&'static str>, body: &str, expected: Outcome) -> Verdict {
-        let mut headers = HeaderMap::new();
-        if let Some(value) = retry {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
-        }
-        let verdict = classify(status, &headers, body.as_bytes(), SystemTime::UNIX_EPOCH);
+        let headers: Vec<_> = retry.iter().map(|value| ("retry-after", *value)).collect();
+        let verdict = of(Provider::OpenAi, status, &headers, body);
         assert_eq!(verdict.outcome, expected, "{status} {retry:?} {body}");
         verdict
     }
@@ -213,7 +243,10 @@ mod tests {
         ] {
             let verdict = check(status, Some("10"), body, Outcome::Credential);
             assert_eq!(verdict.retry_after, None);
+            assert_eq!(verdict.is_billing, !body.contains("not valid"), "{body}");
         }
+        assert!(check(402, None, "", Outcome::Credential).is_billing);
+        assert!(!check(401, None, "", Outcome::Credential).is_billing);
         check(429, None, r#"{"error":{"type":"requests","code":"rate_limit_exceeded"}}"#, Outcome::RateLimited);
         check(400, None, r#"{"error":{"message":"max_tokens is too small"}}"#, Outcome::ProbeConfig);
     }

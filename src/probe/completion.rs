@@ -1,11 +1,10 @@
-//! What makes a completion valid, streamed or whole. Pure: fed with events, never with bytes or time.
+//! What makes a completion valid, streamed or whole, in any dialect. Pure: fed with events, never with bytes or time.
 
-use super::classify::{Verdict, error_in, parse_json};
+use super::asking::bad;
+use super::classify::{Verdict, parse_json};
+use super::dialect::{self, Brought};
 use super::sse::Event;
-use crate::config::ChatProbe;
-use crate::health::Outcome;
-use crate::model::Provider;
-use serde_json::{Value, json};
+use crate::model::{ChatApi, Dialect};
 
 /// What an event was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +13,8 @@ pub(super) enum Progress {
     Token,
     /// It brought something else of the protocol.
     Other,
+    /// A sign of life, no more.
+    Idle,
     /// It was the last one.
     Done,
 }
@@ -21,17 +22,23 @@ pub(super) enum Progress {
 /// What is known of a completion so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Completion {
+    dialect: Dialect,
     events: u64,
     has_token: bool,
-    finish_reason: Option<String>,
+    finish: Option<String>,
+    limited: bool,
     done: bool,
     model: Option<String>,
-    completion_tokens: u64,
-    /// All tokens that the server says it charged.
-    pub(super) tokens: u64,
+    input: u64,
+    output: u64,
+    total: u64,
 }
 
 impl Completion {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self { dialect, ..Self::default() }
+    }
+
     /// Takes one event of the stream.
     pub(super) fn event(&mut self, event: &Event) -> Result<Progress, Verdict> {
         let data = event.data.trim();
@@ -43,150 +50,101 @@ impl Completion {
             return Err(bad(format!("an error event inside the stream: {data}")));
         }
         if data.is_empty() {
-            return Ok(Progress::Other);
+            return Ok(Progress::Idle);
         }
         let value = parse_json(data.as_bytes()).map_err(|why| bad(format!("an event of the stream is {why}")))?;
-        self.events += 1;
-        self.take(&value, "delta")
+        let brought = dialect::event(self.dialect, &event.name, &value)?;
+        Ok(self.take(brought))
     }
 
-    /// Takes a completion that was not streamed although we asked for it; some servers know no streams.
+    /// Takes a completion that was not streamed although we asked for it.
     pub(super) fn whole(&mut self, body: &[u8]) -> Result<(), Verdict> {
         let value = parse_json(body).map_err(|why| bad(format!("the completion is {why}")))?;
-        self.events += 1;
-        self.take(&value, "message")?;
-        self.done = true;
+        let brought = dialect::whole(self.dialect, &value)?;
+        self.take(brought);
         Ok(())
     }
 
-    fn take(&mut self, value: &Value, part: &str) -> Result<Progress, Verdict> {
-        if let Some(message) = error_in(value) {
-            return Err(bad(format!("an error inside an answer with status 200: {message}")));
-        }
-        if !value.is_object() {
-            return Err(bad("a completion is a JSON object"));
-        }
-        if let Some(model) = value["model"].as_str().filter(|model| !model.is_empty()) {
-            self.model = Some(model.to_owned());
-        }
-        let usage = &value["usage"];
-        let count = |name: &str| usage[name].as_u64().unwrap_or(0);
-        self.completion_tokens = self.completion_tokens.max(count("completion_tokens"));
-        let sum = count("prompt_tokens").saturating_add(count("completion_tokens"));
-        self.tokens = self.tokens.max(count("total_tokens")).max(sum);
-        let mut token = false;
-        for choice in value["choices"].as_array().into_iter().flatten() {
-            token |= has_token(&choice[part]) || choice["text"].as_str().is_some_and(|text| !text.is_empty());
-            if let Some(reason) = choice["finish_reason"].as_str() {
-                self.finish_reason = Some(reason.to_owned());
-            }
-        }
+    fn take(&mut self, brought: Brought) -> Progress {
+        let Brought { token, idle, done, finish, limited, model, input, output, total } = brought;
+        self.events += u64::from(!idle);
         self.has_token |= token;
-        Ok(if token { Progress::Token } else { Progress::Other })
+        self.done |= done;
+        if finish.is_some() {
+            (self.finish, self.limited) = (finish, limited);
+        }
+        self.model = model.or(self.model.take());
+        // Counts come more than once, and grow.
+        self.input = self.input.max(input);
+        self.output = self.output.max(output);
+        self.total = self.total.max(total);
+        match () {
+            () if done => Progress::Done,
+            () if token => Progress::Token,
+            () if idle => Progress::Idle,
+            () => Progress::Other,
+        }
+    }
+
+    /// All tokens that the server says it charged.
+    pub(super) fn tokens(&self) -> u64 {
+        self.total.max(self.input.saturating_add(self.output))
     }
 
     /// Judges the completion after its end.
-    pub(super) fn judge(&self, probe: &ChatProbe, provider: Provider) -> Result<String, Verdict> {
+    pub(super) fn judge(&self, asked: &str, api: &ChatApi) -> Result<String, Verdict> {
         if self.events == 0 {
             return Err(bad("the stream has no event"));
         }
-        if !self.done && self.finish_reason.is_none() {
-            return Err(bad("the stream is cut: neither [DONE] nor a finish reason"));
+        if !self.done && self.finish.is_none() {
+            return Err(bad("the stream is cut: neither its end nor a finish reason"));
         }
         if let Some(model) = &self.model
-            && names_models(provider)
-            && !same_model(&probe.model, model)
+            && api.checks_model
+            && !same_model(asked, model)
         {
-            return Err(bad(format!("another model answered: {model}, not {}", probe.model)));
+            return Err(bad(format!("another model answered: {model}, not {asked}")));
         }
         if self.has_token {
             return Ok(String::new());
         }
         // A reasoning model may spend the whole limit on thoughts that it does not show: it works.
-        if self.finish_reason.as_deref() == Some("length") && self.completion_tokens > 0 {
+        if self.limited && self.output > 0 {
             return Ok("all tokens went into hidden reasoning".into());
         }
-        Err(bad("the completion is empty"))
+        Err(bad(match &self.finish {
+            Some(reason) => format!("the completion is empty ({reason})"),
+            None => "the completion is empty".to_owned(),
+        }))
     }
 }
 
-fn bad(detail: impl Into<String>) -> Verdict {
-    Verdict::new(Outcome::BadContent, detail)
-}
-
-/// Whether a delta or message holds anything that a user would wait for.
-fn has_token(delta: &Value) -> bool {
-    ["content", "reasoning_content", "reasoning", "refusal"]
-        .into_iter()
-        .any(|name| delta[name].as_str().is_some_and(|text| !text.is_empty()))
-        || delta["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty())
-}
-
-/// llama.cpp and TGI serve one model under any name.
-fn names_models(provider: Provider) -> bool {
-    !matches!(provider, Provider::LlamaCpp | Provider::Tgi | Provider::Http)
-}
-
 /// Whether an answer's model can be the one that was asked for: an alias is answered by a dated name
-/// (`gpt-4o-mini-2024-07-18`), a bare name by one with its owner or tag (`org/name`, `name:latest`).
+/// (`gpt-4o-mini-2024-07-18`, `claude-sonnet-4-20250514` for `claude-sonnet-4-0`), a bare name by one with its owner or
+/// tag (`org/name`, `name:latest`).
 fn same_model(asked: &str, answered: &str) -> bool {
     let stem = |name: &str| {
         let name = name.rsplit('/').next().unwrap_or(name).to_lowercase();
+        let name = name.strip_suffix("-0").unwrap_or(&name);
         name.trim_end_matches("latest").trim_end_matches(['-', ':']).to_owned()
     };
     let (asked, answered) = (stem(asked), stem(answered));
     asked.starts_with(&answered) || answered.starts_with(&asked)
 }
 
-/// How a server wants to be asked; most take one of two spellings of the token limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Dialect {
-    limit: &'static str,
-    stream_options: bool,
-}
-
-impl Dialect {
-    /// The dialect to begin with.
-    pub(super) fn of(provider: Provider) -> Self {
-        let limit = if provider == Provider::OpenAi { "max_completion_tokens" } else { "max_tokens" };
-        Self { limit, stream_options: true }
-    }
-
-    /// Another dialect, where a refusal (400 or 422) complains about this one.
-    pub(super) fn instead(self, refusal: &str) -> Option<Self> {
-        if self.stream_options && refusal.contains("stream_options") {
-            return Some(Self { stream_options: false, ..self });
-        }
-        let other = if self.limit == "max_tokens" { "max_completion_tokens" } else { "max_tokens" };
-        // Each name holds the other's only in the sense of a message that names both, which is a complaint too.
-        refusal.contains(self.limit).then_some(Self { limit: other, ..self })
-    }
-
-    /// The body of the request.
-    pub(super) fn body(self, probe: &ChatProbe) -> String {
-        let mut body = json!({
-            "model": probe.model,
-            "messages": [{"role": "user", "content": "Reply with the single word: ok"}],
-            "stream": true,
-        });
-        body[self.limit] = json!(probe.max_tokens);
-        if self.stream_options {
-            body["stream_options"] = json!({"include_usage": true});
-        }
-        body.to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::config::profile;
+    use crate::health::Outcome;
+    use crate::model::Provider;
 
     #[test]
     fn an_alias_is_the_same_model_and_a_stranger_is_not() {
         for (asked, answered, same) in [
             ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", true),
             ("mistral-small-latest", "mistral-small-2409", true),
+            ("claude-sonnet-4-0", "claude-sonnet-4-20250514", true),
             ("llama3", "llama3:latest", true),
             ("meta-llama/Llama-3.1-8B", "Llama-3.1-8B", true),
             ("gpt-4o-mini", "another-model", false),
@@ -196,25 +154,21 @@ mod tests {
         }
     }
 
-    fn judge(events: &[&str]) -> Outcome {
-        let probe = ChatProbe {
-            model: "m".into(),
-            every: Duration::from_secs(1),
-            max_tokens: 16,
-            first_token_soft: Duration::from_secs(1),
-            first_token: Duration::from_secs(1),
-            stall: Duration::from_secs(1),
-            total: Duration::from_secs(1),
-        };
-        let mut completion = Completion::default();
-        for data in events {
-            match completion.event(&Event { name: String::new(), data: (*data).to_owned() }) {
+    /// Outcome and tokens of a stream whose events are `name|data`, or data alone.
+    fn judge(provider: Provider, events: &[&str]) -> (Outcome, u64) {
+        let profile = profile(provider);
+        let api = profile.chat.as_ref().unwrap();
+        let mut completion = Completion::new(api.dialect);
+        for event in events {
+            let (name, data) = event.split_once('|').filter(|(name, _)| !name.starts_with('{')).unwrap_or(("", event));
+            match completion.event(&Event { name: name.to_owned(), data: data.to_owned() }) {
                 Ok(Progress::Done) => break,
                 Ok(_) => {}
-                Err(verdict) => return verdict.outcome,
+                Err(verdict) => return (verdict.outcome, completion.tokens()),
             }
         }
-        completion.judge(&probe, Provider::OpenAi).map_or_else(|verdict| verdict.outcome, |_| Outcome::Ok)
+        let outcome = completion.judge("m", api).map_or_else(|verdict| verdict.outcome, |_| Outcome::Ok);
+        (outcome, completion.tokens())
     }
 
     #[test]
@@ -242,16 +196,69 @@ mod tests {
             (&[r#"{"error":null,"choices":[{"delta":{"content":"ok"}}]}"#, "[DONE]"], Outcome::Ok),
             (&["7", "[DONE]"], Outcome::BadContent),
         ] {
-            assert_eq!(judge(events), expected, "{events:?}");
+            assert_eq!(judge(Provider::OpenAi, events).0, expected, "{events:?}");
         }
     }
 
     #[test]
-    fn a_refused_parameter_is_spelt_the_other_way_once() {
-        let first = Dialect::of(Provider::OpenAi);
-        let second = first.instead(r#"{"detail":[{"loc":["body","max_completion_tokens"],"msg":"Extra inputs"}]}"#);
-        assert_eq!(second.map(|d| d.limit), Some("max_tokens"));
-        assert_eq!(first.instead("messages is missing"), None);
-        assert!(!first.instead("unknown field stream_options").unwrap().stream_options);
+    fn anthropics_messages_are_read_and_a_ping_is_no_progress() {
+        let start = r#"{"type":"message_start","message":{"model":"m","usage":{"input_tokens":12,"output_tokens":1}}}"#;
+        let token = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"ok"}}"#;
+        let thought = r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#;
+        let end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":4}}"#;
+        let limit = r#"{"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"output_tokens":16}}"#;
+        let stop = r#"{"type":"message_stop"}"#;
+        let ping = r#"{"type":"ping"}"#;
+        let error = r#"error|{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+        for (events, expected) in [
+            (&[start, ping, token, end, stop][..], (Outcome::Ok, 16)),
+            (&[start, thought, limit, stop], (Outcome::Ok, 28)),
+            (&[start, limit, stop], (Outcome::Ok, 28)),
+            (&[start, end, stop], (Outcome::BadContent, 16)),
+            (&[start, token], (Outcome::BadContent, 13)),
+            (&[start, token, error], (Outcome::BadContent, 13)),
+            (&[ping, ping], (Outcome::BadContent, 0)),
+        ] {
+            assert_eq!(judge(Provider::Anthropic, events), expected, "{events:?}");
+        }
+        let mut completion = Completion::new(Dialect::Anthropic);
+        let progress = |data: &str| Event { name: "ping".into(), data: data.into() };
+        assert_eq!(completion.event(&progress(ping)), Ok(Progress::Idle));
+    }
+
+    #[test]
+    fn geminis_chunks_end_with_a_reason_and_no_mark() {
+        let token = r#"{"candidates":[{"content":{"parts":[{"text":"ok"}]}}],"modelVersion":"other"}"#;
+        let stop = r#"{"candidates":[{"content":{"parts":[{"text":"."}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":2,"totalTokenCount":9}}"#;
+        let limit = r#"{"candidates":[{"finishReason":"MAX_TOKENS"}],"usageMetadata":{"promptTokenCount":7,"thoughtsTokenCount":16,"totalTokenCount":23}}"#;
+        let safety = r#"{"candidates":[{"finishReason":"SAFETY"}]}"#;
+        let blocked = r#"{"promptFeedback":{"blockReason":"OTHER"}}"#;
+        for (events, expected) in [
+            (&[token, stop][..], (Outcome::Ok, 9)),
+            (&[limit], (Outcome::Ok, 23)),
+            (&[token], (Outcome::BadContent, 0)),
+            (&[safety], (Outcome::BadContent, 0)),
+            (&[blocked], (Outcome::BadContent, 0)),
+        ] {
+            assert_eq!(judge(Provider::Gemini, events), expected, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn bedrocks_events_are_told_apart_by_the_type_of_their_frame() {
+        let token = r#"contentBlockDelta|{"delta":{"text":"ok"},"contentBlockIndex":0}"#;
+        let stop = r#"messageStop|{"stopReason":"end_turn"}"#;
+        let limit = r#"messageStop|{"stopReason":"max_tokens"}"#;
+        let usage = r#"metadata|{"usage":{"inputTokens":5,"outputTokens":3,"totalTokens":8}}"#;
+        for (events, expected) in [
+            (&["messageStart|{\"role\":\"assistant\"}", token, stop, usage][..], (Outcome::Ok, 8)),
+            (&[token, stop], (Outcome::Ok, 0)),
+            (&[limit, usage], (Outcome::Ok, 8)),
+            (&[stop, usage], (Outcome::BadContent, 8)),
+            (&[token], (Outcome::BadContent, 0)),
+            (&[token, "error|{\"message\":\"throttled\"}"], (Outcome::BadContent, 0)),
+        ] {
+            assert_eq!(judge(Provider::Bedrock, events), expected, "{events:?}");
+        }
     }
 }

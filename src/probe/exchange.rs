@@ -10,11 +10,11 @@ use super::meter::{Allowance, Metered};
 use super::target::Target;
 use super::trust::Trust;
 use crate::health::{Outcome, Phase};
-use crate::model::{Host, Scheme};
+use crate::model::{Host, Profile, Scheme};
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Longest head of an answer, in bytes.
@@ -45,28 +46,10 @@ pub(super) struct Connection {
 impl Connection {
     /// Resolves, connects and speaks TLS, all before `until`.
     pub(super) async fn open(target: &Target, trust: &Trust, until: Instant) -> Result<Self, Verdict> {
-        let addresses = match target.connect_to {
-            Some(addr) => vec![addr],
-            None => resolve(target, until).await?,
-        };
-        let tcp = connect(&addresses, until).await?;
+        let tcp = dial(target, until).await?;
         match target.endpoint.scheme {
             Scheme::Http => Self::ready(tcp).await,
-            Scheme::Https => {
-                let ours = |why| Verdict::new(Outcome::SelfCaused, why);
-                let config = trust.config(&target.tls).map_err(ours)?;
-                let name = target.tls.server_name.clone().unwrap_or_else(|| match &target.endpoint.host {
-                    Host::Ip(ip) => ip.to_string(),
-                    Host::Dns(name) => name.clone(),
-                });
-                let name = ServerName::try_from(name)
-                    .map_err(|_| Verdict::new(Outcome::ProbeConfig, "tls.server_name is not a name"))?;
-                let tls = timeout_at(until, TlsConnector::from(config).connect(name, tcp))
-                    .await
-                    .map_err(|_| Verdict::new(Outcome::Timeout(Phase::Connect), "no end of the TLS handshake"))?
-                    .map_err(|e| of_io(&e))?;
-                Self::ready(tls).await
-            }
+            Scheme::Https => Self::ready(handshake(target, trust, tcp, until).await?).await,
         }
     }
 
@@ -89,6 +72,35 @@ impl Connection {
         self.allowance.raise();
         Ok(response)
     }
+}
+
+/// Resolves and connects before `until`.
+pub(super) async fn dial(target: &Target, until: Instant) -> Result<TcpStream, Verdict> {
+    let addresses = match target.connect_to {
+        Some(addr) => vec![addr],
+        None => resolve(target, until).await?,
+    };
+    connect(&addresses, until).await
+}
+
+/// Speaks TLS as the server's settings want it, before `until`.
+pub(super) async fn handshake(
+    target: &Target,
+    trust: &Trust,
+    tcp: TcpStream,
+    until: Instant,
+) -> Result<TlsStream<TcpStream>, Verdict> {
+    let config = trust.config(&target.tls).map_err(|why| Verdict::new(Outcome::SelfCaused, why))?;
+    let name = target.tls.server_name.clone().unwrap_or_else(|| match &target.endpoint.host {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Dns(name) => name.clone(),
+    });
+    let name =
+        ServerName::try_from(name).map_err(|_| Verdict::new(Outcome::ProbeConfig, "tls.server_name is not a name"))?;
+    timeout_at(until, TlsConnector::from(config).connect(name, tcp))
+        .await
+        .map_err(|_| Verdict::new(Outcome::Timeout(Phase::Connect), "no end of the TLS handshake"))?
+        .map_err(|e| of_io(&e))
 }
 
 async fn resolve(target: &Target, until: Instant) -> Result<Vec<SocketAddr>, Verdict> {
@@ -142,11 +154,15 @@ pub(super) fn request(
     if body.is_some() {
         builder = builder.header(CONTENT_TYPE, "application/json");
     }
+    let Profile { key_header, key_prefix, headers, default_headers, .. } = &*target.provider;
+    for (name, value) in default_headers.iter().chain(headers) {
+        builder = builder.header(name, value);
+    }
     if let Some(key) = &target.key {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+        let mut value = HeaderValue::from_str(&format!("{key_prefix}{}", key.expose()))
             .map_err(|_| Verdict::new(Outcome::Credential, "the key has characters that no header can carry"))?;
         value.set_sensitive(true);
-        builder = builder.header(AUTHORIZATION, value);
+        builder = builder.header(key_header, value);
     }
     builder
         .body(body.unwrap_or_default())

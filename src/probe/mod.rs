@@ -1,18 +1,31 @@
 //! Deep health checks: one probe of one server, from the connection to the last token, as an
 //! [`Observation`](crate::health::Observation).
 //!
-//! Knows HTTP, TLS, OpenAI's API and what providers' errors mean. Refuses to know when to probe, what an outcome does
+//! Knows HTTP, TLS, the dialects of providers and how their errors are judged; what differs between two providers of one
+//! dialect is in their profiles. Refuses to know when to probe, what an outcome does
 //! to a server, and HAProxy. Survives any answer: every probe ends at its total deadline and holds at most 1 MiB of
 //! body. Called by `agent` and `cli`.
 
+mod asking;
 mod breakage;
+mod certificate;
+mod chat;
 mod classify;
+#[cfg(test)]
+mod classify_tests;
 mod completion;
 mod detail;
+mod dialect;
+mod embedding;
 mod exchange;
+mod figures;
+mod frames;
 mod lag;
+mod list;
 mod meter;
+mod page;
 mod prober;
+mod prometheus;
 mod report;
 mod retry_after;
 mod sse;
@@ -23,6 +36,6 @@ pub use classify::{MAX_DEPTH, Verdict, classify};
 pub use detail::{MAX_DETAIL, detail_line};
 pub use prober::{Limits, Prober};
 pub use report::{Percentiles, ProbeReport};
-pub use retry_after::{MAX_RETRY_AFTER, retry_after};
+pub use retry_after::retry_after;
 pub use sse::{Event, MAX_EVENT, SseError, SseParser};
 pub use target::{Probe, Target, TargetTls};

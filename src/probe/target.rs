@@ -1,9 +1,12 @@
 //! What is probed, and how.
 
-use crate::config::{ChatProbe, HttpProbe, ModelsProbe};
+use crate::config::{ChatProbe, EmbeddingsProbe, HttpProbe, MetricsProbe, ModelsProbe};
 use crate::health::ProbeKind;
-use crate::model::{Endpoint, Provider, Secret};
+use crate::model::{Endpoint, Profile, Secret};
+use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// One server as a probe sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,20 +20,50 @@ pub struct Target {
     /// How its certificate is judged.
     pub tls: TargetTls,
     /// Whose API it speaks.
-    pub provider: Provider,
+    pub provider: Arc<Profile>,
 }
 
 impl Target {
     /// A target without a key, verified by the system's authorities.
-    pub fn new(endpoint: Endpoint, provider: Provider) -> Self {
+    pub fn new(endpoint: Endpoint, provider: Arc<Profile>) -> Self {
         Self { endpoint, connect_to: None, key: None, tls: TargetTls::default(), provider }
     }
 
-    /// The path of an API method: below the URL's own path, or below the provider's usual one where it has none.
-    pub(super) fn api_path(&self, method: &str) -> String {
-        let root = if self.endpoint.path.is_empty() { self.provider.api_root() } else { &self.endpoint.path };
-        format!("{root}/{method}")
+    /// The path of an API method: below the URL's own path, or below the provider's usual one where it has none; with
+    /// the provider's query, and with the model's name in the place that is kept for it.
+    pub(super) fn api_path(&self, method: &str, model: &str) -> String {
+        let Profile { api_root, query, .. } = &*self.provider;
+        let root = if self.endpoint.path.is_empty() { api_root } else { &self.endpoint.path };
+        let mut path = format!("{root}{}", method.replace("{model}", &encoded(model)));
+        if !query.is_empty() {
+            path.push(if path.contains('?') { '&' } else { '?' });
+            path.push_str(query);
+        }
+        path
     }
+
+    /// The same server at another port.
+    pub(super) fn at_port(&self, port: u16) -> Self {
+        let mut there = self.clone();
+        there.endpoint.port = port;
+        there.connect_to = self.connect_to.map(|addr| SocketAddr::new(addr.ip(), port));
+        there
+    }
+}
+
+/// A name as one segment of a path.
+///
+/// **Source**: RFC 3986, 2.3.
+fn encoded(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b if b.is_ascii_alphanumeric() || b"-._~".contains(&b) => text.push(char::from(b)),
+            // A string takes whatever is written to it.
+            b => write!(text, "%{b:02X}").expect("a string can be written to"),
+        }
+    }
+    text
 }
 
 /// How a server's certificate is judged.
@@ -57,8 +90,14 @@ pub enum Probe {
     Models(ModelsProbe),
     /// A streamed completion.
     Chat(ChatProbe),
+    /// One embedding.
+    Embeddings(EmbeddingsProbe),
     /// A GET.
     Http(HttpProbe),
+    /// The server's own figures.
+    Metrics(MetricsProbe),
+    /// How long the certificate is still valid; below this time it is worth a warning.
+    Certificate(Duration),
 }
 
 impl Probe {
@@ -67,7 +106,56 @@ impl Probe {
         match self {
             Self::Models(_) => ProbeKind::Models,
             Self::Chat(_) => ProbeKind::Chat,
+            Self::Embeddings(_) => ProbeKind::Embeddings,
             Self::Http(_) => ProbeKind::Http,
+            Self::Metrics(_) => ProbeKind::Metrics,
+            Self::Certificate(_) => ProbeKind::Certificate,
+        }
+    }
+
+    /// Its total deadline; `cheap` where it brings none of its own.
+    pub(super) fn total(&self, cheap: Duration) -> Duration {
+        match self {
+            Self::Chat(chat) => chat.total,
+            Self::Embeddings(embeddings) => embeddings.total,
+            Self::Models(_) | Self::Http(_) | Self::Metrics(_) | Self::Certificate(_) => cheap,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::profile;
+    use crate::model::Provider;
+
+    #[test]
+    fn a_path_has_root_model_and_query_in_their_places() {
+        for (provider, url, model, expected) in [
+            (Provider::OpenAi, "https://a.example", "m", "/v1/chat/completions"),
+            (Provider::OpenAi, "https://a.example/api/v2", "m", "/api/v2/chat/completions"),
+            (
+                Provider::Azure,
+                "https://r.example",
+                "my gpt",
+                "/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21",
+            ),
+            (
+                Provider::Gemini,
+                "https://g.example",
+                "gemini-2.0-flash",
+                "/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse",
+            ),
+            (
+                Provider::Bedrock,
+                "https://b.example",
+                "anthropic.claude-3-haiku-20240307-v1:0",
+                "/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse-stream",
+            ),
+        ] {
+            let target = Target::new(url.parse().unwrap(), profile(provider));
+            let path = target.provider.chat.as_ref().unwrap().path.clone();
+            assert_eq!(target.api_path(&path, model), expected);
         }
     }
 }

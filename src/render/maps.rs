@@ -2,7 +2,7 @@
 
 use super::names::{KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, STATS_MAP, health_map, routes_map};
 use super::{MapFile, RenderError, routes};
-use crate::desired::{Desired, needs_hops};
+use crate::desired::{Desired, KeyEntry, key_entries, key_id};
 use crate::model::{Digest, Secret, SecretRef, Sourced};
 use base64::Engine as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,22 +47,18 @@ pub(super) fn used(mut maps: BTreeMap<String, MapFile>, haproxy_cfg: &str) -> BT
     maps
 }
 
-/// One key per backend, or per server where each has a hop.
-fn keys(desired: &Desired) -> Result<Vec<(String, String)>, RenderError> {
-    let mut entries = Vec::new();
-    for backend in &desired.config.backends {
-        if needs_hops(backend) {
-            for server in &backend.servers {
-                if let Some(key) = &server.key {
-                    let value = secret(desired, key)?.expose().to_owned();
-                    entries.push((format!("{}/{}", backend.name, server.name), value));
-                }
-            }
-        } else if let Some(key) = backend.servers.first().and_then(|server| server.key.as_ref()) {
-            entries.push((backend.name.to_string(), secret(desired, key)?.expose().to_owned()));
-        }
-    }
-    Ok(entries)
+/// The map of keys: which key serves at each entry, as `ID KEY`. Template and log take the two apart: a 401 is blamed on
+/// the key that was used, not on the one that is in the map by then.
+///
+/// # Errors
+/// A secret was not read.
+pub fn keys(desired: &Desired) -> Result<Vec<(String, String)>, RenderError> {
+    let entry = |entry: KeyEntry<'_>| {
+        let index = desired.active_keys.get(&entry.name).copied().unwrap_or(0).min(entry.keys.len() - 1);
+        let key = secret(desired, &entry.keys[index])?;
+        Ok((entry.name, format!("{} {}", key_id(index), key.expose())))
+    };
+    key_entries(&desired.config).into_iter().map(entry).collect()
 }
 
 fn secret<'a>(desired: &'a Desired, reference: &Sourced<SecretRef>) -> Result<&'a Secret, RenderError> {

@@ -20,7 +20,7 @@ const MAX_SOCKET: usize = 100;
 /// Map of the limits' numbers.
 pub(super) const LIMITS_MAP: &str = "maps/limits.map";
 /// Map of the providers' keys.
-pub(super) const KEYS_MAP: &str = "maps/keys.map";
+pub const KEYS_MAP: &str = "maps/keys.map";
 /// Map of who may see the statistics page.
 pub(super) const STATS_MAP: &str = "maps/stats.map";
 
@@ -43,6 +43,9 @@ pub(super) fn crt_list(frontend: &Name) -> String {
 pub(super) fn hop_proxy(id: &ServerId) -> String {
     format!("{}:{}", id.backend, id.server)
 }
+
+/// The ring that the agent reads.
+pub const LIVE_RING: &str = "hapilot-live";
 
 /// The `peers` section.
 pub(super) const PEERS: &str = "hapilot";

@@ -52,13 +52,26 @@ fn ids(backend: &Backend) -> BTreeMap<&str, u32> {
 
 fn check_shape(check: &Check) -> String {
     // What HAProxy's own check is made of; the rest is ours.
-    let Check { origin: _, interval, fall, rise, ramp: _, models: _, chat: _, http: _ } = check;
+    // Probes are not HAProxy's business.
+    let Check { origin: _, interval, fall, rise, .. } = check;
     format!("{interval:?} {fall} {rise}")
 }
 
 fn server_shape(server: &Server) -> String {
-    let Server { name: _, origin: _, url, weight: _, state: _, tier, region: _, key: _, maxconn: _, tls, raw: _ } =
-        server;
+    let Server {
+        name: _,
+        origin: _,
+        url,
+        weight: _,
+        state: _,
+        tier,
+        region: _,
+        keys: _,
+        maxconn: _,
+        tls,
+        price: _,
+        raw: _,
+    } = server;
     let ServerTls { ca, server_name, verify } = tls;
     let ca = ca.as_ref().map(|ca| &ca.value);
     let server_name = server_name.as_ref().map(|name| &name.value);

@@ -13,10 +13,11 @@ use tera::{Context, Tera};
 const BUILT_IN: &str = "builtin/haproxy.cfg";
 
 /// Every built-in template by the name under which templates include or extend it.
-const SOURCES: [(&str, &str); 13] = [
+const SOURCES: [(&str, &str); 14] = [
     (BUILT_IN, include_str!("../../templates/haproxy.cfg")),
     ("parts/global.cfg", include_str!("../../templates/parts/global.cfg")),
     ("parts/defaults.cfg", include_str!("../../templates/parts/defaults.cfg")),
+    ("parts/live.cfg", include_str!("../../templates/parts/live.cfg")),
     ("parts/resolvers.cfg", include_str!("../../templates/parts/resolvers.cfg")),
     ("parts/stats.cfg", include_str!("../../templates/parts/stats.cfg")),
     ("parts/limit.cfg", include_str!("../../templates/parts/limit.cfg")),

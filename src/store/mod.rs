@@ -13,6 +13,8 @@
 //! STATE/current.json                     which revision serves
 //! STATE/overrides.json                   what operators set by command
 //! STATE/confirm.json                     the revision on trial and its deadline
+//! STATE/probes.json                      what the last probes told
+//! STATE/spent.json                       what the deep probes of the day have cost
 //! STATE/journal.json                     the apply that is under way, with what was there before it
 //! ```
 
@@ -22,7 +24,9 @@ mod journal;
 mod manifest;
 mod overrides;
 mod provisional;
+mod results;
 mod revisions;
+mod spent;
 
 pub use current::{Current, load_current, save_current};
 pub use error::StoreError;
@@ -30,4 +34,6 @@ pub use journal::{FormerFile, IntendedFile, Journal, Undertaking};
 pub use manifest::{FileRecord, How, Manifest, Outcome, Source, Standing};
 pub use overrides::{load_overrides, save_overrides};
 pub use provisional::{Clocks, Provisional, load_provisional, save_provisional};
+pub use results::{ProbeRecord, Results, load_results, save_results};
 pub use revisions::{Listed, NewFile, Revision, Revisions};
+pub use spent::{load_spent, save_spent};

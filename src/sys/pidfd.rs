@@ -25,7 +25,12 @@ impl Watched {
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let number = number.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let fd = pidfd_open(number, PidfdFlags::NONBLOCK)?;
-        Ok(Self { pid, fd: AsyncFd::with_interest(fd, Interest::READABLE)? })
+        #[expect(
+            deprecated,
+            reason = "unsound for types that close their descriptor behind its back; an OwnedFd cannot"
+        )]
+        let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+        Ok(Self { pid, fd })
     }
 
     /// Returns when the process has ended; at once if it has already.

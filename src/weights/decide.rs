@@ -2,9 +2,10 @@
 //!
 //! Called by `agent`, once for each backend.
 
-use super::{latency, smoothing};
-use crate::health::{Factor, Guarded, Member, Signals, guard};
-use crate::model::{AdminState, ServerId, Weight};
+use super::latency::{Rivals, takes_traffic};
+use super::{cap, smoothing};
+use crate::health::{Factor, Guard, Member, PoolGuards, Ruling, Signals};
+use crate::model::{AdminState, Moment, ServerId, Weight};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -35,12 +36,15 @@ pub struct PoolMember {
     pub health: Option<Factor>,
     /// [`ServerHealth::signals`](crate::health::ServerHealth::signals).
     pub signals: Signals,
+    /// The value of `health` at the decision before; `None`: this life of the agent has decided nothing yet.
+    pub decided_with: Option<f64>,
 }
 
 /// One line of `explain`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FactorLine {
-    /// `health`, `probation`, `kept`, `latency`, `guard`, `dead_band` or `slew`.
+    /// `health`, `probation`, `half_open`, `pause`, `keys`, `kept`, `latency`, `queue`, `cap`, `guard`, `dead_band` or
+    /// `slew`.
     pub name: &'static str,
     /// What the product so far is multiplied with, 0 or more. `guard` begins anew: it multiplies the base.
     pub value: f64,
@@ -65,39 +69,42 @@ pub struct WeightDecision {
 
 /// Decides on every member of one backend, in the order of `members`.
 ///
-/// `previous` is what HAProxy runs now; a server that it does not know yet is as good as at its base weight.
+/// `previous` is what HAProxy runs now; a server that it does not know yet is as good as at its base weight. `guards`
+/// are the backend's own and remember; `suspected` says why it may be our own network that fails. Only where it is
+/// `compares`' time are the servers of an adaptive backend compared anew: in between, and until there is something to
+/// compare after a start, each keeps its part of what runs.
 pub fn decide(
     weighting: Weighting,
     members: &[PoolMember],
     previous: &BTreeMap<ServerId, Weight>,
+    guards: &mut PoolGuards,
+    suspected: Option<&str>,
+    compares: bool,
+    now: Moment,
 ) -> Vec<WeightDecision> {
-    let mut planned: Vec<Product> = members
-        .iter()
-        .map(|member| {
-            let runs = previous.get(&member.id).copied();
-            let mut product = Product::begin(member, runs);
-            if weighting == Weighting::Adaptive && member.health.is_some() {
-                let (value, why) = latency::factor(member, members);
-                product.multiply("latency", value, why);
-            }
-            product
-        })
-        .collect();
-
+    let mut planned: Vec<Product> =
+        members.iter().map(|member| Product::begin(member, previous.get(&member.id).copied())).collect();
+    if weighting == Weighting::Adaptive {
+        adapt(members, previous, &mut planned);
+    }
+    let runs_of = |member: &PoolMember| previous.get(&member.id).copied().unwrap_or(member.base);
     let as_guarded: Vec<Member> =
-        members.iter().zip(&planned).map(|(member, product)| product.member(member)).collect();
-    let (regain, panic) = match guard(&as_guarded) {
-        Guarded::AsPlanned => (Vec::new(), None),
-        Guarded::FailOpen { regain, why } => (regain, Some(why)),
-    };
+        members.iter().zip(&planned).map(|(member, product)| product.member(member, runs_of(member))).collect();
+    let rulings = guards.rule(&as_guarded, suspected, now);
+    let panic = guards.active().find(|(guard, ..)| *guard == Guard::FailOpen).map(|(.., why)| why.to_owned());
 
-    let decide_one = |(member, product): (&PoolMember, &mut Product)| {
-        let runs = previous.get(&member.id).copied();
-        match &panic {
+    let decide_one = |((member, product), ruling): ((&PoolMember, &mut Product), Ruling)| {
+        match ruling {
             // An emergency neither waits for the dead band nor for the slew.
-            Some(why) if regain.contains(&member.id) => product.regain(why.clone()),
-            _ if member.health.is_some() => product.smooth(weighting, runs.unwrap_or(member.base)),
-            _ => {}
+            Ruling::Share(share, why) => product.begin_anew(share, why),
+            Ruling::Hold(weight, why) => product.begin_anew(share(weight, member.base), why),
+            Ruling::AsPlanned => match &member.health {
+                Some(health) if weighting == Weighting::Adaptive && !compares => {
+                    product.keep_part(health.value, member.decided_with, runs_of(member));
+                }
+                Some(_) => product.smooth(weighting, runs_of(member)),
+                None => {}
+            },
         }
         WeightDecision {
             id: member.id.clone(),
@@ -107,7 +114,35 @@ pub fn decide(
             panic: panic.clone(),
         }
     };
-    members.iter().zip(&mut planned).map(decide_one).collect()
+    members.iter().zip(&mut planned).zip(rulings).map(decide_one).collect()
+}
+
+/// Multiplies with what the servers of each tier are worth beside each other.
+fn adapt(members: &[PoolMember], previous: &BTreeMap<ServerId, Weight>, planned: &mut [Product]) {
+    for tier in [1, 2] {
+        let rivals = Rivals::of(tier, members, previous);
+        let of_tier = |member: &PoolMember| member.tier == tier && member.health.is_some();
+        for (member, product) in members.iter().zip(planned.iter_mut()).filter(|(member, _)| of_tier(member)) {
+            let (value, why) = rivals.factor(member);
+            product.multiply("latency", value, why);
+            if let Some((value, why)) = rivals.queue(member) {
+                product.multiply("queue", value, why);
+            }
+        }
+        // Who is being let in does not count yet, or it would pull the others down with it.
+        let in_full = |member: &PoolMember| {
+            member.health.as_ref().is_some_and(|health| health.name == "health") && takes_traffic(member)
+        };
+        let mut full: Vec<(&PoolMember, &mut Product)> =
+            members.iter().zip(planned.iter_mut()).filter(|(member, _)| of_tier(member) && in_full(member)).collect();
+        let parts: Vec<cap::Part> = full
+            .iter()
+            .map(|(member, product)| cap::Part { base: f64::from(member.base.get()), share: product.share })
+            .collect();
+        for ((_, product), factor) in full.iter_mut().zip(cap::factors(&parts)) {
+            product.multiply("cap", factor, "no server of three or more carries over 60 % of a pool".to_owned());
+        }
+    }
 }
 
 /// A base weight and what it is multiplied with.
@@ -121,7 +156,7 @@ impl Product {
     fn begin(member: &PoolMember, runs: Option<Weight>) -> Self {
         let mut product = Self { base: member.base, share: 1.0, factors: Vec::new() };
         let (name, value, why) = match (&member.health, runs) {
-            (Some(Factor { name, value, why }), _) => (*name, *value, why.clone()),
+            (Some(Factor { name, value, why, kind: _ }), _) => (*name, *value, why.clone()),
             (None, Some(runs)) => (
                 "kept",
                 share(runs.min(member.base), member.base),
@@ -141,10 +176,19 @@ impl Product {
         Weight::clamped(f64::from(self.base.get()) * self.share).max(Weight::clamped(1.0))
     }
 
-    fn member(&self, member: &PoolMember) -> Member {
+    fn member(&self, member: &PoolMember, runs: Weight) -> Member {
         let share = if member.pinned.is_some() { 1.0 } else { self.share };
-        let base = member.pinned.unwrap_or(member.base);
-        Member { id: member.id.clone(), tier: member.tier, base, admin: member.admin, share }
+        Member {
+            id: member.id.clone(),
+            tier: member.tier,
+            base: member.pinned.unwrap_or(member.base),
+            capacity: member.base,
+            admin: member.admin,
+            share,
+            kind: member.health.as_ref().map(|health| health.kind).unwrap_or_default(),
+            success: member.signals.success.unwrap_or(0.0),
+            runs,
+        }
     }
 
     fn multiply(&mut self, name: &'static str, value: f64, why: String) {
@@ -162,10 +206,29 @@ impl Product {
         self.factors.push(FactorLine { name, value: self.share / before, why });
     }
 
-    /// Goes back to the base weight, whatever the factors so far.
-    fn regain(&mut self, why: String) {
-        self.share = share(self.base, self.base);
+    /// Goes back to a share of the base weight, whatever the factors so far.
+    fn begin_anew(&mut self, share: f64, why: String) {
+        self.share = if self.base == Weight::ZERO { 0.0 } else { share };
         self.factors.push(FactorLine { name: "guard", value: self.share, why });
+    }
+
+    /// Between two comparisons only what health says moves the weight: not what a server is worth beside the others.
+    fn keep_part(&mut self, health: f64, before: Option<f64>, runs: Weight) {
+        let base = f64::from(self.base.get());
+        let kept = match before {
+            // From 0 nothing can be kept.
+            _ if runs == Weight::ZERO || health <= 0.0 => return,
+            Some(before) if before <= 0.0 => return,
+            Some(before) => f64::from(runs.get()) * health / before,
+            None => f64::from(runs.get()),
+        };
+        let target = self.weight();
+        let kept = Weight::clamped(kept.min(base * health)).max(Weight::clamped(1.0));
+        let kept =
+            if before == Some(health) { kept } else { smoothing::dead_band(self.base, runs.min(self.base), kept) };
+        if kept != target {
+            self.adjust("kept", kept, "the servers are compared every 5 s, and not at once after a start".to_owned());
+        }
     }
 
     fn smooth(&mut self, weighting: Weighting, runs: Weight) {

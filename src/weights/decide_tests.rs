@@ -1,7 +1,9 @@
 //! Decisions over whole pools: tables first, then what holds for any pool.
 
-use super::{FactorLine, PoolMember, Weighting, decide};
-use crate::health::{Factor, HealthParams, Observation, Outcome, ProbeKind, ServerHealth, Signals};
+use super::{FactorLine, PoolMember, WeightDecision, Weighting, decide as decide_with};
+use crate::health::{
+    Factor, FactorKind, HealthParams, Observation, Outcome, PoolGuards, ProbeKind, ServerHealth, Signals,
+};
 use crate::model::{AdminState, Moment, ServerId, Weight};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use std::collections::BTreeMap;
@@ -14,9 +16,15 @@ fn member(name: &str, base: u16, health: Option<f64>) -> PoolMember {
         pinned: None,
         admin: AdminState::Ready,
         tier: 1,
-        health: health.map(|value| Factor { name: "health", value, why: String::new() }),
+        health: health.map(|value| Factor { name: "health", value, why: String::new(), kind: FactorKind::Verdict }),
         signals: Signals::default(),
+        decided_with: None,
     }
+}
+
+/// By guards that remember nothing yet.
+fn decide(weighting: Weighting, members: &[PoolMember], previous: &BTreeMap<ServerId, Weight>) -> Vec<WeightDecision> {
+    decide_with(weighting, members, previous, &mut PoolGuards::default(), None, true, Moment::default())
 }
 
 fn quick(mut member: PoolMember, first_token_ms: u64) -> PoolMember {
@@ -36,7 +44,7 @@ fn check(weighting: Weighting, members: &[PoolMember], previous: &[(&str, u16)],
 
 #[test]
 fn a_static_weight_is_base_times_health() {
-    let pool = [member("a", 100, Some(1.0)), member("b", 50, Some(0.3)), member("c", 200, Some(0.0))];
+    let pool = [member("a", 100, Some(1.0)), member("b", 50, Some(0.3)), member("c", 100, Some(0.0))];
     check(Weighting::Static, &pool, &[], &[100, 15, 0]);
 }
 
@@ -98,6 +106,25 @@ fn a_slower_server_comes_down_a_quarter_at_a_time_and_a_dead_one_at_once() {
     check(Weighting::Static, &pool, &[("a", 100), ("b", 100)], &[100, 100]);
     let dead = [quick(member("a", 100, Some(1.0)), 450), quick(member("b", 100, Some(0.0)), 1_950)];
     check(Weighting::Adaptive, &dead, &[("a", 100), ("b", 100)], &[100, 0]);
+}
+
+#[test]
+fn between_two_comparisons_only_health_moves_a_weight() {
+    let decided = |health: f64, before: Option<f64>, runs_now: u16| {
+        let slow = quick(member("b", 100, Some(health)), 1_950);
+        let pool = [quick(member("a", 100, Some(1.0)), 450), PoolMember { decided_with: before, ..slow }];
+        let guards = &mut PoolGuards::default();
+        let previous = runs(&[("a", 100), ("b", runs_now)]);
+        let decisions = decide_with(Weighting::Adaptive, &pool, &previous, guards, None, false, Moment::default());
+        decisions[1].weight.get()
+    };
+    // Neither at a start nor later does a comparison move it.
+    assert_eq!((decided(1.0, None, 55), decided(1.0, Some(1.0), 55), decided(1.0, Some(1.0), 100)), (55, 55, 100));
+    // Health does, and takes the part along.
+    assert_eq!((decided(0.3, Some(1.0), 50), decided(1.0, Some(0.3), 15)), (15, 50));
+    assert_eq!((decided(0.0, Some(1.0), 50), decided(0.3, None, 100)), (0, 30));
+    // Who comes back from nothing has nothing to keep.
+    assert!(decided(0.1, Some(0.0), 0) > 0);
 }
 
 #[test]
@@ -165,7 +192,7 @@ fn any_member() -> impl Strategy<Value = PoolMember> {
     (base, pinned, admin, 1..=2u8, health, signals).prop_map(
         |(base, pinned, admin, tier, health, (latency_ms, success))| {
             let first_token = latency_ms.map(Duration::from_millis);
-            let signals = Signals { first_token, total: None, success };
+            let signals = Signals { first_token, success, ..Signals::default() };
             let pinned = pinned.map(|weight| Weight::new(weight).unwrap());
             PoolMember { pinned, admin, tier, signals, ..member("x", base, health) }
         },
@@ -197,7 +224,8 @@ proptest::proptest! {
             assert!(decision.weight <= member.base, "{decision:#?}");
             assert!(!decision.factors.is_empty(), "{decision:#?}");
             let is_out = member.health.as_ref().is_some_and(|health| health.value == 0.0);
-            assert!(!is_out || decision.weight.get() == 0 || decision.panic.is_some(), "{decision:#?}");
+            let is_kept = decision.factors.iter().any(|factor| factor.name == "guard");
+            assert!(!is_out || decision.weight.get() == 0 || is_kept, "{decision:#?}");
             let base = f64::from(member.base.get());
             let multiply = |p, f: &FactorLine| if f.name == "guard" { base * f.value } else { p * f.value };
             let product = decision.factors.iter().fold(base, multiply);

@@ -1,10 +1,11 @@
-//! How quick a server is beside the others of its tier: the adaptive factor.
+//! How quick, how successful and how busy a server is beside the others of its tier: the adaptive factors.
 //!
 //! Knows averages only. Called by `decide`.
 
 use super::PoolMember;
-use crate::health::Signals;
-use crate::model::AdminState;
+use crate::health::{Load, Signals};
+use crate::model::{AdminState, ServerId, Weight};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Added to every latency: differences far below it are the network's noise, not the server's worth. Without it one
@@ -14,17 +15,30 @@ const NOISE: Duration = Duration::from_millis(50);
 const EQUAL: f64 = 0.8;
 /// No server that works sinks lower: it must keep enough traffic to show that it got better.
 const FLOOR: f64 = 0.02;
+/// Each request in flight, at the tier's mean weight, makes an answer so much later.
+const IN_FLIGHT: f64 = 0.1;
+/// A yardstick succeeds nearly as often as the best: who fails fast is no reason to hold the others for slow.
+const YARDSTICK: f64 = 0.9;
+/// So many requests that wait for their turn are as bad as can be.
+const WAITING: f64 = 5.0;
+/// So much of the key-value cache in use is, too: beyond it requests are put back.
+const CACHE: f64 = 0.8;
 
 /// Which latency the servers of a tier are compared by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Measure {
+    FirstByte,
     FirstToken,
     Total,
 }
 
 impl Measure {
+    /// What real requests wait for says more than what a probe waits for, and that more than a list of models.
+    const ALL: [Self; 3] = [Self::FirstByte, Self::FirstToken, Self::Total];
+
     fn of(self, signals: &Signals) -> Option<Duration> {
         match self {
+            Self::FirstByte => signals.first_byte,
             Self::FirstToken => signals.first_token,
             Self::Total => signals.total,
         }
@@ -32,70 +46,152 @@ impl Measure {
 
     fn name(self) -> &'static str {
         match self {
+            Self::FirstByte => "first byte of real requests",
             Self::FirstToken => "first token",
             Self::Total => "probe",
         }
     }
 }
 
-/// The factor of `member` among `members`, 0.02 to 1, with one sentence on why.
-pub(super) fn factor(member: &PoolMember, members: &[PoolMember]) -> (f64, String) {
-    let rivals: Vec<&PoolMember> = members.iter().filter(|m| m.tier == member.tier && takes_traffic(m)).collect();
-    // A first token says what users wait for; a cheap probe's time is compared only where no server has one.
-    let has_first_token = rivals.iter().any(|rival| rival.signals.first_token.is_some());
-    let measure = if has_first_token { Measure::FirstToken } else { Measure::Total };
-    let Some(own) = score(&member.signals, measure) else {
-        return (1.0, format!("no {} was measured yet", measure.name()));
-    };
-    let best = rivals.iter().filter_map(|rival| score(&rival.signals, measure)).fold(own, f64::max);
-    let share = if best > 0.0 { own / best } else { 1.0 };
-    let value = if share >= EQUAL { 1.0 } else { share.max(FLOOR) };
-    let (latency, success) = (measure.of(&member.signals).unwrap_or_default(), member.signals.success.unwrap_or(1.0));
-    let place = if value < 1.0 { "of the best server's speed" } else { "as quick as the best" };
-    let why = format!(
-        "{} {} ms, {:.0} % succeed: {:.0} % {place}",
-        measure.name(),
-        latency.as_millis(),
-        success * 100.0,
-        share * 100.0
-    );
-    (value, why)
+/// The servers of a tier that take traffic, to compare with.
+pub(super) struct Rivals<'a> {
+    members: Vec<&'a PoolMember>,
+    previous: &'a BTreeMap<ServerId, Weight>,
+    mean_weight: f64,
 }
 
-fn takes_traffic(member: &PoolMember) -> bool {
+impl<'a> Rivals<'a> {
+    /// Those of one tier.
+    pub(super) fn of(tier: u8, members: &'a [PoolMember], previous: &'a BTreeMap<ServerId, Weight>) -> Self {
+        let members: Vec<&PoolMember> = members.iter().filter(|m| m.tier == tier && takes_traffic(m)).collect();
+        let sum: f64 = members.iter().map(|member| weight(member, previous)).sum();
+        let mean_weight = sum / (members.len().max(1) as f64);
+        Self { members, previous, mean_weight }
+    }
+
+    /// Requests in flight as if the server had the tier's mean weight: who has twice the weight has twice the requests,
+    /// and is no busier for it. Without that, weights would chase themselves.
+    fn in_flight(&self, member: &PoolMember) -> f64 {
+        let weight = weight(member, self.previous);
+        if weight <= 0.0 {
+            return 0.0;
+        }
+        member.signals.in_flight.unwrap_or(0.0).max(0.0) * (self.mean_weight / weight).min(10.0)
+    }
+
+    /// Seconds that a request waits there, roughly.
+    fn wait(&self, member: &PoolMember, measure: Measure) -> Option<f64> {
+        let latency = measure.of(&member.signals)?.as_secs_f64();
+        let busy = if measure == Measure::FirstByte { 1.0 + IN_FLIGHT * self.in_flight(member) } else { 1.0 };
+        Some(NOISE.as_secs_f64() + latency * busy)
+    }
+
+    /// The factor of `member`, 0.02 to 1, with one sentence on why.
+    pub(super) fn factor(&self, member: &PoolMember) -> (f64, String) {
+        let has = |measure: Measure| self.members.iter().any(|rival| measure.of(&rival.signals).is_some());
+        let own_and_others = |measure: &Measure| {
+            let others = self.members.iter().filter(|rival| rival.id != member.id);
+            measure.of(&member.signals).is_some() && others.filter_map(|r| measure.of(&r.signals)).next().is_some()
+        };
+        // Like is compared with like; a cheap probe's time only where nobody has anything better.
+        let best_measure = Measure::ALL.into_iter().find(|measure| has(*measure)).unwrap_or(Measure::Total);
+        let measure = match Measure::ALL.into_iter().find(own_and_others) {
+            Some(measure) if measure != Measure::Total || best_measure == Measure::Total => measure,
+            _ => best_measure,
+        };
+        let success = success(member);
+        let best_success = self.members.iter().map(|rival| self::success(rival)).fold(success, f64::max);
+        let succeeds = if best_success > 0.0 { success / best_success } else { 1.0 };
+        let Some(own) = self.wait(member, measure) else {
+            let value = if succeeds >= EQUAL { 1.0 } else { succeeds.max(FLOOR) };
+            return (value, format!("no {} was measured yet, {:.0} % succeed", measure.name(), success * 100.0));
+        };
+        let yardsticks = self.members.iter().filter(|rival| self::success(rival) >= best_success * YARDSTICK);
+        let best = yardsticks.filter_map(|rival| self.wait(rival, measure)).fold(f64::INFINITY, f64::min);
+        // Never above 1: no speed makes up for failures.
+        let quick = if best.is_finite() { (best / own).min(1.0) } else { 1.0 };
+        let share = quick * succeeds;
+        let value = if share >= EQUAL { 1.0 } else { share.max(FLOOR) };
+        let latency = measure.of(&member.signals).unwrap_or_default();
+        let place = if value < 1.0 { "of the best server's worth" } else { "as good as the best" };
+        let in_flight = member.signals.in_flight.filter(|_| measure == Measure::FirstByte);
+        let in_flight = in_flight.map(|n| format!(", {n:.1} in flight")).unwrap_or_default();
+        let why = format!(
+            "{} {} ms{in_flight}, {:.0} % succeed: {:.0} % {place}",
+            measure.name(),
+            latency.as_millis(),
+            success * 100.0,
+            share * 100.0
+        );
+        (value, why)
+    }
+
+    /// The factor of `member` by the load that it tells, beside the least loaded, 0.02 to 1; `None` where it tells none.
+    pub(super) fn queue(&self, member: &PoolMember) -> Option<(f64, String)> {
+        let load = member.signals.load?;
+        let best = self.members.iter().filter_map(|rival| rival.signals.load).map(room).fold(room(load), f64::max);
+        let value = (room(load) / best).clamp(FLOOR, 1.0);
+        let cache = load.cache.map(|cache| format!(", {:.0} % of its cache in use", cache * 100.0)).unwrap_or_default();
+        let why =
+            format!("{:.1} requests wait{cache}: {:.0} % of the room of the least busy", load.waiting, value * 100.0);
+        Some((value, why))
+    }
+}
+
+/// What is left of a server beside its queue and its cache.
+fn room(load: Load) -> f64 {
+    let cache = load.cache.unwrap_or(0.0) / CACHE;
+    (1.0 - (load.waiting / WAITING).max(cache)).clamp(FLOOR, 1.0)
+}
+
+fn weight(member: &PoolMember, previous: &BTreeMap<ServerId, Weight>) -> f64 {
+    let runs = member.pinned.or_else(|| previous.get(&member.id).copied()).unwrap_or(member.base);
+    f64::from(runs.get())
+}
+
+fn success(member: &PoolMember) -> f64 {
+    member.signals.success.unwrap_or(1.0)
+}
+
+pub(super) fn takes_traffic(member: &PoolMember) -> bool {
     member.admin == AdminState::Ready
         && member.base.get() > 0
         && member.health.as_ref().is_none_or(|health| health.value > 0.0)
 }
 
-/// Successes in a second, roughly.
-fn score(signals: &Signals, measure: Measure) -> Option<f64> {
-    let latency = measure.of(signals)? + NOISE;
-    Some(signals.success.unwrap_or(1.0) / latency.as_secs_f64())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Weight;
+
+    fn member(name: usize, signals: Signals) -> PoolMember {
+        PoolMember {
+            id: format!("chat/s{name}").parse().unwrap(),
+            base: Weight::DEFAULT,
+            pinned: None,
+            admin: AdminState::Ready,
+            tier: 1,
+            health: None,
+            signals,
+            decided_with: None,
+        }
+    }
+
+    fn factors(signals: &[Signals]) -> Vec<f64> {
+        let members: Vec<_> = signals.iter().enumerate().map(|(i, signals)| member(i, *signals)).collect();
+        let none = BTreeMap::new();
+        let rivals = Rivals::of(1, &members, &none);
+        members.iter().map(|m| (rivals.factor(m).0 * 100.0).round() / 100.0).collect()
+    }
 
     fn check(latencies: &[(Option<u64>, Option<u64>)], expected: &[f64]) {
         let ms = |ms: &Option<u64>| ms.map(Duration::from_millis);
-        let members: Vec<_> = latencies
-            .iter()
-            .enumerate()
-            .map(|(i, (first_token, total))| PoolMember {
-                id: format!("chat/s{i}").parse().unwrap(),
-                base: Weight::DEFAULT,
-                pinned: None,
-                admin: AdminState::Ready,
-                tier: 1,
-                health: None,
-                signals: Signals { first_token: ms(first_token), total: ms(total), success: None },
-            })
-            .collect();
-        let factors: Vec<_> = members.iter().map(|m| (factor(m, &members).0 * 100.0).round() / 100.0).collect();
-        assert_eq!(factors, expected, "{latencies:?}");
+        let of = |(first_token, total): &(Option<u64>, Option<u64>)| Signals {
+            first_token: ms(first_token),
+            total: ms(total),
+            ..Signals::default()
+        };
+        let signals: Vec<_> = latencies.iter().map(of).collect();
+        assert_eq!(factors(&signals), expected, "{latencies:?}");
     }
 
     #[test]
@@ -116,19 +212,52 @@ mod tests {
         check(&[(Some(200), Some(1)), (None, Some(1_000))], &[1.0, 1.0]);
     }
 
+    fn live(first_byte_ms: u64, success: f64, in_flight: f64) -> Signals {
+        Signals {
+            first_byte: Some(Duration::from_millis(first_byte_ms)),
+            first_token: Some(Duration::from_millis(1_000)),
+            success: Some(success),
+            in_flight: Some(in_flight),
+            ..Signals::default()
+        }
+    }
+
     #[test]
-    fn a_server_that_fails_half_of_its_probes_is_worth_half() {
-        let ms = Duration::from_millis(150);
-        let member = |name: &str, success| PoolMember {
-            id: format!("chat/{name}").parse().unwrap(),
-            base: Weight::DEFAULT,
-            pinned: None,
-            admin: AdminState::Ready,
-            tier: 1,
-            health: None,
-            signals: Signals { first_token: None, total: Some(ms), success: Some(success) },
-        };
-        let members = [member("a", 1.0), member("b", 0.5)];
-        assert_eq!(factor(&members[1], &members).0, 0.5);
+    fn real_requests_say_more_than_probes() {
+        assert_eq!(factors(&[live(450, 1.0, 0.0), live(1_950, 1.0, 0.0)]), [1.0, 0.25]);
+        let probed = Signals { first_byte: None, ..live(0, 1.0, 0.0) };
+        assert_eq!(factors(&[live(450, 1.0, 0.0), probed]), [1.0, 1.0], "both have the same first token");
+    }
+
+    #[test]
+    fn who_fails_fast_attracts_nothing_and_makes_nobody_slow() {
+        assert_eq!(factors(&[live(10, 0.5, 0.0), live(950, 1.0, 0.0), live(950, 1.0, 0.0)]), [0.5, 1.0, 1.0]);
+        assert_eq!(factors(&[live(10, 0.0, 0.0), live(950, 1.0, 0.0)]), [0.02, 1.0]);
+    }
+
+    #[test]
+    fn requests_pile_up_at_the_slower_one_and_twice_the_weight_is_not_twice_as_busy() {
+        assert_eq!(factors(&[live(950, 1.0, 5.0), live(950, 1.0, 30.0)]), [1.0, 0.38]);
+        let members = [member(0, live(950, 1.0, 20.0)), member(1, live(950, 1.0, 10.0))];
+        let runs = [(members[0].id.clone(), Weight::clamped(100.0)), (members[1].id.clone(), Weight::clamped(50.0))];
+        let runs = BTreeMap::from(runs);
+        let rivals = Rivals::of(1, &members, &runs);
+        assert_eq!((rivals.factor(&members[0]).0, rivals.factor(&members[1]).0), (1.0, 1.0));
+    }
+
+    #[test]
+    fn a_queue_or_a_full_cache_takes_weight_from_who_has_it() {
+        let busy = |waiting, cache| Signals { load: Some(Load { waiting, cache }), ..Signals::default() };
+        for (other, expected) in [(busy(2.5, None), 0.5), (busy(9.0, None), 0.02), (busy(0.0, Some(0.4)), 0.5)] {
+            let members = [member(0, busy(0.0, Some(0.0))), member(1, other)];
+            let none = BTreeMap::new();
+            let rivals = Rivals::of(1, &members, &none);
+            assert_eq!(rivals.queue(&members[1]).unwrap().0, expected);
+            assert_eq!(rivals.queue(&members[0]).unwrap().0, 1.0);
+        }
+        // All as busy as the others: nobody has less than it would have had.
+        let members = [member(0, busy(5.0, None)), member(1, busy(7.0, None))];
+        let none = BTreeMap::new();
+        assert_eq!(Rivals::of(1, &members, &none).queue(&members[1]).unwrap().0, 1.0);
     }
 }

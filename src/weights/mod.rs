@@ -5,9 +5,10 @@
 //! its answers go into the desired state and into `explain`.
 //!
 //! ```text
-//! base × health or probation × latency ──► guards of the pool ──► dead band ──► slew ──► weight
+//! base × health × latency × queue × cap ──► guards of the pool ──► dead band ──► slew ──► weight
 //! ```
 
+mod cap;
 mod decide;
 #[cfg(test)]
 mod decide_tests;

@@ -125,7 +125,7 @@ fn probes_on_demand_report_like_a_load_tool() {
         stage.break_mock("b", vec![Fault::status(500)]);
         let failed = stage.cli(&["probe", "chat/b", "-n", "2"]);
         assert_eq!(failed.code, Some(1), "{}", failed.stdout);
-        assert!(failed.stdout.contains("server_error 2"), "{}", failed.stdout);
+        assert!(failed.stdout.contains("2 × server_error: HTTP 500"), "{}", failed.stdout);
         assert_eq!(stage.cli(&["probe", "chat/nobody"]).code, Some(2));
     }
 }

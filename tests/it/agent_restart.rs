@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// Inode and time of every file that hapilot writes.
+/// Inode and time of every file that hapilot writes for what serves; what the probes told is none of it.
 fn written(stage: &Stage) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     let mut pending = vec![stage.path("haproxy.cfg"), stage.path("maps"), stage.path("state")];
     let mut found = BTreeMap::new();
@@ -17,7 +17,7 @@ fn written(stage: &Stage) -> BTreeMap<PathBuf, (u64, i64, i64)> {
         if metadata.is_dir() {
             let entries = fs_err::read_dir(&path).expect("a directory");
             pending.extend(entries.map(|entry| entry.expect("an entry").path()));
-        } else if path.file_name().is_some_and(|name| name != "lock") {
+        } else if path.file_name().is_some_and(|name| name != "lock" && name != "probes.json") {
             found.insert(path, (metadata.ino(), metadata.mtime(), metadata.mtime_nsec()));
         }
     }

@@ -10,7 +10,7 @@ use hapilot::model::Provider;
 use hapilot::render::{Rendered, Target, Templates, inspect, render};
 use std::collections::BTreeMap;
 
-const CASES: [&str; 3] = ["smallest", "selfhosted", "providers"];
+const CASES: [&str; 6] = ["smallest", "selfhosted", "providers", "anthropic", "gemini", "azure"];
 
 /// The configuration of a case.
 fn config_for(case: &str) -> Config {

@@ -69,6 +69,10 @@ fn values(value: &Value) -> String {
     if let Some(words) = value["enum"].as_array() {
         return words.iter().filter_map(Value::as_str).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     }
+    if let Some(words) = value["anyOf"][0]["enum"].as_array() {
+        let words: Vec<_> = words.iter().filter_map(Value::as_str).map(|word| format!("`{word}`")).collect();
+        return format!("{}, or a name of your own", words.join(", "));
+    }
     let kind = match value["type"].as_str() {
         Some("integer") => match (value["minimum"].as_i64(), value["maximum"].as_i64()) {
             (Some(least), Some(most)) => format!("{least} to {most}"),

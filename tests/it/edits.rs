@@ -49,7 +49,7 @@ fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
     )
 }
 
-const EDITS: [Edit; 34] = [
+const EDITS: [Edit; 35] = [
     ("weight of a server", |_, text| swapped(text, "weight = 100 # a", "weight = 7 # a")),
     ("state of a server: drain", |_, text| swapped(text, "state = \"ready\" # a", "state = \"drain\" # a")),
     ("state of a server: maint", |_, text| swapped(text, "state = \"ready\" # b", "state = \"maint\" # b")),
@@ -98,6 +98,13 @@ const EDITS: [Edit; 34] = [
     ("a provider's key", |stage, text| {
         write(stage.path("key"), "sk-another-key-4712");
         text.to_owned()
+    }),
+    ("a key more, for all servers of a backend", |stage, text| {
+        write(stage.path("key2"), "sk-another-key-4713");
+        let more = format!("/key\", \"file:{}\"] #", stage.path("key2").display());
+        let after = text.replace("/key\"] #", &more);
+        assert_ne!(after, text);
+        after
     }),
     ("a certificate, renewed", |stage, text| {
         make_certificate(stage.path("b.pem").to_str().expect("UTF-8"), "b");

@@ -10,7 +10,7 @@ use source::{sources, test_files};
 const FLOORS: [&[&str]; 12] = [
     &["model"],
     &["health", "rollout"],
-    &["weights", "vip"],
+    &["weights", "keys", "vip"],
     &["config"],
     &["desired"],
     &["render"],

@@ -1,12 +1,14 @@
 //! Probes against the mock: every hostile answer has one outcome and ends in time.
 
-use hapilot::config::{ChatProbe, HttpProbe, ModelsProbe};
-use hapilot::health::{Observation, Outcome, Phase};
-use hapilot::mock::{Fault, FaultKind, Mock, MockConfig, MockTls};
+use hapilot::config::{ChatProbe, EmbeddingsProbe, HttpProbe, MetricsProbe, ModelsProbe, profile};
+use hapilot::health::{Load, Observation, Outcome, Phase};
+use hapilot::mock::{Fault, FaultKind, Mock, MockConfig, MockLoad, MockTls};
 use hapilot::model::{Provider, Secret};
 use hapilot::probe::{Limits, MAX_DETAIL, Probe, ProbeReport, Prober, Target, TargetTls};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 const KEY: &str = "sk-mock-0123456789";
 
@@ -35,7 +37,7 @@ fn tls_config() -> MockConfig {
 }
 
 fn target(mock: &Mock) -> Target {
-    let mut target = Target::new(mock.base_url().parse().unwrap(), Provider::OpenAi);
+    let mut target = Target::new(mock.base_url().parse().unwrap(), profile(Provider::OpenAi));
     target.key = Some(Secret::new(KEY.into()).unwrap());
     target.tls.ca_pem = mock.ca_pem().map(str::to_owned);
     target
@@ -54,11 +56,35 @@ fn chat() -> Probe {
         first_token: FIRST_TOKEN,
         stall: STALL,
         total: TOTAL,
+        budget: Default::default(),
     })
 }
 
 fn http() -> Probe {
-    Probe::Http(HttpProbe { path: "/health".into(), status: vec![200], json: vec![("/status".into(), json!("ok"))] })
+    Probe::Http(HttpProbe {
+        path: "/health".into(),
+        status: vec![200],
+        headers: vec![("content-type".into(), "^application/json".parse().unwrap())],
+        json: vec![("/status".into(), json!("ok"))],
+        body: Some("(?i)\"STATUS\"".parse().unwrap()),
+    })
+}
+
+fn embeddings() -> Probe {
+    Probe::Embeddings(EmbeddingsProbe { model: "mock-small".into(), every: Duration::from_secs(300), total: TOTAL })
+}
+
+fn metrics() -> Probe {
+    Probe::Metrics(MetricsProbe {
+        path: "/metrics".into(),
+        port: None,
+        waiting: vec!["vllm:num_requests_waiting".into()],
+        cache: vec!["vllm:kv_cache_usage_perc".into()],
+    })
+}
+
+fn certificate() -> Probe {
+    Probe::Certificate(Duration::from_secs(14 * 86_400))
 }
 
 fn fault(text: &str) -> Fault {
@@ -82,11 +108,14 @@ async fn observe(config: MockConfig, fault_text: &str, probe: &Probe) -> Observa
     observation
 }
 
-/// Runs a table, all rows at a time.
+/// Runs a table, a few rows at a time: what is judged is the prober and not how it shares a core with fifty others.
 async fn check(make: fn() -> MockConfig, rows: Vec<(&'static str, Probe, Outcome)>) {
     let mut tasks = tokio::task::JoinSet::new();
+    let gate = Arc::new(Semaphore::new(16));
     for (fault, probe, expected) in rows {
+        let gate = gate.clone();
         tasks.spawn(async move {
+            let _permit = gate.acquire().await.unwrap();
             let found = observe(make(), fault, &probe).await;
             (found.outcome != expected).then(|| format!("{} {fault}: {found:?}, not {expected}", probe.kind()))
         });
@@ -98,12 +127,13 @@ async fn check(make: fn() -> MockConfig, rows: Vec<(&'static str, Probe, Outcome
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_server_passes_every_probe_and_says_what_it_cost() {
     for make in [config, tls_config] {
-        for probe in [models(), http(), chat()] {
+        for probe in [models(), http(), chat(), embeddings()] {
             let found = observe(make(), "", &probe).await;
             assert_eq!(found.outcome, Outcome::Ok, "{found:?}");
             assert_eq!(found.detail, "");
             assert_eq!(found.first_token.is_some(), probe == chat());
             assert_eq!(found.tokens > 16, probe == chat(), "{found:?}");
+            assert_eq!(found.tokens > 0, probe.kind().is_deep(), "{found:?}");
         }
     }
 }
@@ -125,6 +155,12 @@ async fn hostile_statuses() {
         (r#"{"kind":"status","code":404}"#, models(), Outcome::ProbeConfig),
         (r#"{"kind":"status","code":400}"#, chat(), Outcome::ProbeConfig),
         (r#"{"kind":"redirect"}"#, models(), Outcome::ProbeConfig),
+        (r#"{"kind":"redirect"}"#, embeddings(), Outcome::ProbeConfig),
+        (r#"{"kind":"redirect"}"#, metrics(), Outcome::ProbeConfig),
+        (r#"{"kind":"insufficient_quota"}"#, embeddings(), Outcome::Credential),
+        (r#"{"kind":"status","code":429}"#, embeddings(), Outcome::RateLimited),
+        (r#"{"kind":"status","code":404}"#, metrics(), Outcome::ProbeConfig),
+        (r#"{"kind":"status","code":500}"#, metrics(), Outcome::ServerError),
         (r#"{"kind":"redirect","location":"http://169.254.169.254/latest/meta-data/"}"#, http(), Outcome::ProbeConfig),
     ];
     check(config, rows).await;
@@ -162,6 +198,21 @@ async fn hostile_content() {
         (r#"{"kind":"endless_body"}"#, http(), bad),
         (r#"{"kind":"gzip_bomb"}"#, models(), bad),
         (r#"{"kind":"gzip_bomb"}"#, chat(), bad),
+        (r#"{"kind":"html"}"#, embeddings(), bad),
+        (r#"{"kind":"html"}"#, metrics(), bad),
+        (r#"{"kind":"invalid_json"}"#, embeddings(), bad),
+        (r#"{"kind":"error_object"}"#, embeddings(), bad),
+        (r#"{"kind":"error_object"}"#, metrics(), bad),
+        (r#"{"kind":"empty"}"#, embeddings(), bad),
+        (r#"{"kind":"empty"}"#, metrics(), bad),
+        (r#"{"kind":"deep_json"}"#, embeddings(), bad),
+        (r#"{"kind":"invalid_utf8"}"#, embeddings(), bad),
+        (r#"{"kind":"invalid_utf8"}"#, metrics(), bad),
+        (r#"{"kind":"endless_body"}"#, embeddings(), bad),
+        (r#"{"kind":"endless_body"}"#, metrics(), bad),
+        (r#"{"kind":"gzip_bomb"}"#, embeddings(), bad),
+        (r#"{"kind":"gzip_bomb"}"#, metrics(), bad),
+        (r#"{"kind":"gzip_bomb"}"#, http(), bad),
     ];
     check(config, rows).await;
 }
@@ -185,6 +236,13 @@ async fn hostile_timing() {
         (r#"{"kind":"stall"}"#, chat(), Outcome::Timeout(Phase::Stall)),
         (r#"{"kind":"rate","rate":1}"#, chat(), Outcome::Timeout(Phase::Stall)),
         (r#"{"kind":"rate","rate":5}"#, chat(), total),
+        (r#"{"kind":"hang"}"#, embeddings(), head),
+        (r#"{"kind":"hang"}"#, metrics(), head),
+        (r#"{"kind":"hang_after_headers"}"#, embeddings(), total),
+        (r#"{"kind":"hang_after_headers"}"#, metrics(), total),
+        (r#"{"kind":"drip_headers"}"#, metrics(), head),
+        (r#"{"kind":"drip_body"}"#, embeddings(), total),
+        (r#"{"kind":"drip_body"}"#, metrics(), total),
     ];
     check(config, rows).await;
 }
@@ -204,6 +262,13 @@ async fn hostile_bytes() {
         (r#"{"kind":"many_headers"}"#, models(), Outcome::BadContent),
         (r#"{"kind":"two_lengths"}"#, models(), Outcome::BadContent),
         (r#"{"kind":"garbage"}"#, chat(), Outcome::BadContent),
+        (r#"{"kind":"refuse"}"#, metrics(), Outcome::Refused),
+        (r#"{"kind":"reset"}"#, embeddings(), Outcome::Reset),
+        (r#"{"kind":"endless_continue"}"#, embeddings(), Outcome::BadContent),
+        (r#"{"kind":"endless_continue"}"#, metrics(), Outcome::BadContent),
+        (r#"{"kind":"many_headers"}"#, metrics(), Outcome::BadContent),
+        (r#"{"kind":"two_lengths"}"#, embeddings(), Outcome::BadContent),
+        (r#"{"kind":"garbage"}"#, metrics(), Outcome::BadContent),
     ];
     check(config, rows).await;
 }
@@ -217,6 +282,13 @@ async fn hostile_tls() {
         (r#"{"kind":"tls_plain"}"#, models(), Outcome::Tls),
         (r#"{"kind":"tls_hang"}"#, chat(), Outcome::Timeout(Phase::Connect)),
         (r#"{"kind":"reset_on_accept"}"#, models(), Outcome::Reset),
+        (r#"{"kind":"tls_expired"}"#, certificate(), Outcome::Tls),
+        (r#"{"kind":"tls_wrong_name"}"#, certificate(), Outcome::Tls),
+        (r#"{"kind":"tls_unknown_authority"}"#, certificate(), Outcome::Tls),
+        (r#"{"kind":"tls_plain"}"#, certificate(), Outcome::Tls),
+        (r#"{"kind":"tls_hang"}"#, certificate(), Outcome::Timeout(Phase::Connect)),
+        (r#"{"kind":"refuse"}"#, certificate(), Outcome::Refused),
+        (r#"{"kind":"reset_on_accept"}"#, certificate(), Outcome::Reset),
     ];
     check(tls_config, rows).await;
 }
@@ -233,8 +305,58 @@ async fn a_certificate_that_expires_between_two_probes_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_expires_soon_is_a_warning_and_no_failure() {
+    for (days, verify, words) in [
+        (400, true, "the certificate is valid for 399 days"),
+        (3, false, "warning: the certificate is valid for 2 days"),
+    ] {
+        // A minute less, so that the whole days are certain.
+        let tls = MockTls { valid: Duration::from_secs(days * 86_400 - 60), ..MockTls::default() };
+        let mock = Mock::start(MockConfig { tls: Some(tls), ..config() }).await.unwrap();
+        let mut target = target(&mock);
+        target.tls.verify = verify;
+        let found = prober().probe(&target, &certificate()).await;
+        assert_eq!(found.outcome, Outcome::Ok, "{found:?}");
+        assert!(found.detail.starts_with(words), "{found:?}");
+        assert_eq!(mock.requests_total(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_load_that_a_server_tells_is_read_also_at_another_port() {
+    let mock = Mock::start(config()).await.unwrap();
+    let found = prober().probe(&target(&mock), &metrics()).await;
+    assert_eq!((found.outcome, found.load), (Outcome::Ok, Some(Load { waiting: 0.0, cache: Some(0.0) })), "{found:?}");
+    mock.set_load(MockLoad { waiting: 7.0, running: 8.0, cache: 0.25 });
+    let mut elsewhere = target(&mock);
+    let Probe::Metrics(mut probe) = metrics() else { unreachable!("it is metrics") };
+    probe.port = Some(elsewhere.endpoint.port);
+    elsewhere.endpoint.port = 1;
+    let found = prober().probe(&elsewhere, &Probe::Metrics(probe)).await;
+    assert_eq!(found.load, Some(Load { waiting: 7.0, cache: Some(0.25) }), "{found:?}");
+    assert_eq!(found.detail, "7 waiting, 25 % of the cache in use");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_judged_by_headers_and_text_too() {
+    let mock = Mock::start(config()).await.unwrap();
+    let Probe::Http(good) = http() else { unreachable!("it is http") };
+    let header = |name: &str, pattern: &str| vec![(name.to_owned(), pattern.parse().unwrap())];
+    for (probe, detail) in [
+        (HttpProbe { headers: header("x-mock", "^mock$"), ..good.clone() }, ""),
+        (HttpProbe { headers: header("x-mock", "^other$"), ..good.clone() }, "x-mock is mock, not ^other$"),
+        (HttpProbe { headers: header("x-ready", "."), ..good.clone() }, "the answer has no header x-ready"),
+        (HttpProbe { body: Some("starting".parse().unwrap()), ..good.clone() }, "nothing in the body is like starting"),
+    ] {
+        let found = prober().probe(&target(&mock), &Probe::Http(probe)).await;
+        assert_eq!(found.detail, detail);
+        assert_eq!(found.outcome, if detail.is_empty() { Outcome::Ok } else { Outcome::BadContent });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_address_the_name_in_tls_and_the_host_header_are_three_things() {
-    let tls = MockTls { names: vec!["inner.example".into()] };
+    let tls = MockTls { names: vec!["inner.example".into()], ..MockTls::default() };
     let mock = Mock::start(MockConfig { tls: Some(tls), ..config() }).await.unwrap();
     let mut target = target(&mock);
     target.endpoint = "https://api.example/v1".parse().unwrap();
@@ -248,7 +370,7 @@ async fn the_address_the_name_in_tls_and_the_host_header_are_three_things() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_does_not_resolve_is_not_the_servers_fault() {
-    let target = Target::new("http://no-such-host.invalid/v1".parse().unwrap(), Provider::OpenAi);
+    let target = Target::new("http://no-such-host.invalid/v1".parse().unwrap(), profile(Provider::OpenAi));
     assert_eq!(prober().probe(&target, &models()).await.outcome, Outcome::Dns);
 }
 

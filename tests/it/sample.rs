@@ -34,7 +34,12 @@ const NOWHERE: Origin = Origin { line: 1, column: 1 };
 
 pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
     Config {
-        node: Node { name: set(name("lb1")), state: set("/var/lib/hapilot".into()), peers: BTreeMap::new() },
+        node: Node {
+            name: set(name("lb1")),
+            state: set("/var/lib/hapilot".into()),
+            peers: BTreeMap::new(),
+            heartbeat: None,
+        },
         haproxy: Haproxy {
             config: set("/etc/haproxy/haproxy.cfg".into()),
             admin_socket: set("/run/haproxy/admin.sock".into()),
@@ -50,6 +55,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
             reloads_per_hour: 60,
             max_old_workers: 5,
             log: set("/dev/log".into()),
+            live: true,
             stats: None,
             raw: vec![],
             raw_defaults: vec![],
@@ -64,6 +70,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
             directory: set("/run/hapilot/vrrp".into()),
             backstop: set("/usr/bin/hapilot".into()),
             pid_file: set("/run/keepalived.pid".into()),
+            firewall: true,
         },
         vips: vec![],
         apply: Apply::default(),
@@ -98,7 +105,7 @@ pub fn backend(called: &str, provider: Provider, servers: Vec<Server>) -> Backen
     Backend {
         name: name(called),
         origin: NOWHERE,
-        provider,
+        provider: hapilot::config::profile(provider),
         balance: set(Balance::LeastConn),
         weighting: Weighting::Static,
         retries: set(2),
@@ -109,9 +116,13 @@ pub fn backend(called: &str, provider: Provider, servers: Vec<Server>) -> Backen
             fall: 3,
             rise: 2,
             ramp: Duration::from_secs(60),
+            circuit: 5,
             models: None,
             chat: None,
+            embeddings: None,
             http: None,
+            metrics: None,
+            certificate_expiry: None,
         },
         servers,
         raw: vec![],
@@ -127,15 +138,16 @@ pub fn server(called: &str, url: &str) -> Server {
         state: set(AdminState::Ready),
         tier: 1,
         region: None,
-        key: None,
+        keys: vec![],
         maxconn: None,
         tls: ServerTls { ca: None, server_name: None, verify: true },
+        price: None,
         raw: vec![],
     }
 }
 
 pub fn server_with_key(called: &str, url: &str, key: &str) -> Server {
-    Server { key: Some(parsed(key)), ..server(called, url) }
+    Server { keys: vec![parsed(key)], ..server(called, url) }
 }
 
 /// A certificate that is valid until 2100; its file need not exist.
@@ -158,7 +170,7 @@ pub fn desired(config: Config) -> Desired {
     let stats = config.haproxy.stats.as_ref().and_then(|stats| stats.login.as_ref()).map(|(_, password)| password);
     let secrets = config
         .servers()
-        .filter_map(|(_, server)| server.key.as_ref())
+        .flat_map(|(_, server)| &server.keys)
         .chain(stats)
         .map(|reference| (reference.value.clone(), Secret::new(format!("secret-{}", reference.value)).unwrap()))
         .collect();

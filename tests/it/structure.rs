@@ -107,7 +107,26 @@ fn everything_else_changes_the_structure() {
     check(|c| c.backends[1].servers.push(server("z", "http://z.example:80")), true, true);
     check(|c| c.backends[1].servers[0].raw = vec![set("slowstart 5s".to_owned())], true, true);
     check(|c| c.limit_address.as_mut().unwrap().requests = parsed("100/20s"), true, true);
-    check(|c| c.backends[1].servers[0].key = Some(parsed("env:K")), true, true);
+    check(|c| c.backends[1].servers[0].keys = vec![parsed("env:K")], true, true);
+}
+
+#[test]
+fn another_key_of_the_list_is_data() {
+    let templates = Templates::built_in().unwrap();
+    let mut config = start();
+    for server in &mut config.backends[1].servers {
+        server.keys = vec![parsed("env:ONE"), parsed("env:TWO")];
+    }
+    let first = rendered(&desired(config.clone()), &templates);
+    let mut wish = desired(config);
+    wish.active_keys = [("ip".to_owned(), 1)].into();
+    let second = rendered(&wish, &templates);
+    let key = |rendered: &Rendered| {
+        let entries = &rendered.maps["maps/keys.map"].entries;
+        entries.iter().find(|(name, _)| name == "ip").unwrap().1.clone()
+    };
+    assert_eq!((key(&first).as_str(), key(&second).as_str()), ("k1 secret-env:ONE", "k2 secret-env:TWO"));
+    assert_eq!((first.haproxy_cfg, first.structure), (second.haproxy_cfg, second.structure));
 }
 
 #[test]
@@ -142,6 +161,7 @@ fn rotated_keys_and_certificates_are_data() {
     assert_eq!(old.haproxy_cfg, new.haproxy_cfg);
     assert_ne!(old.maps["maps/keys.map"], new.maps["maps/keys.map"]);
     assert!(new.maps["maps/keys.map"].is_secret && !new.haproxy_cfg.contains("sk-new"));
+    assert!(new.maps["maps/keys.map"].entries.iter().all(|(_, value)| value == "k1 sk-new"));
 
     after.certificates.values_mut().flatten().for_each(|certificate| certificate.digest = Digest::of("renewed"));
     let renewed = rendered(&after, &templates);

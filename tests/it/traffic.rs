@@ -323,6 +323,43 @@ fn the_provider_gets_our_key_and_never_the_clients() {
 }
 
 #[test]
+fn every_provider_gets_the_key_in_its_own_header_and_its_version() {
+    on_every_haproxy(|haproxy| {
+        for (provider, header, value, path) in [
+            (Provider::Anthropic, "x-api-key", "secret-env:A", "/v1/messages"),
+            (Provider::Gemini, "x-goog-api-key", "secret-env:A", "/v1beta/models/m:generateContent"),
+            (Provider::Azure, "api-key", "secret-env:A", "/openai/deployments/d/chat/completions?api-version=1"),
+            (Provider::Bedrock, "authorization", "Bearer secret-env:A", "/model/m/converse"),
+        ] {
+            // Alone and through a hop.
+            for keys in [&["env:A"][..], &["env:A", "env:B"]] {
+                let names = ["a", "b"];
+                let servers = names.into_iter().zip(keys).map(|(name, key)| {
+                    let tier = if name == "a" { 1 } else { 2 };
+                    Server { tier, ..server_with_key(name, &upstream(name, 200), key) }
+                });
+                let mut chat = backend("chat", provider, servers.collect());
+                let mut profile = hapilot::model::Profile::clone(&chat.provider);
+                profile.headers.insert("x-team".to_owned(), "100% \"ai\" $x".to_owned());
+                chat.provider = std::sync::Arc::new(profile);
+                let (port, _serving) = serve_backend(haproxy, chat);
+                let theirs =
+                    ["authorization", "x-api-key", "api-key", "x-goog-api-key", "x-team"].map(|name| (name, "client"));
+                let answer = ask(port, "POST", path, &theirs, "{}");
+                assert_eq!(answer.received(header), Some(value), "{answer:?}");
+                assert_eq!(answer.received("x-team"), Some("100% \"ai\" $x"), "{answer:?}");
+                assert!(!answer.body.contains("client"), "{answer:?}");
+                assert!(answer.body.contains(&format!("POST {path} HTTP/1.1")), "{answer:?}");
+                let is_anthropic = provider == Provider::Anthropic;
+                assert_eq!(answer.received("anthropic-version"), is_anthropic.then_some("2023-06-01"));
+                let own = ask(port, "POST", path, &[("anthropic-version", "2099-01-01")], "{}");
+                assert_eq!(own.received("anthropic-version"), Some("2099-01-01"), "{own:?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn each_hop_presents_its_own_key_host_and_path_and_a_failure_moves_on() {
     on_every_haproxy(|haproxy| {
         let gone = format!("http://127.0.0.1:{}/gone", free_port());

@@ -3,13 +3,15 @@
 //! Called by `read`, first of all, because others name them.
 
 use super::table::Table;
-use super::{check, server};
+use super::{check, provider, server};
 use crate::config::types::{Backend, BackendTimeout};
-use crate::model::{Balance, Name, Provider, Sourced};
+use crate::model::{Balance, Name, Profile, Sourced};
 use crate::weights::Weighting;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use toml::de::DeValue;
 
-pub(super) fn backends(root: &Table<'_>) -> Vec<Backend> {
+pub(super) fn backends(root: &Table<'_>, own: &BTreeMap<String, Arc<Profile>>) -> Vec<Backend> {
     if let Some(field) = root.get("backend")
         && let DeValue::Table(tables) = field.value
     {
@@ -17,13 +19,11 @@ pub(super) fn backends(root: &Table<'_>) -> Vec<Backend> {
         let names = tables.map(|(key, _)| (key.get_ref().to_string(), key.span()));
         root.context().backends.borrow_mut().extend(names);
     }
-    root.named("backend").into_iter().map(|(name, table)| backend(name, &table)).collect()
+    root.named("backend").into_iter().map(|(name, table)| backend(name, &table, own)).collect()
 }
 
-fn backend(name: Name, table: &Table<'_>) -> Backend {
-    let provider = table.get("provider").and_then(|field| field.choice());
-    let provider = provider.map_or(table.default_text("provider"), |word| word.value);
-    let provider: Provider = provider.parse().expect("the schema's providers are the model's");
+fn backend(name: Name, table: &Table<'_>, own: &BTreeMap<String, Arc<Profile>>) -> Backend {
+    let provider = provider::named(table, own);
     let balance = table.get("balance").and_then(|field| field.choice());
     let balance = balance.unwrap_or_else(|| Sourced::default_value(table.default_text("balance")));
     let balance = balance.map(|word| word.parse::<Balance>().expect("the schema's algorithms are the model's"));
@@ -41,13 +41,13 @@ fn backend(name: Name, table: &Table<'_>) -> Backend {
     Backend {
         name,
         origin: table.origin(),
-        provider,
         balance,
         weighting,
         retries: table.integer_or_default("retries"),
         timeout,
-        check: check::check(table, provider),
-        servers: server::servers(table, provider),
+        check: check::check(table, &provider),
+        servers: server::servers(table, &provider),
+        provider,
         raw: table.raw("raw"),
     }
 }

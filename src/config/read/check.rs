@@ -6,8 +6,9 @@ use super::field::Field;
 use super::table::{Switch, Table};
 use crate::config::diagnostic::Found;
 use crate::config::schema::Kind;
-use crate::config::types::{ChatProbe, Check, HttpProbe, ModelsProbe};
-use crate::model::{Provider, Sourced, format_duration};
+use crate::config::types::{ChatProbe, Check, EmbeddingsProbe, HttpProbe, MetricsProbe, ModelsProbe};
+use crate::health::BudgetLimits;
+use crate::model::{Pattern, Profile, Sourced, format_duration};
 use std::time::Duration;
 use toml::de::DeValue;
 
@@ -16,7 +17,7 @@ const FIRST_TOKEN: Duration = Duration::from_secs(15);
 /// `stall` where it is left out.
 const STALL: Duration = Duration::from_secs(12);
 
-pub(super) fn check(backend: &Table<'_>, provider: Provider) -> Check {
+pub(super) fn check(backend: &Table<'_>, provider: &Profile) -> Check {
     let table = backend.table_or_default("check");
     Check {
         origin: table.origin(),
@@ -24,41 +25,46 @@ pub(super) fn check(backend: &Table<'_>, provider: Provider) -> Check {
         fall: table.integer_or_default("fall").value,
         rise: table.integer_or_default("rise").value,
         ramp: table.duration_or_default("ramp").value,
+        circuit: table.integer_or_default("circuit").value,
         models: models(&table, provider),
         chat: chat(&table, provider),
+        embeddings: embeddings(&table, provider),
         http: http(&table, provider),
+        metrics: metrics(&table, provider),
+        certificate_expiry: table.duration("certificate_expiry").map(|expiry| expiry.value),
     }
 }
 
-fn models(check: &Table<'_>, provider: Provider) -> Option<ModelsProbe> {
+fn models(check: &Table<'_>, provider: &Profile) -> Option<ModelsProbe> {
     match check.switch("models") {
-        Switch::LeftOut if provider.speaks_openai() => Some(ModelsProbe { expect: Vec::new() }),
+        Switch::LeftOut if provider.models.is_some() => Some(ModelsProbe { expect: Vec::new() }),
         Switch::LeftOut | Switch::Off => None,
         Switch::On(table) => {
-            needs_openai(&table, provider);
+            needs(&table, provider, provider.models.is_some(), "list of models");
             let expect = table.list("expect").iter().filter_map(Field::text).map(|model| model.value).collect();
             Some(ModelsProbe { expect })
         }
     }
 }
 
-/// A probe that speaks OpenAI's API on a backend that does not.
-fn needs_openai(table: &Table<'_>, provider: Provider) {
-    if !provider.speaks_openai() {
+/// A probe of an API that the provider does not have.
+fn needs(table: &Table<'_>, provider: &Profile, has_it: bool, what: &str) {
+    if !has_it {
+        let help = format!("use `http = {{ path = \"{}\" }}`, or name the provider that answers", provider.http.path);
         table.context().report(
             Found::error(
                 "probe-without-api",
-                format!("`[{}]`: provider {provider} has no AI API to probe", table.path()),
+                format!("`[{}]`: provider {provider} has no {what}", table.path()),
                 table.span(),
             )
-            .help("use `http = { path = \"/health\" }`, or name the provider that answers"),
+            .help(help),
         );
     }
 }
 
-fn chat(check: &Table<'_>, provider: Provider) -> Option<ChatProbe> {
+fn chat(check: &Table<'_>, provider: &Profile) -> Option<ChatProbe> {
     let Switch::On(table) = check.switch("chat") else { return None };
-    needs_openai(&table, provider);
+    needs(&table, provider, provider.chat.is_some(), "completions");
     let model = table.text("model");
     let total = table.duration_or_default("total");
     let first_token = table.duration("first_token");
@@ -93,25 +99,108 @@ fn chat(check: &Table<'_>, provider: Provider) -> Option<ChatProbe> {
         first_token: first_token_or.value,
         stall: stall.map_or(STALL.min(total.value), |stall| stall.value),
         total: total.value,
+        budget: table.get("budget").map_or_else(BudgetLimits::default, |field| budget(&field)),
     })
 }
 
-fn http(check: &Table<'_>, provider: Provider) -> Option<HttpProbe> {
+/// A text limits one thing and leaves the other's default.
+fn budget(field: &Field<'_>) -> BudgetLimits {
+    let usual = BudgetLimits::default();
+    let DeValue::String(text) = field.value else {
+        let Some(table) = field.table() else { return usual };
+        let usd = table.get("usd").and_then(|field| field.amount());
+        return BudgetLimits {
+            probes: table.integer_or_default("probes").value,
+            tokens: table.integer_or_default("tokens").value,
+            micro_usd: usd.map(|usd| (usd * 1e6).round() as u64),
+        };
+    };
+    let number = |unit: &str| text.strip_suffix(unit).and_then(|number| number.trim_end().parse::<u64>().ok());
+    let in_range = |number: &u64| (1..=1_000_000_000).contains(number);
+    match (number("tokens/day").filter(in_range), number("probes/day").filter(in_range)) {
+        (Some(tokens), _) => BudgetLimits { tokens, ..usual },
+        (_, Some(probes)) => BudgetLimits { probes, ..usual },
+        (None, None) => {
+            let message = format!("`{}`: a budget is a number of tokens or probes a day", field.name);
+            field.context.report(
+                field
+                    .error("bad-budget", message)
+                    .help("write \"50000 tokens/day\", or { tokens = 50000, probes = 500, usd = 0.5 }"),
+            );
+            usual
+        }
+    }
+}
+
+fn embeddings(check: &Table<'_>, provider: &Profile) -> Option<EmbeddingsProbe> {
+    let Switch::On(table) = check.switch("embeddings") else { return None };
+    needs(&table, provider, provider.embeddings.is_some(), "embeddings");
+    let model = table.text("model");
+    let every = table.duration_or_default("every").value;
+    let total = table.duration_or_default("total").value;
+    Some(EmbeddingsProbe { model: model?.value, every, total })
+}
+
+fn http(check: &Table<'_>, provider: &Profile) -> Option<HttpProbe> {
+    let usual = |otherwise: Vec<u16>| match &provider.http.status[..] {
+        [] => otherwise,
+        status => status.to_vec(),
+    };
     let table = match check.switch("http") {
-        Switch::LeftOut if provider == Provider::Http => {
-            return Some(HttpProbe { path: "/".to_owned(), status: (200..=399).collect(), json: Vec::new() });
+        // Somebody must ask: whoever answers sensibly lives.
+        Switch::LeftOut if provider.models.is_none() => {
+            return Some(HttpProbe {
+                path: provider.http.path.clone(),
+                status: usual((200..=399).collect()),
+                headers: Vec::new(),
+                json: Vec::new(),
+                body: None,
+            });
         }
         Switch::LeftOut | Switch::Off => return None,
         Switch::On(table) => table,
     };
+    let path = table.text("path").map(|path| path.value);
     let status = match table.get("status") {
         Some(field) => field.list().iter().filter_map(|item| item.integer()).map(|status| status.value).collect(),
+        // What the provider says is true of its own path.
+        None if path.is_none() => usual(vec![200]),
         None => vec![200],
     };
+    let headers = table.get("headers").map(|field| field.headers()).unwrap_or_default();
+    let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value.parse::<Pattern>()?.value)));
     Some(HttpProbe {
-        path: table.text_or_default("path").value,
+        path: path.unwrap_or_else(|| provider.http.path.clone()),
         status,
+        headers: headers.collect(),
         json: table.get("json").map(|field| pointers(&field)).unwrap_or_default(),
+        body: table.get("body").and_then(|field| field.parse::<Pattern>()).map(|body| body.value),
+    })
+}
+
+fn metrics(check: &Table<'_>, provider: &Profile) -> Option<MetricsProbe> {
+    let Switch::On(table) = check.switch("metrics") else { return None };
+    let usual = &provider.metrics;
+    let one = |name: Option<Sourced<String>>, usual: &[String]| match name {
+        Some(name) => vec![name.value],
+        None => usual.to_vec(),
+    };
+    let written = table.text("waiting");
+    let is_written = written.is_some() || table.get("waiting").is_some();
+    let waiting = one(written, &usual.waiting);
+    if waiting.is_empty() && !is_written {
+        let message = format!("`[{}]` lacks `waiting`: provider {provider} has no usual name for it", table.path());
+        table.context().report(
+            Found::error("missing-key", message, table.span())
+                .help("add `waiting = \"NAME\"`, the gauge of waiting requests")
+                .absence(),
+        );
+    }
+    Some(MetricsProbe {
+        path: table.text("path").map_or_else(|| usual.path.clone(), |path| path.value),
+        port: table.integer("port").map(|port| port.value).or(usual.port),
+        waiting,
+        cache: one(table.text("cache"), &usual.cache),
     })
 }
 

@@ -133,6 +133,7 @@ impl<'t> Field<'t> {
             Kind::Url => "bad-url",
             Kind::Bind => "bad-bind",
             Kind::Rate => "bad-rate",
+            Kind::Pattern => "bad-pattern",
             Kind::Duration(..) => "bad-duration",
             Kind::Size(..) => "bad-size",
             Kind::Name | Kind::BackendName => "bad-name",
@@ -156,9 +157,6 @@ impl<'t> Field<'t> {
             return Some(self.sourced(*word));
         }
         let found = match refused.iter().find(|(word, _)| *word == text) {
-            Some((word, Refusal::NotYet)) => self
-                .error("not-yet", format!("`{}`: {word} does not exist yet in this version of hapilot", self.name))
-                .help(format!("one of {}", words.join(", "))),
             Some((word, Refusal::Never(reason))) => self
                 .error("bad-value", format!("`{}`: {word} is not offered: {reason}", self.name))
                 .help(format!("one of {}", words.join(", "))),
@@ -224,6 +222,24 @@ impl<'t> Field<'t> {
         value.map(|value| self.sourced(value))
     }
 
+    /// A number from 0 up to the schema's limit, with or without a fraction.
+    pub(super) fn amount(&self) -> Option<f64> {
+        let Kind::Amount(max) = *self.kind else { panic!("{} is not declared as an amount", self.name) };
+        let value = match self.value {
+            DeValue::Integer(number) => whole(number).map(|number| number as f64),
+            DeValue::Float(number) => number.as_str().replace('_', "").parse().ok(),
+            _ => {
+                self.wrong_type();
+                return None;
+            }
+        };
+        let value = value.filter(|value| (0.0..=f64::from(max)).contains(value));
+        if value.is_none() {
+            self.context.report(self.error("out-of-range", format!("`{}` lies between 0 and {max}", self.name)));
+        }
+        value
+    }
+
     pub(super) fn boolean(&self) -> Option<bool> {
         match self.value {
             DeValue::Boolean(value) => Some(*value),
@@ -235,7 +251,7 @@ impl<'t> Field<'t> {
     }
 
     pub(super) fn table(&self) -> Option<Table<'t>> {
-        let (Kind::Table(section) | Kind::Switch(section)) = self.kind else {
+        let (Kind::Table(section) | Kind::Switch(section) | Kind::Budget(section)) = self.kind else {
             panic!("{} is not declared as a table", self.name)
         };
         match self.value {
@@ -247,6 +263,36 @@ impl<'t> Field<'t> {
                 None
             }
         }
+    }
+
+    /// Values under names of headers, which are given in lower case.
+    pub(super) fn headers(&self) -> Vec<(String, Self)> {
+        let Kind::Headers(of, max) = *self.kind else { panic!("{} is not declared as headers", self.name) };
+        let DeValue::Table(table) = self.value else {
+            self.wrong_type();
+            return Vec::new();
+        };
+        if table.len() > max {
+            let message = format!("`{}` has {} headers, at most {max} are allowed", self.name, table.len());
+            self.context.report(Found::error("too-many", message, self.key_span.clone()));
+        }
+        let mut headers = Vec::new();
+        for (key, value) in table.iter().take(max) {
+            if let Err((code, message)) = text_rule(&Kind::HeaderName, key.get_ref()) {
+                self.context.report(Found::error(code, format!("`{}`: {message}", self.name), key.span()));
+                continue;
+            }
+            let field = Field {
+                context: self.context,
+                kind: of,
+                name: format!("{}.{}", self.name, key.get_ref()),
+                key_span: key.span(),
+                span: value.span(),
+                value: value.get_ref(),
+            };
+            headers.push((key.get_ref().to_ascii_lowercase(), field));
+        }
+        headers
     }
 
     pub(super) fn named_tables(&self) -> Vec<(Name, Table<'t>)> {
@@ -427,8 +473,39 @@ fn text_rule(kind: &Kind, text: &str) -> Result<(), (&'static str, String)> {
         Kind::UrlPath if !text.starts_with('/') => bad("a path begins with '/'"),
         Kind::UrlPath if blank || text.contains(['?', '#']) => bad("a path has no blank, no '?' and no '#'"),
         Kind::UrlPath => most(1024),
+        Kind::ApiPath if !text.starts_with('/') => bad("a path begins with '/'"),
+        Kind::ApiPath if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') => {
+            bad("a path takes visible ASCII characters, and no '#'")
+        }
+        Kind::ApiPath if !text.replace("{model}", "").bytes().all(|b| !b"{}<>\"\\^`|".contains(&b)) => {
+            bad("a path takes no braces but those of {model}, and none of < > \" \\ ^ ` |")
+        }
+        Kind::ApiPath => most(1024),
+        Kind::ApiRoot if text.is_empty() => Ok(()),
+        Kind::ApiRoot if !text.starts_with('/') || text.ends_with('/') => {
+            bad("it is empty, or begins with '/' and does not end with one")
+        }
+        Kind::ApiRoot if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b)) => {
+            bad("it takes letters, digits and / - . _ ~ only")
+        }
+        Kind::ApiRoot => most(256),
+        Kind::HeaderName if text.is_empty() || !text.bytes().all(is_of_header) => {
+            bad("the name of a header takes letters, digits, '-' and '_' only")
+        }
+        Kind::HeaderName => most(64),
+        Kind::HeaderText(_) if !text.bytes().all(|b| (b' '..=b'~').contains(&b)) => {
+            bad("the text of a header takes visible ASCII characters and blanks")
+        }
+        Kind::HeaderText(limit) => most(limit),
+        Kind::Provider if text.is_empty() => bad("it is empty"),
+        Kind::Provider => most(64),
         _ => Ok(()),
     }
+}
+
+/// What every header in use is made of; HTTP would allow some signs that mean something to HAProxy's parser.
+fn is_of_header(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_".contains(&byte)
 }
 
 fn raw_rule(text: &str) -> Result<(), (&'static str, String)> {

@@ -31,7 +31,8 @@ pub(super) fn node(root: &Table<'_>, host_name: &str, chosen: Option<&Name>) -> 
     };
     let state = path_or_default(&table, "state");
     let peers = super::vip::peers(&table);
-    Some(Node { name: name?, state, peers })
+    let heartbeat = super::vip::heartbeat(&table);
+    Some(Node { name: name?, state, peers, heartbeat })
 }
 
 fn path_or_default(table: &Table<'_>, key: &'static str) -> Sourced<Utf8PathBuf> {
@@ -59,6 +60,7 @@ pub(super) fn haproxy(root: &Table<'_>) -> Haproxy {
         reloads_per_hour: table.integer_or_default("reloads_per_hour").value,
         max_old_workers: table.integer_or_default("max_old_workers").value,
         log: table.text_or_default("log"),
+        live: table.get("live").and_then(|field| field.boolean()).unwrap_or(true),
         stats: table.table("stats").and_then(|table| stats(&table)),
         raw: table.raw("raw"),
         raw_defaults: table.raw("raw_defaults"),
@@ -131,7 +133,12 @@ pub(super) fn tls(root: &Table<'_>) -> Tls {
 }
 
 pub(super) fn apply(root: &Table<'_>) -> Apply {
-    Apply { confirm: root.table_or_default("apply").duration("confirm").map(|confirm| confirm.value) }
+    let table = root.table_or_default("apply");
+    let order = table.get("order").and_then(|field| field.choice());
+    Apply {
+        backup_first: order.is_none_or(|order| order.value == "backup-first"),
+        confirm: table.duration("confirm").map(|confirm| confirm.value),
+    }
 }
 
 pub(super) fn history(root: &Table<'_>) -> History {

@@ -9,6 +9,7 @@ mod context;
 mod cross;
 mod field;
 mod global;
+mod provider;
 mod server;
 mod syntax;
 mod table;
@@ -24,6 +25,7 @@ use super::types::Config;
 use crate::model::Name;
 use context::Context;
 pub(super) use global::is_loopback;
+pub(super) use provider::built_in;
 use table::Table;
 
 /// Reads the operator's file for the node that the caller runs on.
@@ -87,7 +89,7 @@ pub fn peek(text: &str, section: &str, key: &str) -> Option<String> {
 }
 
 fn read(root: &Table<'_>, host_name: &str, node: Option<&Name>) -> Option<Config> {
-    let backends = backend::backends(root);
+    let backends = backend::backends(root, &provider::providers(root));
     let node = global::node(root, host_name, node);
     let haproxy = global::haproxy(root);
     let tls = global::tls(root);

@@ -6,13 +6,13 @@ use super::field::Field;
 use super::table::Table;
 use crate::config::diagnostic::Found;
 use crate::config::schema::MAX_SERVERS;
-use crate::config::types::{Server, ServerTls};
-use crate::model::{AdminState, Endpoint, Host, Name, Provider, Scheme, SecretRef, Sourced, Weight};
+use crate::config::types::{Price, Server, ServerTls};
+use crate::model::{AdminState, Endpoint, Host, Name, Profile, Scheme, SecretRef, Sourced, Weight};
 use camino::Utf8PathBuf;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-pub(super) fn servers(backend: &Table<'_>, provider: Provider) -> Vec<Server> {
+pub(super) fn servers(backend: &Table<'_>, provider: &Profile) -> Vec<Server> {
     let named = backend.named("server");
     let context = backend.context();
     let before = context.servers.get();
@@ -35,7 +35,7 @@ pub(super) fn servers(backend: &Table<'_>, provider: Provider) -> Vec<Server> {
 fn server(
     name: Name,
     table: &Table<'_>,
-    provider: Provider,
+    provider: &Profile,
     seen: &mut HashMap<Endpoint, (Name, u32)>,
 ) -> Option<Server> {
     let field = table.get("url");
@@ -60,40 +60,61 @@ fn server(
     let state = state.map(|word| word.parse::<AdminState>().expect("the schema's states are the model's"));
     let tier = table.integer_or_default("tier").value;
     let region = table.text("region").map(|region| region.value);
-    let key = key(table);
+    let keys = keys(table);
     let maxconn = table.integer("maxconn");
     let tls = tls(table, url.as_ref());
     let raw = table.raw("raw");
-    Some(Server { name, origin: table.origin(), url: url?, weight, state, tier, region, key, maxconn, tls, raw })
+    Some(Server {
+        name,
+        origin: table.origin(),
+        url: url?,
+        weight,
+        state,
+        tier,
+        region,
+        keys,
+        maxconn,
+        tls,
+        price: price(table),
+        raw,
+    })
 }
 
 /// The URL with the provider's path where it has none. `localhost` is an address: HAProxy would ask a resolver for it.
-fn url(field: &Field<'_>, provider: Provider) -> Option<Sourced<Endpoint>> {
+fn url(field: &Field<'_>, provider: &Profile) -> Option<Sourced<Endpoint>> {
     let mut url = field.parse::<Endpoint>()?;
     if url.value.host == Host::Dns("localhost".to_owned()) {
         url.value.host = Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     if url.value.path.is_empty() {
-        provider.api_root().clone_into(&mut url.value.path);
+        provider.api_root.clone_into(&mut url.value.path);
     }
     Some(url)
 }
 
-fn key(table: &Table<'_>) -> Option<Sourced<SecretRef>> {
-    let fields = table.list("keys");
-    if let Some(second) = fields.get(1) {
-        table.context().report(
-            second
-                .error(
-                    "not-yet",
-                    format!("`{}`: several keys per server do not exist yet in this version of hapilot", second.name),
-                )
-                .help("keep one key"),
-        );
-    }
+fn keys(table: &Table<'_>) -> Vec<Sourced<SecretRef>> {
+    let mut keys: Vec<Sourced<SecretRef>> = Vec::new();
     // Every one is judged, so that a literal is found and hidden in any place.
-    let keys: Vec<_> = fields.iter().map(Field::parse::<SecretRef>).collect();
-    keys.into_iter().next().flatten()
+    for field in table.list("keys") {
+        let Some(key) = field.parse::<SecretRef>() else { continue };
+        if keys.iter().any(|known| known.value == key.value) {
+            table.context().report(
+                field
+                    .error("duplicate", format!("`{}` names {} twice", field.name, key.value))
+                    .help("a key stands in the list once; where several servers share it, each names it"),
+            );
+            continue;
+        }
+        keys.push(key);
+    }
+    keys
+}
+
+fn price(server: &Table<'_>) -> Option<Price> {
+    let table = server.table("price")?;
+    let of = |name| table.get(name).and_then(|field| field.amount());
+    let (input, output) = (of("input"), of("output"));
+    Some(Price { input: input?, output: output? })
 }
 
 fn tls(server: &Table<'_>, url: Option<&Sourced<Endpoint>>) -> ServerTls {

@@ -333,6 +333,7 @@ fn sections_with(name: &str) -> Option<&'static str> {
                 Kind::Table(inner)
                 | Kind::Switch(inner)
                 | Kind::Named(inner, _)
+                | Kind::Budget(inner)
                 | Kind::List(&Kind::Table(inner), ..) => search(inner, name, found),
                 _ => {}
             }

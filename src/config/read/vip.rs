@@ -6,8 +6,8 @@ use super::field::Field;
 use super::table::Table;
 use crate::config::diagnostic::Found;
 use crate::config::types::Node;
-use crate::config::vip::{Keepalived, Vip};
-use crate::model::{Interface, InterfaceAddress, Name, Sourced};
+use crate::config::vip::{Heartbeat, Keepalived, Vip};
+use crate::model::{Interface, InterfaceAddress, Name, SecretRef, Sourced};
 use camino::Utf8PathBuf;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -32,6 +32,7 @@ pub(super) fn keepalived(root: &Table<'_>) -> Keepalived {
         directory: path("directory"),
         backstop: path("backstop"),
         pid_file: path("pid_file"),
+        firewall: table.get("firewall").and_then(|field| field.boolean()).unwrap_or(true),
     }
 }
 
@@ -47,6 +48,13 @@ pub(super) fn peers(node: &Table<'_>) -> BTreeMap<Name, Sourced<IpAddr>> {
         Some((name, ip))
     });
     peers.collect()
+}
+
+/// `node.heartbeat`.
+pub(super) fn heartbeat(node: &Table<'_>) -> Option<Heartbeat> {
+    let table = node.table("heartbeat")?;
+    let key = table.get("key").and_then(|field| field.parse::<SecretRef>());
+    Some(Heartbeat { port: table.integer_or_default("port").value, key: key? })
 }
 
 pub(super) fn vips(root: &Table<'_>, node: Option<&Node>) -> Vec<Vip> {
@@ -117,6 +125,11 @@ fn vip(name: Name, table: &Table<'_>, node: Option<&Node>, seen: &mut Seen) -> O
     if let (Some(node), false) = (node, multicast) {
         one_family(table, node, &priority, &addresses);
     }
+    let chance_field = table.get("second_chance");
+    let second_chance = chance_field.as_ref().and_then(Field::boolean).unwrap_or(false);
+    if let (true, Some(field)) = (second_chance, &chance_field) {
+        chance(field, &priority, &addresses, node);
+    }
     Some(Vip {
         name,
         origin: table.origin(),
@@ -127,7 +140,32 @@ fn vip(name: Name, table: &Table<'_>, node: Option<&Node>, seen: &mut Seen) -> O
         advert_interval: table.duration_or_default("advert_interval"),
         failback: table.get("failback").and_then(|field| field.boolean()).unwrap_or(false),
         multicast,
+        second_chance,
     })
+}
+
+/// Where packets can be forwarded to the other node.
+fn chance(
+    field: &Field<'_>,
+    priority: &BTreeMap<Name, Sourced<u8>>,
+    addresses: &[Sourced<InterfaceAddress>],
+    node: Option<&Node>,
+) {
+    let report = |why: &str| {
+        let message = format!("`{}` cannot work here: {why}", field.name);
+        field.context.report(field.error("no-second-chance", message).label("leave it out"));
+    };
+    if priority.len() != 2 {
+        report(&format!("it wants two nodes, and `priority` names {}", priority.len()));
+    }
+    if let Some(address) = addresses.iter().find(|address| address.ip.is_ipv6()) {
+        report(&format!("{} is an IPv6 address, and only IPv4 is forwarded", address.value));
+    }
+    if let Some(node) = node
+        && let Some(missing) = priority.keys().find(|name| !node.peers.contains_key(name))
+    {
+        report(&format!("`[node] peers` does not say where {missing} is"));
+    }
 }
 
 /// Unicast adverts are of the family of the nodes' addresses and carry at least one address of it.

@@ -1,6 +1,6 @@
 //! Backends and their servers.
 
-use super::{CHECK, DAY, Key, Kind, RAW_LINES, Refusal, Section, later};
+use super::{CHECK, DAY, Key, Kind, RAW_LINES, Refusal, Section};
 
 pub(in crate::config) static BACKEND: Section = Section {
     name: "backend.NAME",
@@ -8,17 +8,8 @@ pub(in crate::config) static BACKEND: Section = Section {
     keys: &[
         Key::new(
             "provider",
-            Kind::Choice(
-                &["openai", "vllm", "sglang", "tgi", "ollama", "llamacpp", "http"],
-                &[
-                    ("anthropic", Refusal::NotYet),
-                    ("gemini", Refusal::NotYet),
-                    ("azure", Refusal::NotYet),
-                    ("bedrock", Refusal::NotYet),
-                    ("triton", Refusal::NotYet),
-                ],
-            ),
-            "Who answers: decides paths, the header of the key, and what answers mean",
+            Kind::Provider,
+            "Who answers: decides paths, the header of the key, and what answers mean; or a name of `[provider.NAME]`",
         )
         .is("openai"),
         Key::new(
@@ -62,19 +53,28 @@ pub(in crate::config) static SERVER: Section = Section {
     name: "backend.NAME.server.NAME",
     doc: "One server of a backend",
     keys: &[
-        Key::new("url", Kind::Url, "Base URL; without a path the provider's own (/v1)")
+        Key::new("url", Kind::Url, "Base URL; without a path the provider's own (such as /v1)")
             .required()
             .example("\"https://api.openai.com/v1\""),
         Key::new("weight", Kind::Integer(0, 256), "Base weight; 0: no new requests").is("100"),
         Key::new("state", Kind::Choice(&["ready", "drain", "maint"], &[]), "Administrative state").is("ready"),
         Key::new("tier", Kind::Integer(1, 2), "Tier 2 takes traffic only when no server of tier 1 can").is("1"),
         Key::new("region", Kind::Text(64), "A label").example("\"us-east\""),
-        Key::new("keys", Kind::List(&Kind::Secret, 0, 16), "Place of the provider's key; one for now")
+        Key::new("keys", Kind::List(&Kind::Secret, 0, 16), "Places of the provider's keys; the first serves until it is limited or rejected, then the next one that works")
             .example("[\"env:OPENAI_KEY\"]"),
         Key::new("maxconn", Kind::Integer(1, 1_000_000), "Concurrent requests").says("no limit").example("64"),
         Key::new("tls", Kind::Table(&SERVER_TLS), SERVER_TLS.doc),
         Key::new("raw", RAW_LINES, "Words for the end of the `server` line").example("[\"send-proxy-v2\"]"),
-        Key::later("price", later::PRICE),
+        Key::new("price", Kind::Table(&PRICE), PRICE.doc).says("unknown"),
+    ],
+};
+
+pub(in crate::config) static PRICE: Section = Section {
+    name: "backend.NAME.server.NAME.price",
+    doc: "What the server's tokens cost, in US dollars a million",
+    keys: &[
+        Key::new("input", Kind::Amount(1_000_000), "Tokens of the prompt").required().example("2.5"),
+        Key::new("output", Kind::Amount(1_000_000), "Tokens of the completion").required().example("10"),
     ],
 };
 

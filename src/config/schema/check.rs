@@ -1,6 +1,6 @@
 //! Probes of a backend.
 
-use super::{Key, Kind, Section, later};
+use super::{Key, Kind, Section};
 
 pub(in crate::config) static CHECK: Section = Section {
     name: "backend.NAME.check",
@@ -10,11 +10,19 @@ pub(in crate::config) static CHECK: Section = Section {
         Key::new("fall", Kind::Integer(1, 100), "Hard failures in a row until unhealthy").is("3"),
         Key::new("rise", Kind::Integer(1, 100), "Successes in a row until probation").is("2"),
         Key::new("ramp", Kind::Duration("0s", "1h"), "How long probation takes from 10 % to 100 %").is("60s"),
-        Key::new("models", Kind::Switch(&MODELS), MODELS.doc).says("on for every provider but http"),
+        Key::new("circuit", Kind::Integer(2, 1000), "Failures of real requests in a row until unhealthy").is("5"),
+        Key::new("models", Kind::Switch(&MODELS), MODELS.doc).says("on where the provider has a list of models"),
         Key::new("chat", Kind::Switch(&CHAT), CHAT.doc).says("off, it costs money"),
-        Key::new("http", Kind::Switch(&HTTP_PROBE), HTTP_PROBE.doc).says("GET / for provider http, else off"),
-        Key::later("metrics", later::CHECK_METRICS),
-        Key::later("certificate_expiry", later::CHECK_CERTIFICATE),
+        Key::new("embeddings", Kind::Switch(&EMBEDDINGS), EMBEDDINGS.doc).says("off, it costs money"),
+        Key::new("http", Kind::Switch(&HTTP_PROBE), HTTP_PROBE.doc).says("on where the provider has no list of models"),
+        Key::new("metrics", Kind::Switch(&METRICS), METRICS.doc).says("off"),
+        Key::new(
+            "certificate_expiry",
+            Kind::Duration("1h", "24d"),
+            "Warn when a certificate of a server with https is valid for less; looked at every hour",
+        )
+        .says("off")
+        .example("\"14d\""),
     ],
 };
 
@@ -43,7 +51,31 @@ pub(in crate::config) static CHAT: Section = Section {
             .says("12s, at most total")
             .example("\"12s\""),
         Key::new("total", Kind::Duration("1ms", "1h"), "The whole completion").is("60s"),
-        Key::later("budget", later::CHAT_BUDGET),
+        Key::new("budget", Kind::Budget(&BUDGET), BUDGET.doc)
+            .says("500 probes and 50000 tokens")
+            .example("\"50000 tokens/day\""),
+    ],
+};
+
+pub(in crate::config) static BUDGET: Section = Section {
+    name: "backend.NAME.check.chat.budget",
+    doc: "What the completions of all servers may cost a day (UTC); then they rest until midnight",
+    keys: &[
+        Key::new("probes", Kind::Integer(1, 1_000_000), "Completions a day").is("500"),
+        Key::new("tokens", Kind::Integer(1, 1_000_000_000), "Tokens a day, prompt and completion").is("50000"),
+        Key::new("usd", Kind::Amount(1_000_000), "US dollars a day; needs a `price` at the servers")
+            .says("no limit")
+            .example("0.5"),
+    ],
+};
+
+pub(in crate::config) static EMBEDDINGS: Section = Section {
+    name: "backend.NAME.check.embeddings",
+    doc: "One embedding of one word: costs a few tokens",
+    keys: &[
+        Key::new("model", Kind::Text(256), "Which model").required().example("\"text-embedding-3-small\""),
+        Key::new("every", Kind::Duration("1s", "24h"), "Between two embeddings of a server").is("5m"),
+        Key::new("total", Kind::Duration("1ms", "10m"), "The whole request").is("15s"),
     ],
 };
 
@@ -51,11 +83,34 @@ pub(in crate::config) static HTTP_PROBE: Section = Section {
     name: "backend.NAME.check.http",
     doc: "One GET",
     keys: &[
-        Key::new("path", Kind::UrlPath, "Path from the server's root").is("/").example("\"/health\""),
+        Key::new("path", Kind::ApiPath, "Path from the server's root").says("the provider's").example("\"/health\""),
         Key::new("status", Kind::List(&Kind::Integer(100, 599), 1, 100), "Status codes that are right")
             .says("200")
             .example("[200, 204]"),
+        Key::new(
+            "headers",
+            Kind::Headers(&Kind::Pattern, 20),
+            "Headers of the answer and an expression that is found in each",
+        )
+        .example("{ content-type = \"^application/json\" }"),
         Key::new("json", Kind::Pointers(100), "JSON pointers into the body and what must stand there")
             .example("{ \"/status\" = \"ok\" }"),
+        Key::new("body", Kind::Pattern, "An expression that is found in the first 64 KiB of the body")
+            .example("\"(?i)ready\""),
+    ],
+};
+
+pub(in crate::config) static METRICS: Section = Section {
+    name: "backend.NAME.check.metrics",
+    doc: "GET of the server's own figures in Prometheus' text format: free, for adaptive weights only",
+    keys: &[
+        Key::new("path", Kind::ApiPath, "Path from the server's root").says("the provider's").example("\"/metrics\""),
+        Key::new("port", Kind::Integer(1, 65_535), "Where it is not the URL's").says("the provider's").example("8002"),
+        Key::new("waiting", Kind::Text(256), "Gauge of waiting requests; those with different labels are added")
+            .says("the provider's")
+            .example("\"vllm:num_requests_waiting\""),
+        Key::new("cache", Kind::Text(256), "Gauge of the cache in use, 0 to 1; of different labels the largest counts")
+            .says("the provider's")
+            .example("\"vllm:kv_cache_usage_perc\""),
     ],
 };

@@ -2,7 +2,7 @@
 
 use super::later;
 use super::vip::{KEEPALIVED, MAX_NODES, VIP};
-use super::{BACKEND, FRONTEND, Key, Kind, LIMIT, RAW_LINES, Section};
+use super::{BACKEND, FRONTEND, Key, Kind, LIMIT, PROVIDER, RAW_LINES, Section};
 use crate::config::{DEFAULT_SOCKET, DEFAULT_STATE};
 
 pub(in crate::config) static ROOT: Section = Section {
@@ -16,6 +16,7 @@ pub(in crate::config) static ROOT: Section = Section {
             .required()
             .example("frontend.api"),
         Key::new("limit", Kind::Table(&LIMIT), LIMIT.doc),
+        Key::new("provider", Kind::Named(&PROVIDER, 100), "Kinds of AI backend of your own, by name"),
         Key::new("backend", Kind::Named(&BACKEND, 1000), "Groups of servers that answer alike, by name")
             .required()
             .example("backend.chat.server.one"),
@@ -39,7 +40,19 @@ pub(in crate::config) static NODE: Section = Section {
         Key::new("state", Kind::Path, "Directory for revisions and the journal").is(DEFAULT_STATE),
         Key::new("peers", Kind::ByNode(&Kind::Ip, MAX_NODES), "The cluster's nodes and their addresses")
             .says("this node is alone")
-            .example("{ lb2 = \"198.51.100.12\" }"),
+            .example("{ lb1 = \"198.51.100.11\", lb2 = \"198.51.100.12\" }"),
+        Key::new("heartbeat", Kind::Table(&HEARTBEAT), HEARTBEAT.doc).says("the nodes do not talk to each other"),
+    ],
+};
+
+pub(in crate::config) static HEARTBEAT: Section = Section {
+    name: "node.heartbeat",
+    doc: "Datagrams by which the nodes in `peers` tell each other what they own and serve",
+    keys: &[
+        Key::new("port", Kind::Integer(1, 65_535), "UDP port, the same on all nodes").is("9441"),
+        Key::new("key", Kind::Secret, "Place of the key that all nodes share, at least 16 bytes")
+            .required()
+            .example("\"file:/etc/hapilot/heartbeat.key\""),
     ],
 };
 
@@ -74,6 +87,7 @@ pub(in crate::config) static HAPROXY: Section = Section {
             .is("5"),
         Key::new("log", Kind::Word(255), "Target of HAProxy's log: a socket, host:port or stdout; empty: none")
             .is("/dev/log"),
+        Key::new("live", Kind::Bool, "Whether health and metrics see how the requests of real clients end").is("true"),
         Key::new("stats", Kind::Table(&STATS), STATS.doc).says("no statistics page"),
         Key::new("raw", RAW_LINES, "Lines for HAProxy's `global` section").example("[\"tune.comp.maxlevel 1\"]"),
         Key::new("raw_defaults", RAW_LINES, "Lines for HAProxy's `defaults` section")
@@ -115,7 +129,12 @@ pub(in crate::config) static APPLY: Section = Section {
         )
         .says("a revision counts as confirmed at once")
         .example("\"10m\""),
-        Key::later("order", later::APPLY_ORDER),
+        Key::new(
+            "order",
+            Kind::Choice(&["backup-first", "any"], &[]),
+            "Among nodes: a node that owns a virtual address waits until the others serve the revision",
+        )
+        .is("backup-first"),
     ],
 };
 

@@ -5,6 +5,7 @@
 //! **Source**: JSON Schema, draft 2020-12.
 
 use super::{Default, Key, Kind, ROOT, Section};
+use crate::model::Provider;
 use serde_json::{Map, Value, json};
 
 /// The JSON Schema (draft 2020-12) of the operator's file.
@@ -73,6 +74,12 @@ fn kind(kind: &Kind) -> Value {
         Kind::DnsName => text("^[A-Za-z0-9_.-]{1,253}$"),
         Kind::Name | Kind::BackendName => text(NAME),
         Kind::Path | Kind::Socket | Kind::UrlPath => text("^/"),
+        Kind::ApiPath => text("^/[^\\s#]*$"),
+        Kind::ApiRoot => text("^(/[^\\s?#]*[^\\s?#/])?$"),
+        Kind::HeaderName => text(HEADER),
+        Kind::HeaderText(max) => json!({ "type": "string", "pattern": "^[ -~]*$", "maxLength": max }),
+        Kind::Pattern => json!({ "type": "string", "minLength": 1, "format": "regex" }),
+        Kind::Provider => json!({ "anyOf": [{ "enum": Provider::NAMES }, text(NAME)] }),
         Kind::Program => text("^(/|[^/]+$)"),
         Kind::Url => text("^https?://[^@?#]+$"),
         Kind::Bind => text("^(\\*|[0-9.]*|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$"),
@@ -81,6 +88,10 @@ fn kind(kind: &Kind) -> Value {
         Kind::Duration(..) => text("^([0-9]+(ms|s|m|h|d))+$"),
         Kind::Size(..) => text("^[0-9]+(B|KiB|MiB|GiB)$"),
         Kind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::Amount(max) => json!({ "type": "number", "minimum": 0, "maximum": max }),
+        Kind::Budget(inner) => {
+            json!({ "anyOf": [section(inner), text("^[1-9][0-9]* (tokens|probes)/day$")] })
+        }
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Choice(words, _) => json!({ "type": "string", "enum": words }),
         Kind::Raw => text("^[^\\r\\n\\u0000]*$"),
@@ -106,6 +117,12 @@ fn kind(kind: &Kind) -> Value {
             "propertyNames": { "pattern": NAME },
             "additionalProperties": self::kind(of),
         }),
+        Kind::Headers(of, max) => json!({
+            "type": "object",
+            "maxProperties": max,
+            "propertyNames": { "pattern": HEADER },
+            "additionalProperties": self::kind(of),
+        }),
         Kind::Pointers(max) => {
             json!({ "type": "object", "maxProperties": max, "propertyNames": { "pattern": "^(/|$)" } })
         }
@@ -113,4 +130,5 @@ fn kind(kind: &Kind) -> Value {
     }
 }
 
+const HEADER: &str = "^[A-Za-z0-9_-]{1,64}$";
 const NAME: &str = "^[A-Za-z0-9_.-]{1,64}$";

@@ -8,6 +8,7 @@ mod check;
 mod global;
 mod json;
 mod later;
+mod provider;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -17,6 +18,7 @@ use backend::BACKEND;
 use check::CHECK;
 pub(super) use global::ROOT;
 pub use json::json_schema;
+use provider::PROVIDER;
 use traffic::{FRONTEND, LIMIT};
 
 /// Largest file, in bytes.
@@ -48,6 +50,7 @@ pub(super) fn declares(name: &str) -> bool {
                 || match key.kind {
                     Kind::Table(inner)
                     | Kind::Switch(inner)
+                    | Kind::Budget(inner)
                     | Kind::Named(inner, _)
                     | Kind::List(&Kind::Table(inner), ..) => below(inner, name),
                     _ => false,
@@ -134,6 +137,18 @@ pub(super) enum Kind {
     Program,
     /// A path in a URL, from its `/`.
     UrlPath,
+    /// A path in a URL, from its `/`, perhaps with a query and with `{model}` in it.
+    ApiPath,
+    /// A path in a URL without a slash at its end; may be empty.
+    ApiRoot,
+    /// The name of a header.
+    HeaderName,
+    /// The value of a header, at most so many characters; may be empty.
+    HeaderText(usize),
+    /// A regular expression.
+    Pattern,
+    /// The name of a provider, built in or of this file.
+    Provider,
     /// A base URL.
     Url,
     /// `ADDRESS:PORT`
@@ -148,6 +163,10 @@ pub(super) enum Kind {
     Size(&'static str, &'static str),
     /// A whole number between two.
     Integer(i64, i64),
+    /// A number from 0 up to this, with or without a fraction.
+    Amount(u32),
+    /// `50000 tokens/day` or `500 probes/day`, or a table of such limits.
+    Budget(&'static Section),
     /// `true` or `false`.
     Bool,
     /// One of these words. The second list: words that are refused for now, each with the reason.
@@ -170,6 +189,8 @@ pub(super) enum Kind {
     Ip,
     /// A value for each node by its name, at most so many.
     ByNode(&'static Self, usize),
+    /// Values of a kind under the names of headers, at most so many.
+    Headers(&'static Self, usize),
     /// JSON pointers with the values that must stand there, at most so many.
     Pointers(usize),
     /// Whatever the feature will want that does not exist yet.
@@ -179,9 +200,7 @@ pub(super) enum Kind {
 /// Why a word of a choice is refused though it means something.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Refusal {
-    /// It will come.
-    NotYet,
-    /// It will not: the reason, as a sentence without its full stop.
+    /// It will not come: the reason, as a sentence without its full stop.
     Never(&'static str),
 }
 
@@ -198,6 +217,12 @@ impl Kind {
             Self::Path | Self::Socket => "an absolute path in quotes".to_owned(),
             Self::Program => "a program's name or absolute path in quotes".to_owned(),
             Self::UrlPath => "a path such as \"/v1/embeddings\"".to_owned(),
+            Self::ApiPath => "a path such as \"/chat/completions\"".to_owned(),
+            Self::ApiRoot => "a path such as \"/v1\", or \"\"".to_owned(),
+            Self::HeaderName => "the name of a header".to_owned(),
+            Self::HeaderText(_) => "the text of a header".to_owned(),
+            Self::Pattern => "a regular expression in quotes".to_owned(),
+            Self::Provider => "the name of a provider".to_owned(),
             Self::Url => "a URL such as \"https://api.openai.com/v1\"".to_owned(),
             Self::Bind => "an address and a port such as \"*:443\"".to_owned(),
             Self::Secret => "the place of a secret: \"env:NAME\", \"file:/path\" or \"credential:NAME\"".to_owned(),
@@ -205,6 +230,8 @@ impl Kind {
             Self::Duration(..) => "a duration in quotes such as \"10s\"".to_owned(),
             Self::Size(..) => "a size in quotes such as \"64KiB\"".to_owned(),
             Self::Integer(min, max) => format!("a whole number between {min} and {max}"),
+            Self::Amount(max) => format!("a number between 0 and {max}"),
+            Self::Budget(_) => "a budget such as \"50000 tokens/day\", or a table".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Choice(words, _) => format!("one of {}", words.join(", ")),
             Self::Raw => "a line of HAProxy's configuration in quotes".to_owned(),
@@ -215,6 +242,7 @@ impl Kind {
             Self::InterfaceAddress => "an address with its prefix such as \"192.0.2.100/24\"".to_owned(),
             Self::Ip => "an address such as \"198.51.100.12\"".to_owned(),
             Self::ByNode(of, _) => format!("a table by the names of nodes; each value is {}", of.wants()),
+            Self::Headers(of, _) => format!("a table of headers; each of its values is {}", of.wants()),
             Self::Pointers(_) => "a table such as { \"/status\" = \"ok\" }".to_owned(),
             Self::Later => "nothing yet".to_owned(),
         }

@@ -2,7 +2,7 @@
 
 use super::json::example;
 use super::{Default, Key, Kind, ROOT, Refusal, Section, json_schema};
-use crate::model::{AdminState, Balance, Provider, parse_duration, parse_size};
+use crate::model::{AdminState, Balance, Dialect, Provider, parse_duration, parse_size};
 
 fn every_section() -> Vec<&'static Section> {
     fn walk(section: &'static Section, all: &mut Vec<&'static Section>) {
@@ -11,6 +11,7 @@ fn every_section() -> Vec<&'static Section> {
             match key.kind {
                 Kind::Table(inner)
                 | Kind::Switch(inner)
+                | Kind::Budget(inner)
                 | Kind::Named(inner, _)
                 | Kind::List(&Kind::Table(inner), ..) => walk(inner, all),
                 _ => {}
@@ -80,7 +81,8 @@ fn choices_are_the_models_words() {
             _ => panic!("{section}.{name}"),
         }
     };
-    assert_eq!(words("backend.NAME", "provider").0, Provider::ALL.map(Provider::as_str));
+    assert_eq!(words("provider.NAME", "like").0, Provider::ALL.map(Provider::as_str));
+    assert_eq!(words("provider.NAME.chat", "dialect").0, Dialect::ALL.map(Dialect::as_str));
     assert_eq!(words("backend.NAME", "balance").0, Balance::ALL.map(Balance::as_str));
     let states = [AdminState::Ready, AdminState::Drain, AdminState::Maint].map(AdminState::as_str);
     assert_eq!(words("backend.NAME.server.NAME", "state").0, states);
@@ -95,8 +97,8 @@ fn the_json_schema_closes_every_table_and_leaves_out_what_does_not_exist_yet() {
     assert_eq!(schema["properties"]["plan"], serde_json::Value::Null);
     let backend = &schema["properties"]["backend"]["additionalProperties"]["properties"];
     assert_eq!(backend["retries"]["default"], 2);
-    assert_eq!(backend["provider"]["enum"][0], "openai");
+    assert_eq!(backend["provider"]["anyOf"][0]["enum"][0], "openai");
     let server = &backend["server"]["additionalProperties"];
     assert_eq!(server["required"], serde_json::json!(["url"]));
-    assert!(server["properties"]["price"].is_null());
+    assert_eq!(server["properties"]["price"]["additionalProperties"], false);
 }

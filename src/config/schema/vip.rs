@@ -15,6 +15,7 @@ pub(in crate::config) static KEEPALIVED: Section = Section {
             .is("/run/hapilot/vrrp"),
         Key::new("backstop", Kind::Path, "The program that decides while the agent is dead").is("/usr/bin/hapilot"),
         Key::new("pid_file", Kind::Path, "Where Keepalived writes its process id").is("/run/keepalived.pid"),
+        Key::new("firewall", Kind::Bool, "VRRP is taken from the peers only, by nftables").is("true"),
     ],
 };
 
@@ -38,5 +39,11 @@ pub(in crate::config) static VIP: Section = Section {
             .is("100ms"),
         Key::new("failback", Kind::Bool, "The higher priority takes the addresses back as soon as it can").is("false"),
         Key::new("multicast", Kind::Bool, "Adverts go to the network's group instead of to `node.peers`").is("false"),
+        Key::new(
+            "second_chance",
+            Kind::Bool,
+            "Streams survive a move: their packets are forwarded to the node that has them (IPv4, two nodes)",
+        )
+        .is("false"),
     ],
 };

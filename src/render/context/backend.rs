@@ -3,9 +3,10 @@
 use super::{ContextMaker, Pass};
 use crate::config::{Backend, BackendTimeout, Check, Server};
 use crate::desired::{DesiredServer, needs_hops};
-use crate::model::{AdminState, Balance, Host, Origin, Scheme, ServerId, Weight};
+use crate::model::{AdminState, Balance, Host, KEY_HEADERS, Origin, Profile, Scheme, ServerId, Weight};
 use crate::render::names::{hop_proxy, hop_socket};
 use crate::render::value::{Table, duration};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tera::Value;
 
@@ -24,6 +25,7 @@ impl ContextMaker<'_> {
         let Backend {
             name,
             origin,
+            // Seen by `identity`.
             provider: _,
             balance,
             // How weights come about is not HAProxy's business.
@@ -63,6 +65,7 @@ impl ContextMaker<'_> {
             .with("buffers_requests", retry_on.is_some())
             .with("retry_on", retry_on.map(|codes| self.marks.text(codes, retries.origin)))
             .with("needs_hops", needs_hops)
+            .with("hops_tell_key", needs_hops && servers.iter().any(|server| !server.keys.is_empty()))
             .with("identity", identity)
             .with("servers", rows)
             .with("raw_first", raw_first)
@@ -190,24 +193,41 @@ impl ContextMaker<'_> {
             Host::Dns(_) => Some(self.marks.text(server.url.authority(), origin)),
             Host::Ip(_) => None,
         };
-        let key_origin: Option<Option<Origin>> = server.key.as_ref().map(|key| key.origin);
+        let Profile { key_header, key_prefix, headers, default_headers, .. } = &*backend.provider;
+        let others: Vec<&str> = KEY_HEADERS.into_iter().filter(|header| header != key_header).collect();
+        let key_origin: Option<Option<Origin>> = server.keys.first().map(|key| key.origin);
         Table::default()
             .with("host", host)
             .with("path", self.path(backend, server, origin))
             .with("key", key_origin.map(|origin| self.marks.text(key, origin)))
+            .with("key_header", self.marks.text(key_header, Some(backend.origin)))
+            .with("key_prefix", (!key_prefix.is_empty()).then(|| self.marks.text(key_prefix, Some(backend.origin))))
+            .with("other_key_headers", others)
+            .with("headers", self.constants(headers, backend.origin))
+            .with("default_headers", self.constants(default_headers, backend.origin))
             .into()
+    }
+
+    fn constants(&mut self, headers: &BTreeMap<String, String>, origin: Origin) -> Vec<Value> {
+        headers
+            .iter()
+            .map(|(name, value)| {
+                let name = self.marks.text(name, Some(origin));
+                Table::default().with("name", name).with("value", self.marks.text(value, Some(origin))).into()
+            })
+            .collect()
     }
 
     /// How a client's path becomes the server's, where the two differ.
     fn path(&mut self, backend: &Backend, server: &Server, origin: Option<Origin>) -> Option<Value> {
-        let from = backend.provider.api_root();
+        let from = backend.provider.api_root.as_str();
         let to = server.url.path.as_str();
         if to.is_empty() || to == from {
             return None;
         }
         let table = Table::default()
             .with("from", (!from.is_empty()).then_some(from))
-            .with("from_regex", format!("^{from}(/.*)?$"))
+            .with("from_regex", format!("^{}(/.*)?$", from.replace('.', "\\.")))
             .with("to", self.marks.text(to, origin));
         Some(table.into())
     }
@@ -233,7 +253,7 @@ fn retry_on(backend: &Backend, has_retry_on_429: bool) -> Option<String> {
     }
     let mut causes = vec![RETRIED];
     // Where the key is the client's, its mistake would be made once per server.
-    if backend.servers.iter().any(|server| server.key.is_some()) {
+    if backend.servers.iter().any(|server| !server.keys.is_empty()) {
         causes.push("401 403");
     }
     if has_retry_on_429 {

@@ -10,6 +10,16 @@ use camino::Utf8PathBuf;
 use std::time::Duration;
 use tera::Value;
 
+/// Whether a raw line says where logs go or what they look like.
+fn is_of_logs(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    match words.next() {
+        Some("log" | "log-format") => true,
+        Some("option") => matches!(words.next(), Some("httplog" | "httpslog" | "tcplog")),
+        _ => false,
+    }
+}
+
 impl ContextMaker<'_> {
     pub(super) fn frontend(&mut self, frontend: &Frontend) -> Value {
         let Frontend { name, bind, certificates, redirect_http, backend, routes, timeout, raw } = frontend;
@@ -36,6 +46,7 @@ impl ContextMaker<'_> {
                 .with("asked_from", asked_from([clear]))
                 .with("port", port)
         });
+        let chooses_its_log = raw.iter().chain(&self.desired.config.haproxy.raw_defaults).any(|line| is_of_logs(line));
         let (raw_first, raw_last) = self.raw_lines(raw);
         Table::default()
             .with("name", self.marks.sourced(name))
@@ -49,6 +60,7 @@ impl ContextMaker<'_> {
             .with("health_map", self.marks.text(health_map(name), backend.origin))
             .with("routes", self.routes(&name.value, routes))
             .with("timeout", timeout)
+            .with("chooses_its_log", chooses_its_log)
             .with("raw_first", raw_first)
             .with("raw", raw_last)
             .into()

@@ -8,7 +8,9 @@ mod frontend;
 mod tls;
 
 use super::marks::Marks;
-use super::names::{KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, PEERS, STATS, STATS_MAP, peers_socket};
+use super::names::{
+    KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LIVE_RING, PEERS, STATS, STATS_MAP, peers_socket,
+};
 use super::shape::Ids;
 use super::value::{Table, duration};
 use super::{RenderError, Target};
@@ -99,6 +101,7 @@ impl<'a> ContextMaker<'a> {
             buffer_bytes,
             hard_stop_after,
             log,
+            live,
             raw,
             raw_defaults,
         } = haproxy;
@@ -119,6 +122,7 @@ impl<'a> ContextMaker<'a> {
             .with("log", non_empty(marks, log))
             // A terminal or a pipe has no use for the header of syslog.
             .with("log_is_stream", matches!(log.value.as_str(), "stdout" | "stderr") || log.value.starts_with("fd@"))
+            .with("live", live.then_some(LIVE_RING))
             .with("raw", marks.lines(raw))
             .with("raw_defaults", marks.lines(raw_defaults))
             .into()

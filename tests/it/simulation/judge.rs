@@ -42,7 +42,9 @@ fn desired(node: &Node) -> Desired {
     let weights: BTreeMap<ServerId, Weight> = ids.filter_map(decided).collect();
     let sources = &node.serving;
     let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
-    Desired::new(sources.config.clone(), &weights, &node.overrides.wishes(), secrets, certificates)
+    let mut desired = Desired::new(sources.config.clone(), &weights, &node.overrides.wishes(), secrets, certificates);
+    desired.active_keys = node.keyring.active_keys();
+    desired
 }
 
 /// What should be served, by what the operator wrote and said and by what health decided last.
@@ -100,7 +102,7 @@ pub async fn converged(world: &World) -> Result<(), Broken> {
         demand!(is_so, "{key:?} is at {}:{}, wanted {address}:{port}", found.address, found.port);
     }
     let key = worker.loaded.maps.get("maps/keys.map").and_then(|map| map.iter().find(|(key, _)| key == "keyed/k0"));
-    let wanted = format!("sk-0-{}", world.wanted.key);
+    let wanted = format!("k1 sk-0-{}", world.wanted.key);
     demand!(key.is_some_and(|(_, value)| *value == wanted), "the key of keyed/k0 is not {wanted}");
     for (key, server) in &worker.loaded.servers {
         let is_known = disk.servers.contains_key(key);

@@ -1,0 +1,95 @@
+//! What the loop makes of live traffic: words about servers for the fleet, words about keys for the keyring.
+
+use super::listening::{Batch, Listening};
+use super::run::Agent;
+use crate::health::{Keyless, Outcome};
+use crate::model::ServerId;
+use camino::Utf8PathBuf;
+use tokio::sync::mpsc;
+
+/// Who is listened to.
+#[derive(Debug, Default)]
+pub(super) struct Hearing {
+    /// The admin socket that is listened at.
+    at: Option<Utf8PathBuf>,
+    batches: Option<mpsc::Receiver<Batch>>,
+}
+
+impl Hearing {
+    /// The next batch; never, where nobody is listened to.
+    pub async fn next(&mut self) -> Batch {
+        match &mut self.batches {
+            Some(batches) => match batches.recv().await {
+                Some(batch) => batch,
+                // The tasks end only with the listening itself.
+                None => std::future::pending().await,
+            },
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Agent {
+    /// Listens where the file that serves wants it.
+    pub(super) fn listen(&mut self) {
+        let haproxy = &self.node.serving.config.haproxy;
+        let wanted = haproxy.live.then(|| haproxy.admin_socket.value.clone());
+        if self.hearing.at == wanted {
+            return;
+        }
+        let (listening, batches) = match &wanted {
+            Some(socket) => {
+                let (listening, batches) = Listening::start(socket);
+                (Some(listening), Some(batches))
+            }
+            None => (None, None),
+        };
+        self.node.listening = listening;
+        self.hearing = Hearing { at: wanted, batches };
+    }
+
+    /// Takes in what was heard.
+    pub(super) fn hear(&mut self, batch: Batch) {
+        let now = self.node.now();
+        for (id, mut sample) in batch.samples {
+            // With several keys, what is said of one is no word about the server.
+            let keys = self.node.serving.config.server(&id).map_or(0, |(_, server)| server.keys.len());
+            if keys > 1 {
+                let limited = sample.outcomes.remove(&Outcome::RateLimited);
+                sample.outcomes.remove(&Outcome::Credential);
+                if limited.is_some() && !sample.outcomes.contains_key(&Outcome::Overloaded) {
+                    sample.retry_after = None;
+                }
+            }
+            if let Some(transition) = self.node.fleet.live(&id, &sample, now) {
+                super::run::log_transition(&id, &transition);
+                self.follow_soon();
+            }
+        }
+        for words in &batch.keys {
+            let learnt = self.node.keyring.observe_live(words, now);
+            self.heed(&learnt);
+        }
+    }
+
+    /// Tells the fleet which servers have no key left.
+    pub(super) fn tell_keyless(&mut self) {
+        let now = self.node.now();
+        let config = self.node.serving.config.clone();
+        for (backend, server) in config.servers().filter(|(_, server)| !server.keys.is_empty()) {
+            let id = ServerId::new(backend.name.clone(), server.name.clone());
+            let exhausted = self.node.keyring.exhausted(&id, now);
+            // A single key that rests is the server's own pause, which its health knows.
+            let exhausted = exhausted.filter(|exhausted| exhausted.is_rejected || server.keys.len() > 1);
+            let keyless = exhausted.map(|exhausted| {
+                let why = match (exhausted.is_rejected, server.keys.len()) {
+                    (true, 1) => "its only key is rejected".to_owned(),
+                    (true, keys) => format!("all of its {keys} keys are rejected"),
+                    (false, keys) => format!("none of its {keys} keys may be used now"),
+                };
+                Keyless { until: Some(exhausted.until), why }
+            });
+            self.node.fleet.set_keyless(&id, keyless);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Listens to live traffic: every worker from its first line to its last, whatever comes in between.
+//!
+//! One task attaches to the worker that serves, again and again; each worker has a task of its own, which reads its ring
+//! and asks for its counters, and which an old worker keeps until its last client is gone. What they hear goes into one
+//! [`Tally`]; every 200 ms what is new is handed over, where anybody takes it. HAProxy is never waited upon by anything
+//! but these tasks, and never waits for them: when they are slow its ring is full, and the lines lost are counted.
+
+use crate::haproxy::{AdminError, EventStream, WorkerLook, WorkerWatch};
+use crate::health::LiveSample;
+use crate::model::{Moment, ServerId};
+use crate::render::LIVE_RING;
+use crate::sys;
+use crate::traffic::{KeyWords, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey};
+use camino::{Utf8Path, Utf8PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+/// What is new is handed over this often.
+const HAND_OVER: Duration = Duration::from_millis(200);
+/// Lines that are missing are looked for after so many of these: a second.
+const SETTLE: u32 = 5;
+/// Batches that may wait; what comes later is added up until there is room.
+const MAX_BATCHES: usize = 4;
+/// Counters are asked for this often…
+const LOOK: Duration = Duration::from_millis(500);
+/// …of a worker on its way out, which must not be kept longer than needed…
+const LOOK_STOPPING: Duration = Duration::from_millis(200);
+/// …and no sooner than so many times as long as the last answer took: 2 % of a core.
+const LOOK_PAUSES: u32 = 50;
+/// Longest wait for an answer. A worker that is being reloaded can take a second.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Pause before the next try to attach, doubled up to the longest.
+const RETRY: Duration = Duration::from_millis(100);
+const MAX_RETRY: Duration = Duration::from_secs(2);
+/// Read at once; HAProxy's own buffer for an answer is of this size.
+const READ_BYTES: usize = 64 << 10;
+/// An old worker whose clients are gone is left once it says nothing for so long.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// What is new since the last one.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// In the order of their names.
+    pub samples: Vec<(ServerId, LiveSample)>,
+    /// What was heard of keys.
+    pub keys: Vec<KeyWords>,
+    /// How well we hear.
+    pub stats: TrafficStats,
+}
+
+/// The listening; ends when it is dropped.
+#[derive(Debug)]
+pub struct Listening {
+    heard: Arc<Heard>,
+    _tasks: JoinSet<()>,
+}
+
+impl Listening {
+    /// Begins to listen at this admin socket, on the runtime of the caller. HAProxy may be absent, or come without the
+    /// ring (an older file of ours, or `[haproxy] live = false`): then it is tried again for ever, by and by.
+    pub fn start(admin_socket: &Utf8Path) -> (Self, mpsc::Receiver<Batch>) {
+        let heard = Arc::new(Heard { tally: Mutex::default(), started: Instant::now() });
+        let (sender, receiver) = mpsc::channel(MAX_BATCHES);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(attach_for_ever(admin_socket.to_owned(), Arc::clone(&heard)));
+        tasks.spawn(hand_over(Arc::clone(&heard), sender));
+        (Self { heard, _tasks: tasks }, receiver)
+    }
+
+    /// What live traffic looks like now. Costs some microseconds for each server.
+    pub fn picture(&self) -> Picture {
+        self.heard.tally().picture(self.heard.now())
+    }
+
+    /// How well we hear.
+    pub fn stats(&self) -> TrafficStats {
+        self.heard.tally().stats(self.heard.now())
+    }
+}
+
+/// What all tasks add to.
+#[derive(Debug)]
+struct Heard {
+    tally: Mutex<Tally>,
+    started: Instant,
+}
+
+impl Heard {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        // A panic between two additions leaves a sum that is short of one.
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Moment {
+        Moment(self.started.elapsed())
+    }
+
+    fn lines(&self, key: WorkerKey, split: &mut Split, bytes: &[u8]) {
+        let (now, today, mut tally) = (self.now(), SystemTime::now(), self.tally());
+        split.feed(bytes, |line| tally.take_line(key, line, now, today));
+    }
+
+    fn counts(&self, key: WorkerKey, look: &WorkerLook) {
+        let mut places: Vec<(String, ServerCount)> = Vec::with_capacity(look.servers.len());
+        for ((proxy, server), counters) in &look.servers {
+            let (sessions, retries, redispatches) = (counters.sessions, counters.retries, counters.redispatches);
+            places.push((format!("{proxy}/{server}"), ServerCount { sessions, retries, redispatches }));
+        }
+        let places = places.iter().map(|(place, count)| (place.as_str(), *count));
+        self.tally().take_counts(key, places, self.now());
+    }
+}
+
+async fn hand_over(heard: Arc<Heard>, sender: mpsc::Sender<Batch>) {
+    let mut ticks = interval(HAND_OVER);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for tick in 1_u32.. {
+        ticks.tick().await;
+        let mut tally = heard.tally();
+        let now = heard.now();
+        if tick % SETTLE == 0 {
+            tally.settle(now);
+        }
+        // Full: it is added up until there is room. Closed: nobody will ever take it, but the picture goes on.
+        let Ok(permit) = sender.try_reserve() else { continue };
+        let samples = tally.take_samples();
+        if !samples.is_empty() {
+            permit.send(Batch { samples, keys: tally.take_key_words(), stats: tally.stats(now) });
+        }
+    }
+}
+
+/// A worker that is, or was, followed.
+#[derive(Clone, Copy, Debug)]
+struct Followed {
+    pid: u32,
+    key: WorkerKey,
+    /// When it was last known to serve.
+    seen: Instant,
+    news: Option<News>,
+}
+
+/// How the following of a worker goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    /// It has a successor.
+    Stops,
+    /// It is not followed any more.
+    Left,
+}
+
+async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<Heard>) {
+    let mut following = JoinSet::new();
+    let mut last: Option<Followed> = None;
+    let mut pause = RETRY;
+    let mut told = String::new();
+    loop {
+        match Worker::attach(&admin_socket, last).await {
+            Ok(worker) => {
+                pause = RETRY;
+                told.clear();
+                let (news, mut hears) = mpsc::channel(2);
+                let (pid, is_from_start) = (worker.watch.pid(), worker.is_from_start);
+                let same = last.filter(|last| last.pid == pid);
+                // Its connection broke, and it is another worker that came back.
+                if let Some(gone) = last.filter(|last| last.pid != pid && last.news != Some(News::Stops)) {
+                    heard.tally().end_worker(gone.key);
+                }
+                let key = same.map_or_else(|| heard.tally().begin_worker(is_from_start), |same| same.key);
+                tracing::debug!(pid, is_from_start, "listening to the worker's traffic");
+                following.spawn(worker.follow(key, Arc::clone(&heard), news));
+                // Nothing to do until it has a successor, or the connection broke.
+                let news = hears.recv().await;
+                last = Some(Followed { pid, key, seen: Instant::now(), news });
+            }
+            Err(problem) => {
+                let problem = problem.to_string();
+                if told != problem {
+                    tracing::debug!("not listening to live traffic: {problem}");
+                    told = problem;
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(MAX_RETRY);
+            }
+        }
+        while following.try_join_next().is_some() {}
+    }
+}
+
+/// Why nobody is listened to.
+#[derive(Debug, thiserror::Error)]
+enum Deaf {
+    #[error("{}", sys::chain(.0))]
+    Admin(#[from] AdminError),
+    #[error("the running configuration has no ring {LIVE_RING}")]
+    NoRing,
+    #[error("HAProxy was reloaded in between")]
+    OtherWorker,
+}
+
+/// Both connections to one worker.
+struct Worker {
+    watch: WorkerWatch,
+    stream: EventStream,
+    is_from_start: bool,
+}
+
+impl Worker {
+    async fn attach(admin_socket: &Utf8Path, last: Option<Followed>) -> Result<Self, Deaf> {
+        let mut watch = WorkerWatch::open(admin_socket, ANSWER).await?;
+        if !watch.has_ring(LIVE_RING, ANSWER).await? {
+            return Err(Deaf::NoRing);
+        }
+        // New since we last looked: all that it counted and wrote is news. Uptimes are whole seconds.
+        let is_from_start = last.is_some_and(|last| {
+            last.pid != watch.pid() && watch.uptime() <= last.seen.elapsed() + Duration::from_secs(2)
+        });
+        let stream = EventStream::open(admin_socket, LIVE_RING, is_from_start, ANSWER).await?;
+        if stream.pid() != watch.pid() {
+            return Err(Deaf::OtherWorker);
+        }
+        Ok(Self { watch, stream, is_from_start })
+    }
+
+    /// Until the worker is gone, or the connection.
+    async fn follow(self, key: WorkerKey, heard: Arc<Heard>, news: mpsc::Sender<News>) {
+        let Self { mut watch, mut stream, is_from_start: _ } = self;
+        let (mut split, mut buffer) = (Split::default(), vec![0; READ_BYTES]);
+        let listen = async {
+            loop {
+                match stream.read(&mut buffer).await {
+                    Ok(0) => return,
+                    Ok(length) => heard.lines(key, &mut split, &buffer[..length]),
+                    Err(error) => {
+                        tracing::debug!("live traffic: {}", sys::chain(&error));
+                        return;
+                    }
+                }
+            }
+        };
+        let is_done = tokio::select! {
+            () = listen => false,
+            is_done = watch_over(&mut watch, key, &heard, &news) => is_done,
+        };
+        if is_done {
+            // Its last lines are in the ring before its last connection is gone.
+            while let Ok(Ok(length @ 1..)) = tokio::time::timeout(LAST_WORDS, stream.read(&mut buffer)).await {
+                heard.lines(key, &mut split, &buffer[..length]);
+            }
+        }
+        // The worker waits for these connections to end.
+        drop((watch, stream));
+        // One whose connection broke may be followed again, under the same key.
+        if is_done || news.is_closed() {
+            heard.tally().end_worker(key);
+        } else {
+            heard.tally().pause_worker(key);
+        }
+        // The other end may have turned to the successor long ago.
+        let _ = news.send(News::Left).await;
+    }
+}
+
+/// Asks for the counters until the worker has no client left (true) or does not answer any more.
+async fn watch_over(watch: &mut WorkerWatch, key: WorkerKey, heard: &Heard, news: &mpsc::Sender<News>) -> bool {
+    let mut was_stopping = false;
+    loop {
+        let begun = Instant::now();
+        let look = match watch.look(ANSWER).await {
+            Ok(look) => look,
+            Err(error) => {
+                tracing::debug!("live traffic: {}", sys::chain(&error));
+                return false;
+            }
+        };
+        heard.counts(key, &look);
+        if look.is_stopping && !was_stopping {
+            // Of no interest where nobody waits for it.
+            let _ = news.try_send(News::Stops);
+            was_stopping = true;
+        }
+        if look.is_stopping && look.connections == 0 {
+            return true;
+        }
+        let pause = if look.is_stopping { LOOK_STOPPING } else { LOOK };
+        sleep(pause.max(begun.elapsed() * LOOK_PAUSES)).await;
+    }
+}

@@ -1,0 +1,122 @@
+//! Live traffic, as Prometheus reads it; `docs/metrics.md` names every family.
+
+use super::metrics::{Float, Place};
+use crate::traffic::{Picture, Quantiles};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    backend: String,
+    server: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Part {
+    backend: String,
+    server: String,
+    until: &'static str,
+    quantile: &'static str,
+}
+
+/// Adds the families of live traffic to a scrape.
+pub(super) fn register_live(registry: &mut Registry, picture: &Picture) {
+    let requests = Family::<Ended, Counter>::default();
+    let (hidden, bytes) = (Family::<Place, Counter>::default(), Family::<Place, Counter>::default());
+    let in_flight = Family::<Place, Gauge>::default();
+    let took = Family::<Part, Float>::default();
+    for server in &picture.servers {
+        let place = Place { backend: server.id.backend.to_string(), server: server.id.server.to_string() };
+        for (outcome, count) in &server.outcomes_total {
+            let Place { backend, server } = place.clone();
+            requests.get_or_create(&Ended { backend, server, outcome: outcome.as_str() }).inc_by(*count);
+        }
+        hidden.get_or_create(&place).inc_by(server.hidden_total);
+        bytes.get_or_create(&place).inc_by(server.bytes_out_total);
+        in_flight.get_or_create(&place).set(server.in_flight.into());
+        for (until, quantiles) in
+            [("connected", server.connect), ("first_byte", server.first_byte), ("end", server.total)]
+        {
+            for (quantile, time) in quantiles.iter().flat_map(each) {
+                let Place { backend, server } = place.clone();
+                took.get_or_create(&Part { backend, server, until, quantile }).set(time.as_secs_f64());
+            }
+        }
+    }
+    registry.register("live_requests", "Requests of clients, by what became of them", requests);
+    registry.register("live_hidden_failures", "Attempts that failed here and were repeated", hidden);
+    registry.register_with_unit("live_sent", "Sent to clients", Unit::Bytes, bytes);
+    registry.register("live_in_flight", "Requests of clients in flight", in_flight);
+    registry.register_with_unit("live_duration", "Quantiles of the last minute", Unit::Seconds, took);
+    let stats = &picture.stats;
+    for (name, help, value) in [
+        ("live_lines", "Lines of HAProxy that were read", stats.lines),
+        ("live_lines_malformed", "Lines of HAProxy that could not be read", stats.malformed),
+        ("live_lines_lost", "Lines of HAProxy that never came", stats.lost),
+        ("live_lines_without_server", "Of those read: requests for which no server was chosen", stats.without_server),
+    ] {
+        registry.register(name, help, ConstCounter::new(value));
+    }
+    let workers: Gauge = Gauge::default();
+    workers.set(i64::try_from(stats.workers).unwrap_or(i64::MAX));
+    registry.register("live_workers", "Workers that are listened to, old ones included", workers);
+    if let Some(age) = stats.last_line_age {
+        let gauge = Float::default();
+        gauge.set(age.as_secs_f64());
+        registry.register_with_unit("live_last_line_age", "Since the last line", Unit::Seconds, gauge);
+    }
+}
+
+fn each(quantiles: &Quantiles) -> [(&'static str, Duration); 3] {
+    let Quantiles { p50, p95, p99 } = *quantiles;
+    [("0.5", p50), ("0.95", p95), ("0.99", p99)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::register_live;
+    use crate::model::Moment;
+    use crate::traffic::Tally;
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn what_was_heard_is_exported_by_the_names_of_the_documentation() {
+        let mut tally = Tally::default();
+        let worker = tally.begin_worker(false);
+        let now = Moment(Duration::from_secs(1));
+        for (number, end) in ["200 --", "200 --", "200 sD"].into_iter().enumerate() {
+            let line = format!("[hapilot@0 live=\"api {number} chat/a {end} 0 0 0 2000 3000 50 - - - - -\"]");
+            tally.take_line(worker, line.as_bytes(), now, SystemTime::UNIX_EPOCH);
+        }
+        let mut registry = Registry::with_prefix("hapilot");
+        register_live(&mut registry, &tally.picture(Moment(Duration::from_secs(4))));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            "hapilot_live_requests_total{backend=\"chat\",server=\"a\",outcome=\"ok\"} 2",
+            "hapilot_live_requests_total{backend=\"chat\",server=\"a\",outcome=\"timeout_stall\"} 1",
+            "hapilot_live_hidden_failures_total{backend=\"chat\",server=\"a\"} 0",
+            "hapilot_live_sent_bytes_total{backend=\"chat\",server=\"a\"} 150",
+            "hapilot_live_in_flight{backend=\"chat\",server=\"a\"} 0",
+            "hapilot_live_duration_seconds{backend=\"chat\",server=\"a\",until=\"connected\",quantile=\"0.99\"} 0.0",
+            "hapilot_live_lines_total 3",
+            "hapilot_live_lines_lost_total 0",
+            "hapilot_live_workers 1",
+            "hapilot_live_last_line_age_seconds 3.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+        let documented = include_str!("../../docs/metrics.md");
+        for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = family.split(' ').next().unwrap();
+            assert!(documented.contains(name), "docs/metrics.md does not name {name}");
+        }
+    }
+}

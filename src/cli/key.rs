@@ -1,0 +1,167 @@
+//! `key list` and `key test`: which of the providers' keys work. Shows where a key is kept, never any part of it.
+
+use super::args::KeyCommand;
+use super::output::{Failure, Output, REFUSED, Table, Tone, ms, span};
+use super::status::look;
+use super::target;
+use crate::agent::{Errand, Place};
+use crate::api::wire::{Key, Status};
+use crate::desired::key_id;
+use crate::health::{Count, Outcome};
+use crate::probe::Prober;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// `hapilot key …`
+pub(super) async fn key(place: &Place, command: &KeyCommand, out: Output) -> Result<(), Failure> {
+    match command {
+        KeyCommand::List => list(place, out).await,
+        KeyCommand::Test { target } => test(place, target.as_deref(), out).await,
+    }
+}
+
+/// `hapilot key list --json`, one element each.
+#[derive(Serialize)]
+struct Listed {
+    server: String,
+    id: String,
+    reference: String,
+    is_active: bool,
+    state: String,
+    why: Option<String>,
+    since_s: Option<u64>,
+    left_s: Option<f64>,
+    last_outcome: Option<String>,
+    last_age_s: Option<f64>,
+    uses: u64,
+}
+
+impl Listed {
+    /// Without an agent nobody knows its state.
+    fn of(server: String, key: &Key, is_known: bool) -> Self {
+        let Key { id, reference, is_active, state, why, since_s, left_s, last_outcome, last_age_s, uses } = key.clone();
+        let state = if is_known { state } else { "unknown".to_owned() };
+        let is_active = is_active && is_known;
+        Self { server, id, reference, is_active, state, why, since_s, left_s, last_outcome, last_age_s, uses }
+    }
+
+    fn cells(&self) -> [(Tone, String); 9] {
+        let Self { server, id, reference, is_active, state, why, since_s, left_s, last_outcome, last_age_s, uses } =
+            self;
+        let tone = match state.as_str() {
+            "in_service" => Tone::Good,
+            "cooling" => Tone::Warn,
+            "retired" => Tone::Bad,
+            _ => Tone::Dim,
+        };
+        let state = why.as_ref().map_or_else(|| state.clone(), |why| format!("{state} ({why})"));
+        let none = || "-".to_owned();
+        let seconds = |left: &f64| span(left.max(0.0).ceil() as u64);
+        let last = match (last_outcome, last_age_s) {
+            (Some(outcome), Some(age)) => format!("{outcome}, {} ago", span(*age as u64)),
+            _ => none(),
+        };
+        [
+            (Tone::Plain, server.clone()),
+            (Tone::Strong, id.clone()),
+            (Tone::Good, if *is_active { "*" } else { "" }.to_owned()),
+            (tone, state),
+            (Tone::Dim, since_s.map_or_else(none, span)),
+            (Tone::Dim, left_s.as_ref().map_or_else(none, |left| format!("{} left", seconds(left)))),
+            (Tone::Plain, last),
+            (Tone::Plain, if *uses == 0 { none() } else { uses.to_string() }),
+            (Tone::Dim, reference.clone()),
+        ]
+    }
+}
+
+async fn list(place: &Place, out: Output) -> Result<(), Failure> {
+    let Status { agent, backends, .. } = look(place).await?;
+    let mut rows = Vec::new();
+    for backend in &backends {
+        for server in &backend.servers {
+            let name = format!("{}/{}", backend.name, server.name);
+            rows.extend(server.keys.iter().map(|key| Listed::of(name.clone(), key, agent.is_some())));
+        }
+    }
+    if out.json {
+        out.print_json(&rows);
+        return Ok(());
+    }
+    let mut table = Table::new(["SERVER", "KEY", "", "STATE", "FOR", "UNTIL", "LAST", "USES", "PLACE"]);
+    for row in &rows {
+        table.row(row.cells());
+    }
+    out.print(&table.render(&out));
+    if agent.is_none() {
+        out.line(out.paint(Tone::Warn, "the agent does not run: nobody tests keys or chooses among them"));
+    }
+    Ok(())
+}
+
+/// `hapilot key test --json`, one element each.
+#[derive(Serialize)]
+struct Tested {
+    server: String,
+    id: String,
+    reference: String,
+    outcome: Outcome,
+    is_billing: bool,
+    total_ms: f64,
+    detail: String,
+}
+
+/// Exit code 1 where a key was rejected, or could not be asked for.
+async fn test(place: &Place, wanted: Option<&str>, out: Output) -> Result<(), Failure> {
+    let sources = target::load(place, out.color_err)?;
+    let prober = Arc::new(Prober::new());
+    let mut rows = Vec::new();
+    for (backend, server) in target::servers(&sources, wanted)? {
+        for (index, reference) in server.keys.iter().enumerate() {
+            let told = Errand::of_key(&sources, backend, server, index).run(prober.clone()).await;
+            rows.push(Tested {
+                server: format!("{}/{}", backend.name, server.name),
+                id: key_id(index),
+                reference: reference.value.to_string(),
+                outcome: told.outcome,
+                is_billing: told.is_billing,
+                total_ms: told.total.as_secs_f64() * 1000.0,
+                detail: told.detail,
+            });
+        }
+    }
+    if rows.is_empty() {
+        return Err(Failure::usage("error: these servers have no keys; add `keys` to them"));
+    }
+    if out.json {
+        out.print_json(&rows);
+    } else {
+        let mut table = Table::new(["SERVER", "KEY", "OUTCOME", "TOOK", "PLACE", "DETAIL"]);
+        for row in &rows {
+            table.row(row.cells());
+        }
+        out.print(&table.render(&out));
+    }
+    // Who answers 429 has let the key in.
+    let works = |row: &Tested| matches!(row.outcome.count(), Count::Success | Count::Limited);
+    if rows.iter().all(works) { Ok(()) } else { Err(Failure { message: String::new(), exit_code: REFUSED }) }
+}
+
+impl Tested {
+    fn cells(&self) -> [(Tone, String); 6] {
+        let Self { server, id, reference, outcome, is_billing: _, total_ms, detail } = self;
+        let tone = match outcome.count() {
+            Count::Success => Tone::Good,
+            Count::Limited => Tone::Warn,
+            Count::HardFailure | Count::Neutral => Tone::Bad,
+        };
+        [
+            (Tone::Plain, server.clone()),
+            (Tone::Strong, id.clone()),
+            (tone, outcome.to_string()),
+            (Tone::Plain, ms(*total_ms)),
+            (Tone::Dim, reference.clone()),
+            (Tone::Dim, detail.clone()),
+        ]
+    }
+}

@@ -1,0 +1,35 @@
+//! Which servers a command is about: `BACKEND`, `BACKEND/SERVER`, or all.
+
+use super::output::Failure;
+use crate::agent::{Failed, Place, Sources};
+use crate::config::{Backend, Server};
+
+/// The operator's file with all that it refers to.
+pub(super) fn load(place: &Place, color: bool) -> Result<Sources, Failure> {
+    place.load().map_err(|e| Failure { message: e.render(color), exit_code: Failed::from_sources(&e).exit_code })
+}
+
+/// Whether a server is meant.
+pub(super) fn fits(target: Option<&str>, backend: &str, server: &str) -> bool {
+    match target {
+        None => true,
+        Some(target) => match target.split_once('/') {
+            None => backend == target,
+            Some((b, s)) => backend == b && server == s,
+        },
+    }
+}
+
+/// The servers that are meant, at least one where the file has any.
+pub(super) fn servers<'a>(
+    sources: &'a Sources,
+    target: Option<&str>,
+) -> Result<Vec<(&'a Backend, &'a Server)>, Failure> {
+    let is_meant = |(backend, server): &(&Backend, &Server)| fits(target, backend.name.as_str(), server.name.as_str());
+    let servers: Vec<_> = sources.config.servers().filter(is_meant).collect();
+    if let (true, Some(target)) = (servers.is_empty(), target) {
+        let all: Vec<_> = sources.config.servers().map(|(b, s)| format!("{}/{}", b.name, s.name)).take(20).collect();
+        return Err(Failure::usage(format!("error: there is no server {target}; the file has {}", all.join(", "))));
+    }
+    Ok(servers)
+}

@@ -1,0 +1,23 @@
+//! What the requests of real clients tell: HAProxy's own lines, read, judged and added up for each server.
+//!
+//! Knows the compact line that the frontends log (see `templates/parts/frontend.cfg`), HAProxy's termination states and
+//! counters, and how they become a [`LiveSample`](crate::health::LiveSample). Pure: bytes and moments are handed in.
+//! Refuses to know sockets, and what health makes of a sample. Called by `agent`.
+
+mod classify;
+mod counters;
+mod histogram;
+mod key_words;
+mod line;
+mod picture;
+mod sequence;
+mod tally;
+mod window;
+
+pub use classify::{Blame, classify};
+pub use counters::ServerCount;
+pub use histogram::Histogram;
+pub use key_words::KeyWords;
+pub use line::{Line, MAX_LINE, Malformed, Retries, Split, TerminationState};
+pub use picture::{Picture, Quantiles, ServerPicture, TrafficStats};
+pub use tally::{Tally, WorkerKey};

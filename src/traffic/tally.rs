@@ -1,0 +1,289 @@
+//! Lines and counters of all workers, added up for each server.
+//!
+//! Pure: moments are handed in. Bounded by the number of servers that HAProxy itself lists or names, 20,000 at most.
+
+use super::classify::{Blame, classify};
+use super::counters::ServerCount;
+use super::key_words::{self, KeyWords};
+use super::line::Line;
+use super::picture::{Picture, Quantiles, ServerPicture, TrafficStats};
+use super::sequence::Sequence;
+use super::window::{Times, Window};
+use crate::health::{Count, LiveSample, Outcome};
+use crate::model::{Moment, ServerId, retry_after_value};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+/// Twice as many servers as a file may have: old workers may still know others.
+const MAX_SERVERS: usize = 20_000;
+/// Ten times as many frontends as a file may have.
+const MAX_FRONTENDS: usize = 1_000;
+
+/// Names one worker from the beginning to the end of its following.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WorkerKey(u64);
+
+/// Everything that was heard.
+#[derive(Debug, Default)]
+pub struct Tally {
+    servers: HashMap<Box<str>, Server>,
+    workers: HashMap<WorkerKey, Worker>,
+    next_key: u64,
+    stats: TrafficStats,
+    last_line: Option<Moment>,
+}
+
+#[derive(Debug)]
+struct Server {
+    id: ServerId,
+    window: Window,
+    outcomes_total: BTreeMap<Outcome, u64>,
+    hidden_total: u64,
+    bytes_out_total: u64,
+    /// Since the last sample.
+    fresh: LiveSample,
+    /// Sum and number of the times until the first byte, since the last sample.
+    first_bytes: (Duration, u32),
+    /// What was heard of its keys since it was told.
+    keys: key_words::Fresh,
+    /// The requests in flight that were told last.
+    told_in_flight: u32,
+}
+
+/// One worker that is followed.
+#[derive(Debug)]
+struct Worker {
+    /// Its counters and the numbers of its lines begin at zero for us, too.
+    is_from_start: bool,
+    lines: HashMap<Box<str>, Sequence>,
+    counts: Option<HashMap<Box<str>, ServerCount>>,
+}
+
+impl Tally {
+    /// Begins with a worker. `is_from_start`: it is known to be new, so that its counters tell nothing but what is new,
+    /// and every line that it wrote is read; else what it has already counted and written is history.
+    pub fn begin_worker(&mut self, is_from_start: bool) -> WorkerKey {
+        let key = WorkerKey(self.next_key);
+        self.next_key += 1;
+        let counts = is_from_start.then(HashMap::new);
+        self.workers.insert(key, Worker { is_from_start, lines: HashMap::new(), counts });
+        key
+    }
+
+    /// A worker is gone, or is not heard any more.
+    pub fn end_worker(&mut self, key: WorkerKey) {
+        // Nothing more will come of it: what is missing now is lost.
+        if let Some(mut worker) = self.workers.remove(&key) {
+            let missing = |sequence: &mut Sequence| sequence.settle() + sequence.settle();
+            self.stats.lost += worker.lines.values_mut().map(missing).sum::<u64>();
+        }
+    }
+
+    /// A worker does not answer: what is in flight there is not known any more.
+    pub fn pause_worker(&mut self, key: WorkerKey) {
+        let counts = self.workers.get_mut(&key).and_then(|worker| worker.counts.as_mut());
+        counts.into_iter().flat_map(HashMap::values_mut).for_each(|count| count.sessions = 0);
+    }
+
+    /// Takes in a line of a worker's ring. `today` is what dates in it are measured by.
+    pub fn take_line(&mut self, key: WorkerKey, bytes: &[u8], now: Moment, today: SystemTime) {
+        let line = match Line::parse(bytes) {
+            Ok(Some(line)) => line,
+            Ok(None) => return,
+            Err(_) => {
+                self.stats.malformed += 1;
+                return;
+            }
+        };
+        self.stats.lines += 1;
+        self.last_line = Some(now);
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.number(line.frontend, line.number);
+        }
+        let Blame::Server(outcome) = classify(&line) else {
+            self.stats.without_server += 1;
+            return;
+        };
+        if let Some(server) = known(&mut self.servers, line.place) {
+            server.take(&line, outcome, now, today);
+        }
+    }
+
+    /// Takes in the counters of all servers of a worker, by `BACKEND/SERVER`.
+    pub fn take_counts<'a>(
+        &mut self,
+        key: WorkerKey,
+        counts: impl IntoIterator<Item = (&'a str, ServerCount)>,
+        now: Moment,
+    ) {
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        let before = worker.counts.take();
+        let mut seen = HashMap::with_capacity(before.as_ref().map_or(0, HashMap::len));
+        for (place, count) in counts {
+            if seen.len() >= MAX_SERVERS {
+                break;
+            }
+            let hidden = match before.as_ref().map(|before| before.get(place)) {
+                // The first look at a worker that has a history.
+                None => 0,
+                Some(earlier) => count.hidden_since(&earlier.copied().unwrap_or_default()),
+            };
+            if (hidden > 0 || count.sessions > 0)
+                && let Some(server) = known(&mut self.servers, place)
+            {
+                server.hide(hidden, now);
+            }
+            seen.insert(place.into(), count);
+        }
+        worker.counts = Some(seen);
+    }
+
+    /// Looks for lines that are missing, and forgets servers that no worker knows and that were not heard of for a
+    /// minute. To be called about once a second: what is missing for so long is lost.
+    pub fn settle(&mut self, now: Moment) {
+        let workers = self.workers.values_mut();
+        self.stats.lost += workers.flat_map(|worker| worker.lines.values_mut()).map(Sequence::settle).sum::<u64>();
+        let listed: HashSet<&str> = self
+            .workers
+            .values()
+            .filter_map(|worker| worker.counts.as_ref())
+            .flat_map(|c| c.keys())
+            .map(|k| &**k)
+            .collect();
+        self.servers.retain(|place, server| {
+            listed.contains(&**place) || !server.window.is_empty(now) || !server.fresh.is_empty()
+        });
+    }
+
+    /// What is new of each server since the last call, for those of which anything is new.
+    pub fn take_samples(&mut self) -> Vec<(ServerId, LiveSample)> {
+        let in_flight = in_flight(&self.workers);
+        let told = |(place, server): (&str, &mut Server)| {
+            let in_flight = in_flight.get(place).copied().unwrap_or(0);
+            if server.fresh.is_empty() && in_flight == server.told_in_flight {
+                return None;
+            }
+            server.told_in_flight = in_flight;
+            let (sum, number) = std::mem::take(&mut server.first_bytes);
+            let first_byte = (number > 0).then(|| sum / number);
+            Some((server.id.clone(), LiveSample { in_flight, first_byte, ..std::mem::take(&mut server.fresh) }))
+        };
+        let mut samples: Vec<_> =
+            self.servers.iter_mut().map(|(place, server)| (&**place, server)).filter_map(told).collect();
+        samples.sort_by(|a, b| a.0.cmp(&b.0));
+        samples
+    }
+
+    /// What is new of the keys since the last call, by server, in the order in which it was heard.
+    pub fn take_key_words(&mut self) -> Vec<KeyWords> {
+        self.servers.values_mut().flat_map(|server| server.keys.tell(&server.id)).collect()
+    }
+
+    /// How well we hear.
+    pub fn stats(&self, now: Moment) -> TrafficStats {
+        let last_line_age = self.last_line.map(|at| now.since(at));
+        TrafficStats { workers: self.workers.len(), last_line_age, ..self.stats }
+    }
+
+    /// Everything, for people.
+    pub fn picture(&self, now: Moment) -> Picture {
+        let in_flight = in_flight(&self.workers);
+        let of = |(place, server): (&str, &Server)| {
+            let sum = server.window.sum(now);
+            ServerPicture {
+                id: server.id.clone(),
+                connect: Quantiles::of(&sum.connect),
+                first_byte: Quantiles::of(&sum.first_byte),
+                total: Quantiles::of(&sum.total),
+                outcomes: sum.outcomes,
+                hidden: sum.hidden,
+                in_flight: in_flight.get(place).copied().unwrap_or(0),
+                outcomes_total: server.outcomes_total.clone(),
+                hidden_total: server.hidden_total,
+                bytes_out_total: server.bytes_out_total,
+            }
+        };
+        let mut servers: Vec<_> = self.servers.iter().map(|(place, server)| (&**place, server)).map(of).collect();
+        servers.sort_by(|a, b| a.id.cmp(&b.id));
+        Picture { servers, stats: self.stats(now) }
+    }
+}
+
+/// Requests in flight of all workers.
+fn in_flight(workers: &HashMap<WorkerKey, Worker>) -> HashMap<&str, u32> {
+    let mut sum = HashMap::new();
+    for counts in workers.values().filter_map(|worker| worker.counts.as_ref()) {
+        for (place, count) in counts.iter().filter(|(_, count)| count.sessions > 0) {
+            let own: &mut u32 = sum.entry(&**place).or_default();
+            *own = own.saturating_add(u32::try_from(count.sessions).unwrap_or(u32::MAX));
+        }
+    }
+    sum
+}
+
+/// The server of that place; `None` for what is no operator's (a hop), and beyond the limit.
+fn known<'a>(servers: &'a mut HashMap<Box<str>, Server>, place: &str) -> Option<&'a mut Server> {
+    if !servers.contains_key(place) {
+        let id: ServerId = place.parse().ok().filter(|_| servers.len() < MAX_SERVERS)?;
+        servers.insert(place.into(), Server::new(id));
+    }
+    servers.get_mut(place)
+}
+
+impl Worker {
+    fn number(&mut self, frontend: &str, number: u64) {
+        if let Some(sequence) = self.lines.get_mut(frontend) {
+            sequence.take(number);
+        } else if self.lines.len() < MAX_FRONTENDS {
+            let mut sequence = if self.is_from_start { Sequence::from_start() } else { Sequence::default() };
+            sequence.take(number);
+            self.lines.insert(frontend.into(), sequence);
+        }
+    }
+}
+
+impl Server {
+    fn new(id: ServerId) -> Self {
+        Self {
+            id,
+            window: Window::default(),
+            outcomes_total: BTreeMap::new(),
+            hidden_total: 0,
+            bytes_out_total: 0,
+            fresh: LiveSample::default(),
+            first_bytes: (Duration::ZERO, 0),
+            keys: key_words::Fresh::default(),
+            told_in_flight: 0,
+        }
+    }
+
+    fn take(&mut self, line: &Line<'_>, outcome: Outcome, now: Moment, today: SystemTime) {
+        let is_success = outcome.count() == Count::Success;
+        // With attempts before it, the time until the header is not this server's alone.
+        let header = (line.retries.count == 0).then(|| line.connect.zip(line.header)).flatten();
+        let first_byte = line.first_token.or(header.map(|(connect, header)| connect + header));
+        let first_byte = first_byte.filter(|_| is_success);
+        self.window.add(outcome, Times { connect: line.connect, first_byte, total: line.total }, now);
+        *self.outcomes_total.entry(outcome).or_default() += 1;
+        self.bytes_out_total = self.bytes_out_total.saturating_add(line.bytes_out);
+        *self.fresh.outcomes.entry(outcome).or_default() += 1;
+        if let Some(time) = first_byte {
+            self.first_bytes = (self.first_bytes.0.saturating_add(time), self.first_bytes.1 + 1);
+        }
+        let is_limited = outcome.count() == Count::Limited;
+        let asked = line.retry_after.filter(|_| is_limited).and_then(|text| retry_after_value(text, today));
+        self.fresh.retry_after = self.fresh.retry_after.max(asked);
+        self.keys.take(line, outcome, asked);
+    }
+
+    fn hide(&mut self, count: u32, now: Moment) {
+        if count > 0 {
+            self.window.add_hidden(count, now);
+            self.hidden_total += u64::from(count);
+            self.fresh.hidden = self.fresh.hidden.saturating_add(count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
