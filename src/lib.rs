@@ -24,8 +24,10 @@ pub mod sys;
 
 // Floor 8: adapters, one each.
 pub mod haproxy;
+pub mod heartbeat;
 pub mod keepalived;
 pub mod mock;
+pub mod network;
 pub mod probe;
 pub mod store;
 pub mod traffic;

@@ -1,6 +1,7 @@
 //! A change that did not happen, or only would.
 
 use super::apply::{ApplyError, Prepared, Wish};
+use super::intent::Intent;
 use super::node::{Node, desired};
 use super::report::{Failed, Report};
 use super::sources::Sources;
@@ -63,6 +64,14 @@ impl Node {
     pub async fn plan_report(&mut self) -> Result<Report, Attempt> {
         let (prepared, sources) = self.plan().await?;
         let mut report = prepared.report();
+        match self.vrrp_change(&sources, &Intent { adopt: true, force: true, ..Intent::of_agent(None) }, false).await {
+            Ok(None) => {}
+            Ok(Some(change)) => {
+                report.diff.push_str(&change.diff());
+                report.notes.push("keepalived.conf changes; a running Keepalived reads it on SIGHUP".to_owned());
+            }
+            Err(failed) => report.notes.push(failed.message),
+        }
         let guards = self.guards(&sources);
         let command = self.place.command("apply --force");
         report.notes.extend(guards.iter().map(|guard| format!("{guard}; that wants `{command}`")));

@@ -14,6 +14,7 @@ mod explain;
 mod fleet;
 #[cfg(test)]
 mod fleet_days;
+mod guardian;
 mod guarding;
 mod hearing;
 mod intent;
@@ -43,12 +44,15 @@ mod snapshot;
 mod sources;
 mod spending;
 mod trial;
+mod vips;
+mod vrrp_file;
 
 pub use apply::{Applied, ApplyError, How, Prepared, Wish};
 pub use attempt::Attempt;
 pub use corrections::{Correction, Corrections};
 pub use engine::Engine;
 pub use fleet::{Fleet, health_params};
+pub use guardian::{Charge, PeerView, VipEvent, VipEventKind, VipReport, VipView, own_vips};
 pub use intent::Intent;
 pub use keyring::{KeyEvent, KeyStatus, Keyring, Learnt};
 pub use ledger::{Entry, Ledger};
@@ -60,7 +64,11 @@ pub use preflight::Refusal;
 pub use probing::Errand;
 pub use renderer::render_files;
 pub use report::{Failed, Report, SourceOfChange, unified_diff};
-pub use run::{Agent, Handle, Reply, Request};
-pub use snapshot::{BackendSnapshot, HaproxySnapshot, OldWorker, ServerSnapshot, Snapshot, TrialSnapshot};
+pub use run::{Agent, Handle, Reply, Request, VipVerb};
+pub use snapshot::{
+    BackendSnapshot, HaproxySnapshot, OldWorker, ServerSnapshot, Snapshot, TrialSnapshot, VipsSnapshot,
+};
 pub use sources::{Place, Sources, SourcesError, live_config};
 pub use trial::clocks;
+pub use vips::Vips;
+pub use vrrp_file::{VrrpChange, vrrp_change};

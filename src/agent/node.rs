@@ -16,6 +16,7 @@ use super::locking::take_lock;
 use super::overrides::Overrides;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources, SourcesError};
+use super::vips::Vips;
 use crate::config::{self, Config};
 use crate::desired::Desired;
 use crate::haproxy;
@@ -52,6 +53,12 @@ pub struct Node {
     pub keyring: Keyring,
     /// The ears at HAProxy, while an agent runs and the file wants them.
     pub listening: Option<Listening>,
+    /// The virtual addresses, while an agent runs and the file has some.
+    pub vips: Option<Vips>,
+    /// keepalived.conf is not as it should be: why.
+    pub vrrp_problem: Option<String>,
+    /// A new file waits for its turn among the nodes: whom for.
+    pub order_wait: Option<String>,
     /// Plans and applies.
     pub engine: Engine,
     /// A certificate cannot be served any more: why, said once.
@@ -117,6 +124,9 @@ impl Node {
             fleet,
             keyring,
             listening: None,
+            vips: None,
+            vrrp_problem: None,
+            order_wait: None,
             engine,
             ledger,
             read_at_start: None,
@@ -304,6 +314,7 @@ impl Node {
             return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
         }
         let began = Instant::now();
+        self.look_at_vrrp_file().await;
         self.renew_certificates();
         let config = self.serving.config.clone();
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
@@ -384,6 +395,16 @@ impl Node {
             self.file_problem = Some(failed.message.clone());
             return Err(failed.into());
         }
+        let is_rollback = matches!(source, SourceOfChange::Rollback(_));
+        let vrrp = match self.vrrp_change(&sources, intent, is_rollback).await {
+            Ok(vrrp) => vrrp,
+            Err(failed) => {
+                if may_fail_file {
+                    self.file_problem = Some(failed.message.clone());
+                }
+                return Err(failed.into());
+            }
+        };
         let is_news = !self.is_observer() && self.is_news(&sources, intent);
         let armed = if is_news { Some(self.arm(&sources, intent, source)?) } else { None };
         let now = self.now();
@@ -420,6 +441,7 @@ impl Node {
                 return Err(Attempt::from(e));
             }
         };
+        let vrrp_notes = vrrp.map(|change| change.carry_out()).unwrap_or(Ok(vec![]));
         let renewed = renewed_keys(&self.serving, &sources);
         self.serving = sources;
         self.fleet = fleet;
@@ -449,6 +471,9 @@ impl Node {
         }
         let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
         report.notes.extend(notes);
+        self.vrrp_problem = vrrp_notes.as_ref().err().map(|e| format!("keepalived.conf could not be written: {e}"));
+        report.notes.extend(vrrp_notes.unwrap_or_default());
+        report.notes.extend(self.vrrp_problem.clone());
         report.notes.extend(self.history_problem.clone());
         if report.applied.how == How::Start {
             report.notes.push(self.start_hint());

@@ -13,10 +13,12 @@ use super::node::Node;
 use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
 use super::spending::Spending;
+use super::vips::Vips;
 use crate::health::{GuardEvent, Observation, ProbeKind};
-use crate::model::{AdminState, ServerId, Weight};
+use crate::model::{AdminState, Name, ServerId, Weight};
 use crate::probe::Prober;
 use crate::sys;
+use crate::vip::Turn;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +40,10 @@ const PUBLISH: Duration = Duration::from_millis(250);
 const PUBLISH_PAUSES: u32 = 100;
 /// A file that could not be served is tried again after this: the port may be free by then.
 const RETRY: Duration = Duration::from_secs(10);
+/// How often a file looks whether its turn among the nodes has come.
+const ORDER_LOOK: Duration = Duration::from_millis(250);
+/// Who applies a file is answered after this at the latest; the file waits on.
+const ORDER_PATIENCE: Duration = Duration::from_secs(60);
 /// Requests that may wait; the command line sees "busy" beyond it.
 const MAX_REQUESTS: usize = 64;
 
@@ -69,6 +75,17 @@ pub enum Request {
     Expire(Reply),
     /// Give a revision a name.
     Tag(u32, String, Reply),
+    /// Move addresses away from this node, or take them back.
+    Vip {
+        /// Which; none: all.
+        names: Vec<Name>,
+        /// Which way.
+        verb: VipVerb,
+        /// Who asks.
+        actor: String,
+        /// Where the answer goes.
+        reply: Reply,
+    },
     /// What would an apply do?
     Plan(Reply),
     /// Publish a fresh snapshot, then answer.
@@ -85,10 +102,23 @@ impl Request {
             | Self::Rollback(_, _, reply)
             | Self::Server { reply, .. }
             | Self::Confirm(_, reply)
+            | Self::Vip { reply, .. }
             | Self::Expire(reply)
             | Self::Tag(_, _, reply) => Err(reply),
         }
     }
+}
+
+/// What an operator does with a virtual address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VipVerb {
+    /// Other nodes take it; `force`: also where none is known to be able to.
+    Release {
+        /// Whatever the others say.
+        force: bool,
+    },
+    /// This node takes it.
+    Reclaim,
 }
 
 /// Where an answer goes; nobody may be left to hear it.
@@ -138,6 +168,8 @@ pub struct Agent {
 #[derive(Debug)]
 struct Postponed {
     at: Instant,
+    /// It waits for other nodes, since then.
+    in_order_since: Option<Instant>,
     what: Change,
     intent: Intent,
     replies: Vec<Reply>,
@@ -209,6 +241,7 @@ impl Agent {
         if self.node.is_file_newer_than_start() {
             self.file_changed("the file changed").await;
         }
+        self.node.attend_vips();
         self.publish();
         let mut watched_at = Instant::now();
         loop {
@@ -224,6 +257,7 @@ impl Agent {
                     self.probed(finished);
                     false
                 }
+                () = changed(self.node.vips.as_mut()) => false,
                 batch = self.hearing.next() => {
                     self.hear(batch);
                     false
@@ -249,6 +283,7 @@ impl Agent {
                 watched_at = Instant::now();
                 watch.set_paths(&self.node.serving.watched(&self.node.place.file));
             }
+            self.node.attend_vips();
             if self.publish_at <= Instant::now() {
                 self.publish();
             }
@@ -391,9 +426,30 @@ impl Agent {
     }
 
     async fn change_again(&mut self, what: Change, intent: Intent, mut replies: Vec<Reply>, told: Option<String>) {
+        let mut since = None;
         if let Some(before) = self.postponed.take() {
             replies.extend(before.replies);
+            since = before.in_order_since;
         }
+        if what == Change::File && !intent.force {
+            match self.node.its_turn() {
+                Turn::Go => {}
+                Turn::Wait(whom) => return self.wait_in_order(whom, intent, replies, since),
+                Turn::Stop(why) => {
+                    let help = self.node.place.command("apply --force");
+                    let failed = Failed::refused(format!(
+                        "{why}\n  help: mend the file; or, to serve it here all the same: {help}\nnothing was changed"
+                    ));
+                    self.node.order_wait = None;
+                    self.node.file_problem = Some(failed.message.clone());
+                    self.log_failure(&Attempt::Failed(failed.clone()), told.as_deref());
+                    self.try_again(&Attempt::Failed(failed.clone()), Intent { adopt: false, ..intent });
+                    replies.into_iter().for_each(|reply| drop(reply.send(Err(failed.clone()))));
+                    return;
+                }
+            }
+        }
+        self.node.order_wait = None;
         let result = match what {
             Change::File => self.node.apply_file(&intent).await,
             Change::Rollback(to) => self.node.roll_back(to, &intent).await,
@@ -402,7 +458,7 @@ impl Agent {
         let result = match result {
             Err(Attempt::TooSoon(at)) => {
                 tracing::info!("the change needs a reload and waits for the gap between two");
-                self.postponed = Some(Postponed { at, what, intent, replies });
+                self.postponed = Some(Postponed { at, in_order_since: None, what, intent, replies });
                 return;
             }
             Err(attempt) => {
@@ -433,15 +489,36 @@ impl Agent {
         // A file that was rolled back is tried again when it changes, not before.
         if may_pass && !self.node.is_file_rejected() {
             let at = Instant::now() + RETRY;
-            self.postponed = Some(Postponed { at, what: Change::File, intent, replies: vec![] });
+            self.postponed = Some(Postponed { at, in_order_since: None, what: Change::File, intent, replies: vec![] });
         }
     }
 
     async fn resume(&mut self) {
-        if let Some(Postponed { at: _, what, intent, replies }) = self.postponed.take() {
-            let told = self.node.file_problem.clone();
-            self.change_again(what, intent, replies, told).await;
+        let told = self.node.file_problem.clone();
+        if let Some(Postponed { what, intent, .. }) = &self.postponed {
+            let (what, intent) = (*what, intent.clone());
+            self.change_again(what, intent, vec![], told).await;
         }
+    }
+
+    /// A new file waits until the nodes that go first have proven it. Who asked is told after a minute that it waits on.
+    fn wait_in_order(&mut self, whom: String, intent: Intent, mut replies: Vec<Reply>, since: Option<Instant>) {
+        let now = Instant::now();
+        let began = since.unwrap_or(now);
+        if self.node.order_wait.as_ref() != Some(&whom) {
+            tracing::info!("the file waits for its turn: {whom}");
+        }
+        if now.saturating_duration_since(began) >= ORDER_PATIENCE {
+            let failed = Failed::refused(format!(
+                "the file waits for its turn: {whom}\n  help: give the other nodes the same file; this one follows by \
+                 itself. Without waiting: {}",
+                self.node.place.command("apply --force")
+            ));
+            replies.drain(..).for_each(|reply| drop(reply.send(Err(failed.clone()))));
+        }
+        self.node.order_wait = Some(whom);
+        let at = now + ORDER_LOOK;
+        self.postponed = Some(Postponed { at, in_order_since: Some(began), what: Change::File, intent, replies });
     }
 
     async fn answer(&mut self, request: Request) {
@@ -471,6 +548,14 @@ impl Agent {
             Request::Tag(revision, name, reply) => {
                 let _ = reply.send(self.node.tag(revision, &name));
             }
+            Request::Vip { names, verb, actor, reply } => {
+                let result = match verb {
+                    VipVerb::Release { force } => self.node.release(&names, force, &actor),
+                    VipVerb::Reclaim => self.node.reclaim(&names, &actor),
+                };
+                self.publish();
+                let _ = reply.send(result);
+            }
             Request::Plan(reply) => {
                 let result = self.node.plan_report().await;
                 let _ = reply.send(flat(result));
@@ -495,6 +580,14 @@ impl Agent {
         let begun = Instant::now();
         self.snapshot.send_replace(Arc::new(Snapshot::of(&self.node)));
         self.publish_at = Instant::now() + PUBLISH.max(begun.elapsed() * PUBLISH_PAUSES);
+    }
+}
+
+/// News of the virtual addresses; never, where there are none.
+async fn changed(vips: Option<&mut Vips>) {
+    match vips {
+        Some(vips) => vips.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,18 +3,20 @@
 //! Made by the loop, published on a `watch` channel; read by `api`.
 
 use super::corrections::Correction;
+use super::guardian::{VipReport, own_vips};
 use super::keyring::KeyStatus;
 use super::limits::Finishing;
 use super::listening::Listening;
 use super::node::Node;
-use crate::config::{Backend, Server};
+use crate::config::{Backend, Server, Vip};
 use crate::health::{GuardEvent, HealthSnapshot};
-use crate::model::{AdminState, Moment, ServerId, Weight};
+use crate::model::{AdminState, Digest, Moment, Name, ServerId, Weight};
 use crate::plan::RuntimeServer;
 use crate::render;
 use crate::traffic::Picture;
 use crate::weights::WeightDecision;
 use camino::Utf8PathBuf;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Everything that `status` shows.
@@ -52,8 +54,41 @@ pub struct Snapshot {
     pub would: Option<Vec<String>>,
     /// What the requests of clients tell; `None`: nobody listens.
     pub traffic: Option<Picture>,
+    /// The virtual addresses; `None`: the file has none.
+    pub vips: Option<VipsSnapshot>,
     /// The guards at work, the oldest first, and when this picture was made.
     pub guards: (Moment, Vec<GuardEvent>),
+}
+
+/// The virtual addresses of this node.
+#[derive(Clone, Debug)]
+pub struct VipsSnapshot {
+    /// As the file has them.
+    pub vips: Vec<Vip>,
+    /// What the guardian knows.
+    pub report: VipReport,
+    /// Those that an operator moved away.
+    pub released: BTreeSet<Name>,
+    /// The file that this node serves.
+    pub serving: Digest,
+}
+
+impl VipsSnapshot {
+    /// What somebody should read, one line each.
+    fn problems(&self) -> Vec<String> {
+        let heard = self.report.peers.iter().filter(|(_, peer)| peer.is_heard);
+        let differ = heard.filter_map(|(name, peer)| {
+            let serves = peer.news.as_ref()?.serves.as_ref()?;
+            let (own, theirs) = (self.serving.short(), serves.file.short());
+            (serves.file != self.serving)
+                .then(|| format!("the nodes serve different files: this one {own}, {name} {theirs}"))
+        });
+        let silent = self.report.peers.iter().filter(|(_, peer)| !peer.is_heard);
+        let silent = silent.map(|(name, _)| format!("nothing is heard of {name}"));
+        let released =
+            self.released.iter().map(|name| format!("{name} is released; `hapilot vip reclaim` takes it back"));
+        self.report.problems.iter().cloned().chain(silent).chain(differ).chain(released).collect()
+    }
 }
 
 /// A revision that goes away by itself unless it is confirmed.
@@ -190,8 +225,16 @@ impl Snapshot {
                 }
             })
             .collect();
+        let vips = node.vips.as_ref().map(|vips| VipsSnapshot {
+            vips: own_vips(config).cloned().collect(),
+            report: vips.report(),
+            released: vips.released().clone(),
+            serving: Digest::of(&node.serving.toml),
+        });
+        let waits = node.order_wait.as_ref().map(|wait| format!("the file waits for its turn: {wait}"));
         let problems = node.file_problem.iter().chain(&node.haproxy_problem).chain(&node.history_problem);
-        let problems = problems.cloned().collect();
+        let problems = problems.chain(&node.vrrp_problem).chain(&waits);
+        let problems = problems.cloned().chain(vips.iter().flat_map(VipsSnapshot::problems)).collect();
         let trial = node.trial().map(|(trial, left)| TrialSnapshot {
             revision: trial.revision,
             back_to: trial.back_to,
@@ -214,6 +257,7 @@ impl Snapshot {
             corrections: node.engine.corrections.newest().cloned().collect(),
             corrections_total: node.engine.corrections.total(),
             would: node.engine.would.clone(),
+            vips,
             traffic: node.listening.as_ref().map(Listening::picture),
             guards: (node.now(), node.fleet.guards(node.now())),
         }

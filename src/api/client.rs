@@ -1,6 +1,8 @@
 //! The command line's side of the socket.
 
-use super::wire::{Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest};
+use super::wire::{
+    Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest, VipRequest,
+};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -117,6 +119,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn server(&self, request: &ServerRequest) -> Result<Applied, ClientError> {
         self.post("server", request).await
+    }
+
+    /// Moves addresses away or takes them back.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn vip(&self, request: &VipRequest) -> Result<Applied, ClientError> {
+        self.post("vip", request).await
     }
 
     async fn post(&self, what: &str, body: &impl Serialize) -> Result<Applied, ClientError> {

@@ -29,6 +29,7 @@ impl From<&Snapshot> for wire::Status {
             corrections,
             corrections_total,
             would,
+            vips,
             traffic,
             guards: (now, guards),
         } = snapshot;
@@ -60,6 +61,7 @@ impl From<&Snapshot> for wire::Status {
             would: would.clone(),
             hearing: traffic.as_ref().map(|picture| wire_live::Hearing::from(&picture.stats)),
             guards: guards.iter().map(|event| wire_live::Guard::of(event, *now)).collect(),
+            vips: vips.as_ref().map(|vips| wire::Vips::of(vips, node, *revision)),
         }
     }
 }

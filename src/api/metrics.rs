@@ -4,6 +4,7 @@
 //! ever added.
 
 use super::live_metrics::register_live;
+use super::vip_metrics::register_vips;
 use super::wire::{Backend, Guard, Haproxy, Server, Status};
 use crate::traffic::Picture;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -94,6 +95,9 @@ pub(super) fn text(status: &Status, traffic: Option<&Picture>) -> String {
     servers(&mut registry, &status.backends);
     keys(&mut registry, &status.backends);
     guards(&mut registry, &status.guards);
+    if let Some(vips) = &status.vips {
+        register_vips(&mut registry, vips);
+    }
     if let Some(picture) = traffic {
         register_live(&mut registry, picture);
     }

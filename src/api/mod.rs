@@ -7,8 +7,10 @@ mod convert;
 mod live_metrics;
 mod metrics;
 mod server;
+mod vip_metrics;
 pub mod wire;
 mod wire_live;
+mod wire_vip;
 
 pub use client::{Client, ClientError};
 pub use server::{Listener, serve, serve_readers};

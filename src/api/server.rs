@@ -4,9 +4,11 @@
 //! agent's internals.
 
 use super::metrics;
-use super::wire::{Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest};
-use crate::agent::{Failed, Handle, Intent, Report, Request, Snapshot};
-use crate::model::{AdminState, ServerId, Weight};
+use super::wire::{
+    Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest, VipRequest,
+};
+use crate::agent::{Failed, Handle, Intent, Report, Request, Snapshot, VipVerb};
+use crate::model::{AdminState, Name, ServerId, Weight};
 use crate::sys;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
@@ -72,6 +74,7 @@ pub async fn serve(listener: Listener, handle: Handle) {
         .route("/v1/expire", post(expire))
         .route("/v1/tag", post(tag))
         .route("/v1/server", post(server))
+        .route("/v1/vip", post(vip))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(handle);
     if let Err(error) = axum::serve(socket, router).await {
@@ -171,6 +174,21 @@ async fn server(State(handle): State<Handle>, Json(body): Json<ServerRequest>) -
         Err(e) => return problem(&Failed { message: format!("error: for_s: {e}"), exit_code: 2 }),
     };
     ask(&handle, |reply| Request::Server { id, state, weight, period, actor, reply }).await
+}
+
+async fn vip(State(handle): State<Handle>, Json(body): Json<VipRequest>) -> Response {
+    let VipRequest { names, verb, force, actor } = body;
+    let names: Result<Vec<Name>, _> = names.iter().map(|name| Name::new(name)).collect();
+    let verb = match verb.as_str() {
+        "release" => Ok(VipVerb::Release { force }),
+        "reclaim" => Ok(VipVerb::Reclaim),
+        other => Err(format!("error: a virtual address is released or reclaimed, not {other:?}")),
+    };
+    match (names, verb) {
+        (Ok(names), Ok(verb)) => ask(&handle, |reply| Request::Vip { names, verb, actor, reply }).await,
+        (Err(e), _) => problem(&Failed { message: format!("error: {e}"), exit_code: 2 }),
+        (_, Err(message)) => problem(&Failed { message, exit_code: 2 }),
+    }
 }
 
 async fn ask(handle: &Handle, request: impl FnOnce(oneshot::Sender<Result<Report, Failed>>) -> Request) -> Response {

@@ -3,6 +3,7 @@
 //! Fields are only ever added. Durations are numbers with the unit in their name, times are RFC 3339.
 
 pub use super::wire_live::{Guard, Hearing, Live, Percentiles};
+pub use super::wire_vip::{Event, Vip, VipNode, VipPart, VipRequest, Vips};
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/status`
@@ -43,6 +44,9 @@ pub struct Status {
     /// The guards that hold back weights now, the oldest first.
     #[serde(default)]
     pub guards: Vec<Guard>,
+    /// The virtual addresses; `None`: the file has none, or no agent watches them.
+    #[serde(default)]
+    pub vips: Option<Vips>,
 }
 
 /// A revision that goes away by itself unless it is confirmed.

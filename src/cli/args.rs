@@ -95,6 +95,12 @@ pub enum Command {
         #[command(subcommand)]
         command: ServerCommand,
     },
+    /// See and move virtual addresses
+    Vip {
+        /// What to do
+        #[command(subcommand)]
+        command: VipCommand,
+    },
     /// List revisions
     History {
         /// So many, newest first
@@ -143,6 +149,13 @@ pub enum Command {
     Demo(Demo),
     /// Run a mock AI backend whose faults are switched over HTTP
     Mock(Mock),
+    /// Decide whether this node may own its addresses while no agent lives; run by Keepalived
+    #[command(name = "__backstop", hide = true)]
+    Backstop {
+        /// `[keepalived] directory`
+        #[arg(value_name = "DIRECTORY")]
+        directory: Utf8PathBuf,
+    },
     /// Guard the deadline of a trial; started by `apply --confirm`
     #[command(name = "__deadline", hide = true)]
     Deadline {
@@ -244,6 +257,31 @@ pub enum KeyCommand {
         /// BACKEND or BACKEND/SERVER; default: all
         #[arg(value_name = "BACKEND[/SERVER]")]
         target: Option<String>,
+    },
+}
+
+/// `vip …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum VipCommand {
+    /// Show who owns which address, on all nodes; exit code 1 where not exactly one does or the nodes differ
+    Status,
+    /// Move addresses to other nodes without losing a request, before this node is taken down; kept until `reclaim`
+    Release {
+        /// The names in `[vip.NAME]`; default: all
+        #[arg(value_name = "NAME", value_parser = parse_name)]
+        names: Vec<Name>,
+        /// Then wait for the streams that are left here, at most so long: 10m
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        drain: Option<Duration>,
+        /// Also where no other node is known to be able to take them
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take addresses back to this node
+    Reclaim {
+        /// The names in `[vip.NAME]`; default: all
+        #[arg(value_name = "NAME", value_parser = parse_name)]
+        names: Vec<Name>,
     },
 }
 

@@ -1,7 +1,7 @@
 //! `check` and `render`: what can be judged and shown without touching anything.
 
 use super::output::{Failure, Output, Tone};
-use crate::agent::{Engine, Failed, Place, Sources, Wish, render_files};
+use crate::agent::{Engine, Failed, Place, Sources, Wish, own_vips, render_files};
 use crate::config::Diagnostics;
 use crate::desired::Desired;
 use crate::render::{self, ListFile, Target};
@@ -106,11 +106,11 @@ pub(super) fn render_keepalived(place: &Place, out: Output) -> Result<(), Failur
     let sources = place
         .load()
         .map_err(|e| Failure { message: e.render(out.color_err), exit_code: Failed::from_sources(&e).exit_code })?;
-    let text = render::keepalived(&sources.config).map_err(|e| Failure::refused(e.to_string()))?;
-    let Some(text) = text else {
+    if own_vips(&sources.config).next().is_none() {
         let node = &sources.config.node.name.value;
         return Err(Failure::usage(format!("error: the file gives node {node} no part in a [vip.NAME]")));
-    };
+    }
+    let text = render::keepalived(&sources.config).map_err(|e| Failure::refused(e.to_string()))?;
     if out.json {
         out.print_json(&serde_json::json!({ "keepalived_conf": text }))
     } else {

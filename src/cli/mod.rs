@@ -19,6 +19,7 @@ mod run;
 mod server;
 mod status;
 mod target;
+mod vip;
 
 use crate::agent::Place;
 use args::{Cli, Command};
@@ -71,6 +72,8 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Key { command } => key::key(&place, &command, out).await,
         Command::Status => status::status(&place, out).await,
         Command::Server { command } => server::server(&place, &command, out).await,
+        Command::Vip { command } => vip::vip(&place, &command, out).await,
+        Command::Backstop { directory } => vip::backstop(&directory),
         Command::History { limit } => history::history(&place, limit, out),
         Command::Diff { from, to, haproxy } => history::diff(&place, from.as_deref(), to.as_deref(), haproxy, out),
         Command::Tag { revision, name } => confirm::tag(&place, &revision, name, out).await,

@@ -41,6 +41,6 @@ pub use master::{Processes, ReloadReport, connections_of, processes, reload};
 pub use observe::observe;
 pub use pem::{Pem, is_certificate, read_certificate};
 pub use proof::{Proof, Sockets, Unproven, prove_reload};
-pub use pulse::{Pulse, pulse};
+pub use pulse::{Pulse, clients, pulse, pulse_listener};
 pub use stat::{ServerCounters, counters, parse_stat};
 pub use verdict::{HaproxyMessage, Severity, Verdict};

@@ -1,11 +1,14 @@
 //! Asks the local HAProxy whether it serves, often and briefly.
 
 use super::answers::{self, Answer};
-use super::listeners::Listener;
+use super::listeners::{Listener, Question, listeners};
+use super::session::Session;
 use crate::sys::ports;
+use camino::Utf8Path;
 use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// What one look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,18 @@ pub enum Pulse {
     Silent,
     /// The address is not one of this node: it tells nothing.
     Elsewhere,
+}
+
+/// The listener of a haproxy.cfg that costs HAProxy least to answer on: in clear text before TLS, and one that says which
+/// worker answers before one that only accepts.
+pub fn pulse_listener(haproxy_cfg: &str) -> Option<Listener> {
+    let rank = |listener: &Listener| match listener.question {
+        Question::Clear if !listener.may_hang_up => 0,
+        Question::Tls if !listener.may_hang_up => 1,
+        Question::Clear | Question::Tls => 2,
+        Question::Accepts(_) => 3,
+    };
+    listeners(haproxy_cfg).into_iter().min_by_key(rank)
 }
 
 /// Asks one listener, over a connection of its own.
@@ -37,4 +52,11 @@ pub async fn pulse(listener: &Listener, within: Duration) -> Pulse {
             _ => Pulse::Silent,
         },
     }
+}
+
+/// Worker and client connections, asked over the admin socket, which HAProxy answers also while it takes no more
+/// clients; `None`: no answer in time.
+pub async fn clients(admin_socket: &Utf8Path, within: Duration) -> Option<(u32, u64)> {
+    let asked = Session::with_serving_worker(admin_socket, Instant::now() + within).await;
+    asked.ok().and_then(|(_, info)| Some((info.pid, info.connections?)))
 }

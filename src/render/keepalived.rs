@@ -6,6 +6,7 @@
 
 use super::RenderError;
 use super::error::from_tera;
+use super::header::with_header;
 use super::value::Table;
 use crate::config::{Config, Vip};
 use crate::model::{InterfaceAddress, Name};
@@ -20,26 +21,22 @@ const STEP: u8 = 2;
 
 const NAME: &str = "builtin/keepalived.conf";
 
-/// The file for the configuration's node; `None` where no address is its business.
+/// The file for the configuration's node; without any instance where no address is its business.
 ///
 /// # Errors
 /// Never for a released hapilot; a test holds that.
-pub fn keepalived(config: &Config) -> Result<Option<String>, RenderError> {
+pub fn keepalived(config: &Config) -> Result<String, RenderError> {
     let own = &config.node.name.value;
     let vips: Vec<Value> = config.vips.iter().filter_map(|vip| instance(config, vip, own)).collect();
-    if vips.is_empty() {
-        return Ok(None);
-    }
     let mut context = Context::new();
     context.insert_value("node", own.to_string().into());
     context.insert_value("directory", config.keepalived.directory.as_str().into());
     context.insert_value("backstop", config.keepalived.backstop.as_str().into());
-    context.insert_value("admin_socket", config.haproxy.admin_socket.as_str().into());
     context.insert_value("vips", vips.into());
     let mut tera = Tera::default();
     let failed = |error: &tera::Error| from_tera(error, NAME, |_| None, str::to_owned);
     tera.add_raw_template(NAME, include_str!("../../templates/keepalived.conf")).map_err(|e| failed(&e))?;
-    tera.render(NAME, &context).map(Some).map_err(|e| failed(&e))
+    tera.render(NAME, &context).map(|body| with_header(&body)).map_err(|e| failed(&e))
 }
 
 /// The rendered priority of a node, and why it is that; `None` where the node takes no part.

@@ -15,6 +15,7 @@
 //! STATE/confirm.json                     the revision on trial and its deadline
 //! STATE/probes.json                      what the last probes told
 //! STATE/spent.json                       what the deep probes of the day have cost
+//! STATE/released.json                    virtual addresses that operators moved away
 //! STATE/journal.json                     the apply that is under way, with what was there before it
 //! ```
 
@@ -24,6 +25,7 @@ mod journal;
 mod manifest;
 mod overrides;
 mod provisional;
+mod released;
 mod results;
 mod revisions;
 mod spent;
@@ -34,6 +36,7 @@ pub use journal::{FormerFile, IntendedFile, Journal, Undertaking};
 pub use manifest::{FileRecord, How, Manifest, Outcome, Source, Standing};
 pub use overrides::{load_overrides, save_overrides};
 pub use provisional::{Clocks, Provisional, load_provisional, save_provisional};
+pub use released::{load_released, save_released};
 pub use results::{ProbeRecord, Results, load_results, save_results};
 pub use revisions::{Listed, NewFile, Revision, Revisions};
 pub use spent::{load_spent, save_spent};

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod pidfd;
 pub mod ports;
 pub mod process;
+pub mod raw;
 pub mod secrets;
 pub mod signals;
 pub mod space;

@@ -160,6 +160,28 @@ pub fn resident_bytes(pid: u32, name: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// The name of a process, at most 15 bytes of it; `None` where there is none.
+pub fn name_of(pid: u32) -> Option<String> {
+    fs_err::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim_end().to_owned())
+}
+
+/// The children of a process, as far as they can be seen.
+///
+/// **Source**: proc(5), `/proc/PID/task/TID/children`.
+pub fn children_of(pid: u32) -> Vec<u32> {
+    let text = fs_err::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// Sends SIGHUP.
+///
+/// # Errors
+/// There is no such process, or this one may not.
+pub fn hang_up(pid: u32) -> io::Result<()> {
+    let pid = i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok(nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGHUP)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::run;

@@ -1,14 +1,12 @@
-//! From the fitness of this node to what Keepalived is told: can it serve at all, and what is it worth beside the others.
-//!
-//! Pure: time is handed in. Knows no Keepalived and no HAProxy; the backends' health is not among what it looks at,
-//! because no other node would find them better. Called by `agent`.
+//! From the fitness of this node to what Keepalived is told of one VIP: can the node own it at all, and what is it worth
+//! beside the others.
 
 use crate::model::{Moment, format_duration};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What the local HAProxy is like, as the agent last saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Local {
     /// It answers.
@@ -19,36 +17,48 @@ pub enum Local {
     Gone,
 }
 
-/// Everything that the word to Keepalived depends on.
+/// What the node is like: the same for all VIPs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fitness {
     /// The local HAProxy.
     pub local: Local,
     /// The agent has not settled yet since its start.
     pub is_starting: bool,
-    /// An operator moves the addresses away (`vip release`).
-    pub is_draining: bool,
     /// HAProxy serves, but cannot be steered, or not what the file says.
     pub is_degraded: bool,
-    /// No other node is known to be able to serve: leaving would leave nobody.
+    /// All other nodes say that they cannot serve: leaving would leave nobody. One that says nothing may be able to.
     pub is_last: bool,
-    /// How many nodes the operator ranks higher. Counts until an owner is known, so that the ranks decide who begins.
+}
+
+/// The node's part in one VIP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// How many nodes the operator ranks higher. Counts while this node does not own it, so that the ranks decide who
+    /// begins.
     pub rank: u8,
-    /// Whether any node owns the addresses already.
-    pub has_owner: bool,
+    /// This node owns it.
+    pub owns: bool,
+    /// An operator moves it away (`vip release`).
+    pub is_draining: bool,
+    /// An operator takes it back (`vip reclaim`).
+    pub is_wanted: bool,
+    /// It is another's now, for this reason, whatever the node is worth.
+    pub gives_way: Option<String>,
 }
 
 /// What Keepalived is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
     /// This node cannot own the addresses.
     pub fault: bool,
-    /// What it is worth beside the others, -200 to 0.
+    /// What it is worth beside the others, -200 to 4.
     pub adjustment: i16,
     /// One sentence for people.
     pub why: String,
 }
 
+/// Above every node that is merely fit.
+const WANTED: i16 = 4;
 /// The hand-over: below every node that merely limps.
 const DRAINING: i16 = -100;
 /// More than any two ranks lie apart.
@@ -94,8 +104,8 @@ impl HoldDown {
     }
 }
 
-/// Decides what Keepalived is told. `held_until` is what [`HoldDown::see`] answered.
-pub fn decide(fitness: &Fitness, held_until: Option<Moment>, now: Moment) -> Word {
+/// Decides what Keepalived is told of one VIP. `held_until` is what [`HoldDown::see`] answered.
+pub fn decide(fitness: &Fitness, part: &Part, held_until: Option<Moment>, now: Moment) -> Word {
     let told = |fault, adjustment, why: &str| Word { fault, adjustment, why: why.to_owned() };
     // Leaving helps only where somebody better is left: without an owner the addresses answer nobody at all.
     let out = |why: String| match fitness.is_last {
@@ -113,18 +123,25 @@ pub fn decide(fitness: &Fitness, held_until: Option<Moment>, now: Moment) -> Wor
         let left = Duration::from_secs(until.since(now).as_secs().max(1));
         return out(format!("HAProxy was unfit a moment ago: held for another {}", format_duration(left)));
     }
-    if fitness.is_draining {
+    if let Some(why) = &part.gives_way {
+        return told(true, 0, why);
+    }
+    if part.is_draining {
         return told(false, DRAINING, "released by the operator");
     }
     if fitness.is_degraded {
         return told(false, DEGRADED, "HAProxy serves, but not what the file says");
     }
-    if fitness.is_starting {
+    // Restarting an agent is no reason to move anything.
+    if fitness.is_starting && !part.owns {
         return told(false, STARTING, "the agent has just started");
     }
-    if !fitness.has_owner && fitness.rank > 0 {
-        let adjustment = RANK.saturating_mul(i16::from(fitness.rank)).max(DEGRADED);
-        return told(false, adjustment, "nobody owns the addresses yet: the ranks decide who begins");
+    if part.is_wanted {
+        return told(false, WANTED, "taken back by the operator");
+    }
+    if !part.owns && part.rank > 0 {
+        let adjustment = RANK.saturating_mul(i16::from(part.rank)).max(STARTING + 1);
+        return told(false, adjustment, "fit; another node is ranked higher, should nobody own the addresses");
     }
     told(false, 0, "fit")
 }
@@ -133,15 +150,7 @@ pub fn decide(fitness: &Fitness, held_until: Option<Moment>, now: Moment) -> Wor
 mod tests {
     use super::*;
 
-    const FIT: Fitness = Fitness {
-        local: Local::Serves,
-        is_starting: false,
-        is_draining: false,
-        is_degraded: false,
-        is_last: false,
-        rank: 0,
-        has_owner: true,
-    };
+    const FIT: Fitness = Fitness { local: Local::Serves, is_starting: false, is_degraded: false, is_last: false };
 
     fn at(seconds: u64) -> Moment {
         Moment(Duration::from_secs(seconds))
@@ -149,35 +158,40 @@ mod tests {
 
     #[test]
     fn a_worse_node_is_never_worth_more() {
-        let told = |fitness: Fitness| {
-            let Word { fault, adjustment, .. } = decide(&fitness, None, at(100));
+        let told = |(fitness, part): &(Fitness, Part)| {
+            let Word { fault, adjustment, .. } = decide(fitness, part, None, at(100));
             if fault { i16::MIN } else { adjustment }
         };
+        let owner = Part { owns: true, ..Part::default() };
+        let drained = Part { is_draining: true, ..Part::default() };
         let order = [
-            FIT,
-            Fitness { rank: 1, has_owner: false, ..FIT },
-            Fitness { is_starting: true, ..FIT },
-            Fitness { is_degraded: true, is_starting: true, ..FIT },
-            Fitness { is_draining: true, is_degraded: true, ..FIT },
-            Fitness { local: Local::Hangs, is_last: true, ..FIT },
-            Fitness { local: Local::Gone, ..FIT },
+            (FIT, Part { is_wanted: true, rank: 15, ..Part::default() }),
+            (FIT, owner.clone()),
+            (FIT, Part { rank: 1, ..Part::default() }),
+            (FIT, Part { rank: 15, ..Part::default() }),
+            (Fitness { is_starting: true, ..FIT }, Part::default()),
+            (Fitness { is_degraded: true, is_starting: true, ..FIT }, Part::default()),
+            (Fitness { is_degraded: true, ..FIT }, drained.clone()),
+            (Fitness { local: Local::Hangs, is_last: true, ..FIT }, Part::default()),
+            (Fitness { local: Local::Gone, ..FIT }, owner.clone()),
         ];
         for pair in order.windows(2) {
-            assert!(told(pair[0]) > told(pair[1]), "{pair:?}");
+            assert!(told(&pair[0]) > told(&pair[1]), "{pair:?}");
         }
-        // A rank among sixteen nodes weighs less than a fault of any kind.
-        let last = told(Fitness { rank: 15, has_owner: false, ..FIT });
-        assert!(last > told(Fitness { is_starting: true, ..FIT }));
-        assert_eq!(told(Fitness { rank: 15, ..FIT }), 0);
+        // An owner's agent that starts again, or an owner of the last rank, moves nothing.
+        assert_eq!(told(&(Fitness { is_starting: true, ..FIT }, owner)), 0);
+        assert_eq!(told(&(FIT, Part { rank: 15, owns: true, ..Part::default() })), 0);
+        let gives_way = Part { gives_way: Some("lb2 owns it".into()), is_wanted: true, ..Part::default() };
+        assert_eq!(told(&(FIT, gives_way)), i16::MIN);
     }
 
     #[test]
     fn the_last_node_keeps_the_addresses_whatever_its_state() {
         for local in [Local::Hangs, Local::Gone] {
-            let word = decide(&Fitness { local, is_last: true, ..FIT }, None, at(1));
+            let word = decide(&Fitness { local, is_last: true, ..FIT }, &Part::default(), None, at(1));
             assert!(!word.fault && word.adjustment == UNFIT, "{word:?}");
         }
-        assert!(!decide(&Fitness { is_last: true, ..FIT }, Some(at(9)), at(1)).fault);
+        assert!(!decide(&Fitness { is_last: true, ..FIT }, &Part::default(), Some(at(9)), at(1)).fault);
     }
 
     #[test]
@@ -192,7 +206,7 @@ mod tests {
         }
         hold.see(Local::Gone, at(3_000));
         assert_eq!(hold.see(Local::Serves, at(3_000)), Some(at(3_002)));
-        let held = decide(&FIT, Some(at(3_002)), at(3_000));
+        let held = decide(&FIT, &Part::default(), Some(at(3_002)), at(3_000));
         assert!(held.fault && held.why.contains("held for another 2s"), "{held:?}");
     }
 }

@@ -1,0 +1,96 @@
+//! Whether the HAProxy of this node serves, looked at every few milliseconds.
+
+use super::Charge;
+use crate::haproxy::{self, Pulse};
+use crate::sys::pidfd::Watched;
+use crate::vip::Local;
+use std::time::Duration;
+
+/// A look takes no longer.
+const WITHIN: Duration = Duration::from_millis(100);
+/// Looks in vain, one after the other, until HAProxy counts as hung or gone.
+const FALL: u32 = 2;
+
+/// What is known of the local HAProxy.
+#[derive(Debug, Default)]
+pub(super) struct Watchman {
+    /// What it is like; none: it was not seen yet.
+    pub local: Option<Local>,
+    /// It answers over its admin socket only: it takes no more clients.
+    pub is_full: bool,
+    misses: u32,
+    worker: Option<Watched>,
+}
+
+impl Watchman {
+    /// Looks once.
+    pub async fn look(&mut self, charge: &Charge) {
+        let admin = &charge.config.haproxy.admin_socket.value;
+        let by_admin = async || match haproxy::clients(admin, WITHIN).await {
+            Some((pid, _)) => Pulse::Beats(Some(pid)),
+            None => Pulse::Silent,
+        };
+        let Some(listener) = &charge.listener else {
+            let found = by_admin().await;
+            self.felt(found);
+            return;
+        };
+        // A HAProxy that is full takes no client, and must not be taken for one that hangs: the other node would be
+        // full next. Its admin socket has no such limit.
+        let (found, vouched) = match self.misses + 1 >= FALL {
+            true => tokio::join!(haproxy::pulse(listener, WITHIN), by_admin()),
+            false => (haproxy::pulse(listener, WITHIN).await, Pulse::Silent),
+        };
+        match (found, vouched) {
+            (Pulse::Silent, Pulse::Beats(pid)) => {
+                self.felt(Pulse::Beats(pid));
+                // The next look in vain asks both again.
+                (self.is_full, self.misses) = (true, FALL - 1);
+            }
+            (Pulse::Elsewhere, _) => {
+                let found = by_admin().await;
+                self.felt(found);
+            }
+            (found, _) => self.felt(found),
+        }
+    }
+
+    /// Its worker has ended. A reload ends one too: what counts is whether another one answers.
+    pub async fn worker_ended(&mut self, charge: &Charge) {
+        self.worker = None;
+        let Some(listener) = &charge.listener else { return self.look(charge).await };
+        match haproxy::pulse(listener, WITHIN).await {
+            Pulse::Refused => self.local = Some(Local::Gone),
+            found => self.felt(found),
+        }
+    }
+
+    /// Returns when the worker ends; never, where none is known.
+    pub async fn ended(&self) {
+        match &self.worker {
+            Some(watched) if watched.ended().await.is_ok() => {}
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn felt(&mut self, found: Pulse) {
+        match found {
+            Pulse::Beats(pid) => {
+                (self.misses, self.is_full) = (0, false);
+                self.local = Some(Local::Serves);
+                if let Some(pid) = pid.filter(|pid| self.worker.as_ref().is_none_or(|watched| watched.pid != *pid)) {
+                    // One that has ended meanwhile, or lives in another container, is found out by the next looks.
+                    self.worker = Watched::open(pid).ok();
+                }
+            }
+            Pulse::Elsewhere => {}
+            Pulse::Refused | Pulse::Silent => {
+                self.misses += 1;
+                if self.misses >= FALL {
+                    self.local = Some(if found == Pulse::Refused { Local::Gone } else { Local::Hangs });
+                    self.worker = None;
+                }
+            }
+        }
+    }
+}

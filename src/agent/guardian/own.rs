@@ -1,0 +1,174 @@
+//! This node's part in each VIP: what Keepalived says, what the interface bears, what follows from the others' claims.
+
+use super::report::{VipEventKind, VipReport};
+use super::{Charge, dialect};
+use crate::config::Vip;
+use crate::heartbeat::News;
+use crate::keepalived::{Daemon, Ear, Event, VipState};
+use crate::model::{Moment, Name, VrrpState};
+use crate::network;
+use crate::vip::{Claim, Other, Part, Settling, Split};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Addresses without an owner for so many looks in a row are orphans.
+const ORPHAN_LOOKS: u32 = 3;
+/// Adverts that came for as long show that the nodes hear each other again.
+const HEARD: Duration = Duration::from_millis(500);
+
+/// What is remembered of each VIP beside the report.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    splits: BTreeMap<Name, Split>,
+    orphaned: BTreeMap<Name, u32>,
+    told_split: BTreeMap<Name, bool>,
+}
+
+impl Own {
+    /// A line of the FIFO.
+    pub fn heard(&mut self, event: &Event, report: &mut VipReport) {
+        let Event { vip, state, priority, is_transition } = event;
+        let Ok(name) = Name::new(vip) else { return };
+        let Some(view) = report.vips.get_mut(&name) else { return };
+        view.priority = Some(*priority);
+        // What a line says of a priority alone, it says of a state that was told before.
+        let is_new = view.state != Some(*state);
+        if is_new {
+            (view.state, view.since) = (Some(*state), Some(Instant::now()));
+        }
+        if is_new || *is_transition {
+            let (kind, text) = match state {
+                VrrpState::Master => (VipEventKind::Master, "this node owns the addresses"),
+                VrrpState::Backup => (VipEventKind::Backup, "this node stands by"),
+                VrrpState::Fault => (VipEventKind::Fault, "this node cannot own the addresses"),
+                VrrpState::Stop => (VipEventKind::Stop, "Keepalived stops"),
+            };
+            report.note(kind, Some(&name), format!("{text} (priority {priority})"));
+        }
+    }
+
+    /// Keepalived's own dump, which also tells what the FIFO has lost.
+    pub fn dumped(&mut self, states: &[VipState], report: &mut VipReport) {
+        for VipState { vip, state, priority } in states {
+            let is_known = Name::new(vip)
+                .ok()
+                .and_then(|name| report.vips.get(&name))
+                .is_some_and(|view| view.state == Some(*state) && view.priority == Some(*priority));
+            if !is_known {
+                let event = Event { vip: vip.clone(), state: *state, priority: *priority, is_transition: false };
+                self.heard(&event, report);
+            }
+        }
+    }
+
+    /// Looks at the interfaces; what they bear without an owner is an orphan, and is taken away.
+    ///
+    /// `was_seen`: Keepalived ran in sight of this agent. One that runs where we cannot see it is no dead one.
+    pub async fn look(&mut self, charge: &Charge, daemon: Option<Daemon>, was_seen: bool, report: &mut VipReport) {
+        for vip in charge.vips() {
+            let borne = network::addresses_of(&vip.interface).unwrap_or_default();
+            let here: Vec<_> = vip
+                .addresses
+                .iter()
+                .map(|address| address.value)
+                .filter(|address| borne.contains(&address.ip))
+                .collect();
+            let Some(view) = report.vips.get_mut(&vip.name) else { continue };
+            view.bears = !here.is_empty();
+            let owns = view.bears && view.state == Some(VrrpState::Master) && !(was_seen && daemon.is_none());
+            view.owned_since = if owns { view.owned_since.or(Some(Instant::now())) } else { None };
+            let speaks = daemon.is_none_or(|daemon| daemon.speaks);
+            let is_dead = (daemon.is_none() && was_seen) || !speaks;
+            let is_given_up = matches!(view.state, Some(state) if state != VrrpState::Master);
+            let looks = self.orphaned.entry(vip.name.clone()).or_default();
+            *looks = if view.bears && (is_dead || is_given_up) { *looks + 1 } else { 0 };
+            if *looks < ORPHAN_LOOKS {
+                continue;
+            }
+            *looks = 0;
+            for address in here {
+                let text = match network::remove(&vip.interface, address).await {
+                    Ok(()) => format!("{address} was left on {} without an owner and is removed", vip.interface.value),
+                    Err(e) => format!("{address} is left on {} without an owner: {e}", vip.interface.value),
+                };
+                report.note(VipEventKind::Orphan, Some(&vip.name), text);
+            }
+        }
+    }
+
+    /// This node's part in a VIP, as its word to Keepalived needs it.
+    pub fn part(
+        &mut self,
+        vip: &Vip,
+        charge: &Charge,
+        peers: &[(&Name, &News, Duration)],
+        ear: Option<&Ear>,
+        now: Moment,
+        report: &mut VipReport,
+    ) -> Part {
+        let name = &vip.name;
+        let own_name = &charge.config.node.name.value;
+        let own_rank = vip.priority.get(own_name).map(|priority| priority.value);
+        let higher = vip.priority.values().filter(|other| own_rank.is_some_and(|own| other.value > own)).count();
+        let owned_since = report.vips.get(name).and_then(|view| view.owned_since);
+        // Of several that claim it, the newest: that is where the clients are.
+        let claim = peers
+            .iter()
+            .filter_map(|(node, news, age)| {
+                let there = news.vips.get(name.as_str())?;
+                let held = Duration::from_millis(there.owned_ms?) + *age;
+                Some((Claim { node, held }, there))
+            })
+            .min_by_key(|(claim, _)| claim.held);
+        let other = match claim {
+            None => Other::default(),
+            Some((claim, there)) => {
+                let heard_for = charge
+                    .config
+                    .node
+                    .peers
+                    .get(claim.node)
+                    .and_then(|ip| ear?.heard_for(ip.value, vip.router_id.value, Instant::now()));
+                Other {
+                    claim: Some(claim),
+                    is_heard: heard_for.is_some_and(|time| time >= HEARD),
+                    is_foreign: there.dialect != dialect(vip, &charge.config),
+                }
+            }
+        };
+        let own = owned_since.map(|since| Claim { node: own_name, held: since.elapsed() });
+        let settling = self.splits.entry(name.clone()).or_default().see(own, other, vip.advert_interval.value, now);
+        self.tell_split(name, &settling, other.is_foreign, report);
+        let gives_way = match settling {
+            Settling::GiveWay(node) if other.is_foreign => {
+                Some(format!("{node} owns the addresses and speaks another VRRP: waiting until both speak the same"))
+            }
+            Settling::GiveWay(node) => Some(format!("{node} owns the addresses, and its adverts do not come here")),
+            Settling::Clear | Settling::Both(_) | Settling::Stand(_) => None,
+        };
+        Part {
+            rank: u8::try_from(higher).unwrap_or(u8::MAX),
+            owns: owned_since.is_some(),
+            is_draining: charge.released.contains(name),
+            is_wanted: charge.wanted.contains(name),
+            gives_way,
+        }
+    }
+
+    fn tell_split(&mut self, name: &Name, settling: &Settling, is_foreign: bool, report: &mut VipReport) {
+        let told = self.told_split.entry(name.clone()).or_default();
+        let (is_split, text) = match settling {
+            Settling::Stand(node) => (true, format!("{node} owns the addresses as well, and is to give way")),
+            Settling::GiveWay(node) if !is_foreign => {
+                (true, format!("{node} owns the addresses as well; this node gives way: the clients are there"))
+            }
+            Settling::Both(_) => return,
+            Settling::Clear | Settling::GiveWay(_) => (false, "there is one owner again".to_owned()),
+        };
+        if *told != is_split {
+            *told = is_split;
+            let kind = if is_split { VipEventKind::TwoMasters } else { VipEventKind::Healed };
+            report.note(kind, Some(name), text);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! keepalived.conf of this node: rendered, judged, put in place whole, and taken over by a running Keepalived.
+//!
+//! As haproxy.cfg, it is never empty, never overwritten when somebody else wrote it, and changed by rename. Keepalived's
+//! own `-t` judges it where it will run; a file that it does not like is never at the live path.
+
+use super::guardian::own_vips;
+use super::intent::Intent;
+use super::node::Node;
+use super::report::{Failed, unified_diff};
+use super::sources::Sources;
+use crate::config::Config;
+use crate::keepalived::{self, Track};
+use crate::render;
+use crate::sys;
+use camino::Utf8PathBuf;
+use std::time::Duration;
+
+/// `keepalived -t` takes 12 ms.
+const CHECK: Duration = Duration::from_secs(5);
+/// Largest keepalived.conf that is compared, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// A change of keepalived.conf that may be made.
+#[derive(Debug)]
+pub struct VrrpChange {
+    path: Utf8PathBuf,
+    pid_file: Utf8PathBuf,
+    text: String,
+    before: Option<String>,
+    is_foreign: bool,
+}
+
+impl VrrpChange {
+    /// What changes, as a unified diff.
+    pub fn diff(&self) -> String {
+        unified_diff(self.before.as_deref().unwrap_or_default(), &self.text, "keepalived.conf")
+    }
+}
+
+/// What is to be done about keepalived.conf; `None`: nothing.
+///
+/// # Errors
+/// Keepalived does not accept it, or the file that is there is not ours: for people.
+pub async fn vrrp_change(config: &Config, intent: &Intent) -> Result<Option<VrrpChange>, Failed> {
+    let path = config.keepalived.config.value.clone();
+    let live = sys::directory::read_if_exists(&path, MAX_FILE)
+        .map_err(|e| Failed::refused(format!("keepalived.conf cannot be read: {e}")))?;
+    let inspection = live.as_deref().map(render::inspect);
+    let before = live.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let takes_part = own_vips(config).next().is_some();
+    if !takes_part && inspection.is_none_or(|found| !found.is_ours) {
+        // No business of ours.
+        return Ok(None);
+    }
+    let text = render::keepalived(config).map_err(|e| Failed::refused(e.to_string()))?;
+    if before.as_ref() == Some(&text) {
+        return Ok(None);
+    }
+    if !takes_part && !intent.force {
+        return Err(Failed::refused(format!(
+            "the file takes every virtual address from this node, and {path} has some\n  help: if this is meant: \
+             hapilot apply --force\nnothing was changed"
+        )));
+    }
+    let is_foreign = inspection.is_some_and(|found| !found.is_ours || !found.is_intact);
+    if is_foreign && !intent.adopt {
+        let why = match inspection {
+            Some(found) if found.is_ours => "was edited by hand",
+            _ => "was not written by hapilot",
+        };
+        return Err(Failed::refused(format!(
+            "{path} {why}\n  help: `hapilot apply --adopt` keeps it beside and writes hapilot's own\nnothing was changed"
+        )));
+    }
+    judge(config, &text).await?;
+    Ok(Some(VrrpChange { path, pid_file: config.keepalived.pid_file.value.clone(), text, before, is_foreign }))
+}
+
+/// Lets Keepalived judge the text.
+async fn judge(config: &Config, text: &str) -> Result<(), Failed> {
+    // The directories that it watches must be there.
+    Track::open(&config.keepalived.directory).map_err(Failed::refused)?;
+    let unwritten = |e: std::io::Error| Failed::refused(format!("keepalived.conf cannot be judged: {e}"));
+    let held = sys::directory::temporary("hapilot-vrrp").map_err(unwritten)?;
+    let path = Utf8PathBuf::from_path_buf(held.path().join("keepalived.conf"))
+        .map_err(|_| Failed::refused("the temporary directory's name is not UTF-8"))?;
+    sys::directory::write_private(&path, text.as_bytes()).map_err(unwritten)?;
+    keepalived::check(&config.keepalived.binary, &path, CHECK)
+        .await
+        .map_err(|e| Failed::refused(format!("{}\nnothing was changed", sys::chain(&e))))
+}
+
+impl VrrpChange {
+    /// Puts the file in place and tells Keepalived; answers what the operator should know.
+    ///
+    /// # Errors
+    /// The file cannot be written; the old one is there.
+    pub fn carry_out(&self) -> std::io::Result<Vec<String>> {
+        let mut notes = Vec::new();
+        if self.is_foreign {
+            let kept = sys::files::keep_beside(&self.path, jiff::Timestamp::now())?;
+            notes.push(format!("the former keepalived.conf is kept as {kept}"));
+        }
+        sys::files::replace_file(&self.path, self.text.as_bytes(), 0o644)?;
+        match keepalived::running(&self.pid_file) {
+            Some(daemon) => match keepalived::reload(daemon) {
+                Ok(()) => tracing::info!(pid = daemon.pid, "keepalived.conf is new, Keepalived reads it"),
+                Err(e) => notes.push(format!("Keepalived (pid {}) could not be told of its new file: {e}", daemon.pid)),
+            },
+            None => notes.push(format!(
+                "Keepalived does not run (no process by {}); {} is ready: start it",
+                self.pid_file, self.path
+            )),
+        }
+        Ok(notes)
+    }
+}
+
+impl Node {
+    /// What an apply would change in keepalived.conf; nothing for a node that only observes.
+    pub(super) async fn vrrp_change(
+        &self,
+        sources: &Sources,
+        intent: &Intent,
+        is_rollback: bool,
+    ) -> Result<Option<VrrpChange>, Failed> {
+        if self.is_observer() {
+            return Ok(None);
+        }
+        // Nothing holds a rollback back but what would break.
+        let intent = Intent { force: intent.force || is_rollback, ..intent.clone() };
+        vrrp_change(&sources.config, &intent).await
+    }
+
+    /// Compares keepalived.conf with what should be there, and mends what is ours to mend.
+    pub(super) async fn look_at_vrrp_file(&mut self) {
+        let problem = match self.vrrp_change(&self.serving, &Intent::of_agent(None), false).await {
+            Ok(None) => None,
+            Ok(Some(change)) => {
+                tracing::warn!("keepalived.conf was gone, and is written again\n{}", change.diff());
+                change.carry_out().err().map(|e| e.to_string())
+            }
+            Err(failed) => Some(failed.message),
+        };
+        if problem != self.vrrp_problem {
+            match &problem {
+                Some(problem) => tracing::warn!("{problem}"),
+                None => tracing::info!("keepalived.conf is as it should be"),
+            }
+            self.vrrp_problem = problem;
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! One datagram: the news of a node for one other, and the seal on it.
+
+use crate::model::{Digest, Name, Secret, VrrpState};
+use crate::vip::Word;
+use aws_lc_rs::hmac;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Largest datagram, in bytes: one that no network splits, with room for sixteen VIPs' short words.
+pub(super) const MAX_BYTES: usize = 8192;
+/// Of a reason in words, in characters.
+const MAX_WORDS: usize = 300;
+/// Before everything else: what this is, and the form of what follows.
+const MAGIC: &[u8] = b"hapilot1";
+/// HMAC-SHA256.
+const TAG_BYTES: usize = 32;
+
+/// The key that all nodes share.
+pub struct Key(hmac::Key);
+
+impl Key {
+    /// The key of this secret.
+    pub fn of(secret: &Secret) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct News {
+    /// hapilot's version.
+    pub version: String,
+    /// Its part in each VIP.
+    pub vips: BTreeMap<String, VipNews>,
+    /// Its HAProxy can serve.
+    pub can_serve: bool,
+    /// The number of the revision that serves, in its own history.
+    pub revision: Option<u32>,
+    /// What serves.
+    pub serves: Option<Serves>,
+    /// The newest file, where it could not be served.
+    pub refuses: Option<Refusal>,
+}
+
+/// A node's part in one VIP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VipNews {
+    /// What its Keepalived says; none: it says nothing.
+    pub state: Option<VrrpState>,
+    /// It is MASTER and bears the address, for so many milliseconds.
+    pub owned_ms: Option<u64>,
+    /// The priority that it goes by.
+    pub priority: Option<u8>,
+    /// What its Keepalived was told.
+    pub word: Option<Word>,
+    /// How it speaks VRRP: who speaks otherwise does not hear it.
+    pub dialect: String,
+}
+
+/// The operator's file that a node serves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Serves {
+    /// Its digest.
+    pub file: Digest,
+    /// It has served well for long enough to tell.
+    pub is_proven: bool,
+    /// It serves badly: why.
+    pub failed: Option<String>,
+}
+
+/// A file that a node could not serve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Its digest.
+    pub file: Digest,
+    /// Why, in one line.
+    pub why: String,
+}
+
+impl News {
+    /// Long words are cut, so that a datagram stays one.
+    pub(super) fn shortened(mut self) -> Self {
+        let cut = |text: &mut String| {
+            if let Some((at, _)) = text.char_indices().nth(MAX_WORDS) {
+                text.truncate(at);
+                text.push('…');
+            }
+        };
+        self.refuses.iter_mut().for_each(|refusal| cut(&mut refusal.why));
+        self.serves.iter_mut().filter_map(|serves| serves.failed.as_mut()).for_each(cut);
+        self.vips.values_mut().filter_map(|vip| vip.word.as_mut()).for_each(|word| cut(&mut word.why));
+        self
+    }
+}
+
+/// News with what makes them fresh.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Beat {
+    pub from: Name,
+    pub to: Name,
+    /// Of the sender's life; a random number.
+    pub life: u64,
+    /// Counts up within a life.
+    pub number: u64,
+    /// A random number, to be echoed.
+    pub nonce: u64,
+    /// The other's last nonce; 0: none was heard.
+    pub echo: u64,
+    pub news: News,
+}
+
+/// The bytes of a datagram; `None` where they are too many.
+pub(super) fn seal(key: &Key, beat: &Beat) -> Option<Vec<u8>> {
+    let mut bytes = MAGIC.to_vec();
+    serde_json::to_writer(&mut bytes, beat).ok()?;
+    let tag = hmac::sign(&key.0, &bytes);
+    bytes.extend_from_slice(tag.as_ref());
+    (bytes.len() <= MAX_BYTES).then_some(bytes)
+}
+
+/// Why a datagram is no beat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unsealed {
+    #[error("it is no heartbeat of this version")]
+    Other,
+    #[error("its seal is not by our key")]
+    Forged,
+}
+
+/// What a datagram says, where its seal is right.
+pub(super) fn unseal(key: &Key, bytes: &[u8]) -> Result<Beat, Unsealed> {
+    let body = bytes.strip_prefix(MAGIC).ok_or(Unsealed::Other)?;
+    let at = bytes.len().checked_sub(TAG_BYTES).filter(|at| *at >= MAGIC.len()).ok_or(Unsealed::Other)?;
+    let (sealed, tag) = bytes.split_at(at);
+    hmac::verify(&key.0, sealed, tag).map_err(|_| Unsealed::Forged)?;
+    serde_json::from_slice(&body[..body.len() - TAG_BYTES]).map_err(|_| Unsealed::Other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Key::of(&Secret::new(text.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn any_change_of_a_datagram_shows() {
+        let beat = Beat {
+            from: Name::new("lb1").unwrap(),
+            to: Name::new("lb2").unwrap(),
+            life: 1,
+            number: 2,
+            nonce: 3,
+            echo: 4,
+            news: News { can_serve: true, ..News::default() },
+        };
+        let ours = key("0123456789abcdef");
+        let bytes = seal(&ours, &beat).unwrap();
+        assert_eq!(unseal(&ours, &bytes), Ok(beat));
+        assert_eq!(unseal(&key("0123456789abcdeF"), &bytes), Err(Unsealed::Forged));
+        for at in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert!(unseal(&ours, &other).is_err(), "{at}");
+            assert!(unseal(&ours, &bytes[..at]).is_err(), "{at}");
+        }
+    }
+
+    #[test]
+    fn long_words_are_cut_and_a_datagram_that_is_too_long_is_none() {
+        let refusal = Refusal { file: Digest::of("x"), why: "ä".repeat(10_000) };
+        let news = News { refuses: Some(refusal), ..News::default() }.shortened();
+        assert_eq!(news.refuses.unwrap().why.chars().count(), MAX_WORDS + 1);
+    }
+}

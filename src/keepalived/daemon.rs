@@ -1,0 +1,94 @@
+//! The running Keepalived: whether there is one, and what it does on a signal.
+//!
+//! **Source**: keepalived(8); measured: SIGJSON (`keepalived --signum=JSON`) is 36, and writes `keepalived.json` into
+//! Keepalived's own `$TMPDIR`; its dump is made by the child that speaks VRRP, some milliseconds later.
+
+use super::state::{VipState, parse_state};
+use crate::sys;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::io;
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, sleep};
+
+/// Largest dump.
+const MAX_DUMP: u64 = 4 << 20;
+/// What a shell has to say.
+const MAX_WORDS: usize = 1024;
+/// Between two looks for the dump.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A running Keepalived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// The parent, which takes signals.
+    pub pid: u32,
+    /// Its child that speaks VRRP lives: without it nothing is announced, and addresses stay behind.
+    pub speaks: bool,
+}
+
+/// The Keepalived whose pid stands in the file; `None` where it does not run or cannot be seen from here.
+pub fn running(pid_file: &Utf8Path) -> Option<Daemon> {
+    let text = fs_err::read_to_string(pid_file).ok()?;
+    let pid: u32 = text.trim().parse().ok()?;
+    let is_keepalived = |pid: u32| sys::process::name_of(pid).is_some_and(|name| name.starts_with("keepalived"));
+    if !is_keepalived(pid) {
+        return None;
+    }
+    let speaks = sys::process::children_of(pid).into_iter().any(is_keepalived);
+    Some(Daemon { pid, speaks })
+}
+
+/// Makes it read its file again.
+///
+/// # Errors
+/// It has ended, or this process may not.
+pub fn reload(daemon: Daemon) -> io::Result<()> {
+    sys::process::hang_up(daemon.pid)
+}
+
+/// What it says that it is, now.
+///
+/// # Errors
+/// It does not answer in time, or its dump cannot be found or read: in words.
+pub async fn ask_state(daemon: Daemon, deadline: Duration) -> Result<Vec<VipState>, String> {
+    let dump = dump_of(daemon);
+    let written = |path: &Utf8Path| -> Option<SystemTime> { fs_err::metadata(path).ok()?.modified().ok() };
+    let before = written(&dump);
+    let until = Instant::now() + deadline;
+    // A real-time signal: no library lets us send one without unsafe code, every shell does.
+    let command = format!("kill -{JSON} {}", daemon.pid);
+    let sent = sys::process::run("/bin/sh".into(), &["-c", &command], deadline, MAX_WORDS).await;
+    match sent {
+        Ok(sent) if sent.status.success() => {}
+        Ok(sent) => {
+            return Err(format!("Keepalived cannot be asked: {}", String::from_utf8_lossy(&sent.stderr).trim()));
+        }
+        Err(e) => return Err(sys::chain(&e)),
+    }
+    loop {
+        sleep(LOOK).await;
+        if written(&dump).is_some_and(|at| before.is_none_or(|before| at > before)) {
+            // Half of it may be there yet.
+            let text = sys::files::read_limited(&dump, MAX_DUMP).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            if let Some(states) = text.and_then(|text| parse_state(&text).ok()) {
+                return Ok(states);
+            }
+        }
+        if Instant::now() >= until {
+            return Err(format!("Keepalived wrote no {dump} within {deadline:?}"));
+        }
+    }
+}
+
+/// SIGRTMIN + 2, as Keepalived has it.
+const JSON: i32 = 36;
+
+/// Where its dump goes, as seen from here: it may have another root and another `$TMPDIR`.
+fn dump_of(daemon: Daemon) -> Utf8PathBuf {
+    let environment = fs_err::read(format!("/proc/{}/environ", daemon.pid)).unwrap_or_default();
+    let directory = environment
+        .split(|byte| *byte == 0)
+        .find_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix("TMPDIR=").map(str::to_owned))
+        .unwrap_or_else(|| "/tmp".to_owned());
+    Utf8PathBuf::from(format!("/proc/{}/root{directory}/keepalived.json", daemon.pid))
+}
