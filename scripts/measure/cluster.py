@@ -51,11 +51,15 @@ class Node:
             run("ip", "-n", self.space, *command)
         run("ip", "netns", "exec", self.space, "sysctl", "-qw", "net.ipv4.ip_nonlocal_bind=1")
 
+    def inside(self):
+        """Runs what follows on this node: its network, and its own directory where every node has one."""
+        return ["ip", "netns", "exec", self.space, "sh", "-c", f'mount --bind {self.dir} {self.cluster.node_dir} && exec "$@"', "sh"]
+
     def start(self, name, command, environment=None):
         """Starts a process of this node in a group of its own, its output in `NAME.log`."""
         with open(self.dir / f"{name}.log", "ab") as log:
             process = subprocess.Popen(
-                ["ip", "netns", "exec", self.space, *command],
+                [*self.inside(), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -65,16 +69,27 @@ class Node:
         self.cluster.processes.append(process)
         return process
 
-    def start_keepalived(self, conf):
+    def start_keepalived(self, conf=None):
         """Keepalived with files of its own, so that two fit on one machine."""
-        (self.dir / "keepalived.conf").write_text(conf)
-        options = [f"-{flag}{self.dir}/{name}.pid" for flag, name in (("p", "keepalived"), ("r", "vrrp"), ("c", "checkers"), ("b", "bfd"))]
-        return self.start("keepalived", ["keepalived", "-n", "-l", "-D", "-G", "-P", "-f", f"{self.dir}/keepalived.conf", *options])
+        if conf is not None:
+            (self.dir / "keepalived.conf").write_text(conf)
+        own = self.cluster.node_dir
+        options = [f"-{flag}{own}/{name}.pid" for flag, name in (("p", "keepalived"), ("r", "vrrp"), ("c", "checkers"), ("b", "bfd"))]
+        return self.start("keepalived", ["keepalived", "-n", "-l", "-D", "-G", "-P", "-f", f"{own}/keepalived.conf", *options])
 
     def start_haproxy(self, binary, text):
         """HAProxy on this text."""
         (self.dir / "haproxy.cfg").write_text(text)
         return self.start("haproxy", [binary, "-W", "-S", f"{self.dir}/master.sock", "-f", f"{self.dir}/haproxy.cfg"])
+
+    def run(self, *words):
+        """Runs a command on this node; its output."""
+        return run(*self.inside(), *words)
+
+    def hapilot(self, *words, check=True):
+        """The command line of this node."""
+        file = f"{self.cluster.dir}/hapilot.toml"
+        return run(*self.inside(), str(self.cluster.hapilot), "-c", file, "--node", self.name, *words, check=check)
 
     def owns_vip(self):
         """Whether its interface bears the address."""
@@ -92,6 +107,9 @@ class Node:
 class Cluster:
     """Nodes `a` and `b`, client `c`."""
 
+    def __init__(self, binary=None):
+        self.binary = binary
+
     def __enter__(self):
         if os.geteuid() != 0:
             raise Failed("network namespaces need root")
@@ -99,7 +117,13 @@ class Cluster:
         self.switch = f"{self.prefix}-sw"
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hapilot-vip-"))
         self.processes = []
+        # Keepalived runs no script of a path that others may write to.
+        own = pathlib.Path(f"/run/{self.prefix}")
+        self.hapilot, self.node_dir = own / "hapilot", own / "node"
         try:
+            self.node_dir.mkdir(parents=True, mode=0o755)
+            if self.binary:
+                shutil.copy(self.binary, self.hapilot)
             run("ip", "netns", "add", self.switch)
             run("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge", "forward_delay", "0")
             run("ip", "-n", self.switch, "link", "set", "br0", "up")
@@ -123,6 +147,7 @@ class Cluster:
         for process in self.processes:
             process.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
+        shutil.rmtree(self.hapilot.parent, ignore_errors=True)
 
     def wait(self, what, seconds, look):
         """Polls until `look` is true."""

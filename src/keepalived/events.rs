@@ -26,13 +26,13 @@ pub struct Event {
     pub is_transition: bool,
 }
 
-/// Reads `INSTANCE "public" MASTER 250` and `INSTANCE "public" MASTER_PRIO 150`; `None` for anything else, such as a
+/// Reads `INSTANCE "public" MASTER 250` and `INSTANCE "public" BACKUP_PRIORITY 150`; `None` for anything else, such as a
 /// group's line.
 pub fn parse_event(line: &str) -> Option<Event> {
     let rest = line.trim_end().strip_prefix("INSTANCE \"")?;
     let (vip, rest) = rest.split_once("\" ")?;
     let (word, priority) = rest.split_once(' ')?;
-    let (word, is_transition) = match word.strip_suffix("_PRIO") {
+    let (word, is_transition) = match word.strip_suffix("_PRIORITY") {
         Some(word) => (word, false),
         None => (word, true),
     };
@@ -97,7 +97,7 @@ mod tests {
             |state, priority, is_transition| Some(Event { vip: "public".into(), state, priority, is_transition });
         for (line, expected) in [
             ("INSTANCE \"public\" MASTER 250\n", event(VrrpState::Master, 250, true)),
-            ("INSTANCE \"public\" BACKUP_PRIO 150\n", event(VrrpState::Backup, 150, false)),
+            ("INSTANCE \"public\" BACKUP_PRIORITY 150\n", event(VrrpState::Backup, 150, false)),
             ("INSTANCE \"public\" FAULT 250", event(VrrpState::Fault, 250, true)),
             ("INSTANCE \"public\" STOP 0", event(VrrpState::Stop, 0, true)),
             ("GROUP \"all\" MASTER 250", None),

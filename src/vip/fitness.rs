@@ -82,6 +82,8 @@ const FORGIVEN: Duration = Duration::from_secs(600);
 pub struct HoldDown {
     /// When HAProxy was last seen unfit.
     unfit_at: Option<Moment>,
+    /// It was seen to serve: one that has not started yet has no fault to be forgiven.
+    has_served: bool,
     was_unfit: bool,
     faults: u32,
 }
@@ -89,6 +91,9 @@ pub struct HoldDown {
 impl HoldDown {
     /// Takes in what was seen, and answers until when the node stays out although it serves.
     pub fn see(&mut self, local: Local, now: Moment) -> Option<Moment> {
+        if local != Local::Serves && !self.has_served {
+            return None;
+        }
         if local != Local::Serves {
             let forgiven = self.unfit_at.is_none_or(|at| now.since(at) > FORGIVEN);
             if !self.was_unfit {
@@ -98,7 +103,7 @@ impl HoldDown {
             self.unfit_at = Some(now);
             return None;
         }
-        self.was_unfit = false;
+        (self.was_unfit, self.has_served) = (false, true);
         let hold = HOLD.saturating_mul(1 << self.faults.saturating_sub(1).min(10)).min(HOLD_MAX);
         self.unfit_at.map(|at| at + hold).filter(|until| *until > now)
     }
@@ -197,6 +202,8 @@ mod tests {
     #[test]
     fn each_fault_holds_the_node_out_twice_as_long_and_ten_minutes_forgive() {
         let mut hold = HoldDown::default();
+        // Before it has served once, its absence is no fault.
+        assert_eq!(hold.see(Local::Gone, at(0)), None);
         assert_eq!(hold.see(Local::Serves, at(0)), None);
         for (down, held) in [(10, 2), (30, 4), (60, 8), (90, 16), (130, 32), (200, 60), (300, 60)] {
             assert_eq!(hold.see(Local::Gone, at(down)), None);
