@@ -178,7 +178,7 @@ async fn server(State(handle): State<Handle>, Json(body): Json<ServerRequest>) -
 
 async fn vip(State(handle): State<Handle>, Json(body): Json<VipRequest>) -> Response {
     let VipRequest { names, verb, force, actor } = body;
-    let names: Result<Vec<Name>, _> = names.iter().map(|name| Name::new(name)).collect();
+    let names: Result<Vec<Name>, _> = names.iter().map(Name::new).collect();
     let verb = match verb.as_str() {
         "release" => Ok(VipVerb::Release { force }),
         "reclaim" => Ok(VipVerb::Reclaim),

@@ -2,7 +2,7 @@
 
 use super::local::Watchman;
 use super::own::Own;
-use super::report::{PeerView, VipEventKind, VipReport, VipView};
+use super::report::{PeerView, VipEventKind, VipReport};
 use super::{Charge, dialect};
 use crate::haproxy;
 use crate::heartbeat::{Circle, Key, News, VipNews};
@@ -172,7 +172,7 @@ impl Guardian {
         let wanted: Vec<Name> = charge.vips().map(|vip| vip.name.clone()).collect();
         self.draft.vips.retain(|name, _| wanted.contains(name));
         for name in wanted {
-            self.draft.vips.entry(name).or_insert_with(VipView::default);
+            self.draft.vips.entry(name).or_default();
         }
         let directory = &config.keepalived.directory.value;
         if *directory != self.directory {
@@ -331,7 +331,7 @@ impl Guardian {
         };
         let mut notes = Vec::new();
         for (name, heard) in circle.heard() {
-            let view = self.draft.peers.entry(name.clone()).or_insert_with(PeerView::default);
+            let view = self.draft.peers.entry(name.clone()).or_default();
             let is_heard = heard.fresh(now).is_some();
             if view.is_heard != is_heard {
                 notes.push(match is_heard {
