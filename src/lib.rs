@@ -26,6 +26,7 @@ pub mod sys;
 pub mod haproxy;
 pub mod keepalived;
 pub mod mock;
+pub mod network;
 pub mod probe;
 pub mod store;
 pub mod traffic;

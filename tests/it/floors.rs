@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 12] = [
     &["render"],
     &["plan"],
     &["sys"],
-    &["haproxy", "keepalived", "probe", "traffic", "store", "alert", "mock"],
+    &["haproxy", "keepalived", "network", "probe", "traffic", "store", "alert", "mock"],
     &["agent"],
     &["api"],
     &["cli"],
