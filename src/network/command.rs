@@ -26,7 +26,8 @@ pub(super) async fn run(program: &str, args: &[&str]) -> Result<String, String> 
     let said = String::from_utf8_lossy(&done.stderr);
     let reason = said.lines().map(str::trim).find(|line| !line.is_empty());
     // The reason alone, without who says it.
-    let reason = reason.map(|line| line.trim_start_matches("RTNETLINK answers: ").trim_start_matches("Error: ").to_owned());
+    let reason =
+        reason.map(|line| line.trim_start_matches("RTNETLINK answers: ").trim_start_matches("Error: ").to_owned());
     Err(reason.unwrap_or_else(|| format!("`{program}`: {}", done.status)))
 }
 

@@ -95,8 +95,8 @@ pub(super) async fn keep(numbers: &BTreeMap<Interface, u32>) -> Result<(), Strin
     }
     let elements: Vec<String> = numbers.iter().map(|(name, number)| format!("\"{name}\" : {number}")).collect();
     let elements = elements.join(", ");
-    write(&format!("{gone}table {BEFORE} {{ map {MAP} {{ type ifname : mark; elements = {{ {elements} }} }} }}\n"))
-        .await
+    let map = format!("map {MAP} {{\ntype ifname : mark\nelements = {{ {elements} }}\n}}");
+    write(&format!("{gone}table {BEFORE} {{\n{map}\n}}\n")).await
 }
 
 /// The objects of one kind in what `nft -j` lists.
