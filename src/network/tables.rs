@@ -188,7 +188,7 @@ mod tests {
     fn the_mark_changes_with_any_rule() {
         let mark = |peer: &str| {
             let chance = Chance {
-                vip: "public".parse().unwrap(),
+                vip: crate::model::Name::new("public").unwrap(),
                 interface: "eth0".parse().unwrap(),
                 peer: peer.parse().unwrap(),
                 addresses: BTreeSet::from(["198.51.100.200".parse().unwrap()]),

@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn adverts_are_taken_from_the_other_nodes() {
         let adverts = |more: &str, vip: &str| of("a", more, vip).adverts;
-        let from = |more, vip| adverts(more, vip).remove(0).from;
+        let from = |more: &str, vip: &str| adverts(more, vip).remove(0).from;
         assert_eq!(from("", TWO), Some(ips(&["198.51.100.12"])));
         assert_eq!(from("", &format!("{TWO}multicast = true\n")), Some(ips(&["198.51.100.12"])));
         assert_eq!(adverts("[keepalived]\nfirewall = false\n", TWO), []);
