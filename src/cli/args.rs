@@ -163,6 +163,9 @@ pub enum Command {
         #[arg(value_name = "STATE")]
         state: Utf8PathBuf,
     },
+    /// Make the node's network what its virtual addresses need, once; the agent does it by itself
+    #[command(name = "__network", hide = true)]
+    Network,
 }
 
 /// What `render` prints.

@@ -13,6 +13,7 @@ mod history;
 mod key;
 mod last_results;
 mod mock;
+mod network;
 mod output;
 mod probe;
 mod run;
@@ -90,6 +91,7 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
         }
         Command::Demo(options) => Box::pin(demo::demo(&options, out)).await,
         Command::Mock(options) => mock::mock(&options, out).await,
+        Command::Network => network::settle(&place, out).await,
         Command::Deadline { state } => confirm::guard(&place, &state).await,
     }
 }

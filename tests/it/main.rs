@@ -29,6 +29,7 @@ mod haproxies;
 mod health_over_reloads;
 mod house;
 mod live_traffic;
+mod network;
 mod other_worker;
 mod private_haproxy;
 mod probe;

@@ -8,7 +8,7 @@ use crate::haproxy;
 use crate::heartbeat::{Circle, Key, News, VipNews};
 use crate::keepalived::{self, Daemon, Ear, Events, Track, VipState};
 use crate::model::{Moment, Name};
-use crate::network;
+use crate::network::{self, Wanted};
 use crate::vip::{Fitness, HoldDown, Local, decide};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
@@ -59,6 +59,9 @@ pub(super) struct Guardian {
     settled: (mpsc::Sender<Vec<String>>, mpsc::Receiver<Vec<String>>),
     ask_at: Instant,
     settle_at: Instant,
+    /// The network is being settled.
+    settling: bool,
+    settled_for: Wanted,
     reopen_at: Instant,
     problems: BTreeMap<&'static str, Vec<String>>,
     tell_now: bool,
@@ -98,6 +101,8 @@ impl Guardian {
             settled: mpsc::channel(4),
             ask_at: now,
             settle_at: now,
+            settling: false,
+            settled_for: Wanted::default(),
             reopen_at: now,
             problems: BTreeMap::new(),
             tell_now: false,
@@ -142,7 +147,10 @@ impl Guardian {
                     }
                     Err(e) => self.problem("dump", vec![e]),
                 },
-                Some(problems) = self.settled.1.recv() => self.problem("network", problems),
+                Some(problems) = self.settled.1.recv() => {
+                    (self.settling, self.settle_at) = (false, Instant::now() + SETTLE);
+                    self.problem("network", problems);
+                }
                 changed = self.charge.changed() => if changed.is_err() {
                     return;
                 },
@@ -239,9 +247,10 @@ impl Guardian {
             let sender = self.dumps.0.clone();
             tokio::spawn(async move { sender.send(keepalived::ask_state(daemon, DUMP).await).await });
         }
-        if now >= self.settle_at {
-            self.settle_at = now + SETTLE;
-            let (sender, wanted) = (self.settled.0.clone(), network::wanted(&charge.config));
+        let wanted = network::wanted(&charge.config);
+        if !self.settling && (now >= self.settle_at || wanted != self.settled_for) {
+            (self.settling, self.settled_for) = (true, wanted.clone());
+            let sender = self.settled.0.clone();
             tokio::spawn(async move { sender.send(network::settle(&wanted).await).await });
         }
         self.own.look(charge, daemon, self.was_seen, &mut self.draft).await;

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod haproxy;
 pub mod http;
 pub mod load;
+pub mod net;
 pub mod port;
 pub mod process;
 pub mod stage;
