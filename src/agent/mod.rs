@@ -52,7 +52,7 @@ pub use attempt::Attempt;
 pub use corrections::{Correction, Corrections};
 pub use engine::Engine;
 pub use fleet::{Fleet, health_params};
-pub use guardian::{Charge, PeerView, VipEvent, VipEventKind, VipReport, VipView, own_vips};
+pub use guardian::{Charge, PeerView, VipEvent, VipEventKind, VipReport, VipView};
 pub use intent::Intent;
 pub use keyring::{KeyEvent, KeyStatus, Keyring, Learnt};
 pub use ledger::{Entry, Ledger};

@@ -3,12 +3,12 @@
 //! Made by the loop, published on a `watch` channel; read by `api`.
 
 use super::corrections::Correction;
-use super::guardian::{VipReport, own_vips};
+use super::guardian::VipReport;
 use super::keyring::KeyStatus;
 use super::limits::Finishing;
 use super::listening::Listening;
 use super::node::Node;
-use crate::config::{Backend, Server, Vip};
+use crate::config::{Backend, Server, Vip, own_vips};
 use crate::health::{GuardEvent, HealthSnapshot};
 use crate::model::{AdminState, Digest, Moment, Name, ServerId, Weight};
 use crate::plan::RuntimeServer;

@@ -3,7 +3,7 @@
 //! Reads, never writes. Called by the agent's loop and by commands that work alone.
 
 use super::certificates;
-use crate::config::{self, Config, Diagnostics};
+use crate::config::{self, Config, Diagnostics, Heartbeat};
 use crate::model::{Certificate, Name, Secret, SecretRef, Sourced};
 use crate::render::Templates;
 use crate::sys;
@@ -182,9 +182,16 @@ impl Reader<'_> {
         let password =
             config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref()).map(|(_, password)| password);
         let heartbeat = config.node.heartbeat.iter().map(|heartbeat| &heartbeat.key);
+        let is_heartbeat = |reference: &Sourced<SecretRef>| heartbeat.clone().any(|key| std::ptr::eq(key, reference));
         let mut secrets = BTreeMap::new();
-        for reference in keys.chain(password).chain(heartbeat) {
+        for reference in keys.chain(password).chain(heartbeat.clone()) {
             match sys::secrets::read_secret(reference) {
+                Ok(found) if is_heartbeat(reference) && found.secret.expose().len() < Heartbeat::MIN_KEY => {
+                    self.problem(
+                        reference,
+                        format!("a key that nodes share has at least {} bytes", Heartbeat::MIN_KEY),
+                    );
+                }
                 Ok(found) => {
                     self.warnings.extend(found.warning.map(|warning| format!("{}: {warning}", self.file)));
                     secrets.insert(reference.value.clone(), found.secret);

@@ -1,9 +1,10 @@
 //! The loop's side of the virtual addresses: what the guardian is charged with, what it found, and what operators and
 //! the other nodes have to say in it.
 
-use super::guardian::{self, Charge, VipReport, own_vips};
+use super::guardian::{self, Charge, VipReport};
 use super::node::Node;
 use super::report::{Failed, Report};
+use crate::config::own_vips;
 use crate::haproxy::{self, Listener};
 use crate::health::State;
 use crate::heartbeat::{Refusal, Serves};

@@ -3,12 +3,11 @@
 //! As haproxy.cfg, it is never empty, never overwritten when somebody else wrote it, and changed by rename. Keepalived's
 //! own `-t` judges it where it will run; a file that it does not like is never at the live path.
 
-use super::guardian::own_vips;
 use super::intent::Intent;
 use super::node::Node;
 use super::report::{Failed, unified_diff};
 use super::sources::Sources;
-use crate::config::Config;
+use crate::config::{Config, own_vips};
 use crate::keepalived::{self, Track};
 use crate::render;
 use crate::sys;

@@ -1,8 +1,8 @@
 //! `check` and `render`: what can be judged and shown without touching anything.
 
 use super::output::{Failure, Output, Tone};
-use crate::agent::{Engine, Failed, Place, Sources, Wish, own_vips, render_files};
-use crate::config::Diagnostics;
+use crate::agent::{Engine, Failed, Intent, Place, Sources, Wish, render_files, vrrp_change};
+use crate::config::{Diagnostics, own_vips};
 use crate::desired::Desired;
 use crate::render::{self, ListFile, Target};
 use serde::Serialize;
@@ -42,7 +42,13 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         Ok(prepared) => engine.judge(wish, &prepared).await,
         Err(e) => Err(e),
     };
-    let refused = result.err().map(|e| e.to_string());
+    let refused = match result {
+        Ok(()) => {
+            let intent = Intent { adopt: true, force: true, ..Intent::default() };
+            vrrp_change(&sources.config, &intent).await.err().map(|failed| failed.message)
+        }
+        Err(e) => Some(e.to_string()),
+    };
     let unresolved = engine.unresolved.iter();
     sources.warnings.extend(unresolved.map(|server| format!("{server}: its name does not resolve on this node now")));
     if let Some(version) = engine.version {

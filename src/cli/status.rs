@@ -81,6 +81,22 @@ fn print(status: &Status, out: &Output) {
         }
         None => out.line(format_args!("haproxy  {}", out.paint(Tone::Bad, "not running"))),
     }
+    for vip in status.vips.iter().flat_map(|vips| &vips.vips) {
+        let own = vip.nodes.iter().find(|part| part.node == status.node);
+        let owner = vip.nodes.iter().find(|part| part.owned_s.is_some());
+        let state = own.and_then(|part| part.state.clone()).unwrap_or_else(|| "unknown".to_owned());
+        let (tone, text) = match owner {
+            Some(part) if part.node == status.node => (Tone::Good, "owned here".to_owned()),
+            Some(part) => (Tone::Plain, format!("owned by {}", part.node)),
+            None => (Tone::Bad, "without an owner".to_owned()),
+        };
+        out.line(format_args!(
+            "vip      {} {} ({}), {state} here",
+            vip.name,
+            out.paint(tone, text),
+            vip.addresses.join(", ")
+        ));
+    }
     for problem in &status.problems {
         let text = problem.trim_end().replace('\n', "\n         ");
         out.line(format_args!("{}  {text}", out.paint(Tone::Bad, "problem")));

@@ -26,6 +26,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     let mut lint = Lint { source: &source, found: Vec::new() };
     lint.stats(config);
     lint.unused_backends(config);
+    lint.vips(config);
     for backend in &config.backends {
         lint.backend(backend);
         for server in &backend.servers {
@@ -60,6 +61,26 @@ impl Lint<'_> {
                 stats.bind.origin,
                 format!("the statistics page listens on {} without TLS: its password travels in clear", *stats.bind),
                 "bind 127.0.0.1 and reach it through a tunnel",
+            );
+        }
+    }
+
+    fn vips(&mut self, config: &Config) {
+        if let (None, Some(vip)) = (&config.node.heartbeat, config.vips.iter().find(|vip| vip.priority.len() > 1)) {
+            self.warn(
+                "no-heartbeat",
+                Some(vip.origin),
+                "the nodes do not hear of each other: two owners of an address go unnoticed, and no node takes a revision first"
+                    .to_owned(),
+                "add it to `[node]`: heartbeat = { key = \"file:/etc/hapilot/heartbeat.key\" }",
+            );
+        }
+        for vip in config.vips.iter().filter(|vip| vip.priority.len() == 1) {
+            self.warn(
+                "lone-vip",
+                Some(vip.origin),
+                format!("one node alone takes part in [vip.{}]: it moves nowhere", vip.name),
+                "name the other nodes in `priority`",
             );
         }
     }

@@ -24,4 +24,4 @@ pub use types::{
     EmbeddingsProbe, Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, Price,
     Route, Server, ServerTls, Stats, Tls, TlsProfile,
 };
-pub use vip::{Heartbeat, Keepalived, Vip};
+pub use vip::{Heartbeat, Keepalived, Vip, own_vips};

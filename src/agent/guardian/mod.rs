@@ -11,7 +11,7 @@ mod watch;
 
 pub use report::{PeerView, VipEvent, VipEventKind, VipReport, VipView};
 
-use crate::config::{Config, Vip};
+use crate::config::{Config, Vip, own_vips};
 use crate::haproxy::Listener;
 use crate::heartbeat::{Refusal, Serves};
 use crate::model::{Name, Secret};
@@ -60,11 +60,6 @@ impl Charge {
     pub fn vips(&self) -> impl Iterator<Item = &Vip> {
         own_vips(&self.config)
     }
-}
-
-/// The VIPs in which the configuration's node takes part.
-pub fn own_vips(config: &Config) -> impl Iterator<Item = &Vip> {
-    config.vips.iter().filter(|vip| vip.priority.contains_key(&config.node.name.value))
 }
 
 /// How a node speaks VRRP for one VIP: who speaks otherwise does not hear it.

@@ -1,7 +1,7 @@
 //! A frontend as the templates see it.
 
 use super::{ContextMaker, asked_from};
-use crate::config::{Frontend, FrontendTimeout, Route};
+use crate::config::{Frontend, FrontendTimeout, Route, own_vips};
 use crate::model::{BindHost, Digest, Name, Sourced};
 use crate::render::names::{self, health_map, routes_map};
 use crate::render::routes::reached;
@@ -9,6 +9,9 @@ use crate::render::value::{Table, duration};
 use camino::Utf8PathBuf;
 use std::time::Duration;
 use tera::Value;
+
+/// Sent data that nobody has acknowledged for as long is lost.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// Whether a raw line says where logs go or what they look like.
 fn is_of_logs(line: &str) -> bool {
@@ -46,11 +49,15 @@ impl ContextMaker<'_> {
                 .with("asked_from", asked_from([clear]))
                 .with("port", port)
         });
+        // After an address has moved away, a stream that is still here can send and hears nothing: it ends after this,
+        // and no longer keeps its server busy.
+        let has_vips = own_vips(&self.desired.config).next().is_some();
         let chooses_its_log = raw.iter().chain(&self.desired.config.haproxy.raw_defaults).any(|line| is_of_logs(line));
         let (raw_first, raw_last) = self.raw_lines(raw);
         Table::default()
             .with("name", self.marks.sourced(name))
             .with("bind", binds)
+            .with("tcp_ut", has_vips.then(|| duration(UNACKNOWLEDGED)))
             .with("asked_from", asked_from(bind))
             .with("certificates", certificates)
             .with("crt_list", crt_list)
