@@ -39,6 +39,7 @@ mod recovery;
 mod reloading;
 mod renderer;
 mod report;
+mod request;
 mod run;
 mod snapshot;
 mod sources;
@@ -64,7 +65,8 @@ pub use preflight::Refusal;
 pub use probing::Errand;
 pub use renderer::render_files;
 pub use report::{Failed, Report, SourceOfChange, unified_diff};
-pub use run::{Agent, Handle, Reply, Request, VipVerb};
+pub use request::{Handle, Reply, Request, VipVerb};
+pub use run::Agent;
 pub use snapshot::{
     BackendSnapshot, HaproxySnapshot, OldWorker, ServerSnapshot, Snapshot, TrialSnapshot, VipsSnapshot,
 };

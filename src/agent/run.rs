@@ -11,18 +11,19 @@ use super::keyring::Learnt;
 use super::last_results::LastResults;
 use super::node::Node;
 use super::report::{Failed, Report};
+use super::request::{Handle, Reply, Request, VipVerb};
 use super::snapshot::Snapshot;
 use super::spending::Spending;
 use super::vips::Vips;
 use crate::health::{GuardEvent, Observation, ProbeKind};
-use crate::model::{AdminState, Name, ServerId, Weight};
+use crate::model::ServerId;
 use crate::probe::Prober;
 use crate::sys;
 use crate::vip::Turn;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Desired, files and runtime are compared this often, whatever else happens.
@@ -46,92 +47,6 @@ const ORDER_LOOK: Duration = Duration::from_millis(250);
 const ORDER_PATIENCE: Duration = Duration::from_secs(60);
 /// Requests that may wait; the command line sees "busy" beyond it.
 const MAX_REQUESTS: usize = 64;
-
-/// What the command line asks of the agent.
-#[derive(Debug)]
-pub enum Request {
-    /// Serve the file now.
-    Apply(Intent, Reply),
-    /// Serve an older revision.
-    Rollback(Option<u32>, Intent, Reply),
-    /// Set a server's state or weight.
-    Server {
-        /// Which.
-        id: ServerId,
-        /// Administrative state.
-        state: Option<AdminState>,
-        /// Weight.
-        weight: Option<Weight>,
-        /// Ends by itself after this.
-        period: Option<Duration>,
-        /// Who asks.
-        actor: String,
-        /// Where the answer goes.
-        reply: Reply,
-    },
-    /// Keep the revision on trial.
-    Confirm(String, Reply),
-    /// Go back where the deadline of the trial has passed.
-    Expire(Reply),
-    /// Give a revision a name.
-    Tag(u32, String, Reply),
-    /// Move addresses away from this node, or take them back.
-    Vip {
-        /// Which; none: all.
-        names: Vec<Name>,
-        /// Which way.
-        verb: VipVerb,
-        /// Who asks.
-        actor: String,
-        /// Where the answer goes.
-        reply: Reply,
-    },
-    /// What would an apply do?
-    Plan(Reply),
-    /// Publish a fresh snapshot, then answer.
-    Refresh(oneshot::Sender<()>),
-}
-
-impl Request {
-    /// The request, or where its refusal goes: a node that only observes changes nothing.
-    fn for_node(self, node: &Node) -> Result<Self, Reply> {
-        match self {
-            Self::Plan(_) | Self::Refresh(_) => Ok(self),
-            _ if !node.is_observer() => Ok(self),
-            Self::Apply(_, reply)
-            | Self::Rollback(_, _, reply)
-            | Self::Server { reply, .. }
-            | Self::Confirm(_, reply)
-            | Self::Vip { reply, .. }
-            | Self::Expire(reply)
-            | Self::Tag(_, _, reply) => Err(reply),
-        }
-    }
-}
-
-/// What an operator does with a virtual address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VipVerb {
-    /// Other nodes take it; `force`: also where none is known to be able to.
-    Release {
-        /// Whatever the others say.
-        force: bool,
-    },
-    /// This node takes it.
-    Reclaim,
-}
-
-/// Where an answer goes; nobody may be left to hear it.
-pub type Reply = oneshot::Sender<Result<Report, Failed>>;
-
-/// How the outside reaches the running agent.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    /// Requests in.
-    pub requests: mpsc::Sender<Request>,
-    /// What is known, out.
-    pub snapshot: watch::Receiver<Arc<Snapshot>>,
-}
 
 /// The running agent.
 #[derive(Debug)]

@@ -84,6 +84,13 @@ fn the_full_file_means_what_it_says() {
     assert_eq!(config.haproxy.stats.as_ref().unwrap().login.as_ref().unwrap().0.value, "ops");
     let names: Vec<_> = config.backends.iter().map(|backend| backend.name.as_str()).collect();
     assert_eq!(names, ["chat", "embeddings", "plain"]);
+    let vip = &config.vips[0];
+    assert_eq!((vip.name.as_str(), vip.interface.as_str(), vip.router_id.value), ("public", "bond0.100", 51));
+    assert_eq!(vip.addresses[0].to_string(), "198.51.100.100/24");
+    assert_eq!((vip.advert_interval.value, vip.priority.len()), (Duration::from_millis(200), 2));
+    assert!(vip.failback && vip.second_chance && !vip.multicast && !config.keepalived.firewall);
+    assert_eq!(config.node.heartbeat.as_ref().map(|heartbeat| heartbeat.port), Some(9001));
+    assert!(config.apply.backup_first);
     let chat = config.backends[0].check.chat.as_ref().unwrap();
     assert_eq!(chat.first_token, Duration::from_secs(6));
     assert_eq!(chat.first_token_soft, Duration::from_secs(2));
@@ -116,6 +123,47 @@ fn the_chosen_node_wins_over_the_file_and_the_file_over_the_host() {
     let error = parse("f", SMALLEST, "bad host").unwrap_err();
     assert_eq!(error.iter().map(|d| d.code).collect::<Vec<_>>(), ["bad-name"]);
     assert!(parse_for_node("f", SMALLEST, "bad host", Some(&other)).is_ok());
+}
+
+#[test]
+fn mistakes_of_virtual_addresses_are_named() {
+    const VIP: &str = "\
+[node]
+peers = { lb1 = \"198.51.100.11\", lb2 = \"198.51.100.12\" }
+[vip.public]
+addresses = [\"198.51.100.100/24\"]
+interface = \"eth0\"
+router_id = 51
+priority = { lb1 = 150, lb2 = 100 }
+second_chance = true
+";
+    let base = format!("{VIP}{SMALLEST}");
+    good(&base);
+    let other = "[vip.other]\naddresses = [\"ADDRESS\"]\ninterface = \"eth0\"\nrouter_id = ID\n\
+        priority = { lb1 = 150, lb2 = 100 }\n[frontend.api]";
+    for (from, to, code) in [
+        ("198.51.100.100/24", "198.51.100.100", "bad-value"),
+        ("198.51.100.100/24", "198.51.100.100/33", "bad-value"),
+        ("\"eth0\"", "\"eth0\\n}\"", "bad-value"),
+        ("router_id = 51", "router_id = 256", "out-of-range"),
+        ("lb2 = 100", "lb2 = 150", "duplicate"),
+        ("lb2 = 100", "lb3 = 100", "unknown-node"),
+        ("lb2 = \"198.51.100.12\"", "lb2 = \"198.51.100.11\"", "duplicate"),
+        ("lb2 = \"198.51.100.12\"", "lb2 = \"lb2.example\"", "bad-value"),
+        ("lb2 = \"198.51.100.12\"", "lb2 = \"2001:db8::12\"", "address-family"),
+        ("100/24\"", "100/24\", \"2001:db8::100/64\"", "no-second-chance"),
+        (", lb2 = 100", "", "no-second-chance"),
+        ("[vip.public]", "[vip.a-name-of-more-than-thirty-two-letters]", "out-of-range"),
+        ("[frontend.api]", &other.replace("ADDRESS", "198.51.100.100/24").replace("ID", "52"), "duplicate"),
+        ("[frontend.api]", &other.replace("ADDRESS", "198.51.100.101/24").replace("ID", "51"), "duplicate"),
+        ("[node]", "[keepalived]\ndirectory = \"/run/a b\"\n[node]", "bad-value"),
+        ("[node]", "[apply]\norder = \"first\"\n[node]", "bad-value"),
+        ("[node]\n", "[node]\nheartbeat = { port = 1 }\n", "missing-key"),
+    ] {
+        let text = base.replacen(from, to, 1);
+        assert_ne!(text, base, "{from}");
+        assert!(codes(&text).contains(&code), "{to}: {:?}", codes(&text));
+    }
 }
 
 #[test]
