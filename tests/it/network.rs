@@ -286,6 +286,27 @@ for sent in range(1, 6):
 print('never refused')
 ";
 
+/// Greets whoever connects.
+const GREETER: &str = "
+import socket
+listener = socket.create_server(('0.0.0.0', 8080))
+print('ready', flush=True)
+while True:
+    with listener.accept()[0] as client:
+        client.sendall(b'welcome')
+";
+
+/// Connects from the port of the stray packets, and to a port that nobody serves.
+const CALLER: &str = "
+import socket
+with socket.create_connection(('198.51.100.200', 8080), timeout=5, source_address=('198.51.100.100', 45000)) as caller:
+    print(caller.recv(100).decode())
+try:
+    socket.create_connection(('198.51.100.200', 81), timeout=5)
+except ConnectionRefusedError:
+    print('refused')
+";
+
 #[test]
 fn a_packet_that_neither_node_knows_is_refused_and_goes_in_no_circles() {
     let Some(bed) = Bed::new() else { return };
@@ -293,6 +314,8 @@ fn a_packet_that_neither_node_knows_is_refused_and_goes_in_no_circles() {
         bed.settled(node, "", SECOND);
     }
     bed.net.done("a", &["ip", "addr", "add", "198.51.100.200/24", "dev", "eth0"]);
+    let mut greeter = Background::start(bed.net.command("a", &["python3", "-c", GREETER]));
+    greeter.wait_for_output("ready");
     // The first one is what the owner learns from.
     assert_eq!(bed.net.done("c", &["python3", "-c", STRAY]), "2 refused\n");
     let forwarded = |node: &str| {
@@ -300,6 +323,9 @@ fn a_packet_that_neither_node_knows_is_refused_and_goes_in_no_circles() {
         let (_, counter) = chain.split_once("counter packets ").expect("a counter");
         counter.split(' ').next().expect("a number").to_owned()
     };
+    assert_eq!([forwarded("a"), forwarded("b")], ["1", "0"]);
+    // What was learnt of those ends is forgotten when a connection between them begins, and a closed port is closed.
+    assert_eq!(bed.net.done("c", &["python3", "-c", CALLER]), "welcome\nrefused\n");
     assert_eq!([forwarded("a"), forwarded("b")], ["1", "0"]);
 }
 
