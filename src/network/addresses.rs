@@ -21,7 +21,9 @@ const METRIC: u64 = 9441;
 /// # Errors
 /// The kernel does not tell.
 pub fn addresses_of(interface: &Interface) -> io::Result<BTreeSet<IpAddr>> {
-    let own = nix::ifaddrs::getifaddrs()?.filter(|one| one.interface_name == interface.as_str());
+    // An address with a label has it in the place of the name: `eth0:1`.
+    let name = |named: &str| named.split(':').next() == Some(interface.as_str());
+    let own = nix::ifaddrs::getifaddrs()?.filter(|one| name(&one.interface_name));
     let ips = own.filter_map(|one| {
         let address = one.address?;
         let ipv4 = address.as_sockaddr_in().map(|ipv4| IpAddr::V4(ipv4.ip()));
