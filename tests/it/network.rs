@@ -232,6 +232,26 @@ fn what_cannot_be_done_is_told_and_the_rest_is_done() {
     assert!(bed.net.done("b", &["ip", "addr", "show", "dev", "lo"]).contains("198.51.100.200/32"));
     assert_eq!(bed.setting("b", "eth0/arp_ignore"), "1");
 
+    // No right to change the network, and settings that nobody may change: each is told, nothing is half made.
+    let file_name = file.to_str().expect("a path of ASCII");
+    let no_right = ["setpriv", "--bounding-set=-net_admin", BINARY, "-c", file_name, "--node", "a", "__network"];
+    bed.net.done("a", &["ip", "addr", "del", "198.51.100.200/32", "dev", "lo"]);
+    let told = bed.net.run("a", &no_right);
+    assert_eq!(told.code, Some(1), "{}", told.stderr);
+    for reason in
+        ["need nftables: Operation not permitted", "could not give lo 198.51.100.200/32: Operation not permitted"]
+    {
+        assert!(told.stderr.contains(reason), "{}", told.stderr);
+    }
+    bed.net.done("c", &["ip", "addr", "add", "198.51.100.11/24", "dev", "eth0"]);
+    let read_only = format!(
+        "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && {BINARY} -c {file_name} --node a __network"
+    );
+    let told = bed.net.run("c", &["sh", "-c", &read_only]);
+    let lo = bed.net.done("c", &["ip", "addr", "show", "dev", "lo"]);
+    assert!(told.code == Some(1) && told.stderr.contains("Read-only file system"), "{}", told.stderr);
+    assert!(!lo.contains("198.51.100.200") && bed.tables("c").contains("hapilot_vrrp"), "{lo}");
+
     // An interface that is not there: nobody may answer for the address.
     bed.net.done("c", &["ip", "link", "set", "eth0", "down"]);
     bed.net.done("c", &["ip", "link", "set", "eth0", "name", "eth7"]);
