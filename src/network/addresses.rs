@@ -21,7 +21,9 @@ const METRIC: u64 = 9441;
 /// # Errors
 /// The kernel does not tell.
 pub fn addresses_of(interface: &Interface) -> io::Result<BTreeSet<IpAddr>> {
-    let own = nix::ifaddrs::getifaddrs()?.filter(|one| one.interface_name == interface.as_str());
+    // An address with a label has it in the place of the name: `eth0:1`.
+    let name = |named: &str| named.split(':').next() == Some(interface.as_str());
+    let own = nix::ifaddrs::getifaddrs()?.filter(|one| name(&one.interface_name));
     let ips = own.filter_map(|one| {
         let address = one.address?;
         let ipv4 = address.as_sockaddr_in().map(|ipv4| IpAddr::V4(ipv4.ip()));
@@ -48,21 +50,28 @@ pub async fn remove(interface: &Interface, address: InterfaceAddress) -> Result<
 }
 
 /// Gives `lo` the addresses that it should have, and takes ours away that nobody wants any more. One whose interface
-/// is not `quiet` waits: a node that does not own it would answer for it.
+/// is not `quiet` waits: a node that does not own it would answer for it. Answers whether none of ours is left that
+/// nobody wants.
 pub(super) async fn settle(
     wanted: &BTreeMap<IpAddr, Interface>,
     quiet: &BTreeSet<Interface>,
     problems: &mut Vec<String>,
-) {
+) -> bool {
     let held = match command::json("ip", &["-j", "addr", "show", "dev", "lo"]).await {
         Ok(shown) => read(&shown),
-        Err(_) if wanted.is_empty() => return,
-        Err(why) => return problems.push(format!("the addresses of lo are not known: {why}")),
+        Err(why) => {
+            if !wanted.is_empty() {
+                problems.push(format!("the addresses of lo are not known: {why}"));
+            }
+            return false;
+        }
     };
+    let mut is_clean = true;
     for (ip, _) in held.iter().filter(|(ip, is_ours)| **is_ours && !wanted.contains_key(*ip)) {
         let address = own(*ip).to_string();
         if let Err(why) = command::run("ip", &["addr", "del", &address, "dev", "lo"]).await {
             problems.push(format!("could not take {address} away from lo: {why}"));
+            is_clean = false;
         }
     }
     for (ip, interface) in wanted {
@@ -80,6 +89,7 @@ pub(super) async fn settle(
             problems.push(format!("could not give lo {address}: {why}"));
         }
     }
+    is_clean
 }
 
 /// The address alone, without a network.

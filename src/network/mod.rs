@@ -50,8 +50,9 @@ async fn make(wanted: &Wanted, problems: &mut Vec<String>) {
     // An address on `lo` must never be answered for, so ARP is quiet before it comes and until it has gone.
     let mut before = arp::Before::read(tables.as_ref()).await;
     let quiet = before.quieten(&wanted.interfaces(), problems).await;
-    addresses::settle(&wanted.addresses, &quiet, problems).await;
-    before.restore(&wanted.interfaces(), problems).await;
+    if addresses::settle(&wanted.addresses, &quiet, problems).await {
+        before.restore(&wanted.interfaces(), problems).await;
+    }
     let Some(tables) = tables else { return };
     let vrrp = tables::vrrp(&peer::known_here(&wanted.adverts).await);
     let streams = tables::streams(&peer::reachable(&wanted.chances, problems).await);
