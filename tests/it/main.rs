@@ -43,3 +43,4 @@ mod site;
 mod structure;
 mod support;
 mod traffic;
+mod vip;

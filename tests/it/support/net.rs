@@ -75,6 +75,11 @@ impl Net {
         format!("{}-{node}", self.prefix)
     }
 
+    /// The file by which a thread can go into a node's network.
+    pub fn space_path(&self, node: &str) -> String {
+        format!("/var/run/netns/{}", self.space(node))
+    }
+
     /// A command inside a node, with no more of the environment than `PATH`.
     pub fn command(&self, node: &str, words: &[&str]) -> Command {
         let mut command = Command::new("ip");
