@@ -22,6 +22,10 @@ const PROVEN: Duration = Duration::from_secs(3);
 const ASKED: Duration = Duration::from_secs(20);
 /// An address that an operator takes back comes in this time or not at all.
 pub(super) const RECLAIM: Duration = Duration::from_secs(10);
+/// Before a guardian that ended is begun anew.
+const GUARDIAN_PAUSE: Duration = Duration::from_millis(500);
+/// HAProxy that does not follow for as long makes this node worth less than another: moving an address cuts streams.
+const DEGRADED: Duration = Duration::from_secs(10);
 /// Share of the usual rhythm of probes where this node owns nothing: the owner probes.
 const STANDBY_PACE: f64 = 1.0 / 6.0;
 
@@ -40,6 +44,7 @@ pub struct Vips {
     is_owner: bool,
     /// Where HAProxy is asked whether it serves, by the structure that has it.
     listener: Option<(Digest, Option<Listener>)>,
+    degraded_since: Option<Instant>,
 }
 
 impl Vips {
@@ -55,8 +60,9 @@ impl Vips {
 
     /// Waits for news of the guardian.
     pub async fn changed(&mut self) {
+        // One that has ended is noticed by whoever looks next.
         if self.report.changed().await.is_err() {
-            std::future::pending::<()>().await;
+            tokio::time::sleep(GUARDIAN_PAUSE).await;
         }
     }
 }
@@ -70,7 +76,11 @@ impl Node {
             return;
         }
         let mut vips = match self.vips.take() {
-            Some(vips) => vips,
+            Some(vips) if vips.report.has_changed().is_ok() => vips,
+            Some(_) => {
+                tracing::error!("the watch over the virtual addresses ended by a bug of ours; it begins anew");
+                self.begin_vips()
+            }
             None => self.begin_vips(),
         };
         vips.wanted.retain(|name| vips.report.borrow().vips.get(name).is_some_and(|view| view.owned_since.is_none()));
@@ -85,7 +95,10 @@ impl Node {
             vips.listener = Some((rendered.structure.digest, listener));
         }
         let listener = vips.listener.as_ref().and_then(|(_, listener)| listener.clone());
-        let charge = Charge { listener, serves, ..self.charge(&vips.released, &vips.wanted) };
+        let is_degraded = self.is_settled && self.haproxy_problem.is_some();
+        vips.degraded_since = vips.degraded_since.or(Some(Instant::now())).filter(|_| is_degraded);
+        let is_degraded = vips.degraded_since.is_some_and(|since| since.elapsed() >= DEGRADED);
+        let charge = Charge { listener, serves, is_degraded, ..self.charge(&vips.released, &vips.wanted) };
         vips.charge.send_if_modified(|before| {
             let is_new = !before.is_like(&charge);
             *before = charge;
@@ -118,6 +131,7 @@ impl Node {
             sound: BTreeSet::new(),
             is_owner: true,
             listener: None,
+            degraded_since: None,
         }
     }
 
@@ -133,7 +147,7 @@ impl Node {
             listener: None,
             key: key.cloned(),
             is_settled: self.is_settled,
-            is_degraded: self.is_settled && self.haproxy_problem.is_some(),
+            is_degraded: false,
             released: released.clone(),
             wanted: wanted.clone(),
             revision: self.revision(),

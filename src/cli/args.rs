@@ -155,6 +155,9 @@ pub enum Command {
         /// `[keepalived] directory`
         #[arg(value_name = "DIRECTORY")]
         directory: Utf8PathBuf,
+        /// `[haproxy] admin_socket`; default: as the agent's heartbeat says
+        #[arg(value_name = "SOCKET")]
+        admin_socket: Option<Utf8PathBuf>,
     },
     /// Guard the deadline of a trial; started by `apply --confirm`
     #[command(name = "__deadline", hide = true)]

@@ -74,7 +74,7 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Status => status::status(&place, out).await,
         Command::Server { command } => server::server(&place, &command, out).await,
         Command::Vip { command } => vip::vip(&place, &command, out).await,
-        Command::Backstop { directory } => vip::backstop(&directory),
+        Command::Backstop { directory, admin_socket } => vip::backstop(&directory, admin_socket.as_deref()),
         Command::History { limit } => history::history(&place, limit, out),
         Command::Diff { from, to, haproxy } => history::diff(&place, from.as_deref(), to.as_deref(), haproxy, out),
         Command::Tag { revision, name } => confirm::tag(&place, &revision, name, out).await,

@@ -28,8 +28,8 @@ pub(super) async fn vip(place: &Place, command: &VipCommand, out: Output) -> Res
 }
 
 /// `hapilot __backstop DIRECTORY`: exit code 0 where this node may own its addresses.
-pub(super) fn backstop(directory: &Utf8Path) -> Result<(), Failure> {
-    keepalived::backstop(directory).map_err(|why| Failure::refused(format!("error: {why}")))
+pub(super) fn backstop(directory: &Utf8Path, admin_socket: Option<&Utf8Path>) -> Result<(), Failure> {
+    keepalived::backstop(directory, admin_socket).map_err(|why| Failure::refused(format!("error: {why}")))
 }
 
 async fn status(place: &Place, out: Output) -> Result<(), Failure> {

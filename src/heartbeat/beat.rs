@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Largest datagram, in bytes: one that no network splits, with room for sixteen VIPs' short words.
-pub(super) const MAX_BYTES: usize = 8192;
+/// Largest datagram, in bytes: room for the words on sixteen VIPs. A usual one has 500.
+pub(super) const MAX_BYTES: usize = 16 << 10;
 /// Of a reason in words, in characters.
-const MAX_WORDS: usize = 300;
+const MAX_WORDS: usize = 150;
 /// Before everything else: what this is, and the form of what follows.
 const MAGIC: &[u8] = b"hapilot1";
 /// HMAC-SHA256.

@@ -31,21 +31,26 @@ pub fn beat(directory: &Utf8Path, admin_socket: &Utf8Path) -> io::Result<()> {
     fs_err::rename(&beside, &path)
 }
 
-/// Whether this node may own its addresses, as far as the backstop can tell: the agent lives, and its own word in the
+/// Whether this node may own its addresses, as far as the backstop can tell, also where no agent ever ran: the agent lives, and its own word in the
 /// track files counts; or HAProxy answers on its admin socket. Then no word of a dead agent keeps the node out.
 ///
 /// # Errors
 /// Why not, in words.
-pub fn backstop(directory: &Utf8Path) -> Result<(), String> {
+pub fn backstop(directory: &Utf8Path, admin_socket: Option<&Utf8Path>) -> Result<(), String> {
     let path = heartbeat(directory);
     let told = |e: io::Error| format!("{path}: {e}");
-    let written = fs_err::metadata(&path).and_then(|metadata| metadata.modified()).map_err(told)?;
+    let written = fs_err::metadata(&path).and_then(|metadata| metadata.modified());
     // A clock that was set back makes it lie in the future: then HAProxy is asked.
-    if SystemTime::now().duration_since(written).is_ok_and(|age| age < STALE) {
+    if written.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < STALE)) {
         return Ok(());
     }
-    let socket = sys::files::read_limited(&path, MAX_BYTES).map_err(told)?;
-    let socket = Utf8PathBuf::from(String::from_utf8_lossy(&socket).into_owned());
+    let socket = match admin_socket {
+        Some(socket) => socket.to_owned(),
+        None => {
+            let named = sys::files::read_limited(&path, MAX_BYTES).map_err(told)?;
+            Utf8PathBuf::from(String::from_utf8_lossy(&named).into_owned())
+        }
+    };
     answers(&socket).map_err(|e| format!("no agent lives, and HAProxy does not answer on {socket}: {e}"))?;
     // It may have died while HAProxy was gone, and cannot take it back.
     clear_faults(directory).map_err(|e| e.to_string())
@@ -74,15 +79,16 @@ mod tests {
         let held = tempfile::tempdir().unwrap();
         let directory = Utf8Path::from_path(held.path()).unwrap();
         let socket = directory.join("admin.sock");
-        assert!(backstop(directory).is_err(), "nobody ever spoke");
+        assert!(backstop(directory, None).is_err(), "nobody ever spoke");
+        assert!(backstop(directory, Some(&socket)).is_err(), "nor does HAProxy run");
         beat(directory, &socket).unwrap();
-        assert_eq!(backstop(directory), Ok(()), "the agent says the rest by its track files");
+        assert_eq!(backstop(directory, None), Ok(()), "the agent says the rest by its track files");
         // The agent dies, having said that this node cannot serve.
         fs_err::create_dir(directory.join("track")).unwrap();
         fs_err::write(directory.join("track/public.hard"), "1\n").unwrap();
         let file = fs_err::OpenOptions::new().write(true).open(heartbeat(directory)).unwrap();
         file.file().set_modified(SystemTime::now() - Duration::from_secs(9)).unwrap();
-        let why = backstop(directory).unwrap_err();
+        let why = backstop(directory, None).unwrap_err();
         assert!(why.contains("HAProxy does not answer"), "{why}");
         assert_eq!(fs_err::read_to_string(directory.join("track/public.hard")).unwrap(), "1\n");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -90,7 +96,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(b"3.2\n").unwrap();
         });
-        assert_eq!(backstop(directory), Ok(()));
+        assert_eq!(backstop(directory, None), Ok(()));
         answering.join().unwrap();
         assert_eq!(fs_err::read_to_string(directory.join("track/public.hard")).unwrap(), "0\n");
     }

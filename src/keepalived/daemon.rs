@@ -46,14 +46,15 @@ pub fn reload(daemon: Daemon) -> io::Result<()> {
     sys::process::hang_up(daemon.pid)
 }
 
-/// What it says that it is, now.
+/// What it says that it is, now. Its dump is looked for in `directory` and in its own `$TMPDIR`, which this process may
+/// not be allowed to see.
 ///
 /// # Errors
 /// It does not answer in time, or its dump cannot be found or read: in words.
-pub async fn ask_state(daemon: Daemon, deadline: Duration) -> Result<Vec<VipState>, String> {
-    let dump = dump_of(daemon);
-    let written = |path: &Utf8Path| -> Option<SystemTime> { fs_err::metadata(path).ok()?.modified().ok() };
-    let before = written(&dump);
+pub async fn ask_state(daemon: Daemon, directory: &Utf8Path, deadline: Duration) -> Result<Vec<VipState>, String> {
+    let places = [directory.join(DUMP), dump_of(daemon)];
+    let written = |path: &Utf8PathBuf| -> Option<SystemTime> { fs_err::metadata(path).ok()?.modified().ok() };
+    let before = places.each_ref().map(written);
     let until = Instant::now() + deadline;
     // A real-time signal: no library lets us send one without unsafe code, every shell does.
     let command = format!("kill -{JSON} {}", daemon.pid);
@@ -67,19 +68,28 @@ pub async fn ask_state(daemon: Daemon, deadline: Duration) -> Result<Vec<VipStat
     }
     loop {
         sleep(LOOK).await;
-        if written(&dump).is_some_and(|at| before.is_none_or(|before| at > before)) {
-            // Half of it may be there yet.
-            let text = sys::files::read_limited(&dump, MAX_DUMP).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            if let Some(states) = text.and_then(|text| parse_state(&text).ok()) {
-                return Ok(states);
+        for (path, before) in places.iter().zip(before) {
+            if written(path).is_some_and(|at| before.is_none_or(|before| at > before)) {
+                // Half of it may be there yet.
+                let text =
+                    sys::files::read_limited(path, MAX_DUMP).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+                if let Some(states) = text.and_then(|text| parse_state(&text).ok()) {
+                    return Ok(states);
+                }
             }
         }
         if Instant::now() >= until {
-            return Err(format!("Keepalived wrote no {dump} within {deadline:?}"));
+            let [first, second] = places;
+            return Err(format!(
+                "Keepalived (pid {}) does not say what it is: neither {first} nor {second} is written within {deadline:?}; \
+                 start it with TMPDIR={directory}",
+                daemon.pid
+            ));
         }
     }
 }
 
+const DUMP: &str = "keepalived.json";
 /// SIGRTMIN + 2, as Keepalived has it.
 const JSON: i32 = 36;
 
@@ -90,5 +100,5 @@ fn dump_of(daemon: Daemon) -> Utf8PathBuf {
         .split(|byte| *byte == 0)
         .find_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix("TMPDIR=").map(str::to_owned))
         .unwrap_or_else(|| "/tmp".to_owned());
-    Utf8PathBuf::from(format!("/proc/{}/root{directory}/keepalived.json", daemon.pid))
+    Utf8PathBuf::from(format!("/proc/{}/root{directory}/{DUMP}", daemon.pid))
 }

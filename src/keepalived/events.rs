@@ -5,11 +5,14 @@
 
 use crate::model::VrrpState;
 use camino::Utf8Path;
+use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::sys::stat::Mode;
-use std::io;
+use std::io::{self, Read};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 
+/// What a FIFO holds.
+const FIFO_BYTES: usize = 64 << 10;
 /// Longest line; Keepalived's own are below 100 bytes.
 const MAX_LINE: usize = 4096;
 
@@ -22,8 +25,6 @@ pub struct Event {
     pub state: VrrpState,
     /// The priority that it goes by, 0 to 255.
     pub priority: u8,
-    /// The state is new; else only the priority is.
-    pub is_transition: bool,
 }
 
 /// Reads `INSTANCE "public" MASTER 250` and `INSTANCE "public" BACKUP_PRIORITY 150`; `None` for anything else, such as a
@@ -32,12 +33,9 @@ pub fn parse_event(line: &str) -> Option<Event> {
     let rest = line.trim_end().strip_prefix("INSTANCE \"")?;
     let (vip, rest) = rest.split_once("\" ")?;
     let (word, priority) = rest.split_once(' ')?;
-    let (word, is_transition) = match word.strip_suffix("_PRIORITY") {
-        Some(word) => (word, false),
-        None => (word, true),
-    };
-    let state = VrrpState::from_word(word)?;
-    Some(Event { vip: vip.to_owned(), state, priority: priority.parse().ok()?, is_transition })
+    // A new state, or only a new priority in it.
+    let state = VrrpState::from_word(word.strip_suffix("_PRIORITY").unwrap_or(word))?;
+    Some(Event { vip: vip.to_owned(), state, priority: priority.parse().ok()? })
 }
 
 /// The reading end of the FIFO.
@@ -56,6 +54,8 @@ impl Events {
             Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
             Err(e) => return Err(e.into()),
         }
+        // What was said while nobody listened is no news: Keepalived's dump tells what is so now.
+        forget(path)?;
         // For reading and writing, so that it never ends while nobody writes.
         let receiver = pipe::OpenOptions::new().read_write(true).open_receiver(path)?;
         Ok(Self { reader: BufReader::new(receiver) })
@@ -87,19 +87,38 @@ impl Events {
     }
 }
 
+/// Reads what a FIFO holds, without waiting for more.
+fn forget(path: &Utf8Path) -> io::Result<()> {
+    let mut fifo = fs_err::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
+        .open(path)?;
+    let mut chunk = [0; 4096];
+    // At most what a FIFO holds, so that a writer in a hurry keeps nobody here.
+    for _ in 0..FIFO_BYTES / chunk.len() {
+        match fifo.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn lines_of_the_fifo_are_understood() {
-        let event =
-            |state, priority, is_transition| Some(Event { vip: "public".into(), state, priority, is_transition });
+        let event = |state, priority| Some(Event { vip: "public".into(), state, priority });
         for (line, expected) in [
-            ("INSTANCE \"public\" MASTER 250\n", event(VrrpState::Master, 250, true)),
-            ("INSTANCE \"public\" BACKUP_PRIORITY 150\n", event(VrrpState::Backup, 150, false)),
-            ("INSTANCE \"public\" FAULT 250", event(VrrpState::Fault, 250, true)),
-            ("INSTANCE \"public\" STOP 0", event(VrrpState::Stop, 0, true)),
+            ("INSTANCE \"public\" MASTER 250\n", event(VrrpState::Master, 250)),
+            ("INSTANCE \"public\" BACKUP_PRIORITY 150\n", event(VrrpState::Backup, 150)),
+            ("INSTANCE \"public\" FAULT 250", event(VrrpState::Fault, 250)),
+            ("INSTANCE \"public\" STOP 0", event(VrrpState::Stop, 0)),
             ("GROUP \"all\" MASTER 250", None),
             ("INSTANCE \"public\" DELETED 250", None),
             ("INSTANCE \"public\" MASTER 256", None),

@@ -4,6 +4,7 @@
 //! written at once, so that half of it may be read.
 
 use crate::model::VrrpState;
+use std::time::{Duration, SystemTime};
 
 /// The dump cannot be read (yet).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +20,8 @@ pub struct VipState {
     pub state: VrrpState,
     /// The priority that it goes by.
     pub priority: u8,
+    /// Since when, by the wall clock.
+    pub since: Option<SystemTime>,
 }
 
 /// Reads `keepalived.json`.
@@ -40,7 +43,9 @@ pub fn parse_state(json: &str) -> Result<Vec<VipState>, StateError> {
             _ => return None,
         };
         let priority = data["effective_priority"].as_u64().and_then(|priority| u8::try_from(priority).ok())?;
-        Some(VipState { vip: data["iname"].as_str()?.to_owned(), state, priority })
+        let seconds = data["last_transition"].as_f64().and_then(|at| Duration::try_from_secs_f64(at).ok());
+        let since = seconds.and_then(|at| SystemTime::UNIX_EPOCH.checked_add(at));
+        Some(VipState { vip: data["iname"].as_str()?.to_owned(), state, priority, since })
     };
     let all: Option<Vec<_>> = instances.iter().map(read).collect();
     all.ok_or_else(|| StateError("an instance lacks its name, state or priority".to_owned()))
@@ -52,8 +57,9 @@ mod tests {
 
     #[test]
     fn a_dump_is_read_and_half_of_one_is_not() {
-        let dump = r#"[{"data":{"iname":"public","state":2,"effective_priority":250,"vips":["192.0.2.100"]}}]"#;
-        let public = VipState { vip: "public".into(), state: VrrpState::Master, priority: 250 };
+        let dump = r#"[{"data":{"iname":"public","state":2,"effective_priority":250,"last_transition":1795295246.5,"vips":["192.0.2.100"]}}]"#;
+        let since = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(1_795_295_246_500));
+        let public = VipState { vip: "public".into(), state: VrrpState::Master, priority: 250, since };
         assert_eq!(parse_state(dump).unwrap(), [public]);
         for end in 0..dump.len() {
             assert!(parse_state(&dump[..end]).is_err(), "{end}");

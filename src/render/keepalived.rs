@@ -32,6 +32,10 @@ pub fn keepalived(config: &Config) -> Result<String, RenderError> {
     context.insert_value("node", own.to_string().into());
     context.insert_value("directory", config.keepalived.directory.as_str().into());
     context.insert_value("backstop", config.keepalived.backstop.as_str().into());
+    // The reader of the file allows more in it than Keepalived could carry; the agent's heartbeat names it as well.
+    let socket = config.haproxy.admin_socket.as_str();
+    let is_plain = socket.chars().all(|c| c.is_ascii_alphanumeric() || "_./-".contains(c));
+    context.insert_value("admin_socket", is_plain.then_some(socket).into());
     context.insert_value("vips", vips.into());
     let mut tera = Tera::default();
     let failed = |error: &tera::Error| from_tera(error, NAME, |_| None, str::to_owned);

@@ -9,7 +9,7 @@ use crate::model::{Moment, Name, VrrpState};
 use crate::network;
 use crate::vip::{Claim, Other, Part, Settling, Split};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Addresses without an owner for so many looks in a row are orphans.
 const ORPHAN_LOOKS: u32 = 3;
@@ -22,21 +22,26 @@ pub(super) struct Own {
     splits: BTreeMap<Name, Split>,
     orphaned: BTreeMap<Name, u32>,
     told_split: BTreeMap<Name, bool>,
+    /// When the FIFO last spoke of each.
+    spoken: BTreeMap<Name, Instant>,
+    /// When a dump last confirmed what is known of each.
+    confirmed: BTreeMap<Name, Instant>,
 }
 
 impl Own {
     /// A line of the FIFO.
     pub fn heard(&mut self, event: &Event, report: &mut VipReport) {
-        let Event { vip, state, priority, is_transition } = event;
+        let Event { vip, state, priority } = event;
         let Ok(name) = Name::new(vip) else { return };
         let Some(view) = report.vips.get_mut(&name) else { return };
+        self.spoken.insert(name.clone(), Instant::now());
         view.priority = Some(*priority);
         // What a line says of a priority alone, it says of a state that was told before.
         let is_new = view.state != Some(*state);
         if is_new {
             (view.state, view.since) = (Some(*state), Some(Instant::now()));
         }
-        if is_new || *is_transition {
+        if is_new {
             let (kind, text) = match state {
                 VrrpState::Master => (VipEventKind::Master, "this node owns the addresses"),
                 VrrpState::Backup => (VipEventKind::Backup, "this node stands by"),
@@ -47,24 +52,41 @@ impl Own {
         }
     }
 
-    /// Keepalived's own dump, which also tells what the FIFO has lost.
-    pub fn dumped(&mut self, states: &[VipState], report: &mut VipReport) {
-        for VipState { vip, state, priority } in states {
-            let is_known = Name::new(vip)
-                .ok()
-                .and_then(|name| report.vips.get(&name))
-                .is_some_and(|view| view.state == Some(*state) && view.priority == Some(*priority));
-            if !is_known {
-                let event = Event { vip: vip.clone(), state: *state, priority: *priority, is_transition: false };
-                self.heard(&event, report);
+    /// Keepalived's own dump, which also tells what the FIFO has lost; false where the FIFO has spoken since it was asked
+    /// for: then the dump may be the older word.
+    pub fn dumped(&mut self, states: &[VipState], asked: Instant, report: &mut VipReport) -> bool {
+        let mut is_whole = true;
+        for VipState { vip, state, priority, since } in states {
+            let Some(name) = Name::new(vip).ok().filter(|name| report.vips.contains_key(name)) else { continue };
+            if self.spoken.get(&name).is_some_and(|spoken| *spoken >= asked) {
+                is_whole = false;
+                continue;
+            }
+            let view = report.vips.get(&name);
+            if view.is_none_or(|view| view.state != Some(*state) || view.priority != Some(*priority)) {
+                self.heard(&Event { vip: vip.clone(), state: *state, priority: *priority }, report);
+            }
+            self.confirmed.insert(name.clone(), Instant::now());
+            let age = since.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default();
+            if let Some(view) = report.vips.get_mut(&name) {
+                view.since = Instant::now().checked_sub(age).or(view.since);
             }
         }
+        is_whole
     }
 
     /// Looks at the interfaces; what they bear without an owner is an orphan, and is taken away.
     ///
     /// `was_seen`: Keepalived ran in sight of this agent. One that runs where we cannot see it is no dead one.
-    pub async fn look(&mut self, charge: &Charge, daemon: Option<Daemon>, was_seen: bool, report: &mut VipReport) {
+    /// Answers whether Keepalived should be asked what it is.
+    pub async fn look(
+        &mut self,
+        charge: &Charge,
+        daemon: Option<Daemon>,
+        was_seen: bool,
+        report: &mut VipReport,
+    ) -> bool {
+        let mut is_doubtful = false;
         for vip in charge.vips() {
             let borne = network::addresses_of(&vip.interface).unwrap_or_default();
             let here: Vec<_> = vip
@@ -76,12 +98,16 @@ impl Own {
             let Some(view) = report.vips.get_mut(&vip.name) else { continue };
             view.bears = !here.is_empty();
             let owns = view.bears && view.state == Some(VrrpState::Master) && !(was_seen && daemon.is_none());
-            view.owned_since = if owns { view.owned_since.or(Some(Instant::now())) } else { None };
+            // Of an agent that has just started, it owned it before.
+            view.owned_since = if owns { view.owned_since.or(view.since).or(Some(Instant::now())) } else { None };
             let speaks = daemon.is_none_or(|daemon| daemon.speaks);
             let is_dead = (daemon.is_none() && was_seen) || !speaks;
+            // Only what Keepalived itself has said since: a line of the FIFO may be lost.
+            let is_confirmed = self.confirmed.get(&vip.name) > self.spoken.get(&vip.name);
             let is_given_up = matches!(view.state, Some(state) if state != VrrpState::Master);
+            is_doubtful |= view.bears && is_given_up && !is_confirmed;
             let looks = self.orphaned.entry(vip.name.clone()).or_default();
-            *looks = if view.bears && (is_dead || is_given_up) { *looks + 1 } else { 0 };
+            *looks = if view.bears && (is_dead || (is_given_up && is_confirmed)) { *looks + 1 } else { 0 };
             if *looks < ORPHAN_LOOKS {
                 continue;
             }
@@ -94,6 +120,7 @@ impl Own {
                 report.note(VipEventKind::Orphan, Some(&vip.name), text);
             }
         }
+        is_doubtful
     }
 
     /// This node's part in a VIP, as its word to Keepalived needs it.

@@ -4,6 +4,7 @@ use super::local::Watchman;
 use super::own::Own;
 use super::report::{PeerView, VipEventKind, VipReport};
 use super::{Charge, dialect};
+use crate::config::Config;
 use crate::haproxy;
 use crate::heartbeat::{Circle, Key, News, VipNews};
 use crate::keepalived::{self, Daemon, Ear, Events, Track, VipState};
@@ -14,6 +15,7 @@ use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -26,12 +28,16 @@ const TELL: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(250);
 /// Between two dumps of Keepalived: what the FIFO has lost is known again then.
 const ASK: Duration = Duration::from_secs(30);
+/// A dump that was overtaken is asked for again after this; so is one after a new file.
+const AGAIN: Duration = Duration::from_millis(500);
 /// What a dump may take.
 const DUMP: Duration = Duration::from_secs(2);
 /// Between two settlings of the node's network.
 const SETTLE: Duration = Duration::from_secs(10);
 /// Between two tries to open what could not be opened.
 const REOPEN: Duration = Duration::from_secs(2);
+/// After its start the guardian waits as long for Keepalived to say who owns what.
+const KNOWN: Duration = Duration::from_secs(3);
 /// For the number of clients while addresses are released.
 const COUNT: Duration = Duration::from_millis(300);
 
@@ -65,9 +71,11 @@ pub(super) struct Guardian {
     reopen_at: Instant,
     problems: BTreeMap<&'static str, Vec<String>>,
     tell_now: bool,
+    known_config: Option<Arc<Config>>,
 }
 
-type Dump = Result<Vec<VipState>, String>;
+/// When it was asked for, and what came.
+type Dump = (Instant, Result<Vec<VipState>, String>);
 
 /// When one of these changes, the circle is another.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +114,7 @@ impl Guardian {
             reopen_at: now,
             problems: BTreeMap::new(),
             tell_now: false,
+            known_config: None,
         }
     }
 
@@ -140,10 +149,13 @@ impl Guardian {
                 () = next_advert(self.ear.as_mut()) => continue,
                 _ = tell.tick() => self.tell_now = true,
                 _ = look.tick() => self.look(&charge).await,
-                Some(dump) = self.dumps.1.recv() => match dump {
+                Some((asked, dump)) = self.dumps.1.recv() => match dump {
                     Ok(states) => {
-                        self.own.dumped(&states, &mut self.draft);
+                        if !self.own.dumped(&states, asked, &mut self.draft) {
+                            self.ask_at = Instant::now() + AGAIN;
+                        }
                         self.problem("dump", vec![]);
+                        self.look(&charge).await;
                     }
                     Err(e) => self.problem("dump", vec![e]),
                 },
@@ -181,6 +193,11 @@ impl Guardian {
         self.draft.vips.retain(|name, _| wanted.contains(name));
         for name in wanted {
             self.draft.vips.entry(name).or_default();
+        }
+        if self.known_config.as_ref().is_none_or(|known| !Arc::ptr_eq(known, config)) {
+            // Keepalived may have read a new file, and says nothing of it by itself.
+            self.known_config = Some(config.clone());
+            self.ask_at = self.ask_at.min(now + AGAIN);
         }
         let directory = &config.keepalived.directory.value;
         if *directory != self.directory {
@@ -245,7 +262,10 @@ impl Guardian {
         if let Some(daemon) = daemon.filter(|daemon| daemon.speaks && now >= self.ask_at) {
             self.ask_at = now + ASK;
             let sender = self.dumps.0.clone();
-            tokio::spawn(async move { sender.send(keepalived::ask_state(daemon, DUMP).await).await });
+            let directory = self.directory.clone();
+            tokio::spawn(
+                async move { sender.send((now, keepalived::ask_state(daemon, &directory, DUMP).await)).await },
+            );
         }
         let wanted = network::wanted(&charge.config);
         if !self.settling && (now >= self.settle_at || wanted != self.settled_for) {
@@ -253,7 +273,9 @@ impl Guardian {
             let sender = self.settled.0.clone();
             tokio::spawn(async move { sender.send(network::settle(&wanted).await).await });
         }
-        self.own.look(charge, daemon, self.was_seen, &mut self.draft).await;
+        if self.own.look(charge, daemon, self.was_seen, &mut self.draft).await {
+            self.ask_at = self.ask_at.min(now + AGAIN);
+        }
         self.draft.connections = match charge.released.is_empty() {
             true => None,
             false => {
@@ -269,8 +291,13 @@ impl Guardian {
     fn judge(&mut self, charge: &Charge) {
         self.tell_local();
         self.hear_peers();
-        // Until HAProxy was looked at, what stands in the files holds.
+        // Until HAProxy was looked at, what stands in the files holds; and until Keepalived has said who owns what, unless
+        // HAProxy is gone: the restart of an agent is no reason to move an address.
         let Some(local) = self.watchman.local else { return };
+        let is_known = self.draft.vips.values().all(|view| view.state.is_some());
+        if local == Local::Serves && !is_known && self.started.elapsed() < KNOWN {
+            return;
+        }
         let instant = Instant::now();
         let now = Moment(self.started.elapsed());
         let peers: Vec<(Name, News, Duration)> = self
@@ -352,6 +379,10 @@ impl Guardian {
         }
         let known: Vec<Name> = circle.heard().map(|(name, _)| name.clone()).collect();
         self.draft.peers.retain(|name, _| known.contains(name));
+        if !notes.is_empty() {
+            // A second chance is for nodes that are there.
+            self.settle_at = now;
+        }
         notes.into_iter().for_each(|(kind, text)| self.draft.note(kind, None, text));
     }
 
