@@ -44,7 +44,7 @@ const RETRY: Duration = Duration::from_secs(10);
 /// How often a file looks whether its turn among the nodes has come.
 const ORDER_LOOK: Duration = Duration::from_millis(250);
 /// Who applies a file is answered after this at the latest; the file waits on.
-const ORDER_PATIENCE: Duration = Duration::from_secs(60);
+const ORDER_PATIENCE: Duration = Duration::from_secs(75);
 /// Requests that may wait; the command line sees "busy" beyond it.
 const MAX_REQUESTS: usize = 64;
 

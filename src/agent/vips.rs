@@ -18,8 +18,8 @@ use tokio::sync::watch;
 
 /// A revision that has served as long, and whose servers were all asked, is proven.
 const PROVEN: Duration = Duration::from_secs(3);
-/// Servers that nobody could ask by then are no reason to wait for.
-const ASKED: Duration = Duration::from_secs(20);
+/// Servers of which nobody could say by then whether they answer are no reason to wait.
+const ASKED: Duration = Duration::from_secs(60);
 /// An address that an operator takes back comes in this time or not at all.
 pub(super) const RECLAIM: Duration = Duration::from_secs(10);
 /// Before a guardian that ended is begun anew.
@@ -39,9 +39,11 @@ pub struct Vips {
     wanted_until: Instant,
     /// The file that serves, and since when.
     serving: Option<(Digest, Instant)>,
-    /// Backends that had a server when the file before served.
-    sound: BTreeSet<Name>,
-    is_owner: bool,
+    /// Backends without a server that answers, now and before the file that serves.
+    dead: BTreeSet<Name>,
+    dead_before: Option<BTreeSet<Name>>,
+    /// It probes at full rate.
+    is_busy: bool,
     /// Where HAProxy is asked whether it serves, by the structure that has it.
     listener: Option<(Digest, Option<Listener>)>,
     degraded_since: Option<Instant>,
@@ -104,12 +106,13 @@ impl Node {
             *before = charge;
             is_new
         });
-        // Only the owner probes at full rate; one that becomes it does at once.
-        let is_owner = own_vips(&config).next().is_none() || vips.report.borrow().owned() > 0;
-        if is_owner != vips.is_owner {
-            vips.is_owner = is_owner;
+        // Only the owner probes at full rate, and who becomes it does at once; so does who proves a revision for others.
+        let is_proving = vips.charge.borrow().serves.as_ref().is_none_or(|serves| !serves.is_proven);
+        let is_busy = own_vips(&config).next().is_none() || is_proving || vips.report.borrow().owned() > 0;
+        if is_busy != vips.is_busy {
+            vips.is_busy = is_busy;
             let now = self.now();
-            self.fleet.set_pace(if is_owner { 1.0 } else { STANDBY_PACE }, now);
+            self.fleet.set_pace(if is_busy { 1.0 } else { STANDBY_PACE }, now);
         }
         self.vips = Some(vips);
     }
@@ -128,8 +131,9 @@ impl Node {
             wanted: BTreeSet::new(),
             wanted_until: Instant::now(),
             serving: None,
-            sound: BTreeSet::new(),
-            is_owner: true,
+            dead: BTreeSet::new(),
+            dead_before: None,
+            is_busy: true,
             listener: None,
             degraded_since: None,
         }
@@ -185,11 +189,12 @@ impl Node {
         let dead: BTreeSet<Name> =
             states.iter().filter(|(_, states)| is_dead(states)).map(|(name, _)| name.clone()).collect();
         if is_new {
-            // What was dead before is not this file's doing.
-            vips.sound.retain(|name| !dead.contains(name));
+            vips.dead_before = Some(std::mem::take(&mut vips.dead));
         }
         let is_asked = states.iter().all(|(_, states)| !states.contains(&State::Unknown));
-        let lost: Vec<String> = vips.sound.intersection(&dead).map(ToString::to_string).collect();
+        // What was dead before is not this file's doing; nor can the first one of a life be judged by it.
+        let lost = vips.dead_before.iter().flat_map(|before| dead.difference(before));
+        let lost: Vec<String> = lost.map(ToString::to_string).collect();
         let failed = match (&self.haproxy_problem, lost.is_empty()) {
             (Some(problem), _) => Some(problem.lines().next().unwrap_or_default().to_owned()),
             (None, false) => Some(format!("no server of {} answers as it should", lost.join(", "))),
@@ -197,11 +202,7 @@ impl Node {
         };
         let served = now.saturating_duration_since(since);
         let is_proven = failed.is_none() && served >= PROVEN && (is_asked || served >= ASKED);
-        if is_proven {
-            let is_alive =
-                |states: &[State]| states.iter().any(|state| !matches!(state, State::Unknown | State::Unhealthy(_)));
-            vips.sound = states.iter().filter(|(_, states)| is_alive(states)).map(|(name, _)| name.clone()).collect();
-        }
+        vips.dead = dead;
         Some(Serves { file, is_proven, failed })
     }
 

@@ -160,9 +160,14 @@ pub fn resident_bytes(pid: u32, name: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The name of a process, at most 15 bytes of it; `None` where there is none.
+/// The name of a process, at most 15 bytes of it; `None` where there is none, or only a dead one that nobody has reaped.
+///
+/// **Source**: proc(5), `/proc/PID/stat`.
 pub fn name_of(pid: u32) -> Option<String> {
-    fs_err::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim_end().to_owned())
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.split_once('(')?;
+    let (name, rest) = rest.rsplit_once(')')?;
+    (!rest.trim_start().starts_with(['Z', 'X'])).then(|| name.to_owned())
 }
 
 /// The children of a process, as far as they can be seen.

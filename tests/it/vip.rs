@@ -2,7 +2,7 @@
 //! address when something dies, and what the client notices. How fast it is belongs to `scripts/measure/vip`.
 
 use super::support::cluster::Cluster;
-use super::support::{PATIENCE, wait_for, write};
+use super::support::{PATIENCE, pause, wait_for, write};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
@@ -112,9 +112,13 @@ fn a_revision_goes_to_the_node_that_stands_by_first_and_a_bad_one_no_further() {
     // One that HAProxy likes, and that no server answers to.
     cluster.write_file(&good.replace("127.0.0.1:9001", "127.0.0.1:9"));
     wait_for("the other node to serve it", PATIENCE, || (revision(other) == 2).then_some(()));
-    wait_for("the owner to hold it back", PATIENCE, || {
-        cluster.status(owner)["problems"].to_string().contains("serves badly with it").then_some(())
-    });
+    let mut told = String::new();
+    let began_waiting = Instant::now();
+    while !told.contains("serves badly with it") {
+        assert!(began_waiting.elapsed() < PATIENCE, "{told}\n{}", cluster.said(other, "agent"));
+        told = cluster.status(owner)["problems"].to_string();
+        pause(Duration::from_millis(50));
+    }
     assert_eq!(revision(owner), 1);
     // A good one reaches both, the owner last.
     cluster.write_file(&good.replace("interval = \"1s\"", "interval = \"2s\""));

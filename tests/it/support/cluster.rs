@@ -177,9 +177,11 @@ impl Cluster {
 
     pub fn start_keepalived(&mut self, node: &'static str) {
         let own = self.place.path().join("node").display().to_string();
+        // As systemd does: one that is started at once after the death of another says that it runs already.
         let script = format!(
-            "exec keepalived -n -l -D -G -P -f {own}/keepalived.conf -p {own}/keepalived.pid -r {own}/vrrp.pid \
-             -c {own}/checkers.pid -b {own}/bfd.pid"
+            "while :; do keepalived -n -l -D -G -P -f {own}/keepalived.conf -p {own}/keepalived.pid -r {own}/vrrp.pid \
+             -c {own}/checkers.pid -b {own}/bfd.pid; \
+             sleep 0.5; done"
         );
         self.start(node, "keepalived", &["sh", "-c", &script]);
     }
@@ -248,10 +250,24 @@ impl Cluster {
                 parts.len() == self.nodes.len() && count("MASTER") == 1 && count("BACKUP") == parts.len() - 1
             })
         };
-        wait_for("a quiet cluster", PATIENCE, || is_quiet().then_some(()));
+        let began = Instant::now();
+        while !is_quiet() {
+            assert!(began.elapsed() < PATIENCE, "the cluster does not come to rest:{}", self.all_said());
+            super::pause(Duration::from_millis(50));
+        }
         let owner = self.bearers()[0];
         let other = self.nodes.iter().copied().find(|node| *node != owner).expect("two nodes");
         (owner, other)
+    }
+
+    /// The last words of everybody, for a failure.
+    fn all_said(&self) -> String {
+        let said = self.processes.iter().map(|((node, name), process)| {
+            let text = process.stdout() + &process.stderr();
+            let lines: Vec<&str> = text.lines().rev().take(15).collect();
+            format!("\n--- {name} of {node}\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+        });
+        said.chain(self.nodes.iter().map(|node| format!("\n--- {node}: {}", self.vips(node)["vips"]))).collect()
     }
 
     /// Begins to ask through the address.
