@@ -17,7 +17,7 @@ use super::overrides::Overrides;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources, SourcesError};
 use super::vips::Vips;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::desired::Desired;
 use crate::haproxy;
 use crate::model::{AdminState, Digest, Moment, SecretRef, ServerId, Sourced, Weight};
@@ -25,7 +25,6 @@ use crate::plan::Runtime;
 use crate::render;
 use crate::store::Journal;
 use crate::sys;
-use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -398,6 +397,8 @@ impl Node {
         let is_rollback = matches!(source, SourceOfChange::Rollback(_));
         let vrrp = match self.vrrp_change(&sources, intent, is_rollback).await {
             Ok(vrrp) => vrrp,
+            // A rollback is never blocked (I14); `reconcile` goes on trying and telling.
+            Err(_) if is_rollback => None,
             Err(failed) => {
                 if may_fail_file {
                     self.file_problem = Some(failed.message.clone());
@@ -441,7 +442,13 @@ impl Node {
                 return Err(Attempt::from(e));
             }
         };
-        let vrrp_notes = vrrp.map(|change| change.carry_out()).unwrap_or(Ok(vec![]));
+        let vrrp_notes = match vrrp {
+            Some(change) => {
+                self.announce(&sources.config).await;
+                change.carry_out()
+            }
+            None => Ok(vec![]),
+        };
         let renewed = renewed_keys(&self.serving, &sources);
         self.serving = sources;
         self.fleet = fleet;
@@ -580,18 +587,4 @@ fn nearest(config: &Config, id: &ServerId) -> String {
     let wanted = id.to_string();
     let best = all.map(|name| (strsim::damerau_levenshtein(&name, &wanted), name)).min();
     best.filter(|(distance, _)| *distance <= 4).map(|(_, name)| format!("; did you mean {name}?")).unwrap_or_default()
-}
-
-impl Place {
-    /// Of the file as it stands; `None` where it cannot be read.
-    pub(super) fn digest(&self) -> Option<Digest> {
-        sys::files::read_limited(&self.file, super::sources::MAX_FILE).ok().map(Digest::of)
-    }
-
-    /// Where the state is, as far as a broken file tells.
-    pub fn state_directory(&self) -> Utf8PathBuf {
-        let text = fs_err::read_to_string(&self.file).unwrap_or_default();
-        let state = config::peek(&text, "node", "state");
-        Utf8PathBuf::from(state.as_deref().unwrap_or(config::DEFAULT_STATE))
-    }
 }

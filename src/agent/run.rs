@@ -172,7 +172,10 @@ impl Agent {
                     self.probed(finished);
                     false
                 }
-                () = changed(self.node.vips.as_mut()) => false,
+                () = changed(self.node.vips.as_mut()) => {
+                    self.node.attend_vips();
+                    false
+                }
                 batch = self.hearing.next() => {
                     self.hear(batch);
                     false
@@ -198,7 +201,7 @@ impl Agent {
                 watched_at = Instant::now();
                 watch.set_paths(&self.node.serving.watched(&self.node.place.file));
             }
-            self.node.attend_vips();
+            self.node.look_at_vips();
             if self.publish_at <= Instant::now() {
                 self.publish();
             }
@@ -223,6 +226,7 @@ impl Agent {
         let all = always.into_iter().chain(self.follow_at).chain(fleet).chain(word);
         let keys = self.node.keyring.next_wake().map(|at| now + at.since(self.node.now()));
         let results = self.results.as_ref().and_then(LastResults::next_wake);
+        let all = all.chain(self.node.vips_wake());
         all.chain(keys).chain(results).chain(postponed).chain(deadline).chain(self.hasten_at).min().unwrap_or(now)
     }
 

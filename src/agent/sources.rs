@@ -4,7 +4,7 @@
 
 use super::certificates;
 use crate::config::{self, Config, Diagnostics, Heartbeat};
-use crate::model::{Certificate, Name, Secret, SecretRef, Sourced};
+use crate::model::{Certificate, Digest, Name, Secret, SecretRef, Sourced};
 use crate::render::Templates;
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -76,6 +76,18 @@ impl SourcesError {
 }
 
 impl Place {
+    /// Of the file as it stands; `None` where it cannot be read.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        sys::files::read_limited(&self.file, MAX_FILE).ok().map(Digest::of)
+    }
+
+    /// Where the state is, as far as a broken file tells.
+    pub fn state_directory(&self) -> Utf8PathBuf {
+        let text = fs_err::read_to_string(&self.file).unwrap_or_default();
+        let state = config::peek(&text, "node", "state");
+        Utf8PathBuf::from(state.as_deref().unwrap_or(config::DEFAULT_STATE))
+    }
+
     /// Reads the operator's file and everything that it refers to.
     ///
     /// # Errors

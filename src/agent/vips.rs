@@ -4,7 +4,7 @@
 use super::guardian::{self, Charge, VipReport};
 use super::node::Node;
 use super::report::{Failed, Report};
-use crate::config::own_vips;
+use crate::config::{Config, own_vips};
 use crate::haproxy::{self, Listener};
 use crate::health::State;
 use crate::heartbeat::{Refusal, Serves};
@@ -13,6 +13,7 @@ use crate::store;
 use crate::sys;
 use crate::vip::{Proof, Standing, Turn, turn};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -22,6 +23,10 @@ const PROVEN: Duration = Duration::from_secs(3);
 const ASKED: Duration = Duration::from_secs(60);
 /// An address that an operator takes back comes in this time or not at all.
 pub(super) const RECLAIM: Duration = Duration::from_secs(10);
+/// The guardian has told Keepalived by then.
+const ANNOUNCED: Duration = Duration::from_millis(200);
+/// Between two looks at what the guardian should know.
+const LOOK: Duration = Duration::from_millis(250);
 /// Before a guardian that ended is begun anew.
 const GUARDIAN_PAUSE: Duration = Duration::from_millis(500);
 /// HAProxy that does not follow for as long makes this node worth less than another: moving an address cuts streams.
@@ -47,6 +52,7 @@ pub struct Vips {
     /// Where HAProxy is asked whether it serves, by the structure that has it.
     listener: Option<(Digest, Option<Listener>)>,
     degraded_since: Option<Instant>,
+    look_at: Instant,
 }
 
 impl Vips {
@@ -70,6 +76,18 @@ impl Vips {
 }
 
 impl Node {
+    /// When [`Self::look_at_vips`] has something to do next.
+    pub fn vips_wake(&self) -> Option<Instant> {
+        self.vips.as_ref().map(|vips| vips.look_at)
+    }
+
+    /// [`Self::attend_vips`], a few times a second: it looks at every server.
+    pub fn look_at_vips(&mut self) {
+        if self.vips.as_ref().is_none_or(|vips| vips.look_at <= Instant::now()) {
+            self.attend_vips();
+        }
+    }
+
     /// Starts the guardian where there is something to guard, and charges it with what is so now.
     pub fn attend_vips(&mut self) {
         let config = self.serving.config.clone();
@@ -85,6 +103,7 @@ impl Node {
             }
             None => self.begin_vips(),
         };
+        vips.look_at = Instant::now() + LOOK;
         vips.wanted.retain(|name| vips.report.borrow().vips.get(name).is_some_and(|view| view.owned_since.is_none()));
         if Instant::now() > vips.wanted_until {
             vips.wanted.clear();
@@ -117,6 +136,15 @@ impl Node {
         self.vips = Some(vips);
     }
 
+    /// Tells the guardian of a file before Keepalived reads it: where it speaks another VRRP than the owner, this node must
+    /// be out of the way by then.
+    pub(super) async fn announce(&self, config: &Arc<Config>) {
+        if let Some(vips) = &self.vips {
+            vips.charge.send_modify(|charge| charge.config.clone_from(config));
+            tokio::time::sleep(ANNOUNCED).await;
+        }
+    }
+
     fn begin_vips(&self) -> Vips {
         let released = store::load_released(&self.ledger.state).unwrap_or_else(|e| {
             tracing::error!("which addresses were released is forgotten: {}", sys::chain(&e));
@@ -136,6 +164,7 @@ impl Node {
             is_busy: true,
             listener: None,
             degraded_since: None,
+            look_at: Instant::now(),
         }
     }
 

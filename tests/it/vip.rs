@@ -134,6 +134,28 @@ fn a_revision_goes_to_the_node_that_stands_by_first_and_a_bad_one_no_further() {
 }
 
 #[test]
+fn another_router_id_never_makes_two_owners() {
+    let Some(cluster) = Cluster::serving(&PAIR) else { return };
+    let (owner, other) = cluster.wait_until_quiet();
+    let client = cluster.client();
+    let began = Instant::now();
+    cluster.write_file(&cluster.toml().replace("router_id = 51", "router_id = 52"));
+    let has_new = |node: &str| {
+        let conf = std::fs::read_to_string(cluster.path(node, "keepalived.conf")).expect("it is there");
+        conf.contains("virtual_router_id 52")
+    };
+    // The node that stands by reads it first, hears nobody, and must not take that for the owner's death.
+    wait_for("the other node to read it", PATIENCE, || has_new(other).then_some(()));
+    while !has_new(owner) {
+        assert_eq!(cluster.bearers(), [owner]);
+        assert!(began.elapsed() < PATIENCE);
+    }
+    cluster.wait_until_quiet();
+    let (_, outage) = client.lost_since(began);
+    assert!(outage < SOON, "{outage:?}");
+}
+
+#[test]
 fn agent_and_haproxy_dying_together_leave_it_to_the_backstop() {
     let Some(mut cluster) = Cluster::serving(&PAIR) else { return };
     let (owner, other) = cluster.wait_until_quiet();

@@ -68,6 +68,19 @@ impl VipReport {
         self.vips.values().filter(|vip| vip.owned_since.is_some()).count()
     }
 
+    /// Whether nothing differs that somebody waits for: not how long it has been so.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let part = |view: &VipView| (view.state, view.owned_since.is_some(), view.word.clone());
+        let parts =
+            |report: &Self| report.vips.iter().map(|(name, view)| (name.clone(), part(view))).collect::<Vec<_>>();
+        let heard = |report: &Self| report.peers.values().map(|peer| peer.is_heard).collect::<Vec<_>>();
+        (self.local, self.is_full, self.keepalived) == (other.local, other.is_full, other.keepalived)
+            && parts(self) == parts(other)
+            && heard(self) == heard(other)
+            && self.problems == other.problems
+            && self.events.front() == other.events.front()
+    }
+
     /// Notes what happened, in the log as well.
     pub(super) fn note(&mut self, kind: VipEventKind, vip: Option<&Name>, text: String) {
         let name = vip.map(ToString::to_string);

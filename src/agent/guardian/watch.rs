@@ -38,6 +38,8 @@ const SETTLE: Duration = Duration::from_secs(10);
 const REOPEN: Duration = Duration::from_secs(2);
 /// After its start the guardian waits as long for Keepalived to say who owns what.
 const KNOWN: Duration = Duration::from_secs(3);
+/// Datagrams by another key are told for as long.
+const FORGED: Duration = Duration::from_secs(10);
 /// For the number of clients while addresses are released.
 const COUNT: Duration = Duration::from_millis(300);
 
@@ -72,6 +74,9 @@ pub(super) struct Guardian {
     problems: BTreeMap<&'static str, Vec<String>>,
     tell_now: bool,
     known_config: Option<Arc<Config>>,
+    /// Datagrams by another key, and when the last one came.
+    forged: u64,
+    forged_at: Option<Instant>,
 }
 
 /// When it was asked for, and what came.
@@ -115,6 +120,8 @@ impl Guardian {
             problems: BTreeMap::new(),
             tell_now: false,
             known_config: None,
+            forged: 0,
+            forged_at: None,
         }
     }
 
@@ -173,7 +180,11 @@ impl Guardian {
                 self.tell(&charge);
             }
             self.draft.problems = self.problems.values().flatten().cloned().collect();
-            self.report.send_replace(self.draft.clone());
+            self.report.send_if_modified(|report| {
+                let is_news = !report.is_like(&self.draft);
+                report.clone_from(&self.draft);
+                is_news
+            });
         }
     }
 
@@ -377,8 +388,15 @@ impl Guardian {
             }
             *view = PeerView { news: heard.news.clone(), at: heard.at, is_heard };
         }
+        let forged = circle.forged;
         let known: Vec<Name> = circle.heard().map(|(name, _)| name.clone()).collect();
         self.draft.peers.retain(|name, _| known.contains(name));
+        if forged > self.forged {
+            (self.forged, self.forged_at) = (forged, Some(now));
+        }
+        let is_forged = self.forged_at.is_some_and(|at| now.saturating_duration_since(at) < FORGED);
+        let told = "heartbeats come in that are sealed with another key: is `heartbeat.key` the same on all nodes?";
+        self.problem("forged", is_forged.then(|| told.to_owned()).into_iter().collect());
         if !notes.is_empty() {
             // A second chance is for nodes that are there.
             self.settle_at = now;
