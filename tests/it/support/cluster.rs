@@ -283,10 +283,13 @@ fn family(pid: Pid) -> Vec<Pid> {
     std::iter::once(pid).chain(children.flat_map(family)).collect()
 }
 
+/// When a request began, and who answered it.
+type Answer = (Instant, Option<String>);
+
 /// Asks through the virtual address, one request after the other, until it is dropped.
 pub struct Client {
     ending: Arc<AtomicBool>,
-    answers: Arc<Mutex<Vec<(Instant, Option<String>)>>>,
+    answers: Arc<Mutex<Vec<Answer>>>,
     thread: Option<JoinHandle<()>>,
 }
 
