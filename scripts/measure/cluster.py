@@ -173,7 +173,7 @@ class Client(threading.Thread):
 
     def run(self):
         # A thread can have a network namespace of its own: no second process to talk to.
-        with open(f"/var/run/netns/{self.space}") as space:
+        with open(pathlib.Path("/var/run/netns", self.space)) as space:  # or an absolute path
             if LIBC.setns(space.fileno(), CLONE_NEWNET) != 0:
                 raise OSError(ctypes.get_errno(), "setns")
         selector = selectors.DefaultSelector()

@@ -20,6 +20,7 @@ mod agent_servers;
 mod bad;
 mod cases;
 mod certificates;
+mod compose;
 mod deny;
 mod docs;
 mod edits;
