@@ -56,6 +56,8 @@ pub struct Node {
     pub vips: Option<Vips>,
     /// keepalived.conf is not as it should be: why.
     pub vrrp_problem: Option<String>,
+    /// The first apply of this life is under way.
+    is_opening: bool,
     /// A new file waits for its turn among the nodes: whom for.
     pub order_wait: Option<String>,
     /// Plans and applies.
@@ -125,6 +127,7 @@ impl Node {
             listening: None,
             vips: None,
             vrrp_problem: None,
+            is_opening: false,
             order_wait: None,
             engine,
             ledger,
@@ -199,7 +202,9 @@ impl Node {
         let reason = self.recovered.as_ref().map_or_else(|| "start".to_owned(), |told| format!("start; {told}"));
         let intent = Intent::of_agent(Some(&reason));
         let problem = self.file_problem.clone();
+        self.is_opening = true;
         let result = self.serve(self.serving.clone(), &intent, SourceOfChange::Start).await;
+        self.is_opening = false;
         // An older revision that serves does not mend the file.
         self.file_problem = problem.or(self.file_problem.take());
         result
@@ -397,8 +402,9 @@ impl Node {
         let is_rollback = matches!(source, SourceOfChange::Rollback(_));
         let vrrp = match self.vrrp_change(&sources, intent, is_rollback).await {
             Ok(vrrp) => vrrp,
-            // A rollback is never blocked (I14); `reconcile` goes on trying and telling.
-            Err(_) if is_rollback => None,
+            // A rollback is never blocked (I14), and an agent that starts steers HAProxy whatever Keepalived's file is like;
+            // `reconcile` goes on trying and telling.
+            Err(_) if is_rollback || self.is_opening => None,
             Err(failed) => {
                 if may_fail_file {
                     self.file_problem = Some(failed.message.clone());

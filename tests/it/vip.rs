@@ -246,6 +246,13 @@ fn a_foreign_or_edited_keepalived_conf_is_told_and_kept() {
         cluster.status("a")["problems"].to_string().contains("keepalived.conf was edited by hand").then_some(())
     });
     assert!(std::fs::read_to_string(&conf).expect("it is there").contains("priority 240"));
+    // What is wrong with Keepalived's file keeps nobody from steering HAProxy.
+    cluster.start_haproxy("a");
+    wait_for("HAProxy to be steered", PATIENCE, || {
+        let status = cluster.status("a");
+        let server = &status["backends"][0]["servers"][0];
+        (status["config"]["is_serving"] == true && server["runtime_weight"] == 100).then_some(())
+    });
 }
 
 #[test]

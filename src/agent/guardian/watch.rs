@@ -151,7 +151,7 @@ impl Guardian {
                 },
                 heard = next_beat(self.circle.as_mut()) => if let Err(e) = heard {
                     self.problem("heartbeat", vec![format!("the heartbeat cannot be heard: {e}")]);
-                    (self.circle, self.circle_of) = (None, None);
+                    self.circle = None;
                 },
                 () = next_advert(self.ear.as_mut()) => continue,
                 _ = tell.tick() => self.tell_now = true,
