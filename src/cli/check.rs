@@ -90,9 +90,7 @@ struct Files {
 
 /// `hapilot render`: haproxy.cfg with the weights of the file. Secret maps are never printed.
 pub(super) async fn render(place: &Place, out: Output) -> Result<(), Failure> {
-    let sources = place
-        .load()
-        .map_err(|e| Failure { message: e.render(out.color_err), exit_code: Failed::from_sources(&e).exit_code })?;
+    let sources = super::target::load(place, out.color_err)?;
     let desired = by_file(&sources);
     let rendered = render_files(&sources, &desired).await.map_err(Failure::refused)?;
     if out.json {
@@ -109,9 +107,7 @@ pub(super) async fn render(place: &Place, out: Output) -> Result<(), Failure> {
 
 /// `hapilot render keepalived`: keepalived.conf of this node.
 pub(super) fn render_keepalived(place: &Place, out: Output) -> Result<(), Failure> {
-    let sources = place
-        .load()
-        .map_err(|e| Failure { message: e.render(out.color_err), exit_code: Failed::from_sources(&e).exit_code })?;
+    let sources = super::target::load(place, out.color_err)?;
     if own_vips(&sources.config).next().is_none() {
         let node = &sources.config.node.name.value;
         return Err(Failure::usage(format!("error: the file gives node {node} no part in a [vip.NAME]")));
