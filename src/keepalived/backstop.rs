@@ -1,7 +1,7 @@
 //! Who decides while the agent is dead: Keepalived runs this node's backstop every second, which believes a living agent
 //! and asks HAProxy itself where there is none.
 
-use super::track::clear_faults;
+use super::track::{clear_faults, replace};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Read, Write};
@@ -25,14 +25,12 @@ fn heartbeat(directory: &Utf8Path) -> Utf8PathBuf {
 /// # Errors
 /// The file cannot be written.
 pub fn beat(directory: &Utf8Path, admin_socket: &Utf8Path) -> io::Result<()> {
-    let path = heartbeat(directory);
-    let beside = directory.join("heartbeat.new");
-    fs_err::write(&beside, admin_socket.as_str())?;
-    fs_err::rename(&beside, &path)
+    replace(&heartbeat(directory), admin_socket.as_str())
 }
 
-/// Whether this node may own its addresses, as far as the backstop can tell, also where no agent ever ran: the agent lives, and its own word in the
-/// track files counts; or HAProxy answers on its admin socket. Then no word of a dead agent keeps the node out.
+/// Whether this node may own its addresses, as far as the backstop can tell, also where no agent ever ran: the agent
+/// lives, and its own word in the track files counts; or HAProxy answers on its admin socket. Then no word of a dead
+/// agent keeps the node out.
 ///
 /// # Errors
 /// Why not, in words.

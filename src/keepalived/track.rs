@@ -56,7 +56,7 @@ impl Track {
         let hard = (self.directory.join(format!("{vip}.hard")), i16::from(wish.0));
         let adj = (self.directory.join(format!("{vip}.adj")), wish.1);
         for (path, value) in if fault { [hard, adj] } else { [adj, hard] } {
-            replace(&path, value).map_err(|source| TrackError { path, source })?;
+            replace(&path, &format!("{value}\n")).map_err(|source| TrackError { path, source })?;
         }
         self.written.insert(vip.to_owned(), wish);
         Ok(true)
@@ -77,15 +77,15 @@ pub fn clear_faults(directory: &Utf8Path) -> io::Result<()> {
     for name in sys::directory::file_names(&track, ".hard")? {
         let path = track.join(name);
         if fs_err::read_to_string(&path)?.trim() != "0" {
-            replace(&path, 0)?;
+            replace(&path, "0\n")?;
         }
     }
     Ok(())
 }
 
-/// By rename, so that Keepalived never reads half a number. Not synced: it lives no longer than the machine's run.
-fn replace(path: &Utf8Path, value: i16) -> io::Result<()> {
+/// By rename, so that nobody ever reads half of it. Not synced: it lives no longer than the machine's run.
+pub(super) fn replace(path: &Utf8Path, text: &str) -> io::Result<()> {
     let beside = Utf8PathBuf::from(format!("{path}.new"));
-    fs_err::write(&beside, format!("{value}\n"))?;
+    fs_err::write(&beside, text)?;
     fs_err::rename(&beside, path)
 }
