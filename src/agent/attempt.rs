@@ -64,7 +64,7 @@ impl Node {
     pub async fn plan_report(&mut self) -> Result<Report, Attempt> {
         let (prepared, sources) = self.plan().await?;
         let mut report = prepared.report();
-        match self.vrrp_change(&sources, &Intent { adopt: true, force: true, ..Intent::of_agent(None) }, false).await {
+        match self.vrrp_change(&sources, &Intent::of_agent(None), false).await {
             Ok(None) => {}
             Ok(Some(change)) => {
                 report.diff.push_str(&change.diff());

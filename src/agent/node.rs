@@ -318,7 +318,6 @@ impl Node {
             return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
         }
         let began = Instant::now();
-        self.look_at_vrrp_file().await;
         self.renew_certificates();
         let config = self.serving.config.clone();
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());

@@ -258,12 +258,17 @@ impl Agent {
             self.change(Change::Expire, Intent::of_agent(None), vec![]).await;
         }
         let word_ended = self.node.overrides.next_end(jiff::Timestamp::now()).is_some_and(|left| left.is_zero());
-        let is_time = instant >= self.reconcile_at || instant >= self.weights_at;
+        let is_reconciled = instant >= self.reconcile_at;
+        let is_time = is_reconciled || instant >= self.weights_at;
         if due.weights_may_move {
             self.follow_soon();
         }
         if is_time || word_ended || self.follow_at.is_some_and(|at| at <= instant) {
             self.follow().await;
+            // After HAProxy, and not with each of its weights.
+            if is_reconciled {
+                self.node.look_at_vrrp_file().await;
+            }
         } else if self.hasten_at.is_some_and(|at| at <= instant) {
             self.node.hasten().await;
             self.hasten_at = None;

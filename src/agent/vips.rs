@@ -237,9 +237,10 @@ impl Node {
 
     /// Whose turn it is to serve the file as it stands. One with mistakes waits for nobody.
     pub fn its_turn(&self) -> Turn {
-        match self.place.digest() {
-            Some(file) if self.order_wait.is_some() || self.place.load().is_ok() => self.turn(file),
-            _ => Turn::Go,
+        let Some(file) = self.place.digest().filter(|_| self.vips.is_some()) else { return Turn::Go };
+        match self.turn(file) {
+            Turn::Wait(_) if self.order_wait.is_none() && self.place.load().is_err() => Turn::Go,
+            turn => turn,
         }
     }
 

@@ -24,6 +24,7 @@ const MAX_FILE: u64 = 1 << 20;
 pub struct VrrpChange {
     path: Utf8PathBuf,
     pid_file: Utf8PathBuf,
+    directory: Utf8PathBuf,
     text: String,
     before: Option<String>,
     is_foreign: bool,
@@ -72,13 +73,13 @@ pub async fn vrrp_change(config: &Config, intent: &Intent) -> Result<Option<Vrrp
         )));
     }
     judge(config, &text).await?;
-    Ok(Some(VrrpChange { path, pid_file: config.keepalived.pid_file.value.clone(), text, before, is_foreign }))
+    let pid_file = config.keepalived.pid_file.value.clone();
+    let directory = config.keepalived.directory.value.clone();
+    Ok(Some(VrrpChange { path, pid_file, directory, text, before, is_foreign }))
 }
 
 /// Lets Keepalived judge the text.
 async fn judge(config: &Config, text: &str) -> Result<(), Failed> {
-    // The directories that it watches must be there.
-    Track::open(&config.keepalived.directory).map_err(Failed::refused)?;
     let unwritten = |e: std::io::Error| Failed::refused(format!("keepalived.conf cannot be judged: {e}"));
     let held = sys::directory::temporary("hapilot-vrrp").map_err(unwritten)?;
     let path = Utf8PathBuf::from_path_buf(held.path().join("keepalived.conf"))
@@ -100,6 +101,8 @@ impl VrrpChange {
             let kept = sys::files::keep_beside(&self.path, jiff::Timestamp::now())?;
             notes.push(format!("the former keepalived.conf is kept as {kept}"));
         }
+        // What it watches must be there when it starts.
+        Track::open(&self.directory).map_err(std::io::Error::other)?;
         sys::files::replace_file(&self.path, self.text.as_bytes(), 0o644)?;
         match keepalived::running(&self.pid_file) {
             Some(daemon) => match keepalived::reload(daemon) {
@@ -133,10 +136,13 @@ impl Node {
 
     /// Compares keepalived.conf with what should be there, and mends what is ours to mend.
     pub(super) async fn look_at_vrrp_file(&mut self) {
+        if !self.is_settled {
+            return;
+        }
         let problem = match self.vrrp_change(&self.serving, &Intent::of_agent(None), false).await {
             Ok(None) => None,
             Ok(Some(change)) => {
-                tracing::warn!("keepalived.conf was gone, and is written again\n{}", change.diff());
+                tracing::warn!("keepalived.conf is not what it should be, and is written again\n{}", change.diff());
                 change.carry_out().err().map(|e| e.to_string())
             }
             Err(failed) => Some(failed.message),
