@@ -63,8 +63,13 @@ impl Cluster {
 
     /// The same, serving: one owner, and each node hears the others.
     pub fn serving(nodes: &[&'static str]) -> Option<Self> {
+        Self::serving_with(nodes, "")
+    }
+
+    /// The same, with more lines in the section of the virtual address.
+    pub fn serving_with(nodes: &[&'static str], of_vip: &str) -> Option<Self> {
         let mut cluster = Self::new(nodes)?;
-        cluster.write_file(&cluster.toml());
+        cluster.write_file(&cluster.toml().replace("router_id = 51\n", &format!("router_id = 51\n{of_vip}")));
         for node in nodes {
             cluster.start_node(node);
         }
@@ -273,6 +278,18 @@ impl Cluster {
     /// Begins to ask through the address.
     pub fn client(&self) -> Client {
         Client::start(&self.net.space_path("sw"))
+    }
+
+    /// Connections to a node's own address that ask nothing, until they are dropped.
+    pub fn idle_connections(&self, node: &str, count: usize) -> Vec<TcpStream> {
+        let last = NODES.iter().find(|(name, _)| *name == node).expect("a node of the network").1;
+        let at = SocketAddr::new([198, 51, 100, last].into(), PORT);
+        let space = File::open(self.net.space_path("sw")).expect("the client's namespace");
+        let connect = move || {
+            setns(space, CloneFlags::CLONE_NEWNET).expect("a thread may go into a namespace");
+            (0..count).map(|_| TcpStream::connect_timeout(&at, PATIENCE).expect("the kernel takes it")).collect()
+        };
+        std::thread::spawn(connect).join().expect("it connects")
     }
 }
 
