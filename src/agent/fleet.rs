@@ -142,6 +142,9 @@ impl Fleet {
     /// How often probes run, as a share of the operator's rhythm: a sixth on a node that only stands by. Faster takes
     /// effect within a second.
     pub fn set_pace(&mut self, share: f64, now: Moment) {
+        if self.pace == share {
+            return;
+        }
         self.pace = share;
         let ids: Vec<_> = self.servers.keys().cloned().collect();
         for id in ids {

@@ -47,8 +47,6 @@ pub struct Vips {
     /// Backends without a server that answers, now and before the file that serves.
     dead: BTreeSet<Name>,
     dead_before: Option<BTreeSet<Name>>,
-    /// It probes at full rate.
-    is_busy: bool,
     /// Where HAProxy is asked whether it serves, by the structure that has it.
     listener: Option<(Digest, Option<Listener>)>,
     degraded_since: Option<Instant>,
@@ -128,11 +126,8 @@ impl Node {
         // Only the owner probes at full rate, and who becomes it does at once; so does who proves a revision for others.
         let is_proving = vips.charge.borrow().serves.as_ref().is_none_or(|serves| !serves.is_proven);
         let is_busy = own_vips(&config).next().is_none() || is_proving || vips.report.borrow().owned() > 0;
-        if is_busy != vips.is_busy {
-            vips.is_busy = is_busy;
-            let now = self.now();
-            self.fleet.set_pace(if is_busy { 1.0 } else { STANDBY_PACE }, now);
-        }
+        let now = self.now();
+        self.fleet.set_pace(if is_busy { 1.0 } else { STANDBY_PACE }, now);
         self.vips = Some(vips);
     }
 
@@ -161,7 +156,6 @@ impl Node {
             serving: None,
             dead: BTreeSet::new(),
             dead_before: None,
-            is_busy: true,
             listener: None,
             degraded_since: None,
             look_at: Instant::now(),

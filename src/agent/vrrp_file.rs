@@ -8,7 +8,7 @@ use super::node::Node;
 use super::report::{Failed, unified_diff};
 use super::sources::Sources;
 use crate::config::{Config, own_vips};
-use crate::keepalived::{self, Track};
+use crate::keepalived::{self, Events, Track};
 use crate::render;
 use crate::sys;
 use camino::Utf8PathBuf;
@@ -101,8 +101,9 @@ impl VrrpChange {
             let kept = sys::files::keep_beside(&self.path, jiff::Timestamp::now())?;
             notes.push(format!("the former keepalived.conf is kept as {kept}"));
         }
-        // What it watches must be there when it starts.
+        // What it watches and what it writes to must be there when it starts.
         Track::open(&self.directory).map_err(std::io::Error::other)?;
+        Events::make(&self.directory)?;
         sys::files::replace_file(&self.path, self.text.as_bytes(), 0o644)?;
         match keepalived::running(&self.pid_file) {
             Some(daemon) => match keepalived::reload(daemon) {

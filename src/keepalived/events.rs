@@ -4,9 +4,9 @@
 //! kernel's own event; without a reader 64 KiB are kept; nothing is written on SIGHUP.
 
 use crate::model::VrrpState;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat, stat};
 use std::io::{self, Read};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
@@ -41,24 +41,42 @@ pub fn parse_event(line: &str) -> Option<Event> {
 /// The reading end of the FIFO.
 #[derive(Debug)]
 pub struct Events {
+    path: Utf8PathBuf,
     reader: BufReader<pipe::Receiver>,
 }
 
 impl Events {
-    /// Makes the FIFO where it is missing, and opens it. Keepalived would remove one that it had made itself.
+    /// Makes the FIFO below `directory` where it is missing. Keepalived removes one that it had to make itself, also at
+    /// a reload, and writes to another from then on.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make(directory: &Utf8Path) -> io::Result<()> {
+        match nix::unistd::mkfifo(fifo(directory).as_std_path(), Mode::from_bits_truncate(0o600)) {
+            Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Opens the FIFO below `directory`, and makes it where it is missing.
     ///
     /// # Errors
     /// It cannot be made or opened, or something else stands in its place.
-    pub fn open(path: &Utf8Path) -> io::Result<Self> {
-        match nix::unistd::mkfifo(path.as_std_path(), Mode::from_bits_truncate(0o600)) {
-            Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
-            Err(e) => return Err(e.into()),
-        }
+    pub fn open(directory: &Utf8Path) -> io::Result<Self> {
+        Self::make(directory)?;
+        let path = fifo(directory);
         // What was said while nobody listened is no news: Keepalived's dump tells what is so now.
-        forget(path)?;
+        forget(&path)?;
         // For reading and writing, so that it never ends while nobody writes.
-        let receiver = pipe::OpenOptions::new().read_write(true).open_receiver(path)?;
-        Ok(Self { reader: BufReader::new(receiver) })
+        let receiver = pipe::OpenOptions::new().read_write(true).open_receiver(&path)?;
+        Ok(Self { path, reader: BufReader::new(receiver) })
+    }
+
+    /// Whether what is open is what stands in the directory: who opens it now speaks to us.
+    pub fn is_in_place(&self) -> bool {
+        let there = stat(self.path.as_std_path());
+        let open = fstat(self.reader.get_ref());
+        matches!((there, open), (Ok(there), Ok(open)) if (there.st_dev, there.st_ino) == (open.st_dev, open.st_ino))
     }
 
     /// The next change; lines that say nothing are passed over.
@@ -85,6 +103,10 @@ impl Events {
             }
         }
     }
+}
+
+fn fifo(directory: &Utf8Path) -> Utf8PathBuf {
+    directory.join("vrrp.fifo")
 }
 
 /// Reads what a FIFO holds, without waiting for more.

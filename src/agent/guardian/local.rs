@@ -1,30 +1,100 @@
-//! Whether the HAProxy of this node serves, looked at every few milliseconds.
+//! Whether the HAProxy of this node serves, looked at every few milliseconds by a task of its own: one that hangs keeps
+//! nobody from hearing the other nodes.
 
 use super::Charge;
 use crate::haproxy::{self, Pulse};
 use crate::sys::pidfd::Watched;
 use crate::vip::Local;
 use std::time::Duration;
+use tokio::sync::watch as channel;
+use tokio::time::{MissedTickBehavior, interval};
 
+/// Between two looks.
+const BEAT: Duration = Duration::from_millis(50);
 /// A look takes no longer.
 const WITHIN: Duration = Duration::from_millis(100);
 /// Looks in vain, one after the other, until HAProxy counts as hung or gone.
 const FALL: u32 = 2;
+/// Between two counts of its clients while addresses are released.
+const COUNT: Duration = Duration::from_millis(250);
+/// For a count.
+const COUNT_WITHIN: Duration = Duration::from_millis(300);
 
 /// What is known of the local HAProxy.
-#[derive(Debug, Default)]
-pub(super) struct Watchman {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sight {
     /// What it is like; none: it was not seen yet.
     pub local: Option<Local>,
     /// It answers over its admin socket only: it takes no more clients.
     pub is_full: bool,
+    /// Client connections that it has: known while addresses are released.
+    pub connections: Option<u64>,
+}
+
+/// Begins to look; ends with the sender of the charge or the last receiver of what is seen.
+pub(super) fn watch(charge: channel::Receiver<Charge>) -> channel::Receiver<Sight> {
+    let (sight, seen) = channel::channel(Sight::default());
+    tokio::spawn(Box::pin(async move {
+        tokio::select! {
+            () = look_for_ever(charge.clone(), &sight) => {}
+            () = count_for_ever(charge, &sight) => {}
+            () = sight.closed() => {}
+        }
+    }));
+    seen
+}
+
+async fn look_for_ever(mut charge: channel::Receiver<Charge>, sight: &channel::Sender<Sight>) {
+    let mut watchman = Watchman::default();
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let now = charge.borrow_and_update().clone();
+        tokio::select! {
+            _ = beat.tick() => watchman.look(&now).await,
+            () = watchman.ended() => watchman.worker_ended(&now).await,
+            changed = charge.changed() => match changed {
+                Ok(()) => {}
+                Err(_) => return,
+            },
+        }
+        sight.send_if_modified(|sight| {
+            let before = (sight.local, sight.is_full);
+            (sight.local, sight.is_full) = (watchman.local, watchman.is_full);
+            before != (sight.local, sight.is_full)
+        });
+    }
+}
+
+async fn count_for_ever(charge: channel::Receiver<Charge>, sight: &channel::Sender<Sight>) {
+    let mut ticks = interval(COUNT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let socket = {
+            let charge = charge.borrow();
+            (!charge.released.is_empty()).then(|| charge.config.haproxy.admin_socket.value.clone())
+        };
+        let connections = match socket {
+            Some(socket) => haproxy::clients(&socket, COUNT_WITHIN).await.map(|(_, clients)| clients),
+            None => None,
+        };
+        sight.send_if_modified(|sight| std::mem::replace(&mut sight.connections, connections) != connections);
+    }
+}
+
+/// Looks, and remembers what it needs to.
+#[derive(Debug, Default)]
+struct Watchman {
+    local: Option<Local>,
+    is_full: bool,
     misses: u32,
     worker: Option<Watched>,
 }
 
 impl Watchman {
     /// Looks once.
-    pub async fn look(&mut self, charge: &Charge) {
+    async fn look(&mut self, charge: &Charge) {
         let admin = &charge.config.haproxy.admin_socket.value;
         let by_admin = async || match haproxy::clients(admin, WITHIN).await {
             Some((pid, _)) => Pulse::Beats(Some(pid)),
@@ -56,7 +126,7 @@ impl Watchman {
     }
 
     /// Its worker has ended. A reload ends one too: what counts is whether another one answers.
-    pub async fn worker_ended(&mut self, charge: &Charge) {
+    async fn worker_ended(&mut self, charge: &Charge) {
         self.worker = None;
         let Some(listener) = &charge.listener else { return self.look(charge).await };
         match haproxy::pulse(listener, WITHIN).await {
@@ -66,7 +136,7 @@ impl Watchman {
     }
 
     /// Returns when the worker ends; never, where none is known.
-    pub async fn ended(&self) {
+    async fn ended(&self) {
         match &self.worker {
             Some(watched) if watched.ended().await.is_ok() => {}
             _ => std::future::pending().await,

@@ -165,7 +165,7 @@ impl Own {
         };
         let own = owned_since.map(|since| Claim { node: own_name, held: since.elapsed() });
         let settling = self.splits.entry(name.clone()).or_default().see(own, other, vip.advert_interval.value, now);
-        self.tell_split(name, &settling, other.is_foreign, report);
+        self.tell_split(name, &settling, own.is_some(), report);
         let gives_way = match settling {
             Settling::GiveWay(node) if other.is_foreign => {
                 Some(format!("{node} owns the addresses and speaks another VRRP: waiting until both speak the same"))
@@ -182,11 +182,12 @@ impl Own {
         }
     }
 
-    fn tell_split(&mut self, name: &Name, settling: &Settling, is_foreign: bool, report: &mut VipReport) {
+    /// `owns`: this node does as well. Who waits outside for another reason has nothing to tell.
+    fn tell_split(&mut self, name: &Name, settling: &Settling, owns: bool, report: &mut VipReport) {
         let told = self.told_split.entry(name.clone()).or_default();
         let (is_split, text) = match settling {
             Settling::Stand(node) => (true, format!("{node} owns the addresses as well, and is to give way")),
-            Settling::GiveWay(node) if !is_foreign => {
+            Settling::GiveWay(node) if owns || *told => {
                 (true, format!("{node} owns the addresses as well; this node gives way: the clients are there"))
             }
             Settling::Both(_) => return,

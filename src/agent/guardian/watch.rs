@@ -1,11 +1,10 @@
 //! The guardian's loop: the one place where its clocks, ears and words meet.
 
-use super::local::Watchman;
+use super::local::{self, Sight};
 use super::own::Own;
 use super::report::{PeerView, VipEventKind, VipReport};
 use super::{Charge, dialect};
 use crate::config::Config;
-use crate::haproxy;
 use crate::heartbeat::{Circle, Key, News, VipNews};
 use crate::keepalived::{self, Daemon, Ear, Events, Track, VipState};
 use crate::model::{Moment, Name};
@@ -20,8 +19,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Between two looks at HAProxy.
-const BEAT: Duration = Duration::from_millis(50);
 /// Between two datagrams to each other node; a change is told at once.
 const TELL: Duration = Duration::from_millis(100);
 /// Between two looks at interfaces and at Keepalived's process.
@@ -40,8 +37,6 @@ const REOPEN: Duration = Duration::from_secs(2);
 const KNOWN: Duration = Duration::from_secs(3);
 /// Datagrams by another key are told for as long.
 const FORGED: Duration = Duration::from_secs(10);
-/// For the number of clients while addresses are released.
-const COUNT: Duration = Duration::from_millis(300);
 
 /// The watcher and its memory.
 #[derive(Debug)]
@@ -50,7 +45,7 @@ pub(super) struct Guardian {
     report: watch::Sender<VipReport>,
     /// What is being made, published when a round has ended.
     draft: VipReport,
-    watchman: Watchman,
+    sight: watch::Receiver<Sight>,
     own: Own,
     hold: HoldDown,
     started: Instant,
@@ -95,10 +90,10 @@ impl Guardian {
     pub fn new(charge: watch::Receiver<Charge>, report: watch::Sender<VipReport>) -> Self {
         let now = Instant::now();
         Self {
+            sight: local::watch(charge.clone()),
             charge,
             report,
             draft: VipReport::default(),
-            watchman: Watchman::default(),
             own: Own::default(),
             hold: HoldDown::default(),
             started: now,
@@ -131,13 +126,14 @@ impl Guardian {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         };
-        let (mut beat, mut tell, mut look) = (ticks(BEAT), ticks(TELL), ticks(LOOK));
+        let (mut tell, mut look) = (ticks(TELL), ticks(LOOK));
         loop {
             let charge = self.charge.borrow_and_update().clone();
             self.attend(&charge).await;
             tokio::select! {
-                _ = beat.tick() => self.watchman.look(&charge).await,
-                () = self.watchman.ended() => self.watchman.worker_ended(&charge).await,
+                seen = self.sight.changed() => if seen.is_err() {
+                    return;
+                },
                 event = next_event(self.events.as_mut()) => match event {
                     Ok(event) => {
                         self.own.heard(&event, &mut self.draft);
@@ -230,10 +226,12 @@ impl Guardian {
             self.track = opened.ok();
         }
         if self.events.is_none() {
-            let path = self.directory.join("vrrp.fifo");
-            let opened = Events::open(&path).map_err(|e| format!("{path} cannot be opened: {e}"));
+            let opened = Events::open(&self.directory)
+                .map_err(|e| format!("Keepalived's FIFO in {} cannot be opened: {e}", self.directory));
             self.problem("fifo", opened.as_ref().err().cloned().into_iter().collect());
             self.events = opened.ok();
+            // What was said before is told by a dump alone.
+            self.ask_at = now;
         }
         if self.ear.is_none() {
             let opened = Ear::open().map_err(|e| format!("adverts of the other nodes cannot be heard: {e}"));
@@ -267,6 +265,9 @@ impl Guardian {
                 self.draft.vips.values_mut().for_each(|view| (view.state, view.priority) = (None, None));
             }
         }
+        if self.events.as_ref().is_some_and(|events| !events.is_in_place()) {
+            (self.events, self.reopen_at) = (None, now);
+        }
         self.was_seen |= daemon.is_some();
         self.daemon = daemon;
         self.draft.keepalived = daemon.map(|daemon| daemon.pid);
@@ -287,12 +288,6 @@ impl Guardian {
         if self.own.look(charge, daemon, self.was_seen, &mut self.draft).await {
             self.ask_at = self.ask_at.min(now + AGAIN);
         }
-        self.draft.connections = match charge.released.is_empty() {
-            true => None,
-            false => {
-                haproxy::clients(&charge.config.haproxy.admin_socket.value, COUNT).await.map(|(_, clients)| clients)
-            }
-        };
         // The backstop looks at its time, and asks the socket that it names. Where it cannot be written, the backstop
         // asks as well.
         let _ = keepalived::beat(&self.directory, &charge.config.haproxy.admin_socket.value);
@@ -304,7 +299,7 @@ impl Guardian {
         self.hear_peers();
         // Until HAProxy was looked at, what stands in the files holds; and until Keepalived has said who owns what, unless
         // HAProxy is gone: the restart of an agent is no reason to move an address.
-        let Some(local) = self.watchman.local else { return };
+        let Some(local) = self.draft.local else { return };
         let is_known = self.draft.vips.values().all(|view| view.state.is_some());
         if local == Local::Serves && !is_known && self.started.elapsed() < KNOWN {
             return;
@@ -350,9 +345,9 @@ impl Guardian {
     }
 
     fn tell_local(&mut self) {
-        let (before, now) = (self.draft.local, self.watchman.local);
-        self.draft.is_full = self.watchman.is_full;
-        self.draft.local = now;
+        let Sight { local: now, is_full, connections } = self.sight.borrow_and_update().clone();
+        let before = std::mem::replace(&mut self.draft.local, now);
+        (self.draft.is_full, self.draft.connections) = (is_full, connections);
         let serves = |local: Option<Local>| local.map(|local| local == Local::Serves);
         if serves(before) == serves(now) {
             return;
@@ -419,7 +414,7 @@ impl Guardian {
         let news = News {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             vips: charge.vips().map(vip_news).collect(),
-            can_serve: self.watchman.local == Some(Local::Serves),
+            can_serve: self.draft.local == Some(Local::Serves),
             revision: charge.revision,
             serves: charge.serves.clone(),
             refuses: charge.refuses.clone(),
