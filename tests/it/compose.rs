@@ -51,13 +51,15 @@ impl Project {
         wait_for(what, PATIENCE, || self.owner().filter(|node| is_right(node)))
     }
 
-    /// Asks both agents until each of these was told.
+    /// Asks both agents until each of these was told, with a request before each: one that came before an agent listened
+    /// to its HAProxy is not counted.
     fn wait_for_metrics(&self, names: &[String]) {
         let ask = |ip: &str| {
             let question = ["exec", "-T", "mock1", "curl", "-fsS", "-m2", &format!("http://{ip}:9440/metrics")];
             self.compose(&question, PATIENCE).stdout
         };
         wait_for(&format!("{names:?}"), PATIENCE, || {
+            self.owner()?;
             let told = ask("198.51.100.11") + &ask("198.51.100.12");
             let is_told = |name: &String| {
                 told.lines().any(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} ")))
