@@ -146,8 +146,8 @@ struct Followed {
 /// How the following of a worker goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum News {
-    /// It has a successor.
-    Stops,
+    /// It has a successor, which began after this.
+    Stops(Instant),
     /// It is not followed any more.
     Left,
 }
@@ -166,7 +166,7 @@ async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<Heard>) {
                 let (pid, is_from_start) = (worker.watch.pid(), worker.is_from_start);
                 let same = last.filter(|last| last.pid == pid);
                 // Its connection broke, and it is another worker that came back.
-                if let Some(gone) = last.filter(|last| last.pid != pid && last.news != Some(News::Stops)) {
+                if let Some(gone) = last.filter(|last| last.pid != pid && !matches!(last.news, Some(News::Stops(_)))) {
                     heard.tally().end_worker(gone.key);
                 }
                 let key = same.map_or_else(|| heard.tally().begin_worker(is_from_start), |same| same.key);
@@ -174,7 +174,12 @@ async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<Heard>) {
                 following.spawn(worker.follow(key, Arc::clone(&heard), news));
                 // Nothing to do until it has a successor, or the connection broke.
                 let news = hears.recv().await;
-                last = Some(Followed { pid, key, seen: Instant::now(), news });
+                // Its looks may be seconds apart, and what its successor wrote meanwhile is news.
+                let seen = match news {
+                    Some(News::Stops(served)) => served,
+                    Some(News::Left) | None => Instant::now(),
+                };
+                last = Some(Followed { pid, key, seen, news });
             }
             Err(problem) => {
                 let problem = problem.to_string();
@@ -266,7 +271,7 @@ impl Worker {
 
 /// Asks for the counters until the worker has no client left (true) or does not answer any more.
 async fn watch_over(watch: &mut WorkerWatch, key: WorkerKey, heard: &Heard, news: &mpsc::Sender<News>) -> bool {
-    let mut was_stopping = false;
+    let (mut was_stopping, mut served) = (false, Instant::now());
     loop {
         let begun = Instant::now();
         let look = match watch.look(ANSWER).await {
@@ -279,8 +284,11 @@ async fn watch_over(watch: &mut WorkerWatch, key: WorkerKey, heard: &Heard, news
         heard.counts(key, &look);
         if look.is_stopping && !was_stopping {
             // Of no interest where nobody waits for it.
-            let _ = news.try_send(News::Stops);
+            let _ = news.try_send(News::Stops(served));
             was_stopping = true;
+        }
+        if !look.is_stopping {
+            served = begun;
         }
         if look.is_stopping && look.connections == 0 {
             return true;
