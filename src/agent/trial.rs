@@ -170,7 +170,9 @@ impl Node {
         };
         let mut armed = Armed { standing: Standing::Confirmed, note: None, before: open.clone(), given };
         let back_to = open.as_ref().map(|open| open.back_to).or(self.ledger.current.last_good);
-        let back_to = back_to.filter(|good| !self.ledger.has_content(*good, &sources.toml));
+        // Looked at only where there is a trial: it reads the whole revision.
+        let is_trial = given.is_some() || keeps_open;
+        let back_to = back_to.filter(|good| is_trial && !self.ledger.has_content(*good, &sources.toml));
         let trial = match (given, open, back_to) {
             (Some(given), _, Some(back_to)) => {
                 Provisional::new(self.ledger.next_number()?, back_to, &intent.actor, given, &clocks())

@@ -36,7 +36,7 @@ pub(super) fn all_ids(config: &Config) -> Ids<'_> {
 /// Two servers whose digests collide (1 in 2³¹ for a pair) get neighbouring numbers, in the order of their names.
 fn ids(backend: &Backend) -> BTreeMap<&str, u32> {
     let needs_hops = needs_hops(backend);
-    let common = Digest::of(format!("{PART}\0{}", check_shape(&backend.check)));
+    let common = Digest::of(format!("{PART}\0{}", check_shape(&backend.check))).to_string();
     let mut taken = BTreeSet::new();
     let mut ids = BTreeMap::new();
     for server in backend.servers.iter().filter(|server| is_dynamic(server, needs_hops)) {

@@ -82,27 +82,32 @@ pub fn decide(
     compares: bool,
     now: Moment,
 ) -> Vec<WeightDecision> {
+    let runs: Vec<Option<Weight>> = members.iter().map(|member| previous.get(&member.id).copied()).collect();
     let mut planned: Vec<Product> =
-        members.iter().map(|member| Product::begin(member, previous.get(&member.id).copied())).collect();
+        members.iter().zip(&runs).map(|(member, runs)| Product::begin(member, *runs)).collect();
     if weighting == Weighting::Adaptive {
         adapt(members, previous, &mut planned);
     }
-    let runs_of = |member: &PoolMember| previous.get(&member.id).copied().unwrap_or(member.base);
-    let as_guarded: Vec<Member> =
-        members.iter().zip(&planned).map(|(member, product)| product.member(member, runs_of(member))).collect();
+    let runs: Vec<Weight> = runs.into_iter().zip(members).map(|(runs, member)| runs.unwrap_or(member.base)).collect();
+    let as_guarded: Vec<Member> = members
+        .iter()
+        .zip(&planned)
+        .zip(&runs)
+        .map(|((member, product), runs)| product.member(member, *runs))
+        .collect();
     let rulings = guards.rule(&as_guarded, suspected, now);
     let panic = guards.active().find(|(guard, ..)| *guard == Guard::FailOpen).map(|(.., why)| why.to_owned());
 
-    let decide_one = |((member, product), ruling): ((&PoolMember, &mut Product), Ruling)| {
+    let decide_one = |(((member, product), ruling), runs): (((&PoolMember, &mut Product), Ruling), Weight)| {
         match ruling {
             // An emergency neither waits for the dead band nor for the slew.
             Ruling::Share(share, why) => product.begin_anew(share, why),
             Ruling::Hold(weight, why) => product.begin_anew(share(weight, member.base), why),
             Ruling::AsPlanned => match &member.health {
                 Some(health) if weighting == Weighting::Adaptive && !compares => {
-                    product.keep_part(health.value, member.decided_with, runs_of(member));
+                    product.keep_part(health.value, member.decided_with, runs);
                 }
-                Some(_) => product.smooth(weighting, runs_of(member)),
+                Some(_) => product.smooth(weighting, runs),
                 None => {}
             },
         }
@@ -114,7 +119,7 @@ pub fn decide(
             panic: panic.clone(),
         }
     };
-    members.iter().zip(&mut planned).zip(rulings).map(decide_one).collect()
+    members.iter().zip(&mut planned).zip(rulings).zip(runs).map(decide_one).collect()
 }
 
 /// Multiplies with what the servers of each tier are worth beside each other.
@@ -154,7 +159,7 @@ struct Product {
 
 impl Product {
     fn begin(member: &PoolMember, runs: Option<Weight>) -> Self {
-        let mut product = Self { base: member.base, share: 1.0, factors: Vec::new() };
+        let mut product = Self { base: member.base, share: 1.0, factors: Vec::with_capacity(1) };
         let (name, value, why) = match (&member.health, runs) {
             (Some(Factor { name, value, why, kind: _ }), _) => (*name, *value, why.clone()),
             (None, Some(runs)) => (
