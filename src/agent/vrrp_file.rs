@@ -43,11 +43,15 @@ impl VrrpChange {
 /// Keepalived does not accept it, or the file that is there is not ours: for people.
 pub async fn vrrp_change(config: &Config, intent: &Intent) -> Result<Option<VrrpChange>, Failed> {
     let path = config.keepalived.config.value.clone();
-    let live = sys::directory::read_if_exists(&path, MAX_FILE)
-        .map_err(|e| Failed::refused(format!("keepalived.conf cannot be read: {e}")))?;
+    let takes_part = own_vips(config).next().is_some();
+    let live = match sys::directory::read_if_exists(&path, MAX_FILE) {
+        Ok(live) => live,
+        // On a node without virtual addresses it need not even be readable for the agent.
+        Err(_) if !takes_part => return Ok(None),
+        Err(e) => return Err(Failed::refused(format!("keepalived.conf cannot be read: {e}"))),
+    };
     let inspection = live.as_deref().map(render::inspect);
     let before = live.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let takes_part = own_vips(config).next().is_some();
     if !takes_part && inspection.is_none_or(|found| !found.is_ours) {
         // No business of ours.
         return Ok(None);
