@@ -233,7 +233,7 @@ impl Node {
     pub fn its_turn(&self) -> Turn {
         let Some(file) = self.place.digest().filter(|_| self.vips.is_some()) else { return Turn::Go };
         match self.turn(file) {
-            Turn::Wait(_) if self.order_wait.is_none() && self.place.load().is_err() => Turn::Go,
+            Turn::Wait(_) | Turn::Stop(_) if self.order_wait.is_none() && self.place.load().is_err() => Turn::Go,
             turn => turn,
         }
     }

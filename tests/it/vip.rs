@@ -12,6 +12,7 @@ const PAIR: [&str; 2] = ["a", "b"];
 const SECOND_CHANCE: &str = "second_chance = true\n";
 /// Half of what the usual recipe takes; the figures are a matter of the measurement.
 const SOON: Duration = Duration::from_secs(3);
+
 #[test]
 fn a_dead_or_hung_haproxy_gives_the_address_away_and_does_not_take_it_back() {
     let Some(mut cluster) = Cluster::serving(&PAIR) else { return };
@@ -146,6 +147,15 @@ fn a_revision_goes_to_the_node_that_stands_by_first_and_a_bad_one_no_further() {
         pause(Duration::from_millis(50));
     }
     assert_eq!(revision(owner), 1);
+    // One with a mistake waits for nobody: the owner says itself where it is, also when another node has refused it.
+    cluster.write_file(&good.replace("interval = ", "intervall = "));
+    wait_for("the other node to refuse it", PATIENCE, || {
+        cluster.status(other)["problems"].to_string().contains("intervall").then_some(())
+    });
+    pause(Duration::from_millis(500));
+    let refused = cluster.hapilot(owner, &["apply"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("hapilot.toml:"), "{}", refused.stderr);
     // A good one reaches both, the owner last.
     cluster.write_file(&good.replace("interval = \"1s\"", "interval = \"2s\""));
     wait_for("both to serve it", PATIENCE, || ((revision(owner), revision(other)) == (2, 3)).then_some(()));
