@@ -20,6 +20,7 @@ pub mod space;
 pub mod watch;
 
 mod holder;
+mod trail;
 
 pub use holder::Holder;
 

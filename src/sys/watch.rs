@@ -1,14 +1,15 @@
 //! Tells that one of a set of files may have changed.
 //!
-//! Refuses to know what changed: the receiver reads the files and compares. It watches the *directories* of the files,
-//! since editors replace a file by renaming and Kubernetes swaps a symbolic link. Called by `agent`.
+//! Refuses to know what changed: the receiver reads the files and compares. It watches the *directories* of the files
+//! and of every link on the way to them, since editors replace a file by renaming and others swap a link. What the
+//! kernel does not tell is found by comparing every two seconds. Called by `agent`.
 
-use super::files::directory_of;
+use super::trail::{Trail, print};
 use camino::{Utf8Path, Utf8PathBuf};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 pub const DEBOUNCE: Duration = Duration::from_millis(80);
 /// Longest time that a steady stream of events can hold the message back.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Files are compared this often, for changes of which no event tells.
+const COMPARED: Duration = Duration::from_secs(2);
 
 /// A running watch. Dropping it ends the messages.
 #[derive(Debug)]
@@ -30,8 +33,9 @@ pub struct Watch {
 /// Which events matter.
 #[derive(Debug, Default)]
 struct Interest {
-    files: BTreeSet<Utf8PathBuf>,
-    directories: BTreeSet<Utf8PathBuf>,
+    /// Each path as it was when it was last looked at.
+    prints: BTreeMap<Utf8PathBuf, u64>,
+    trail: Trail,
 }
 
 impl Watch {
@@ -44,6 +48,7 @@ impl Watch {
         let (raw, events) = mpsc::channel(1);
         let interest = Arc::new(Mutex::new(Interest::default()));
         let asked = Arc::clone(&interest);
+        let by_comparing = raw.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // An error means that events were lost: then everything may have changed.
             let matters =
@@ -56,29 +61,27 @@ impl Watch {
         let mut watch = Self { watcher, interest, watched: BTreeSet::new(), missing: Vec::new() };
         watch.set_paths(paths);
         let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(compare(Arc::downgrade(&watch.interest), by_comparing));
         tokio::spawn(debounce(events, sender));
         Ok((watch, receiver))
     }
 
-    /// Replaces the set of paths. Directories that are missing or cannot be watched are left out: see
-    /// [`Self::missing`]; a later call tries them again. Called again after every change, it also finds a directory
-    /// that was removed and made anew.
+    /// Replaces the set of paths. What does not exist yet is waited for. Directories that cannot be watched are left
+    /// out: see [`Self::missing`]; a later call tries them again. Called again after every change, it also finds a
+    /// directory that was removed and made anew, and the new way behind a link that was swapped.
     pub fn set_paths(&mut self, paths: &[Utf8PathBuf]) {
-        let mut interest = Interest::default();
+        let mut trail = Trail::default();
         for path in paths {
-            if path.is_dir() {
-                interest.directories.insert(path.clone());
-            } else {
-                interest.files.insert(path.clone());
-            }
+            let Trail { entries, directories } = Trail::to(path);
+            trail.entries.extend(entries);
+            trail.directories.extend(directories);
         }
-        let wanted: BTreeSet<Utf8PathBuf> = interest
-            .directories
-            .iter()
-            .cloned()
-            .chain(interest.files.iter().chain(&interest.directories).map(|path| directory_of(path)))
-            .collect();
-        *self.interest.lock().unwrap_or_else(PoisonError::into_inner) = interest;
+        let wanted: BTreeSet<Utf8PathBuf> = trail.watched().collect();
+        let mut interest = self.interest.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = std::mem::take(&mut interest.prints);
+        let print_of = |path: &Utf8PathBuf| (path.clone(), known.get(path).copied().unwrap_or_else(|| print(path)));
+        *interest = Interest { prints: paths.iter().map(print_of).collect(), trail };
+        drop(interest);
         for gone in self.watched.difference(&wanted) {
             // Fails where the directory was removed meanwhile, which is what we want.
             let _ = self.watcher.unwatch(gone.as_std_path());
@@ -90,7 +93,7 @@ impl Watch {
         self.missing = missing.into_iter().collect();
     }
 
-    /// Directories that could not be watched; nobody will be told of changes in them.
+    /// Directories that could not be watched; changes in them are found by comparing alone.
     pub fn missing(&self) -> &[Utf8PathBuf] {
         &self.missing
     }
@@ -106,14 +109,36 @@ impl Interest {
 
     fn covers(&self, path: &Path) -> bool {
         let Some(path) = Utf8Path::from_path(path) else { return false };
-        // `notify` reports a bare name's directory as `./name`.
-        let plain = path.strip_prefix("./").unwrap_or(path);
-        self.files.contains(path)
-            || self.files.contains(plain)
-            || self.directories.contains(path)
-            || path.parent().is_some_and(|parent| self.directories.contains(parent))
+        let Trail { entries, directories } = &self.trail;
+        entries.contains(path)
+            || directories.contains(path)
+            || path.parent().is_some_and(|parent| directories.contains(parent))
+            // A directory on the way was moved or removed.
+            || entries.iter().any(|entry| entry.parent() == Some(path))
             // Kubernetes: `..data` is the link that all files go through.
             || path.file_name().is_some_and(|name| name.starts_with(".."))
+    }
+}
+
+/// Tells of files that are others than the last time, until the watch is gone.
+async fn compare(interest: Weak<Mutex<Interest>>, raw: mpsc::Sender<()>) {
+    loop {
+        tokio::time::sleep(COMPARED).await;
+        let Some(interest) = interest.upgrade() else { return };
+        let known = interest.lock().unwrap_or_else(PoisonError::into_inner).prints.clone();
+        let look = || known.into_keys().map(|path| (print(&path), path)).collect::<Vec<_>>();
+        let Ok(now) = tokio::task::spawn_blocking(look).await else { return };
+        let mut interest = interest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut differs = false;
+        for (print, path) in now {
+            if let Some(before) = interest.prints.get_mut(&path) {
+                differs |= std::mem::replace(before, print) != print;
+            }
+        }
+        if differs {
+            // A full channel already holds the same message; a closed one has no reader.
+            let _ = raw.try_send(());
+        }
     }
 }
 
@@ -133,6 +158,10 @@ async fn debounce(mut events: mpsc::Receiver<()>, changes: mpsc::Sender<()>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watch_layouts.rs"]
+mod layouts;
 
 #[cfg(test)]
 mod tests {
@@ -168,12 +197,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_set_is_replaced_and_a_missing_directory_is_reported() {
+    async fn the_set_is_replaced_and_what_is_missing_is_waited_for() {
         let (_held, dir) = directory();
-        let late = dir.join("late/key");
-        let (mut watch, mut changes) = Watch::new(std::slice::from_ref(&late)).unwrap();
-        assert_eq!(watch.missing(), [dir.join("late")]);
-        fs_err::create_dir(dir.join("late")).unwrap();
+        let (mut watch, mut changes) = Watch::new(&[dir.join("other")]).unwrap();
+        let late = dir.join("very/late/key");
+        watch.set_paths(std::slice::from_ref(&late));
+        fs_err::create_dir_all(dir.join("very/late")).unwrap();
+        told(&mut changes).await;
         watch.set_paths(std::slice::from_ref(&late));
         assert!(watch.missing().is_empty());
         replace_file(&late, b"1", 0o600).unwrap();
@@ -185,6 +215,18 @@ mod tests {
         let (_held, dir) = directory();
         let (_watch, mut changes) = Watch::new(std::slice::from_ref(&dir)).unwrap();
         replace_file(&dir.join("any.pem"), b"1", 0o600).unwrap();
+        told(&mut changes).await;
+    }
+
+    #[tokio::test]
+    async fn what_no_event_tells_is_found_by_comparing() {
+        let (_held, dir) = directory();
+        let (_elsewhere, other) = directory();
+        replace_file(&dir.join("key"), b"1", 0o600).unwrap();
+        let Ok(()) = fs_err::hard_link(dir.join("key"), other.join("same")) else { return };
+        let (_watch, mut changes) = Watch::new(&[dir.join("key")]).unwrap();
+        let mut file = fs_err::OpenOptions::new().append(true).open(other.join("same")).unwrap();
+        std::io::Write::write_all(&mut file, b"2").unwrap();
         told(&mut changes).await;
     }
 

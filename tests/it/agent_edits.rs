@@ -155,3 +155,29 @@ fn two_quick_edits_end_in_the_second() {
 fn wait_for_revision(stage: &Stage, count: usize) {
     super::support::wait_for("the revision", LENIENT, || (stage.revisions().0 >= count).then_some(()));
 }
+
+#[test]
+fn files_behind_links_to_elsewhere_are_taken_over_when_they_change_there() {
+    for binary in binaries() {
+        let mut stage =
+            Stage::with_haproxy(&binary, |text| swapped(&text, "interval = \"500ms\"", "interval = \"2s\""));
+        // A checkout, and a link to it whose own directory never changes.
+        fs_err::create_dir(stage.path("repo")).expect("a directory");
+        for name in ["hapilot.toml", "key"] {
+            fs_err::rename(stage.path(name), stage.path("repo").join(name)).expect("a rename");
+            fs_err::os::unix::fs::symlink(format!("repo/{name}"), stage.path(name)).expect("a link");
+        }
+        stage.start_agent();
+        stage.wait_for_health();
+        let worker = stage.worker();
+        let text = swapped(&stage.text(), "weight = 100 # a", "weight = 40 # a");
+        let edited = std::time::Instant::now();
+        super::support::write(stage.path("repo/hapilot.toml"), text);
+        let took = stage.effect("weight 40", edited, |stage| stage.weight("a") == 40);
+        check(&binary, &stage, "behind a link", took, worker, "weight 40");
+        let renewed = std::time::Instant::now();
+        super::support::write(stage.path("repo/key"), "sk-renewed");
+        let took = stage.effect("the key", renewed, |stage| stage.read("maps/keys.map").contains("sk-renewed"));
+        check(&binary, &stage, "a key behind a link", took, worker, "weight 40");
+    }
+}
