@@ -72,6 +72,7 @@ impl Node {
             }
             Err(failed) => report.notes.push(failed.message),
         }
+        report.notes.extend(self.engine.said.warnings.iter().cloned());
         let guards = self.guards(&sources);
         let command = self.place.command("apply --force");
         report.notes.extend(guards.iter().map(|guard| format!("{guard}; that wants `{command}`")));

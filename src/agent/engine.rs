@@ -15,7 +15,7 @@ use super::live_files::{LiveFiles, Undo};
 use super::look;
 use super::maxconn_look::MaxconnLook;
 use super::observer::{brief, describe};
-use super::preflight::{self, Refusal};
+use super::preflight::{self, Refusal, Said};
 use super::reloading::reload;
 use super::renderer::Renderer;
 use crate::haproxy;
@@ -48,8 +48,10 @@ pub struct Engine {
     pub seen: Option<Instant>,
     /// The version that was rendered for last: the running one, else the installed one.
     pub version: Option<plan::Version>,
-    /// Servers whose names did not resolve when the files were last judged.
-    pub unresolved: Vec<String>,
+    /// What HAProxy said when files were last judged.
+    pub said: Said,
+    /// What HAProxy warned about in the files that were last applied.
+    pub warnings: Vec<String>,
     /// haproxy.cfg as it was before the last apply, and what was rendered for it.
     pub last: Option<(String, Arc<Rendered>)>,
     renderer: Renderer,
@@ -89,7 +91,8 @@ impl Engine {
             runtime: None,
             seen: None,
             version: None,
-            unresolved: vec![],
+            said: Said::default(),
+            warnings: vec![],
             last: None,
             renderer: Renderer::default(),
             judged: None,
@@ -187,13 +190,13 @@ impl Engine {
             let ahead = self.check.take().filter(|check| check.judgement == judgement);
             let check =
                 ahead.map_or_else(|| preflight::Check::begin(wish.sources, &prepared.rendered, judgement), Ok)?;
-            self.unresolved = check.end(wish.sources, &prepared.rendered).await?;
+            self.said = check.end(wish.sources, &prepared.rendered).await?;
         }
-        preflight::check_names(&self.unresolved, prepared)?;
+        preflight::check_names(&self.said.unresolved, prepared)?;
         certificates::check_expiry(prepared, jiff::Timestamp::now())?;
         preflight::check_surroundings(wish.sources, prepared).await?;
         // Names may resolve the next time.
-        self.judged = self.unresolved.is_empty().then_some(judgement);
+        self.judged = self.said.unresolved.is_empty().then_some(judgement);
         Ok(())
     }
 
@@ -260,7 +263,10 @@ impl Engine {
     async fn round(&mut self, wish: Wish<'_>, prepared: &Prepared, applied: &mut Applied) -> Result<(), ApplyError> {
         let plan = &prepared.plan;
         let written = match self.judge(wish, prepared).await {
-            Ok(()) => self.write(wish, prepared, applied),
+            Ok(()) => {
+                self.heed_warnings();
+                self.write(wish, prepared, applied)
+            }
             Err(refused) => Err(refused),
         };
         let undo = match written {
@@ -278,6 +284,14 @@ impl Engine {
         let carried_out = self.carry_out(wish, prepared, &undo, applied).await;
         self.end_intent();
         carried_out
+    }
+
+    /// HAProxy's warnings hold nothing back; the log has each once, and `status` those of what serves.
+    fn heed_warnings(&mut self) {
+        for warning in self.said.warnings.iter().filter(|warning| !self.warnings.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        self.warnings.clone_from(&self.said.warnings);
     }
 
     /// What follows the files.

@@ -3,33 +3,44 @@
 //! Pure. Called by `preflight` and `engine`.
 
 use crate::haproxy::{HaproxyMessage, Severity, Verdict};
-use crate::render::Rendered;
 use std::fmt::Write;
 
 /// So many messages are shown; HAProxy's later ones mostly follow from the first.
 const MAX_SHOWN: usize = 20;
 
-/// Everything that HAProxy said about the rendered file, at the lines of the operator's file.
-pub(super) fn explain(said: &str, file: &str, toml: &str, rendered: &Rendered) -> String {
-    let verdict = Verdict::parse(said, rendered);
+/// Everything that HAProxy said about a file that it refuses, at the lines of the operator's file.
+pub(super) fn explain(verdict: &Verdict, file: &str, toml: &str) -> String {
     let grave: Vec<_> = verdict.messages.iter().filter(|message| message.severity > Severity::Notice).collect();
     if grave.is_empty() {
         let words: Vec<_> = verdict.messages.iter().map(|message| message.text.as_str()).take(MAX_SHOWN).collect();
         return format!("error: HAProxy refuses the configuration\n  = HAProxy says: {}", words.join("; "));
     }
-    let mut text: Vec<String> = grave.iter().take(MAX_SHOWN).map(|message| one(message, file, toml)).collect();
+    let head = |message: &HaproxyMessage| match message.severity {
+        Severity::Alert => "error: HAProxy rejects what this line becomes",
+        Severity::Warning | Severity::Notice => "warning: HAProxy warns about what this line becomes",
+    };
+    let shown = grave.iter().take(MAX_SHOWN);
+    let mut text: Vec<String> =
+        shown.map(|message| format!("{}\n{}", head(message), place(message, file, toml))).collect();
     if grave.len() > MAX_SHOWN {
         text.push(format!("and {} more messages", grave.len() - MAX_SHOWN));
     }
     text.join("\n")
 }
 
-fn one(message: &HaproxyMessage, file: &str, toml: &str) -> String {
-    let HaproxyMessage { severity, text: words, line, toml: origins, template, rendered_line } = message;
-    let mut text = match severity {
-        Severity::Alert => "error: HAProxy rejects what this line becomes\n".to_owned(),
-        Severity::Warning | Severity::Notice => "error: HAProxy warns about what this line becomes\n".to_owned(),
+/// A warning about a file that HAProxy takes.
+pub(super) fn warning(message: &HaproxyMessage, file: &str, toml: &str) -> String {
+    let about = match (message.toml.is_empty(), message.line.is_some()) {
+        (true, false) => "HAProxy warns",
+        _ => "HAProxy warns about what this line becomes",
     };
+    format!("{about}\n{}", place(message, file, toml)).trim_end().to_owned()
+}
+
+/// Where it is, and HAProxy's words.
+fn place(message: &HaproxyMessage, file: &str, toml: &str) -> String {
+    let HaproxyMessage { severity: _, text: words, line, toml: origins, template, rendered_line } = message;
+    let mut text = String::new();
     let mut gutter = String::new();
     // Writing to a String cannot fail.
     let _ = match (origins.first(), template) {

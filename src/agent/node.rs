@@ -491,7 +491,8 @@ impl Node {
             report.notes.push(self.start_hint());
         }
         report.notes.extend(self.serving.warnings.iter().cloned());
-        let unresolved = self.engine.unresolved.iter();
+        report.notes.extend(self.engine.warnings.iter().cloned());
+        let unresolved = self.engine.said.unresolved.iter();
         report.notes.extend(
             unresolved.map(|server| format!("{server}: its name does not resolve now; it serves when it does")),
         );

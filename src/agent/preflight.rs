@@ -3,7 +3,7 @@
 //! Changes nothing but a staging directory that goes away. Called by `engine`.
 
 use super::apply::Prepared;
-use super::explain::explain;
+use super::explain::{explain, warning};
 use super::sources::Sources;
 use crate::config::Config;
 use crate::haproxy::{self, BinaryError, CheckReport, Severity, Verdict};
@@ -51,21 +51,33 @@ impl Check {
         Ok(Self { judgement, running: AbortOnDropHandle::new(running) })
     }
 
-    /// Waits for the verdict.
-    ///
-    /// Answers the servers, as HAProxy calls them, whose names did not resolve meanwhile: HAProxy warns about each and
-    /// would start without it.
-    pub async fn end(self, sources: &Sources, rendered: &Rendered) -> Result<Vec<String>, Refusal> {
+    /// Waits for the verdict. Only what HAProxy rejects is refused; what it warns about comes back: it starts, and the
+    /// cause may be the machine or a newer version, which no edit of the file made and none should wait for.
+    pub async fn end(self, sources: &Sources, rendered: &Rendered) -> Result<Said, Refusal> {
         let failed = |why: String| Refusal(vec![format!("error: `haproxy -c` cannot be run: {why}")]);
         let report = self.running.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(sys::chain(&e)))?;
         let verdict = Verdict::parse(&report.stderr, rendered);
-        let grave: Vec<_> = verdict.messages.iter().filter(|message| message.severity >= Severity::Warning).collect();
-        let unresolved: Vec<_> = grave.iter().filter_map(|message| unresolved_server(&message.text)).collect();
-        if report.ok && unresolved.len() == grave.len() {
-            return Ok(unresolved);
+        if !report.ok || verdict.worst() == Some(Severity::Alert) {
+            return Err(Refusal(vec![explain(&verdict, sources.file.as_str(), &sources.toml)]));
         }
-        Err(Refusal(vec![explain(&report.stderr, sources.file.as_str(), &sources.toml, rendered)]))
+        let mut said = Said::default();
+        for message in verdict.messages.iter().filter(|message| message.severity == Severity::Warning) {
+            match unresolved_server(&message.text) {
+                Some(server) => said.unresolved.push(server),
+                None => said.warnings.push(warning(message, sources.file.as_str(), &sources.toml)),
+            }
+        }
+        Ok(said)
     }
+}
+
+/// What HAProxy says of files that it takes.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// Servers, as HAProxy calls them, whose names did not resolve just now: it would start without them.
+    pub unresolved: Vec<String>,
+    /// Everything else that it warns about, each at the operator's line where it has one.
+    pub warnings: Vec<String>,
 }
 
 /// `'server chat/openai-1' : could not resolve address 'api.openai.com', disabling server.`

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub reloads: u64,
     /// What is wrong right now.
     pub problems: Vec<String>,
+    /// What HAProxy warned about in the files that serve; nothing is wrong now.
+    pub warnings: Vec<String>,
     /// The HAProxy that was seen last.
     pub haproxy: Option<HaproxySnapshot>,
     /// Backends in the order of their names.
@@ -250,6 +252,7 @@ impl Snapshot {
             writes: node.engine.writes,
             reloads: node.engine.reloads,
             problems,
+            warnings: node.engine.warnings.clone(),
             haproxy,
             backends,
             trial,

@@ -21,6 +21,9 @@ pub struct Status {
     pub haproxy: Option<Haproxy>,
     /// What is wrong right now, in one line each; empty when all is well.
     pub problems: Vec<String>,
+    /// What HAProxy warned about in the files that serve: it may matter some day, nothing is wrong now.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Backends in the order of their names.
     pub backends: Vec<Backend>,
     /// The revision on trial, `None` where none is.

@@ -49,7 +49,8 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         }
         Err(e) => Some(e.to_string()),
     };
-    let unresolved = engine.unresolved.iter();
+    sources.warnings.append(&mut engine.said.warnings);
+    let unresolved = engine.said.unresolved.iter();
     sources.warnings.extend(unresolved.map(|server| format!("{server}: its name does not resolve on this node now")));
     if let Some(version) = engine.version {
         let lost = Target::new(version.major, version.minor).degradations();

@@ -34,6 +34,7 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     let mut status = Status::from(&Snapshot::of(&node));
     status.agent = None;
     status.problems.push("the agent does not run: nobody probes, weights stay as they are".to_owned());
+    status.warnings = node.engine.said.warnings.clone();
     if let Err(crate::agent::Attempt::Failed(failed)) = looked {
         status.problems.push(failed.message);
     }
@@ -100,6 +101,10 @@ fn print(status: &Status, out: &Output) {
     for problem in &status.problems {
         let text = problem.trim_end().replace('\n', "\n         ");
         out.line(format_args!("{}  {text}", out.paint(Tone::Bad, "problem")));
+    }
+    for warning in &status.warnings {
+        let text = warning.replace('\n', "\n         ");
+        out.line(format_args!("{}  {text}", out.paint(Tone::Warn, "warning")));
     }
     print_hearing(status, out);
     print_safety(status, out);

@@ -23,7 +23,7 @@ pub struct Verdict {
 pub enum Severity {
     /// `[NOTICE]` and everything without a severity.
     Notice,
-    /// `[WARNING]`: HAProxy would start, and hapilot refuses it (I9).
+    /// `[WARNING]`: HAProxy would start.
     Warning,
     /// `[ALERT]`: HAProxy would not start.
     Alert,

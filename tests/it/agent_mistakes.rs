@@ -4,7 +4,7 @@ use super::support::haproxy::binaries;
 use super::support::load::Load;
 use super::support::port::free_port;
 use super::support::stage::{KEY, Stage, swapped};
-use super::support::{PATIENCE, wait_for, write};
+use super::support::{PATIENCE, is_root, skip_or_demand, wait_for, write};
 use hapilot::model::Digest;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
@@ -117,6 +117,61 @@ fn a_raw_line_that_haproxy_rejects_is_shown_at_its_place() {
         stage.write_file(&good);
         wait_for("a status without problems", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
         assert_eq!(footprint(&stage), before);
+    }
+}
+
+#[test]
+fn what_haproxy_warns_about_is_shown_at_its_place_and_serves() {
+    for binary in binaries() {
+        // A word that 3.2 calls deprecated.
+        let is_deprecated = (binary.version.major, binary.version.minor) >= (3, 2);
+        let stage = Stage::running(&binary, |text| text);
+        let (good, before) = (stage.text(), stage.worker());
+        let line = "raw = [\"option accept-invalid-http-request\"]";
+        let text = swapped(&good, "backend = \"chat\"\n", &format!("backend = \"chat\"\n{line}\n"));
+        let number = text.lines().position(|text| text == line).expect("the line") + 1;
+        let place = format!("{}:{number}:8", stage.file().display());
+        stage.write_file(&text);
+        let saved = wait_for("the edit to serve", PATIENCE, || {
+            let status = stage.json(&["status"]);
+            (status["config"]["is_serving"] == true && stage.worker() != before).then_some(status)
+        });
+        let warnings = saved["warnings"].as_array().expect("warnings");
+        assert_eq!(warnings.len(), usize::from(is_deprecated), "{}: {warnings:?}", binary.version);
+        let (check, status) = (stage.cli(&["check"]), stage.cli(&["status"]));
+        assert_eq!((check.code, status.code), (Some(0), Some(0)), "{}{}", check.stderr, status.stdout);
+        for said in [&check.stderr, &status.stdout] {
+            assert_eq!(said.matches("HAProxy warns about").count(), usize::from(is_deprecated), "{said}");
+            assert_eq!(said.contains(&place), is_deprecated, "{place} in\n{said}");
+        }
+        // The next edit is not held back, and brings the warning once more to who applies it.
+        stage.write_file(&swapped(&text, "idle = \"10s\"", "idle = \"11s\""));
+        let applied = stage.cli(&["apply"]);
+        assert_eq!(applied.code, Some(0), "{}", applied.stderr);
+        assert_eq!(applied.stdout.contains(&place), is_deprecated, "{}", applied.stdout);
+        stage.write_file(&good);
+        wait_for("a status without warnings", PATIENCE, || {
+            let status = stage.json(&["status"]);
+            (status["warnings"].as_array().is_some_and(Vec::is_empty) && status["config"]["is_serving"] == true)
+                .then_some(())
+        });
+    }
+}
+
+#[test]
+fn what_haproxy_says_of_the_machine_holds_no_file_back() {
+    if !is_root() {
+        return skip_or_demand("needs root, to give a process another /etc/resolv.conf");
+    }
+    for binary in binaries() {
+        let stage = Stage::new(&binary);
+        stage.edit(&format!("http://{}", stage.mock_address("b")), "http://localhost.localdomain:1");
+        for (resolv, words) in [("nameserver 127.0.0.1\nnameserver fe80::1%eth9\n", "fe80::1"), ("", "HAProxy warns")] {
+            write(stage.path("resolv.conf"), resolv);
+            let check = stage.inside("mount --bind \"$1/resolv.conf\" /etc/resolv.conf", &["check"]);
+            assert_eq!(check.code, Some(0), "{}: {resolv:?}: {}", binary.version, check.stderr);
+            assert!(check.stderr.contains(words), "{}: {resolv:?}: {}", binary.version, check.stderr);
+        }
     }
 }
 

@@ -160,7 +160,7 @@ impl<'a> ContextMaker<'a> {
     }
 
     /// Raw lines for the beginning and for the end of a section: HAProxy warns of a `tcp-request` that stands behind
-    /// an `http-request`, and a warning is refused (I9).
+    /// an `http-request`.
     fn raw_lines(&mut self, raw: &[Sourced<String>]) -> (Value, Value) {
         let (first, last): (Vec<_>, Vec<_>) =
             raw.iter().cloned().partition(|line| line.value.trim_start().starts_with("tcp-request"));

@@ -208,6 +208,16 @@ models   = {{ expect = ["mock-small"] }}
         agent::run(&all)
     }
 
+    /// A command of the command line in a world of its own: mounts and limits that a shell made before, with the
+    /// node's directory as `$1`, are this process's alone.
+    pub fn inside(&self, preparation: &str, arguments: &[&str]) -> Finished {
+        let script = format!("set -e; {preparation}; shift; exec \"$@\"");
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&self.dir);
+        command.arg(env!("CARGO_BIN_EXE_hapilot")).arg("-c").arg(self.file()).args(arguments);
+        super::process::run(command, agent::LIMIT)
+    }
+
     /// The same, which must succeed; what it printed.
     pub fn done(&self, arguments: &[&str]) -> String {
         let Finished { code, stdout, stderr } = self.cli(arguments);
