@@ -28,31 +28,48 @@ pub(super) fn servers(backend: &Table<'_>, provider: &Profile) -> Vec<Server> {
                 .absence(),
         );
     }
-    let mut seen = HashMap::new();
-    named.into_iter().filter_map(|(name, table)| server(name, &table, provider, &mut seen)).collect()
+    let read: Vec<_> = named.into_iter().filter_map(|(name, table)| server(name, &table, provider)).collect();
+    report_twins(&read);
+    read.into_iter().map(|(server, _)| server).collect()
 }
 
-fn server(
-    name: Name,
-    table: &Table<'_>,
-    provider: &Profile,
-    seen: &mut HashMap<Endpoint, (Name, u32)>,
-) -> Option<Server> {
+/// Two servers that differ in nothing that matters to traffic: the later one in the file is reported.
+fn report_twins(servers: &[(Server, Field<'_>)]) {
+    let mut in_order: Vec<_> = servers.iter().collect();
+    in_order.sort_by_key(|(_, url)| url.span.start);
+    let mut of_url: HashMap<&Endpoint, Vec<&(Server, Field<'_>)>> = HashMap::new();
+    for server @ (later, url) in in_order {
+        let before = of_url.entry(&later.url.value).or_default();
+        if let Some((first, place)) = before.iter().find(|(first, _)| is_twin(first, later)) {
+            url.context.report(
+                url.error("duplicate", format!("`{}`: server {} has the same URL", url.name, first.name))
+                    .label(format!("the first is on line {}", url.context.origin(&place.span).line))
+                    .help(
+                        "they differ in none of `keys`, `tier`, `weight`, `region`, `tls` and `raw`: remove one; where it \
+                         is to take a larger share, give the other a larger `weight`",
+                    ),
+            );
+        }
+        before.push(server);
+    }
+}
+
+fn is_twin(one: &Server, other: &Server) -> bool {
+    let keys = |server: &Server| server.keys.iter().map(|key| key.value.clone()).collect::<Vec<_>>();
+    let raw = |server: &Server| server.raw.iter().map(|word| word.value.clone()).collect::<Vec<_>>();
+    let tls = |server: &Server| {
+        let ServerTls { ca, server_name, verify } = &server.tls;
+        let spelt =
+            (ca.as_ref().map(|ca| ca.value.clone()), server_name.as_ref().map(|name| name.value.clone()), *verify);
+        (server.url.value.scheme == Scheme::Https).then_some(spelt)
+    };
+    let plain = |server: &Server| (server.tier, server.weight.value, server.region.clone());
+    plain(one) == plain(other) && keys(one) == keys(other) && tls(one) == tls(other) && raw(one) == raw(other)
+}
+
+fn server<'t>(name: Name, table: &Table<'t>, provider: &Profile) -> Option<(Server, Field<'t>)> {
     let field = table.get("url");
     let url = field.as_ref().and_then(|field| url(field, provider));
-    if let (Some(field), Some(url)) = (&field, &url) {
-        match seen.get(&url.value) {
-            Some((first, line)) => table.context().report(
-                field
-                    .error("duplicate", format!("`{}`: server {first} has the same URL", field.name))
-                    .label(format!("the first is on line {line}"))
-                    .help("one server with the sum of both weights does the same"),
-            ),
-            None => {
-                seen.insert(url.value.clone(), (name.clone(), table.context().origin(&field.span).line));
-            }
-        }
-    }
     let weight = table.integer_or_default::<u16>("weight");
     let weight = weight.map(|weight| Weight::new(weight).expect("the schema's limit is the model's"));
     let state = table.get("state").and_then(|field| field.choice());
@@ -64,7 +81,7 @@ fn server(
     let maxconn = table.integer("maxconn");
     let tls = tls(table, url.as_ref());
     let raw = table.raw("raw");
-    Some(Server {
+    let server = Server {
         name,
         origin: table.origin(),
         url: url?,
@@ -77,7 +94,8 @@ fn server(
         tls,
         price: price(table),
         raw,
-    })
+    };
+    Some((server, field?))
 }
 
 /// The URL with the provider's path where it has none. `localhost` is an address: HAProxy would ask a resolver for it.

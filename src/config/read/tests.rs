@@ -167,6 +167,41 @@ second_chance = true
 }
 
 #[test]
+fn servers_of_one_url_are_fine_where_they_differ_in_what_matters() {
+    let twins = |first: &str, second: &str| {
+        let server = |name: &str, more: &str| {
+            format!("[backend.chat.server.{name}]\nurl = \"https://api.example/v1\"\n{more}\n")
+        };
+        // The later one in the file has the earlier name.
+        let servers = server("z", first) + &server("a", second);
+        SMALLEST.replace("[backend.chat.server.one]\nurl = \"http://localhost:8000\"\n", &servers)
+    };
+    for (first, second) in [
+        ("keys = [\"env:A\"]", "keys = [\"env:B\"]"),
+        ("keys = [\"env:A\", \"env:B\"]", "keys = [\"env:B\", \"env:A\"]"),
+        ("keys = [\"env:A\"]", ""),
+        ("", "tier = 2"),
+        ("", "weight = 50"),
+        ("region = \"us\"", "region = \"eu\""),
+        ("", "tls = { server_name = \"other.example\" }"),
+        ("", "raw = [\"send-proxy-v2\"]"),
+    ] {
+        assert_eq!(codes(&twins(first, second)), [""; 0], "{first} | {second}");
+    }
+    for (first, second) in
+        [("", ""), ("keys = [\"env:A\"]", "keys = [\"env:A\"]"), ("", "weight = 100\nstate = \"maint\"")]
+    {
+        let text = twins(first, second);
+        assert_eq!(codes(&text), ["duplicate"], "{first} | {second}");
+        let told = parse("hapilot.toml", &text, "lb1").unwrap_err().render(false);
+        assert!(
+            told.contains("chat.server.a.url`: server z has the same URL") && told.contains("a larger `weight`"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
 fn one_broken_line_gives_one_code() {
     for (from, to, code) in [
         ("\"*:8080\"", "\"*:0\"", "bad-bind"),
