@@ -19,6 +19,7 @@ mod guarding;
 mod hearing;
 mod intent;
 mod intents;
+mod key_texts;
 mod keyring;
 #[cfg(test)]
 mod keyring_tests;

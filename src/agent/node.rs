@@ -455,6 +455,8 @@ impl Node {
             None => Ok(vec![]),
         };
         let renewed = renewed_keys(&self.serving, &sources);
+        let is_known = |warning: &&String| self.is_settled && self.serving.warnings.contains(warning);
+        sources.warnings.iter().filter(|warning| !is_known(warning)).for_each(|warning| tracing::warn!("{warning}"));
         self.serving = sources;
         self.fleet = fleet;
         self.keyring = keyring;

@@ -3,6 +3,7 @@
 //! Reads, never writes. Called by the agent's loop and by commands that work alone.
 
 use super::certificates;
+use super::key_texts::{self, Flaw};
 use crate::config::{self, Config, Diagnostics, Heartbeat};
 use crate::model::{Certificate, Digest, Name, Secret, SecretRef, Sourced};
 use crate::render::Templates;
@@ -211,8 +212,29 @@ impl Reader<'_> {
                 Err(e) => self.problem(reference, sys::chain(&e)),
             }
         }
+        self.judge_keys(config, &secrets);
         self.warnings.extend(equal_keys(self.file, config, &secrets));
         secrets
+    }
+
+    /// Refuses what can be no provider's key; what is only odd is warned about. Never says the value.
+    fn judge_keys(&mut self, config: &Config, secrets: &BTreeMap<SecretRef, Secret>) {
+        let mut seen = BTreeSet::new();
+        for (backend, server) in config.servers() {
+            for key in &server.keys {
+                let prefix = &backend.provider.key_prefix;
+                let Some(secret) = secrets.get(&key.value).filter(|_| seen.insert((&key.value, prefix))) else {
+                    continue;
+                };
+                match key_texts::flaw(secret.expose(), prefix) {
+                    Some(Flaw::Refused(why)) => self.problem(key, format!("the key in {} is no key: {why}", key.value)),
+                    Some(Flaw::Odd(why)) => {
+                        self.warnings.push(self.at(key, format!("the key in {} is odd: {why}", key.value)));
+                    }
+                    None => {}
+                }
+            }
+        }
     }
 
     /// The certificates, and what is wrong with them: no reason to stop steering.

@@ -84,10 +84,10 @@ impl Secret {
     /// Wraps a value.
     ///
     /// # Errors
-    /// Empty, longer than 8 KiB, or with a control character, which no header could carry.
+    /// Empty or blank, longer than 8 KiB, or with a control character, which no header could carry.
     pub fn new(value: String) -> Result<Self, Refused> {
-        if value.is_empty() {
-            return Err(Refused::new("the secret is empty"));
+        if value.trim().is_empty() {
+            return Err(Refused::new("the secret is empty or blank"));
         }
         if value.len() > 8192 {
             return Err(Refused::new("the secret is longer than 8192 bytes"));
@@ -129,6 +129,8 @@ mod tests {
     #[test]
     fn a_secret_does_not_print() {
         assert_eq!(format!("{:?}", Secret::new("sk-1".into()).unwrap()), "Secret(…)");
-        assert!(Secret::new("a\nb".into()).is_err());
+        for text in ["a\nb", "", "  ", "\u{a0}"] {
+            assert!(Secret::new(text.into()).is_err(), "{text:?}");
+        }
     }
 }

@@ -297,3 +297,39 @@ fn a_file_edited_by_hand_does_not_keep_a_failing_server_in() {
         assert!(status.stdout.contains("edited by hand"), "{}", status.stdout);
     }
 }
+
+#[test]
+fn a_key_file_that_holds_no_key_is_told_in_words_and_the_key_before_serves_on() {
+    for binary in binaries().into_iter().take(1) {
+        let mut stage = Stage::running(&binary, |text| text);
+        let map = stage.read("maps/keys.map");
+        for (text, code, words) in [
+            ("Bearer sk-pasted", 1, "it begins with a word like `Bearer`"),
+            ("OPENAI_API_KEY=sk-pasted", 1, "it looks like NAME=value"),
+            ("\"sk-pasted\"", 1, "it stands in quotes"),
+            ("  \n", 1, "the secret is empty or blank"),
+            ("sk-pasted\nsk-pasted\n", 1, "a control character (a line break?)"),
+        ] {
+            write(stage.path("key"), text);
+            let check = stage.cli(&["check"]);
+            assert_eq!(check.code, Some(code), "{text:?}: {}{}", check.stdout, check.stderr);
+            stage.agent().wait_for_output(words);
+            let problems = || stage.json(&["status"])["problems"].to_string();
+            wait_for("the problem in status", PATIENCE, || problems().contains(words).then_some(()));
+            assert_eq!(stage.read("maps/keys.map"), map, "{text:?}");
+            assert!(
+                !format!("{}{}{}", check.stderr, problems(), stage.agent().stderr()).contains("pasted"),
+                "{text:?}"
+            );
+        }
+        write(stage.path("key"), " sk-pasted");
+        stage.agent().wait_for_output("a blank stands before or behind it");
+        let check = stage.cli(&["check"]);
+        assert!(
+            check.code == Some(0) && check.stderr.contains("a blank stands before or behind it"),
+            "{}",
+            check.stderr
+        );
+        assert!(!stage.agent().stderr().contains("pasted"));
+    }
+}
