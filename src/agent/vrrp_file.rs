@@ -7,11 +7,14 @@ use super::intent::Intent;
 use super::node::Node;
 use super::report::{Failed, unified_diff};
 use super::sources::Sources;
-use crate::config::{Config, own_vips};
+use crate::config::{Config, Vip, own_vips};
 use crate::keepalived::{self, Events, Track};
+use crate::network;
 use crate::render;
 use crate::sys;
 use camino::Utf8PathBuf;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// `keepalived -t` takes 12 ms.
@@ -76,10 +79,35 @@ pub async fn vrrp_change(config: &Config, intent: &Intent) -> Result<Option<Vrrp
             "{path} {why}\n  help: `hapilot apply --adopt` keeps it beside and writes hapilot's own\nnothing was changed"
         )));
     }
+    if let Some((vip, address)) = borne_without_keepalived(config, before.as_deref().unwrap_or_default()) {
+        return Err(Failed::refused(format!(
+            "[vip.{}]: {} bears {address} already, and no keepalived.conf of before gave it: it is this node's own, and \
+             Keepalived would take it away\n  help: give an address that no node has by itself, or take it from the \
+             interface first\nnothing was changed",
+            vip.name, vip.interface.value
+        )));
+    }
     judge(config, &text).await?;
     let pid_file = config.keepalived.pid_file.value.clone();
     let directory = config.keepalived.directory.value.clone();
     Ok(Some(VrrpChange { path, pid_file, directory, text, before, is_foreign }))
+}
+
+/// A virtual address that its interface bears, though the file of before does not name it: with Keepalived's end this
+/// node would lose an address of its own, perhaps the one by which it is reached.
+fn borne_without_keepalived<'a>(config: &'a Config, before: &str) -> Option<(&'a Vip, IpAddr)> {
+    if before.is_empty() && keepalived::running(&config.keepalived.pid_file).is_some() {
+        // Its file was deleted, and the addresses may be its own.
+        return None;
+    }
+    let known: BTreeSet<&str> = before.split(|c: char| c.is_ascii_whitespace() || c == '/').collect();
+    own_vips(config).find_map(|vip| {
+        // Where the kernel does not tell, nothing is known against it.
+        let borne = network::addresses_of(&vip.interface).unwrap_or_default();
+        let ips = vip.addresses.iter().map(|address| address.ip);
+        let found = ips.into_iter().find(|ip| borne.contains(ip) && !known.contains(ip.to_string().as_str()));
+        found.map(|ip| (vip, ip))
+    })
 }
 
 /// Lets Keepalived judge the text.

@@ -5,8 +5,8 @@
 use super::diagnostic::{Diagnostics, Found};
 use super::read::is_loopback;
 use super::source::Source;
-use super::types::{Backend, Config, Server};
-use crate::model::{Balance, Host, Origin, Scheme, Weight, format_duration};
+use super::types::{Backend, Config, Frontend, Server};
+use crate::model::{Balance, BindHost, Host, Name, Origin, Scheme, Weight, format_duration};
 use crate::weights::Weighting;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -26,6 +26,9 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     let mut lint = Lint { source: &source, found: Vec::new() };
     lint.stats(config);
     lint.unused_backends(config);
+    for frontend in &config.frontends {
+        lint.frontend(config, frontend);
+    }
     lint.vips(config);
     for backend in &config.backends {
         lint.backend(backend);
@@ -81,6 +84,52 @@ impl Lint<'_> {
                 Some(vip.origin),
                 format!("one node alone takes part in [vip.{}]: it moves nowhere", vip.name),
                 "name the other nodes in `priority`",
+            );
+        }
+    }
+
+    fn frontend(&mut self, config: &Config, frontend: &Frontend) {
+        let name = &frontend.name;
+        if let Some(backend) = config.backend(&name.value) {
+            let line = backend.origin.line;
+            self.warn(
+                "shared-name",
+                name.origin,
+                format!("frontend {} and the backend on line {line} have one name", name.value),
+                "HAProxy 3.3 and newer refuse that: rename one of them",
+            );
+        }
+        for bind in &frontend.bind {
+            let BindHost::Ip(ip) = bind.host else { continue };
+            let other =
+                config.node.peers.iter().find(|(node, peer)| peer.value == ip && **node != config.node.name.value);
+            if let Some((node, _)) = other {
+                self.warn(
+                    "foreign-bind",
+                    bind.origin,
+                    format!("{ip} is {node}'s own address: {} cannot listen there", config.node.name.value),
+                    "bind a virtual address, or all addresses with \"*:PORT\"",
+                );
+            }
+        }
+        let reachable = std::iter::once(&frontend.backend).chain(frontend.routes.iter().map(|route| &route.backend));
+        let keyed = |name: &Name| {
+            config.backend(name).is_some_and(|backend| backend.servers.iter().any(|server| !server.keys.is_empty()))
+        };
+        let outside = frontend.bind.iter().find(|bind| !is_loopback(bind));
+        if let (Some(bind), Some(backend)) = (outside, reachable.map(|name| &name.value).find(|name| keyed(name)))
+            && !frontend.open
+            && !frontend.raw.iter().any(|line| turns_away(line))
+        {
+            self.warn(
+                "open-relay",
+                bind.origin,
+                format!(
+                    "frontend {} listens on {} and asks no one who they are: whoever reaches it spends the keys of backend {backend}",
+                    name.value, bind.value
+                ),
+                "let in only those you know, for example: raw = [\"http-request deny deny_status 403 unless { src 10.0.0.0/8 }\"]; \
+                 where a firewall does, or it is meant so: open = true",
             );
         }
     }
@@ -216,6 +265,14 @@ impl Lint<'_> {
     }
 }
 
+/// Whether a raw line keeps some clients out.
+fn turns_away(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    let is_rule = matches!(words.next(), Some("http-request" | "tcp-request"));
+    let verdicts = ["deny", "auth", "reject", "tarpit", "silent-drop", "return"];
+    is_rule && words.take(2).any(|word| verdicts.contains(&word))
+}
+
 /// Whether a host is surely within the operator's own network.
 fn is_private(host: &Host) -> bool {
     match host {
@@ -236,7 +293,7 @@ stats = { bind = "127.0.0.1:8404", user = "ops", password = "file:/etc/hapilot/s
 
 [frontend.api]
 bind = ["*:8080"]
-
+open = true
 [backend.chat]
 retries = 2
 weighting = "adaptive"
@@ -271,6 +328,13 @@ weight = 0
         assert_eq!(warnings(clean), []);
         for (from, to, code, line) in [
             ("127.0.0.1:8404", "*:8404", "clear-stats", 3),
+            ("open = true", "", "open-relay", 6),
+            ("open = true", "raw = [\"http-response del-header Server\"]", "open-relay", 6),
+            ("open = true", "raw = [\"http-request deny unless { src 10.0.0.0/8 }\"]", "", 0),
+            ("open = true", "raw = [\"tcp-request connection reject unless { src 10.0.0.0/8 }\"]", "", 0),
+            ("*:8080\"]\nopen = true", "127.0.0.1:8080\"]", "", 0),
+            ("[frontend.api]", "[frontend.chat]", "shared-name", 5),
+            ("[haproxy]", "node = { peers = { lb1 = \"192.0.2.11\", lb2 = \"192.0.2.12\" } }\n[haproxy]", "", 0),
             ("retries = 2", "retries = 0", "no-retries", 9),
             ("\"leastconn\"", "\"first\"", "deaf-balance", 11),
             ("\"10s\"", "\"500ms\"", "brisk-check", 13),
@@ -289,6 +353,10 @@ weight = 0
         let expiry = clean.replace("interval = ", "certificate_expiry = \"14d\"\ninterval = ");
         assert_eq!(warnings(&expiry), []);
         assert_eq!(warnings(&expiry.replace("https://a.example", "http://10.0.0.1")), [("idle-check", 13)]);
+        let elsewhere = clean
+            .replace("[haproxy]", "node = { peers = { lb1 = \"192.0.2.11\", lb2 = \"192.0.2.12\" } }\n[haproxy]")
+            .replace("\"*:8080\"", "\"192.0.2.11:8080\", \"192.0.2.12:8080\"");
+        assert_eq!(warnings(&elsewhere), [("foreign-bind", 7)]);
         let tiers = clean.replace("weight = ", "tier = 2\nweight = ");
         assert_eq!(warnings(&tiers), [("no-first-tier", 8)]);
         let unused = clean.replace("bind = [", "backend = \"chat\"\nbind = [")

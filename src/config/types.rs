@@ -166,6 +166,8 @@ pub struct Frontend {
     pub backend: Sourced<Name>,
     /// `routes`, the first that matches wins.
     pub routes: Vec<Route>,
+    /// `open`: that whoever reaches it may use its backends' keys is meant so; default false.
+    pub open: bool,
     /// `timeout`
     pub timeout: FrontendTimeout,
     /// `raw`: lines at the section's end.

@@ -105,7 +105,7 @@ fn message(line: &str, rendered: &Rendered) -> Option<HaproxyMessage> {
         }
         return Some(said);
     };
-    let mut said = unplaced(severity, text);
+    let mut said = unplaced(severity, &text);
     lead_back(&mut said, number, rendered);
     Some(said)
 }
@@ -120,11 +120,14 @@ fn without_colon(text: &str) -> &str {
 }
 
 /// `parsing [file:12] : text` or `[file:12] : text`.
-fn place(text: &str) -> Option<(u32, &str)> {
-    let rest = text.strip_prefix("parsing").unwrap_or(text).trim_start().strip_prefix('[')?;
+fn place(text: &str) -> Option<(u32, String)> {
+    let rest = text.strip_prefix("parsing").or_else(|| text.strip_prefix("Parsing")).unwrap_or(text);
+    let rest = rest.trim_start().strip_prefix('[')?;
     let (place, rest) = rest.split_once(']')?;
-    let (_, number) = place.rsplit_once(':')?;
-    Some((number.trim().parse().ok()?, without_colon(rest)))
+    let (file, number) = place.rsplit_once(':')?;
+    // Words about another line name the file once more: a temporary one.
+    let text = without_colon(rest).replace(&format!("{file}:"), "haproxy.cfg:");
+    Some((number.trim().parse().ok()?, text))
 }
 
 fn lead_back(said: &mut HaproxyMessage, number: u32, rendered: &Rendered) {
@@ -219,6 +222,10 @@ mod tests {
             assert_eq!(verdict.messages[0].template, Some(("parts/global.cfg".to_owned(), 12)));
             assert_eq!(verdict.messages[0].rendered_line.as_deref(), Some("maxconn 5"));
         }
+        check(
+            "[WARNING]  (1) : config : Parsing [/tmp/x.cfg:3]: backend 'a' has the same name as frontend 'a' declared at /tmp/x.cfg:2.",
+            &[(Severity::Warning, "backend 'a' has the same name as frontend 'a' declared at haproxy.cfg:2.", Some(3))],
+        );
         check(
             "[ALERT] (1) : config : [x.cfg:3] : 'server b/s' : unable to load it.\n",
             &[(Severity::Alert, "'server b/s' : unable to load it.", Some(3))],

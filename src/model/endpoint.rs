@@ -77,6 +77,7 @@ impl std::str::FromStr for Endpoint {
         }
         let host = match url.host() {
             Some(url::Host::Ipv4(ip)) => Host::Ip(ip.into()),
+            Some(url::Host::Ipv6(ip)) if ip.is_unicast_link_local() => return Err(link_local(ip)),
             Some(url::Host::Ipv6(ip)) => Host::Ip(ip.into()),
             Some(url::Host::Domain(name)) => Host::Dns(dns_name(name)?),
             None => return Err(Refused::new("the URL names no host")),
@@ -114,6 +115,13 @@ impl From<Endpoint> for String {
     fn from(endpoint: Endpoint) -> Self {
         endpoint.to_string()
     }
+}
+
+/// Neither HAProxy nor the agent has a place for its interface.
+fn link_local(ip: Ipv6Addr) -> Refused {
+    Refused::new(format!(
+        "{ip} is link-local and leads nowhere without its interface: give a global or private address"
+    ))
 }
 
 fn dns_name(name: &str) -> Result<String, Refused> {
@@ -192,7 +200,11 @@ impl std::str::FromStr for BindAddress {
             "[::]" => BindHost::AnyBoth,
             v6 if v6.starts_with('[') => {
                 let inner = v6.strip_prefix('[').and_then(|h| h.strip_suffix(']')).ok_or_else(form)?;
-                BindHost::Ip(IpAddr::V6(inner.parse().map_err(|_| form())?))
+                let ip: Ipv6Addr = inner.parse().map_err(|_| form())?;
+                if ip.is_unicast_link_local() {
+                    return Err(link_local(ip));
+                }
+                BindHost::Ip(IpAddr::V6(ip))
             }
             v4 => BindHost::Ip(IpAddr::V4(v4.parse().map_err(|_| form())?)),
         };
@@ -239,6 +251,7 @@ mod tests {
             "https://a/#x",
             "https://a:0/",
             "https://a/b c'",
+            "http://[fe80::1]:8000",
         ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
@@ -253,7 +266,7 @@ mod tests {
         assert!(!bind("*:80").collides_with(&bind("[2001:db8::1]:80")));
         assert!(!bind("127.0.0.1:80").collides_with(&bind("127.0.0.2:80")));
         assert!(!bind("*:80").collides_with(&bind("*:81")));
-        for text in ["443", "*:0", "*:65536", "::1:80", "[::1:80", "host:80"] {
+        for text in ["443", "*:0", "*:65536", "::1:80", "[::1:80", "host:80", "[fe80::1]:80"] {
             assert!(text.parse::<BindAddress>().is_err(), "{text}");
         }
     }

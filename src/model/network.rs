@@ -80,11 +80,38 @@ impl FromStr for InterfaceAddress {
         let digits = !prefix.is_empty() && prefix.len() <= 3 && prefix.bytes().all(|b| b.is_ascii_digit());
         let prefix = prefix.parse::<u8>().ok().filter(|prefix| digits && *prefix <= longest);
         let prefix = prefix.ok_or_else(|| Refused::new(format!("the prefix of {ip} lies between 0 and {longest}")))?;
-        if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() {
+        let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+        if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || is_broadcast {
             return Err(Refused::new(format!("{ip} cannot be the address of an interface that others reach")));
+        }
+        if let Some(what) = borne_by_none(ip, prefix) {
+            return Err(Refused::new(format!("{ip}/{prefix} is {what}, which no interface bears")));
         }
         Ok(Self { ip, prefix })
     }
+}
+
+/// What an address is that belongs to its network as a whole.
+///
+/// **Source**: RFC 4291, 2.6.1; networks of two IPv4 addresses have neither, RFC 3021.
+fn borne_by_none(ip: IpAddr, prefix: u8) -> Option<&'static str> {
+    let (host, longest) = match ip {
+        IpAddr::V4(ip) => {
+            let mask = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            let host = u32::from(ip) & mask;
+            if prefix < 31 && host == mask {
+                return Some("its network's broadcast address");
+            }
+            (u128::from(host), 32)
+        }
+        IpAddr::V6(ip) => (u128::from(ip) & u128::MAX.checked_shr(prefix.into()).unwrap_or(0), 128),
+    };
+    let is_network = prefix < longest - 1 && host == 0;
+    is_network.then_some(if ip.is_ipv4() {
+        "the address of the network itself"
+    } else {
+        "the address of all routers of its network"
+    })
 }
 
 impl TryFrom<String> for InterfaceAddress {
@@ -142,8 +169,21 @@ mod tests {
             "224.0.0.18/24",
             "::1/128",
             "192.0.2.100/24 dev eth0",
+            "198.51.100.0/24",
+            "198.51.100.0/23",
+            "198.51.100.255/24",
+            "198.51.100.64/26",
+            "198.51.100.127/26",
+            "10.255.255.255/8",
+            "198.51.100.4/30",
+            "2001:db8::/64",
+            "2001:db8:0:0:1::/80",
+            "255.255.255.255/32",
         ] {
             assert!(bad.parse::<InterfaceAddress>().is_err(), "{bad:?}");
+        }
+        for good in ["198.51.100.255/23", "198.51.100.0/31", "198.51.100.0/32", "2001:db8::/127", "2001:db8::/128"] {
+            assert_eq!(good.parse::<InterfaceAddress>().map(|address| address.to_string()).as_deref(), Ok(good));
         }
     }
 }

@@ -87,6 +87,7 @@ pub fn frontend(called: &str, bind: &str, backend: &str) -> Frontend {
         redirect_http: None,
         backend: set(name(backend)),
         routes: vec![],
+        open: false,
         timeout: FrontendTimeout { client: seconds(60), request: seconds(10), keep_alive: seconds(60) },
         raw: vec![],
     }

@@ -341,3 +341,32 @@ fn keepalived_accepts_every_kind_of_virtual_address() {
     assert_eq!(judged.code, Some(1), "{}{}", judged.stdout, judged.stderr);
     assert!((judged.stdout + &judged.stderr).contains("eth7"));
 }
+
+#[test]
+fn an_address_that_the_node_has_by_itself_becomes_no_virtual_one() {
+    let Some(mut cluster) = Cluster::new(&PAIR) else { return };
+    let base = cluster.toml();
+    cluster.write_file(&base.replace("198.51.100.200/24", "198.51.100.11/24"));
+    let judged = cluster.hapilot("a", &["check"]);
+    assert_eq!(judged.code, Some(2), "{}", judged.stderr);
+    assert!(judged.stderr.contains("198.51.100.11 is a's own address"), "{}", judged.stderr);
+    // One that no file names, such as a second address of the interface.
+    cluster.net.done("a", &["ip", "addr", "add", "198.51.100.200/24", "dev", "eth0"]);
+    cluster.write_file(&base);
+    for command in [&["check"][..], &["apply"]] {
+        let judged = cluster.hapilot("a", command);
+        assert_eq!(judged.code, Some(1), "{}", judged.stderr);
+        assert!(judged.stderr.contains("eth0 bears 198.51.100.200 already"), "{}", judged.stderr);
+    }
+    assert_eq!(cluster.hapilot("b", &["check"]).code, Some(0), "the other node does not have it");
+    cluster.net.done("a", &["ip", "addr", "del", "198.51.100.200/24", "dev", "eth0"]);
+    assert_eq!(cluster.hapilot("a", &["check"]).code, Some(0));
+    // What Keepalived gave is no such address, though it dies and leaves it behind.
+    cluster.start_node("a");
+    cluster.wait_for_owner("a");
+    cluster.kill("a", "keepalived");
+    let edited = base.replace("router_id = 51", "router_id = 52");
+    cluster.write_file(&edited);
+    let judged = cluster.hapilot("a", &["check"]);
+    assert_eq!(judged.code, Some(0), "{}", judged.stderr);
+}

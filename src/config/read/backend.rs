@@ -19,7 +19,10 @@ pub(super) fn backends(root: &Table<'_>, own: &BTreeMap<String, Arc<Profile>>) -
         let names = tables.map(|(key, _)| (key.get_ref().to_string(), key.span()));
         root.context().backends.borrow_mut().extend(names);
     }
-    root.named("backend").into_iter().map(|(name, table)| backend(name, &table, own)).collect()
+    let named = root.named("backend").into_iter();
+    let mut backends: Vec<_> = named.map(|(name, table)| backend(name, &table, own)).collect();
+    backends.sort_by(|a, b| a.name.cmp(&b.name));
+    backends
 }
 
 fn backend(name: Name, table: &Table<'_>, own: &BTreeMap<String, Arc<Profile>>) -> Backend {

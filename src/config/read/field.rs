@@ -104,7 +104,12 @@ impl<'t> Field<'t> {
     /// An IP address.
     pub(super) fn ip(&self) -> Option<Sourced<IpAddr>> {
         self.formed(|text| {
-            text.parse().map_err(|_| Refused(format!("{text:?} is not an address; a name is not enough here")))
+            text.parse().map_err(|_| match text.split_once('%') {
+                Some((ip, _)) if ip.parse::<IpAddr>().is_ok() => {
+                    Refused(format!("{text:?} is an address of one interface: give one that is valid without it"))
+                }
+                _ => Refused(format!("{text:?} is not an address; a name is not enough here")),
+            })
         })
     }
 
@@ -295,6 +300,7 @@ impl<'t> Field<'t> {
         headers
     }
 
+    /// In the order of the file: of two that are alike the later one is the mistake.
     pub(super) fn named_tables(&self) -> Vec<(Name, Table<'t>)> {
         let Kind::Named(section, max) = *self.kind else { panic!("{} is not declared by name", self.name) };
         let DeValue::Table(tables) = self.value else {
@@ -320,8 +326,7 @@ impl<'t> Field<'t> {
                 }
             }
         }
-        // `Map` may be told by a cargo feature to keep the file's order.
-        named.sort_by(|a, b| a.0.cmp(&b.0));
+        named.sort_by_key(|(_, table)| table.span().start);
         named
     }
 
@@ -338,6 +343,7 @@ impl<'t> Field<'t> {
     }
 
     /// The values of a table whose keys are names of nodes, in the order of the names.
+    /// In the order of the file.
     pub(super) fn by_node(&self) -> Vec<(Name, Self)> {
         let Kind::ByNode(of, max) = *self.kind else { panic!("{} is not declared by node", self.name) };
         let DeValue::Table(values) = self.value else {
@@ -373,7 +379,7 @@ impl<'t> Field<'t> {
                 }
             }
         }
-        fields.sort_by(|a, b| a.0.cmp(&b.0));
+        fields.sort_by_key(|(_, field)| field.key_span.start);
         fields
     }
 

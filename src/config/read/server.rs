@@ -30,15 +30,15 @@ pub(super) fn servers(backend: &Table<'_>, provider: &Profile) -> Vec<Server> {
     }
     let read: Vec<_> = named.into_iter().filter_map(|(name, table)| server(name, &table, provider)).collect();
     report_twins(&read);
-    read.into_iter().map(|(server, _)| server).collect()
+    let mut servers: Vec<_> = read.into_iter().map(|(server, _)| server).collect();
+    servers.sort_by(|a, b| a.name.cmp(&b.name));
+    servers
 }
 
-/// Two servers that differ in nothing that matters to traffic: the later one in the file is reported.
+/// Two servers that differ in nothing that matters to traffic: the later one in the file, whose order they have, is reported.
 fn report_twins(servers: &[(Server, Field<'_>)]) {
-    let mut in_order: Vec<_> = servers.iter().collect();
-    in_order.sort_by_key(|(_, url)| url.span.start);
     let mut of_url: HashMap<&Endpoint, Vec<&(Server, Field<'_>)>> = HashMap::new();
-    for server @ (later, url) in in_order {
+    for server @ (later, url) in servers {
         let before = of_url.entry(&later.url.value).or_default();
         if let Some((first, place)) = before.iter().find(|(first, _)| is_twin(first, later)) {
             url.context.report(

@@ -11,7 +11,10 @@ use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 
 pub(super) fn frontends(root: &Table<'_>) -> Vec<Frontend> {
-    root.named("frontend").into_iter().filter_map(|(name, table)| frontend(name, &table)).collect()
+    let named = root.named("frontend").into_iter();
+    let mut frontends: Vec<_> = named.filter_map(|(name, table)| frontend(name, &table)).collect();
+    frontends.sort_by(|a, b| a.name.value.cmp(&b.name.value));
+    frontends
 }
 
 fn frontend(name: Name, table: &Table<'_>) -> Option<Frontend> {
@@ -54,8 +57,9 @@ fn frontend(name: Name, table: &Table<'_>) -> Option<Frontend> {
         keep_alive: timeout.duration_or_default("keep_alive"),
     };
     let raw = table.raw("raw");
+    let open = table.get("open").and_then(|field| field.boolean()).unwrap_or(false);
     let name = Sourced::new(name, table.origin());
-    Some(Frontend { name, bind, certificates, redirect_http, backend: backend?, routes, timeout, raw })
+    Some(Frontend { name, bind, certificates, redirect_http, backend: backend?, routes, open, timeout, raw })
 }
 
 fn line_of(origin: Option<crate::model::Origin>) -> String {

@@ -42,12 +42,30 @@ pub(super) fn peers(node: &Table<'_>) -> BTreeMap<Name, Sourced<IpAddr>> {
     let mut seen: HashMap<IpAddr, Name> = HashMap::new();
     let peers = field.by_node().into_iter().filter_map(|(name, field)| {
         let ip = field.ip()?;
+        if let Some(why) = no_node_has(ip.value) {
+            field.context.report(
+                field
+                    .error("bad-value", format!("`{}`: {} {why}", field.name, ip.value))
+                    .help("give the address by which the other nodes reach this one: a global one, or a private one such as 10.0.0.11 or fd00::11"),
+            );
+            return None;
+        }
         if let Some(other) = seen.insert(ip.value, name.clone()) {
             field.context.report(field.error("duplicate", format!("`{}`: {other} has the same address", field.name)));
         }
         Some((name, ip))
     });
     peers.collect()
+}
+
+/// Why an address leads to no node, by itself.
+fn no_node_has(ip: IpAddr) -> Option<&'static str> {
+    match ip {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("is link-local: it leads nowhere without its interface"),
+        _ if ip.is_unspecified() || ip.is_multicast() => Some("is the address of no node"),
+        IpAddr::V4(ip) if ip.is_broadcast() => Some("is the address of no node"),
+        _ => None,
+    }
 }
 
 /// `node.heartbeat`.
@@ -59,7 +77,10 @@ pub(super) fn heartbeat(node: &Table<'_>) -> Option<Heartbeat> {
 
 pub(super) fn vips(root: &Table<'_>, node: Option<&Node>) -> Vec<Vip> {
     let mut seen = Seen::default();
-    root.named("vip").into_iter().filter_map(|(name, table)| vip(name, &table, node, &mut seen)).collect()
+    let named = root.named("vip").into_iter();
+    let mut vips: Vec<_> = named.filter_map(|(name, table)| vip(name, &table, node, &mut seen)).collect();
+    vips.sort_by(|a, b| a.name.cmp(&b.name));
+    vips
 }
 
 /// What no two of them share.
@@ -83,6 +104,15 @@ fn vip(name: Name, table: &Table<'_>, node: Option<&Node>, seen: &mut Seen) -> O
         let Some(address) = field.parse::<InterfaceAddress>() else { continue };
         if let Some(other) = seen.addresses.insert(address.ip, name.clone()) {
             duplicate(&field, "address", &other);
+        }
+        if let Some((peer, _)) = node.iter().flat_map(|node| &node.peers).find(|(_, peer)| peer.value == address.ip) {
+            context.report(
+                field
+                    .error("own-address", format!("`{}`: {} is {peer}'s own address in `[node] peers`", field.name, address.ip))
+                    .help(format!(
+                        "Keepalived would take it from {peer} when another node owns it: give an address that no node has by itself"
+                    )),
+            );
         }
         addresses.push(address);
     }

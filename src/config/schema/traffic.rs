@@ -17,6 +17,7 @@ pub(in crate::config) static FRONTEND: Section = Section {
             .example("\"chat\""),
         Key::new("routes", Kind::List(&Kind::Table(&ROUTE), 0, 1000), "The first route that matches wins")
             .example("[{ path = [\"/v1/embeddings\"], backend = \"embeddings\" }]"),
+        Key::new("open", Kind::Bool, "Whoever reaches it may use the keys of its backends, and no warning says so").is("false"),
         Key::new("timeout", Kind::Table(&FRONTEND_TIMEOUT), FRONTEND_TIMEOUT.doc),
         Key::new("raw", RAW_LINES, "Lines at the end of HAProxy's `frontend` section")
             .example("[\"http-response del-header Server\"]"),

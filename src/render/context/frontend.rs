@@ -25,7 +25,7 @@ fn is_of_logs(line: &str) -> bool {
 
 impl ContextMaker<'_> {
     pub(super) fn frontend(&mut self, frontend: &Frontend) -> Value {
-        let Frontend { name, bind, certificates, redirect_http, backend, routes, timeout, raw } = frontend;
+        let Frontend { name, bind, certificates, redirect_http, backend, routes, open: _, timeout, raw } = frontend;
         let FrontendTimeout { client, request, keep_alive } = timeout;
         let timeout = Table::default()
             .with("client", self.sourced_duration(client))
