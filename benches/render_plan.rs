@@ -145,6 +145,7 @@ fn observed(config: &config::Config, rendered: &Rendered, version: Version) -> O
         (names[&id].weight.clone(), runs)
     };
     Observed {
+        scripts: BTreeMap::new(),
         config: Some(FileState { digest: Digest::of(&rendered.haproxy_cfg), is_ours: true, is_intact: true }),
         maps: rendered.maps.iter().map(|(name, map)| (name.clone(), Digest::of(map.text()))).collect(),
         lists: BTreeMap::new(),

@@ -149,7 +149,14 @@ impl Engine {
             Some(_) => look::observe_certificates(&wish.sources.config, &rendered).await?,
             None => plan::RuntimeCertificates::default(),
         };
-        let observed = Observed { config: files.config, maps: files.maps, lists: files.lists, certificates, runtime };
+        let observed = Observed {
+            config: files.config,
+            maps: files.maps,
+            lists: files.lists,
+            scripts: files.scripts,
+            certificates,
+            runtime,
+        };
         let plan = plan::decide(&plan::Question {
             desired: wish.desired,
             rendered: &rendered,

@@ -192,7 +192,8 @@ impl Ledger {
         };
         let maps = entry.rendered.maps.iter().map(|(path, map)| (path, map.text(), map.is_secret));
         let lists = entry.rendered.lists.iter().map(|(path, list)| (path, list.text(), false));
-        let maps: Vec<_> = maps.chain(lists).collect();
+        let scripts = entry.rendered.scripts.iter().map(|(path, text)| (path, (*text).to_owned(), false));
+        let maps: Vec<_> = maps.chain(lists).chain(scripts).collect();
         let own = [
             ("hapilot.toml", entry.toml),
             ("haproxy.cfg", entry.rendered.haproxy_cfg.as_str()),

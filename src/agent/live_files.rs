@@ -4,7 +4,7 @@
 
 use crate::model::Digest;
 use crate::plan::{FileChange, FileState};
-use crate::render::{self, Rendered};
+use crate::render::{self, ListFile, Rendered};
 use crate::store::{FormerFile, IntendedFile};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -33,6 +33,8 @@ pub(super) struct FilesNow {
     pub(super) maps: BTreeMap<String, Digest>,
     /// Digests of the crt-lists.
     pub(super) lists: BTreeMap<String, Digest>,
+    /// Digests of the programs in Lua.
+    pub(super) scripts: BTreeMap<String, Digest>,
 }
 
 /// The files before an apply, to put back.
@@ -69,8 +71,9 @@ impl LiveFiles {
         });
         let maps = self.digests("maps", ".map")?;
         let lists = self.digests("crt-lists", ".list")?;
+        let scripts = self.digests("hapilot-lua", ".lua")?;
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-        Ok(FilesNow { config, text, maps, lists })
+        Ok(FilesNow { config, text, maps, lists, scripts })
     }
 
     fn digests(&self, below: &str, suffix: &str) -> io::Result<BTreeMap<String, Digest>> {
@@ -147,11 +150,12 @@ impl LiveFiles {
 
 /// What a file will hold, and its mode.
 fn content(name: &str, rendered: &Rendered) -> (String, u32) {
-    match (rendered.maps.get(name), rendered.lists.get(name)) {
-        (Some(map), _) => (map.text(), if map.is_secret { 0o640 } else { 0o644 }),
-        (None, Some(list)) => (list.text(), 0o644),
-        (None, None) => (rendered.haproxy_cfg.clone(), 0o644),
+    if let Some(map) = rendered.maps.get(name) {
+        return (map.text(), if map.is_secret { 0o640 } else { 0o644 });
     }
+    let list = rendered.lists.get(name).map(ListFile::text);
+    let script = || rendered.scripts.get(name).map(|text| (*text).to_owned());
+    (list.or_else(script).unwrap_or_else(|| rendered.haproxy_cfg.clone()), 0o644)
 }
 
 impl Undo {
@@ -177,6 +181,7 @@ mod tests {
     fn rendered(text: &str) -> Rendered {
         let map = MapFile { entries: vec![("a".into(), "b".into())], is_secret: true };
         Rendered {
+            scripts: BTreeMap::new(),
             haproxy_cfg: text.to_owned(),
             structure: crate::render::Structure::of(""),
             maps: BTreeMap::from([("maps/keys.map".to_owned(), map)]),

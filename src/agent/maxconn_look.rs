@@ -39,6 +39,7 @@ mod tests {
 
     fn rendered(haproxy_cfg: &str) -> Rendered {
         Rendered {
+            scripts: BTreeMap::new(),
             haproxy_cfg: String::new(),
             structure: crate::render::Structure::of(""),
             maps: BTreeMap::new(),

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::haproxy::{self, BinaryError, CheckReport, Severity, Verdict};
 use crate::model::{BindAddress, Digest};
 use crate::plan::{Action, Obstacle};
-use crate::render::Rendered;
+use crate::render::{Rendered, moved};
 use crate::sys;
 use camino::Utf8Path;
 use std::collections::BTreeSet;
@@ -39,7 +39,8 @@ impl Check {
     /// Stages the files and starts it.
     pub fn begin(sources: &Sources, rendered: &Rendered, judgement: Digest) -> Result<Self, Refusal> {
         let binary = sources.config.haproxy.binary.value.clone();
-        let staging = stage(rendered).map_err(|e| Refusal(vec![format!("error: the files cannot be staged: {e}")]))?;
+        let staging = stage(rendered, &sources.config.haproxy.config.value)
+            .map_err(|e| Refusal(vec![format!("error: the files cannot be staged: {e}")]))?;
         let path = Utf8Path::from_path(staging.path()).map(|path| path.join("haproxy.cfg"));
         let path =
             path.ok_or_else(|| Refusal(vec!["error: the temporary directory's path is not UTF-8".to_owned()]))?;
@@ -103,17 +104,18 @@ pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<
     )]))
 }
 
-fn stage(rendered: &Rendered) -> std::io::Result<tempfile::TempDir> {
+fn stage(rendered: &Rendered, config: &Utf8Path) -> std::io::Result<tempfile::TempDir> {
     let staging = sys::directory::temporary("hapilot-check-")?;
     let root = Utf8Path::from_path(staging.path()).ok_or(std::io::ErrorKind::InvalidFilename)?;
     let maps = rendered.maps.iter().map(|(name, map)| (name, map.text()));
     let lists = rendered.lists.iter().map(|(name, list)| (name, list.text()));
-    for (name, text) in maps.chain(lists) {
+    let scripts = rendered.scripts.iter().map(|(name, text)| (name, (*text).to_owned()));
+    for (name, text) in maps.chain(lists).chain(scripts) {
         let path = root.join(name);
         sys::directory::create_directory(&sys::files::directory_of(&path), 0o700)?;
         sys::directory::write_private(&path, text.as_bytes())?;
     }
-    sys::directory::write_private(&root.join("haproxy.cfg"), rendered.haproxy_cfg.as_bytes())?;
+    sys::directory::write_private(&root.join("haproxy.cfg"), moved(&rendered.haproxy_cfg, config, root).as_bytes())?;
     Ok(staging)
 }
 

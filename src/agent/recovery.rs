@@ -166,6 +166,7 @@ mod tests {
             (format!("maps/{name}.map"), MapFile { entries, is_secret: *name == "keys" })
         };
         Rendered {
+            scripts: BTreeMap::new(),
             haproxy_cfg: format!("{text}\n"),
             structure: Structure::of(""),
             dynamic: BTreeMap::new(),

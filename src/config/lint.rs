@@ -135,13 +135,8 @@ impl Lint<'_> {
     }
 
     fn unused_backends(&mut self, config: &Config) {
-        let used: BTreeSet<_> = config
-            .frontends
-            .iter()
-            .flat_map(|frontend| {
-                std::iter::once(&frontend.backend.value).chain(frontend.routes.iter().map(|route| &route.backend.value))
-            })
-            .collect();
+        let used: BTreeSet<_> =
+            config.frontends.iter().flat_map(|frontend| frontend.leads_to().map(|name| &name.value)).collect();
         for backend in config.backends.iter().filter(|backend| !used.contains(&backend.name)) {
             self.warn(
                 "unused-backend",

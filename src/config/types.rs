@@ -100,9 +100,12 @@ pub struct Haproxy {
     pub maxconn: Sourced<u32>,
     /// `threads`, 1 to 64; default: HAProxy's own choice.
     pub threads: Option<Sourced<u32>>,
-    /// `buffer` (`tune.bufsize`), 16 KiB to 1 MiB; default 64 KiB: the largest request that can be retried or routed
-    /// by its model.
+    /// `buffer` (`tune.bufsize`), 16 KiB to 4 MiB; default 64 KiB, 256 KiB where routes look at the model: the largest
+    /// request that can be repeated at another server, or routed by its model wherever that stands.
     pub buffer_bytes: Sourced<u32>,
+    /// `large_buffer` (`tune.bufsize.large`), 64 KiB to 64 MiB; default 2 MiB: the largest request that can be routed by
+    /// its model, from HAProxy 3.4 on.
+    pub large_buffer_bytes: Sourced<u32>,
     /// `hard_stop_after`, 1 s to 24 h; default 10 min: how long an old worker may finish its streams.
     pub hard_stop_after: Sourced<Duration>,
     /// `reloads_per_hour`, 1 to 720; default 60: a change that needs one more waits, unless it is forced.
@@ -168,10 +171,27 @@ pub struct Frontend {
     pub routes: Vec<Route>,
     /// `open`: that whoever reaches it may use its backends' keys is meant so; default false.
     pub open: bool,
+    /// `unread_model`: where requests go whose model cannot be told; none: they are refused.
+    pub unread_model: Option<Sourced<Name>>,
+    /// `hsts`; default true: with certificates, browsers are told to use nothing but TLS for two years.
+    pub hsts: bool,
     /// `timeout`
     pub timeout: FrontendTimeout,
     /// `raw`: lines at the section's end.
     pub raw: Vec<Sourced<String>>,
+}
+
+impl Frontend {
+    /// Every backend that its requests may go to, the default one first; one may come more than once.
+    pub fn leads_to(&self) -> impl Iterator<Item = &Sourced<Name>> {
+        let routes = self.routes.iter().map(|route| &route.backend);
+        std::iter::once(&self.backend).chain(routes).chain(&self.unread_model)
+    }
+
+    /// Whether its routes look at the model of a request.
+    pub fn routes_by_model(&self) -> bool {
+        self.routes.iter().any(|route| route.no_model || !route.model.is_empty())
+    }
 }
 
 /// `timeout` of a frontend.
@@ -179,8 +199,10 @@ pub struct Frontend {
 pub struct FrontendTimeout {
     /// `client`: the client is silent while we wait for it, 1 s to 24 h; default 60 s.
     pub client: Sourced<Duration>,
-    /// `request`: a whole request header and the buffered part of its body, 1 s to 1 h; default 10 s.
+    /// `request`: a whole request header, 1 s to 1 h; default 10 s.
     pub request: Sourced<Duration>,
+    /// `body`: the part of a body that must be there before the request goes on, 1 s to 1 h; default 2 min.
+    pub body: Sourced<Duration>,
     /// `keep_alive`: an idle connection between two requests, 1 ms to 24 h; default 60 s.
     pub keep_alive: Sourced<Duration>,
 }
@@ -190,8 +212,10 @@ pub struct FrontendTimeout {
 pub struct Route {
     /// `path`: prefixes, each beginning with `/`; any of them.
     pub path: Vec<Sourced<String>>,
-    /// `model`: globs with `*` and `?` on the `model` of the JSON body; any of them.
+    /// `model`: globs with `*` and `?` on the request's model; any of them.
     pub model: Vec<Sourced<String>>,
+    /// `no_model`: requests without any model, beside those of `model`.
+    pub no_model: bool,
     /// `backend`: where to.
     pub backend: Sourced<Name>,
 }

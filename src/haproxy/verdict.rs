@@ -191,6 +191,7 @@ mod tests {
         };
         let keys = MapFile { entries: vec![("chat".into(), "sk-secret".into())], is_secret: true };
         Rendered {
+            scripts: BTreeMap::new(),
             lines: (0..5).map(toml).collect(),
             structure: crate::render::Structure::of(""),
             dynamic: BTreeMap::new(),

@@ -132,7 +132,8 @@ fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange
     let mut files = Vec::new();
     let maps = rendered.maps.iter().map(|(path, map)| (path, map.text(), observed.maps.get(path)));
     let lists = rendered.lists.iter().map(|(path, list)| (path, list.text(), observed.lists.get(path)));
-    for (path, text, now) in maps.chain(lists) {
+    let scripts = rendered.scripts.iter().map(|(path, text)| (path, (*text).to_owned(), observed.scripts.get(path)));
+    for (path, text, now) in maps.chain(lists).chain(scripts) {
         match now {
             None => files.push(FileChange::Create(path.clone())),
             Some(digest) if *digest != Digest::of(text) => files.push(FileChange::Replace(path.clone())),
@@ -147,7 +148,8 @@ fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange
     }
     let maps = observed.maps.keys().filter(|path| !rendered.maps.contains_key(*path));
     let lists = observed.lists.keys().filter(|path| !rendered.lists.contains_key(*path));
-    files.extend(maps.chain(lists).cloned().map(FileChange::Remove));
+    let scripts = observed.scripts.keys().filter(|path| !rendered.scripts.contains_key(*path));
+    files.extend(maps.chain(lists).chain(scripts).cloned().map(FileChange::Remove));
     files
 }
 

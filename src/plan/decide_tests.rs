@@ -60,6 +60,7 @@ fn scene() -> Scene {
         (name, runs)
     };
     let observed = Observed {
+        scripts: BTreeMap::new(),
         config: Some(FileState { digest: Digest::of(&rendered.haproxy_cfg), is_ours: true, is_intact: true }),
         maps: rendered.maps.iter().map(|(name, map)| (name.clone(), Digest::of(map.text()))).collect(),
         lists: BTreeMap::new(),
@@ -141,7 +142,7 @@ fn what_the_runtime_takes_over_is_no_reload() {
     check_edit("[backend.other.server.c]", "[backend.other.server.c]\nmaxconn = 50", &["maxconn other/c none → 50"]);
     check_edit("[frontend.api]", "[haproxy]\nmaxconn = 5000\n[frontend.api]", &["maxconn of the process 10000 → 5000"]);
     check_edit("192.0.2.1:8000", "192.0.2.9:9000", &["address chat/a 192.0.2.1:8000 → 192.0.2.9:9000"]);
-    check_edit("\"/e\"", "\"/f\"", &["map maps/routes.api.map 1 → 1 entries"]);
+    check_edit("\"/e\"", "\"/f\"", &["map maps/routes.api.paths.map 1 → 1 entries"]);
     check_edit(
         "[backend.other.",
         "[backend.chat.server.z]\nurl = \"http://192.0.2.3:1\"\n[backend.other.",
@@ -168,8 +169,8 @@ fn drift_is_put_right_by_what_does_it() {
     check_drift(|runtime| server(runtime, "a").admin = AdminState::Drain, &["state chat/a drain → ready"]);
     check_drift(|runtime| server(runtime, "b").port = 1, &["address chat/b 192.0.2.2:1 → 192.0.2.2:8000"]);
     check_drift(
-        |runtime| runtime.maps.get_mut("maps/routes.api.map").unwrap().clear(),
-        &["map maps/routes.api.map 0 → 1 entries"],
+        |runtime| runtime.maps.get_mut("maps/routes.api.paths.map").unwrap().clear(),
+        &["map maps/routes.api.paths.map 0 → 1 entries"],
     );
     check_drift(
         |runtime| drop(runtime.servers.remove(&("chat".to_owned(), "a".to_owned()))),

@@ -25,7 +25,13 @@ impl Expectation {
 
 /// Maps and lists on disk.
 fn files(observed: &Observed) -> BTreeMap<String, Digest> {
-    observed.maps.iter().chain(&observed.lists).map(|(path, digest)| (path.clone(), *digest)).collect()
+    observed
+        .maps
+        .iter()
+        .chain(&observed.lists)
+        .chain(&observed.scripts)
+        .map(|(path, digest)| (path.clone(), *digest))
+        .collect()
 }
 
 /// One line for each correction that the plan makes, without secrets: who differs and where.
@@ -132,6 +138,7 @@ mod tests {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let map = "maps/routes.map".to_owned();
         Observed {
+            scripts: BTreeMap::new(),
             config: None,
             lists: BTreeMap::new(),
             certificates: crate::plan::RuntimeCertificates::default(),

@@ -97,10 +97,7 @@ fn empties(before: &Backend, after: &Backend) -> Option<Guard> {
 }
 
 fn is_used(config: &Config, backend: &Backend) -> bool {
-    let leads_there = |frontend: &Frontend| {
-        let routes = frontend.routes.iter().map(|route| &route.backend.value);
-        routes.chain([&frontend.backend.value]).any(|name| *name == backend.name)
-    };
+    let leads_there = |frontend: &Frontend| frontend.leads_to().any(|name| name.value == backend.name);
     config.frontends.iter().any(leads_there)
 }
 

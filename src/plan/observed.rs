@@ -15,6 +15,8 @@ pub struct Observed {
     pub maps: BTreeMap<String, Digest>,
     /// Digest of each crt-list below `crt-lists/`, in the same way.
     pub lists: BTreeMap<String, Digest>,
+    /// Digest of each Lua program below `hapilot-lua/`, in the same way.
+    pub scripts: BTreeMap<String, Digest>,
     /// The certificates of the running HAProxy; none where none runs.
     pub certificates: RuntimeCertificates,
     /// The running HAProxy; `None` where none answers on the admin socket.

@@ -1,7 +1,8 @@
 //! What the running HAProxy takes as data: routes, what `/health` looks at, limits, keys, who may see the statistics.
 
-use super::names::{KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, STATS_MAP, health_map, routes_map};
-use super::{MapFile, RenderError, routes};
+use super::names::{KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, RoutesMap, STATS_MAP, health_map, routes_map};
+use super::routes::{self, Routes};
+use super::{MapFile, RenderError};
 use crate::desired::{Desired, KeyEntry, key_entries, key_id};
 use crate::model::{Digest, Secret, SecretRef, Sourced};
 use base64::Engine as _;
@@ -12,8 +13,15 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
     let config = &desired.config;
     let mut maps = BTreeMap::new();
     for frontend in &config.frontends {
-        let entries = routes::entries(&frontend.routes);
-        maps.insert(routes_map(&frontend.name), MapFile { entries, is_secret: false });
+        let Routes { paths, models, prefixes, expressions } = Routes::of(&frontend.routes);
+        for (which, entries) in [
+            (RoutesMap::Paths, paths),
+            (RoutesMap::Models, models),
+            (RoutesMap::Prefixes, prefixes),
+            (RoutesMap::Expressions, expressions),
+        ] {
+            maps.insert(routes_map(&frontend.name, which), MapFile { entries, is_secret: false });
+        }
         // The value is what is looked at: a backend that is not reached has none.
         let entries = routes::reached(frontend).into_iter().map(|name| (name.to_string(), name.to_string())).collect();
         maps.insert(health_map(&frontend.name), MapFile { entries, is_secret: false });

@@ -15,6 +15,7 @@ mod names;
 mod quoting;
 mod rendered;
 mod routes;
+mod scripts;
 mod shape;
 mod target;
 mod template_lines;
@@ -29,6 +30,7 @@ pub use maps::keys;
 pub use maxconn::Maxconn;
 pub use names::{KEYS_MAP, LIVE_RING, names_of, runtime_names};
 pub use rendered::{DynamicServer, LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
+pub use scripts::moved;
 pub use target::Target;
 pub use templates::Templates;
 
@@ -112,8 +114,9 @@ fn gather(
     lines.insert(0, LineOrigin::default());
     let maps = maps::used(maps::all(desired)?, &body);
     let lists = lists::used(desired, &body);
+    let scripts = scripts::used(&body);
     let haproxy_cfg = header::with_header(&body);
     let dynamic = dynamic::servers(ids, &haproxy_cfg);
     let maxconn = Maxconn::stated_in(&haproxy_cfg);
-    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, maxconn, lines })
+    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, maxconn, scripts, lines })
 }

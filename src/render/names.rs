@@ -24,9 +24,28 @@ pub const KEYS_MAP: &str = "maps/keys.map";
 /// Map of who may see the statistics page.
 pub(super) const STATS_MAP: &str = "maps/stats.map";
 
-/// Map of a frontend's routes.
-pub(super) fn routes_map(frontend: &Name) -> String {
-    format!("maps/routes.{frontend}.map")
+/// Which of a frontend's maps of routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RoutesMap {
+    /// By the begin of the path.
+    Paths,
+    /// By the whole model.
+    Models,
+    /// By the begin of the model.
+    Prefixes,
+    /// By a regular expression on both.
+    Expressions,
+}
+
+/// A map of a frontend's routes.
+pub(super) fn routes_map(frontend: &Name, which: RoutesMap) -> String {
+    let kind = match which {
+        RoutesMap::Paths => "paths",
+        RoutesMap::Models => "models",
+        RoutesMap::Prefixes => "prefixes",
+        RoutesMap::Expressions => "expressions",
+    };
+    format!("maps/routes.{frontend}.{kind}.map")
 }
 
 /// Map of the backends that a frontend reaches.

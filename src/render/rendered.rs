@@ -22,6 +22,9 @@ pub struct Rendered {
     /// The crt-lists, by path relative to the configuration's directory (`crt-lists/api.list`), which is also their
     /// identifier on the admin socket.
     pub lists: BTreeMap<String, ListFile>,
+    /// Programs in Lua, by path relative to the configuration's directory (`hapilot-lua/model.DIGEST.lua`). Their names carry their
+    /// digests: another program is another structure.
+    pub scripts: BTreeMap<String, &'static str>,
     /// Where line n + 1 of `haproxy_cfg` comes from.
     pub lines: Vec<LineOrigin>,
 }

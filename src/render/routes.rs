@@ -1,32 +1,98 @@
-//! Routes as data: regular expressions on the text `PATH MODEL`, in the order of the operator's file.
+//! Routes as data. The first route of the operator's file that matches wins, whichever map knows it: each entry's value
+//! is `ORDER BACKEND`, and the frontend takes the lowest one.
+//!
+//! Exact models and prefixes of paths and models are looked up in trees. What is left (a `*` or `?` inside, a path
+//! together with a model) are regular expressions that never go back: their cost is linear in at most 256 bytes of model.
 
 use crate::config::{Frontend, Route};
 use crate::model::{Name, Sourced};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What stands between path and model; a literal blank would end the key in a map file.
-const BLANK: &str = r"\x20";
+/// Key, and `ORDER BACKEND`.
+type Entries = Vec<(String, String)>;
 
-/// The map's entries: regular expression → backend. The first that matches wins.
-pub(super) fn entries(routes: &[Route]) -> Vec<(String, String)> {
-    let mut entries = Vec::new();
-    for route in routes {
-        // No condition of a kind means any.
-        let paths = alternatives(route.path.iter().map(|path| path.value.as_str()));
-        let models = alternatives(route.model.iter().map(|model| model.value.as_str()));
-        for path in &paths {
-            for model in &models {
-                entries.push((regex(*path, *model), route.backend.value.to_string()));
+/// The entries of a frontend's four maps of routes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Routes {
+    /// Begin of the path: the longest key that fits is found.
+    pub(super) paths: Entries,
+    /// The whole model.
+    pub(super) models: Entries,
+    /// Begin of the model: the longest key that fits is found.
+    pub(super) prefixes: Entries,
+    /// Regular expressions on `PATH \n MODEL`: the first that fits is found.
+    pub(super) expressions: Entries,
+}
+
+/// What one route asks of a request, for one of its paths and one of its models.
+struct Wish<'a> {
+    path: Option<&'a str>,
+    model: Option<&'a str>,
+    order: usize,
+    backend: &'a Name,
+}
+
+impl Routes {
+    /// Of a frontend's routes in their order.
+    pub(super) fn of(routes: &[Route]) -> Self {
+        let mut all = Self::default();
+        let (mut paths, mut prefixes) = (Vec::new(), Vec::new());
+        for (order, route) in routes.iter().enumerate() {
+            // No condition of a kind means any.
+            for path in alternatives(route.path.iter().map(|path| path.value.as_str())) {
+                for model in models(route) {
+                    let wish = Wish { path, model, order, backend: &route.backend.value };
+                    match (wish.path, wish.model) {
+                        (Some(path), None) if is_plain(path) => paths.push((path, wish)),
+                        (None, Some(model)) if is_plain(model) && !model.contains(['*', '?']) => {
+                            all.models.push((model.to_owned(), wish.value()));
+                        }
+                        (None, Some(model)) => match model.strip_suffix('*') {
+                            Some(prefix) if is_plain(prefix) && !prefix.contains(['*', '?']) => {
+                                prefixes.push((prefix, wish));
+                            }
+                            _ => all.expressions.push((wish.expression(), wish.value())),
+                        },
+                        _ => all.expressions.push((wish.expression(), wish.value())),
+                    }
+                }
             }
         }
+        all.paths = begins(paths);
+        all.prefixes = begins(prefixes);
+        // Of two equal names only the first one is ever found.
+        let mut seen = std::collections::BTreeSet::new();
+        all.models.retain(|(model, _)| seen.insert(model.clone()));
+        all
     }
-    entries
+}
+
+impl Wish<'_> {
+    /// Padded, so that orders compare as texts.
+    fn value(&self) -> String {
+        format!("{:05} {}", self.order, self.backend)
+    }
+
+    fn expression(&self) -> String {
+        let mut regex = String::from("^");
+        self.path.unwrap_or_default().chars().for_each(|c| push_literal(&mut regex, c));
+        match self.model {
+            None => {}
+            Some("") => regex.push_str(r"[^\n]*+\n$"),
+            Some(glob) => {
+                regex.push_str(r"[^\n]*+\n");
+                push_glob(&mut regex, glob);
+            }
+        }
+        regex
+    }
 }
 
 /// Each backend that requests of this frontend may go to, once.
 pub(super) fn reached(frontend: &Frontend) -> Vec<&Sourced<Name>> {
     let mut reached: Vec<&Sourced<Name>> = Vec::new();
-    for name in std::iter::once(&frontend.backend).chain(frontend.routes.iter().map(|route| &route.backend)) {
+    for name in frontend.leads_to() {
         if !reached.contains(&name) {
             reached.push(name);
         }
@@ -39,24 +105,62 @@ fn alternatives<'a>(values: impl Iterator<Item = &'a str>) -> Vec<Option<&'a str
     if some.is_empty() { vec![None] } else { some }
 }
 
-fn regex(path: Option<&str>, model: Option<&str>) -> String {
-    let mut regex = String::from("^");
-    path.unwrap_or_default().chars().for_each(|c| push_literal(&mut regex, c));
-    if let Some(glob) = model {
-        regex.push_str("[^");
-        regex.push_str(BLANK);
-        regex.push_str("]*");
-        regex.push_str(BLANK);
-        for c in glob.chars() {
-            match c {
-                '*' => regex.push_str(".*"),
-                '?' => regex.push('.'),
-                c => push_literal(&mut regex, c),
-            }
-        }
-        regex.push('$');
+/// The globs of a route; the empty one stands for requests without a model.
+fn models(route: &Route) -> Vec<Option<&str>> {
+    let globs = route.model.iter().map(|model| model.value.as_str());
+    alternatives(globs.chain(route.no_model.then_some("")))
+}
+
+/// Whether a text can stand as a key in a map's file, where a blank ends it and `#` begins a comment.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with('#') && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+/// The tree gives the longest key that fits. So each key carries the first route of all whose keys it begins with.
+fn begins(wishes: Vec<(&str, Wish<'_>)>) -> Entries {
+    let mut first: BTreeMap<&str, &Wish<'_>> = BTreeMap::new();
+    for (key, wish) in &wishes {
+        first.entry(key).or_insert(wish);
     }
-    regex
+    let best = |key: &str| {
+        let ends = key.char_indices().map(|(at, c)| at + c.len_utf8());
+        ends.filter_map(|end| first.get(&key[..end])).min_by_key(|wish| wish.order)
+    };
+    first.keys().filter_map(|key| Some(((*key).to_owned(), best(key)?.value()))).collect()
+}
+
+/// A glob as an expression without backtracking: each part between two stars is taken where it comes first, for good.
+fn push_glob(regex: &mut String, glob: &str) {
+    let parts: Vec<&str> = glob.split('*').collect();
+    let Some((first, rest)) = parts.split_first() else { return };
+    push_part(regex, first);
+    let Some((last, middle)) = rest.split_last() else {
+        regex.push('$');
+        return;
+    };
+    for part in middle.iter().filter(|part| !part.is_empty()) {
+        regex.push_str("(?>.*?");
+        push_part(regex, part);
+        regex.push(')');
+    }
+    if !last.is_empty() {
+        regex.push_str(".*");
+        push_part(regex, last);
+        regex.push('$');
+    } else if parts.iter().all(|part| part.is_empty()) {
+        // A lone star: any model, but one.
+        regex.push('.');
+    }
+}
+
+fn push_part(regex: &mut String, part: &str) {
+    for c in part.chars() {
+        match c {
+            // One character, which may be several bytes.
+            '?' => regex.push_str(r"[^\x80-\xbf][\x80-\xbf]*+"),
+            c => push_literal(regex, c),
+        }
+    }
 }
 
 fn push_literal(regex: &mut String, c: char) {
@@ -74,21 +178,58 @@ fn push_literal(regex: &mut String, c: char) {
 
 #[cfg(test)]
 mod tests {
-    use super::regex;
+    use super::{Routes, Wish};
+    use crate::config::Route;
+    use crate::model::{Name, Sourced};
+
+    fn expression(path: Option<&str>, model: Option<&str>) -> String {
+        Wish { path, model, order: 0, backend: &Name::new("b").unwrap() }.expression()
+    }
 
     #[test]
-    fn prefixes_and_globs_become_exact_expressions() {
+    fn globs_become_expressions_that_never_go_back() {
         for (path, model, expected) in [
-            (Some("/v1/embeddings"), None, "^/v1/embeddings"),
-            (None, Some("claude-*"), r"^[^\x20]*\x20claude-.*$"),
-            (Some("/v1"), Some("gpt-4.1"), r"^/v1[^\x20]*\x20gpt-4\.1$"),
-            (Some("/a+b(c)"), None, r"^/a\+b\(c\)"),
             (Some("/a b"), None, r"^/a\x20b"),
-            (None, Some(r"m?[x]^$|{2}\#"), r"^[^\x20]*\x20m.\[x\]\^\$\|\{2\}\\\#$"),
-            (None, Some("ü"), r"^[^\x20]*\x20\xc3\xbc$"),
+            (None, Some("*-8b"), r"^[^\n]*+\n.*-8b$"),
+            (None, Some("*-*-*instruct*"), r"^[^\n]*+\n(?>.*?-)(?>.*?-)(?>.*?instruct)"),
+            (Some("/v1"), Some("gpt-4.1"), r"^/v1[^\n]*+\ngpt-4\.1$"),
+            (Some("/v1"), Some("a**b"), r"^/v1[^\n]*+\na.*b$"),
+            (None, Some("*"), r"^[^\n]*+\n."),
+            (None, Some(""), r"^[^\n]*+\n$"),
+            (None, Some(r"m?[x]^$|{2}\#"), r"^[^\n]*+\nm[^\x80-\xbf][\x80-\xbf]*+\[x\]\^\$\|\{2\}\\\#$"),
+            (None, Some("ü*x"), r"^[^\n]*+\n\xc3\xbc.*x$"),
         ] {
-            assert_eq!(regex(path, model), expected);
+            assert_eq!(expression(path, model), expected);
             assert!(!expected.contains(char::is_whitespace));
         }
+    }
+
+    fn route(path: &[&str], model: &[&str], backend: &str) -> Route {
+        let texts = |texts: &[&str]| texts.iter().map(|text| Sourced::default_value((*text).to_owned())).collect();
+        let backend = Sourced::default_value(Name::new(backend).unwrap());
+        Route { path: texts(path), model: texts(model), no_model: false, backend }
+    }
+
+    #[test]
+    fn the_first_route_wins_also_where_a_later_one_fits_longer() {
+        let routes = Routes::of(&[
+            route(&["/v1/chat"], &[], "a"),
+            route(&["/v1"], &[], "b"),
+            route(&["/v1/embeddings"], &[], "c"),
+            route(&[], &["gpt-4o", "gpt-*"], "d"),
+            route(&[], &["gpt-4*", "gpt-4o"], "e"),
+            route(&["/x"], &["y"], "f"),
+            route(&[], &["a b", "#c"], "g"),
+        ]);
+        let of = |entries: &[(String, String)]| {
+            entries.iter().map(|(key, value)| format!("{key} → {value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&routes.paths), ["/v1 → 00001 b", "/v1/chat → 00000 a", "/v1/embeddings → 00001 b"]);
+        assert_eq!(of(&routes.models), ["gpt-4o → 00003 d"]);
+        assert_eq!(of(&routes.prefixes), ["gpt- → 00003 d", "gpt-4 → 00003 d"]);
+        assert_eq!(
+            of(&routes.expressions),
+            [r"^/x[^\n]*+\ny$ → 00005 f", r"^[^\n]*+\na\x20b$ → 00006 g", r"^[^\n]*+\n\#c$ → 00006 g"]
+        );
     }
 }

@@ -47,6 +47,16 @@ impl Target {
         self.at_least(3, 0)
     }
 
+    /// `tune.bufsize.large`, for requests that are larger than a buffer.
+    pub(crate) fn has_large_buffers(self) -> bool {
+        self.at_least(3, 4)
+    }
+
+    /// `tune.lua.bool-sample-conversion`, which is asked for wherever it is known.
+    pub(crate) fn asks_how_lua_sees_booleans(self) -> bool {
+        self.at_least(3, 2)
+    }
+
     /// `retry-on 429`.
     pub(crate) fn has_retry_on_429(self) -> bool {
         self.at_least(3, 0)

@@ -42,14 +42,16 @@ fn health_follows_the_routes_without_a_reload() {
         let address = format!("127.0.0.1:{port}");
         // A frontend whose one backend serves nobody.
         let stage = Stage::with_haproxy(&binary, |text| {
-            let frontend = format!("[frontend.second]\nbind = [\"{address}\"]\nbackend = \"idle\"\nroutes = []\n");
+            let frontend = format!(
+                "[frontend.second]\nbind = [\"{address}\"]\nbackend = \"idle\"\nroutes = [{{ path = [\"/y\"], backend = \"idle\" }}]\n"
+            );
             let backend = "[backend.idle.server.i]\nurl = \"http://127.0.0.1:9\"\nstate = \"maint\"\n";
             format!("{text}\n{frontend}\n{backend}")
         });
         let (worker, before) = (stage.worker(), stage.text());
         let health = || get(&address, "/health").map(|reply| (reply.status, reply.body)).expect("an answer");
         assert_eq!(health().0, 503, "{}", binary.version);
-        stage.edit("routes = []", "routes = [{ path = [\"/x\"], backend = \"chat\" }]");
+        stage.edit("path = [\"/y\"], backend = \"idle\"", "path = [\"/x\"], backend = \"chat\"");
         stage.done(&["apply"]);
         let (status, body) = health();
         assert_eq!(status, 200, "{}", binary.version);
@@ -119,9 +121,9 @@ fn a_route_edit_is_live_without_a_reload() {
         assert_eq!(served_by("/v1/embeddings"), "embeddings/e");
         let edited = stage.edit("path = [\"/v1/embeddings\"]", "path = [\"/v1/chat\"]");
         let took = stage.effect("the route", edited, |_| served_by("/v1/chat/completions") == "embeddings/e");
-        check(&binary, &stage, "route", took, worker, "maps/routes.api.map");
+        check(&binary, &stage, "route", took, worker, "maps/routes.api.paths.map");
         assert!(served_by("/v1/embeddings").starts_with("chat/"));
-        assert!(stage.read("maps/routes.api.map").contains("/v1/chat"));
+        assert!(stage.read("maps/routes.api.paths.map").contains("/v1/chat"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::support::haproxy::{Binary, binaries};
 use camino::{Utf8Path, Utf8PathBuf};
-use hapilot::render::{Rendered, Target};
+use hapilot::render::{Rendered, Target, moved};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -33,13 +33,15 @@ pub fn directory() -> (TempDir, Utf8PathBuf) {
 pub fn write_files(directory: &Utf8Path, rendered: &Rendered) -> Utf8PathBuf {
     let maps = rendered.maps.iter().map(|(path, map)| (path, map.text()));
     let lists = rendered.lists.iter().map(|(path, list)| (path, list.text()));
-    for (path, text) in maps.chain(lists) {
+    let scripts = rendered.scripts.iter().map(|(path, text)| (path, (*text).to_owned()));
+    for (path, text) in maps.chain(lists).chain(scripts) {
         let path = directory.join(path);
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         fs_err::write(path, text).unwrap();
     }
     let path = directory.join("haproxy.cfg");
-    fs_err::write(&path, &rendered.haproxy_cfg).unwrap();
+    let text = moved(&rendered.haproxy_cfg, Utf8Path::new("/etc/haproxy/haproxy.cfg"), directory);
+    fs_err::write(&path, text).unwrap();
     path
 }
 

@@ -51,6 +51,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
             maxconn: set(10_000),
             threads: None,
             buffer_bytes: set(65_536),
+            large_buffer_bytes: set(2_097_152),
             hard_stop_after: seconds(600),
             reloads_per_hour: 60,
             max_old_workers: 5,
@@ -88,14 +89,21 @@ pub fn frontend(called: &str, bind: &str, backend: &str) -> Frontend {
         backend: set(name(backend)),
         routes: vec![],
         open: false,
-        timeout: FrontendTimeout { client: seconds(60), request: seconds(10), keep_alive: seconds(60) },
+        unread_model: None,
+        hsts: true,
+        timeout: FrontendTimeout {
+            client: seconds(60),
+            request: seconds(10),
+            body: seconds(120),
+            keep_alive: seconds(60),
+        },
         raw: vec![],
     }
 }
 
 pub fn route(paths: &[&str], models: &[&str], backend: &str) -> Route {
     let texts = |texts: &[&str]| texts.iter().map(|text| set((*text).to_owned())).collect();
-    Route { path: texts(paths), model: texts(models), backend: set(name(backend)) }
+    Route { path: texts(paths), model: texts(models), no_model: false, backend: set(name(backend)) }
 }
 
 pub fn limit(requests: &str, burst: u32) -> AddressLimit {

@@ -61,15 +61,34 @@ fn what_the_runtime_can_set_leaves_the_structure_alone() {
     // Data of the maps.
     check(|c| c.limit_address.as_mut().unwrap().burst = set(30), false, false);
     check(|c| c.frontends[0].routes[0] = route(&["/y"], &[], "dns"), false, false);
-    check(|c| c.frontends[0].routes.clear(), false, false);
+    check(|c| c.frontends[0].routes.push(route(&["/z"], &[], "ip")), false, false);
+}
+
+#[test]
+fn what_no_route_asks_for_is_not_rendered() {
+    let templates = Templates::built_in().unwrap();
+    let with = |routes| {
+        let mut config = start();
+        config.frontends[0].routes = routes;
+        rendered(&desired(config), &templates)
+    };
+    let none = with(vec![]);
+    assert!(!none.haproxy_cfg.contains("lua-load") && !none.haproxy_cfg.contains("route_path"));
+    let by_path = with(vec![route(&["/x"], &[], "dns")]);
+    assert!(!by_path.haproxy_cfg.contains("lua-load") && by_path.haproxy_cfg.contains("route_path"));
+    assert!(by_path.scripts.is_empty());
+    let by_model = with(vec![route(&["/x"], &[], "dns"), route(&[], &["m-*"], "ip")]);
+    assert!(by_model.haproxy_cfg.contains("lua-load-per-thread /etc/haproxy/hapilot-lua/model."));
+    assert_eq!(by_model.scripts.len(), 1);
+    assert!(none.structure != by_path.structure && by_path.structure != by_model.structure);
 }
 
 #[test]
 fn a_map_that_the_template_does_not_use_is_not_kept() {
     let own = "global\n# maps/health.api.map\nfrontend api\n{% for backend in frontends[0].reaches %}\n\
-               acl can_serve nbsrv({{ backend }}) ge 1\n{% endfor %}\nuse_backend %[path,map_reg({{ frontends[0].routes.map }})]\n";
+               acl can_serve nbsrv({{ backend }}) ge 1\n{% endfor %}\nuse_backend %[path,map_reg({{ frontends[0].routes.paths }})]\n";
     let own = rendered(&desired(start()), &Templates::with_root("own.cfg", own).unwrap());
-    assert_eq!(own.maps.keys().collect::<Vec<_>>(), ["maps/routes.api.map"]);
+    assert_eq!(own.maps.keys().collect::<Vec<_>>(), ["maps/routes.api.paths.map"]);
     assert!(own.haproxy_cfg.contains("nbsrv(dns)") && own.haproxy_cfg.contains("nbsrv(ip)"));
     let built_in = rendered(&desired(start()), &Templates::built_in().unwrap());
     assert_eq!(built_in.maps["maps/health.api.map"].text(), "ip ip\ndns dns\n");

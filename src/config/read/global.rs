@@ -39,11 +39,22 @@ fn path_or_default(table: &Table<'_>, key: &'static str) -> Sourced<Utf8PathBuf>
     table.text_or_default(key).map(Utf8PathBuf::from)
 }
 
-pub(super) fn haproxy(root: &Table<'_>) -> Haproxy {
+/// `buffer` where routes look at the model: prompts of some 60,000 tokens.
+const BUFFER_BY_MODEL: &str = "256KiB";
+/// `buffer` elsewhere: HAProxy copies a whole buffer for each request that it may have to repeat.
+const BUFFER: &str = "64KiB";
+
+pub(super) fn haproxy(root: &Table<'_>, routes_by_model: bool) -> Haproxy {
     let table = root.table_or_default("haproxy");
-    let buffer = table.get("buffer").and_then(|field| field.size()).unwrap_or_else(|| {
-        Sourced::default_value(parse_size(table.default_text("buffer")).expect("the schema's defaults are right"))
-    });
+    // The schema's limits are far below.
+    let bytes_of = |key: &'static str, default: &str| {
+        let given = table
+            .get(key)
+            .and_then(|field| field.size())
+            .unwrap_or_else(|| Sourced::default_value(parse_size(default).expect("the defaults are right")));
+        given.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
+    };
+    let buffer = if routes_by_model { BUFFER_BY_MODEL } else { BUFFER };
     Haproxy {
         config: path_or_default(&table, "config"),
         admin_socket: path_or_default(&table, "admin_socket"),
@@ -54,8 +65,8 @@ pub(super) fn haproxy(root: &Table<'_>) -> Haproxy {
         group: table.text_or_default("group"),
         maxconn: table.integer_or_default("maxconn"),
         threads: table.integer("threads"),
-        // The schema's limit is far below.
-        buffer_bytes: buffer.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
+        buffer_bytes: bytes_of("buffer", buffer),
+        large_buffer_bytes: bytes_of("large_buffer", table.default_text("large_buffer")),
         hard_stop_after: table.duration_or_default("hard_stop_after"),
         reloads_per_hour: table.integer_or_default("reloads_per_hour").value,
         max_old_workers: table.integer_or_default("max_old_workers").value,

@@ -21,7 +21,7 @@ mod vip;
 use super::diagnostic::{Diagnostics, Found};
 use super::schema;
 use super::source::Source;
-use super::types::Config;
+use super::types::{Config, Frontend};
 use crate::model::Name;
 use context::Context;
 pub(super) use global::is_loopback;
@@ -91,9 +91,9 @@ pub fn peek(text: &str, section: &str, key: &str) -> Option<String> {
 fn read(root: &Table<'_>, host_name: &str, node: Option<&Name>) -> Option<Config> {
     let backends = backend::backends(root, &provider::providers(root));
     let node = global::node(root, host_name, node);
-    let haproxy = global::haproxy(root);
     let tls = global::tls(root);
     let frontends = traffic::frontends(root);
+    let haproxy = global::haproxy(root, frontends.iter().any(Frontend::routes_by_model));
     let limit_address = traffic::address_limit(root);
     let keepalived = vip::keepalived(root);
     let vips = vip::vips(root, node.as_ref());

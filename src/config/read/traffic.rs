@@ -50,16 +50,37 @@ fn frontend(name: Name, table: &Table<'_>) -> Option<Frontend> {
     }
     let backend = default_backend(table);
     let routes = routes(table);
+    let unread_model = unread_model(table);
+    let hsts = table.get("hsts").and_then(|field| field.boolean()).unwrap_or(true);
     let timeout = table.table_or_default("timeout");
     let timeout = FrontendTimeout {
         client: timeout.duration_or_default("client"),
         request: timeout.duration_or_default("request"),
+        body: timeout.duration_or_default("body"),
         keep_alive: timeout.duration_or_default("keep_alive"),
     };
     let raw = table.raw("raw");
     let open = table.get("open").and_then(|field| field.boolean()).unwrap_or(false);
     let name = Sourced::new(name, table.origin());
-    Some(Frontend { name, bind, certificates, redirect_http, backend: backend?, routes, open, timeout, raw })
+    Some(Frontend {
+        name,
+        bind,
+        certificates,
+        redirect_http,
+        backend: backend?,
+        routes,
+        unread_model,
+        hsts,
+        open,
+        timeout,
+        raw,
+    })
+}
+
+/// `refuse`, the default, is no backend: one of that name cannot be meant here.
+fn unread_model(table: &Table<'_>) -> Option<Sourced<Name>> {
+    let field = table.get("unread_model")?;
+    if field.text().is_some_and(|text| text.value == "refuse") { None } else { reference(&field) }
 }
 
 fn line_of(origin: Option<crate::model::Origin>) -> String {
@@ -104,14 +125,18 @@ fn default_backend(table: &Table<'_>) -> Option<Sourced<Name>> {
 }
 
 fn routes(table: &Table<'_>) -> Vec<Route> {
-    let mut seen: BTreeMap<(Vec<String>, Vec<String>), u32> = BTreeMap::new();
+    let mut seen = BTreeMap::new();
     table.list("routes").iter().filter_map(|field| route(&field.table()?, &mut seen)).collect()
 }
 
-fn route(table: &Table<'_>, seen: &mut BTreeMap<(Vec<String>, Vec<String>), u32>) -> Option<Route> {
+/// Paths, models, and whether requests without a model count.
+type Condition = (Vec<String>, Vec<String>, bool);
+
+fn route(table: &Table<'_>, seen: &mut BTreeMap<Condition, u32>) -> Option<Route> {
     let path_field = table.get("path");
     let model_field = table.get("model");
-    if path_field.is_none() && model_field.is_none() {
+    let no_model = table.get("no_model").and_then(|field| field.boolean()).unwrap_or(false);
+    if path_field.is_none() && model_field.is_none() && !no_model {
         table.context().report(
             Found::error("empty-route", "a route without `path` and `model` would match everything", table.span())
                 .help("add `path = [\"/…\"]` or `model = [\"…*\"]`; the default goes into the frontend's `backend`")
@@ -128,8 +153,8 @@ fn route(table: &Table<'_>, seen: &mut BTreeMap<(Vec<String>, Vec<String>), u32>
         list
     };
     let line = table.origin().line;
-    if !(path.is_empty() && model.is_empty())
-        && let Some(first) = seen.insert((sorted(&path), sorted(&model)), line)
+    if !(path.is_empty() && model.is_empty() && !no_model)
+        && let Some(first) = seen.insert((sorted(&path), sorted(&model), no_model), line)
     {
         table.context().report(
             Found::error("duplicate", "this route is never reached: an earlier one matches the same", table.span())
@@ -137,7 +162,7 @@ fn route(table: &Table<'_>, seen: &mut BTreeMap<(Vec<String>, Vec<String>), u32>
         );
     }
     let backend = table.get("backend").and_then(|field| reference(&field))?;
-    Some(Route { path, model, backend })
+    Some(Route { path, model, no_model, backend })
 }
 
 pub(super) fn address_limit(root: &Table<'_>) -> Option<AddressLimit> {

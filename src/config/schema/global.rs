@@ -75,10 +75,17 @@ pub(in crate::config) static HAPROXY: Section = Section {
         Key::new("threads", Kind::Integer(1, 64), "Threads of the process").says("HAProxy's own choice").example("4"),
         Key::new(
             "buffer",
-            Kind::Size("16KiB", "1MiB"),
-            "The largest request that can be retried or routed by its model",
+            Kind::Size("16KiB", "4MiB"),
+            "The largest request that can be repeated at another server, or routed by its model; each request in flight may take as much memory",
         )
-        .is("64KiB"),
+        .says("64KiB; 256KiB where routes look at the model")
+        .example("\"256KiB\""),
+        Key::new(
+            "large_buffer",
+            Kind::Size("64KiB", "64MiB"),
+            "From HAProxy 3.4 on: the largest request that can be routed by its model; only requests above `buffer` take as much memory",
+        )
+        .is("2MiB"),
         Key::new("hard_stop_after", Kind::Duration("1s", "24h"), "How long an old worker may finish its streams")
             .is("10m"),
         Key::new("reloads_per_hour", Kind::Integer(1, 720), "Changes that need more reloads wait, unless forced")

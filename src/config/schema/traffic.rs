@@ -18,6 +18,15 @@ pub(in crate::config) static FRONTEND: Section = Section {
         Key::new("routes", Kind::List(&Kind::Table(&ROUTE), 0, 1000), "The first route that matches wins")
             .example("[{ path = [\"/v1/embeddings\"], backend = \"embeddings\" }]"),
         Key::new("open", Kind::Bool, "Whoever reaches it may use the keys of its backends, and no warning says so").is("false"),
+        Key::new(
+            "unread_model",
+            Kind::BackendName,
+            "Where routes look at the model: the backend for requests whose model cannot be told, or `refuse` (400 or 413)",
+        )
+        .says("refuse")
+        .example("\"chat\""),
+        Key::new("hsts", Kind::Bool, "With certificates: whether browsers are told to use nothing but TLS for two years")
+            .is("true"),
         Key::new("timeout", Kind::Table(&FRONTEND_TIMEOUT), FRONTEND_TIMEOUT.doc),
         Key::new("raw", RAW_LINES, "Lines at the end of HAProxy's `frontend` section")
             .example("[\"http-response del-header Server\"]"),
@@ -29,8 +38,13 @@ pub(in crate::config) static FRONTEND_TIMEOUT: Section = Section {
     doc: "How long HAProxy waits for clients",
     keys: &[
         Key::new("client", Kind::Duration("1s", DAY), "The client is silent while we wait for it").is("60s"),
-        Key::new("request", Kind::Duration("1s", "1h"), "A whole request header and the buffered part of its body")
-            .is("10s"),
+        Key::new("request", Kind::Duration("1s", "1h"), "A whole request header").is("10s"),
+        Key::new(
+            "body",
+            Kind::Duration("1s", "1h"),
+            "The part of a body that must be there before the request goes on",
+        )
+        .is("2m"),
         Key::new("keep_alive", Kind::Duration("1ms", DAY), "An idle connection between two requests").is("60s"),
     ],
 };
@@ -44,9 +58,10 @@ pub(in crate::config) static ROUTE: Section = Section {
         Key::new(
             "model",
             Kind::List(&Kind::Text(256), 1, 100),
-            "Globs with * and ? on the `model` of the JSON body; any of them",
+            "Globs with * and ? on the request's model; any of them",
         )
         .example("[\"claude-*\"]"),
+        Key::new("no_model", Kind::Bool, "Requests that name no model at all").is("false"),
         Key::new("backend", Kind::BackendName, "Where to").required().example("\"embeddings\""),
     ],
 };

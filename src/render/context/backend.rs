@@ -62,7 +62,6 @@ impl ContextMaker<'_> {
             .with("hash_is_consistent", balance.value == Balance::Source)
             .with("timeout", timeout)
             .with("retries", self.marks.sourced(retries))
-            .with("buffers_requests", retry_on.is_some())
             .with("retry_on", retry_on.map(|codes| self.marks.text(codes, retries.origin)))
             .with("needs_hops", needs_hops)
             .with("hops_tell_key", needs_hops && servers.iter().any(|server| !server.keys.is_empty()))

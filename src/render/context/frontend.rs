@@ -1,9 +1,9 @@
 //! A frontend as the templates see it.
 
 use super::{ContextMaker, asked_from};
-use crate::config::{Frontend, FrontendTimeout, Route, own_vips};
-use crate::model::{BindHost, Digest, Name, Sourced};
-use crate::render::names::{self, health_map, routes_map};
+use crate::config::{Frontend, FrontendTimeout, own_vips};
+use crate::model::{BindHost, Digest, Sourced};
+use crate::render::names::{self, RoutesMap, health_map, routes_map};
 use crate::render::routes::reached;
 use crate::render::value::{Table, duration};
 use camino::Utf8PathBuf;
@@ -25,11 +25,26 @@ fn is_of_logs(line: &str) -> bool {
 
 impl ContextMaker<'_> {
     pub(super) fn frontend(&mut self, frontend: &Frontend) -> Value {
-        let Frontend { name, bind, certificates, redirect_http, backend, routes, open: _, timeout, raw } = frontend;
-        let FrontendTimeout { client, request, keep_alive } = timeout;
+        let Frontend {
+            name,
+            bind,
+            certificates,
+            redirect_http,
+            backend,
+            // In the maps.
+            routes: _,
+            unread_model,
+            hsts,
+            // A word to the lint.
+            open: _,
+            timeout,
+            raw,
+        } = frontend;
+        let FrontendTimeout { client, request, body, keep_alive } = timeout;
         let timeout = Table::default()
             .with("client", self.sourced_duration(client))
             .with("request", self.sourced_duration(request))
+            .with("body", self.sourced_duration(body))
             .with("keep_alive", self.sourced_duration(keep_alive));
         let binds: Vec<Value> = bind
             .iter()
@@ -65,7 +80,9 @@ impl ContextMaker<'_> {
             .with("backend", self.marks.sourced(backend))
             .with("reaches", reaches)
             .with("health_map", self.marks.text(health_map(name), backend.origin))
-            .with("routes", self.routes(&name.value, routes))
+            .with("routes", self.routes(frontend))
+            .with("unread_model", unread_model.as_ref().map(|backend| self.marks.sourced(backend)))
+            .with("hsts", *hsts)
             .with("timeout", timeout)
             .with("chooses_its_log", chooses_its_log)
             .with("raw_first", raw_first)
@@ -73,9 +90,17 @@ impl ContextMaker<'_> {
             .into()
     }
 
-    fn routes(&mut self, frontend: &Name, routes: &[Route]) -> Value {
-        let origin = routes.first().and_then(|route| route.backend.origin);
-        Table::default().with("map", self.marks.text(routes_map(frontend), origin)).into()
+    /// `None` where there are none: the first route, and the first by model, are reloads.
+    fn routes(&mut self, frontend: &Frontend) -> Option<Value> {
+        let origin = frontend.routes.first()?.backend.origin;
+        let mut map = |which| self.marks.text(routes_map(&frontend.name, which), origin);
+        let table = Table::default()
+            .with("by_model", frontend.routes_by_model())
+            .with("paths", map(RoutesMap::Paths))
+            .with("models", map(RoutesMap::Models))
+            .with("prefixes", map(RoutesMap::Prefixes))
+            .with("expressions", map(RoutesMap::Expressions));
+        Some(table.into())
     }
 
     fn certificate(&mut self, path: &Sourced<Utf8PathBuf>) -> Value {

@@ -11,6 +11,7 @@ use super::marks::Marks;
 use super::names::{
     KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LIVE_RING, PEERS, STATS, STATS_MAP, peers_socket,
 };
+use super::scripts::model_path;
 use super::shape::Ids;
 use super::value::{Table, duration};
 use super::{RenderError, Target};
@@ -57,11 +58,14 @@ impl<'a> ContextMaker<'a> {
         let target = Table::default()
             .with("major", self.target.major)
             .with("minor", self.target.minor)
-            .with("has_response_timeout", self.target.has_response_timeout());
+            .with("has_response_timeout", self.target.has_response_timeout())
+            .with("has_large_buffers", self.target.has_large_buffers())
+            .with("asks_how_lua_sees_booleans", self.target.asks_how_lua_sees_booleans());
         context.insert_value("marker", marker.into());
         context.insert_value("target", target.into());
         context.insert_value("keys_map", KEYS_MAP.into());
         context.insert_value("errors", errors());
+        context.insert_value("bad_path", error_body(BAD_PATH, "invalid_request_error", "bad_path").into());
         context.insert_value("node", self.marks.sourced(&config.node.name));
         context.insert_value("haproxy", self.haproxy(&config.haproxy));
         context.insert_value("tls", self.tls());
@@ -76,6 +80,13 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("resolvers", config.servers().any(|(_, s)| matches!(s.url.host, Host::Dns(_))).into());
         let frontends: Vec<Value> = config.frontends.iter().map(|frontend| self.frontend(frontend)).collect();
         context.insert_value("frontends", frontends.into());
+        let by_model = config.frontends.iter().filter(|frontend| frontend.routes_by_model());
+        let origin = by_model.flat_map(|frontend| &frontend.routes).map(|route| route.backend.origin).next();
+        let script = origin.map(|origin| self.marks.text(model_path(&config.haproxy.config.value), origin));
+        context.insert_value("model_script", script.into());
+        // Bodies are kept for it.
+        let repeats = config.backends.iter().any(|backend| backend.retries.value > 0);
+        context.insert_value("repeats", repeats.into());
         let backends: Vec<Value> = config.backends.iter().map(|backend| self.backend(backend)).collect();
         context.insert_value("backends", backends.into());
         self.marks.verdict()?;
@@ -99,6 +110,7 @@ impl<'a> ContextMaker<'a> {
             maxconn,
             threads,
             buffer_bytes,
+            large_buffer_bytes,
             hard_stop_after,
             log,
             live,
@@ -118,6 +130,10 @@ impl<'a> ContextMaker<'a> {
             .with("maxconn", marks.text(shown, maxconn.origin))
             .with("threads", threads.as_ref().map(|threads| marks.sourced(threads)))
             .with("buffer_bytes", marks.sourced(buffer_bytes))
+            .with(
+                "large_buffer_bytes",
+                (large_buffer_bytes.value > buffer_bytes.value).then(|| marks.sourced(large_buffer_bytes)),
+            )
             .with("hard_stop_after", marks.text(duration(hard_stop_after.value), hard_stop_after.origin))
             .with("log", non_empty(marks, log))
             // A terminal or a pipe has no use for the header of syslog.
@@ -211,6 +227,9 @@ fn errors() -> Value {
     ]
     .into()
 }
+
+/// The path is too long, or servers might understand it in several ways.
+const BAD_PATH: &str = "The path is too long, or has . or .. segments, control characters or wrong percent-encoding.";
 
 fn error_body(message: &str, kind: &str, code: &str) -> String {
     format!(r#"{{"error":{{"message":"{message}","type":"{kind}","param":null,"code":"{code}"}}}}"#)
