@@ -4,10 +4,8 @@
 //! a hidden model name is a nuisance, a shown key is an incident. Called by `source` only.
 
 use super::schema::declares;
+use crate::model::{SecretRef, looks_like_key};
 use std::ops::Range;
-
-/// How a reference to a secret begins; it is not the secret.
-const REFERENCES: [&str; 3] = ["env:", "file:", "credential:"];
 
 /// Parts of a key's name that announce a secret. `key` and `token` are judged apart: `max_tokens` is none.
 const SECRET_WORDS: [&str; 8] =
@@ -15,12 +13,6 @@ const SECRET_WORDS: [&str; 8] =
 
 /// Names of secret keys in full; what nearly reads like one is a slip of the fingers.
 const SECRET_KEYS: [&str; 6] = ["keys", "key", "password", "token", "secret", "api_key"];
-
-/// How the keys of well-known providers and tools begin.
-const SECRET_STARTS: [&str; 9] = ["sk-", "xoxb-", "xoxp-", "AKIA", "hf_", "gsk_", "AIza", "ghp_", "Bearer "];
-
-/// Shortest text that can be a key by its looks alone.
-const KEY_LENGTH: usize = 20;
 
 /// Replaces every secret of a line by as many `*`. `above` is the key that the line continues, if it has none of its
 /// own; `hidden` are bytes that are known to be secret.
@@ -153,7 +145,7 @@ pub(super) fn is_secret_key(key: &str) -> bool {
 
 /// Whether a text says where a secret is, rather than the secret.
 pub(super) fn is_reference(text: &str) -> bool {
-    REFERENCES.iter().any(|start| text.starts_with(start))
+    text.parse::<SecretRef>().is_ok()
 }
 
 /// End of the literal that opens at `at`: its closing quote, or the line's end.
@@ -198,17 +190,6 @@ fn secrets_within(text: &str) -> Vec<Range<usize>> {
         }
     }
     found
-}
-
-fn looks_like_key(word: &str) -> bool {
-    let has = |test: fn(&char) -> bool| word.chars().any(|c| test(&c));
-    let known = word.len() >= 10 && SECRET_STARTS.iter().any(|start| word.starts_with(start));
-    known
-        || (word.len() >= KEY_LENGTH
-            && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-+".contains(c))
-            && has(char::is_ascii_uppercase)
-            && has(char::is_ascii_lowercase)
-            && has(char::is_ascii_digit))
 }
 
 #[cfg(test)]

@@ -21,30 +21,33 @@ impl std::str::FromStr for SecretRef {
     type Err = Refused;
     /// The error never repeats the text: it may be the secret itself.
     fn from_str(text: &str) -> Result<Self, Refused> {
-        let word = |name: &str| {
-            !name.is_empty()
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-                && !name.starts_with('.')
+        let refused = |what: &str, value: &str| match looks_like_key(value) {
+            true => Refused::new(format!("{what}, and this looks like a key itself: it is not shown here")),
+            false => Refused::new(what.to_owned()),
         };
+        let all = |name: &str, others: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c));
         if let Some(name) = text.strip_prefix("env:") {
-            return if word(name) {
-                Ok(Self::Env(name.to_owned()))
-            } else {
-                Err(Refused::new("env: is followed by the name of an environment variable"))
+            let is_name = !name.is_empty() && all(name, "_") && !name.starts_with(|c: char| c.is_ascii_digit());
+            return match is_name && !looks_like_key(name) {
+                true => Ok(Self::Env(name.to_owned())),
+                false => {
+                    Err(refused("env: is followed by the name of an environment variable (letters, digits, _)", name))
+                }
             };
         }
         if let Some(name) = text.strip_prefix("credential:") {
-            return if word(name) {
-                Ok(Self::Credential(name.to_owned()))
-            } else {
-                Err(Refused::new("credential: is followed by the name of a systemd credential"))
+            let is_name = !name.is_empty() && all(name, "_.-") && !name.starts_with('.');
+            return match is_name && !looks_like_key(name) {
+                true => Ok(Self::Credential(name.to_owned())),
+                false => Err(refused("credential: is followed by the name of a systemd credential", name)),
             };
         }
         if let Some(path) = text.strip_prefix("file:") {
-            return if path.starts_with('/') && !path.contains(['\0', '\n', '\r']) {
-                Ok(Self::File(Utf8PathBuf::from(path)))
-            } else {
-                Err(Refused::new("file: is followed by an absolute path"))
+            let is_path = path.starts_with('/') && !path.contains(['\0', '\n', '\r']);
+            let name = path.trim_start_matches('/');
+            return match is_path && !looks_like_key(name) {
+                true => Ok(Self::File(Utf8PathBuf::from(path))),
+                false => Err(refused("file: is followed by an absolute path", name)),
             };
         }
         Err(Refused::new(
@@ -74,6 +77,25 @@ impl From<SecretRef> for String {
     fn from(reference: SecretRef) -> Self {
         reference.to_string()
     }
+}
+
+/// How the keys of well-known providers and tools begin.
+const KEY_STARTS: [&str; 9] = ["sk-", "xoxb-", "xoxp-", "AKIA", "hf_", "gsk_", "AIza", "ghp_", "Bearer "];
+/// Shortest text with such a beginning that is one.
+const KNOWN_KEY_LENGTH: usize = 10;
+/// Shortest text that can be a key by its looks alone.
+const KEY_LENGTH: usize = 20;
+
+/// Whether a word is likely a key itself, and not the name of one.
+pub fn looks_like_key(word: &str) -> bool {
+    let has = |test: fn(&char) -> bool| word.chars().any(|c| test(&c));
+    let is_known = word.len() >= KNOWN_KEY_LENGTH && KEY_STARTS.iter().any(|start| word.starts_with(start));
+    is_known
+        || (word.len() >= KEY_LENGTH
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-+".contains(c))
+            && has(char::is_ascii_uppercase)
+            && has(char::is_ascii_lowercase)
+            && has(char::is_ascii_digit))
 }
 
 /// A secret's value. Printing it in any way shows only that there is one.
@@ -122,6 +144,27 @@ mod tests {
             assert!(text.parse::<SecretRef>().is_err(), "{text}");
         }
         for text in ["env:OPENAI_KEY", "file:/etc/key", "credential:openai"] {
+            assert_eq!(text.parse::<SecretRef>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_its_name_is_refused_without_being_repeated() {
+        for key in
+            ["sk-proj-abc123def456", "sk-a", "hf_abcdefghij", "AIzaSyA1b2c3d4e5f6", "Zm9vYmFyMTIzNDU2Nzg5MA", "1x"]
+        {
+            let error = format!("env:{key}").parse::<SecretRef>().unwrap_err();
+            assert!(!error.to_string().contains(key), "{error}");
+        }
+        for key in ["sk-proj-abc123def456", "hf_abcdefghij", "Zm9vYmFyMTIzNDU2Nzg5MA"] {
+            for text in [format!("credential:{key}"), format!("file:{key}"), format!("file:/{key}")] {
+                let error = text.parse::<SecretRef>().unwrap_err();
+                assert!(!error.to_string().contains(key) && error.to_string().contains("looks like a key"), "{error}");
+            }
+        }
+        for text in
+            ["env:OPENAI_KEY_A", "env:_key2", "credential:openai-key.2", "file:/etc/hapilot/keys/sk-openai-prod"]
+        {
             assert_eq!(text.parse::<SecretRef>().unwrap().to_string(), text);
         }
     }
