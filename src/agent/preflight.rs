@@ -44,8 +44,10 @@ impl Check {
         let path = Utf8Path::from_path(staging.path()).map(|path| path.join("haproxy.cfg"));
         let path =
             path.ok_or_else(|| Refusal(vec!["error: the temporary directory's path is not UTF-8".to_owned()]))?;
+        let mut variables = sys::redact::secret_variables();
+        variables.retain(|name| rendered.haproxy_cfg.contains(name.as_str()));
         let running = tokio::spawn(async move {
-            let report = haproxy::check(&binary, &path, CHECK_DEADLINE).await;
+            let report = haproxy::check(&binary, &path, &variables, CHECK_DEADLINE).await;
             drop(staging);
             report
         });

@@ -7,6 +7,7 @@ use super::sources::SourcesError;
 use crate::plan::Action;
 use crate::render::Rendered;
 use crate::store;
+use crate::sys;
 use similar::TextDiff;
 use std::fmt::Display;
 use std::time::Duration;
@@ -76,7 +77,8 @@ pub struct Failed {
 impl Failed {
     /// The product refuses, or something is unhealthy.
     pub fn refused(message: impl Display) -> Self {
-        let message = message.to_string();
+        // It may quote what HAProxy said.
+        let message = sys::redact::redact(message.to_string());
         let message = if message.starts_with("error") { message } else { format!("error: {message}") };
         Self { message, exit_code: 1 }
     }

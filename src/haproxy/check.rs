@@ -43,12 +43,18 @@ pub enum BinaryError {
 }
 
 /// Lets the binary judge a configuration file, in this process's environment: it should be that of the service, since
-/// the file may refer to variables.
+/// the file may refer to variables. Of those that hold a secret it gets only the ones that are named here.
 ///
 /// # Errors
 /// The binary is missing or does not end in time (5,000 servers with TLS take a second). A refusal is no error.
-pub async fn check(binary: &Utf8Path, config: &Utf8Path, deadline: Duration) -> Result<CheckReport, BinaryError> {
-    let done = process::run(binary, &["-c", "-f", config.as_str()], deadline, MAX_OUTPUT_BYTES).await?;
+pub async fn check(
+    binary: &Utf8Path,
+    config: &Utf8Path,
+    variables: &[String],
+    deadline: Duration,
+) -> Result<CheckReport, BinaryError> {
+    let arguments = ["-c", "-f", config.as_str()];
+    let done = process::run_with(binary, &arguments, variables, deadline, MAX_OUTPUT_BYTES).await?;
     if done.timed_out {
         return Err(BinaryError::Deadline { doing: format!("{binary} -c -f {config}"), deadline });
     }

@@ -1,6 +1,7 @@
-//! The one line for people: short, printable, and never with the key in it. Pure.
+//! The one line for people: short, printable, and never with a key in it.
 
 use crate::model::Secret;
+use crate::sys;
 
 /// Longest line, in characters.
 pub const MAX_DETAIL: usize = 300;
@@ -12,7 +13,8 @@ pub fn detail_line(text: &str, key: Option<&Secret>) -> String {
     // Before and after blanks are joined: either may bring the key to light.
     let redact = |line: String| key.map_or(line.clone(), |key| line.replace(key.expose(), "[key]"));
     line = redact(line).split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    line = redact(line);
+    // Of others: a gateway may repeat any key that ever reached it.
+    line = sys::redact::redact(redact(line));
     match line.char_indices().nth(MAX_DETAIL) {
         None => line,
         Some(_) => line.chars().take(MAX_DETAIL - 1).chain(['…']).collect(),

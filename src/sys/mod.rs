@@ -5,15 +5,18 @@
 //! a value. Called by the adapters (floor 8) and by `agent` and `cli`.
 
 pub mod boot;
+pub mod descriptors;
 pub mod detached;
 pub mod directory;
 pub mod fault;
 pub mod files;
+pub mod lack;
 pub mod lock;
 pub mod pidfd;
 pub mod ports;
 pub mod process;
 pub mod raw;
+pub mod redact;
 pub mod secrets;
 pub mod signals;
 pub mod space;

@@ -3,6 +3,7 @@
 //! Refuses to know what they do. Called by the adapters that need a binary's verdict.
 
 use super::fault::{self, Fault};
+use super::{lack, redact};
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -47,7 +48,8 @@ pub struct ProcessError {
     pub source: io::Error,
 }
 
-/// Runs a program to its end or to the deadline, with this process's environment and no standard input.
+/// Runs a program to its end or to the deadline, with no standard input and this process's environment, but for the
+/// variables that hold a secret. What it says comes back without any secret that is known.
 ///
 /// It gets a process group of its own, which is killed whole at the deadline, when a descendant keeps the pipes open
 /// after the child's end, and when the caller drops this future. The child is always reaped.
@@ -62,6 +64,20 @@ pub async fn run<S: AsRef<OsStr>>(
     deadline: Duration,
     max_output_bytes: usize,
 ) -> Result<Finished, ProcessError> {
+    run_with(program, args, &[], deadline, max_output_bytes).await
+}
+
+/// As [`run`], with these variables of the environment, secret or not.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with<S: AsRef<OsStr>>(
+    program: &Utf8Path,
+    args: &[S],
+    variables: &[String],
+    deadline: Duration,
+    max_output_bytes: usize,
+) -> Result<Finished, ProcessError> {
     let told = |doing| move |source| ProcessError { doing, program: program.to_owned(), source };
     let first: String = args.first().map(|first| first.as_ref().to_string_lossy().into_owned()).unwrap_or_default();
     let deadline = match fault::told("process.wait", format_args!("{program} {first}")) {
@@ -70,7 +86,14 @@ pub async fn run<S: AsRef<OsStr>>(
         None => deadline,
     };
     fault::pass("process.spawn", format_args!("{program} {first}")).map_err(told("start"))?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    for name in redact::secret_variables() {
+        match variables.contains(&name) {
+            true => std::env::var(&name).iter().for_each(|value| redact::learn(value)),
+            false => drop(command.env_remove(name)),
+        }
+    }
+    let mut child = command
         .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -115,6 +138,7 @@ pub async fn run<S: AsRef<OsStr>>(
         Some(status) => status,
         None => child.wait().await.map_err(told("wait for"))?,
     };
+    let (stdout, stderr) = (redact::redact_bytes(stdout), redact::redact_bytes(stderr));
     Ok(Finished { status, stdout, stderr, timed_out })
 }
 
@@ -162,20 +186,34 @@ pub fn resident_bytes(pid: u32, name: &str) -> Option<u64> {
 
 /// The name of a process, at most 15 bytes of it; `None` where there is none, or only a dead one that nobody has reaped.
 ///
+/// # Errors
+/// This process lacks what it takes to look.
+///
 /// **Source**: proc(5), `/proc/PID/stat`.
-pub fn name_of(pid: u32) -> Option<String> {
-    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.split_once('(')?;
-    let (name, rest) = rest.rsplit_once(')')?;
-    (!rest.trim_start().starts_with(['Z', 'X'])).then(|| name.to_owned())
+pub fn name_of(pid: u32) -> io::Result<Option<String>> {
+    let stat = seen(std::fs::read_to_string(format!("/proc/{pid}/stat")))?;
+    let name = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
+    let living = name.filter(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']));
+    Ok(living.map(|(name, _)| name.to_owned()))
 }
 
 /// The children of a process, as far as they can be seen.
 ///
+/// # Errors
+/// This process lacks what it takes to look.
+///
 /// **Source**: proc(5), `/proc/PID/task/TID/children`.
-pub fn children_of(pid: u32) -> Vec<u32> {
-    let text = fs_err::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+pub fn children_of(pid: u32) -> io::Result<Vec<u32>> {
+    let text = seen(std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")))?;
+    Ok(text.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+}
+
+/// What a file of /proc says: nothing, where it is not there or hidden.
+fn seen(read: io::Result<String>) -> io::Result<String> {
+    match read {
+        Err(e) if lack::is_ours(&e) => Err(e),
+        read => Ok(read.unwrap_or_default()),
+    }
 }
 
 /// Sends SIGHUP.

@@ -2,7 +2,7 @@
 //!
 //! Refuses to know what they are for, and never puts a value into an error. Called by `agent` and `cli`.
 
-use super::files;
+use super::{files, redact};
 use crate::model::{Refused, Secret, SecretRef};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io;
@@ -80,6 +80,10 @@ fn read_secret_in(reference: &SecretRef, credentials: Option<&Utf8Path>) -> Resu
             (read_text(&directory.join(name))?, None)
         }
     };
+    redact::learn(&text);
+    if let SecretRef::Env(name) = reference {
+        redact::learn_variable(name);
+    }
     let secret = Secret::new(text).map_err(|source| SecretError::Value { place: reference.to_string(), source })?;
     Ok(ReadSecret { secret, warning })
 }

@@ -198,7 +198,7 @@ async fn a_reload_is_proven_and_a_failed_one_is_told() {
         assert!(text.contains("still the one from before") && text.contains("hapilot third"), "{text}");
 
         haproxy.configure("hapilot third", &format!("{BACKEND}  bogus\n"));
-        let verdict = check(binary.utf8_path(), &haproxy.directory.join("haproxy.cfg"), LONG).await.unwrap();
+        let verdict = check(binary.utf8_path(), &haproxy.directory.join("haproxy.cfg"), &[], LONG).await.unwrap();
         assert!(!verdict.ok && verdict.stderr.contains("bogus"), "{verdict:?}");
         let report = reload(&master, before.version, LONG).await.unwrap();
         assert!(!report.ok, "{binary:?} {report:?}");

@@ -1,0 +1,210 @@
+//! The door through which others' words come in: every secret that this process has read is taken out of them.
+//!
+//! What HAProxy, Keepalived, a backend or a shell says may repeat a key: one that was sent, one of the environment, one
+//! of another server. Whatever turns such words into an error, a line of the log or a status takes them from here.
+//! Knows values, not what they are for, and gives none out. Secrets are learnt where they are read, and stay known for
+//! the life of the process: an answer may still repeat the key of before.
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What stands in a secret's place.
+const MARK: &str = "[secret]";
+/// Most values that are known, of the eldest of which some are forgotten then: a rotation a day of 5,000 keys is years.
+const MAX_VALUES: usize = 50_000;
+/// A value as short as that is a word of the language (`none`, `test`), unless it mixes letters with something else.
+const SHORT: usize = 8;
+/// And one as short as that is never looked for.
+const SHORTEST: usize = 4;
+/// Parts of the name of a variable whose value is nobody's business.
+const SECRET_NAMES: [&str; 8] = ["KEY", "TOKEN", "SECRET", "PASSW", "PASSPHRASE", "CREDENTIAL", "AUTH", "PRIVATE"];
+
+#[derive(Default)]
+struct Known {
+    values: BTreeSet<String>,
+    /// What finds them; made anew when there are new ones.
+    finder: Option<Arc<AhoCorasick>>,
+    /// Variables of the environment that hold a secret.
+    variables: BTreeSet<String>,
+}
+
+static KNOWN: RwLock<Option<Known>> = RwLock::new(None);
+
+/// Remembers a value, in the forms in which it may come back.
+pub fn learn(value: &str) {
+    if !is_worth_hiding(value) {
+        return;
+    }
+    let is_known = |known: &Option<Known>| known.as_ref().is_some_and(|known| known.values.contains(value));
+    if is_known(&KNOWN.read().unwrap_or_else(PoisonError::into_inner)) {
+        return;
+    }
+    let mut guard = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    let known = guard.get_or_insert_default();
+    if known.values.len() >= MAX_VALUES {
+        known.values.clear();
+    }
+    known.values.extend(forms(value));
+    known.finder = None;
+}
+
+/// Remembers that a variable of the environment holds a secret.
+pub fn learn_variable(name: &str) {
+    let mut guard = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    guard.get_or_insert_default().variables.insert(name.to_owned());
+}
+
+/// A text without any secret that is known.
+pub fn redact(text: String) -> String {
+    match finder() {
+        Some(finder) if finder.is_match(&text) => {
+            let found: Vec<_> = finder.find_iter(&text).map(|one| one.range()).collect();
+            let mut clean = String::with_capacity(text.len());
+            let mut from = 0;
+            for range in found {
+                clean.push_str(&text[from..range.start]);
+                clean.push_str(MARK);
+                from = range.end;
+            }
+            clean.push_str(&text[from..]);
+            clean
+        }
+        Some(_) | None => text,
+    }
+}
+
+/// The same for what may be no text.
+pub fn redact_bytes(bytes: Vec<u8>) -> Vec<u8> {
+    match finder() {
+        Some(finder) if finder.is_match(&bytes) => {
+            let mut clean = Vec::with_capacity(bytes.len());
+            finder.replace_all_with_bytes(&bytes, &mut clean, |_, _, clean| {
+                clean.extend_from_slice(MARK.as_bytes());
+                true
+            });
+            clean
+        }
+        Some(_) | None => bytes,
+    }
+}
+
+/// The variables of this process's environment that hold a secret: those that were named as such, and those whose name
+/// says so.
+pub fn secret_variables() -> Vec<String> {
+    let guard = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    let is_named = |name: &String| guard.as_ref().is_some_and(|known| known.variables.contains(name));
+    let is_secret = |name: &String| {
+        let upper = name.to_ascii_uppercase();
+        is_named(name) || SECRET_NAMES.iter().any(|part| upper.contains(part))
+    };
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(is_secret).collect()
+}
+
+fn finder() -> Option<Arc<AhoCorasick>> {
+    if let Some(known) = &*KNOWN.read().unwrap_or_else(PoisonError::into_inner)
+        && let Some(finder) = &known.finder
+    {
+        return Some(finder.clone());
+    }
+    let mut guard = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    let known = guard.as_mut().filter(|known| !known.values.is_empty())?;
+    if known.finder.is_none() {
+        // The longest: where one key begins with another, nothing of it may stay.
+        let made = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&known.values);
+        known.finder = made.ok().map(Arc::new);
+    }
+    known.finder.clone()
+}
+
+/// Whether a text is a secret by more than its place: words of the language would be taken out of every message.
+fn is_worth_hiding(value: &str) -> bool {
+    let is_word = |value: &str| value.chars().all(char::is_alphabetic) || !value.chars().any(char::is_alphabetic);
+    value.len() >= SHORT || (value.len() >= SHORTEST && !is_word(value))
+}
+
+/// The value itself, as base64 wherever it begins in what is encoded, and as it stands in a URL and in JSON.
+fn forms(value: &str) -> Vec<String> {
+    let mut all = vec![value.to_owned()];
+    if value.len() >= SHORT {
+        for before in 0..3 {
+            let encoded = STANDARD_NO_PAD.encode([&vec![0; before], value.as_bytes()].concat());
+            // Of the first and the last character some bits are a neighbour's.
+            let (from, until) = ((before * 8).div_ceil(6), (before + value.len()) * 8 / 6);
+            all.push(encoded[from..until].to_owned());
+        }
+    }
+    let in_url: String = value
+        .bytes()
+        .map(|byte| match byte {
+            b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect();
+    all.push(in_url);
+    let in_json = serde_json::Value::from(value).to_string();
+    all.push(in_json.trim_matches('"').to_owned());
+    all.retain(|form| form.len() >= SHORTEST);
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, prop_assert, proptest};
+
+    #[test]
+    fn a_known_secret_is_taken_out_wherever_it_stands_and_the_longest_first() {
+        learn("redact-one-4711");
+        learn("redact-one-4711-and-more");
+        let clean = redact("a redact-one-4711-and-more b redact-one-4711 c".to_owned());
+        assert_eq!(clean, "a [secret] b [secret] c");
+        assert_eq!(redact_bytes(b"\xff redact-one-4711".to_vec()), b"\xff [secret]");
+        assert_eq!(redact("nothing to hide".to_owned()), "nothing to hide");
+    }
+
+    #[test]
+    fn other_spellings_are_taken_out_as_well() {
+        learn("redact+two/48\"15=");
+        for text in ["redact%2Btwo%2F48%2215%3D", r#"redact+two/48\"15="#] {
+            assert_eq!(redact(format!("x{text}x")), "x[secret]x");
+        }
+        for before in ["", "u", "us", "user:", "other:"] {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{before}redact+two/48\"15=after"));
+            let clean = redact(encoded.clone());
+            assert!(clean.contains("[secret]"), "{encoded} {clean}");
+        }
+    }
+
+    #[test]
+    fn a_word_of_the_language_stays() {
+        learn("EMPTY");
+        learn("9001");
+        learn("x");
+        assert_eq!(redact("EMPTY 9001 x".to_owned()), "EMPTY 9001 x");
+        learn("sk-7");
+        assert_eq!(redact("key sk-7.".to_owned()), "key [secret].");
+    }
+
+    #[test]
+    fn a_variable_is_secret_by_its_name_or_by_its_use() {
+        // Cargo sets both; neither holds a secret.
+        assert!(!secret_variables().contains(&"CARGO_PKG_NAME".to_owned()));
+        learn_variable("CARGO_PKG_NAME");
+        assert!(secret_variables().contains(&"CARGO_PKG_NAME".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_shows_a_known_secret(before in any::<String>(), after in any::<String>()) {
+            learn("redact-three-99");
+            let clean = redact(format!("{before}redact-three-99{after}"));
+            prop_assert!(!clean.contains("redact-three-99"), "{clean}");
+        }
+    }
+}
