@@ -6,6 +6,7 @@ use super::sources::Sources;
 use crate::desired::Desired;
 use crate::plan::{self, FileChange, Observed, Plan, Step};
 use crate::render::Rendered;
+use crate::sys;
 use camino::Utf8PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -93,6 +94,14 @@ impl How {
     }
 }
 
+impl ApplyError {
+    /// HAProxy could not be asked.
+    pub(super) fn unasked(error: &(dyn std::error::Error + 'static)) -> Self {
+        let words = format!("error: {}", sys::chain(error));
+        if sys::lack::is_ours_within(error) { Self::Own(words) } else { Self::Observe(words) }
+    }
+}
+
 /// Why an apply ended early. The text says what serves now and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -102,6 +111,11 @@ pub enum ApplyError {
     /// The running HAProxy or the files could not be looked at.
     #[error("{0}\nnothing was changed")]
     Observe(String),
+    /// This process lacks descriptors, memory or the like: nothing is known of HAProxy.
+    #[error(
+        "{0}\n  help: this agent lacks descriptors, memory or processes (LimitNOFILE, TasksMax): HAProxy may be well\nnothing was changed"
+    )]
+    Own(String),
     /// A check found the revision unfit.
     #[error("{0}\nnothing was changed")]
     Refused(#[from] Refusal),

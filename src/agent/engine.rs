@@ -451,6 +451,7 @@ impl Engine {
                 tracing::info!(why = %stale.source, "the plan is for a worker of before");
                 Ok(None)
             }
+            Err(e) if sys::lack::is_ours_within(&e) => Err(ApplyError::unasked(&e)),
             Err(e) => Err(ApplyError::Execute(format!("error: {}", sys::chain(&e)))),
         }
     }

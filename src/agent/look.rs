@@ -5,7 +5,6 @@ use crate::config::Config;
 use crate::haproxy;
 use crate::plan;
 use crate::render::Rendered;
-use crate::sys;
 
 pub(super) async fn version_here(config: &Config) -> Result<plan::Version, ApplyError> {
     match observe(config, &[], false).await? {
@@ -15,9 +14,7 @@ pub(super) async fn version_here(config: &Config) -> Result<plan::Version, Apply
 }
 
 pub(super) async fn installed_version(config: &Config) -> Result<plan::Version, ApplyError> {
-    haproxy::binary_version(&config.haproxy.binary)
-        .await
-        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
+    haproxy::binary_version(&config.haproxy.binary).await.map_err(|e| ApplyError::unasked(&e))
 }
 
 pub(super) async fn observe(
@@ -28,7 +25,7 @@ pub(super) async fn observe(
     let haproxy = &config.haproxy;
     haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps, asks_maxconn)
         .await
-        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
+        .map_err(|e| ApplyError::unasked(&e))
 }
 
 pub(super) async fn observe_certificates(
@@ -40,5 +37,5 @@ pub(super) async fn observe_certificates(
     let paths: Vec<String> = paths.map(|certificate| certificate.path.to_string()).collect();
     haproxy::observe_certificates(&config.haproxy.admin_socket, &lists, &paths)
         .await
-        .map_err(|e| ApplyError::Observe(format!("error: {}", sys::chain(&e))))
+        .map_err(|e| ApplyError::unasked(&e))
 }

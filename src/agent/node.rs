@@ -42,6 +42,8 @@ pub struct Node {
     pub file_problem: Option<String>,
     /// The last attempt to make HAProxy follow failed: why.
     pub haproxy_problem: Option<String>,
+    /// That was for want of descriptors or memory of this process: no word of HAProxy's.
+    pub(super) lacks: bool,
     /// What serves could not be written into the history: why. Tried again with each look at HAProxy.
     pub history_problem: Option<String>,
     /// What operators set by command.
@@ -118,6 +120,7 @@ impl Node {
             is_settled: false,
             file_problem,
             haproxy_problem: None,
+            lacks: false,
             history_problem: None,
             certificate_problem: None,
             recovered: None,
@@ -370,6 +373,7 @@ impl Node {
     }
 
     fn remember(&mut self, result: &Result<Applied, ApplyError>) {
+        self.lacks = matches!(result, Err(ApplyError::Own(_)));
         let problem = match result {
             Ok(applied) => (applied.how == How::Start).then(|| self.start_hint()),
             Err(ApplyError::TooSoon(_)) => return,

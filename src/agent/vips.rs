@@ -114,7 +114,7 @@ impl Node {
             vips.listener = Some((rendered.structure.digest, listener));
         }
         let listener = vips.listener.as_ref().and_then(|(_, listener)| listener.clone());
-        let is_degraded = self.is_settled && self.haproxy_problem.is_some();
+        let is_degraded = self.is_settled && self.haproxy_problem.is_some() && !self.lacks;
         vips.degraded_since = vips.degraded_since.or(Some(Instant::now())).filter(|_| is_degraded);
         let is_degraded = vips.degraded_since.is_some_and(|since| since.elapsed() >= DEGRADED);
         let charge = Charge { listener, serves, is_degraded, ..self.charge(&vips.released, &vips.wanted) };

@@ -137,7 +137,7 @@ impl VrrpChange {
         Track::open(&self.directory).map_err(std::io::Error::other)?;
         Events::make(&self.directory)?;
         sys::files::replace_file(&self.path, self.text.as_bytes(), 0o644)?;
-        match keepalived::running(&self.pid_file) {
+        match keepalived::running(&self.pid_file)? {
             Some(daemon) => match keepalived::reload(daemon) {
                 Ok(()) => tracing::info!(pid = daemon.pid, "keepalived.conf is new, Keepalived reads it"),
                 Err(e) => notes.push(format!("Keepalived (pid {}) could not be told of its new file: {e}", daemon.pid)),

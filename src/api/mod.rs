@@ -3,6 +3,7 @@
 //! Refuses to know the agent's internals: everything comes from its snapshot and its answers. Called by `cli`.
 
 mod client;
+mod connections;
 mod convert;
 mod live_metrics;
 mod metrics;

@@ -3,6 +3,7 @@
 //! Whoever may open the socket (mode 0660) may do everything; there is no other authentication. Refuses to know the
 //! agent's internals.
 
+use super::connections;
 use super::metrics;
 use super::wire::{
     Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest, VipRequest,
@@ -10,7 +11,7 @@ use super::wire::{
 use crate::agent::{Failed, Handle, Intent, Report, Request, Snapshot, VipVerb};
 use crate::model::{AdminState, Name, ServerId, Weight};
 use crate::sys;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -23,8 +24,6 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
-/// Largest request body, in bytes: they are all small.
-const MAX_BODY: usize = 64 << 10;
 /// Longest trial: as in the file.
 const MAX_CONFIRM: Duration = Duration::from_secs(7 * 86_400);
 /// Longest override: 30 days.
@@ -75,11 +74,8 @@ pub async fn serve(listener: Listener, handle: Handle) {
         .route("/v1/tag", post(tag))
         .route("/v1/server", post(server))
         .route("/v1/vip", post(vip))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(handle);
-    if let Err(error) = axum::serve(socket, router).await {
-        tracing::error!(%error, "the command line's socket failed");
-    }
+    connections::serve(socket, router, "the command line's socket").await;
 }
 
 /// What may be read without a token.
@@ -104,9 +100,7 @@ pub async fn serve_readers(address: SocketAddr, handle: Handle) {
         }
     };
     tracing::info!(%address, "status and metrics are served");
-    if let Err(error) = axum::serve(listener, readable().with_state(handle)).await {
-        tracing::error!(%error, "the readers' listener failed");
-    }
+    connections::serve(listener, readable().with_state(handle), "`api.listen`").await;
 }
 
 async fn metrics(State(handle): State<Handle>) -> Response {

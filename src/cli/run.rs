@@ -11,6 +11,9 @@ use tracing_subscriber::EnvFilter;
 pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result<(), Failure> {
     log_to_stderr(out.json);
     crate::sys::process::refuse_huge_pages();
+    if let Err(error) = crate::sys::descriptors::raise_limit() {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
     let node = match options.observe {
         // Without the lock, the socket is what tells of another.
         true if super::apply::agent(&place)?.is_some() => {

@@ -5,7 +5,7 @@
 
 use super::listeners::{Listener, Question, WORKER_PATH};
 use super::own_tls;
-use crate::sys::{fault, ports};
+use crate::sys::{fault, lack, ports};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -34,28 +34,43 @@ pub(super) enum Answer {
 
 /// Why a listener gave no answer.
 #[derive(Debug)]
-pub(super) struct Silent(String);
+pub(super) struct Silent {
+    words: String,
+    /// This process lacked what it takes to ask: no word about who listens.
+    pub is_ours: bool,
+}
+
+impl Silent {
+    fn new(words: String) -> Self {
+        Self { words, is_ours: false }
+    }
+
+    /// An error of the system while `doing`.
+    fn by(doing: &str, error: &io::Error) -> Self {
+        Self { words: format!("{doing}: {error}"), is_ours: lack::is_ours(error) }
+    }
+}
 
 impl fmt::Display for Silent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.words)
     }
 }
 
 /// Asks once, over a connection of its own.
 pub(super) async fn ask(listener: &Listener) -> Result<Answer, Silent> {
     let at = listener.address.to_connect();
-    if !ports::is_of_this_node(at.ip()) {
+    if !ports::is_of_this_node(at.ip()).map_err(|e| Silent::by("cannot be asked", &e))? {
         return Ok(Answer::Elsewhere);
     }
     match timeout(ANSWER, converse(listener, at)).await {
         Ok(answer) => answer,
-        Err(_) => Err(Silent(format!("did not answer within {ANSWER:?}"))),
+        Err(_) => Err(Silent::new(format!("did not answer within {ANSWER:?}"))),
     }
 }
 
 async fn converse(listener: &Listener, at: SocketAddr) -> Result<Answer, Silent> {
-    let connecting = |e: io::Error| Silent(format!("takes no connection: {e}"));
+    let connecting = |e: io::Error| Silent::by("takes no connection", &e);
     fault::pass("bind.connect", at).map_err(connecting)?;
     let stream = TcpStream::connect(at).await.map_err(connecting)?;
     let said = match listener.question {
@@ -63,17 +78,19 @@ async fn converse(listener: &Listener, at: SocketAddr) -> Result<Answer, Silent>
         Question::Clear => question(stream).await,
         Question::Tls => match own_tls::shake_hands(stream).await {
             Ok(stream) => question(stream).await,
+            Err(e) if lack::is_ours(&e) => Err(e),
             Err(e) => Err(io::Error::new(e.kind(), format!("the TLS handshake failed: {e}"))),
         },
     };
     match said {
-        Ok(said) if !said.is_empty() => worker_in(&said).map(Answer::Worker).map_err(Silent),
+        Ok(said) if !said.is_empty() => worker_in(&said).map(Answer::Worker).map_err(Silent::new),
+        Err(e) if lack::is_ours(&e) => Err(Silent::by("gave no answer", &e)),
         // Hung up on without a word.
         Ok(_) | Err(_) if listener.may_hang_up => {
             Ok(Answer::Accepts("a tcp-request rule refuses connections from here"))
         }
-        Ok(_) => Err(Silent("hung up without an answer".to_owned())),
-        Err(e) => Err(Silent(format!("gave no answer: {e}"))),
+        Ok(_) => Err(Silent::new("hung up without an answer".to_owned())),
+        Err(e) => Err(Silent::by("gave no answer", &e)),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::answers::{self, Answer};
 use super::listeners::{Listener, Question, listeners};
 use super::session::Session;
-use crate::sys::ports;
+use crate::sys::lack;
 use camino::Utf8Path;
 use std::io;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub enum Pulse {
     Silent,
     /// The address is not one of this node: it tells nothing.
     Elsewhere,
+    /// This process lacked what it takes to look (descriptors, memory): it tells nothing.
+    Blind,
 }
 
 /// The listener of a haproxy.cfg that costs HAProxy least to answer on: in clear text before TLS, and one that says which
@@ -38,25 +40,30 @@ pub fn pulse_listener(haproxy_cfg: &str) -> Option<Listener> {
 /// Asks one listener, over a connection of its own.
 pub async fn pulse(listener: &Listener, within: Duration) -> Pulse {
     let at = listener.address.to_connect();
-    if !ports::is_of_this_node(at.ip()) {
-        return Pulse::Elsewhere;
-    }
     match tokio::time::timeout(within, answers::ask(listener)).await {
         Ok(Ok(Answer::Worker(pid))) => Pulse::Beats(Some(pid)),
         Ok(Ok(Answer::Accepts(_))) => Pulse::Beats(None),
         Ok(Ok(Answer::Elsewhere)) => Pulse::Elsewhere,
         Err(_) => Pulse::Silent,
+        Ok(Err(silent)) if silent.is_ours => Pulse::Blind,
         // The words are for people; what counts is whether anybody took the connection.
         Ok(Err(_)) => match tokio::time::timeout(within, TcpStream::connect(at)).await {
             Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => Pulse::Refused,
+            Ok(Err(e)) if lack::is_ours(&e) => Pulse::Blind,
             _ => Pulse::Silent,
         },
     }
 }
 
 /// Worker and client connections, asked over the admin socket, which HAProxy answers also while it takes no more
-/// clients; `None`: no answer in time.
-pub async fn clients(admin_socket: &Utf8Path, within: Duration) -> Option<(u32, u64)> {
-    let asked = Session::with_serving_worker(admin_socket, Instant::now() + within).await;
-    asked.ok().and_then(|(_, info)| Some((info.pid, info.connections?)))
+/// clients.
+///
+/// # Errors
+/// What the look found instead: [`Pulse::Silent`] or [`Pulse::Blind`].
+pub async fn clients(admin_socket: &Utf8Path, within: Duration) -> Result<(u32, u64), Pulse> {
+    match Session::with_serving_worker(admin_socket, Instant::now() + within).await {
+        Ok((_, info)) => info.connections.map(|clients| (info.pid, clients)).ok_or(Pulse::Silent),
+        Err(e) if lack::is_ours_within(&e) => Err(Pulse::Blind),
+        Err(_) => Err(Pulse::Silent),
+    }
 }

@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep};
 
 /// Largest dump.
 const MAX_DUMP: u64 = 4 << 20;
+/// A pid file has a number in it.
+const MAX_PID_FILE: u64 = 64;
 /// What a shell has to say.
 const MAX_WORDS: usize = 1024;
 /// Between two looks for the dump.
@@ -27,15 +29,26 @@ pub struct Daemon {
 }
 
 /// The Keepalived whose pid stands in the file; `None` where it does not run or cannot be seen from here.
-pub fn running(pid_file: &Utf8Path) -> Option<Daemon> {
-    let text = fs_err::read_to_string(pid_file).ok()?;
-    let pid: u32 = text.trim().parse().ok()?;
-    let is_keepalived = |pid: u32| sys::process::name_of(pid).is_some_and(|name| name.starts_with("keepalived"));
-    if !is_keepalived(pid) {
-        return None;
+///
+/// # Errors
+/// This process lacks what it takes to look: nothing is known.
+pub fn running(pid_file: &Utf8Path) -> io::Result<Option<Daemon>> {
+    let text = match sys::directory::read_if_exists(pid_file, MAX_PID_FILE) {
+        Ok(bytes) => bytes.and_then(|bytes| String::from_utf8(bytes).ok()),
+        Err(e) if sys::lack::is_ours(&e) => return Err(e),
+        Err(_) => None,
+    };
+    let Some(pid) = text.and_then(|text| text.trim().parse().ok()) else { return Ok(None) };
+    let is_keepalived =
+        |pid: u32| sys::process::name_of(pid).map(|name| name.is_some_and(|name| name.starts_with("keepalived")));
+    if !is_keepalived(pid)? {
+        return Ok(None);
     }
-    let speaks = sys::process::children_of(pid).into_iter().any(is_keepalived);
-    Some(Daemon { pid, speaks })
+    let mut speaks = false;
+    for child in sys::process::children_of(pid)? {
+        speaks |= is_keepalived(child)?;
+    }
+    Ok(Some(Daemon { pid, speaks }))
 }
 
 /// Makes it read its file again.

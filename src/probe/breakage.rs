@@ -2,21 +2,16 @@
 
 use super::classify::Verdict;
 use crate::health::{Outcome, Phase};
+use crate::sys;
 use std::error::Error;
 use std::io;
-
-/// Numbers of errors that are this machine's own: no descriptors for us, none at all, no memory, no buffers, no port
-/// left to call from.
-///
-/// **Source**: errno(3), Linux.
-const OURS: [i32; 5] = [24, 23, 12, 105, 99];
 
 /// Judges an error of a socket or of TLS.
 pub(super) fn of_io(error: &io::Error) -> Verdict {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return Verdict::new(Outcome::Tls, tls_words(tls));
     }
-    if error.raw_os_error().is_some_and(|number| OURS.contains(&number)) {
+    if sys::lack::is_ours(error) {
         return Verdict::new(Outcome::SelfCaused, error.to_string());
     }
     let outcome = match error.kind() {

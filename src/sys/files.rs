@@ -5,7 +5,10 @@
 use super::fault;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+
+/// Opening never waits.
+const NONBLOCK: i32 = nix::fcntl::OFlag::O_NONBLOCK.bits();
 
 /// Replaces a file so that at any moment, a crash included, its path shows either the old content or the new one.
 ///
@@ -51,19 +54,25 @@ pub fn sync_directory(directory: &Utf8Path) -> io::Result<()> {
     fs_err::File::open(directory)?.sync_all()
 }
 
-/// Reads a regular file of at most `max_bytes`.
+/// Reads a regular file of at most `max_bytes`. Never waits: a FIFO is opened without a writer, and left.
 ///
 /// # Errors
 /// It is missing, unreadable, not a regular file (a FIFO would block), or longer than the limit.
 pub fn read_limited(path: &Utf8Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     fault::pass("files.read", path).map_err(|e| told("read", path, e))?;
-    let metadata = std::fs::metadata(path).map_err(|e| io::Error::new(e.kind(), format!("{path}: {e}")))?;
-    if !metadata.is_file() {
-        return Err(invalid(format!("{path} is not a regular file")));
-    }
+    // What is no file is not even opened: that alone moves a tape, and reads of a FIFO are heard at its other end.
+    let is_file = |metadata: std::fs::Metadata| match metadata.is_file() {
+        true => Ok(metadata),
+        false => Err(invalid(format!("{path} is not a regular file"))),
+    };
+    is_file(std::fs::metadata(path).map_err(|e| told("read", path, e))?)?;
+    // It may be another one by now.
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path);
+    let file = file.map_err(|e| told("open", path, e))?;
+    let metadata = is_file(file.metadata().map_err(|e| told("read", path, e))?)?;
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(max_bytes)).unwrap_or(0));
     // One byte more than allowed, so that a file which grows while it is read is noticed.
-    fs_err::File::open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| told("read", path, e))?;
     if bytes.len() as u64 > max_bytes {
         return Err(invalid(format!("{path} is longer than {max_bytes} bytes")));
     }
@@ -136,8 +145,16 @@ fn keep_owner(file: &std::fs::File, old: &std::fs::Metadata) -> io::Result<()> {
     tolerated(std::os::unix::fs::fchown(file, None, Some(old.gid()))).map(|_| ())
 }
 
-fn told(doing: &str, path: &Utf8Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("could not {doing} {path}: {error}"))
+/// An error of the system with what was being done; the number that the system gave stays to be found below.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {source}")]
+struct Told {
+    doing: String,
+    source: io::Error,
+}
+
+fn told(doing: &str, path: &Utf8Path, source: io::Error) -> io::Error {
+    io::Error::new(source.kind(), Told { doing: format!("could not {doing} {path}"), source })
 }
 
 fn invalid(text: String) -> io::Error {

@@ -4,6 +4,7 @@
 //! worker's listeners for seconds) and by the proof of a reload (I7).
 
 use super::holder::{self, Holder};
+use super::lack;
 use crate::model::{BindAddress, BindHost};
 use std::fmt;
 use std::io;
@@ -80,7 +81,10 @@ fn bind_once(at: SocketAddr) -> io::Result<()> {
 ///
 /// Asks the kernel for the route, without sending anything: towards an address of its own, its source is that very
 /// address. `ip_nonlocal_bind` does not deceive it.
-pub fn is_of_this_node(address: IpAddr) -> bool {
+///
+/// # Errors
+/// This process lacks what it needs to ask: nothing is known.
+pub fn is_of_this_node(address: IpAddr) -> io::Result<bool> {
     let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let source = || {
         let socket = UdpSocket::bind((any, 0))?;
@@ -88,7 +92,15 @@ pub fn is_of_this_node(address: IpAddr) -> bool {
         socket.connect((address, 9))?;
         socket.local_addr()
     };
-    address.is_loopback() || source().is_ok_and(|source| source.ip() == address)
+    if address.is_loopback() {
+        return Ok(true);
+    }
+    match source() {
+        Ok(source) => Ok(source.ip() == address),
+        // EADDRNOTAVAIL is an answer here: no address of this node leads there.
+        Err(e) if lack::is_ours(&e) && e.kind() != io::ErrorKind::AddrNotAvailable => Err(e),
+        Err(_) => Ok(false),
+    }
 }
 
 #[cfg(test)]
@@ -129,10 +141,10 @@ mod tests {
 
     #[test]
     fn an_address_of_this_node_is_told_from_one_elsewhere() {
-        assert!(is_of_this_node([127, 0, 0, 9].into()));
-        assert!(is_of_this_node(std::net::Ipv6Addr::LOCALHOST.into()));
+        assert!(is_of_this_node([127, 0, 0, 9].into()).unwrap());
+        assert!(is_of_this_node(std::net::Ipv6Addr::LOCALHOST.into()).unwrap());
         for elsewhere in ["192.0.2.77", "2001:db8::77"] {
-            assert!(!is_of_this_node(elsewhere.parse().unwrap()), "{elsewhere}");
+            assert!(!is_of_this_node(elsewhere.parse().unwrap()).unwrap(), "{elsewhere}");
         }
     }
 }

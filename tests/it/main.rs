@@ -22,6 +22,7 @@ mod cases;
 mod certificates;
 mod compose;
 mod deny;
+mod descriptors;
 mod docs;
 mod edits;
 mod faults;

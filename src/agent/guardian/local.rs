@@ -27,6 +27,8 @@ pub(super) struct Sight {
     pub local: Option<Local>,
     /// It answers over its admin socket only: it takes no more clients.
     pub is_full: bool,
+    /// This process lacks what it takes to look: the rest is what was seen last.
+    pub is_blind: bool,
     /// Client connections that it has: known while addresses are released.
     pub connections: Option<u64>,
 }
@@ -59,9 +61,9 @@ async fn look_for_ever(mut charge: channel::Receiver<Charge>, sight: &channel::S
             },
         }
         sight.send_if_modified(|sight| {
-            let before = (sight.local, sight.is_full);
-            (sight.local, sight.is_full) = (watchman.local, watchman.is_full);
-            before != (sight.local, sight.is_full)
+            let before = (sight.local, sight.is_full, sight.is_blind);
+            (sight.local, sight.is_full, sight.is_blind) = (watchman.local, watchman.is_full, watchman.is_blind);
+            before != (sight.local, sight.is_full, sight.is_blind)
         });
     }
 }
@@ -76,7 +78,7 @@ async fn count_for_ever(charge: channel::Receiver<Charge>, sight: &channel::Send
             (!charge.released.is_empty()).then(|| charge.config.haproxy.admin_socket.value.clone())
         };
         let connections = match socket {
-            Some(socket) => haproxy::clients(&socket, COUNT_WITHIN).await.map(|(_, clients)| clients),
+            Some(socket) => haproxy::clients(&socket, COUNT_WITHIN).await.ok().map(|(_, clients)| clients),
             None => None,
         };
         sight.send_if_modified(|sight| std::mem::replace(&mut sight.connections, connections) != connections);
@@ -88,6 +90,7 @@ async fn count_for_ever(charge: channel::Receiver<Charge>, sight: &channel::Send
 struct Watchman {
     local: Option<Local>,
     is_full: bool,
+    is_blind: bool,
     misses: u32,
     worker: Option<Watched>,
 }
@@ -97,8 +100,8 @@ impl Watchman {
     async fn look(&mut self, charge: &Charge) {
         let admin = &charge.config.haproxy.admin_socket.value;
         let by_admin = async || match haproxy::clients(admin, WITHIN).await {
-            Some((pid, _)) => Pulse::Beats(Some(pid)),
-            None => Pulse::Silent,
+            Ok((pid, _)) => Pulse::Beats(Some(pid)),
+            Err(found) => found,
         };
         let Some(listener) = &charge.listener else {
             let found = by_admin().await;
@@ -117,6 +120,8 @@ impl Watchman {
                 // The next look in vain asks both again.
                 (self.is_full, self.misses) = (true, FALL - 1);
             }
+            // One of the two says nothing, for want of descriptors: nor does the silence of the other one count.
+            (Pulse::Silent, Pulse::Blind) => self.felt(Pulse::Blind),
             (Pulse::Elsewhere, _) => {
                 let found = by_admin().await;
                 self.felt(found);
@@ -144,6 +149,7 @@ impl Watchman {
     }
 
     fn felt(&mut self, found: Pulse) {
+        self.is_blind = false;
         match found {
             Pulse::Beats(pid) => {
                 (self.misses, self.is_full) = (0, false);
@@ -154,6 +160,8 @@ impl Watchman {
                 }
             }
             Pulse::Elsewhere => {}
+            // What was seen last holds: our own want is no fault of HAProxy's.
+            Pulse::Blind => self.is_blind = true,
             Pulse::Refused | Pulse::Silent => {
                 self.misses += 1;
                 if self.misses >= FALL {

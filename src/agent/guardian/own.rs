@@ -88,7 +88,8 @@ impl Own {
     ) -> bool {
         let mut is_doubtful = false;
         for vip in charge.vips() {
-            let borne = network::addresses_of(&vip.interface).unwrap_or_default();
+            // The kernel does not tell: what was seen last holds.
+            let Ok(borne) = network::addresses_of(&vip.interface) else { continue };
             let here: Vec<_> = vip
                 .addresses
                 .iter()

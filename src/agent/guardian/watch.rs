@@ -38,6 +38,10 @@ const KNOWN: Duration = Duration::from_secs(3);
 /// Datagrams by another key are told for as long.
 const FORGED: Duration = Duration::from_secs(10);
 
+/// What is said while HAProxy cannot be looked at.
+const BLIND: &str =
+    "this agent lacks descriptors or memory and cannot look at HAProxy: what it saw last holds (raise LimitNOFILE)";
+
 /// The watcher and its memory.
 #[derive(Debug)]
 pub(super) struct Guardian {
@@ -252,7 +256,8 @@ impl Guardian {
     /// At interfaces, processes and clocks.
     async fn look(&mut self, charge: &Charge) {
         let now = Instant::now();
-        let daemon = keepalived::running(&charge.config.keepalived.pid_file);
+        // Where this process lacks what it takes to look, what was seen last holds.
+        let daemon = keepalived::running(&charge.config.keepalived.pid_file).unwrap_or(self.daemon);
         if daemon.map(|daemon| daemon.pid) != self.daemon.map(|daemon| daemon.pid) {
             let (kind, text) = match daemon {
                 Some(daemon) => (VipEventKind::KeepalivedSeen, format!("Keepalived runs (pid {})", daemon.pid)),
@@ -345,7 +350,8 @@ impl Guardian {
     }
 
     fn tell_local(&mut self) {
-        let Sight { local: now, is_full, connections } = self.sight.borrow_and_update().clone();
+        let Sight { local: now, is_full, is_blind, connections } = self.sight.borrow_and_update().clone();
+        self.problem("blind", is_blind.then(|| BLIND.to_owned()).into_iter().collect());
         let before = std::mem::replace(&mut self.draft.local, now);
         (self.draft.is_full, self.draft.connections) = (is_full, connections);
         let serves = |local: Option<Local>| local.map(|local| local == Local::Serves);

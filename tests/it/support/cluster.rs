@@ -206,6 +206,11 @@ impl Cluster {
         all.into_iter().rev().for_each(|pid| kill(pid, signal).expect("our own child can be signalled"));
     }
 
+    /// The process itself, below the shells that led to it.
+    pub fn pid(&self, node: &'static str, name: &'static str) -> Pid {
+        *family(self.processes[&(node, name)].pid()).last().expect("the process itself")
+    }
+
     /// What a process said.
     pub fn said(&self, node: &'static str, name: &'static str) -> String {
         self.processes.get(&(node, name)).map(|process| process.stdout() + &process.stderr()).unwrap_or_default()
