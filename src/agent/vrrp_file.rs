@@ -96,7 +96,7 @@ pub async fn vrrp_change(config: &Config, intent: &Intent) -> Result<Option<Vrrp
 /// A virtual address that its interface bears, though the file of before does not name it: with Keepalived's end this
 /// node would lose an address of its own, perhaps the one by which it is reached.
 fn borne_without_keepalived<'a>(config: &'a Config, before: &str) -> Option<(&'a Vip, IpAddr)> {
-    if before.is_empty() && keepalived::running(&config.keepalived.pid_file).is_some() {
+    if before.is_empty() && !matches!(keepalived::running(&config.keepalived.pid_file), Ok(None)) {
         // Its file was deleted, and the addresses may be its own.
         return None;
     }
