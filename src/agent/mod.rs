@@ -48,6 +48,7 @@ mod spending;
 mod trial;
 mod vips;
 mod vrrp_file;
+mod word;
 
 pub use apply::{Applied, ApplyError, How, Prepared, Wish};
 pub use attempt::Attempt;

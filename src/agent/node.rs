@@ -17,17 +17,16 @@ use super::overrides::Overrides;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources, SourcesError};
 use super::vips::Vips;
-use crate::config::Config;
 use crate::desired::Desired;
 use crate::haproxy;
-use crate::model::{AdminState, Digest, Moment, SecretRef, ServerId, Sourced, Weight};
+use crate::model::{Digest, Moment, SecretRef, ServerId, Sourced, Weight};
 use crate::plan::Runtime;
 use crate::render;
 use crate::store::Journal;
 use crate::sys;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What this node serves.
 #[derive(Debug)]
@@ -283,28 +282,6 @@ impl Node {
             self.file_problem = Some(rolled_back(&self.place));
         }
         Ok(report)
-    }
-
-    /// Sets an operator's word on one server.
-    ///
-    /// # Errors
-    /// No such server, or HAProxy does not follow (the word stays and is tried again).
-    pub async fn set_server(
-        &mut self,
-        id: &ServerId,
-        state: Option<AdminState>,
-        weight: Option<Weight>,
-        period: Option<Duration>,
-        actor: &str,
-    ) -> Result<Report, Attempt> {
-        let Some((_, server)) = self.serving.config.server(id) else {
-            return Err(Failed::refused(format!("there is no server {id}{}", nearest(&self.serving.config, id))).into());
-        };
-        let until = period.and_then(|period| Timestamp::now().checked_add(period).ok());
-        self.overrides.set(id.clone(), state, weight, actor.to_owned(), until, server.state.value);
-        self.ledger.keep_overrides(&self.overrides)?;
-        tracing::info!(server = %id, ?state, ?weight, actor, "operator set a server");
-        self.reconcile().await
     }
 
     /// Makes HAProxy follow what is known now: weights, overrides that ended, drift.
@@ -592,11 +569,4 @@ pub(super) fn desired(
     let mut desired = Desired::new(sources.config.clone(), weights, &overrides.wishes(), secrets, certificates);
     desired.active_keys = keyring.active_keys();
     desired
-}
-
-fn nearest(config: &Config, id: &ServerId) -> String {
-    let all = config.servers().map(|(backend, server)| format!("{}/{}", backend.name, server.name));
-    let wanted = id.to_string();
-    let best = all.map(|name| (strsim::damerau_levenshtein(&name, &wanted), name)).min();
-    best.filter(|(distance, _)| *distance <= 4).map(|(_, name)| format!("; did you mean {name}?")).unwrap_or_default()
 }

@@ -1,0 +1,40 @@
+//! An operator's word on one server, given by command.
+
+use super::attempt::Attempt;
+use super::node::Node;
+use super::report::{Failed, Report};
+use crate::config::Config;
+use crate::model::{AdminState, ServerId, Weight};
+use jiff::Timestamp;
+use std::time::Duration;
+
+impl Node {
+    /// Sets an operator's word on one server.
+    ///
+    /// # Errors
+    /// No such server, or HAProxy does not follow (the word stays and is tried again).
+    pub async fn set_server(
+        &mut self,
+        id: &ServerId,
+        state: Option<AdminState>,
+        weight: Option<Weight>,
+        period: Option<Duration>,
+        actor: &str,
+    ) -> Result<Report, Attempt> {
+        let Some((_, server)) = self.serving.config.server(id) else {
+            return Err(Failed::refused(format!("there is no server {id}{}", nearest(&self.serving.config, id))).into());
+        };
+        let until = period.and_then(|period| Timestamp::now().checked_add(period).ok());
+        self.overrides.set(id.clone(), state, weight, actor.to_owned(), until, server.state.value);
+        self.ledger.keep_overrides(&self.overrides)?;
+        tracing::info!(server = %id, ?state, ?weight, actor, "operator set a server");
+        self.reconcile().await
+    }
+}
+
+fn nearest(config: &Config, id: &ServerId) -> String {
+    let all = config.servers().map(|(backend, server)| format!("{}/{}", backend.name, server.name));
+    let wanted = id.to_string();
+    let best = all.map(|name| (strsim::damerau_levenshtein(&name, &wanted), name)).min();
+    best.filter(|(distance, _)| *distance <= 4).map(|(_, name)| format!("; did you mean {name}?")).unwrap_or_default()
+}
