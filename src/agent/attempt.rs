@@ -1,6 +1,7 @@
 //! A change that did not happen, or only would.
 
 use super::apply::{ApplyError, Prepared, Wish};
+use super::certificates;
 use super::intent::Intent;
 use super::node::{Node, desired};
 use super::report::{Failed, Report};
@@ -73,6 +74,7 @@ impl Node {
             Err(failed) => report.notes.push(failed.message),
         }
         report.notes.extend(self.engine.said.warnings.iter().cloned());
+        report.notes.extend(certificates::notes(&sources));
         let guards = self.guards(&sources);
         let command = self.place.command("apply --force");
         report.notes.extend(guards.iter().map(|guard| format!("{guard}; that wants `{command}`")));

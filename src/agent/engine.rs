@@ -191,7 +191,7 @@ impl Engine {
     /// # Errors
     /// [`ApplyError::Refused`] with everything that speaks against it.
     pub async fn judge(&mut self, wish: Wish<'_>, prepared: &Prepared) -> Result<(), ApplyError> {
-        certificates::check_read(wish.sources)?;
+        certificates::check_certificates(wish.sources, true)?;
         let judgement = preflight::judgement(wish.sources, &prepared.rendered);
         if self.judged != Some(judgement) {
             let ahead = self.check.take().filter(|check| check.judgement == judgement);
@@ -200,7 +200,6 @@ impl Engine {
             self.said = check.end(wish.sources, &prepared.rendered).await?;
         }
         preflight::check_names(&self.said.unresolved, prepared)?;
-        certificates::check_expiry(prepared, jiff::Timestamp::now())?;
         preflight::check_surroundings(wish.sources, prepared).await?;
         // Names may resolve the next time.
         self.judged = self.said.unresolved.is_empty().then_some(judgement);
@@ -213,7 +212,7 @@ impl Engine {
     /// See [`ApplyError`]; each says what serves now.
     pub async fn apply(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Applied, ApplyError> {
         if !wish.is_serving {
-            certificates::check_read(wish.sources)?;
+            certificates::check_certificates(wish.sources, wish.may_exceed_limits)?;
         }
         self.reload_instead = None;
         self.check = None;

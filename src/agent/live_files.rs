@@ -2,9 +2,9 @@
 //!
 //! Called by `engine` only; what is written was judged before.
 
-use crate::model::Digest;
+use crate::model::{CERTIFICATES, Digest};
 use crate::plan::{FileChange, FileState};
-use crate::render::{self, ListFile, Rendered};
+use crate::render::{self, Rendered};
 use crate::store::{FormerFile, IntendedFile};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 /// Largest haproxy.cfg and map that is read, in bytes.
 pub(super) const MAX_FILE: u64 = 256 << 20;
 
-/// haproxy.cfg, and the maps and crt-lists beside it.
+/// haproxy.cfg, and the maps, crt-lists and certificates beside it.
 #[derive(Debug)]
 pub(super) struct LiveFiles {
     config: Utf8PathBuf,
@@ -31,7 +31,7 @@ pub(super) struct FilesNow {
     pub(super) text: String,
     /// Digests of the maps.
     pub(super) maps: BTreeMap<String, Digest>,
-    /// Digests of the crt-lists.
+    /// Digests of the crt-lists and certificates.
     pub(super) lists: BTreeMap<String, Digest>,
     /// Digests of the programs in Lua.
     pub(super) scripts: BTreeMap<String, Digest>,
@@ -70,7 +70,8 @@ impl LiveFiles {
             FileState { digest: Digest::of(bytes), is_ours, is_intact }
         });
         let maps = self.digests("maps", ".map")?;
-        let lists = self.digests("crt-lists", ".list")?;
+        let mut lists = self.digests("crt-lists", ".list")?;
+        lists.extend(self.digests(CERTIFICATES, "")?);
         let scripts = self.digests("hapilot-lua", ".lua")?;
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         Ok(FilesNow { config, text, maps, lists, scripts })
@@ -89,14 +90,15 @@ impl LiveFiles {
 
     /// Writes them in the given order. After an error the caller puts back what was written before it.
     pub(super) fn write(&self, changes: &[FileChange], rendered: &Rendered) -> io::Result<()> {
+        let beside = rendered.beside();
         for change in changes {
             let path = self.path(change);
             match change {
                 FileChange::Remove(_) => sys::directory::remove_file(&path)?,
                 FileChange::Create(name) | FileChange::Replace(name) => {
-                    let (text, mode) = content(name, rendered);
+                    let (bytes, mode) = content(name, rendered, &beside);
                     sys::directory::create_directory(&sys::files::directory_of(&path), 0o755)?;
-                    sys::files::replace_file(&path, text.as_bytes(), mode)?;
+                    sys::files::replace_file(&path, &bytes, mode)?;
                 }
             }
         }
@@ -119,11 +121,12 @@ impl LiveFiles {
 
     /// The same for the journal: what is there, and what will be.
     pub(super) fn intended(&self, undo: &Undo, changes: &[FileChange], rendered: &Rendered) -> Vec<IntendedFile> {
+        let beside = rendered.beside();
         let after = |change: &FileChange| match change {
             FileChange::Remove(_) => None,
             FileChange::Create(name) | FileChange::Replace(name) => {
-                let (text, _) = content(name, rendered);
-                Some((text.len() as u64, Digest::of(text)))
+                let (bytes, _) = content(name, rendered, &beside);
+                Some((bytes.len() as u64, Digest::of(bytes)))
             }
         };
         let before = |before: &Before| match before {
@@ -149,13 +152,14 @@ impl LiveFiles {
 }
 
 /// What a file will hold, and its mode.
-fn content(name: &str, rendered: &Rendered) -> (String, u32) {
+fn content(name: &str, rendered: &Rendered, beside: &BTreeMap<String, Vec<u8>>) -> (Vec<u8>, u32) {
     if let Some(map) = rendered.maps.get(name) {
-        return (map.text(), if map.is_secret { 0o640 } else { 0o644 });
+        return (map.text().into_bytes(), if map.is_secret { 0o640 } else { 0o644 });
     }
-    let list = rendered.lists.get(name).map(ListFile::text);
-    let script = || rendered.scripts.get(name).map(|text| (*text).to_owned());
-    (list.or_else(script).unwrap_or_else(|| rendered.haproxy_cfg.clone()), 0o644)
+    let mode = if name.starts_with(CERTIFICATES) { 0o640 } else { 0o644 };
+    let script = || rendered.scripts.get(name).map(|text| text.as_bytes().to_vec());
+    let bytes = beside.get(name).cloned().or_else(script);
+    (bytes.unwrap_or_else(|| rendered.haproxy_cfg.clone().into_bytes()), mode)
 }
 
 impl Undo {

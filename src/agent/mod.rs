@@ -6,6 +6,7 @@ mod adopted;
 mod apply;
 mod asking;
 mod attempt;
+mod certificate_news;
 mod certificates;
 mod corrections;
 mod costs;
@@ -52,6 +53,8 @@ mod word;
 
 pub use apply::{Applied, ApplyError, How, Prepared, Wish};
 pub use attempt::Attempt;
+pub use certificate_news::CertificateStatus;
+pub use certificates::{CertificateProblem, check_certificates};
 pub use corrections::{Correction, Corrections};
 pub use engine::Engine;
 pub use fleet::{Fleet, health_params};

@@ -6,6 +6,7 @@
 use super::adopted::{adopt, base_weights};
 use super::apply::{Applied, ApplyError, How, Wish};
 use super::attempt::Attempt;
+use super::certificate_news::CertificateNews;
 use super::engine::Engine;
 use super::fleet::Fleet;
 use super::intent::Intent;
@@ -63,8 +64,8 @@ pub struct Node {
     pub order_wait: Option<String>,
     /// Plans and applies.
     pub engine: Engine,
-    /// A certificate cannot be served any more: why, said once.
-    certificate_problem: Option<String>,
+    /// The certificates that serve, and what was told of them.
+    pub certificate_news: CertificateNews,
     /// What the start found of an apply that was interrupted, and did about it.
     pub recovered: Option<String>,
     pub(super) ledger: Ledger,
@@ -121,7 +122,7 @@ impl Node {
             haproxy_problem: None,
             lacks: false,
             history_problem: None,
-            certificate_problem: None,
+            certificate_news: CertificateNews::default(),
             recovered: None,
             overrides,
             fleet,
@@ -335,18 +336,16 @@ impl Node {
 
     /// Takes over certificates that were renewed under the same configuration, however that was (not) noticed.
     fn renew_certificates(&mut self) {
-        let problem = match self.serving.renew_certificates() {
-            Ok(false) => None,
-            Ok(true) => {
-                tracing::info!("certificates were renewed, added or removed");
-                None
-            }
-            Err(problems) => Some(problems.join("\n")),
-        };
-        if let Some(problem) = problem.as_ref().filter(|_| problem != self.certificate_problem) {
-            tracing::warn!(%problem, "what serves goes on serving; a restart of HAProxy would fail");
+        if self.serving.renew_certificates() {
+            tracing::info!("certificates were renewed, added or removed");
         }
-        self.certificate_problem = problem;
+        self.tell_certificates();
+    }
+
+    /// Takes note of the certificates that serve, and logs what is new of them.
+    pub fn tell_certificates(&mut self) {
+        let Sources { config, certificates, certificate_problems, .. } = &self.serving;
+        self.certificate_news.look(config, certificates, certificate_problems, Timestamp::now());
     }
 
     fn remember(&mut self, result: &Result<Applied, ApplyError>) {
@@ -407,7 +406,7 @@ impl Node {
             desired: &desired,
             may_replace_foreign_file: intent.adopt,
             is_serving: false,
-            may_exceed_limits: intent.force || matches!(source, SourceOfChange::Rollback(_)),
+            may_exceed_limits: intent.force || self.is_opening || matches!(source, SourceOfChange::Rollback(_)),
         };
         let result = self.engine.apply(wish, Some(&self.ledger)).await;
         // A file that is refused says nothing about how HAProxy follows what serves.
@@ -443,6 +442,7 @@ impl Node {
         self.keyring = keyring;
         renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));
         self.is_settled = true;
+        self.tell_certificates();
         if !matches!(source, SourceOfChange::Rollback(_)) {
             self.file_problem = None;
         }
@@ -474,6 +474,7 @@ impl Node {
             report.notes.push(self.start_hint());
         }
         report.notes.extend(self.serving.warnings.iter().cloned());
+        report.notes.extend(self.serving.certificate_problems.iter().map(|problem| problem.text.clone()));
         report.notes.extend(self.engine.warnings.iter().cloned());
         let unresolved = self.engine.said.unresolved.iter();
         report.notes.extend(

@@ -12,7 +12,7 @@ use crate::plan::{Action, Obstacle};
 use crate::render::{Rendered, moved};
 use crate::sys;
 use camino::Utf8Path;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -110,12 +110,14 @@ fn stage(rendered: &Rendered, config: &Utf8Path) -> std::io::Result<tempfile::Te
     let staging = sys::directory::temporary("hapilot-check-")?;
     let root = Utf8Path::from_path(staging.path()).ok_or(std::io::ErrorKind::InvalidFilename)?;
     let maps = rendered.maps.iter().map(|(name, map)| (name, map.text()));
-    let lists = rendered.lists.iter().map(|(name, list)| (name, list.text()));
-    let scripts = rendered.scripts.iter().map(|(name, text)| (name, (*text).to_owned()));
-    for (name, text) in maps.chain(lists).chain(scripts) {
+    let mut files: BTreeMap<String, Vec<u8>> = maps.map(|(name, text)| (name.clone(), text.into_bytes())).collect();
+    files.extend(rendered.beside());
+    files.extend(rendered.lists.iter().map(|(name, list)| (name.clone(), list.text_below(root).into_bytes())));
+    files.extend(rendered.scripts.iter().map(|(name, text)| (name.clone(), text.as_bytes().to_vec())));
+    for (name, bytes) in files {
         let path = root.join(name);
         sys::directory::create_directory(&sys::files::directory_of(&path), 0o700)?;
-        sys::directory::write_private(&path, text.as_bytes())?;
+        sys::directory::write_private(&path, &bytes)?;
     }
     sys::directory::write_private(&root.join("haproxy.cfg"), moved(&rendered.haproxy_cfg, config, root).as_bytes())?;
     Ok(staging)

@@ -2,6 +2,7 @@
 //!
 //! Made by the loop, published on a `watch` channel; read by `api`.
 
+use super::certificate_news::CertificateStatus;
 use super::corrections::Correction;
 use super::guardian::VipReport;
 use super::keyring::KeyStatus;
@@ -56,6 +57,8 @@ pub struct Snapshot {
     pub would: Option<Vec<String>>,
     /// What the requests of clients tell; `None`: nobody listens.
     pub traffic: Option<Picture>,
+    /// The certificates that serve, in the order of their files.
+    pub certificates: Vec<CertificateStatus>,
     /// The virtual addresses; `None`: the file has none.
     pub vips: Option<VipsSnapshot>,
     /// The guards at work, the oldest first, and when this picture was made.
@@ -236,7 +239,8 @@ impl Snapshot {
         let waits = node.order_wait.as_ref().map(|wait| format!("the file waits for its turn: {wait}"));
         let problems = node.file_problem.iter().chain(&node.haproxy_problem).chain(&node.history_problem);
         let problems = problems.chain(&node.vrrp_problem).chain(&waits);
-        let problems = problems.cloned().chain(vips.iter().flat_map(VipsSnapshot::problems)).collect();
+        let problems = problems.cloned().chain(node.certificate_news.problems.iter().cloned());
+        let problems = problems.chain(vips.iter().flat_map(VipsSnapshot::problems)).collect();
         let trial = node.trial().map(|(trial, left)| TrialSnapshot {
             revision: trial.revision,
             back_to: trial.back_to,
@@ -260,6 +264,7 @@ impl Snapshot {
             corrections: node.engine.corrections.newest().cloned().collect(),
             corrections_total: node.engine.corrections.total(),
             would: node.engine.would.clone(),
+            certificates: node.certificate_news.all.clone(),
             vips,
             traffic: node.listening.as_ref().map(Listening::picture),
             guards: (node.now(), node.fleet.guards(node.now())),

@@ -2,7 +2,7 @@
 //!
 //! Reads, never writes. Called by the agent's loop and by commands that work alone.
 
-use super::certificates;
+use super::certificates::{self, CertificateProblem};
 use super::key_texts::{self, Flaw};
 use crate::config::{self, Config, Diagnostics, Heartbeat};
 use crate::model::{Certificate, Digest, Name, Secret, SecretRef, Sourced};
@@ -39,8 +39,8 @@ pub struct Sources {
     pub secrets: BTreeMap<SecretRef, Secret>,
     /// The certificates that frontends name.
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
-    /// Certificates that cannot be served, one line each: nothing is applied before they are mended.
-    pub certificate_problems: Vec<String>,
+    /// Certificates that cannot be served. The last good ones stand in for them.
+    pub certificate_problems: Vec<CertificateProblem>,
     /// PEM texts of the authorities that servers name.
     pub authorities: BTreeMap<Utf8PathBuf, String>,
     /// What is unwise but not wrong.
@@ -139,21 +139,15 @@ impl Place {
 }
 
 impl Sources {
-    /// Reads the certificates again; answers whether they are others than before. Where one cannot be served, all stay
-    /// what they were, and the reasons come back.
-    ///
-    /// # Errors
-    /// One line per certificate that cannot be served.
-    pub fn renew_certificates(&mut self) -> Result<bool, Vec<String>> {
-        let mut problems = Vec::new();
-        let found = certificates::read(&self.config, &self.certificates, |_, text| problems.push(text));
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+    /// Reads the certificates again; answers whether they are others than before. In the place of one that cannot be
+    /// served stays what was served.
+    pub fn renew_certificates(&mut self) -> bool {
+        let at = |path: &Sourced<Utf8PathBuf>, text| place_of(&self.file, path, text);
+        let (found, problems) = certificates::read(&self.config, &self.certificates, jiff::Timestamp::now(), at);
         let is_new = found != self.certificates;
-        self.certificate_problems.clear();
         self.certificates = found;
-        Ok(is_new)
+        self.certificate_problems = problems;
+        is_new
     }
 
     /// Files whose change means that the sources must be read again.
@@ -166,6 +160,7 @@ impl Sources {
         let all: BTreeSet<_> = std::iter::once(file.to_owned())
             .chain(template)
             .chain(self.certificates.keys().cloned())
+            .chain(self.certificates.values().flatten().flat_map(|one| one.read_from.iter().cloned()))
             .chain(self.authorities.keys().cloned())
             .chain(secret_files)
             .collect();
@@ -186,8 +181,7 @@ impl Reader<'_> {
     }
 
     fn at<T>(&self, at: &Sourced<T>, text: impl std::fmt::Display) -> String {
-        let place = at.origin.map_or_else(|| self.file.to_string(), |origin| format!("{}:{origin}", self.file));
-        format!("{place}: {text}")
+        place_of(self.file, at, text)
     }
 
     fn secrets(&mut self, config: &Config) -> BTreeMap<SecretRef, Secret> {
@@ -238,10 +232,10 @@ impl Reader<'_> {
     }
 
     /// The certificates, and what is wrong with them: no reason to stop steering.
-    fn certificates(&mut self, config: &Config) -> (BTreeMap<Utf8PathBuf, Vec<Certificate>>, Vec<String>) {
-        let mut problems = Vec::new();
-        let found = certificates::read(config, &BTreeMap::new(), |path, text| problems.push(self.at(path, text)));
-        self.warnings.extend(certificates::warnings(config, &found, jiff::Timestamp::now()));
+    fn certificates(&mut self, config: &Config) -> (certificates::Certificates, Vec<CertificateProblem>) {
+        let now = jiff::Timestamp::now();
+        let (found, problems) = certificates::read(config, &BTreeMap::new(), now, |path, text| self.at(path, text));
+        self.warnings.extend(certificates::warnings(config, &found, now));
         (found, problems)
     }
 
@@ -267,6 +261,14 @@ impl Reader<'_> {
         let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8", path.value)));
         let templates = text.and_then(|text| Templates::with_root(path.as_str(), &text).map_err(|e| e.to_string()));
         templates.map_err(|e| self.problem(path, format!("the template cannot be used: {e}"))).ok()
+    }
+}
+
+/// A text with the place in the operator's file before it.
+fn place_of<T>(file: &Utf8Path, at: &Sourced<T>, text: impl std::fmt::Display) -> String {
+    match at.origin {
+        Some(origin) => format!("{file}:{origin}: {text}"),
+        None => format!("{file}: {text}"),
     }
 }
 

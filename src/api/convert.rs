@@ -2,8 +2,8 @@
 
 use super::{wire, wire_live};
 use crate::agent::{
-    Applied, BackendSnapshot, Correction, HaproxySnapshot, KeyStatus, OldWorker, Report, ServerSnapshot, Snapshot,
-    TrialSnapshot,
+    Applied, BackendSnapshot, CertificateStatus, Correction, HaproxySnapshot, KeyStatus, OldWorker, Report,
+    ServerSnapshot, Snapshot, TrialSnapshot,
 };
 use crate::health::{Attention, CircuitPhase, CircuitSnapshot, HealthSnapshot};
 use crate::keys::KeyState;
@@ -30,6 +30,7 @@ impl From<&Snapshot> for wire::Status {
             corrections,
             corrections_total,
             would,
+            certificates,
             vips,
             traffic,
             guards: (now, guards),
@@ -63,7 +64,21 @@ impl From<&Snapshot> for wire::Status {
             would: would.clone(),
             hearing: traffic.as_ref().map(|picture| wire_live::Hearing::from(&picture.stats)),
             guards: guards.iter().map(|event| wire_live::Guard::of(event, *now)).collect(),
+            certificates: certificates.iter().map(wire::Certificate::from).collect(),
             vips: vips.as_ref().map(|vips| wire::Vips::of(vips, node, *revision)),
+        }
+    }
+}
+
+impl From<&CertificateStatus> for wire::Certificate {
+    fn from(certificate: &CertificateStatus) -> Self {
+        let CertificateStatus { file, names, not_after, left, problem } = certificate;
+        Self {
+            file: file.to_string(),
+            names: names.clone(),
+            not_after: rfc3339(*not_after),
+            expires_in_s: left.as_secs(),
+            problem: problem.clone(),
         }
     }
 }

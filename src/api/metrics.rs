@@ -5,7 +5,7 @@
 
 use super::live_metrics::register_live;
 use super::vip_metrics::register_vips;
-use super::wire::{Backend, Guard, Haproxy, Server, Status};
+use super::wire::{Backend, Certificate, Guard, Haproxy, Server, Status};
 use crate::traffic::Picture;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -23,6 +23,11 @@ pub(super) type Float = Gauge<f64, AtomicU64>;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Version {
     version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateFile {
+    file: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -95,6 +100,7 @@ pub(super) fn text(status: &Status, traffic: Option<&Picture>) -> String {
     servers(&mut registry, &status.backends);
     keys(&mut registry, &status.backends);
     guards(&mut registry, &status.guards);
+    certificates(&mut registry, &status.certificates);
     if let Some(vips) = &status.vips {
         register_vips(&mut registry, vips);
     }
@@ -138,6 +144,23 @@ fn agent(registry: &mut Registry, status: &Status) {
         let left = trial.left_s.max(0.0) as u64;
         number(registry, "trial_left", "Until an unconfirmed revision goes back", Some(Unit::Seconds), left);
     }
+}
+
+/// None where no frontend speaks TLS.
+fn certificates(registry: &mut Registry, certificates: &[Certificate]) {
+    if certificates.is_empty() {
+        return;
+    }
+    let expiry = Family::<CertificateFile, Gauge>::default();
+    for certificate in certificates {
+        expiry.get_or_create(&CertificateFile { file: certificate.file.clone() }).set(certificate.expires_in_s);
+    }
+    registry.register_with_unit(
+        "certificate_expiry",
+        "Until a certificate of a frontend expires; negative afterwards",
+        Unit::Seconds,
+        expiry,
+    );
 }
 
 /// Guards that do not work now are not named: a series that ends is an alert that is over.

@@ -47,9 +47,27 @@ pub struct Status {
     /// The guards that hold back weights now, the oldest first.
     #[serde(default)]
     pub guards: Vec<Guard>,
+    /// The certificates that frontends serve, in the order of their files.
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
     /// The virtual addresses; `None`: the file has none, or no agent watches them.
     #[serde(default)]
     pub vips: Option<Vips>,
+}
+
+/// A certificate that a frontend serves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The operator's file.
+    pub file: String,
+    /// The names that it is served for.
+    pub names: Vec<String>,
+    /// When it expires.
+    pub not_after: String,
+    /// Seconds until then; negative afterwards.
+    pub expires_in_s: i64,
+    /// What is wrong with it, `None` where all is well.
+    pub problem: Option<String>,
 }
 
 /// A revision that goes away by itself unless it is confirmed.

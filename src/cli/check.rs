@@ -1,7 +1,7 @@
 //! `check` and `render`: what can be judged and shown without touching anything.
 
 use super::output::{Failure, Output, Tone};
-use crate::agent::{Engine, Failed, Intent, Place, Sources, Wish, render_files, vrrp_change};
+use crate::agent::{Engine, Failed, Intent, Place, Sources, Wish, check_certificates, render_files, vrrp_change};
 use crate::config::{Diagnostics, own_vips};
 use crate::desired::Desired;
 use crate::render::{self, ListFile, Target};
@@ -42,6 +42,7 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         Ok(prepared) => engine.judge(wish, &prepared).await,
         Err(e) => Err(e),
     };
+    let result = result.and_then(|()| Ok(check_certificates(&sources, false)?));
     let refused = match result {
         Ok(()) => {
             let intent = Intent { adopt: true, force: true, ..Intent::default() };
@@ -50,6 +51,7 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         Err(e) => Some(e.to_string()),
     };
     sources.warnings.append(&mut engine.said.warnings);
+    sources.warnings.extend(sources.certificate_problems.iter().map(|problem| problem.text.clone()));
     let unresolved = engine.said.unresolved.iter();
     sources.warnings.extend(unresolved.map(|server| format!("{server}: its name does not resolve on this node now")));
     if let Some(version) = engine.version {

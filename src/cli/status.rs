@@ -31,6 +31,7 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
     // Looks at HAProxy; a plan changes nothing.
     let looked = node.plan().await;
+    node.tell_certificates();
     let mut status = Status::from(&Snapshot::of(&node));
     status.agent = None;
     status.problems.push("the agent does not run: nobody probes, weights stay as they are".to_owned());
@@ -97,6 +98,14 @@ fn print(status: &Status, out: &Output) {
             out.paint(tone, text),
             vip.addresses.join(", ")
         ));
+    }
+    if let Some(next) = status.certificates.iter().min_by_key(|one| one.expires_in_s) {
+        let (count, date) = (status.certificates.len(), next.not_after.get(..10).unwrap_or_default());
+        let many = if count == 1 { "" } else { "s" };
+        let verb = if next.expires_in_s < 0 { "expired" } else { "expires" };
+        let tone = if next.problem.is_some() { Tone::Bad } else { Tone::Plain };
+        let text = out.paint(tone, format_args!("{} {verb} on {date}", next.file)).to_string();
+        out.line(format_args!("tls      {count} certificate{many}, {text}"));
     }
     for problem in &status.problems {
         let text = problem.trim_end().replace('\n', "\n         ");

@@ -138,6 +138,8 @@ pub struct Stats {
 pub struct Tls {
     /// `profile`; default intermediate.
     pub profile: Sourced<TlsProfile>,
+    /// `certificate_expiry`, 1 h to 24 d: a frontend's certificate that is valid for less is a problem; default 14 d.
+    pub certificate_expiry: Sourced<Duration>,
 }
 
 /// Mozilla's server-side TLS profiles.

@@ -7,9 +7,10 @@
 
 use super::command::{Pipeline, word};
 use super::error::AdminError;
-use super::pem::{Pem, common_name_in};
+use super::pem::common_name_in;
 use super::session::Session;
 use super::verb::words;
+use crate::model::Certificate;
 use crate::plan::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCertificates};
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -120,14 +121,7 @@ fn date(text: &str) -> Option<Timestamp> {
 pub(super) async fn carry_out(session: &mut Session, step: &CertificateStep) -> Result<Result<(), String>, AdminError> {
     let done = |reply: String, is_done: bool| if is_done { Ok(()) } else { Err(words(&reply)) };
     match step {
-        CertificateStep::Store { path, digest, not_after: _, is_new } => {
-            let pem = match Pem::read(path) {
-                Ok(pem) if pem.certificate.digest == *digest => pem,
-                Ok(_) => return Ok(Err("the file changed since it was judged; it is judged again".to_owned())),
-                Err(problem) => return Ok(Err(problem)),
-            };
-            store(session, path, &pem, *is_new).await
-        }
+        CertificateStep::Store { certificate, is_new } => store(session, certificate, *is_new).await,
         CertificateStep::Add { list, path } => {
             let reply = session.ask(&format!("add ssl crt-list {} {}", word(list)?, word(path)?)).await?;
             let is_done = says_success(&reply);
@@ -151,10 +145,10 @@ pub(super) async fn carry_out(session: &mut Session, step: &CertificateStep) -> 
 /// One transaction: afterwards the certificate is the new one, or as it was.
 async fn store(
     session: &mut Session,
-    path: &Utf8Path,
-    pem: &Pem,
+    certificate: &Certificate,
     is_new: bool,
 ) -> Result<Result<(), String>, AdminError> {
+    let Certificate { path, pem, .. } = certificate;
     let id = word(path.as_str())?;
     // 2.6 would put our certificate into an open transaction about another one.
     if let Some(open) = open_transaction(&session.ask("show ssl cert").await?).filter(|open| open != path) {
@@ -169,7 +163,7 @@ async fn store(
         }
     }
     let mut set = Pipeline::default();
-    set.push_payload_within(&format!("set ssl cert {id}"), pem.payload(), MAX_PAYLOAD_BYTES)?;
+    set.push_payload_within(&format!("set ssl cert {id}"), pem.expose(), MAX_PAYLOAD_BYTES)?;
     let reply = session.run(&set).await?.pop().unwrap_or_default();
     let is_set = ["created", "updated"]
         .iter()

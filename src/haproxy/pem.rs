@@ -1,9 +1,10 @@
 //! What HAProxy reads of a certificate file, read the same way before HAProxy does.
 //!
-//! Knows PEM, keys and the files beside a certificate; refuses to know why it is wanted. A [`Pem`] holds a private key:
-//! it has no `Debug`, and only its [`Certificate`] travels on. Called by `agent`, and when a step is carried out.
+//! Knows PEM, keys and the files beside a certificate; refuses to know why it is wanted. Private keys leave it as
+//! [`PrivatePem`] alone. Called by `agent`.
 
-use crate::model::{Certificate, Digest};
+use super::layout::{EXTRAS, is_called_certificate, key_files};
+use crate::model::{Certificate, Digest, PrivatePem};
 use crate::sys;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,131 +13,152 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey;
 
 /// Longest certificate file: a leaf with 200 certificates behind it.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-/// Files beside a certificate that belong to it; in a directory they are no certificates of their own.
-const KEY: &str = ".key";
-const EXTRAS: [&str; 3] = [".ocsp", ".issuer", ".sctl"];
+const IS_KEY: &str = "PRIVATE KEY-----";
+const IS_CERTIFICATE: &str = "CERTIFICATE-----";
 
-/// A certificate with its key, as it travels over the admin socket.
-pub struct Pem {
-    /// Everything that may be known of it.
-    pub certificate: Certificate,
-    payload: String,
+/// Why a file gives no certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// In words for the operator: unreadable, truncated, no certificate, no key or one with a passphrase, or a key that
+    /// is not the certificate's.
+    pub reason: String,
+    /// In a directory it is none of the certificates: a note, a key alone, the certificate of an authority.
+    pub is_other: bool,
 }
 
-/// Whether a file of a directory is a certificate, and not something that stands beside one.
-pub fn is_certificate(path: &Utf8Path) -> bool {
-    !EXTRAS.iter().chain([&KEY]).any(|suffix| path.as_str().ends_with(suffix))
-}
-
-/// What a certificate file holds; `known` is answered again where nothing changed since it was made.
-///
-/// # Errors
-/// As [`Pem::read`].
-pub fn read_certificate(path: &Utf8Path, known: Option<&Certificate>) -> Result<Certificate, String> {
-    let files = Files::read(path)?;
-    let digest = files.digest();
-    match known.filter(|known| known.digest == digest && known.path == path) {
-        Some(known) => Ok(known.clone()),
-        None => Pem::understand(path, &files).map(|pem| pem.certificate),
+impl From<String> for Unusable {
+    fn from(reason: String) -> Self {
+        Self { reason, is_other: false }
     }
 }
 
-/// A certificate file and those beside it.
+/// What a certificate file holds, with its key from beside it where it has none; `copy` is what HAProxy will read.
+/// `known` is answered again where nothing changed since it was made.
+///
+/// # Errors
+/// See [`Unusable`].
+pub fn read_certificate(
+    source: &Utf8Path,
+    copy: &Utf8Path,
+    known: Option<&Certificate>,
+) -> Result<Certificate, Unusable> {
+    let files = Files::read(source)?;
+    let digest = files.digest();
+    match known.filter(|known| known.digest == digest && known.source == source && known.path == copy) {
+        Some(known) => Ok(Certificate { read_from: files.read_from, ..known.clone() }),
+        None => understand(source, copy, files),
+    }
+}
+
+/// A certificate file with what belongs to it.
 struct Files {
-    main: Vec<u8>,
-    key: Option<Vec<u8>>,
-    extras: Vec<Vec<u8>>,
+    pem: String,
+    extras: Vec<(&'static str, Arc<[u8]>)>,
+    read_from: Vec<Utf8PathBuf>,
 }
 
 impl Files {
-    fn read(path: &Utf8Path) -> Result<Self, String> {
+    fn read(source: &Utf8Path) -> Result<Self, Unusable> {
         let told = |e: std::io::Error| e.to_string();
-        let main = sys::files::read_limited(path, MAX_FILE_BYTES).map_err(told)?;
-        let beside = |suffix: &str| {
-            let path = Utf8PathBuf::from(format!("{path}{suffix}"));
-            sys::directory::read_if_exists(&path, MAX_FILE_BYTES).map_err(told)
-        };
-        let extras: Vec<_> = EXTRAS.into_iter().map(beside).collect::<Result<_, _>>()?;
-        Ok(Self { main, key: beside(KEY)?, extras: extras.into_iter().flatten().collect() })
+        let main = sys::files::read_limited(source, MAX_FILE_BYTES).map_err(told)?;
+        let mut pem = blocks(&main).map_err(|reason| Unusable { reason, is_other: !is_called_certificate(source) })?;
+        let mut read_from = vec![source.to_owned()];
+        if !pem.contains(IS_CERTIFICATE) {
+            let is_other = !pem.is_empty() || !is_called_certificate(source);
+            return Err(Unusable { reason: "it has no certificate".to_owned(), is_other });
+        }
+        if !pem.contains(IS_KEY) {
+            let keys = key_files(source);
+            let key = keys.iter().find(|key| key.exists()).ok_or_else(|| {
+                let names: Vec<&str> = keys.iter().filter_map(|key| key.file_name()).collect();
+                let reason = format!("it has no private key, and none of {} lies beside it", names.join(", "));
+                Unusable { reason, is_other: is_authority(&pem) }
+            })?;
+            let bytes = sys::files::read_limited(key, MAX_FILE_BYTES).map_err(told)?;
+            pem.push_str(&blocks(&bytes).map_err(|reason| format!("{key}: {reason}"))?);
+            read_from.push(key.clone());
+        }
+        let mut extras = Vec::new();
+        for end in EXTRAS {
+            let path = Utf8PathBuf::from(format!("{source}{end}"));
+            if let Some(bytes) = sys::directory::read_if_exists(&path, MAX_FILE_BYTES).map_err(told)? {
+                extras.push((end, bytes.into()));
+                read_from.push(path);
+            }
+        }
+        Ok(Self { pem, extras, read_from })
     }
 
     fn digest(&self) -> Digest {
-        let all = [&self.main].into_iter().chain(&self.key).chain(&self.extras);
-        Digest::of(all.map(|bytes| Digest::of(bytes).to_string()).collect::<String>())
+        let extras = self.extras.iter().map(|(end, bytes)| format!("{end} {}", Digest::of(bytes)));
+        Digest::of(std::iter::once(Digest::of(&self.pem).to_string()).chain(extras).collect::<String>())
     }
 }
 
-impl Pem {
-    /// Reads a file, and its key from the file with `.key` at its end where it has none.
-    ///
-    /// # Errors
-    /// In words for the operator: unreadable, truncated, no certificate, no key or one with a passphrase, or a key
-    /// that is not the certificate's.
-    pub fn read(path: &Utf8Path) -> Result<Self, String> {
-        Self::understand(path, &Files::read(path)?)
+fn understand(source: &Utf8Path, copy: &Utf8Path, files: Files) -> Result<Certificate, Unusable> {
+    let pem = files.pem.as_str();
+    if !pem.contains(IS_KEY) {
+        return Err("it has no private key".to_owned().into());
     }
+    if pem.contains("ENCRYPTED") {
+        return Err("its private key has a passphrase, which HAProxy would ask for".to_owned().into());
+    }
+    let chain: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|e| format!("it cannot be read: {e}"))?;
+    let parsed = chain.iter().enumerate().map(|(at, der)| match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => Err(format!("certificate {} in it is damaged", at + 1)),
+    });
+    let parsed: Vec<X509Certificate<'_>> = parsed.collect::<Result<_, _>>()?;
+    let Some((leaf, behind)) = parsed.split_first() else { return Err("it has no certificate".to_owned().into()) };
+    let key =
+        PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|e| format!("its private key cannot be read: {e}"))?;
+    check_key(&chain, &key)?;
+    let at =
+        |seconds: i64| Timestamp::from_second(seconds).map_err(|_| "one of its dates is out of all bounds".to_owned());
+    Ok(Certificate {
+        path: copy.to_owned(),
+        source: source.to_owned(),
+        digest: files.digest(),
+        fingerprint: fingerprint(&chain[0]),
+        chain: behind
+            .iter()
+            .filter(|one| one.subject() != one.issuer())
+            .map(|one| common_name(one.subject()))
+            .collect(),
+        names: names(leaf),
+        key_kind: key_kind(leaf),
+        not_before: at(leaf.validity().not_before.timestamp())?,
+        not_after: at(leaf.validity().not_after.timestamp())?,
+        pem: PrivatePem::new(pem),
+        extras: files.extras,
+        read_from: files.read_from,
+    })
+}
 
-    fn understand(path: &Utf8Path, files: &Files) -> Result<Self, String> {
-        let mut payload = blocks(&files.main)?;
-        if !payload.contains("PRIVATE KEY-----") {
-            match &files.key {
-                Some(key) => payload.push_str(&blocks(key)?),
-                None => return Err("it has no private key".to_owned()),
-            }
-        }
-        if payload.contains("ENCRYPTED") {
-            return Err("its private key has a passphrase, which HAProxy would ask for".to_owned());
-        }
-        let chain: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(payload.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|e| format!("it cannot be read: {e}"))?;
-        let parsed = chain.iter().enumerate().map(|(at, der)| match X509Certificate::from_der(der) {
-            Ok(([], certificate)) => Ok(certificate),
-            _ => Err(format!("certificate {} in it is damaged", at + 1)),
-        });
-        let parsed: Vec<X509Certificate<'_>> = parsed.collect::<Result<_, _>>()?;
-        let Some((leaf, behind)) = parsed.split_first() else { return Err("it has no certificate".to_owned()) };
-        let key = PrivateKeyDer::from_pem_slice(payload.as_bytes())
-            .map_err(|e| format!("its private key cannot be read: {e}"))?;
-        check_key(&chain, &key)?;
-        let not_after = Timestamp::from_second(leaf.validity().not_after.timestamp())
-            .map_err(|_| "its date of expiry is out of all bounds".to_owned())?;
-        let certificate = Certificate {
-            path: path.to_owned(),
-            digest: files.digest(),
-            fingerprint: fingerprint(&chain[0]),
-            chain: behind
-                .iter()
-                .filter(|one| one.subject() != one.issuer())
-                .map(|one| common_name(one.subject()))
-                .collect(),
-            names: names(leaf),
-            key_kind: key_kind(leaf),
-            not_after,
-            payload_bytes: payload.len(),
-            has_extras: !files.extras.is_empty(),
-        };
-        Ok(Self { certificate, payload })
-    }
-
-    /// Certificate, chain and key. Secret.
-    pub(super) fn payload(&self) -> &str {
-        &self.payload
-    }
+/// Whether the first certificate of a text belongs to an authority.
+fn is_authority(pem: &str) -> bool {
+    let first = CertificateDer::pem_slice_iter(pem.as_bytes()).next();
+    let Some(Ok(der)) = first else { return false };
+    X509Certificate::from_der(&der).is_ok_and(|(_, certificate)| certificate.is_ca())
 }
 
 /// The PEM blocks alone, line by line: what stands around them HAProxy skips, and an empty line would end the payload.
 fn blocks(bytes: &[u8]) -> Result<String, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is no PEM text".to_owned())?;
+    let text = std::str::from_utf8(bytes).map_err(|_| {
+        "it is no PEM text; `openssl x509 -inform der -in FILE` makes one of a binary certificate".to_owned()
+    })?;
     let mut payload = String::with_capacity(text.len());
     let mut open: Option<&str> = None;
-    for line in text.lines().map(str::trim) {
+    for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
         let begin = line.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----"));
         match (begin, open) {
             (Some(_), Some(kind)) => return Err(format!("its block {kind} does not end: the file is truncated")),
@@ -229,25 +251,23 @@ mod tests {
         format!("{}{}\n{}\n{}", key.serialize_pem(), leaf.pem(), middle.pem(), root.pem())
     }
 
-    fn understand(text: &str) -> Result<Pem, String> {
-        Pem::understand("/x.pem".into(), &Files { main: text.as_bytes().to_vec(), key: None, extras: vec![] })
+    fn read(text: &str) -> Result<Certificate, Unusable> {
+        let held = tempfile::tempdir().unwrap();
+        let file = Utf8Path::from_path(held.path()).unwrap().join("x.pem");
+        sys::directory::write_private(&file, text.as_bytes()).unwrap();
+        read_certificate(&file, Utf8Path::new("/copy"), None)
     }
 
     #[test]
     fn names_chain_and_key_are_what_haproxy_finds() {
         let text = chain();
-        let pem =
-            understand(&format!("Bag Attributes\n  friendlyName: x\n\n{}", text.replace('\n', "\r\n"))).ok().unwrap();
-        let Certificate { names, chain, key_kind, payload_bytes, .. } = &pem.certificate;
+        let noisy = format!("\u{feff}Bag Attributes\n  friendlyName: x\n\n{}", text.replace('\n', "\r\n"));
+        let Certificate { names, chain, key_kind, pem, .. } = &read(&noisy).unwrap();
         assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), ["*.test", "api.test", "common.test"]);
         // Not plain, and so not compared; the root issued itself.
         assert_eq!((chain.as_slice(), key_kind.as_str()), ([String::new()].as_slice(), "EC"));
-        assert_eq!(*payload_bytes, pem.payload().len());
-        assert!(
-            !pem.payload().contains("\n\n")
-                && !pem.payload().contains('\r')
-                && !pem.payload().contains("Bag Attributes")
-        );
+        assert!(["\n\n", "\r", "Bag Attributes", "\u{feff}"].iter().all(|noise| !pem.expose().contains(noise)));
+        assert!(read(&format!("\u{feff}{text}")).is_ok());
     }
 
     #[test]
@@ -256,12 +276,12 @@ mod tests {
         let secret: String = text.lines().nth(1).unwrap().chars().take(20).collect();
         let end_of_leaf = text.match_indices("-----END CERTIFICATE-----").next().unwrap().0 + 25;
         for length in (0..end_of_leaf).step_by(7) {
-            let problem = understand(&text[..length]).err().unwrap_or_else(|| panic!("{length} bytes are taken"));
+            let problem = read(&text[..length]).err().unwrap_or_else(|| panic!("{length} bytes are taken")).reason;
             assert!(!problem.contains(&secret), "{problem}");
         }
         let locked =
             text.replace("BEGIN PRIVATE", "BEGIN ENCRYPTED PRIVATE").replace("END PRIVATE", "END ENCRYPTED PRIVATE");
-        assert!(understand(&locked).err().unwrap().contains("passphrase"));
+        assert!(read(&locked).unwrap_err().reason.contains("passphrase"));
     }
 
     #[test]

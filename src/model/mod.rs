@@ -23,7 +23,7 @@ mod vrrp;
 mod weight;
 
 pub use balance::Balance;
-pub use certificate::Certificate;
+pub use certificate::{CERTIFICATES, Certificate, PrivatePem};
 pub use digest::Digest;
 pub use duration::{format_duration, parse_duration};
 pub use endpoint::{BindAddress, BindHost, Endpoint, Host, Scheme};

@@ -5,9 +5,8 @@
 //! certificates of one name that additions at the end cannot reach, a file that does not fit into HAProxy's buffer.
 
 use super::ReloadReason;
-use crate::model::{Certificate, Digest};
+use crate::model::Certificate;
 use crate::render::ListFile;
-use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -48,26 +47,18 @@ pub struct RuntimeCertificate {
 impl RuntimeCertificate {
     /// Whether it is what the file holds.
     fn is(&self, wanted: &Certificate) -> bool {
-        if !wanted.is_read() {
-            // Whatever runs is the best there is.
-            return !self.fingerprint.is_empty();
-        }
         // A file without a chain may get one from elsewhere (`issuers-chain-path`).
         self.fingerprint == wanted.fingerprint && (wanted.chain.is_empty() || self.chain == wanted.chain)
     }
 }
 
-/// One change of the running worker's certificates. Carries no key: the file is read when the step is carried out.
+/// One change of the running worker's certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateStep {
     /// `new ssl cert` where the worker does not know it, then `set ssl cert`, `commit ssl cert`.
     Store {
-        /// The file.
-        path: Utf8PathBuf,
-        /// Of what was judged: another content is not sent.
-        digest: Digest,
-        /// When the certificate expires.
-        not_after: Timestamp,
+        /// As it was judged, with its key.
+        certificate: Box<Certificate>,
         /// The worker does not know it yet.
         is_new: bool,
     },
@@ -93,16 +84,19 @@ pub enum CertificateStep {
 }
 
 impl fmt::Display for CertificateStep {
-    /// One line for people.
+    /// One line for people, with the operator's files.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Store { path, digest: _, not_after, is_new } => {
+            Self::Store { certificate, is_new } => {
                 let verb = if *is_new { "load" } else { "renew" };
-                write!(f, "certificate {verb} {path}, valid until {}", not_after.strftime("%Y-%m-%d"))
+                let Certificate { source, not_after, .. } = &**certificate;
+                write!(f, "certificate {verb} {source}, valid until {}", not_after.strftime("%Y-%m-%d"))
             }
-            Self::Add { list, path } => write!(f, "certificate serve {path} in {list}"),
-            Self::Remove { list, entry } => write!(f, "certificate remove {} from {list}", entry.path),
-            Self::Forget { path } => write!(f, "certificate forget {path}"),
+            Self::Add { list, path } => write!(f, "certificate serve {} in {list}", Certificate::source_of(path)),
+            Self::Remove { list, entry } => {
+                write!(f, "certificate remove {} from {list}", Certificate::source_of(&entry.path))
+            }
+            Self::Forget { path } => write!(f, "certificate forget {}", Certificate::source_of(path)),
         }
     }
 }
@@ -133,17 +127,16 @@ pub(super) fn certificate_steps(
         if known.is_some_and(|known| known.is(certificate)) {
             continue;
         }
-        let Certificate { path, digest, not_after, payload_bytes, has_extras, .. } = certificate;
-        if *payload_bytes > room {
+        let (source, payload_bytes) = (&certificate.source, certificate.payload_bytes());
+        if payload_bytes > room {
             reasons.push(ReloadReason::whole(format!(
-                "{path} has {payload_bytes} bytes, more than the {room} that the running HAProxy takes at once"
+                "{source} has {payload_bytes} bytes, more than the {room} that the running HAProxy takes at once"
             )));
         }
-        if *has_extras {
-            reasons.push(ReloadReason::whole(format!("beside {path} lies a file that only a reload loads")));
+        if !certificate.extras.is_empty() {
+            reasons.push(ReloadReason::whole(format!("beside {source} lies a file that only a reload loads")));
         }
-        let (path, digest, not_after) = (path.clone(), *digest, *not_after);
-        store.push(CertificateStep::Store { path, digest, not_after, is_new: known.is_none() });
+        store.push(CertificateStep::Store { certificate: Box::new((*certificate).clone()), is_new: known.is_none() });
     }
     let gone: BTreeSet<String> = remove
         .iter()
@@ -185,13 +178,16 @@ fn list_steps(
         && from != to.path
     {
         reasons.push(ReloadReason::whole(format!(
-            "the default certificate of {list} becomes {} instead of {from}: HAProxy changes it only in a reload",
-            to.path
+            "the default certificate of {list} becomes {} instead of {}: HAProxy changes it only in a reload",
+            to.source,
+            Certificate::source_of(from)
         )));
     }
     if let Some((first, second, name)) = misplaced(&wanted.certificates, &kept) {
         reasons.push(ReloadReason::whole(format!(
-            "{first} and {second} are both for {name}: only a reload puts the first one first"
+            "{} and {} are both for {name}: only a reload puts the first one first",
+            Certificate::source_of(first),
+            Certificate::source_of(second)
         )));
     }
 }
@@ -215,6 +211,7 @@ fn misplaced<'a>(wanted: &'a [Certificate], kept: &[&Certificate]) -> Option<(&'
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Digest, PrivatePem};
 
     /// `path name`: a certificate of this name; `path name RSA` with another kind of key.
     fn certificate(text: &str) -> Certificate {
@@ -222,14 +219,17 @@ mod tests {
         let path = words.next().unwrap();
         Certificate {
             path: path.into(),
+            source: path.into(),
+            read_from: vec![],
             digest: Digest::of(text),
             fingerprint: format!("of {path}"),
             chain: vec![],
             names: words.next().map(str::to_owned).into_iter().collect(),
             key_kind: words.next().unwrap_or("EC").to_owned(),
+            not_before: "2026-11-19T00:00:00Z".parse().unwrap(),
             not_after: "2027-02-19T00:00:00Z".parse().unwrap(),
-            payload_bytes: 2000,
-            has_extras: false,
+            pem: PrivatePem::new(&"x".repeat(2000)),
+            extras: vec![],
         }
     }
 
@@ -311,11 +311,11 @@ mod tests {
         check(all(&["/b b"]), &runtime(&["/a", "/b"]), &[], &[default]);
         check(all(&["/a a"]), &RuntimeCertificates::default(), &[], &["the running HAProxy has no api.list"]);
         let mut large = certificate("/a a");
-        (large.payload_bytes, large.fingerprint) = (14_337, "new".to_owned());
+        (large.pem, large.fingerprint) = (PrivatePem::new(&"x".repeat(14_337)), "new".to_owned());
         let room = "/a has 14337 bytes, more than the 14336 that the running HAProxy takes at once";
         check(vec![large], &runtime(&["/a"]), &[], &[room]);
         let mut extra = certificate("/a a");
-        (extra.has_extras, extra.fingerprint) = (true, "new".to_owned());
+        (extra.extras, extra.fingerprint) = (vec![(".ocsp", [1].into())], "new".to_owned());
         check(vec![extra], &runtime(&["/a"]), &[], &["beside /a lies a file that only a reload loads"]);
     }
 

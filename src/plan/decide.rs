@@ -126,17 +126,19 @@ fn obstacles(question: &Question<'_>) -> Vec<Obstacle> {
     }
 }
 
-/// Maps and lists first: a cold start between two writes then finds maps that the configuration may not use yet, never
+/// Maps, certificates and lists first: a cold start between two writes then finds maps that the configuration may not use yet, never
 /// a configuration without its maps.
 fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange> {
     let mut files = Vec::new();
     let maps = rendered.maps.iter().map(|(path, map)| (path, map.text(), observed.maps.get(path)));
-    let lists = rendered.lists.iter().map(|(path, list)| (path, list.text(), observed.lists.get(path)));
-    let scripts = rendered.scripts.iter().map(|(path, text)| (path, (*text).to_owned(), observed.scripts.get(path)));
-    for (path, text, now) in maps.chain(lists).chain(scripts) {
+    let beside = rendered.beside();
+    let maps = maps.map(|(path, text, now)| (path, Digest::of(text), now));
+    let lists = beside.iter().map(|(path, bytes)| (path, Digest::of(bytes), observed.lists.get(path)));
+    let scripts = rendered.scripts.iter().map(|(path, text)| (path, Digest::of(text), observed.scripts.get(path)));
+    for (path, wanted, now) in maps.chain(lists).chain(scripts) {
         match now {
             None => files.push(FileChange::Create(path.clone())),
-            Some(digest) if *digest != Digest::of(text) => files.push(FileChange::Replace(path.clone())),
+            Some(digest) if *digest != wanted => files.push(FileChange::Replace(path.clone())),
             Some(_) => {}
         }
     }
@@ -147,7 +149,7 @@ fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange
         Some(_) => {}
     }
     let maps = observed.maps.keys().filter(|path| !rendered.maps.contains_key(*path));
-    let lists = observed.lists.keys().filter(|path| !rendered.lists.contains_key(*path));
+    let lists = observed.lists.keys().filter(|path| !beside.contains_key(*path));
     let scripts = observed.scripts.keys().filter(|path| !rendered.scripts.contains_key(*path));
     files.extend(maps.chain(lists).chain(scripts).cloned().map(FileChange::Remove));
     files

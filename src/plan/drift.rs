@@ -23,7 +23,7 @@ impl Expectation {
     }
 }
 
-/// Maps and lists on disk.
+/// Maps, lists and certificates on disk.
 fn files(observed: &Observed) -> BTreeMap<String, Digest> {
     observed
         .maps

@@ -13,7 +13,7 @@ pub struct Observed {
     pub config: Option<FileState>,
     /// Digest of each map file below `maps/`, by its path relative to the configuration's directory.
     pub maps: BTreeMap<String, Digest>,
-    /// Digest of each crt-list below `crt-lists/`, in the same way.
+    /// Digest of each crt-list below `crt-lists/` and of each certificate below `certificates/`, in the same way.
     pub lists: BTreeMap<String, Digest>,
     /// Digest of each Lua program below `hapilot-lua/`, in the same way.
     pub scripts: BTreeMap<String, Digest>,

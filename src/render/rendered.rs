@@ -1,7 +1,8 @@
 //! The result of rendering.
 
 use super::Maxconn;
-use crate::model::{Certificate, Digest, Origin};
+use crate::model::{CERTIFICATES, Certificate, Digest, Origin};
+use camino::Utf8Path;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -67,6 +68,19 @@ pub struct MapFile {
     pub is_secret: bool,
 }
 
+impl Rendered {
+    /// The crt-lists and the certificates that they name, by path relative to the configuration's directory, in the
+    /// order of writing: no list without its certificates.
+    pub fn beside(&self) -> BTreeMap<String, Vec<u8>> {
+        let certificates = self.lists.values().flat_map(|list| &list.certificates);
+        let files = certificates.flat_map(Certificate::files);
+        let files =
+            files.filter_map(|(path, bytes)| Some((format!("{CERTIFICATES}/{}", path.file_name()?), bytes.to_vec())));
+        let lists = self.lists.iter().map(|(path, list)| (path.clone(), list.text().into_bytes()));
+        lists.chain(files).collect()
+    }
+}
+
 impl MapFile {
     /// The file's text: a line per entry, key, one blank, value.
     pub fn text(&self) -> String {
@@ -82,15 +96,15 @@ pub struct ListFile {
 }
 
 impl ListFile {
-    /// The file's text: a path per line, which knows no quotes. The keys stay where they are.
+    /// The file's text: a path per line, which knows no quotes.
     pub fn text(&self) -> String {
         self.certificates.iter().map(|certificate| format!("{}\n", certificate.path)).collect()
     }
 
-    /// Why a path cannot stand in a crt-list; `None` where it can.
-    pub fn defect(path: &str) -> Option<&'static str> {
-        let breaks = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '[' | ']');
-        path.contains(breaks).then_some("a crt-list takes no path with a blank, a control character or a bracket in it")
+    /// The same where the certificates lie below another directory.
+    pub fn text_below(&self, directory: &Utf8Path) -> String {
+        let names = self.certificates.iter().filter_map(|certificate| certificate.path.file_name());
+        names.map(|name| format!("{directory}/{CERTIFICATES}/{name}\n")).collect()
     }
 }
 

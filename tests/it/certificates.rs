@@ -17,16 +17,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A PEM text and the certificate that a client sees of it.
-struct Made {
-    pem: String,
-    der: Vec<u8>,
+pub struct Made {
+    /// Certificate and key.
+    pub pem: String,
+    /// What a client is shown.
+    pub der: Vec<u8>,
 }
 
-fn made(name: &str) -> Made {
+/// A certificate for one name.
+pub fn made(name: &str) -> Made {
     made_with(name, |_| ())
 }
 
-fn made_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Made {
+/// The same, changed before it is signed.
+pub fn made_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Made {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     change(&mut params);
@@ -36,15 +40,17 @@ fn made_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Made {
 }
 
 /// A node of its own: HAProxy, the operator's file, a directory of certificates.
-struct Node {
-    haproxy: Option<Private>,
-    place: Utf8PathBuf,
+pub struct Node {
+    /// The running HAProxy.
+    pub haproxy: Option<Private>,
+    /// Its directory.
+    pub place: Utf8PathBuf,
     port: u16,
 }
 
 impl Node {
     /// Serves `certificates` (as in the operator's file) after `prepare` made the files.
-    fn start(binary: &Binary, certificates: &str, prepare: impl FnOnce(&Utf8Path)) -> Self {
+    pub fn start(binary: &Binary, certificates: &str, prepare: impl FnOnce(&Utf8Path)) -> Self {
         let place = Place::new(binary);
         let directory = Utf8PathBuf::from_path_buf(place.dir().to_owned()).unwrap();
         fs_err::create_dir(directory.join("pem")).unwrap();
@@ -57,7 +63,8 @@ impl Node {
         node
     }
 
-    fn write_toml(&self, binary: &Binary, certificates: &str) {
+    /// Writes the operator's file; `@` stands for the directory of certificates.
+    pub fn write_toml(&self, binary: &Binary, certificates: &str) {
         let (dir, port) = (&self.place, self.port);
         let certificates = certificates.replace("@", &format!("{dir}/pem/"));
         let text = format!(
@@ -72,11 +79,13 @@ impl Node {
         write(dir.join("hapilot.toml"), text);
     }
 
-    fn toml(&self) -> String {
+    /// The operator's file.
+    pub fn toml(&self) -> String {
         self.place.join("hapilot.toml").into_string()
     }
 
-    fn put(&self, name: &str, text: &str) {
+    /// Replaces a file in the directory of certificates.
+    pub fn put(&self, name: &str, text: &str) {
         replace(&self.place.join("pem").join(name), text);
     }
 
@@ -84,12 +93,18 @@ impl Node {
         fs_err::remove_file(self.place.join("pem").join(name)).unwrap();
     }
 
-    fn haproxy(&self) -> &Private {
+    /// The copy that HAProxy reads.
+    pub fn copy(&self, name: &str) -> Utf8PathBuf {
+        hapilot::model::Certificate::copy_of(&self.place.join("pem").join(name), &self.place)
+    }
+
+    /// The running HAProxy.
+    pub fn haproxy(&self) -> &Private {
         self.haproxy.as_ref().unwrap()
     }
 
     /// `hapilot apply --json`.
-    fn apply(&self) -> Value {
+    pub fn apply(&self) -> Value {
         let done = agent::run(&["-c", &self.toml(), "--json", "apply"]);
         assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
         serde_json::from_str(&done.stdout).unwrap()
@@ -126,7 +141,7 @@ impl Node {
     }
 
     /// The certificate that a client is shown who asks for this name.
-    fn shown(&self, name: &str) -> Vec<u8> {
+    pub fn shown(&self, name: &str) -> Vec<u8> {
         shown(self.port, name)
     }
 }
@@ -136,7 +151,8 @@ fn texts(list: &Value, place: &Utf8Path) -> Vec<String> {
     texts.map(|text| text.replace(place.as_str(), "")).collect()
 }
 
-fn replace(path: &Utf8Path, text: &str) {
+/// Replaces a file as editors do.
+pub fn replace(path: &Utf8Path, text: &str) {
     hapilot::sys::files::replace_file(path, text.as_bytes(), 0o600).unwrap();
 }
 
@@ -292,32 +308,74 @@ fn a_certificate_that_the_admin_socket_cannot_take_is_loaded_by_a_reload() {
 }
 
 #[test]
-fn a_broken_certificate_is_refused_by_name_and_the_old_one_serves() {
+fn a_broken_certificate_is_told_by_name_and_the_old_one_serves() {
     for binary in binaries() {
         let a = made("a.test");
         let node = Node::start(&binary, "\"@a.pem\"", |pem| replace(&pem.join("a.pem"), &a.pem));
         let worker = node.haproxy().worker_pid();
         let (one, other) = (made("a.test"), made("a.test"));
-        let certificate = |made: &Made| made.pem.split_once("-----BEGIN PRIVATE").unwrap().0.to_owned();
-        let key = |made: &Made| made.pem[certificate(made).len()..].to_owned();
         let expired = made_with("a.test", |params| params.not_after = rcgen::date_time_ymd(2020, 2, 1));
         for (text, why) in [
             (certificate(&one) + &key(&other), "its private key is not the one of its certificate"),
-            (certificate(&one), "it has no private key"),
+            (certificate(&one), "it has no private key, and none of a.pem.key, a.key lies beside it"),
             (key(&one), "it has no certificate"),
             (one.pem[..one.pem.len() - 40].to_owned(), "does not end: the file is truncated"),
             (one.pem.replace("MII", "MI!"), "it cannot be read"),
-            (String::new(), "it has no private key"),
-            (expired.pem.clone(), "expired on 2020-02-01; the one that serves now, valid until"),
+            (String::new(), "it has no certificate"),
+            (expired.pem.clone(), "the new one expired on 2020-02-01"),
         ] {
             node.put("a.pem", &text);
-            let said = node.refuses();
-            assert!(said.contains("pem/a.pem") && said.contains(why) && !said.contains("BEGIN"), "{why}: {said}");
+            assert_eq!(node.apply()["how"], "unchanged", "{why}");
+            let check = agent::run(&["-c", &node.toml(), "check"]);
+            let said = format!("{}{}", check.stdout, check.stderr);
+            assert_eq!(check.code, Some(0), "{said}");
+            assert!(said.contains("hapilot.toml:") && said.contains("pem/a.pem cannot be served"), "{said}");
+            assert!(said.contains(why) && said.contains("the one before serves on, valid until"), "{why}: {said}");
+            assert!(!said.contains("BEGIN"), "{said}");
             assert_eq!(node.shown("a.test"), a.der);
         }
         node.put("a.pem", &one.pem);
         node.follows();
         assert_eq!((node.shown("a.test"), node.haproxy().worker_pid()), (one.der, worker));
+    }
+}
+
+/// The certificate alone.
+pub fn certificate(made: &Made) -> String {
+    made.pem.split_once("-----BEGIN PRIVATE").unwrap().0.to_owned()
+}
+
+/// The key alone.
+pub fn key(made: &Made) -> String {
+    made.pem[certificate(made).len()..].to_owned()
+}
+
+#[test]
+fn a_file_that_was_never_served_is_refused_where_it_is_named_and_left_out_of_a_directory() {
+    for binary in binaries() {
+        let a = made("a.test");
+        let node = Node::start(&binary, "\"@\"", |pem| replace(&pem.join("a.pem"), &a.pem));
+        // What lies beside a certificate and is none, and one that is not whole yet.
+        node.put("README", "Do not touch.\n");
+        node.put(
+            "authority.pem",
+            &certificate(&made_with("Root", |params| {
+                params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            })),
+        );
+        assert_eq!(node.apply()["how"], "unchanged");
+        node.put("late.pem", "-----BEGIN CERTIFICATE-----\n");
+        let applied = node.apply();
+        assert_eq!(applied["how"], "unchanged", "{applied}");
+        assert!(applied.to_string().contains("late.pem cannot be served"), "{applied}");
+
+        node.write_toml(&binary, "\"@a.pem\", \"@typo.pem\"");
+        let said = node.refuses();
+        assert!(said.contains("hapilot.toml:") && said.contains("typo.pem"), "{said}");
+        assert!(said.contains("name the directory of certbot"), "{said}");
+        let check = agent::run(&["-c", &node.toml(), "check"]);
+        assert!(check.code == Some(1) && check.stderr.contains("typo.pem"), "{}", check.stderr);
+        assert_eq!(node.shown("a.test"), a.der);
     }
 }
 
@@ -329,21 +387,21 @@ fn what_somebody_else_did_to_the_certificates_is_mended_and_their_open_transacti
             replace(&pem.join("a.pem"), &a.pem);
             replace(&pem.join("b.pem"), &b.pem);
         });
-        let pem = node.place.join("pem");
-        node.haproxy().admin(&format!("del ssl crt-list crt-lists/api.list {pem}/b.pem"));
+        node.haproxy().admin(&format!("del ssl crt-list crt-lists/api.list {}", node.copy("b.pem")));
         assert_eq!(node.shown("b.test"), a.der);
         assert_eq!(node.follows(), ["certificate serve /pem/b.pem in crt-lists/api.list"]);
         assert_eq!(node.shown("b.test"), b.der);
 
         let lines: String = a.pem.lines().filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect();
-        let said = node.haproxy().admin(&format!("set ssl cert {pem}/a.pem <<\n{lines}"));
+        let open = node.copy("a.pem");
+        let said = node.haproxy().admin(&format!("set ssl cert {open} <<\n{lines}"));
         assert!(said.contains("Transaction created"), "{said}");
         let new = made("b.test");
         node.put("b.pem", &new.pem);
         let said = node.refuses();
-        assert!(said.contains(&format!("`abort ssl cert {pem}/a.pem` ends it")), "{said}");
+        assert!(said.contains(&format!("`abort ssl cert {open}` ends it")), "{said}");
         assert_eq!(node.shown("b.test"), b.der);
-        node.haproxy().admin(&format!("abort ssl cert {pem}/a.pem"));
+        node.haproxy().admin(&format!("abort ssl cert {open}"));
         node.follows();
         assert_eq!(node.shown("b.test"), new.der);
     }
@@ -357,28 +415,19 @@ async fn where_one_step_fails_nothing_is_taken_away_and_nothing_is_left_open() {
             replace(&pem.join("a.pem"), &a.pem);
             replace(&pem.join("b.pem"), &b.pem);
         });
-        let pem = node.place.join("pem");
-        let store = |name: &str, is_new: bool| {
-            let read = read_certificate(&pem.join(name), None).unwrap();
-            CertificateStep::Store { path: read.path, digest: read.digest, not_after: read.not_after, is_new }
-        };
+        // HAProxy does not know it, and so refuses to replace it.
         node.put("c.pem", &made("c.test").pem);
-        let changed = store("c.pem", true);
-        node.put("c.pem", &made("c.test").pem);
+        let read = read_certificate(&node.place.join("pem/c.pem"), &node.copy("c.pem"), None).unwrap();
+        let store = CertificateStep::Store { certificate: Box::new(read), is_new: false };
         let list = "crt-lists/api.list".to_owned();
-        let remove = CertificateStep::Remove { list, entry: ListEntry { path: format!("{pem}/b.pem"), line: 2 } };
-        for (first, why) in [
-            (changed, "the file changed since it was judged; it is judged again"),
-            // HAProxy does not know it, and so refuses to replace it.
-            (store("c.pem", false), "Can't replace a certificate which is not referenced by the configuration!"),
-        ] {
-            let steps = [first, remove.clone()].map(Step::Certificate);
-            let done = execute(&node.place.join("admin.sock"), &steps, None, PATIENCE).await.unwrap();
-            let reasons: Vec<_> = done.failures.iter().map(|failure| failure.reason.as_str()).collect();
-            assert_eq!(reasons, [why, "not sent, because a step about a certificate before it failed"]);
-            assert!(!node.haproxy().admin("show ssl cert").contains('*'), "{}", binary.version);
-            assert_eq!(node.shown("b.test"), b.der);
-        }
+        let entry = ListEntry { path: node.copy("b.pem").into_string(), line: 2 };
+        let steps = [store, CertificateStep::Remove { list, entry }].map(Step::Certificate);
+        let done = execute(&node.place.join("admin.sock"), &steps, None, PATIENCE).await.unwrap();
+        let reasons: Vec<_> = done.failures.iter().map(|failure| failure.reason.as_str()).collect();
+        let why = "Can't replace a certificate which is not referenced by the configuration!";
+        assert_eq!(reasons, [why, "not sent, because a step about a certificate before it failed"]);
+        assert!(!node.haproxy().admin("show ssl cert").contains('*'), "{}", binary.version);
+        assert_eq!(node.shown("b.test"), b.der);
     }
 }
 
@@ -405,6 +454,7 @@ fn the_running_agent_takes_a_renewed_certificate_over_within_two_seconds() {
         assert_eq!(running.stop(), Some(0));
         let mut running = agent::start(&["-c", &node.toml(), "run"]);
         running.wait_for_output("pem/a.pem cannot be served");
+        assert_eq!(node.shown("a.test"), a.der);
         node.put("a.pem", &a.pem);
         node.remove("b.pem");
         wait_for("the certificate's end", PATIENCE, || (node.shown("b.test") == a.der).then_some(()));

@@ -39,6 +39,7 @@ mod probe_providers;
 mod proof;
 mod provenance;
 mod quoting;
+mod renewals;
 mod sample;
 mod simulation;
 mod site;

@@ -5,7 +5,9 @@ use hapilot::config::{
     Keepalived, Node, Route, Server, ServerTls, Tls, TlsProfile, Weighting,
 };
 use hapilot::desired::Desired;
-use hapilot::model::{AdminState, Balance, Certificate, Digest, Name, Origin, Provider, Secret, Sourced, Weight};
+use hapilot::model::{
+    AdminState, Balance, Certificate, Digest, Name, Origin, PrivatePem, Provider, Secret, Sourced, Weight,
+};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -61,7 +63,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
             raw: vec![],
             raw_defaults: vec![],
         },
-        tls: Tls { profile: set(TlsProfile::Intermediate) },
+        tls: Tls { profile: set(TlsProfile::Intermediate), certificate_expiry: set(Duration::from_secs(14 * 86_400)) },
         frontends,
         limit_address: None,
         backends,
@@ -163,14 +165,17 @@ pub fn server_with_key(called: &str, url: &str, key: &str) -> Server {
 pub fn certificate(path: &str, name: &str) -> Certificate {
     Certificate {
         path: path.into(),
+        source: path.into(),
+        read_from: vec![],
         digest: Digest::of(path),
         fingerprint: "0123456789ABCDEF0123456789ABCDEF01234567".to_owned(),
         chain: vec![],
         names: [name.to_owned()].into(),
         key_kind: "EC".to_owned(),
+        not_before: "2020-01-01T00:00:00Z".parse().unwrap(),
         not_after: "2100-01-01T00:00:00Z".parse().unwrap(),
-        payload_bytes: 2000,
-        has_extras: false,
+        pem: PrivatePem::new("not to be read"),
+        extras: vec![],
     }
 }
 

@@ -140,6 +140,7 @@ pub(super) fn tls(root: &Table<'_>) -> Tls {
             "old" => TlsProfile::Old,
             _ => TlsProfile::Intermediate,
         }),
+        certificate_expiry: table.duration_or_default("certificate_expiry"),
     }
 }
 

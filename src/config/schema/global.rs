@@ -117,12 +117,20 @@ pub(in crate::config) static STATS: Section = Section {
 pub(in crate::config) static TLS: Section = Section {
     name: "tls",
     doc: "TLS towards clients",
-    keys: &[Key::new(
-        "profile",
-        Kind::Choice(&["modern", "intermediate", "old"], &[]),
-        "Mozilla's profile: modern is TLS 1.3 only, intermediate 1.2 and up, old 1.0 and up",
-    )
-    .is("intermediate")],
+    keys: &[
+        Key::new(
+            "profile",
+            Kind::Choice(&["modern", "intermediate", "old"], &[]),
+            "Mozilla's profile: modern is TLS 1.3 only, intermediate 1.2 and up, old 1.0 and up",
+        )
+        .is("intermediate"),
+        Key::new(
+            "certificate_expiry",
+            Kind::Duration("1h", "24d"),
+            "A certificate of a frontend that is valid for less is a problem; of one that lives for days, a third of its life",
+        )
+        .is("14d"),
+    ],
 };
 
 pub(in crate::config) static APPLY: Section = Section {

@@ -9,7 +9,7 @@ pub(in crate::config) static FRONTEND: Section = Section {
         Key::new("bind", Kind::List(&Kind::Bind, 1, 64), "Addresses; with certificates they speak TLS")
             .required()
             .example("[\"*:443\"]"),
-        Key::new("certificates", Kind::List(&Kind::Path, 0, 1000), "PEM files with their keys, or directories of them; renewed ones are taken over without a reload; none: clear text")
+        Key::new("certificates", Kind::List(&Kind::Path, 0, 1000), "Certificates with their keys: PEM files, or directories such as certbot's; renewed ones are taken over without a reload; none: clear text")
             .example("[\"/etc/hapilot/certs/api.pem\"]"),
         Key::new("redirect_http", Kind::Bind, "A clear-text address that redirects to the TLS one").example("\"*:80\""),
         Key::new("backend", Kind::BackendName, "The default backend")
