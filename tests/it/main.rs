@@ -40,6 +40,7 @@ mod proof;
 mod provenance;
 mod quoting;
 mod renewals;
+mod routing;
 mod sample;
 mod simulation;
 mod site;

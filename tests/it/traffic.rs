@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running HAProxy; killed when dropped.
-struct Serving {
-    child: Child,
+pub struct Serving {
+    pub child: Child,
     _directory: TempDir,
 }
 
@@ -31,7 +31,7 @@ impl Drop for Serving {
 }
 
 /// Serves the configuration until the value is dropped.
-fn serve(haproxy: &HaproxyBinary, mut config: Config) -> Serving {
+pub fn serve(haproxy: &HaproxyBinary, mut config: Config) -> Serving {
     let (keep, directory) = directory();
     config.haproxy.config = set(directory.join("haproxy.cfg"));
     config.haproxy.admin_socket = set(directory.join("admin.sock"));
@@ -170,14 +170,14 @@ fn get(port: u16, path: &str) -> Answer {
     ask(port, "GET", path, &[], "")
 }
 
-fn on_every_haproxy(test: impl Fn(&HaproxyBinary)) {
+pub fn on_every_haproxy(test: impl Fn(&HaproxyBinary)) {
     for haproxy in installed() {
         println!("{}", haproxy.path);
         test(&haproxy);
     }
 }
 
-fn bind(port: u16) -> String {
+pub fn bind(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 

@@ -11,7 +11,6 @@
 //! `HAPILOT_SIMULATION_HISTORIES=N` so many histories per version.
 
 mod by_hand;
-mod chance;
 mod history;
 mod judge;
 mod loaded;

@@ -1,8 +1,8 @@
 //! A whole HAProxy: files on disk, a master, the serving worker and the old ones, and the troubles of the hour.
 
-use super::chance::Chance;
 use super::loaded::{Key, Loaded, Server, words};
 use super::worker::{Effect, Worker};
+use crate::support::chance::Chance;
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! The operator's file as values, and the edits that he makes.
 
-use super::chance::Chance;
+use crate::support::chance::Chance;
 use camino::Utf8Path;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,10 +1,10 @@
 //! One node over a long time: a real agent's node on a real directory, and the model of HAProxy below it.
 
-use super::chance::Chance;
 use super::model::{Deeds, Haproxy};
 use super::sockets::{Shared, Sockets, listen};
 use super::wanted::Wanted;
 use super::watch::{Files, Watch, files};
+use crate::support::chance::Chance;
 use camino::{Utf8Path, Utf8PathBuf};
 use hapilot::agent::{Attempt, Intent, Node, Place, Report};
 use hapilot::health::{Observation, Outcome, ProbeKind};

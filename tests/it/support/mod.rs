@@ -2,6 +2,7 @@
 //! client and a bounded load generator. Knows nothing of the product but its binary.
 
 pub mod agent;
+pub mod chance;
 pub mod cluster;
 pub mod haproxy;
 pub mod http;
