@@ -4,10 +4,16 @@ use super::probing::Errand;
 use super::run::Agent;
 use crate::health::{Observation, Outcome, ProbeKind};
 use crate::model::{Host, Secret, ServerId};
+use crate::sys;
 use std::time::Duration;
 
-/// Probes in flight.
-const MAX_PROBES: usize = 512;
+/// Probes in flight, of which one backend alone gets half; never more than half of the descriptors that there are.
+const MAX_PROBES: usize = 1024;
+
+/// How many probes may be in flight.
+pub(super) fn places() -> usize {
+    MAX_PROBES.min(sys::descriptors::limit() / 2)
+}
 
 /// A probe that is to start.
 #[derive(Clone, Debug)]
@@ -27,9 +33,7 @@ pub(super) struct Asked {
 
 impl Agent {
     pub(super) fn start_probes(&mut self) {
-        while self.probes.len() < MAX_PROBES
-            && let Some(wanted) = self.waiting.pop_front()
-        {
+        while let Some(wanted) = self.waiting.start() {
             match self.errand(&wanted) {
                 Some(errand) => {
                     let prober = self.prober.clone();
@@ -43,6 +47,7 @@ impl Agent {
                 }
                 None => {
                     tracing::debug!(server = %wanted.id, kind = %wanted.kind, "the probe is gone with its server");
+                    self.waiting.ended(&wanted.id.backend);
                     if let Some(key) = wanted.key {
                         self.node.keyring.test_ended(&wanted.id, key);
                     }
@@ -80,6 +85,7 @@ impl Agent {
             Err(_) => return,
         };
         let id = &wanted.id;
+        self.waiting.ended(&id.backend);
         tracing::debug!(server = %id, kind = %observation.kind, outcome = %observation.outcome, detail = observation.detail, "probed");
         let now = self.node.now();
         if let Some(key) = wanted.key {
