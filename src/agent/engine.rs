@@ -8,6 +8,7 @@
 
 use super::apply::{Applied, ApplyError, How, Prepared, Wish};
 use super::certificates;
+use super::checks::Checks;
 use super::corrections::Corrections;
 use super::ledger::Ledger;
 use super::limits::{RELOAD_GAP, ReloadLimits};
@@ -58,7 +59,7 @@ pub struct Engine {
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
     judged: Option<Digest>,
     /// A `haproxy -c` that runs already while HAProxy is looked at.
-    check: Option<preflight::Check>,
+    pub(super) checks: Checks,
     /// HAProxy refused to add or remove a server in this apply: its words.
     reload_instead: Option<String>,
     last_reload: Option<Instant>,
@@ -96,7 +97,7 @@ impl Engine {
             last: None,
             renderer: Renderer::default(),
             judged: None,
-            check: None,
+            checks: Checks::default(),
             reload_instead: None,
             last_reload: None,
             writes: 0,
@@ -180,8 +181,8 @@ impl Engine {
         }
         let judgement = preflight::judgement(wish.sources, rendered);
         let is_known = self.judged == Some(judgement);
-        if !is_known && self.check.as_ref().is_none_or(|check| check.judgement != judgement) {
-            self.check = Some(preflight::Check::begin(wish.sources, rendered, judgement)?);
+        if !is_known && !self.checks.has(wish, judgement) {
+            self.checks.keep(wish, preflight::Check::begin(wish.sources, rendered, judgement)?);
         }
         Ok(())
     }
@@ -194,13 +195,18 @@ impl Engine {
         certificates::check_certificates(wish.sources, true)?;
         let judgement = preflight::judgement(wish.sources, &prepared.rendered);
         if self.judged != Some(judgement) {
-            let ahead = self.check.take().filter(|check| check.judgement == judgement);
+            let ahead = self.checks.take(wish, judgement);
             let check =
                 ahead.map_or_else(|| preflight::Check::begin(wish.sources, &prepared.rendered, judgement), Ok)?;
+            if !self.checks.is_worth_waiting(&check).await {
+                self.checks.keep(wish, check);
+                return Err(ApplyError::TooSoon(Instant::now() + preflight::CHECK_DEADLINE));
+            }
             self.said = check.end(wish.sources, &prepared.rendered).await?;
         }
         preflight::check_names(&self.said.unresolved, prepared)?;
         preflight::check_surroundings(wish.sources, prepared).await?;
+        self.checks.clear();
         // Names may resolve the next time.
         self.judged = self.said.unresolved.is_empty().then_some(judgement);
         Ok(())
@@ -215,7 +221,6 @@ impl Engine {
             certificates::check_certificates(wish.sources, wish.may_exceed_limits)?;
         }
         self.reload_instead = None;
-        self.check = None;
         let hastened = if wish.is_serving { self.hasten(wish).await } else { vec![] };
         let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));

@@ -15,9 +15,11 @@ use super::ledger::Ledger;
 use super::listening::Listening;
 use super::locking::take_lock;
 use super::overrides::Overrides;
+use super::preflight::STAGING;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources, SourcesError};
 use super::vips::Vips;
+use super::vrrp_file::VRRP_STAGING;
 use crate::desired::Desired;
 use crate::haproxy;
 use crate::model::{Digest, Moment, SecretRef, ServerId, Sourced, Weight};
@@ -72,7 +74,7 @@ pub struct Node {
     /// The file just before it was read at the start.
     pub(super) read_at_start: Option<Digest>,
     /// `None` while it only observes.
-    _lock: Option<sys::lock::Lock>,
+    pub(super) lock: Option<sys::lock::Lock>,
     started: Instant,
 }
 
@@ -91,6 +93,9 @@ impl Node {
         };
         sys::directory::create_directory(&state, 0o750).map_err(Failed::refused)?;
         let lock = take_lock(&place, &state).await?;
+        for left in [STAGING, VRRP_STAGING].iter().flat_map(|prefix| sys::directory::sweep(&state, prefix)) {
+            tracing::warn!(path = %left, "a killed run left its staged files; they are removed");
+        }
         let mut node = Self::around(place, loaded, Ledger::open(&state)?, Some(lock)).await?;
         node.read_at_start = read_at_start;
         node.engine.journal = Some(Journal::of(&state));
@@ -135,7 +140,7 @@ impl Node {
             engine,
             ledger,
             read_at_start: None,
-            _lock: lock,
+            lock,
             started,
         };
         node.fleet.silence(&node.overrides, Moment::default());
@@ -290,6 +295,7 @@ impl Node {
     /// # Errors
     /// As [`Self::apply_file`].
     pub async fn reconcile(&mut self) -> Result<Report, Attempt> {
+        self.keep_state();
         if !self.is_settled {
             // Nothing of this life serves yet: what does then is a revision, and not only a change of weights.
             return self.settle().await;

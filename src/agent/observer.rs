@@ -2,7 +2,7 @@
 //!
 //! Called by `engine` in place of an apply.
 
-use super::apply::{Prepared, Wish};
+use super::apply::{ApplyError, Prepared, Wish};
 use super::engine::Engine;
 use super::ledger::Ledger;
 use super::node::Node;
@@ -44,6 +44,8 @@ impl Engine {
         let mut lines = describe(&prepared.plan);
         if !prepared.plan.is_empty()
             && let Err(refused) = self.judge(wish, prepared).await
+            // A verdict that takes its time comes with one of the next looks.
+            && !matches!(refused, ApplyError::TooSoon(_))
         {
             lines.insert(0, format!("refused: {refused}"));
         }

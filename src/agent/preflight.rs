@@ -9,15 +9,16 @@ use crate::config::Config;
 use crate::haproxy::{self, BinaryError, CheckReport, Severity, Verdict};
 use crate::model::{BindAddress, Digest};
 use crate::plan::{Action, Obstacle};
-use crate::render::{Rendered, moved};
+use crate::render::{MapFile, Rendered, moved};
 use crate::sys;
 use camino::Utf8Path;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 /// For `haproxy -c`: 10,000 servers with TLS take 3 s.
-const CHECK_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const CHECK_DEADLINE: Duration = Duration::from_secs(60);
 /// For the question why the master does not answer.
 const MASTER_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -32,6 +33,8 @@ pub struct Refusal(pub Vec<String>);
 pub(super) struct Check {
     /// What its verdict holds for.
     pub judgement: Digest,
+    begun: Instant,
+    done: CancellationToken,
     running: AbortOnDropHandle<Result<CheckReport, BinaryError>>,
 }
 
@@ -39,19 +42,37 @@ impl Check {
     /// Stages the files and starts it.
     pub fn begin(sources: &Sources, rendered: &Rendered, judgement: Digest) -> Result<Self, Refusal> {
         let binary = sources.config.haproxy.binary.value.clone();
-        let staging = stage(rendered, &sources.config.haproxy.config.value)
+        let staging = stage(rendered, &sources.config)
             .map_err(|e| Refusal(vec![format!("error: the files cannot be staged: {e}")]))?;
         let path = Utf8Path::from_path(staging.path()).map(|path| path.join("haproxy.cfg"));
         let path =
             path.ok_or_else(|| Refusal(vec!["error: the temporary directory's path is not UTF-8".to_owned()]))?;
         let mut variables = sys::redact::secret_variables();
         variables.retain(|name| rendered.haproxy_cfg.contains(name.as_str()));
+        let done = CancellationToken::new();
+        let done_guard = done.clone().drop_guard();
         let running = tokio::spawn(async move {
+            let _done = done_guard;
             let report = haproxy::check(&binary, &path, &variables, CHECK_DEADLINE).await;
             drop(staging);
             report
         });
-        Ok(Self { judgement, running: AbortOnDropHandle::new(running) })
+        Ok(Self { judgement, begun: Instant::now(), done, running: AbortOnDropHandle::new(running) })
+    }
+
+    /// Whether the verdict is there within this time.
+    pub async fn ends_within(&self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.done.cancelled()).await.is_ok()
+    }
+
+    /// Tells when the verdict is there.
+    pub fn done(&self) -> &CancellationToken {
+        &self.done
+    }
+
+    /// The machine may be another one by now: names, files, interfaces.
+    pub fn is_stale(&self) -> bool {
+        self.begun.elapsed() > CHECK_DEADLINE + Duration::from_secs(15)
     }
 
     /// Waits for the verdict. Only what HAProxy rejects is refused; what it warns about comes back: it starts, and the
@@ -106,11 +127,18 @@ pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<
     )]))
 }
 
-fn stage(rendered: &Rendered, config: &Utf8Path) -> std::io::Result<tempfile::TempDir> {
-    let staging = sys::directory::temporary("hapilot-check-")?;
+/// How the names of staging directories begin.
+pub(super) const STAGING: &str = "hapilot-check-";
+
+/// Secret maps are staged with as many entries, and no secret: `-c` reads that they are maps, and a death in between
+/// leaves nothing that could be read.
+fn stage(rendered: &Rendered, config: &Config) -> std::io::Result<tempfile::TempDir> {
+    let staging = sys::directory::temporary(&config.node.state, STAGING)?;
     let root = Utf8Path::from_path(staging.path()).ok_or(std::io::ErrorKind::InvalidFilename)?;
-    let maps = rendered.maps.iter().map(|(name, map)| (name, map.text()));
-    let mut files: BTreeMap<String, Vec<u8>> = maps.map(|(name, text)| (name.clone(), text.into_bytes())).collect();
+    let placeholders = |map: &MapFile| (0..map.entries.len()).map(|at| format!("{at} -\n")).collect();
+    let text = |map: &MapFile| if map.is_secret { placeholders(map) } else { map.text() };
+    let maps = rendered.maps.iter().map(|(name, map)| (name.clone(), text(map).into_bytes()));
+    let mut files: BTreeMap<String, Vec<u8>> = maps.collect();
     files.extend(rendered.beside());
     files.extend(rendered.lists.iter().map(|(name, list)| (name.clone(), list.text_below(root).into_bytes())));
     files.extend(rendered.scripts.iter().map(|(name, text)| (name.clone(), text.as_bytes().to_vec())));
@@ -119,7 +147,10 @@ fn stage(rendered: &Rendered, config: &Utf8Path) -> std::io::Result<tempfile::Te
         sys::directory::create_directory(&sys::files::directory_of(&path), 0o700)?;
         sys::directory::write_private(&path, &bytes)?;
     }
-    sys::directory::write_private(&root.join("haproxy.cfg"), moved(&rendered.haproxy_cfg, config, root).as_bytes())?;
+    sys::directory::write_private(
+        &root.join("haproxy.cfg"),
+        moved(&rendered.haproxy_cfg, &config.haproxy.config, root).as_bytes(),
+    )?;
     Ok(staging)
 }
 

@@ -3,28 +3,29 @@
 //! Events come from the file watch, signals, probes, requests of the command line and time; each is handled to its
 //! end before the next. Probes run beside it. Nothing here decides: `Fleet` says what is due, `Node` what follows.
 
-use super::asking::{Asked, Wanted};
+use super::asking::{Asked, Wanted, places};
 use super::attempt::Attempt;
 use super::hearing::Hearing;
 use super::intent::Intent;
 use super::keyring::Learnt;
 use super::last_results::LastResults;
 use super::node::Node;
+use super::queue::Queue;
 use super::report::{Failed, Report};
 use super::request::{Handle, Reply, Request, VipVerb};
 use super::snapshot::Snapshot;
 use super::spending::Spending;
 use super::vips::Vips;
 use crate::health::{GuardEvent, Observation, ProbeKind};
-use crate::model::ServerId;
+use crate::model::{Digest, ServerId};
 use crate::probe::Prober;
 use crate::sys;
 use crate::vip::Turn;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// Desired, files and runtime are compared this often, whatever else happens.
 const RECONCILE: Duration = Duration::from_secs(5);
@@ -41,6 +42,11 @@ const PUBLISH: Duration = Duration::from_millis(250);
 const PUBLISH_PAUSES: u32 = 100;
 /// A file that could not be served is tried again after this: the port may be free by then.
 const RETRY: Duration = Duration::from_secs(10);
+/// The loop waits so long for `haproxy -c`, which takes 20 ms for a common file; a verdict that comes later finds the
+/// change again.
+const CHECK_PATIENCE: Duration = Duration::from_millis(300);
+/// Likewise before anything serves, when there is nothing to steer yet.
+const FIRST_CHECK_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a file looks whether its turn among the nodes has come.
 const ORDER_LOOK: Duration = Duration::from_millis(250);
 /// Who applies a file is answered after this at the latest; the file waits on.
@@ -54,7 +60,7 @@ pub struct Agent {
     pub(super) node: Node,
     pub(super) prober: Arc<Prober>,
     pub(super) probes: JoinSet<(Wanted, Option<Asked>, Observation)>,
-    pub(super) waiting: VecDeque<Wanted>,
+    pub(super) waiting: Queue,
     /// `None`: it only observes, and writes no file.
     pub(super) results: Option<LastResults>,
     /// Likewise.
@@ -64,6 +70,8 @@ pub struct Agent {
     snapshot: watch::Sender<Arc<Snapshot>>,
     /// A change that waits for its reload, and who waits for it.
     postponed: Option<Postponed>,
+    /// Who asked what an apply would do, and waits for HAProxy's verdict.
+    plans: Vec<Reply>,
     reconcile_at: Instant,
     weights_at: Instant,
     /// The guards that the log knows to be at work.
@@ -104,6 +112,7 @@ impl Agent {
         let (snapshot, seen) = watch::channel(Arc::new(Snapshot::of(&node)));
         let now = Instant::now();
         let at_start = node.now();
+        node.engine.checks.patience = Some(FIRST_CHECK_PATIENCE);
         node.fleet.set_clock(since_1970(), at_start);
         let keeps_files = !node.is_observer();
         let results = keeps_files.then(|| node.ledger.last_results());
@@ -115,10 +124,11 @@ impl Agent {
             hearing: Hearing::default(),
             prober: Arc::new(Prober::new()),
             probes: JoinSet::new(),
-            waiting: VecDeque::new(),
+            waiting: Queue::new(places()),
             requests,
             snapshot,
             postponed: None,
+            plans: vec![],
             reconcile_at: now + RECONCILE,
             weights_at: now + WEIGHTS,
             guards_told: vec![],
@@ -153,6 +163,7 @@ impl Agent {
                 self.try_again(&attempt, Intent::of_agent(None));
             }
         }
+        self.node.engine.checks.patience = Some(CHECK_PATIENCE);
         if self.node.is_file_newer_than_start() {
             self.file_changed("the file changed").await;
         }
@@ -163,6 +174,7 @@ impl Agent {
             self.listen();
             self.start_probes();
             let wake = self.next_wake();
+            let verdict = self.awaited_verdict();
             let paths_may_differ = tokio::select! {
                 Some(request) = self.requests.recv() => {
                     self.answer(request).await;
@@ -195,6 +207,10 @@ impl Agent {
                     self.tick().await;
                     false
                 }
+                () = cancelled(verdict) => {
+                    self.verdict_came().await;
+                    true
+                }
             };
             // Costs a call into the kernel for each directory: not after each of a thousand probes a second.
             if paths_may_differ || watched_at.elapsed() >= RECONCILE {
@@ -214,6 +230,30 @@ impl Agent {
             spending.close(&self.node.fleet);
         }
         Ok(())
+    }
+
+    /// The verdict of `haproxy -c` that somebody waits for.
+    fn awaited_verdict(&self) -> Option<CancellationToken> {
+        let is_awaited = self.postponed.is_some() || !self.plans.is_empty();
+        self.node.engine.checks.awaited().filter(|_| is_awaited)
+    }
+
+    /// HAProxy has judged what waits.
+    async fn verdict_came(&mut self) {
+        self.resume().await;
+        for reply in std::mem::take(&mut self.plans) {
+            self.answer_plan(reply).await;
+        }
+        if self.node.engine.checks.has_verdict() {
+            self.node.engine.checks.forget_change();
+        }
+    }
+
+    async fn answer_plan(&mut self, reply: Reply) {
+        match self.node.plan_report().await {
+            Err(Attempt::TooSoon(_)) if self.node.engine.checks.is_checking() => self.plans.push(reply),
+            result => drop(reply.send(flat(result))),
+        }
     }
 
     fn next_wake(&self) -> Instant {
@@ -237,10 +277,10 @@ impl Agent {
         for (id, transition) in &due.transitions {
             log_transition(id, transition);
         }
-        self.waiting.extend(due.probes.into_iter().map(|(id, kind)| Wanted { id, kind, key: None }));
+        due.probes.into_iter().for_each(|(id, kind)| self.waiting.push(Wanted { id, kind, key: None }));
         let (tests, learnt) = self.node.keyring.due(|id| !self.node.fleet.is_silent(id), now);
         let test = |(id, key)| Wanted { id, kind: ProbeKind::Models, key: Some(key) };
-        self.waiting.extend(tests.into_iter().map(test));
+        tests.into_iter().map(test).for_each(|wanted| self.waiting.push(wanted));
         self.heed(&learnt);
         if let Some(results) = &mut self.results {
             let config = &self.node.serving.config;
@@ -333,7 +373,10 @@ impl Agent {
 
     async fn file_changed(&mut self, why: &str) {
         let intent = Intent::of_agent(Some(why));
-        if !self.node.is_file_rejected() {
+        // A rollback that waits for its reload is not given up for a file that is as it was.
+        let is_news = self.node.place.digest() != Some(Digest::of(&self.node.serving.toml));
+        let waits_for_another = self.postponed.as_ref().is_some_and(|postponed| postponed.what != Change::File);
+        if !self.node.is_file_rejected() && (is_news || !waits_for_another) {
             self.change(Change::File, intent, vec![]).await;
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.
@@ -381,7 +424,10 @@ impl Agent {
         };
         let result = match result {
             Err(Attempt::TooSoon(at)) => {
-                tracing::info!("the change needs a reload and waits for the gap between two");
+                match self.node.engine.checks.is_checking() {
+                    true => tracing::info!("`haproxy -c` takes its time over the change, which waits for it"),
+                    false => tracing::info!("the change needs a reload and waits for the gap between two"),
+                }
                 self.postponed = Some(Postponed { at, in_order_since: None, what, intent, replies });
                 return;
             }
@@ -480,10 +526,7 @@ impl Agent {
                 self.publish();
                 let _ = reply.send(result);
             }
-            Request::Plan(reply) => {
-                let result = self.node.plan_report().await;
-                let _ = reply.send(flat(result));
-            }
+            Request::Plan(reply) => self.answer_plan(reply).await,
             Request::Refresh(reply) => {
                 self.publish();
                 let _ = reply.send(());
@@ -504,6 +547,14 @@ impl Agent {
         let begun = Instant::now();
         self.snapshot.send_replace(Arc::new(Snapshot::of(&self.node)));
         self.publish_at = Instant::now() + PUBLISH.max(begun.elapsed() * PUBLISH_PAUSES);
+    }
+}
+
+/// When this is done; never, where there is nothing.
+async fn cancelled(token: Option<CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

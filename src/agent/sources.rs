@@ -77,6 +77,13 @@ impl SourcesError {
 }
 
 impl Place {
+    /// The operator's file as far as it can be read, for the little that a broken one still tells. Never waits and never
+    /// reads on and on, whatever the path leads to.
+    pub fn glance(&self) -> String {
+        let bytes = sys::files::read_limited(&self.file, MAX_FILE).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Of the file as it stands; `None` where it cannot be read.
     pub(super) fn digest(&self) -> Option<Digest> {
         sys::files::read_limited(&self.file, MAX_FILE).ok().map(Digest::of)
@@ -84,8 +91,7 @@ impl Place {
 
     /// Where the state is, as far as a broken file tells.
     pub fn state_directory(&self) -> Utf8PathBuf {
-        let text = fs_err::read_to_string(&self.file).unwrap_or_default();
-        let state = config::peek(&text, "node", "state");
+        let state = config::peek(&self.glance(), "node", "state");
         Utf8PathBuf::from(state.as_deref().unwrap_or(config::DEFAULT_STATE))
     }
 
@@ -289,7 +295,6 @@ fn equal_keys(file: &Utf8Path, config: &Config, secrets: &BTreeMap<SecretRef, Se
 
 /// Path of the live haproxy.cfg, as far as a broken file tells.
 pub fn live_config(place: &Place) -> Utf8PathBuf {
-    let text = fs_err::read_to_string(&place.file).unwrap_or_default();
-    let config = config::peek(&text, "haproxy", "config");
+    let config = config::peek(&place.glance(), "haproxy", "config");
     Utf8PathBuf::from(config.as_deref().unwrap_or("/etc/haproxy/haproxy.cfg"))
 }

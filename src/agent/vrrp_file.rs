@@ -33,6 +33,9 @@ pub struct VrrpChange {
     is_foreign: bool,
 }
 
+/// How the names of directories begin in which a keepalived.conf is judged.
+pub(super) const VRRP_STAGING: &str = "hapilot-vrrp-";
+
 impl VrrpChange {
     /// What changes, as a unified diff.
     pub fn diff(&self) -> String {
@@ -113,7 +116,7 @@ fn borne_without_keepalived<'a>(config: &'a Config, before: &str) -> Option<(&'a
 /// Lets Keepalived judge the text.
 async fn judge(config: &Config, text: &str) -> Result<(), Failed> {
     let unwritten = |e: std::io::Error| Failed::refused(format!("keepalived.conf cannot be judged: {e}"));
-    let held = sys::directory::temporary("hapilot-vrrp").map_err(unwritten)?;
+    let held = sys::directory::temporary(&config.node.state, VRRP_STAGING).map_err(unwritten)?;
     let path = Utf8PathBuf::from_path_buf(held.path().join("keepalived.conf"))
         .map_err(|_| Failed::refused("the temporary directory's name is not UTF-8"))?;
     sys::directory::write_private(&path, text.as_bytes()).map_err(unwritten)?;

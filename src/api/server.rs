@@ -56,8 +56,8 @@ impl Listener {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // One that stays behind is replaced by the next start.
-        let _ = sys::directory::remove_file(&self.0);
+        // One that stays behind is replaced by the next start. Closed by now, unless another agent listens there.
+        let _ = sys::directory::remove_dead_socket(&self.0);
     }
 }
 

@@ -92,8 +92,7 @@ async fn patiently(mut attempt: impl AsyncFnMut() -> Result<Report, Attempt>) ->
 
 /// The running agent, where there is one. The socket's path stands in the file; a file with mistakes still tells it.
 pub(super) fn agent(place: &Place) -> Result<Option<Client>, Failure> {
-    let text = fs_err::read_to_string(&place.file).unwrap_or_default();
-    let socket = config::peek(&text, "api", "socket");
+    let socket = config::peek(&place.glance(), "api", "socket");
     Client::connect(socket.as_deref().unwrap_or(config::DEFAULT_SOCKET).into()).map_err(Failure::from)
 }
 

@@ -4,6 +4,11 @@ use super::output::{Failure, Output, Table, Tone};
 use crate::agent::{Ledger, Place, live_config, unified_diff};
 use crate::api::wire;
 use crate::store::{Manifest, Outcome, Standing};
+use crate::sys;
+use camino::Utf8Path;
+
+/// Largest file that is compared.
+const MAX_TEXT: u64 = 64 << 20;
 
 /// `hapilot history`
 pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Failure> {
@@ -95,11 +100,11 @@ pub(super) fn diff(
         Some(to) => (text_of(to)?, format!("revision {to}")),
         None if haproxy => {
             let config = live_config(place);
-            let text = fs_err::read_to_string(&config).map_err(|e| Failure::refused(format!("error: {e}")))?;
+            let text = text_at(&config)?;
             (text, config.to_string())
         }
         None => {
-            let text = fs_err::read_to_string(&place.file).map_err(|e| Failure::refused(format!("error: {e}")))?;
+            let text = text_at(&place.file)?;
             (text, place.file.to_string())
         }
     };
@@ -116,4 +121,10 @@ pub(super) fn diff(
 
 fn open(place: &Place) -> Result<Ledger, Failure> {
     Ledger::read_only(&place.state_directory()).map_err(Failure::from)
+}
+
+/// A file as text.
+fn text_at(path: &Utf8Path) -> Result<String, Failure> {
+    let bytes = sys::files::read_limited(path, MAX_TEXT).map_err(|e| Failure::refused(format!("error: {e}")))?;
+    String::from_utf8(bytes).map_err(|_| Failure::refused(format!("error: {path} is not UTF-8")))
 }

@@ -4,6 +4,7 @@ use super::args;
 use super::output::{Failure, Output};
 use crate::agent::{Agent, Node, Place};
 use crate::api;
+use crate::sys::redact::redact_bytes;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
@@ -53,10 +54,31 @@ pub(super) fn log_to_stderr(json: bool) {
     let filter = EnvFilter::try_from_env("HAPILOT_LOG")
         .or_else(|_| EnvFilter::try_from_default_env())
         .unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // It tells of each event in a watched directory; where the log is in one, each line would be the next event.
+    let filter = match "notify=warn".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Clean(std::io::stderr())).with_target(false);
     let is_set =
         if json { builder.json().try_init() } else { builder.with_ansi(std::io::stderr().is_terminal()).try_init() };
     if is_set.is_err() {
         // A second subscriber in one process happens in tests only; the first one stays.
+    }
+}
+
+/// Standard error behind the door that no secret passes: whatever a line quotes.
+struct Clean(std::io::Stderr);
+
+impl std::io::Write for Clean {
+    /// Called once for each line.
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.write_all(&redact_bytes(line.to_vec()))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
     }
 }

@@ -11,6 +11,7 @@ use super::session::Session;
 use super::verb::{judge, server_of, spell, spell_before, words};
 use crate::model::AdminState;
 use crate::plan::Step;
+use crate::sys;
 use camino::Utf8Path;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -155,7 +156,12 @@ impl Executed {
     }
 
     fn failed(&mut self, index: usize, step: &Step, reason: String) {
-        self.failures.push(StepFailure { index, step: step.to_string(), reason, is_withheld: false });
+        self.failures.push(StepFailure {
+            index,
+            step: step.to_string(),
+            reason: sys::redact::redact(reason),
+            is_withheld: false,
+        });
     }
 
     fn withheld(&mut self, index: usize, step: &Step) {

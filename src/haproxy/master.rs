@@ -7,6 +7,7 @@ use super::error::AdminError;
 use super::session::RETRY;
 use crate::plan::{Master, Version};
 use crate::sys::fault;
+use crate::sys::redact::redact;
 use camino::Utf8Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -94,8 +95,8 @@ pub async fn reload(
         && let Some((verdict, log)) = reply.trim_start().split_once('\n')
     {
         match verdict.trim() {
-            "Success=1" => return Ok(ReloadReport { ok: true, log: after_dashes(log) }),
-            "Success=0" => return Ok(ReloadReport { ok: false, log: after_dashes(log) }),
+            "Success=1" => return Ok(ReloadReport { ok: true, log: redact(after_dashes(log)) }),
+            "Success=0" => return Ok(ReloadReport { ok: false, log: redact(after_dashes(log)) }),
             _ => {}
         }
     }
@@ -106,7 +107,7 @@ pub async fn reload(
     loop {
         let now = processes_until(master_socket, deadline).await?.master;
         if now.reloads != before.reloads {
-            return Ok(ReloadReport { ok: now.failed == 0, log: reply.trim().to_owned() });
+            return Ok(ReloadReport { ok: now.failed == 0, log: redact(reply.trim().to_owned()) });
         }
         if Instant::now() + RETRY >= deadline {
             return Err(AdminError::Deadline { socket: master_socket.to_owned() });

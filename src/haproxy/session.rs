@@ -7,6 +7,7 @@ use super::error::AdminError;
 use super::info::Info;
 use super::reply::{Replies, without_echo};
 use crate::sys::fault;
+use crate::sys::redact::redact;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -146,6 +147,6 @@ impl Session {
     }
 
     pub(super) fn unreadable(&self, command: &'static str, problem: String) -> AdminError {
-        AdminError::Unreadable { socket: self.socket.clone(), command, problem }
+        AdminError::Unreadable { socket: self.socket.clone(), command, problem: redact(problem) }
     }
 }

@@ -5,9 +5,11 @@
 use super::{fault, files};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 
+/// A temporary directory whose name tells no process is left over after this.
+const UNNAMED: std::time::Duration = std::time::Duration::from_secs(600);
 /// Most entries of a directory that are looked at.
 const MAX_ENTRIES: usize = 10_000;
 
@@ -94,13 +96,46 @@ pub fn create_directory(path: &Utf8Path, mode: u32) -> io::Result<()> {
         .map_err(|e| io::Error::new(e.kind(), format!("could not make the directory {path}: {e}")))
 }
 
-/// Makes a temporary directory that goes with the value.
+/// Makes a temporary directory of mode 0700 that goes with the value: below `directory`, or among the system's
+/// temporary files where that is not there or not writable. [`sweep`] finds what a death left of it.
 ///
 /// # Errors
 /// There is no room, or no right to.
-pub fn temporary(prefix: &str) -> io::Result<tempfile::TempDir> {
+pub fn temporary(directory: &Utf8Path, prefix: &str) -> io::Result<tempfile::TempDir> {
     fault::pass("directory.temporary", prefix)?;
-    tempfile::Builder::new().prefix(prefix).tempdir()
+    let prefix = format!("{prefix}{}-", std::process::id());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).permissions(std::fs::Permissions::from_mode(0o700));
+    builder.tempdir_in(directory).or_else(|_| builder.tempdir())
+}
+
+/// Removes temporary directories of this user that dead processes left, there and among the system's temporary files,
+/// and answers which.
+pub fn sweep(directory: &Utf8Path, prefix: &str) -> Vec<Utf8PathBuf> {
+    let own = super::process::name_of(std::process::id()).ok().flatten();
+    let user = nix::unistd::geteuid().as_raw();
+    let is_left = |path: &Utf8Path| {
+        let Some(rest) = path.file_name().and_then(|name| name.strip_prefix(prefix)) else { return false };
+        // Never through a link: others may write to the system's directory.
+        let Ok(metadata) = std::fs::symlink_metadata(path) else { return false };
+        let age = metadata.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        let is_dead = match rest.split_once('-').and_then(|(pid, _)| pid.parse().ok()) {
+            Some(pid) if pid == std::process::id() => false,
+            // Another process may have its number by now.
+            Some(pid) => super::process::name_of(pid).is_ok_and(|name| name.is_none() || name != own),
+            None => age > UNNAMED,
+        };
+        metadata.is_dir() && metadata.uid() == user && is_dead
+    };
+    let system = Utf8PathBuf::from_path_buf(std::env::temp_dir()).ok();
+    let mut removed = Vec::new();
+    for directory in std::iter::once(directory.to_owned()).chain(system) {
+        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+        let names = entries.take(MAX_ENTRIES).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let left: Vec<_> = names.map(|name| directory.join(name)).filter(|path| is_left(path)).collect();
+        removed.extend(left.into_iter().filter(|path| std::fs::remove_dir_all(path).is_ok()));
+    }
+    removed
 }
 
 /// Writes a new file with mode 0600, without the ceremony of [`files::replace_file`]: for a place of our own that
@@ -115,23 +150,45 @@ pub fn write_private(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     fault::write_all("private.write", path, &mut file, bytes).map_err(told)
 }
 
-/// Listens on a Unix socket with this mode. Replaces what a dead process left; makes the directory where there is
-/// none.
+/// Removes the socket that a dead process left; nothing may be there.
 ///
 /// # Errors
-/// The path is too long (107 bytes), or the directory may not be written.
+/// Something else is there, or somebody listens on it: neither is ours to remove.
+pub fn remove_dead_socket(path: &Utf8Path) -> io::Result<()> {
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(io::Error::new(e.kind(), format!("could not look at {path}: {e}"))),
+    };
+    let kept = |why: &str| io::Error::new(io::ErrorKind::AlreadyExists, format!("{path} {why}; it is left as it is"));
+    if !metadata.file_type().is_socket() {
+        return Err(kept("is there and is no socket"));
+    }
+    match UnixStream::connect(path) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => remove_file(path),
+        _ => Err(kept("is a socket on which somebody listens")),
+    }
+}
+
+/// Listens on a Unix socket with this mode. Replaces the socket that a dead process left, and nothing else; makes the
+/// directory where there is none.
+///
+/// # Errors
+/// The path is too long (107 bytes), or the directory may not be written; or what is there is not ours to replace.
 pub fn bind_unix(path: &Utf8Path, mode: u32) -> io::Result<UnixListener> {
     create_directory(&files::directory_of(path), 0o755)?;
-    remove_file(path)?;
+    remove_dead_socket(path)?;
     let listener = UnixListener::bind(path)?;
-    fs_err::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{create_directory, file_names, files_at, read_if_exists, remove_file, write_private};
+    use super::{
+        bind_unix, create_directory, file_names, files_at, read_if_exists, remove_file, sweep, temporary, write_private,
+    };
     use camino::Utf8Path;
 
     #[test]
@@ -145,6 +202,42 @@ mod tests {
         write_private(&dir.join("a/b/x.map"), b"1").unwrap();
         assert!(write_private(&dir.join("a/b/x.map"), b"2").is_err());
         assert_eq!(file_names(&dir.join("a/b"), ".map").unwrap(), ["x.map"]);
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_swept_and_nothing_else() {
+        let held = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(held.path()).unwrap();
+        let living = temporary(dir, "sweep-").unwrap();
+        // No process has this number: it is above every limit.
+        for name in ["sweep-4194305-x", "other-4194305-x", "sweep-fresh"] {
+            create_directory(&dir.join(name), 0o700).unwrap();
+        }
+        write_private(&dir.join("sweep-4194305-x/keys.map"), b"k").unwrap();
+        fs_err::os::unix::fs::symlink("other-4194305-x", dir.join("sweep-4194305-link")).unwrap();
+        assert_eq!(sweep(dir, "sweep-"), [dir.join("sweep-4194305-x")]);
+        assert!(living.path().exists() && dir.join("other-4194305-x").exists() && dir.join("sweep-fresh").exists());
+        assert!(dir.join("sweep-4194305-link").is_symlink());
+    }
+
+    #[test]
+    fn only_the_socket_of_a_dead_process_gives_way_to_a_new_one() {
+        let held = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(held.path()).unwrap();
+        write_private(&dir.join("file"), b"somebody's").unwrap();
+        fs_err::os::unix::fs::symlink("file", dir.join("link")).unwrap();
+        create_directory(&dir.join("directory"), 0o700).unwrap();
+        for name in ["file", "link", "directory"] {
+            let error = bind_unix(&dir.join(name), 0o600).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("is no socket"), "{error}");
+        }
+        assert_eq!(fs_err::read(dir.join("file")).unwrap(), b"somebody's");
+        assert!(dir.join("link").is_symlink() && dir.join("directory").is_dir());
+        let listener = bind_unix(&dir.join("socket"), 0o600).unwrap();
+        let error = bind_unix(&dir.join("socket"), 0o600).unwrap_err().to_string();
+        assert!(error.contains("somebody listens"), "{error}");
+        drop(listener);
+        bind_unix(&dir.join("socket"), 0o600).unwrap();
     }
 
     #[test]

@@ -6,11 +6,13 @@ use super::fault;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 
 /// A held lock; dropping it releases it. The file stays, since removing it would race with the next holder.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    path: Utf8PathBuf,
 }
 
 /// Why a lock was not taken.
@@ -59,7 +61,18 @@ impl Lock {
             writeln!(file, "{}", std::process::id())
         };
         record(&mut file).map_err(told)?;
-        Ok(Self { _file: file })
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Whether the file that is locked still stands at its path: else another process may hold a lock of the same name.
+    /// In doubt it does.
+    pub fn is_in_place(&self) -> bool {
+        let number = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        match (self.file.metadata(), std::fs::metadata(&self.path)) {
+            (Ok(held), Ok(there)) => number(held) == number(there),
+            (_, Err(e)) => e.kind() != io::ErrorKind::NotFound,
+            (Err(_), Ok(_)) => true,
+        }
     }
 }
 
@@ -87,6 +100,11 @@ mod tests {
         assert!(refused.to_string().contains(&format!("pid {}", std::process::id())), "{refused}");
         assert!(matches!(refused, LockError::Held { pid: Some(pid), .. } if pid == std::process::id()));
         drop(first);
-        Lock::acquire(&path).unwrap();
+        let second = Lock::acquire(&path).unwrap();
+        assert!(second.is_in_place());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!second.is_in_place());
+        let third = Lock::acquire(&path).unwrap();
+        assert!(third.is_in_place() && !second.is_in_place());
     }
 }

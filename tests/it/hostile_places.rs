@@ -1,0 +1,135 @@
+//! Paths that lead to something else than they should, and places that vanish: bounded, named, nothing of others deleted.
+
+use super::support::agent;
+use super::support::haproxy::{Binary, binaries};
+use super::support::process::Background;
+use super::support::stage::{Stage, swapped};
+use super::support::{PATIENCE, is_root, pause, skip_or_demand, wait_for, write};
+use nix::sys::stat::Mode;
+use std::path::Path;
+use std::time::Duration;
+
+fn binary() -> Binary {
+    binaries().into_iter().next_back().expect("a HAProxy")
+}
+
+fn fifo(path: &Path) {
+    nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o600)).expect("a FIFO");
+}
+
+#[test]
+fn what_is_no_file_is_refused_by_name_and_never_read() {
+    let stage = Stage::new(&binary());
+    let pipe = stage.path("pipe");
+    fifo(&pipe);
+    let pipe = pipe.to_str().expect("ASCII");
+    for place in [pipe, "/dev/zero"] {
+        for words in [&["check"][..], &["render"]] {
+            let said = agent::run(&[&["-c", place], words].concat());
+            assert!(said.code == Some(2) && said.stderr.contains(place), "{place} {words:?}: {}", said.stderr);
+            assert!(said.stderr.contains("not a regular file"), "{}", said.stderr);
+        }
+        // What only looks for the agent's socket in it asks at the usual place, and ends.
+        agent::run(&["-c", place, "status"]);
+    }
+    let text = stage.text();
+    let key = format!("file:{}\"] # a", stage.path("key").display());
+    let bind = format!("bind    = [\"{}\"]\n", stage.address);
+    for place in [pipe, "/dev/zero"] {
+        for edited in [
+            swapped(&text, &key, &format!("file:{place}\"] # a")),
+            swapped(&text, "threads       = 2\n", &format!("threads = 2\ntemplate = \"{place}\"\n")),
+            swapped(&text, &bind, &format!("{bind}certificates = [\"{place}\"]\n")),
+        ] {
+            stage.write_file(&edited);
+            let said = stage.cli(&["check"]);
+            assert!(said.code != Some(0) && said.stderr.contains(place), "{place}: {}{}", said.stdout, said.stderr);
+        }
+    }
+}
+
+#[test]
+fn what_would_write_or_stay_is_refused_as_well_where_the_file_is_none() {
+    if !is_root() {
+        return skip_or_demand("needs root, to give a process another /var/lib");
+    }
+    let stage = Stage::new(&binary());
+    fs_err::remove_file(stage.file()).expect("the file");
+    fifo(&stage.file());
+    for words in [&["run"][..], &["apply"], &["plan"], &["probe"], &["rollback"], &["diff"], &["history"]] {
+        let said = stage.inside("mount -t tmpfs tmpfs /var/lib", words);
+        assert!(said.code != Some(0) || words == ["history"], "{words:?}: {}", said.stdout);
+    }
+}
+
+#[test]
+fn a_socket_path_that_names_somebody_elses_file_is_refused() {
+    let mut stage = Stage::with_haproxy(&binary(), |text| text);
+    let file = stage.file();
+    let own = format!("socket = \"{}\"", stage.path("hapilot.sock").display());
+    let text = stage.text();
+    write(stage.path("letters"), "somebody's");
+    for (name, words) in [("letters", "is no socket"), ("admin.sock", "somebody listens")] {
+        stage.write_file(&swapped(&text, &own, &format!("socket = \"{}\"", stage.path(name).display())));
+        let said = agent::run(&["-c", file.to_str().expect("ASCII"), "run"]);
+        assert!(said.code == Some(1) && said.stderr.contains(name), "{name} {words}: {}", said.stderr);
+    }
+    assert_eq!(stage.read("letters"), "somebody's");
+    assert!(stage.private().admin("show info").contains("Pid"));
+    // What a dead agent left is replaced.
+    stage.write_file(&text);
+    stage.start_agent();
+    stage.agent().kill();
+    assert!(stage.path("hapilot.sock").exists());
+    stage.start_agent();
+}
+
+#[test]
+fn a_state_directory_that_is_deleted_is_made_again_and_no_second_agent_starts() {
+    let stage = Stage::running(&binary(), |text| text);
+    stage.edit("weight = 100 # a", "weight = 40 # a");
+    wait_for("the second revision", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+    let file = stage.file();
+    fs_err::remove_dir_all(stage.path("state")).expect("the state directory");
+    let second = agent::run(&["-c", file.to_str().expect("ASCII"), "run"]);
+    assert!(second.code == Some(1) && second.stderr.contains("another hapilot"), "{}", second.stderr);
+    wait_for("the state directory", PATIENCE, || {
+        let status = stage.json(&["status"]);
+        let is_told = status["recovered"].to_string().contains("was deleted while the agent ran");
+        (is_told && stage.revisions() == (1, 1)).then_some(())
+    });
+    assert!(stage.agent_said("was deleted while the agent ran"));
+    // The lock and the journal are there again.
+    let second = agent::run(&["-c", file.to_str().expect("ASCII"), "run"]);
+    assert!(second.code == Some(1) && second.stderr.contains("another hapilot"), "{}", second.stderr);
+    stage.edit("idle = \"10s\"", "idle = \"12s\"");
+    wait_for("the next revision", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+    stage.done(&["rollback"]);
+    wait_for("the revision of before", PATIENCE, || (stage.revisions() == (3, 3)).then_some(()));
+    assert_eq!(stage.weight("a"), 40);
+}
+
+#[test]
+fn a_log_beside_the_watched_file_does_not_feed_itself() {
+    let stage = Stage::with_haproxy(&binary(), |text| text);
+    let log = stage.path("agent.log");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec \"$@\" 2>> \"$0\""]).arg(&log).arg(env!("CARGO_BIN_EXE_hapilot"));
+    command.arg("-c").arg(stage.file()).arg("run").env("RUST_LOG", "trace").env_remove("NOTIFY_SOCKET");
+    let mut agent = Background::start(command);
+    wait_for("the agent", PATIENCE, || {
+        fs_err::read_to_string(&log).is_ok_and(|text| text.contains("serving")).then_some(())
+    });
+    let size = || fs_err::metadata(&log).expect("the log").len();
+    let before = size();
+    pause(Duration::from_secs(3));
+    let grown = size() - before;
+    // Its own probes and looks at trace level are some hundred KB; the loop made 25 MB a second.
+    assert!(grown < 3_000_000, "{grown} bytes in 3 s");
+    let said = stage.read("agent.log");
+    assert!(!said.contains("inotify event"), "events are logged");
+    // An edit is seen all the same.
+    stage.edit("weight = 100 # a", "weight = 40 # a");
+    wait_for("the edit", PATIENCE, || (stage.weight("a") == 40).then_some(()));
+    assert_eq!(agent.stop(), Some(0));
+}
