@@ -79,8 +79,12 @@ mod tests {
         let socket = directory.join("admin.sock");
         assert!(backstop(directory, None).is_err(), "nobody ever spoke");
         assert!(backstop(directory, Some(&socket)).is_err(), "nor does HAProxy run");
-        beat(directory, &socket).unwrap();
-        assert_eq!(backstop(directory, None), Ok(()), "the agent says the rest by its track files");
+        // On a busy machine a beat may be stale before it is looked at; a living agent beats again.
+        let is_believed = || {
+            beat(directory, &socket).unwrap();
+            backstop(directory, None) == Ok(())
+        };
+        assert!((0..20).any(|_| is_believed()), "the agent says the rest by its track files");
         // The agent dies, having said that this node cannot serve.
         fs_err::create_dir(directory.join("track")).unwrap();
         fs_err::write(directory.join("track/public.hard"), "1\n").unwrap();
@@ -91,10 +95,17 @@ mod tests {
         assert_eq!(fs_err::read_to_string(directory.join("track/public.hard")).unwrap(), "1\n");
         let listener = UnixListener::bind(&socket).unwrap();
         let answering = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.write_all(b"3.2\n").unwrap();
+            // Until one question was answered in time: who asked may have left a busy machine's answer.
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut question = [0; 16];
+                if stream.read(&mut question).is_ok_and(|length| &question[..length] == b"end\n") {
+                    return;
+                }
+                let _ = stream.write_all(b"3.2\n");
+            }
         });
-        assert_eq!(backstop(directory, None), Ok(()));
+        assert!((0..20).any(|_| backstop(directory, None) == Ok(())));
+        UnixStream::connect(&socket).unwrap().write_all(b"end\n").unwrap();
         answering.join().unwrap();
         assert_eq!(fs_err::read_to_string(directory.join("track/public.hard")).unwrap(), "0\n");
     }
