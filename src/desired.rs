@@ -79,13 +79,8 @@ pub struct DesiredOverride {
 /// HAProxy decides on the server after the request's rules have run, so what differs between the servers of one
 /// backend (own Host, path prefix or list of keys) can only be set behind that decision.
 pub fn needs_hops(backend: &Backend) -> bool {
-    fn identity(server: &Server) -> (Option<String>, &str, Vec<&SecretRef>) {
-        let host = match &server.url.host {
-            crate::model::Host::Dns(_) => Some(server.url.authority()),
-            // A server that is reached by address does not care what it is called.
-            crate::model::Host::Ip(_) => None,
-        };
-        (host, &server.url.path, server.keys.iter().map(|key| &key.value).collect())
+    fn identity(server: &Server) -> (String, &str, Vec<&SecretRef>) {
+        (server.host_header(), &server.url.path, server.keys.iter().map(|key| &key.value).collect())
     }
     backend.servers.windows(2).any(|pair| identity(&pair[0]) != identity(&pair[1]))
 }

@@ -66,6 +66,7 @@ impl Errand {
         };
         let target = Target {
             endpoint: server.url.value.clone(),
+            host: server.own_host().map(str::to_owned),
             connect_to,
             key: server.keys.get(key).and_then(|key| sources.secrets.get(&key.value)).cloned(),
             tls: TargetTls {

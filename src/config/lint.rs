@@ -6,10 +6,9 @@ use super::diagnostic::{Diagnostics, Found};
 use super::read::is_loopback;
 use super::source::Source;
 use super::types::{Backend, Config, Frontend, Server};
-use crate::model::{Balance, BindHost, Host, Name, Origin, Scheme, Weight, format_duration};
+use crate::model::{Balance, BindHost, Name, Origin, Scheme, Weight, format_duration};
 use crate::weights::Weighting;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     let source = Source::new(text);
     let mut lint = Lint { source: &source, found: Vec::new() };
     lint.stats(config);
+    lint.chroot(config);
     lint.unused_backends(config);
     for frontend in &config.frontends {
         lint.frontend(config, frontend);
@@ -53,6 +53,15 @@ impl Lint<'_> {
     fn warn(&mut self, code: &'static str, origin: Option<Origin>, message: String, help: &str) {
         let span = self.at(origin);
         self.found.push(Found::warning(code, message, span).help(help));
+    }
+
+    fn chroot(&mut self, config: &Config) {
+        if let (Some(directory), Some(limit)) = (config.haproxy.chroot(), &config.limit_address) {
+            let message = format!("in chroot {directory} the counters of [limit.address] begin at zero at each reload");
+            let help =
+                "an old worker that is locked in finds no way to the new one: remove the line if they should last";
+            self.warn("chroot-counters", limit.requests.origin, message, help);
+        }
     }
 
     fn stats(&mut self, config: &Config) {
@@ -249,7 +258,7 @@ impl Lint<'_> {
                 "name its authority in `tls.ca` and remove `verify = false`",
             );
         }
-        if !server.keys.is_empty() && server.url.scheme == Scheme::Http && !is_private(&server.url.host) {
+        if !server.keys.is_empty() && server.url.scheme == Scheme::Http && !server.url.host.is_private() {
             self.warn(
                 "clear-key",
                 server.url.origin,
@@ -266,15 +275,6 @@ fn turns_away(line: &str) -> bool {
     let is_rule = matches!(words.next(), Some("http-request" | "tcp-request"));
     let verdicts = ["deny", "auth", "reject", "tarpit", "silent-drop", "return"];
     is_rule && words.take(2).any(|word| verdicts.contains(&word))
-}
-
-/// Whether a host is surely within the operator's own network.
-fn is_private(host: &Host) -> bool {
-    match host {
-        Host::Ip(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        Host::Ip(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-        Host::Dns(_) => false,
-    }
 }
 
 #[cfg(test)]

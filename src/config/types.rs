@@ -4,8 +4,8 @@
 use super::vip::{Heartbeat, Keepalived, Vip};
 use crate::health::BudgetLimits;
 use crate::model::{
-    AdminState, Balance, BindAddress, Endpoint, Name, Origin, Pattern, Profile, Rate, SecretRef, ServerId, Sourced,
-    Weight,
+    AdminState, Balance, BindAddress, Endpoint, Host, Name, Origin, Pattern, Profile, Rate, SecretRef, ServerId,
+    Sourced, Weight,
 };
 use crate::weights::Weighting;
 use camino::Utf8PathBuf;
@@ -63,6 +63,22 @@ impl Config {
         let backend = self.backend(&id.backend)?;
         let at = backend.servers.binary_search_by(|server| server.name.cmp(&id.server)).ok()?;
         Some((backend, &backend.servers[at]))
+    }
+}
+
+impl Haproxy {
+    /// The directory that raw lines lock the worker into.
+    pub fn chroot(&self) -> Option<&str> {
+        let mut words = self.raw.iter().map(|line| line.value.split_ascii_whitespace());
+        let directory = words.find_map(|mut words| (words.next() == Some("chroot")).then(|| words.next())?)?;
+        Some(directory.trim_matches(['"', '\''])).filter(|directory| *directory != "/")
+    }
+
+    /// Where HAProxy binds the sockets over which it reaches itself, and where its worker finds them: beside the admin
+    /// socket, whose directory is HAProxy's own and there before it starts; else where the worker is locked in.
+    pub fn own_directories(&self) -> (&str, &str) {
+        let beside = self.admin_socket.parent().map_or("/", |directory| directory.as_str());
+        self.chroot().map_or((beside, beside), |chroot| (chroot, "/"))
     }
 }
 
@@ -250,6 +266,8 @@ pub struct Backend {
     pub retries: Sourced<u32>,
     /// `timeout`
     pub timeout: BackendTimeout,
+    /// `forward_client`: whether its servers are told who asked; default only where all have private addresses.
+    pub forward_client: bool,
     /// `check`
     pub check: Check,
     /// `server.NAME`, at least one, sorted by name.
@@ -374,6 +392,8 @@ pub struct Server {
     pub origin: Origin,
     /// `url`
     pub url: Sourced<Endpoint>,
+    /// `host`: the `Host` header of its requests; [`Server::host_header`] knows the default.
+    pub host: Option<Sourced<String>>,
     /// `weight`, 0 to 256; default 100.
     pub weight: Sourced<Weight>,
     /// `state`; default ready.
@@ -394,6 +414,27 @@ pub struct Server {
     pub raw: Vec<Sourced<String>>,
 }
 
+/// The `Host` of servers that are reached by address and have no name: one for all of them, so that a pool needs no hop,
+/// and one that protection against DNS rebinding lets in.
+const HOST_OF_ADDRESSES: &str = "localhost";
+
+impl Server {
+    /// The `Host` header of its requests, a client's as well as a probe's: `host`, the URL's name with its port, or for an
+    /// address the name in TLS, else `localhost`.
+    pub fn host_header(&self) -> String {
+        self.own_host().map_or_else(|| self.url.authority(), str::to_owned)
+    }
+
+    /// The same where the URL does not say it.
+    pub fn own_host(&self) -> Option<&str> {
+        match (&self.host, &self.url.host) {
+            (Some(host), _) => Some(&host.value),
+            (None, Host::Dns(_)) => None,
+            (None, Host::Ip(_)) => Some(self.tls.server_name.as_ref().map_or(HOST_OF_ADDRESSES, |name| &name.value)),
+        }
+    }
+}
+
 /// `price` of a server, in US dollars a million tokens, 0 to 1,000,000.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Price {
@@ -408,7 +449,8 @@ pub struct Price {
 pub struct ServerTls {
     /// `ca`: a PEM file; default the system's authorities.
     pub ca: Option<Sourced<Utf8PathBuf>>,
-    /// `server_name`: the name that is asked for and verified; default the URL's host.
+    /// `server_name`: the name that is asked for and verified; default the URL's name. An https URL with an address has
+    /// one unless `verify` is false.
     pub server_name: Option<Sourced<String>>,
     /// `verify`; default true.
     pub verify: bool,

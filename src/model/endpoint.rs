@@ -24,6 +24,20 @@ pub enum Host {
     Dns(String),
 }
 
+impl Host {
+    /// Whether it is surely within the operator's own network: the loopback, a private or a link-local address. A name
+    /// may lead anywhere.
+    pub fn is_private(&self) -> bool {
+        match self {
+            Self::Ip(ip) => match ip.to_canonical() {
+                IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+                IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+            },
+            Self::Dns(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

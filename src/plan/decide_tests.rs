@@ -154,7 +154,7 @@ fn what_the_runtime_takes_over_is_no_reload() {
 #[test]
 fn what_it_cannot_take_over_is_a_reload() {
     check_edit("[frontend.api]", "[frontend.api]\ntimeout = { client = \"7s\" }", &["reload"]);
-    check_edit("http://192.0.2.1", "https://192.0.2.1", &["reload"]);
+    check_edit("http://192.0.2.1:8000\"", "https://192.0.2.1:8000\"\ntls = { verify = false }", &["reload"]);
     check_edit("[backend.chat.server.a]", "[backend.chat.server.a]\ntier = 2", &["reload"]);
     check_edit("[frontend.api]", "[haproxy]\nmaxconn = 10001\n[frontend.api]", &["reload"]);
     check_edit("c.example:8000", "c.example:8001", &["reload"]);

@@ -147,7 +147,7 @@ pub(super) fn request(
     let mut builder = Request::builder()
         .method(if body.is_some() { Method::POST } else { Method::GET })
         .uri(path)
-        .header(HOST, target.endpoint.authority())
+        .header(HOST, target.host.clone().unwrap_or_else(|| target.endpoint.authority()))
         .header(USER_AGENT, concat!("hapilot/", env!("CARGO_PKG_VERSION"), " (health probe)"))
         .header("accept", accept)
         .header(ACCEPT_ENCODING, "identity");

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub struct Target {
     /// Its base URL.
     pub endpoint: Endpoint,
+    /// The `Host` header; none: the endpoint's own.
+    pub host: Option<String>,
     /// The very address that HAProxy uses; none: the name is resolved anew for each probe.
     pub connect_to: Option<SocketAddr>,
     /// The provider's key.
@@ -26,7 +28,7 @@ pub struct Target {
 impl Target {
     /// A target without a key, verified by the system's authorities.
     pub fn new(endpoint: Endpoint, provider: Arc<Profile>) -> Self {
-        Self { endpoint, connect_to: None, key: None, tls: TargetTls::default(), provider }
+        Self { endpoint, host: None, connect_to: None, key: None, tls: TargetTls::default(), provider }
     }
 
     /// The path of an API method: below the URL's own path, or below the provider's usual one where it has none; with

@@ -2,6 +2,7 @@
 //!
 //! Pure but for the template text that is handed in. Refuses to know what runs now. Called by `agent` and `cli`.
 
+mod caller;
 mod context;
 mod dynamic;
 mod error;

@@ -14,9 +14,6 @@ pub(super) const STATS: &str = "hapilot:stats";
 pub(super) const LIMIT_ADDRESS: &str = "limit:address";
 /// The key of `[limit.address]` in the map of limits.
 pub(super) const LIMIT_ADDRESS_KEY: &str = "address";
-/// Longest name of an abstract socket: `sun_path` takes 107 characters, and HAProxy needs some.
-const MAX_SOCKET: usize = 100;
-
 /// Map of the limits' numbers.
 pub(super) const LIMITS_MAP: &str = "maps/limits.map";
 /// Map of the providers' keys.
@@ -69,25 +66,32 @@ pub const LIVE_RING: &str = "hapilot-live";
 /// The `peers` section.
 pub(super) const PEERS: &str = "hapilot";
 
-/// Where the old worker reaches the new one. An operator's names have no `:`, so no hop has this name.
-pub(super) fn peers_socket(config: &Config) -> String {
-    format!("abns@hapilot-{}/peers:local", own_digits(config))
+/// A socket over which HAProxy reaches itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OwnSocket {
+    /// Where it is bound.
+    pub(super) bind: String,
+    /// Where the worker finds it.
+    pub(super) connect: String,
 }
 
-/// Two HAProxy on one node have different configuration files, and so different sockets.
-fn own_digits(config: &Config) -> String {
-    Digest::of(config.haproxy.config.as_str()).to_string()[..8].to_owned()
+/// Where the old worker reaches the new one; `None` where a worker that teaches could not find it.
+pub(super) fn peers_socket(config: &Config) -> Option<String> {
+    config.haproxy.chroot().is_none().then(|| own_socket(config, "peers", "").bind)
 }
 
 /// The hop's socket.
-pub(super) fn hop_socket(config: &Config, id: &ServerId) -> String {
-    let node = own_digits(config);
-    let name = format!("hapilot-{node}/{id}");
-    if name.len() <= MAX_SOCKET {
-        format!("abns@{name}")
-    } else {
-        format!("abns@hapilot-{node}/{}", &Digest::of(id.to_string()).to_string()[..32])
-    }
+pub(super) fn hop_socket(config: &Config, id: &ServerId) -> OwnSocket {
+    own_socket(config, "hop", &id.to_string())
+}
+
+/// A file in HAProxy's own directory. Its name has a digest, so that its length is known, and two HAProxy on one node
+/// share no file.
+fn own_socket(config: &Config, kind: &str, of: &str) -> OwnSocket {
+    let digest = Digest::of(format!("{}\0{of}", *config.haproxy.config)).to_string();
+    let (bind, connect) = config.haproxy.own_directories();
+    let path = |directory: &str| format!("unix@{}/{kind}-{}", directory.trim_end_matches('/'), &digest[..12]);
+    OwnSocket { bind: path(bind), connect: path(connect) }
 }
 
 /// What one server is called in the running HAProxy.

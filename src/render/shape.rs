@@ -62,6 +62,8 @@ fn server_shape(server: &Server) -> String {
         name: _,
         origin: _,
         url,
+        // Set by a rule of the backend, not by the line.
+        host: _,
         weight: _,
         state: _,
         tier,

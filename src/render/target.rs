@@ -57,6 +57,11 @@ impl Target {
         self.at_least(3, 2)
     }
 
+    /// Servers ask for the name in the client's Host unless they are told not to.
+    pub(crate) fn has_sni_auto(self) -> bool {
+        self.at_least(3, 3)
+    }
+
     /// `retry-on 429`.
     pub(crate) fn has_retry_on_429(self) -> bool {
         self.at_least(3, 0)

@@ -62,7 +62,9 @@ const EDITS: [Edit; 35] = [
         )
     }),
     ("a server more", |stage, text| server(stage, text, "more", "http://127.0.0.3:9000/v1")),
-    ("a server more, with TLS", |stage, text| server(stage, text, "more", "https://127.0.0.3:9000/v1")),
+    ("a server more, with TLS", |stage, text| {
+        server(stage, text, "more", "https://127.0.0.3:9000/v1") + "tls = { verify = false }\n"
+    }),
     ("a server less", |_, text| {
         let begin = text.find("[backend.chat.server.c]").expect("the server");
         let end = text[begin + 1..].find("\n[").map_or(text.len(), |at| begin + 1 + at);
@@ -122,7 +124,11 @@ const EDITS: [Edit; 35] = [
     ("tier of a server", |_, text| swapped(text, "state = \"ready\" # a", "state = \"ready\"\ntier = 2")),
     ("TLS of a server", |stage, text| {
         let address = stage.mock_address("a");
-        swapped(text, &format!("http://{address}/v1\" # a"), &format!("https://{address}/v1\" # a"))
+        swapped(
+            text,
+            &format!("http://{address}/v1\" # a"),
+            &format!("https://{address}/v1\"\ntls = {{ verify = false }}"),
+        )
     }),
     ("name of a server's host", |_, text| swapped(text, "localhost.localdomain:9", "localhost.localdomain:10")),
     ("interval, fall or rise of a check", |_, text| swapped(text, "interval = \"500ms\"", "interval = \"700ms\"")),

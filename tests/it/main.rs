@@ -52,3 +52,4 @@ mod structure;
 mod support;
 mod traffic;
 mod vip;
+mod wire;

@@ -120,6 +120,7 @@ pub fn backend(called: &str, provider: Provider, servers: Vec<Server>) -> Backen
         balance: set(Balance::LeastConn),
         weighting: Weighting::Static,
         retries: set(2),
+        forward_client: true,
         timeout: BackendTimeout { connect: seconds(5), first_byte: seconds(60), idle: seconds(60) },
         check: Check {
             origin: NOWHERE,
@@ -145,6 +146,7 @@ pub fn server(called: &str, url: &str) -> Server {
         name: name(called),
         origin: NOWHERE,
         url: parsed(url),
+        host: None,
         weight: set(Weight::DEFAULT),
         state: set(AdminState::Ready),
         tier: 1,

@@ -20,7 +20,14 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// A running HAProxy; killed when dropped.
 pub struct Serving {
     pub child: Child,
-    _directory: TempDir,
+    directory: TempDir,
+}
+
+impl Serving {
+    /// Where its files lie.
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
+    }
 }
 
 impl Drop for Serving {
@@ -53,7 +60,7 @@ pub fn serve(haproxy: &HaproxyBinary, mut config: Config) -> Serving {
         .stderr(fs_err::File::create(&said).unwrap().into_file())
         .spawn()
         .unwrap();
-    let serving = Serving { child, _directory: keep };
+    let serving = Serving { child, directory: keep };
     let start = Instant::now();
     while !binds.iter().all(|bind| TcpStream::connect(bind).is_ok()) {
         let said = || fs_err::read_to_string(&said).unwrap();
@@ -64,7 +71,7 @@ pub fn serve(haproxy: &HaproxyBinary, mut config: Config) -> Serving {
 }
 
 /// A model server that answers each request with what it received, as text; or with a status of its own.
-fn upstream(name: &'static str, status: u16) -> String {
+pub fn upstream(name: &'static str, status: u16) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -124,14 +131,14 @@ fn stream_events(stream: &mut TcpStream) -> Option<()> {
 
 /// One answer.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -139,7 +146,7 @@ impl Answer {
     }
 
     /// A line of what the upstream received.
-    fn received(&self, name: &str) -> Option<&str> {
+    pub fn received(&self, name: &str) -> Option<&str> {
         self.body.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -147,7 +154,7 @@ impl Answer {
     }
 }
 
-fn ask(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub fn ask(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
@@ -166,7 +173,7 @@ fn ask(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &str
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-fn get(port: u16, path: &str) -> Answer {
+pub fn get(port: u16, path: &str) -> Answer {
     ask(port, "GET", path, &[], "")
 }
 
@@ -182,7 +189,7 @@ pub fn bind(port: u16) -> String {
 }
 
 /// The instance's port and what serves it, for one backend.
-fn serve_backend(haproxy: &HaproxyBinary, backend: Backend) -> (u16, Serving) {
+pub fn serve_backend(haproxy: &HaproxyBinary, backend: Backend) -> (u16, Serving) {
     let port = free_port();
     let name = backend.name.to_string();
     let serving = serve(haproxy, config(vec![frontend("api", &bind(port), &name)], vec![backend]));

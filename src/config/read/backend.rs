@@ -41,6 +41,9 @@ fn backend(name: Name, table: &Table<'_>, own: &BTreeMap<String, Arc<Profile>>) 
         first_byte: timeout.duration_or_default("first_byte"),
         idle: timeout.duration_or_default("idle"),
     };
+    let servers = server::servers(table, &provider);
+    let is_inside = servers.iter().all(|server| server.url.host.is_private());
+    let forward_client = table.get("forward_client").and_then(|field| field.boolean()).unwrap_or(is_inside);
     Backend {
         name,
         origin: table.origin(),
@@ -48,8 +51,9 @@ fn backend(name: Name, table: &Table<'_>, own: &BTreeMap<String, Arc<Profile>>) 
         weighting,
         retries: table.integer_or_default("retries"),
         timeout,
+        forward_client,
         check: check::check(table, &provider),
-        servers: server::servers(table, &provider),
+        servers,
         provider,
         raw: table.raw("raw"),
     }

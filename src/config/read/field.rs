@@ -465,6 +465,10 @@ fn text_rule(kind: &Kind, text: &str) -> Result<(), (&'static str, String)> {
         Kind::DnsName if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) => {
             bad("a DNS name takes letters, digits, '.', '-' and '_' only")
         }
+        Kind::HostHeader if text.is_empty() || text.len() > 253 => bad("a host has 1 to 253 characters"),
+        Kind::HostHeader if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-:[]".contains(c)) => {
+            bad("a host takes letters, digits, '.', '-', '_', ':', '[' and ']' only")
+        }
         Kind::Path | Kind::Socket if !text.starts_with('/') => {
             Err(("relative-path", "the path must be absolute: it begins with '/'".to_owned()))
         }

@@ -39,6 +39,9 @@ fn path_or_default(table: &Table<'_>, key: &'static str) -> Sourced<Utf8PathBuf>
     table.text_or_default(key).map(Utf8PathBuf::from)
 }
 
+/// A socket's path has 107 bytes. HAProxy's own need `/peers-`, 12 digits, and at the bind `.PID.tmp`.
+const MAX_OWN_DIRECTORY: usize = 107 - "/peers-".len() - 12 - ".4194304.tmp".len();
+
 /// `buffer` where routes look at the model: prompts of some 60,000 tokens.
 const BUFFER_BY_MODEL: &str = "256KiB";
 /// `buffer` elsewhere: HAProxy copies a whole buffer for each request that it may have to repeat.
@@ -55,7 +58,7 @@ pub(super) fn haproxy(root: &Table<'_>, routes_by_model: bool) -> Haproxy {
         given.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
     };
     let buffer = if routes_by_model { BUFFER_BY_MODEL } else { BUFFER };
-    Haproxy {
+    let haproxy = Haproxy {
         config: path_or_default(&table, "config"),
         admin_socket: path_or_default(&table, "admin_socket"),
         master_socket: path_or_default(&table, "master_socket"),
@@ -75,6 +78,31 @@ pub(super) fn haproxy(root: &Table<'_>, routes_by_model: bool) -> Haproxy {
         stats: table.table("stats").and_then(|table| stats(&table)),
         raw: table.raw("raw"),
         raw_defaults: table.raw("raw_defaults"),
+    };
+    report_own_directory(&table, &haproxy);
+    haproxy
+}
+
+/// HAProxy reaches itself over sockets in a directory of its own.
+fn report_own_directory(table: &Table<'_>, haproxy: &Haproxy) {
+    let (directory, _) = haproxy.own_directories();
+    let name = if haproxy.chroot().is_some() { "raw" } else { "admin_socket" };
+    let Some(field) = table.get(name) else { return };
+    if !directory.starts_with('/') {
+        table.context().report(
+            field
+                .error(
+                    "bad-value",
+                    format!("`{}`: HAProxy could not reach its own sockets in chroot {directory}", field.name),
+                )
+                .help("name an absolute path that exists before HAProxy starts, such as chroot /var/lib/haproxy"),
+        );
+    } else if directory.len() > MAX_OWN_DIRECTORY {
+        table.context().report(
+            field
+                .error("out-of-range", format!("`{}`: the directory has at most {MAX_OWN_DIRECTORY} bytes", field.name))
+                .help("HAProxy's own sockets lie there as well, and the path of a socket is short"),
+        );
     }
 }
 

@@ -12,6 +12,9 @@ use camino::Utf8PathBuf;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+/// The one name that needs no resolver.
+const LOCALHOST: &str = "localhost";
+
 pub(super) fn servers(backend: &Table<'_>, provider: &Profile) -> Vec<Server> {
     let named = backend.named("server");
     let context = backend.context();
@@ -45,7 +48,7 @@ fn report_twins(servers: &[(Server, Field<'_>)]) {
                 url.error("duplicate", format!("`{}`: server {} has the same URL", url.name, first.name))
                     .label(format!("the first is on line {}", url.context.origin(&place.span).line))
                     .help(
-                        "they differ in none of `keys`, `tier`, `weight`, `region`, `tls` and `raw`: remove one; where it \
+                        "they differ in none of `keys`, `tier`, `weight`, `region`, `host`, `tls` and `raw`: remove one; where it \
                          is to take a larger share, give the other a larger `weight`",
                     ),
             );
@@ -63,13 +66,15 @@ fn is_twin(one: &Server, other: &Server) -> bool {
             (ca.as_ref().map(|ca| ca.value.clone()), server_name.as_ref().map(|name| name.value.clone()), *verify);
         (server.url.value.scheme == Scheme::Https).then_some(spelt)
     };
-    let plain = |server: &Server| (server.tier, server.weight.value, server.region.clone());
+    let plain = |server: &Server| (server.tier, server.weight.value, server.region.clone(), server.host_header());
     plain(one) == plain(other) && keys(one) == keys(other) && tls(one) == tls(other) && raw(one) == raw(other)
 }
 
 fn server<'t>(name: Name, table: &Table<'t>, provider: &Profile) -> Option<(Server, Field<'t>)> {
     let field = table.get("url");
     let url = field.as_ref().and_then(|field| url(field, provider));
+    let is_localhost = url.as_ref().is_some_and(|(_, is_localhost)| *is_localhost);
+    let url = url.map(|(url, _)| url);
     let weight = table.integer_or_default::<u16>("weight");
     let weight = weight.map(|weight| Weight::new(weight).expect("the schema's limit is the model's"));
     let state = table.get("state").and_then(|field| field.choice());
@@ -79,12 +84,13 @@ fn server<'t>(name: Name, table: &Table<'t>, provider: &Profile) -> Option<(Serv
     let region = table.text("region").map(|region| region.value);
     let keys = keys(table);
     let maxconn = table.integer("maxconn");
-    let tls = tls(table, url.as_ref());
+    let tls = tls(table, url.as_ref(), is_localhost);
     let raw = table.raw("raw");
     let server = Server {
         name,
         origin: table.origin(),
         url: url?,
+        host: table.text("host"),
         weight,
         state,
         tier,
@@ -98,16 +104,18 @@ fn server<'t>(name: Name, table: &Table<'t>, provider: &Profile) -> Option<(Serv
     Some((server, field?))
 }
 
-/// The URL with the provider's path where it has none. `localhost` is an address: HAProxy would ask a resolver for it.
-fn url(field: &Field<'_>, provider: &Profile) -> Option<Sourced<Endpoint>> {
+/// The URL with the provider's path where it has none, and whether it names `localhost`, which is an address: HAProxy
+/// would ask a resolver for it.
+fn url(field: &Field<'_>, provider: &Profile) -> Option<(Sourced<Endpoint>, bool)> {
     let mut url = field.parse::<Endpoint>()?;
-    if url.value.host == Host::Dns("localhost".to_owned()) {
+    let is_localhost = url.value.host == Host::Dns(LOCALHOST.to_owned());
+    if is_localhost {
         url.value.host = Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     if url.value.path.is_empty() {
         provider.api_root.clone_into(&mut url.value.path);
     }
-    Some(url)
+    Some((url, is_localhost))
 }
 
 fn keys(table: &Table<'_>) -> Vec<Sourced<SecretRef>> {
@@ -135,7 +143,7 @@ fn price(server: &Table<'_>) -> Option<Price> {
     Some(Price { input: input?, output: output? })
 }
 
-fn tls(server: &Table<'_>, url: Option<&Sourced<Endpoint>>) -> ServerTls {
+fn tls(server: &Table<'_>, url: Option<&Sourced<Endpoint>>, is_localhost: bool) -> ServerTls {
     let table = server.table_or_default("tls");
     if table.is_written()
         && let Some(url) = url
@@ -147,9 +155,25 @@ fn tls(server: &Table<'_>, url: Option<&Sourced<Endpoint>>) -> ServerTls {
                 .help("write https in `url`, or remove `tls`"),
         );
     }
-    ServerTls {
-        ca: table.text("ca").map(|path| path.map(Utf8PathBuf::from)),
-        server_name: table.text("server_name"),
-        verify: table.get("verify").and_then(|field| field.boolean()).unwrap_or(true),
+    let is_https = url.is_some_and(|url| url.scheme == Scheme::Https);
+    let by_address = is_https && url.is_some_and(|url| matches!(url.host, Host::Ip(_)));
+    let server_name = table.text("server_name");
+    let server_name =
+        server_name.or_else(|| (is_https && is_localhost).then(|| Sourced::default_value(LOCALHOST.to_owned())));
+    let verify = table.get("verify").and_then(|field| field.boolean()).unwrap_or(true);
+    if let (true, true, None, None) = (by_address, verify, &server_name, table.get("server_name"))
+        && let Some(field) = server.get("url")
+    {
+        server.context().report(
+            field
+                .error("unnamed-tls", format!("`{}` has an address: HAProxy verifies names only", field.name))
+                .label("any certificate of the authority would be taken")
+                .help(format!(
+                    "write a name that stands in its certificate into `[{}]`: server_name = \"gpu.example\"; \
+                     `verify = false` there trusts whoever answers",
+                    server.name("tls")
+                )),
+        );
     }
+    ServerTls { ca: table.text("ca").map(|path| path.map(Utf8PathBuf::from)), server_name, verify }
 }

@@ -32,6 +32,12 @@ pub(in crate::config) static BACKEND: Section = Section {
         .is("static"),
         Key::new("retries", Kind::Integer(0, 10), "Retries on another server, before the first byte only").is("2"),
         Key::new("timeout", Kind::Table(&BACKEND_TIMEOUT), BACKEND_TIMEOUT.doc),
+        Key::new(
+            "forward_client",
+            Kind::Bool,
+            "Whether the servers are told the caller's address and the name that it asked for (`X-Forwarded-For`, `X-Forwarded-Host`, `X-Forwarded-Proto`)",
+        )
+        .says("only where the URL of each server is a private address"),
         Key::new("check", Kind::Table(&CHECK), CHECK.doc),
         Key::new("server", Kind::Named(&SERVER, 10_000), "The servers, by name").required().example("server.one"),
         Key::new("raw", RAW_LINES, "Lines at the end of HAProxy's `backend` section")
@@ -56,6 +62,9 @@ pub(in crate::config) static SERVER: Section = Section {
         Key::new("url", Kind::Url, "Base URL; without a path the provider's own (such as /v1)")
             .required()
             .example("\"https://api.openai.com/v1\""),
+        Key::new("host", Kind::HostHeader, "The `Host` header of every request to it, a client's or a probe's; never the client's own")
+            .says("the URL's name; for an address `tls.server_name`, else localhost")
+            .example("\"gpu.example\""),
         Key::new("weight", Kind::Integer(0, 256), "Base weight; 0: no new requests").is("100"),
         Key::new("state", Kind::Choice(&["ready", "drain", "maint"], &[]), "Administrative state").is("ready"),
         Key::new("tier", Kind::Integer(1, 2), "Tier 2 takes traffic only when no server of tier 1 can").is("1"),
@@ -86,7 +95,7 @@ pub(in crate::config) static SERVER_TLS: Section = Section {
             .says("the system's authorities")
             .example("\"/etc/hapilot/ca.pem\""),
         Key::new("server_name", Kind::DnsName, "The name that is asked for and verified")
-            .says("the URL's host")
+            .says("the URL's name; to be written for https with an address, unless `verify = false`")
             .example("\"api.openai.com\""),
         Key::new("verify", Kind::Bool, "Whether the server's certificate is verified").is("true"),
     ],

@@ -72,6 +72,7 @@ fn kind(kind: &Kind) -> Value {
         Kind::Word(max) => json!({ "type": "string", "pattern": "^\\S*$", "maxLength": max }),
         Kind::Account => text("^[A-Za-z0-9_.-]{0,32}$"),
         Kind::DnsName => text("^[A-Za-z0-9_.-]{1,253}$"),
+        Kind::HostHeader => text("^[A-Za-z0-9_.:\\[\\]-]{1,253}$"),
         Kind::Name | Kind::BackendName => text(NAME),
         Kind::Path | Kind::Socket | Kind::UrlPath => text("^/"),
         Kind::ApiPath => text("^/[^\\s#]*$"),

@@ -125,6 +125,8 @@ pub(super) enum Kind {
     Account,
     /// A DNS name.
     DnsName,
+    /// What stands in a `Host` header.
+    HostHeader,
     /// `[A-Za-z0-9_.-]`, 1 to 64.
     Name,
     /// The name of a backend of this file.
@@ -212,6 +214,7 @@ impl Kind {
             Self::Word(_) => "a word without blanks".to_owned(),
             Self::Account => "the name of a user or group".to_owned(),
             Self::DnsName => "a DNS name".to_owned(),
+            Self::HostHeader => "a name or an address, with or without a port".to_owned(),
             Self::Name => "a name".to_owned(),
             Self::BackendName => "the name of a backend".to_owned(),
             Self::Path | Self::Socket => "an absolute path in quotes".to_owned(),

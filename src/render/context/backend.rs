@@ -32,11 +32,13 @@ impl ContextMaker<'_> {
             weighting: _,
             retries,
             timeout,
+            forward_client,
             check,
             servers,
             raw,
         } = backend;
         let needs_hops = needs_hops(backend);
+        let has_keys = servers.iter().any(|server| !server.keys.is_empty());
         let retry_on = retry_on(backend, self.target.has_retry_on_429());
         let BackendTimeout { connect, first_byte, idle } = timeout;
         let longest = if first_byte.value >= idle.value { first_byte } else { idle };
@@ -63,8 +65,10 @@ impl ContextMaker<'_> {
             .with("timeout", timeout)
             .with("retries", self.marks.sourced(retries))
             .with("retry_on", retry_on.map(|codes| self.marks.text(codes, retries.origin)))
+            .with("forward_client", *forward_client)
             .with("needs_hops", needs_hops)
-            .with("hops_tell_key", needs_hops && servers.iter().any(|server| !server.keys.is_empty()))
+            .with("has_keys", has_keys)
+            .with("hops_tell_key", needs_hops && has_keys)
             .with("identity", identity)
             .with("servers", rows)
             .with("raw_first", raw_first)
@@ -92,13 +96,13 @@ impl ContextMaker<'_> {
             hop = Some(
                 Table::default()
                     .with("proxy", hop_proxy(&id))
-                    .with("socket", self.marks.text(&socket, Some(server.origin)))
+                    .with("socket", self.marks.text(&socket.bind, Some(server.origin)))
                     .with("timeout", duration(timeout))
                     .with("identity", self.identity(backend, server, &id.to_string()))
                     .with("line", line),
             );
             front = front
-                .with("address", socket)
+                .with("address", socket.connect)
                 .with("port", None::<Value>)
                 .with("track", format!("{}/{}", hop_proxy(&id), server.name))
                 .with("check", None::<Value>)
@@ -177,21 +181,27 @@ impl ContextMaker<'_> {
         let server_name = match (&tls.server_name, &server.url.host) {
             (Some(name), _) => Some(self.marks.sourced(name)),
             (None, Host::Dns(name)) => Some(self.marks.text(name, server.url.origin)),
-            // An address is no server name in TLS.
+            // An address is no server name in TLS; nothing is verified here.
             (None, Host::Ip(_)) => None,
         };
-        let table =
-            Table::default().with("verify", tls.verify).with("ca_file", ca_file).with("server_name", server_name);
+        // Else the client's Host would be asked for, and verified.
+        let refuses_auto = server_name.is_none() && self.target.has_sni_auto();
+        let table = Table::default()
+            .with("verify", tls.verify)
+            .with("ca_file", ca_file)
+            .with("server_name", server_name)
+            .with("refuses_sni_auto", refuses_auto);
         Some(table.into())
     }
 
     /// What a request must look like for this server: Host, path, key. `key` is the entry in the map of keys.
     fn identity(&mut self, backend: &Backend, server: &Server, key: &str) -> Value {
         let origin = server.url.origin;
-        let host = match &server.url.host {
-            Host::Dns(_) => Some(self.marks.text(server.url.authority(), origin)),
-            Host::Ip(_) => None,
+        let host_origin = match &server.host {
+            Some(host) => host.origin,
+            None => origin,
         };
+        let host = self.marks.text(server.host_header(), host_origin);
         let Profile { key_header, key_prefix, headers, default_headers, .. } = &*backend.provider;
         let others: Vec<&str> = KEY_HEADERS.into_iter().filter(|header| header != key_header).collect();
         let key_origin: Option<Option<Origin>> = server.keys.first().map(|key| key.origin);

@@ -7,6 +7,7 @@ mod backend;
 mod frontend;
 mod tls;
 
+use super::caller::{decoded_key, spelt_key, telling_headers};
 use super::marks::Marks;
 use super::names::{
     KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LIVE_RING, PEERS, STATS, STATS_MAP, peers_socket,
@@ -66,14 +67,18 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("keys_map", KEYS_MAP.into());
         context.insert_value("errors", errors());
         context.insert_value("bad_path", error_body(BAD_PATH, "invalid_request_error", "bad_path").into());
+        context.insert_value("telling_headers", telling_headers().into());
+        let key_query = Table::default().with("decoded", decoded_key()).with("spelt", spelt_key());
+        context.insert_value("key_query", key_query.into());
         context.insert_value("node", self.marks.sourced(&config.node.name));
         context.insert_value("haproxy", self.haproxy(&config.haproxy));
         context.insert_value("tls", self.tls());
         context.insert_value("stats", config.haproxy.stats.as_ref().map(|stats| self.stats(stats)).into());
         context.insert_value("limit", config.limit_address.as_ref().map(|limit| self.limit(limit)).into());
         // Only tables need them.
-        let peers = config.limit_address.as_ref().map(|_| {
-            let peers = Table::default().with("name", PEERS).with("socket", peers_socket(config));
+        let peers = config.limit_address.as_ref().and_then(|_| peers_socket(config)).map(|socket| {
+            let origin = config.haproxy.admin_socket.origin;
+            let peers = Table::default().with("name", PEERS).with("socket", self.marks.text(socket, origin));
             Value::from(peers)
         });
         context.insert_value("peers", peers.into());
@@ -218,6 +223,7 @@ fn errors() -> Value {
     let invalid = "invalid_request_error";
     vec![
         error(400, None, "The request is not valid HTTP.", invalid, "bad_request"),
+        error(405, None, "This method is not served here.", invalid, "method_not_allowed"),
         error(408, None, "The request did not arrive in time.", invalid, "request_timeout"),
         error(429, Some(1), "Too many requests, please slow down.", "requests", "rate_limit_exceeded"),
         error(500, None, "The gateway failed on this request.", "server_error", "internal_error"),

@@ -111,7 +111,7 @@ pub fn server(line: &[String], number: u32) -> Result<Server, String> {
     };
     if let Ok(at) = address.parse::<std::net::SocketAddr>() {
         (found.address, found.port) = (at.ip().to_string(), at.port());
-    } else if address.starts_with("abns@") {
+    } else if address.starts_with("unix@") {
         found.words.push(address.clone());
     } else {
         let (name, port) = address.rsplit_once(':').ok_or_else(|| format!("the address is {address:?}"))?;

@@ -363,6 +363,11 @@ models   = {{ expect = ["mock-small"] }}
         self.break_mock(server, vec![]);
     }
 
+    /// The headers of the last request to a path that a mock has seen.
+    pub fn last_headers(&self, server: &str, path: &str) -> Value {
+        self.mock(server).journal()["last"][path]["headers"].clone()
+    }
+
     /// Where a mock listens: `127.0.0.1:PORT`.
     pub fn mock_address(&self, server: &str) -> String {
         self.mock(server).addr().to_string()
