@@ -22,6 +22,8 @@ pub struct Desired {
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
     /// Which key serves at each of [`key_entries`], counted from 0; the first one where an entry is not named.
     pub active_keys: BTreeMap<String, usize>,
+    /// Which keys share the requests at each entry that is spread; all of them where an entry is not named.
+    pub spread_keys: BTreeMap<String, Vec<usize>>,
 }
 
 /// The wish for one server.
@@ -53,7 +55,7 @@ impl Desired {
                 (id, DesiredServer { weight, state })
             })
             .collect();
-        Self { config, servers, secrets, certificates, active_keys: BTreeMap::new() }
+        Self { config, servers, secrets, certificates, active_keys: BTreeMap::new(), spread_keys: BTreeMap::new() }
     }
 
     /// The wish for one server of the configuration.
@@ -79,10 +81,20 @@ pub struct DesiredOverride {
 /// HAProxy decides on the server after the request's rules have run, so what differs between the servers of one
 /// backend (own Host, path prefix or list of keys) can only be set behind that decision.
 pub fn needs_hops(backend: &Backend) -> bool {
-    fn identity(server: &Server) -> (String, &str, Vec<&SecretRef>) {
-        (server.host_header(), &server.url.path, server.keys.iter().map(|key| &key.value).collect())
+    fn identity(server: &Server) -> (String, &str, Vec<&SecretRef>, bool) {
+        let keys = server.keys.iter().map(|key| &key.value).collect();
+        (server.host_header(), &server.url.path, keys, shares_keys(server))
     }
     backend.servers.windows(2).any(|pair| identity(&pair[0]) != identity(&pair[1]))
+}
+
+/// How many entries of the map of keys share the requests of one place whose keys serve all at once. Always as many, so
+/// that a key that goes out or comes back changes values only: 16 keys get exactly equal shares, 3 nearly.
+pub const KEY_SLOTS: usize = 64;
+
+/// Whether a server's keys serve all at once.
+pub fn shares_keys(server: &Server) -> bool {
+    server.spread && server.keys.len() > 1
 }
 
 /// One place of the map of keys, and whom it serves: a backend as a whole, or one server behind its hop. Of its keys one
@@ -97,6 +109,8 @@ pub struct KeyEntry<'a> {
     pub servers: &'a [Server],
     /// The keys, at least one.
     pub keys: &'a [Sourced<SecretRef>],
+    /// They serve all at once.
+    pub is_spread: bool,
 }
 
 /// Every place of the map of keys, in the order of the names.
@@ -109,7 +123,7 @@ pub fn key_entries(config: &Config) -> Vec<KeyEntry<'_>> {
         for servers in groups {
             let Some(first) = servers.first().filter(|first| !first.keys.is_empty()) else { continue };
             let name = if shared { backend.name.to_string() } else { format!("{}/{}", backend.name, first.name) };
-            entries.push(KeyEntry { name, backend, servers, keys: &first.keys });
+            entries.push(KeyEntry { name, backend, servers, keys: &first.keys, is_spread: shares_keys(first) });
         }
     }
     entries

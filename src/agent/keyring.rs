@@ -35,6 +35,8 @@ struct Entry {
     /// The addresses of the servers, each once: who has a voice.
     voters: Vec<String>,
     has_free_probe: bool,
+    /// Probes that have ended: they take turns with keys that serve all at once.
+    turn: usize,
 }
 
 /// One key, without its value.
@@ -124,7 +126,7 @@ impl Keyring {
     fn rebuild(&mut self, sources: &Sources, running: &BTreeMap<String, Digest>, now: Moment) {
         let before = std::mem::take(self);
         for entry in key_entries(&sources.config) {
-            let KeyEntry { name, backend, servers, keys } = entry;
+            let KeyEntry { name, backend, servers, keys, is_spread } = entry;
             let digest = |reference| sources.secrets.get(reference).map(|secret| Digest::of(secret.expose()));
             let held = keys.iter().map(|key| Held { reference: key.value.clone(), digest: digest(&key.value) });
             let held: Vec<Held> = held.collect();
@@ -146,6 +148,7 @@ impl Keyring {
                 keys: held.len(),
                 active,
                 has_free_probe,
+                is_spread,
                 first_test: FIRST_TEST + Duration::from_millis(Digest::of(&name).leading() % FIRST_TEST_SPREAD_MS),
             };
             let pool = match ids.first().and_then(|id| before.entries.get(&before.seats.get(id)?.entry)) {
@@ -155,8 +158,8 @@ impl Keyring {
                     KeyPool::new(params(active.unwrap_or(0)), now)
                 }
                 Some(old)
-                    if (&old.keys, &old.servers, &old.voters, old.has_free_probe)
-                        == (&held, &ids, &voters, has_free_probe) =>
+                    if (&old.keys, &old.servers, &old.voters, old.has_free_probe, old.pool.is_spread())
+                        == (&held, &ids, &voters, has_free_probe, is_spread) =>
                 {
                     old.pool.clone()
                 }
@@ -168,7 +171,8 @@ impl Keyring {
                     old.pool.remade(params(active.unwrap_or(0)), &from, now)
                 }
             };
-            self.entries.insert(name.clone(), Entry { pool, keys: held, servers: ids, voters, has_free_probe });
+            self.entries
+                .insert(name.clone(), Entry { pool, keys: held, servers: ids, voters, has_free_probe, turn: 0 });
             self.plan_wake(&name);
         }
     }
@@ -179,9 +183,18 @@ impl Keyring {
         active.filter(|(_, active)| *active > 0).map(|(name, active)| (name.clone(), active)).collect()
     }
 
-    /// The key that serves for a server, from 0; `None` where it has none.
+    /// The keys that share the requests at each entry whose keys serve all at once.
+    pub fn spread_keys(&self) -> BTreeMap<String, Vec<usize>> {
+        let spread = self.entries.iter().filter(|(_, entry)| entry.pool.is_spread());
+        spread.map(|(name, entry)| (name.clone(), entry.pool.serving())).collect()
+    }
+
+    /// The key that serves for a server, from 0; of several the one whose turn it is to be probed, so that each is
+    /// judged, also where clients' failures are repeated at another server. `None` where it has none.
     pub fn active(&self, id: &ServerId) -> Option<usize> {
-        Some(self.entry_of(id)?.pool.active())
+        let entry = self.entry_of(id)?;
+        let serving = entry.pool.serving();
+        serving.get(entry.turn % serving.len().max(1)).copied()
     }
 
     /// Whether a server has no key left that may be used, and until when.
@@ -221,6 +234,9 @@ impl Keyring {
             ProbeKind::Chat | ProbeKind::Embeddings => Source::Deep,
             ProbeKind::Http | ProbeKind::Metrics | ProbeKind::Certificate => return Learnt::default(),
         };
+        if let Some(entry) = self.seats.get(id).and_then(|seat| self.entries.get_mut(&seat.entry)) {
+            entry.turn = entry.turn.wrapping_add(1);
+        }
         let digest = Some(Digest::of(key.expose()));
         let index = self.entry_of(id).and_then(|entry| entry.keys.iter().position(|held| held.digest == digest));
         let Observation { outcome, retry_after, is_billing, .. } = *observation;
@@ -324,7 +340,7 @@ impl Entry {
 
 impl Learnt {
     fn take(&mut self, name: &str, entry: &Entry, told: Told, was_exhausted: bool, now: Moment) {
-        let Told { changes, rotation } = told;
+        let Told { changes, rotation, is_shared_anew } = told;
         let event = |index: usize, from: String, to: String, is_grave| KeyEvent {
             entry: name.to_owned(),
             key: key_id(index),
@@ -342,6 +358,8 @@ impl Learnt {
         }
         if let Some(rotation) = rotation {
             self.events.push(event(rotation.to, key_id(rotation.from), "active".to_owned(), false));
+        }
+        if rotation.is_some() || is_shared_anew {
             self.is_rotated = true;
             if was_exhausted {
                 self.ask_soon.extend(entry.servers.iter().cloned());

@@ -575,5 +575,6 @@ pub(super) fn desired(
     let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
     let mut desired = Desired::new(sources.config.clone(), weights, &overrides.wishes(), secrets, certificates);
     desired.active_keys = keyring.active_keys();
+    desired.spread_keys = keyring.spread_keys();
     desired
 }

@@ -34,16 +34,17 @@ struct Kept {
 impl Kept {
     /// Whether a rendering now would give the same. The templates belong to the configuration that was read with them.
     fn is_of(&self, desired: &Desired, target: Target) -> bool {
-        let Desired { config: _, servers, secrets, certificates: _, active_keys } = desired;
+        let Desired { config: _, servers, secrets, certificates: _, active_keys, spread_keys } = desired;
         self.structure_of(desired, target).is_some()
             && self.desired.servers == *servers
             && self.desired.secrets == *secrets
             && self.desired.active_keys == *active_keys
+            && self.desired.spread_keys == *spread_keys
     }
 
     /// The structure, where it is the same: weights, states and secrets are no part of it.
     fn structure_of(&self, desired: &Desired, target: Target) -> Option<Structure> {
-        let Desired { config, servers: _, secrets: _, certificates, active_keys: _ } = desired;
+        let Desired { config, servers: _, secrets: _, certificates, active_keys: _, spread_keys: _ } = desired;
         let is_same = self.target == target
             && Arc::ptr_eq(&self.desired.config, config)
             && self.desired.certificates == *certificates;
@@ -80,7 +81,9 @@ impl Renderer {
 impl Renderer {
     /// Whether other keys serve than when the files were rendered last.
     pub fn has_other_keys(&self, desired: &Desired) -> bool {
-        self.kept.as_ref().is_some_and(|kept| kept.desired.active_keys != desired.active_keys)
+        self.kept.as_ref().is_some_and(|kept| {
+            (&kept.desired.active_keys, &kept.desired.spread_keys) != (&desired.active_keys, &desired.spread_keys)
+        })
     }
 }
 

@@ -239,13 +239,14 @@ fn row(server: &Server) -> [(Tone, String); 9] {
 /// What is out of the ordinary: the first key serves and all others may.
 fn keys(keys: &[Key]) -> Option<String> {
     let is_plain = |(index, key): (usize, &Key)| key.state == "in_service" && key.is_active == (index == 0);
-    if keys.len() < 2 || keys.iter().enumerate().all(is_plain) {
+    if keys.len() < 2 || keys.iter().enumerate().all(is_plain) || keys.iter().all(|key| key.is_active) {
         return None;
     }
-    let serving =
-        keys.iter().filter(|key| key.is_active).map(|key| format!("{} of {} keys serves", key.id, keys.len()));
+    let active: Vec<&str> = keys.iter().filter(|key| key.is_active).map(|key| key.id.as_str()).collect();
+    let verb = if active.len() == 1 { "serves" } else { "serve" };
+    let serving = (!active.is_empty()).then(|| format!("{} of {} keys {verb}", active.join(", "), keys.len()));
     let out = keys.iter().filter(|key| key.state != "in_service").map(key_state);
-    Some(serving.chain(out).collect::<Vec<_>>().join(", "))
+    Some(serving.into_iter().chain(out).collect::<Vec<_>>().join(", "))
 }
 
 /// `k1 cooling, 3s left`

@@ -404,6 +404,8 @@ pub struct Server {
     pub region: Option<String>,
     /// `keys`: at most 16, none twice; the first one serves first. None: whatever the client presents is passed on.
     pub keys: Vec<Sourced<SecretRef>>,
+    /// `spread`: all keys serve at once; default false.
+    pub spread: bool,
     /// `maxconn`: concurrent requests, 1 to 1,000,000; default none.
     pub maxconn: Option<Sourced<u32>>,
     /// `tls`

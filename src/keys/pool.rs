@@ -18,6 +18,8 @@ pub struct KeyPoolParams {
     pub active: usize,
     /// Whether a probe exists that costs nothing and proves a key. Else a rejected key comes back by time alone.
     pub has_free_probe: bool,
+    /// All that may serve do so at once.
+    pub is_spread: bool,
     /// The keys that do not serve are tested for the first time after this: spread it over the pools.
     pub first_test: Duration,
 }
@@ -68,6 +70,8 @@ pub struct Told {
     pub changes: Vec<KeyChange>,
     /// The map must change.
     pub rotation: Option<Rotation>,
+    /// Likewise: other keys than before share the requests.
+    pub is_shared_anew: bool,
 }
 
 /// A key that the free probe is to ask for.
@@ -111,6 +115,7 @@ pub struct KeyPool {
     told: Vec<(KeyState, Option<Moment>)>,
     active: usize,
     has_free_probe: bool,
+    is_spread: bool,
     rotations: u64,
     /// No key may be used: the one that serves was chosen for that time.
     is_exhausted: bool,
@@ -119,13 +124,14 @@ pub struct KeyPool {
 impl KeyPool {
     /// Keys of which nothing is known but which one serves: all may be used.
     pub fn new(params: KeyPoolParams, now: Moment) -> Self {
-        let KeyPoolParams { keys, active, has_free_probe, first_test } = params;
+        let KeyPoolParams { keys, active, has_free_probe, is_spread, first_test } = params;
         let count = keys.max(1);
         Self {
             keys: (0..count).map(|_| Key::new(now + first_test)).collect(),
             told: vec![(KeyState::InService, None); count],
             active: active.min(count - 1),
             has_free_probe,
+            is_spread,
             rotations: 0,
             is_exhausted: false,
         }
@@ -155,6 +161,18 @@ impl KeyPool {
     /// The key that serves, from 0.
     pub fn active(&self) -> usize {
         self.active
+    }
+
+    /// Whether all keys that may serve do so at once.
+    pub fn is_spread(&self) -> bool {
+        self.is_spread
+    }
+
+    /// The keys that serve, from 0, in the order of the list: one, or all that may where they are spread.
+    pub fn serving(&self) -> Vec<usize> {
+        let may_serve = |index: &usize| self.told[*index].0 == KeyState::InService;
+        let all: Vec<usize> = (0..self.keys.len()).filter(may_serve).collect();
+        if self.is_spread && !all.is_empty() { all } else { vec![self.active] }
     }
 
     /// How often another key was chosen.
@@ -240,8 +258,9 @@ impl KeyPool {
 
     /// Every key, in the order of the list.
     pub fn snapshot(&self, now: Moment) -> Vec<KeySnapshot> {
+        let serving = self.serving();
         let one = |(index, (key, (_, since))): (usize, (&Key, &(KeyState, Option<Moment>)))| KeySnapshot {
-            is_active: index == self.active,
+            is_active: serving.contains(&index),
             state: key.state(now),
             since: *since,
             last: key.last.map(|(at, outcome, _)| (at, outcome)),
@@ -262,6 +281,7 @@ impl KeyPool {
     /// Notes what has changed, and chooses.
     fn settle(&mut self, now: Moment) -> Told {
         let mut told = Told::default();
+        let served = self.serving();
         for (index, (key, (before, since))) in self.keys.iter().zip(&mut self.told).enumerate() {
             let state = key.state(now);
             if std::mem::discriminant(before) != std::mem::discriminant(&state) {
@@ -272,10 +292,12 @@ impl KeyPool {
         }
         let to = self.best(now);
         if to != self.active {
-            told.rotation = Some(Rotation { from: self.active, to });
+            // Of spread keys only the last resort is chosen; it serves alone while none may.
+            told.rotation = (!self.is_spread).then_some(Rotation { from: self.active, to });
             self.active = to;
-            self.rotations += 1;
+            self.rotations += u64::from(!self.is_spread);
         }
+        told.is_shared_anew = self.is_spread && self.serving() != served;
         self.is_exhausted = self.told.iter().all(|(state, _)| *state != KeyState::InService);
         told
     }

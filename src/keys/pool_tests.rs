@@ -7,7 +7,7 @@ use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 use std::time::Duration;
 
 const PARAMS: KeyPoolParams =
-    KeyPoolParams { keys: 2, active: 0, has_free_probe: true, first_test: Duration::from_secs(5) };
+    KeyPoolParams { keys: 2, active: 0, has_free_probe: true, is_spread: false, first_test: Duration::from_secs(5) };
 
 fn at(seconds: u64) -> Moment {
     Moment(Duration::from_secs(seconds))

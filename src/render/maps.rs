@@ -3,7 +3,7 @@
 use super::names::{KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, RoutesMap, STATS_MAP, health_map, routes_map};
 use super::routes::{self, Routes};
 use super::{MapFile, RenderError};
-use crate::desired::{Desired, KeyEntry, key_entries, key_id};
+use crate::desired::{Desired, KEY_SLOTS, KeyEntry, key_entries, key_id};
 use crate::model::{Digest, Secret, SecretRef, Sourced};
 use base64::Engine as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,12 +61,24 @@ pub(super) fn used(mut maps: BTreeMap<String, MapFile>, haproxy_cfg: &str) -> BT
 /// # Errors
 /// A secret was not read.
 pub fn keys(desired: &Desired) -> Result<Vec<(String, String)>, RenderError> {
-    let entry = |entry: KeyEntry<'_>| {
-        let index = desired.active_keys.get(&entry.name).copied().unwrap_or(0).min(entry.keys.len() - 1);
-        let key = secret(desired, &entry.keys[index])?;
-        Ok((entry.name, format!("{} {}", key_id(index), key.expose())))
-    };
-    key_entries(&desired.config).into_iter().map(entry).collect()
+    let mut entries = Vec::new();
+    for KeyEntry { name, keys, is_spread, .. } in key_entries(&desired.config) {
+        let value = |index: usize| {
+            let index = index.min(keys.len() - 1);
+            Ok(format!("{} {}", key_id(index), secret(desired, &keys[index])?.expose()))
+        };
+        if is_spread {
+            let shares = desired.spread_keys.get(&name).filter(|shares| !shares.is_empty());
+            let shares: Vec<usize> = shares.cloned().unwrap_or_else(|| (0..keys.len()).collect());
+            for slot in 0..KEY_SLOTS {
+                entries.push((format!("{name}:{slot}"), value(shares[slot % shares.len()])?));
+            }
+        } else {
+            let value = value(desired.active_keys.get(&name).copied().unwrap_or(0))?;
+            entries.push((name, value));
+        }
+    }
+    Ok(entries)
 }
 
 fn secret<'a>(desired: &'a Desired, reference: &Sourced<SecretRef>) -> Result<&'a Secret, RenderError> {

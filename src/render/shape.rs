@@ -72,6 +72,7 @@ fn server_shape(server: &Server) -> String {
         maxconn: _,
         tls,
         price: _,
+        spread: _,
         raw: _,
     } = server;
     let ServerTls { ca, server_name, verify } = tls;

@@ -356,3 +356,57 @@ fn what_the_last_probes_told_outlives_the_agent_and_damage() {
     let status = keyed.stage.json(&["status"]);
     assert_eq!(status["agent"]["writes"], 0, "{status}");
 }
+
+#[test]
+fn spread_keys_serve_all_at_once_and_one_that_rests_gets_no_request() {
+    spreads(false);
+}
+
+#[test]
+fn spread_keys_behind_hops_do_the_same_where_failures_are_repeated_elsewhere() {
+    spreads(true);
+}
+
+fn spreads(has_hops: bool) {
+    for binary in binaries() {
+        let keyed = Keyed::start(&binary, has_hops);
+        let keys = format!("key0\", \"file:{}key1\"]", keyed.stage.path("").display());
+        keyed.stage.edit(&keys, &format!("{keys}\nspread = true"));
+        // Another structure: one reload.
+        let entry = if has_hops { "keyed/s:0" } else { "keyed:0" };
+        let has_slots = || keyed.stage.private().admin("show map maps/keys.map").contains(&format!(" {entry} "));
+        wait_for("the reload", PATIENCE, || has_slots().then_some(()));
+        let worker = keyed.stage.worker();
+        let asked = |key: &str| {
+            let answers = (0..60).map(|_| keyed.ask());
+            let answers: Vec<_> = answers.filter(|(_, id)| !has_hops || id.is_some()).collect();
+            assert!(answers.iter().all(|(status, _)| *status == 200), "{}: {answers:?}", binary.version);
+            answers.into_iter().filter(|(_, id)| id.as_deref() == Some(key)).count()
+        };
+        // With hops half of the requests go to the other server, whose one key is its first.
+        let second = asked("k2");
+        let fair = if has_hops { 4..=28 } else { 12..=48 };
+        assert!(fair.contains(&second), "{}: {second} of 60", binary.version);
+
+        let limit = Fault { code: Some(429), retry_after: Some("4".to_owned()), ..Fault::new(FaultKind::Status) };
+        keyed.befall(vec![Fault { key: Some(KEYS[1].to_owned()), ..limit }]);
+        let serves_second = || {
+            let map = keyed.stage.private().admin("show map maps/keys.map");
+            map.lines().any(|line| line.contains(" keyed") && line.contains(" k2 "))
+        };
+        // Clients find out, or a test does.
+        let broken = Instant::now();
+        wait_for("the second key to get nothing", PATIENCE, || {
+            keyed.ask();
+            (!serves_second()).then_some(())
+        });
+        println!("{}: out after {} ms", binary.version, broken.elapsed().as_millis());
+        assert_eq!(asked("k2"), 0);
+        assert_eq!((keyed.key("k2")["state"].as_str(), keyed.stage.worker()), (Some("cooling"), worker));
+        keyed.befall(vec![]);
+        wait_for("the second key again", PATIENCE, || serves_second().then_some(()));
+        assert!(asked("k2") > 0 && keyed.stage.worker() == worker);
+        assert!(keyed.keys().iter().all(|key| key["is_active"] == true), "{:?}", keyed.keys());
+        keyed.assert_nobody_sees_a_key();
+    }
+}

@@ -152,6 +152,7 @@ pub fn server(called: &str, url: &str) -> Server {
         tier: 1,
         region: None,
         keys: vec![],
+        spread: false,
         maxconn: None,
         tls: ServerTls { ca: None, server_name: None, verify: true },
         price: None,

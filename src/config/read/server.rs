@@ -83,6 +83,7 @@ fn server<'t>(name: Name, table: &Table<'t>, provider: &Profile) -> Option<(Serv
     let tier = table.integer_or_default("tier").value;
     let region = table.text("region").map(|region| region.value);
     let keys = keys(table);
+    let spread = spread(table, keys.len());
     let maxconn = table.integer("maxconn");
     let tls = tls(table, url.as_ref(), is_localhost);
     let raw = table.raw("raw");
@@ -96,6 +97,7 @@ fn server<'t>(name: Name, table: &Table<'t>, provider: &Profile) -> Option<(Serv
         tier,
         region,
         keys,
+        spread,
         maxconn,
         tls,
         price: price(table),
@@ -134,6 +136,19 @@ fn keys(table: &Table<'_>) -> Vec<Sourced<SecretRef>> {
         keys.push(key);
     }
     keys
+}
+
+fn spread(table: &Table<'_>, keys: usize) -> bool {
+    let Some(field) = table.get("spread") else { return false };
+    let is_wanted = field.boolean().unwrap_or_default();
+    if is_wanted && keys < 2 {
+        table.context().report(
+            field
+                .error("spread-alone", format!("`{}`: there are no two keys to spread requests over", field.name))
+                .help("name more `keys`, or remove `spread`"),
+        );
+    }
+    is_wanted
 }
 
 fn price(server: &Table<'_>) -> Option<Price> {

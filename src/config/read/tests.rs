@@ -222,6 +222,7 @@ fn one_broken_line_gives_one_code() {
         ("url =", "keys = [\"sk-1234\"]\nurl =", "secret"),
         ("url =", "keys = [\"env:A\", \"env:B\", \"env:A\"]\nurl =", "duplicate"),
         ("url =", "tls = {}\nurl =", "tls-without-https"),
+        ("url =", "keys = [\"env:A\"]\nspread = true\nurl =", "spread-alone"),
         ("url = \"http://localhost:8000\"", "", "missing-key"),
         ("url =", "tier = 2\ntier = 2\nurl =", "duplicate-key"),
         ("url =", "x = = 1\nurl =", "syntax"),

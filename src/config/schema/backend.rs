@@ -71,6 +71,7 @@ pub(in crate::config) static SERVER: Section = Section {
         Key::new("region", Kind::Text(64), "A label").example("\"us-east\""),
         Key::new("keys", Kind::List(&Kind::Secret, 0, 16), "Places of the provider's keys; the first serves until it is limited or rejected, then the next one that works")
             .example("[\"env:OPENAI_KEY\"]"),
+        Key::new("spread", Kind::Bool, "All keys serve at once, each request with one of them by chance; else one key at a time").is("false"),
         Key::new("maxconn", Kind::Integer(1, 1_000_000), "Concurrent requests").says("no limit").example("64"),
         Key::new("tls", Kind::Table(&SERVER_TLS), SERVER_TLS.doc),
         Key::new("raw", RAW_LINES, "Words for the end of the `server` line").example("[\"send-proxy-v2\"]"),

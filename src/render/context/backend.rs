@@ -2,7 +2,7 @@
 
 use super::{ContextMaker, Pass};
 use crate::config::{Backend, BackendTimeout, Check, Server};
-use crate::desired::{DesiredServer, needs_hops};
+use crate::desired::{DesiredServer, KEY_SLOTS, needs_hops, shares_keys};
 use crate::model::{AdminState, Balance, Host, KEY_HEADERS, Origin, Profile, Scheme, ServerId, Weight};
 use crate::render::names::{hop_proxy, hop_socket};
 use crate::render::value::{Table, duration};
@@ -209,6 +209,7 @@ impl ContextMaker<'_> {
             .with("host", host)
             .with("path", self.path(backend, server, origin))
             .with("key", key_origin.map(|origin| self.marks.text(key, origin)))
+            .with("key_slots", shares_keys(server).then_some(KEY_SLOTS))
             .with("key_header", self.marks.text(key_header, Some(backend.origin)))
             .with("key_prefix", (!key_prefix.is_empty()).then(|| self.marks.text(key_prefix, Some(backend.origin))))
             .with("other_key_headers", others)

@@ -44,6 +44,7 @@ fn desired(node: &Node) -> Desired {
     let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
     let mut desired = Desired::new(sources.config.clone(), &weights, &node.overrides.wishes(), secrets, certificates);
     desired.active_keys = node.keyring.active_keys();
+    desired.spread_keys = node.keyring.spread_keys();
     desired
 }
 
