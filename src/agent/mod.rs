@@ -16,6 +16,7 @@ mod explain;
 mod fleet;
 #[cfg(test)]
 mod fleet_days;
+mod following;
 mod guardian;
 mod guarding;
 mod hearing;
@@ -36,6 +37,7 @@ mod lost_state;
 mod maxconn_look;
 mod node;
 mod observer;
+mod outage;
 mod overrides;
 mod preflight;
 mod probing;

@@ -4,7 +4,7 @@
 //! one path only. Knows no socket of its own.
 
 use super::adopted::{adopt, base_weights};
-use super::apply::{Applied, ApplyError, How, Wish};
+use super::apply::{ApplyError, How, Wish};
 use super::attempt::Attempt;
 use super::certificate_news::CertificateNews;
 use super::engine::Engine;
@@ -21,7 +21,6 @@ use super::sources::{Place, Sources, SourcesError};
 use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
 use crate::desired::Desired;
-use crate::haproxy;
 use crate::model::{Digest, Moment, SecretRef, ServerId, Sourced, Weight};
 use crate::plan::Runtime;
 use crate::render;
@@ -68,6 +67,8 @@ pub struct Node {
     pub engine: Engine,
     /// The certificates that serve, and what was told of them.
     pub certificate_news: CertificateNews,
+    /// What the log knows each server's weight to come from.
+    pub(super) told_causes: BTreeMap<ServerId, String>,
     /// What the start found of an apply that was interrupted, and did about it.
     pub recovered: Option<String>,
     pub(super) ledger: Ledger,
@@ -128,6 +129,7 @@ impl Node {
             lacks: false,
             history_problem: None,
             certificate_news: CertificateNews::default(),
+            told_causes: BTreeMap::new(),
             recovered: None,
             overrides,
             fleet,
@@ -310,7 +312,7 @@ impl Node {
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
         if !ended.is_empty() && !self.is_observer() {
             self.ledger.keep_overrides(&self.overrides)?;
-            ended.iter().for_each(|id| tracing::info!(server = %id, "the operator's override ended"));
+            ended.iter().for_each(|id| tracing::info!(server = %id, "the operator's word on {id} ended"));
         }
         let now = self.now();
         self.fleet.silence(&self.overrides, now);
@@ -320,8 +322,9 @@ impl Node {
         self.remember(&result);
         let applied = result?;
         self.engine.look_at_old_workers(&config.haproxy.master_socket.value).await;
-        if applied.how != How::Unchanged {
-            tracing::info!(how = %applied.how, steps = applied.steps.len(), "HAProxy follows");
+        self.tell_steps(&applied.steps);
+        for reason in &applied.reload_reasons {
+            tracing::info!("HAProxy was reloaded: {reason}");
         }
         Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
     }
@@ -335,9 +338,7 @@ impl Node {
         let weights = self.fleet.decide(&self.overrides, self.now());
         let desired = desired(&self.serving, &weights, &self.overrides, &self.keyring);
         let steps = self.engine.hasten(wish_of(&self.serving, &desired)).await;
-        if !steps.is_empty() {
-            tracing::info!(steps = steps.len(), "weights and keys hastened to HAProxy");
-        }
+        self.tell_steps(&steps);
     }
 
     /// Takes over certificates that were renewed under the same configuration, however that was (not) noticed.
@@ -352,29 +353,6 @@ impl Node {
     pub fn tell_certificates(&mut self) {
         let Sources { config, certificates, certificate_problems, .. } = &self.serving;
         self.certificate_news.look(config, certificates, certificate_problems, Timestamp::now());
-    }
-
-    fn remember(&mut self, result: &Result<Applied, ApplyError>) {
-        self.lacks = matches!(result, Err(ApplyError::Own(_)));
-        let problem = match result {
-            Ok(applied) => (applied.how == How::Start).then(|| self.start_hint()),
-            Err(ApplyError::TooSoon(_)) => return,
-            Err(e) => Some(e.to_string()),
-        };
-        if problem != self.haproxy_problem {
-            match &problem {
-                Some(problem) if result.is_ok() => tracing::info!("{problem}"),
-                Some(problem) => tracing::warn!(%problem, "HAProxy does not follow"),
-                None => tracing::info!("HAProxy follows again"),
-            }
-            self.haproxy_problem = problem;
-        }
-    }
-
-    fn start_hint(&self) -> String {
-        let haproxy = &self.serving.config.haproxy;
-        let command = haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket);
-        format!("no HAProxy answers on {}; the files are ready, start it: {command}", haproxy.admin_socket.value)
     }
 
     async fn serve(&mut self, sources: Sources, intent: &Intent, source: SourceOfChange) -> Result<Report, Attempt> {
@@ -461,7 +439,7 @@ impl Node {
             let entry = super::report::entry(intent, source, &applied, &self.serving.toml, rendered);
             let keep = self.serving.config.history.keep;
             let recorded = self.ledger.record(&entry, keep, armed.standing.clone());
-            tracing::info!(revision = ?self.revision(), how = %applied.how, actor = intent.actor, "a revision serves");
+            entry.tell(self.revision());
             if let Ok(revision) = &recorded {
                 notes.extend(self.begin_trial(armed, *revision));
             }

@@ -12,6 +12,9 @@ use similar::TextDiff;
 use std::fmt::Display;
 use std::time::Duration;
 
+/// So many changes of a revision are told in its line of the log.
+const MAX_TOLD: usize = 5;
+
 /// What was done.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -137,6 +140,20 @@ pub(super) fn entry<'a>(
         summary: reasons.chain(steps).collect(),
         toml,
         rendered,
+    }
+}
+
+impl Entry<'_> {
+    /// One line in the log: which revision, what it changed, who made it, and why.
+    pub(super) fn tell(&self, revision: Option<u32>) {
+        let what = match self.summary.as_slice() {
+            [] => "the running HAProxy had it already".to_owned(),
+            few if few.len() <= MAX_TOLD => few.join("; "),
+            many => format!("{}; and {} more changes", many[..MAX_TOLD].join("; "), many.len() - MAX_TOLD),
+        };
+        let number = revision.map(|number| format!(" {number}")).unwrap_or_default();
+        let Self { actor, reason, .. } = self;
+        tracing::info!(revision, actor, reason, "revision{number} serves: {what} ({actor}: {reason})");
     }
 }
 

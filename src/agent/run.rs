@@ -3,6 +3,7 @@
 //! Events come from the file watch, signals, probes, requests of the command line and time; each is handled to its
 //! end before the next. Probes run beside it. Nothing here decides: `Fleet` says what is due, `Node` what follows.
 
+use super::apply::How;
 use super::asking::{Asked, Wanted, places};
 use super::attempt::Attempt;
 use super::hearing::Hearing;
@@ -10,6 +11,7 @@ use super::intent::Intent;
 use super::keyring::Learnt;
 use super::last_results::LastResults;
 use super::node::Node;
+use super::outage::Outages;
 use super::queue::Queue;
 use super::report::{Failed, Report};
 use super::request::{Handle, Reply, Request, VipVerb};
@@ -76,6 +78,7 @@ pub struct Agent {
     weights_at: Instant,
     /// The guards that the log knows to be at work.
     guards_told: Vec<GuardEvent>,
+    outages: Outages,
     /// Something has changed that HAProxy does not know yet; from when on it may be told.
     follow_at: Option<Instant>,
     /// Not before this, see [`FOLLOW_PAUSES`].
@@ -132,6 +135,7 @@ impl Agent {
             reconcile_at: now + RECONCILE,
             weights_at: now + WEIGHTS,
             guards_told: vec![],
+            outages: Outages::default(),
             follow_at: None,
             follow_not_before: now,
             hasten_at: None,
@@ -157,7 +161,7 @@ impl Agent {
             self.change(Change::Expire, Intent::of_agent(None), vec![]).await;
         }
         match self.node.settle().await {
-            Ok(report) => tracing::info!(how = %report.applied.how, revision = ?report.revision, "serving"),
+            Ok(report) => log_start(&report),
             Err(attempt) => {
                 self.log_failure(&attempt, None);
                 self.try_again(&attempt, Intent::of_agent(None));
@@ -545,7 +549,9 @@ impl Agent {
 
     fn publish(&mut self) {
         let begun = Instant::now();
-        self.snapshot.send_replace(Arc::new(Snapshot::of(&self.node)));
+        let mut snapshot = Snapshot::of(&self.node);
+        self.outages.tell(&mut snapshot, jiff::Timestamp::now());
+        self.snapshot.send_replace(Arc::new(snapshot));
         self.publish_at = Instant::now() + PUBLISH.max(begun.elapsed() * PUBLISH_PAUSES);
     }
 }
@@ -589,7 +595,25 @@ fn flat(result: Result<Report, Attempt>) -> Result<Report, Failed> {
     })
 }
 
+fn log_start(report: &Report) {
+    let how = match report.applied.how {
+        How::Unchanged => "HAProxy runs it already",
+        How::Files => "files were written, HAProxy ran it already",
+        How::Runtime => "by runtime commands",
+        How::Reload => "by a reload",
+        How::Start => "as soon as HAProxy is started",
+    };
+    match report.revision {
+        Some(revision) => tracing::info!(revision, how = %report.applied.how, "serving revision {revision}: {how}"),
+        None => tracing::info!(how = %report.applied.how, "serving: {how}"),
+    }
+}
+
 pub(super) fn log_transition(id: &ServerId, transition: &crate::health::Transition) {
     let (from, to) = (transition.from, transition.to);
-    tracing::info!(server = %id, %from, %to, reason = transition.reason, "health");
+    let reason = transition.reason.as_str();
+    match to.is_unhealthy() {
+        true => tracing::warn!(server = %id, %from, %to, reason, "{id} is out: health {from} → {to}"),
+        false => tracing::info!(server = %id, %from, %to, reason, "{id} health {from} → {to}"),
+    }
 }

@@ -9,6 +9,7 @@ use super::keyring::KeyStatus;
 use super::limits::Finishing;
 use super::listening::Listening;
 use super::node::Node;
+use super::outage::{self, Outage};
 use crate::config::{Backend, Server, Vip, own_vips};
 use crate::health::{GuardEvent, HealthSnapshot};
 use crate::model::{AdminState, Digest, Moment, Name, ServerId, Weight};
@@ -150,6 +151,8 @@ pub struct BackendSnapshot {
     pub balance: String,
     /// Why the guard keeps servers in.
     pub guard: Option<String>,
+    /// Why it can serve no request; `None` where it can.
+    pub outage: Option<Outage>,
     /// Its servers.
     pub servers: Vec<ServerSnapshot>,
 }
@@ -226,6 +229,7 @@ impl Snapshot {
                     provider: backend.provider.to_string(),
                     balance: backend.balance.to_string(),
                     guard: node.fleet.guard_of(&backend.name),
+                    outage: outage::of(&servers).map(|why| Outage { why, since: None }),
                     servers,
                 }
             })

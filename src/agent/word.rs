@@ -28,7 +28,9 @@ impl Node {
         let until = period.and_then(|period| Timestamp::now().checked_add(period).ok());
         self.overrides.set(id.clone(), state, weight, actor.to_owned(), until, server.state.value);
         self.ledger.keep_overrides(&self.overrides)?;
-        tracing::info!(server = %id, ?state, ?weight, actor, "operator set a server");
+        let state_word = state.map(|state| format!(" {state}")).unwrap_or_default();
+        let weight_word = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
+        tracing::info!(server = %id, actor, "{actor} sets {id}{state_word}{weight_word}");
         let began = Instant::now();
         match self.reconcile().await {
             // The command went to HAProxy; its files wait for a verdict that takes its time.

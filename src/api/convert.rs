@@ -54,7 +54,7 @@ impl From<&Snapshot> for wire::Status {
             }),
             config: wire::ConfigFile { path: file.to_string(), revision: *revision, is_serving: *is_file_serving },
             haproxy: haproxy.as_ref().map(wire::Haproxy::from),
-            problems: problems.clone(),
+            problems: outages(haproxy.is_some(), &backends).chain(problems.iter().cloned()).collect(),
             warnings: warnings.clone(),
             backends,
             trial: trial.as_ref().map(wire::Trial::from),
@@ -97,6 +97,14 @@ impl From<&Correction> for wire::Correction {
     }
 }
 
+/// What comes before all other problems: backends that cannot serve. Without a HAProxy, that is the problem.
+fn outages(runs: bool, backends: &[wire::Backend]) -> impl Iterator<Item = String> {
+    backends.iter().filter(move |_| runs).filter_map(|backend| {
+        let why = backend.outage.as_ref()?;
+        Some(format!("backend {} cannot serve: {why}", backend.name))
+    })
+}
+
 fn rfc3339(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
@@ -123,12 +131,14 @@ impl From<&HaproxySnapshot> for wire::Haproxy {
 
 impl From<&BackendSnapshot> for wire::Backend {
     fn from(backend: &BackendSnapshot) -> Self {
-        let BackendSnapshot { name, provider, balance, guard, servers } = backend;
+        let BackendSnapshot { name, provider, balance, guard, outage, servers } = backend;
         Self {
             name: name.clone(),
             provider: provider.clone(),
             balance: balance.clone(),
             guard: guard.clone(),
+            outage: outage.as_ref().map(|outage| outage.why.clone()),
+            outage_since: outage.as_ref().and_then(|outage| outage.since).map(rfc3339),
             servers: servers.iter().map(wire::Server::from).collect(),
         }
     }

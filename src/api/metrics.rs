@@ -98,6 +98,7 @@ pub(super) fn text(status: &Status, traffic: Option<&Picture>) -> String {
         running(&mut registry, haproxy);
     }
     servers(&mut registry, &status.backends);
+    outages(&mut registry, status);
     keys(&mut registry, &status.backends);
     guards(&mut registry, &status.guards);
     certificates(&mut registry, &status.certificates);
@@ -171,6 +172,16 @@ fn guards(registry: &mut Registry, guards: &[Guard]) {
         active.get_or_create(&Guarding { guard: guard.guard.clone(), backend }).set(1);
     }
     registry.register("guard_active", "1 while the guard holds back weights; no backend: all of them", active);
+}
+
+/// A backend can serve where HAProxy runs and a server is left that takes requests.
+fn outages(registry: &mut Registry, status: &Status) {
+    let serving = Family::<Pool, Gauge>::default();
+    for backend in &status.backends {
+        let can_serve = status.haproxy.is_some() && backend.outage.is_none();
+        serving.get_or_create(&Pool { backend: backend.name.clone() }).set(can_serve.into());
+    }
+    registry.register("backend_serving", "1 while a server of the backend can take requests, 0 in an outage", serving);
 }
 
 fn running(registry: &mut Registry, haproxy: &Haproxy) {

@@ -160,6 +160,12 @@ pub struct Backend {
     pub balance: String,
     /// Why the pool guard keeps servers in that health would take out.
     pub guard: Option<String>,
+    /// Why it can serve no request; `None` where it can. Without a running HAProxy none can, and none says so here.
+    #[serde(default)]
+    pub outage: Option<String>,
+    /// Since when, as far as the agent has seen it.
+    #[serde(default)]
+    pub outage_since: Option<String>,
     /// Its servers in the order of their names.
     pub servers: Vec<Server>,
 }

@@ -34,6 +34,8 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     node.tell_certificates();
     let mut status = Status::from(&Snapshot::of(&node));
     status.agent = None;
+    // Nobody has applied anything in this life; what was looked at says whether the file is what runs.
+    status.config.is_serving = looked.as_ref().is_ok_and(|(prepared, _)| prepared.plan.is_empty());
     status.problems.push("the agent does not run: nobody probes, weights stay as they are".to_owned());
     status.warnings = node.engine.said.warnings.clone();
     if let Err(crate::agent::Attempt::Failed(failed)) = looked {
@@ -60,10 +62,10 @@ fn print(status: &Status, out: &Output) {
         )),
         None => out.line(format_args!("agent    {}", out.paint(Tone::Warn, "not running"))),
     }
-    let serving = if status.config.is_serving {
-        out.paint(Tone::Good, "serves")
-    } else {
-        out.paint(Tone::Warn, "does not serve")
+    let serving = match (status.config.is_serving, &status.haproxy) {
+        (true, Some(_)) => out.paint(Tone::Good, "serves"),
+        (true, None) => out.paint(Tone::Warn, "is ready, and no HAProxy runs it"),
+        (false, _) => out.paint(Tone::Warn, "does not serve"),
     };
     out.line(format_args!("file     {} {serving}, {revision}", status.config.path));
     match &status.haproxy {
@@ -180,12 +182,16 @@ fn print_safety(status: &Status, out: &Output) {
 }
 
 fn print_backend(backend: &Backend, out: &Output) {
-    let Backend { name, provider, balance, guard, servers } = backend;
+    let Backend { name, provider, balance, guard, outage, outage_since, servers } = backend;
     out.line(format_args!(
         "\n{}  {}",
         out.paint(Tone::Strong, name),
         out.paint(Tone::Dim, format_args!("{provider}, {balance}"))
     ));
+    if outage.is_some() {
+        let since = outage_since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+        out.line(format_args!("  {}", out.paint(Tone::Bad, format_args!("CANNOT SERVE{since}"))));
+    }
     if let Some(guard) = guard {
         out.line(format_args!("  {} {guard}", out.paint(Tone::Bad, "guard:")));
     }

@@ -45,6 +45,8 @@ pub struct HealthSnapshot {
     pub keyless: Option<String>,
     /// Nothing was heard for so long that its weight stays as it is.
     pub is_stale: bool,
+    /// Real requests of the last minute prove that it works, whatever a probe says.
+    pub is_proven_by_traffic: bool,
     /// While unhealthy: so long it stays out at least.
     pub held_ms: Option<u64>,
     /// How often it went down in the last half an hour.
@@ -133,6 +135,7 @@ impl ServerHealth {
             circuit: self.circuit_snapshot(now),
             keyless: self.keyless.as_ref().map(|keyless| keyless.why.clone()),
             is_stale: self.is_stale(now),
+            is_proven_by_traffic: self.traffic.as_ref().is_some_and(|traffic| traffic.proves_health(now)),
             held_ms: self.state.is_unhealthy().then(|| ms(self.held_until().since(now))),
             downs: self.swings.downs(now),
             attention: self.attention(),
@@ -209,7 +212,7 @@ mod tests {
         assert!((4_000..5_000).contains(&json["probes"][0]["next_ms"].take().as_u64().unwrap()));
         let expected = serde_json::json!({
             "state": "unhealthy", "cause": "refused", "reason": reason, "since_ms": 997, "factor": 0.0,
-            "circuit": null, "keyless": null, "is_stale": false,
+            "circuit": null, "keyless": null, "is_stale": false, "is_proven_by_traffic": false,
             "held_ms": null, "downs": 1, "attention": [],
             "probes": [{
                 "kind": "models", "successes": 0, "failures": 1, "in_trouble": true, "next_ms": null, "latency_ms": null,

@@ -142,7 +142,7 @@ fn what_the_runtime_takes_over_is_no_reload() {
     check_edit("[backend.other.server.c]", "[backend.other.server.c]\nmaxconn = 50", &["maxconn other/c none → 50"]);
     check_edit("[frontend.api]", "[haproxy]\nmaxconn = 5000\n[frontend.api]", &["maxconn of the process 10000 → 5000"]);
     check_edit("192.0.2.1:8000", "192.0.2.9:9000", &["address chat/a 192.0.2.1:8000 → 192.0.2.9:9000"]);
-    check_edit("\"/e\"", "\"/f\"", &["map maps/routes.api.paths.map 1 → 1 entries"]);
+    check_edit("\"/e\"", "\"/f\"", &["routes changed (maps/routes.api.paths.map, 1 entry)"]);
     check_edit(
         "[backend.other.",
         "[backend.chat.server.z]\nurl = \"http://192.0.2.3:1\"\n[backend.other.",
@@ -170,7 +170,7 @@ fn drift_is_put_right_by_what_does_it() {
     check_drift(|runtime| server(runtime, "b").port = 1, &["address chat/b 192.0.2.2:1 → 192.0.2.2:8000"]);
     check_drift(
         |runtime| runtime.maps.get_mut("maps/routes.api.paths.map").unwrap().clear(),
-        &["map maps/routes.api.paths.map 0 → 1 entries"],
+        &["routes changed (maps/routes.api.paths.map, 0 → 1 entry)"],
     );
     check_drift(
         |runtime| drop(runtime.servers.remove(&("chat".to_owned(), "a".to_owned()))),

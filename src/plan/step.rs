@@ -120,10 +120,26 @@ impl fmt::Display for Step {
                 write!(f, "remove {proxy}/{server}, which is out and finishes its requests")
             }
             Self::ReplaceMap { map, from_entries, entries, is_secret } => {
-                let secret = if *is_secret { " (secret)" } else { "" };
-                write!(f, "map {map} {from_entries} → {} entries{secret}", entries.len())
+                let secret = if *is_secret { ", secret" } else { "" };
+                let count =
+                    |entries: usize| if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
+                let size = match entries.len() {
+                    same if same == *from_entries => count(same),
+                    other => format!("{from_entries} → {}", count(other)),
+                };
+                write!(f, "{} changed ({map}, {size}{secret})", map_words(map))
             }
         }
+    }
+}
+
+/// What a map holds, for people.
+fn map_words(map: &str) -> &str {
+    let file = map.rsplit('/').next().unwrap_or(map);
+    match file.split('.').next().unwrap_or(file) {
+        "keys" => "provider keys",
+        "stats" => "the login of the statistics page",
+        other => other,
     }
 }
 

@@ -14,6 +14,7 @@ mod agent_keys;
 mod agent_metrics;
 mod agent_mistakes;
 mod agent_old_workers;
+mod agent_outage;
 mod agent_reload;
 mod agent_restart;
 mod agent_safety;

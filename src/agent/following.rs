@@ -1,0 +1,98 @@
+//! How HAProxy follows, in the log: that it is gone, that it is back, and what was changed in it, in words for people.
+
+use super::apply::{Applied, ApplyError, How};
+use super::node::Node;
+use crate::haproxy;
+use crate::model::ServerId;
+use crate::plan::Step;
+use crate::render;
+use std::collections::BTreeMap;
+
+/// So many changes of one round are told one by one; of a site of thousands, the rest is counted.
+const MAX_TOLD: usize = 20;
+
+impl Node {
+    /// Keeps why HAProxy does not follow, and tells it where that is news.
+    pub(super) fn remember(&mut self, result: &Result<Applied, ApplyError>) {
+        self.lacks = matches!(result, Err(ApplyError::Own(_)));
+        let problem = match result {
+            Ok(applied) => (applied.how == How::Start).then(|| self.start_hint()),
+            Err(ApplyError::TooSoon(_)) => return,
+            Err(e) => Some(e.to_string()),
+        };
+        if problem == self.haproxy_problem {
+            return;
+        }
+        match &problem {
+            Some(problem) if result.is_ok() && self.is_settled => tracing::error!("HAProxy is gone: {problem}"),
+            Some(problem) if result.is_ok() => tracing::warn!("{problem}"),
+            Some(problem) => tracing::warn!(%problem, "HAProxy does not follow"),
+            None => match self.runtime() {
+                Some(runtime) => tracing::info!(pid = runtime.pid, "HAProxy {} follows again", runtime.version),
+                None => tracing::info!("HAProxy follows again"),
+            },
+        }
+        self.haproxy_problem = problem;
+    }
+
+    /// What to do where no HAProxy runs.
+    pub(super) fn start_hint(&self) -> String {
+        let haproxy = &self.serving.config.haproxy;
+        let command = haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket);
+        format!("no HAProxy answers on {}; the files are ready, start it: {command}", haproxy.admin_socket.value)
+    }
+
+    /// Tells what HAProxy was sent: each change that has a cause of its own, one line. The steps of a ramp and the
+    /// comparisons of adaptive weights have none, and are told to who asks for `debug`.
+    pub(super) fn tell_steps(&mut self, steps: &[Step]) {
+        if steps.is_empty() {
+            return;
+        }
+        let config = self.serving.config.clone();
+        let names: BTreeMap<_, ServerId> =
+            render::runtime_names(&config).into_iter().map(|(id, names)| (names.weight, id)).collect();
+        let mut told = 0;
+        for step in steps {
+            let Step::SetWeight { proxy, server, from, to } = step else {
+                told += 1;
+                if told <= MAX_TOLD {
+                    tracing::info!("HAProxy: {step}");
+                }
+                continue;
+            };
+            let id = names.get(&(proxy.clone(), server.clone()));
+            let Some(id) = id else { continue };
+            let cause = self.cause_of(id);
+            if self.told_causes.insert(id.clone(), cause.clone()).as_ref() == Some(&cause) {
+                tracing::debug!(backend = %id.backend, server = %id.server, %from, %to, cause, "{id} weight {from} → {to} ({cause})");
+                continue;
+            }
+            told += 1;
+            if told <= MAX_TOLD {
+                tracing::info!(backend = %id.backend, server = %id.server, %from, %to, cause, "{id} weight {from} → {to} ({cause})");
+            }
+        }
+        if told > MAX_TOLD {
+            tracing::info!("and {} more changes", told - MAX_TOLD);
+        }
+        self.told_causes.retain(|id, _| config.server(id).is_some());
+    }
+
+    /// What a server's weight comes from now, in a few words.
+    fn cause_of(&self, id: &ServerId) -> String {
+        if let Some(word) = self.overrides.get(id) {
+            return word.to_string();
+        }
+        let factors = self.fleet.decision(id).map(|decision| decision.factors.as_slice()).unwrap_or_default();
+        let of = |name: &str| factors.iter().any(|factor| factor.name == name);
+        let state = self.fleet.health(id).map(|health| health.state());
+        match state {
+            _ if of("guard") => "held by a guard".to_owned(),
+            _ if of("keys") => "no usable key".to_owned(),
+            _ if of("pause") => "it asked for silence".to_owned(),
+            _ if of("half_open") => "a trickle of requests".to_owned(),
+            Some(state) => state.cause().unwrap_or(state.as_str()).to_owned(),
+            None => "the file".to_owned(),
+        }
+    }
+}

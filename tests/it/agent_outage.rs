@@ -1,0 +1,94 @@
+//! What an outage looks like: in `status`, by its exit code, in the log and in the metrics, once each way.
+
+use super::support::haproxy::binaries;
+use super::support::http::get;
+use super::support::port::free_port;
+use super::support::stage::{SERVERS, Stage, swapped};
+use super::support::{PATIENCE, wait_for};
+use hapilot::mock::{Fault, FaultKind};
+
+/// Lines of the agent's log with all of these words.
+fn said(stage: &mut Stage, words: &[&str]) -> Vec<String> {
+    let log = stage.agent().stderr();
+    log.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_backend_that_cannot_serve_is_an_alarm_everywhere_and_is_over_when_it_is() {
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let listen = format!("\nlisten = \"{metrics}\"\n[frontend.api]");
+    for binary in binaries() {
+        let mut stage = Stage::running(&binary, |text| swapped(&text, "\n[frontend.api]", &listen));
+        let samples = || get(&metrics, "/metrics").expect("an answer").text();
+        assert!(samples().contains("hapilot_backend_serving{backend=\"chat\"} 1"), "{}", samples());
+        assert_eq!(stage.cli(&["status"]).code, Some(0));
+
+        SERVERS.iter().for_each(|server| stage.break_mock(server, vec![Fault::new(FaultKind::Refuse)]));
+        let status = wait_for("the outage", PATIENCE, || {
+            let status = stage.cli(&["status"]);
+            (status.code == Some(1)).then_some(status.stdout).filter(|text| text.contains("CANNOT SERVE"))
+        });
+        assert!(status.contains("backend chat cannot serve"), "{status}");
+        assert!(status.contains("refused"), "the reason is told: {status}");
+        // No probe asks the other backend, whose server is one of these: HAProxy's own check says it.
+        let text = wait_for("the other outage", PATIENCE, || {
+            Some(samples()).filter(|text| text.contains("hapilot_backend_serving{backend=\"embeddings\"} 0"))
+        });
+        assert!(text.contains("hapilot_backend_serving{backend=\"chat\"} 0"), "{text}");
+        assert!(!text.contains("hapilot_problems 0\n"), "{text}");
+        let status = stage.json(&["status"]);
+        let chat = status["backends"].as_array().expect("backends").iter().find(|one| one["name"] == "chat");
+        assert!(chat.is_some_and(|chat| chat["outage"].is_string() && chat["outage_since"].is_string()), "{status}");
+
+        SERVERS.iter().for_each(|server| stage.mend_mock(server));
+        wait_for("the end of the outage", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
+        assert!(samples().contains("hapilot_backend_serving{backend=\"chat\"} 1"));
+        let begun = said(&mut stage, &["ERROR", "backend chat cannot serve", "refused"]);
+        let over = said(&mut stage, &["backend chat serves again"]);
+        assert_eq!((begun.len(), over.len()), (1, 1), "{}: {begun:#?} {over:#?}", binary.version);
+        let out = said(&mut stage, &["WARN", "is out: health"]);
+        assert_eq!(out.len(), SERVERS.len(), "{out:#?}");
+    }
+}
+
+#[test]
+fn a_haproxy_that_is_gone_is_one_error_and_one_line_when_it_is_back() {
+    for binary in binaries() {
+        let mut stage = Stage::running(&binary, |text| text);
+        stage.end_haproxy();
+        let uptime = |stage: &Stage| stage.json(&["status"])["agent"]["uptime_s"].as_u64().expect("a number");
+        let since = wait_for("the alarm", PATIENCE, || {
+            let is_told = stage.agent_said("HAProxy is gone");
+            is_told.then(|| uptime(&stage))
+        });
+        let so_far = stage.agent().stderr().lines().count();
+        // Longer than two looks at HAProxy, which repeat by a timer.
+        wait_for("two more looks", PATIENCE, || (uptime(&stage) > since + 11).then_some(()));
+        let news: Vec<_> = stage.agent().stderr().lines().skip(so_far).map(str::to_owned).collect();
+        assert!(news.iter().all(|line| !line.contains("HAProxy")), "{}: {news:#?}", binary.version);
+        let status = stage.cli(&["status"]);
+        assert_eq!(status.code, Some(1), "{}", status.stdout);
+        assert!(!status.stdout.contains("serves"), "nothing serves: {}", status.stdout);
+        stage.start_haproxy();
+        wait_for("it to be back", PATIENCE, || stage.agent_said("follows again").then_some(()));
+        let gone = said(&mut stage, &["ERROR", "HAProxy is gone"]);
+        let back = said(&mut stage, &["follows again"]);
+        assert_eq!((gone.len(), back.len()), (1, 1), "{gone:#?} {back:#?}");
+    }
+}
+
+#[test]
+fn the_log_says_what_changed_in_words_for_people() {
+    let binary = binaries().into_iter().next_back().expect("a HAProxy");
+    let mut stage = Stage::running(&binary, |text| text);
+    stage.edit("weight = 100 # a", "weight = 40 # a");
+    wait_for("the revision", PATIENCE, || (stage.weight("a") == 40).then_some(()));
+    wait_for("its line", PATIENCE, || stage.agent_said("revision 2 serves: weight chat/a 100 → 40").then_some(()));
+    stage.break_mock("b", vec![Fault { retry_after: Some("30".to_owned()), ..Fault::status(429) }]);
+    wait_for("the lower weight", PATIENCE, || stage.agent_said("chat/b weight 100 → 30 (rate_limited)").then_some(()));
+    let log = stage.agent().stderr();
+    assert!(!log.contains("Some("), "{log}");
+    // The rule of limits is a map; the operator changed a limit.
+    stage.edit("burst    = 1000", "burst    = 2000");
+    wait_for("the limit", PATIENCE, || stage.agent_said("limits changed").then_some(()));
+}
