@@ -44,8 +44,15 @@ impl Node {
 }
 
 fn nearest(config: &Config, id: &ServerId) -> String {
-    let all = config.servers().map(|(backend, server)| format!("{}/{}", backend.name, server.name));
-    let wanted = id.to_string();
-    let best = all.map(|name| (strsim::damerau_levenshtein(&name, &wanted), name)).min();
-    best.filter(|(distance, _)| *distance <= 4).map(|(_, name)| format!("; did you mean {name}?")).unwrap_or_default()
+    // A few slips within a name, and not another name of the same length.
+    let slips = |known: &str, wanted: &str| {
+        let distance = strsim::damerau_levenshtein(known, wanted);
+        (distance <= known.len().min(wanted.len()).div_ceil(3).min(3)).then_some(distance)
+    };
+    let all = config.servers().filter_map(|(backend, server)| {
+        let (of_backend, of_server) =
+            (slips(backend.name.as_str(), id.backend.as_str())?, slips(server.name.as_str(), id.server.as_str())?);
+        Some((of_backend + of_server, format!("{}/{}", backend.name, server.name)))
+    });
+    all.min().map(|(_, name)| format!("; did you mean {name}?")).unwrap_or_default()
 }

@@ -204,6 +204,7 @@ fn circuit(circuit: &CircuitSnapshot) -> String {
     let left = until_ms.unwrap_or_default().div_ceil(1000);
     let times = if *openings == 1 { "opened once".to_owned() } else { format!("opened {openings} times") };
     match phase {
+        CircuitPhase::Open if left == 0 => format!("open, {times}; a trickle of requests when its probes succeed"),
         CircuitPhase::Closed => format!("closed, {times}"),
         CircuitPhase::Open => format!("open, {times}; a trickle of requests in {left} s at the earliest"),
         CircuitPhase::HalfOpen => format!("half open, {times}; where nobody asks it closes in {left} s"),
@@ -257,5 +258,21 @@ impl From<&Report> for wire::Applied {
             notes: notes.clone(),
             took_ms: took.as_secs_f64() * 1000.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_circuit_waits_for_is_told_also_when_its_time_is_over() {
+        let told = |phase, until_ms| circuit(&CircuitSnapshot { phase, until_ms, openings: 1 });
+        assert_eq!(
+            told(CircuitPhase::Open, Some(0)),
+            "open, opened once; a trickle of requests when its probes succeed"
+        );
+        assert!(told(CircuitPhase::Open, Some(1_500)).ends_with("in 2 s at the earliest"));
+        assert_eq!(told(CircuitPhase::Closed, None), "closed, opened once");
     }
 }

@@ -139,7 +139,8 @@ fn print(applied: &Applied, out: &Output, is_plan: bool) {
         out.line(out.paint(Tone::Dim, format_args!("  {file}")));
     }
     if let (Some(revision), false) = (applied.revision, is_plan) {
-        out.line(out.paint(Tone::Dim, format_args!("revision {revision} serves; took {}", ms(applied.took_ms))));
+        let serves = if applied.how == "start" { "is ready, and serves when HAProxy is started" } else { "serves" };
+        out.line(out.paint(Tone::Dim, format_args!("revision {revision} {serves}; took {}", ms(applied.took_ms))));
     }
     for note in &applied.notes {
         out.line(out.paint(Tone::Warn, format_args!("note: {note}")));

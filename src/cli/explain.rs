@@ -1,6 +1,6 @@
 //! `explain`: why a server has its weight, factor by factor.
 
-use super::output::{Failure, Output, Tone, ms, span};
+use super::output::{Failure, Output, Tone, span, whole_ms};
 use super::status::{key_state, look};
 use crate::agent::Place;
 use crate::api::wire::{Backend, Server};
@@ -46,28 +46,41 @@ pub(super) async fn explain(place: &Place, id: &ServerId, out: Output) -> Result
     Ok(())
 }
 
+/// The first factor that counts: a guard begins anew with the base.
+fn begins_at(server: &Server) -> usize {
+    server.factors.iter().rposition(|factor| factor.name == "guard").unwrap_or(0)
+}
+
 /// What the factors make of the base weight, before it is rounded.
 fn product(server: &Server) -> f64 {
-    // A guard begins anew with the base.
-    let from = server.factors.iter().rposition(|factor| factor.name == "guard").unwrap_or(0);
-    f64::from(server.base_weight) * server.factors[from..].iter().map(|factor| factor.value).product::<f64>()
+    f64::from(server.base_weight)
+        * server.factors[begins_at(server)..].iter().map(|factor| factor.value).product::<f64>()
+}
+
+/// The product, line by line: a value, its name, and why.
+fn product_lines(server: &Server) -> Vec<(String, &str, &str)> {
+    let base = server.base_weight.to_string();
+    let mut lines = vec![(base.clone(), "base", "the weight in the file")];
+    for (at, factor) in server.factors.iter().enumerate() {
+        if at == begins_at(server) && at > 0 {
+            lines.push((base.clone(), "base", "again: a guard sets aside what stands above"));
+        }
+        lines.push((format!("× {:.3}", factor.value), factor.name.as_str(), factor.why.as_str()));
+    }
+    if !server.factors.is_empty() {
+        lines.push((format!("= {:.1}", product(server)), "", ""));
+    }
+    lines
 }
 
 fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
     let title = out.paint(Tone::Strong, id);
-    out.line(format_args!("{title}  {}, tier {}, {}", server.url, server.tier, backend.balance));
-    let row = |name: &str, text: String| out.line(format_args!("{name:<10}{text}"));
+    out.text(0, format_args!("{title}  {}, tier {}, {}", server.url, server.tier, backend.balance));
+    let row = |name: &str, text: String| out.text(10, format_args!("{name:<10}{text}"));
     row("weight", format!("{} of {}", server.weight, server.base_weight));
-    let line = |value: String, name: &str, why: &str| {
+    for (value, name, why) in product_lines(server) {
         let head = format!("  {value:>9}  {name:<10}");
-        out.line(format!("{head} {}", out.paint(Tone::Dim, why)).trim_end());
-    };
-    line(server.base_weight.to_string(), "base", "the weight in the file");
-    for factor in &server.factors {
-        line(format!("× {:.3}", factor.value), &factor.name, &factor.why);
-    }
-    if !server.factors.is_empty() {
-        line(format!("= {:.1}", product(server)), "", "");
+        out.text(24, format!("{head} {}", out.paint(Tone::Dim, why)).trim_end());
     }
     if let Some(word) = &server.r#override {
         row("override", format!("{word}; it goes before health"));
@@ -86,7 +99,7 @@ fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
     for key in &server.keys {
         let serves = if key.is_active { ", serves" } else { "" };
         let last = match (&key.last_outcome, key.last_age_s) {
-            (Some(outcome), Some(age)) => format!(", last {outcome} {age:.0}s ago"),
+            (Some(outcome), Some(age)) => format!(", last {outcome} {age:.0} s ago"),
             _ => String::new(),
         };
         let place = out.paint(Tone::Dim, &key.reference);
@@ -96,15 +109,15 @@ fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
         row("probes", out.paint(Tone::Dim, "none yet"));
     }
     for probe in &server.probes {
-        let first = probe.first_token_ms.map(|first| format!(", first token {}", ms(first))).unwrap_or_default();
+        let first = probe.first_token_ms.map(|first| format!(", first token {}", whole_ms(first))).unwrap_or_default();
         let detail = if probe.detail.is_empty() { String::new() } else { format!(": {}", probe.detail) };
         row(
             "probe",
             format!(
-                "{} {} in {}{first}, {:.0}s ago{detail}",
+                "{} {} in {}{first}, {:.0} s ago{detail}",
                 probe.kind,
                 probe.outcome,
-                ms(probe.total_ms),
+                whole_ms(probe.total_ms),
                 probe.age_s
             ),
         );
@@ -117,4 +130,28 @@ fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
         _ => "does not know it, or does not answer".to_owned(),
     };
     row("HAProxy", haproxy);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_product_is_what_its_lines_make() {
+        let server = |factors: &str| -> Server {
+            let text = format!(
+                r#"{{"name":"a","url":"http://a","tier":1,"base_weight":10,"weight":10,"admin":"ready","health":"unhealthy",
+                "reason":"","since_s":1,"factors":{factors},"probes":[]}}"#
+            );
+            serde_json::from_str(&text).expect("a server")
+        };
+        let health = r#"{"name":"health","value":0.0,"why":"refused"}"#;
+        let guard = r#"{"name":"guard","value":1.0,"why":"the last one"}"#;
+        let values = |factors: &str| -> Vec<String> {
+            product_lines(&server(factors)).into_iter().map(|(value, ..)| value).collect()
+        };
+        assert_eq!(values(&format!("[{health}]")), ["10", "× 0.000", "= 0.0"]);
+        assert_eq!(values(&format!("[{health},{guard}]")), ["10", "× 0.000", "10", "× 1.000", "= 10.0"]);
+        assert_eq!(values(&format!("[{guard}]")), ["10", "× 1.000", "= 10.0"]);
+    }
 }

@@ -1,6 +1,7 @@
 //! `history` and `diff`: what served before. Reads the store; needs no agent.
 
-use super::output::{Failure, Output, Table, Tone};
+use super::output::{Failure, Output, Tone};
+use super::table::Table;
 use crate::agent::{Ledger, Place, live_config, unified_diff};
 use crate::api::wire;
 use crate::store::{Manifest, Outcome, Standing};
@@ -25,29 +26,41 @@ pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Fa
         out.line("no revision yet");
         return Ok(());
     }
-    let mut table = Table::new(["REV", "", "WHEN", "WHO", "HOW", "OUTCOME", "TAGS", "WHY"]);
+    let mut table = Table::new(["REV", "", "WHEN", "WHO", "HOW", "OUTCOME", "WHY"]);
     for row in rows {
-        let tone = match row.outcome.as_str() {
+        // The word stands in the row, its reason below; the first line says enough here.
+        let outcome = row.outcome.lines().next().unwrap_or_default();
+        let (outcome, outcome_why) = outcome.split_once(": ").unwrap_or((outcome, ""));
+        let outcome = outcome.replace('-', " ");
+        let tone = match outcome.as_str() {
             "confirmed" => Tone::Good,
             "provisional" => Tone::Warn,
             _ => Tone::Bad,
         };
-        // The first line says enough here.
-        let outcome = row.outcome.lines().next().unwrap_or_default().to_owned();
-        let summary = row.summary.first().map(|line| match row.summary.len() {
-            1 => format!(" ({line})"),
-            more => format!(" ({line}, and {} more)", more - 1),
-        });
+        let how = match row.how.as_str() {
+            "files" => "no change".to_owned(),
+            other => other.to_owned(),
+        };
         table.row([
             (Tone::Strong, row.revision.to_string()),
             (Tone::Good, if row.is_current { "*" } else { "" }.to_owned()),
-            (Tone::Dim, row.created),
+            (Tone::Dim, out.with_clocks(&row.created)),
             (Tone::Plain, row.actor),
-            (Tone::Plain, row.how),
-            (tone, outcome),
-            (Tone::Strong, row.tags.join(", ")),
-            (Tone::Plain, format!("{}{}", row.reason, summary.unwrap_or_default())),
+            (Tone::Plain, how),
+            (tone, outcome.clone()),
+            (Tone::Plain, row.reason),
         ]);
+        if outcome_why != outcome {
+            table.note(tone, outcome_why.to_owned());
+        }
+        if !row.tags.is_empty() {
+            table.note(Tone::Strong, format!("tagged {}", row.tags.join(", ")));
+        }
+        if let Some(line) = row.summary.first() {
+            let more = row.summary.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+            table.note(Tone::Dim, format!("{line}{more}"));
+        }
     }
     out.print(&table.render(&out));
     Ok(())

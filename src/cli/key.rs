@@ -1,8 +1,9 @@
 //! `key list` and `key test`: which of the providers' keys work. Shows where a key is kept, never any part of it.
 
 use super::args::KeyCommand;
-use super::output::{Failure, Output, REFUSED, Table, Tone, ms, span};
+use super::output::{Failure, Output, REFUSED, Tone, ms, span};
 use super::status::look;
+use super::table::Table;
 use super::target;
 use crate::agent::{Errand, Place};
 use crate::api::wire::{Key, Status};
@@ -45,18 +46,15 @@ impl Listed {
         Self { server, id, reference, is_active, state, why, since_s, left_s, last_outcome, last_age_s, uses }
     }
 
-    fn cells(&self) -> [(Tone, String); 9] {
-        let Self { server, id, reference, is_active, state, why, since_s, left_s, last_outcome, last_age_s, uses } =
-            self;
+    fn cells(&self) -> [(Tone, String); 8] {
+        let Self { server, id, reference, is_active, state, since_s, last_outcome, last_age_s, uses, .. } = self;
         let tone = match state.as_str() {
             "in_service" => Tone::Good,
             "cooling" => Tone::Warn,
             "retired" => Tone::Bad,
             _ => Tone::Dim,
         };
-        let state = why.as_ref().map_or_else(|| state.clone(), |why| format!("{state} ({why})"));
         let none = || "-".to_owned();
-        let seconds = |left: &f64| span(left.max(0.0).ceil() as u64);
         let last = match (last_outcome, last_age_s) {
             (Some(outcome), Some(age)) => format!("{outcome}, {} ago", span(*age as u64)),
             _ => none(),
@@ -65,13 +63,25 @@ impl Listed {
             (Tone::Plain, server.clone()),
             (Tone::Strong, id.clone()),
             (Tone::Good, if *is_active { "*" } else { "" }.to_owned()),
-            (tone, state),
+            (tone, state.clone()),
             (Tone::Dim, since_s.map_or_else(none, span)),
-            (Tone::Dim, left_s.as_ref().map_or_else(none, |left| format!("{} left", seconds(left)))),
             (Tone::Plain, last),
             (Tone::Plain, if *uses == 0 { none() } else { uses.to_string() }),
             (Tone::Dim, reference.clone()),
         ]
+    }
+}
+
+impl Listed {
+    /// Why it does not serve, and when it may again.
+    fn note(&self) -> String {
+        let left = self.left_s.map(|left| span(left.max(0.0).ceil() as u64));
+        match (self.state.as_str(), &self.why, left) {
+            ("cooling", _, Some(left)) => format!("it was limited and rests for {left} more"),
+            (_, Some(why), Some(left)) => format!("rejected ({why}); it is asked again in {left}"),
+            (_, Some(why), None) => format!("rejected ({why})"),
+            _ => String::new(),
+        }
     }
 }
 
@@ -88,9 +98,10 @@ async fn list(place: &Place, out: Output) -> Result<(), Failure> {
         out.print_json(&rows);
         return Ok(());
     }
-    let mut table = Table::new(["SERVER", "KEY", "", "STATE", "FOR", "UNTIL", "LAST", "USES", "PLACE"]);
+    let mut table = Table::new(["SERVER", "KEY", "", "STATE", "FOR", "LAST", "USES", "PLACE"]);
     for row in &rows {
         table.row(row.cells());
+        table.note(Tone::Warn, row.note());
     }
     out.print(&table.render(&out));
     if agent.is_none() {

@@ -1,6 +1,7 @@
 //! `probe --last`: what the agent's last probes told, from the file in which it keeps that over restarts.
 
-use super::output::{Failure, Output, Table, Tone, ms};
+use super::output::{Failure, Output, Tone, whole_ms};
+use super::table::Table;
 use super::{args, probe, target};
 use crate::agent::Sources;
 use crate::store::{self, ProbeRecord};
@@ -48,7 +49,7 @@ pub(super) fn show(sources: &Sources, options: &args::Probe, out: Output) -> Res
     let mut table =
         Table::new(["SERVER", "PROBE", "WHEN", "KEY", "OUTCOME", "TOOK", "FIRST TOKEN", "TOKENS", "DETAIL"]);
     for row in rows {
-        table.row(cells(row));
+        table.row(cells(row, &out));
     }
     out.print(&table.render(&out));
     Ok(())
@@ -69,7 +70,7 @@ fn row(server: &str, kind: &str, record: &ProbeRecord) -> Row {
     }
 }
 
-fn cells(row: Row) -> [(Tone, String); 9] {
+fn cells(row: Row, out: &Output) -> [(Tone, String); 9] {
     let Row { server, kind, at, outcome, total_ms, first_token_ms, tokens, key, detail } = row;
     let tone = match outcome.as_str() {
         "ok" => Tone::Good,
@@ -77,14 +78,16 @@ fn cells(row: Row) -> [(Tone, String); 9] {
         _ => Tone::Bad,
     };
     let none = || "-".to_owned();
+    // Whole seconds are enough here.
+    let at = at.split_once('.').map_or(at.clone(), |(seconds, _)| format!("{seconds}Z"));
     [
         (Tone::Plain, server),
         (Tone::Plain, kind),
-        (Tone::Dim, at),
+        (Tone::Dim, out.with_clocks(&at)),
         (Tone::Plain, key.unwrap_or_else(none)),
         (tone, outcome),
-        (Tone::Plain, ms(total_ms as f64)),
-        (Tone::Plain, first_token_ms.map_or_else(none, |first| ms(first as f64))),
+        (Tone::Plain, whole_ms(total_ms as f64)),
+        (Tone::Plain, first_token_ms.map_or_else(none, |first| whole_ms(first as f64))),
         (Tone::Plain, tokens.to_string()),
         (Tone::Dim, detail),
     ]

@@ -12,6 +12,7 @@ mod explain;
 mod history;
 mod key;
 mod last_results;
+mod layout;
 mod mock;
 mod network;
 mod output;
@@ -19,11 +20,13 @@ mod probe;
 mod run;
 mod server;
 mod status;
+mod table;
 mod target;
 mod vip;
 
 use crate::agent::Place;
 use args::{Cli, Command};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use output::{Failure, Output};
 use std::process::ExitCode;
@@ -31,7 +34,15 @@ use std::process::ExitCode;
 /// Runs the command line and returns the process's exit code: 0 done, 1 refused or unhealthy, 2 usage or
 /// configuration mistake, 70 our own bug.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // The commands, without those that only other programs run.
+        Err(error) if error.kind() == ErrorKind::MissingSubcommand => {
+            eprintln!("error: a command is missing\n\n{}", Cli::command().render_help());
+            return ExitCode::from(output::USAGE);
+        }
+        Err(error) => error.exit(),
+    };
     let out = Output::new(cli.common.json, cli.common.color);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

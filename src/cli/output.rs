@@ -1,9 +1,12 @@
-//! What people see: tables, colours, JSON, and the end of a command that was refused.
+//! What people see: colours, JSON, lines that fit, and the end of a command that was refused.
 //!
 //! Called by every command; knows nothing of what it prints.
 
 use super::args::Color;
+use super::layout;
 use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -64,6 +67,8 @@ pub struct Output {
     pub color: bool,
     /// Colours on standard error.
     pub color_err: bool,
+    /// Columns that a line on standard output may take.
+    pub width: usize,
 }
 
 /// The meaning of a coloured word.
@@ -108,6 +113,7 @@ impl Output {
             json,
             color: wanted(std::io::stdout().is_terminal()),
             color_err: wanted(std::io::stderr().is_terminal()),
+            width: crate::sys::terminal::columns(),
         }
     }
 
@@ -137,6 +143,17 @@ impl Output {
     /// Prints one line.
     pub fn line(&self, text: impl Display) {
         self.print(&format!("{text}\n"));
+    }
+
+    /// Prints text in lines that fit, broken between words; lines that go on begin at column `hang`. Times are told by
+    /// the operator's clock.
+    pub fn text(&self, hang: usize, text: impl Display) {
+        self.line(layout::wrap(&self.with_clocks(&text.to_string()), self.width, hang));
+    }
+
+    /// The text with times as the operator's clock says them.
+    pub fn with_clocks(&self, text: &str) -> String {
+        layout::with_clocks(text, Timestamp::now(), &TimeZone::system())
     }
 
     /// Prints a note for people on standard error, so that data stays clean.
@@ -181,46 +198,6 @@ impl Output {
     }
 }
 
-/// Columns of words, aligned.
-#[derive(Debug, Default)]
-pub struct Table {
-    rows: Vec<Vec<(Tone, String)>>,
-}
-
-impl Table {
-    /// A table with a heading.
-    pub fn new<const N: usize>(heading: [&str; N]) -> Self {
-        Self { rows: vec![heading.iter().map(|word| (Tone::Dim, (*word).to_owned())).collect()] }
-    }
-
-    /// Adds a row.
-    pub fn row<const N: usize>(&mut self, cells: [(Tone, String); N]) {
-        self.rows.push(cells.into());
-    }
-
-    /// The text, two blanks between columns, none at the end of a line.
-    pub fn render(&self, out: &Output) -> String {
-        let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|(_, text)| text.chars().count()).max().unwrap_or(0)
-        };
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let widths: Vec<_> = (0..columns).map(width).collect();
-        let mut text = String::new();
-        for row in &self.rows {
-            let mut line = String::new();
-            for (at, (tone, word)) in row.iter().enumerate() {
-                line.push_str(&out.paint(*tone, word));
-                if at + 1 < row.len() {
-                    line.push_str(&" ".repeat(widths[at] - word.chars().count() + 2));
-                }
-            }
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text
-    }
-}
-
 /// A time span for people: `3s`, `4m12s`, `2h03m`, `5d04h`.
 pub fn span(seconds: u64) -> String {
     match seconds {
@@ -228,6 +205,15 @@ pub fn span(seconds: u64) -> String {
         60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
         _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// Whole milliseconds for people: `<1 ms`, `12 ms`, `1.20 s`.
+pub fn whole_ms(value: f64) -> String {
+    match value {
+        v if v < 1.0 => "<1 ms".to_owned(),
+        v if v < 1000.0 => format!("{v:.0} ms"),
+        v => ms(v),
     }
 }
 
@@ -245,15 +231,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_align_and_lines_end_without_blanks() {
-        let mut table = Table::new(["NAME", "STATE", ""]);
-        table.row([(Tone::Plain, "a".into()), (Tone::Good, "healthy".into()), (Tone::Plain, String::new())]);
-        let out = Output { json: false, color: false, color_err: false };
-        assert_eq!(table.render(&out), "NAME  STATE\na     healthy\n");
-    }
-
-    #[test]
     fn spans_read_well() {
+        assert_eq!([0.0, 0.4, 1.0, 999.4, 1200.0].map(whole_ms), ["<1 ms", "<1 ms", "1 ms", "999 ms", "1.20 s"]);
         assert_eq!([5, 65, 3_725, 90_000].map(span), ["5s", "1m05s", "1h02m", "1d01h"]);
     }
 }

@@ -3,7 +3,8 @@
 //! Asks each server one thing at a time, a few servers at once. What was asked until Ctrl-C is reported too.
 
 use super::args;
-use super::output::{Failure, Output, REFUSED, Table, Tone, ms};
+use super::output::{Failure, Output, REFUSED, Tone, ms};
+use super::table::Table;
 use super::{last_results, target};
 use crate::agent::{Errand, Place, Sources};
 use crate::health::{Count, Observation, Outcome, ProbeKind};
@@ -212,14 +213,14 @@ fn print(jobs: &[Job], rows: &[Row], started: Instant, out: &Output) {
             let times = if row.report.probes > 1 { format!("{count} × ") } else { String::new() };
             let pause = retry_after_s.map_or_else(String::new, |s| format!(" (asks for {s:.0} s of silence)"));
             let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-            out.line(out.paint(tone(*outcome), format_args!("{name}: {times}{outcome}{detail}{pause}")));
+            out.text(2, out.paint(tone(*outcome), format_args!("{name}: {times}{outcome}{detail}{pause}")));
         }
         if row.failures.len() > MAX_FAILURES {
             out.line(format_args!("{name}: and {} other kinds of failure", row.failures.len() - MAX_FAILURES));
         }
         if let Some(note) = &row.note {
             let tone = if note.starts_with("warning:") { Tone::Warn } else { Tone::Dim };
-            out.line(out.paint(tone, format_args!("{name}: {note}")));
+            out.text(2, out.paint(tone, format_args!("{name}: {note}")));
         }
     }
     let probes: usize = rows.iter().map(|row| row.report.probes).sum();

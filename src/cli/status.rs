@@ -1,9 +1,13 @@
 //! `status`: what serves and how healthy it is.
 
 use super::apply::agent;
-use super::output::{Failure, Output, Table, Tone, ms, span};
+use super::output::{Failure, Output, Tone, span, whole_ms};
+use super::table::Table;
 use crate::agent::{Node, Place, Snapshot};
 use crate::api::wire::{Backend, Correction, Hearing, Key, Live, OldWorker, Server, Status, Trial};
+
+/// What goes on stands below what it belongs to.
+const HANG: usize = 9;
 
 /// `hapilot status`: exit code 1 where something is wrong.
 pub(super) async fn status(place: &Place, out: Output) -> Result<(), Failure> {
@@ -45,45 +49,46 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
 }
 
 fn print(status: &Status, out: &Output) {
-    let revision = status.config.revision.map_or_else(|| "no revision yet".to_owned(), |n| format!("revision {n}"));
     out.line(format_args!(
         "{}  {}",
         out.paint(Tone::Strong, &status.node),
         out.paint(Tone::Dim, format_args!("hapilot {}", status.version))
     ));
+    print_alarms(status, out);
     match &status.agent {
-        Some(agent) => out.line(format_args!(
-            "agent    {} pid {}, up {}, {} writes, {} reloads",
-            out.paint(Tone::Good, "running"),
-            agent.pid,
-            span(agent.uptime_s),
-            agent.writes,
-            agent.reloads
-        )),
-        None => out.line(format_args!("agent    {}", out.paint(Tone::Warn, "not running"))),
+        Some(agent) => row(
+            out,
+            "agent",
+            format_args!(
+                "{} pid {}, up {}, {} writes, {} reloads",
+                out.paint(Tone::Good, "running"),
+                agent.pid,
+                span(agent.uptime_s),
+                agent.writes,
+                agent.reloads
+            ),
+        ),
+        None => row(out, "agent", out.paint(Tone::Warn, "not running")),
     }
+    let revision = status.config.revision.map_or_else(|| "no revision yet".to_owned(), |n| format!("revision {n}"));
     let serving = match (status.config.is_serving, &status.haproxy) {
         (true, Some(_)) => out.paint(Tone::Good, "serves"),
         (true, None) => out.paint(Tone::Warn, "is ready, and no HAProxy runs it"),
         (false, _) => out.paint(Tone::Warn, "does not serve"),
     };
-    out.line(format_args!("file     {} {serving}, {revision}", status.config.path));
+    row(out, "file", format_args!("{} {serving}, {revision}", status.config.path));
     match &status.haproxy {
         Some(haproxy) => {
-            let old = if haproxy.old_workers.is_empty() {
-                String::new()
-            } else {
-                format!(", {} old workers finish", haproxy.old_workers.len())
+            let old = match haproxy.old_workers.len() {
+                0 => String::new(),
+                1 => ", 1 old worker finishes".to_owned(),
+                many => format!(", {many} old workers finish"),
             };
-            out.line(format_args!(
-                "haproxy  {} {} pid {}, up {}{old}",
-                out.paint(Tone::Good, "running"),
-                haproxy.version,
-                haproxy.pid,
-                span(haproxy.uptime_s)
-            ));
+            let running = out.paint(Tone::Good, "running");
+            let up = span(haproxy.uptime_s);
+            row(out, "haproxy", format_args!("{running} {} pid {}, up {up}{old}", haproxy.version, haproxy.pid));
         }
-        None => out.line(format_args!("haproxy  {}", out.paint(Tone::Bad, "not running"))),
+        None => row(out, "haproxy", out.paint(Tone::Bad, "not running, or it does not answer")),
     }
     for vip in status.vips.iter().flat_map(|vips| &vips.vips) {
         let own = vip.nodes.iter().find(|part| part.node == status.node);
@@ -94,28 +99,16 @@ fn print(status: &Status, out: &Output) {
             Some(part) => (Tone::Plain, format!("owned by {}", part.node)),
             None => (Tone::Bad, "without an owner".to_owned()),
         };
-        out.line(format_args!(
-            "vip      {} {} ({}), {state} here",
-            vip.name,
-            out.paint(tone, text),
-            vip.addresses.join(", ")
-        ));
+        let (text, addresses) = (out.paint(tone, text), vip.addresses.join(", "));
+        row(out, "vip", format_args!("{} {text} ({addresses}), {state} here", vip.name));
     }
     if let Some(next) = status.certificates.iter().min_by_key(|one| one.expires_in_s) {
         let (count, date) = (status.certificates.len(), next.not_after.get(..10).unwrap_or_default());
         let many = if count == 1 { "" } else { "s" };
         let verb = if next.expires_in_s < 0 { "expired" } else { "expires" };
         let tone = if next.problem.is_some() { Tone::Bad } else { Tone::Plain };
-        let text = out.paint(tone, format_args!("{} {verb} on {date}", next.file)).to_string();
-        out.line(format_args!("tls      {count} certificate{many}, {text}"));
-    }
-    for problem in &status.problems {
-        let text = problem.trim_end().replace('\n', "\n         ");
-        out.line(format_args!("{}  {text}", out.paint(Tone::Bad, "problem")));
-    }
-    for warning in &status.warnings {
-        let text = warning.replace('\n', "\n         ");
-        out.line(format_args!("{}  {text}", out.paint(Tone::Warn, "warning")));
+        let text = out.paint(tone, format_args!("{} {verb} on {date}", next.file));
+        row(out, "tls", format_args!("{count} certificate{many}, {text}"));
     }
     print_hearing(status, out);
     print_safety(status, out);
@@ -124,122 +117,158 @@ fn print(status: &Status, out: &Output) {
     }
 }
 
+/// One line of the head, as many lines as it takes.
+fn row(out: &Output, label: &str, text: impl std::fmt::Display) {
+    out.text(HANG, format_args!("{label:<HANG$}{text}"));
+}
+
+/// What comes before all else: backends that cannot serve, and every other problem.
+fn print_alarms(status: &Status, out: &Output) {
+    let outages: Vec<_> = status.backends.iter().filter(|backend| backend.outage.is_some()).collect();
+    for backend in &outages {
+        let since = backend.outage_since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+        let why = backend.outage.as_deref().unwrap_or_default();
+        let told = format_args!("{:<HANG$}backend {} cannot serve{since}: {why}", "OUTAGE", backend.name).to_string();
+        out.text(HANG, out.paint(Tone::Bad, told));
+    }
+    let is_told = |problem: &String| {
+        outages.iter().any(|backend| problem.starts_with(&format!("backend {} cannot serve: ", backend.name)))
+    };
+    for problem in status.problems.iter().filter(|problem| !is_told(problem)) {
+        let text = problem.trim_end().replace('\n', "\n         ");
+        row(out, "problem", out.paint(Tone::Bad, text));
+    }
+    for warning in &status.warnings {
+        row(out, "warning", out.paint(Tone::Warn, warning.trim_end().replace('\n', "\n         ")));
+    }
+}
+
 /// What is heard of live traffic, and the guards over all backends.
 fn print_hearing(status: &Status, out: &Output) {
     if let Some(Hearing { lost, malformed, workers, .. }) = &status.hearing {
         if *workers == 0 {
-            out.line(out.paint(Tone::Warn, "traffic  not heard: HAProxy does not run, or without our ring"));
+            row(out, "traffic", out.paint(Tone::Warn, "not heard: HAProxy does not run, or without our ring"));
         }
         if lost + malformed > 0 {
-            let told = format_args!("traffic  {lost} requests went unheard, {malformed} could not be read");
-            out.line(out.paint(Tone::Warn, told));
+            let told = format_args!("{lost} requests went unheard, {malformed} could not be read");
+            row(out, "traffic", out.paint(Tone::Warn, told));
         }
     }
     for guard in status.guards.iter().filter(|guard| guard.backend.is_none()) {
-        let told = format_args!("guard    {}: {}", guard.guard, guard.why);
-        out.line(out.paint(Tone::Bad, told));
+        row(out, "guard", out.paint(Tone::Bad, format_args!("{}: {}", guard.guard, guard.why)));
     }
-}
-
-/// Requests of the last minute: how many, how many failed, and how long nineteen of twenty waited at most.
-fn live(live: &Live) -> String {
-    let mut words = vec![format!("{}/min", live.requests)];
-    let told = [(live.failed, "failed"), (live.hidden, "repeated")];
-    words.extend(told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
-    words.extend(live.first_byte_ms.map(|first| format!("p95 {}", ms(first.p95))));
-    words.join(", ")
 }
 
 /// What waits, what was put right, what would be done.
 fn print_safety(status: &Status, out: &Output) {
-    if let Some(Trial { revision, back_to, until, left_s }) = &status.trial {
-        let left = span(left_s.ceil() as u64);
-        out.line(out.paint(
-            Tone::Warn,
-            format_args!(
-                "trial    revision {revision}: without `hapilot confirm` within {left} ({until}) revision {back_to} comes back"
-            ),
-        ));
+    if let Some(Trial { revision, back_to, until, left_s: _ }) = &status.trial {
+        let told =
+            format_args!("revision {revision}: without `hapilot confirm`, revision {back_to} comes back at {until}")
+                .to_string();
+        row(out, "trial", out.paint(Tone::Warn, told));
     }
     if let Some(would) = &status.would {
         out.line(out.paint(Tone::Warn, "observes only: nothing is changed; it would"));
         let nothing = [String::from("do nothing: HAProxy runs what it should")];
         let lines = if would.is_empty() { &nothing[..] } else { would };
-        lines.iter().for_each(|line| out.line(format_args!("  {line}")));
+        lines.iter().for_each(|line| out.text(4, format_args!("  {line}")));
     }
     for worker in status.haproxy.iter().flat_map(|haproxy| &haproxy.finishing) {
         let OldWorker { pid, finishing_s, connections, resident_bytes } = worker;
         let connections = connections.map_or_else(String::new, |count| format!(", {count} connections left"));
         let memory = resident_bytes.map_or_else(String::new, |bytes| format!(", {} MB", bytes / 1_000_000));
-        out.line(format_args!("worker   {pid} finishes its streams since {}{connections}{memory}", span(*finishing_s)));
+        let since = span(*finishing_s);
+        row(out, "worker", format_args!("{pid} finishes its streams, for {since} so far{connections}{memory}"));
     }
     if let Some(recovered) = &status.recovered {
-        out.line(format_args!("start    {recovered}"));
+        row(out, "start", recovered);
     }
     for Correction { at, text } in status.corrections.iter().take(5) {
-        out.line(format_args!("drift    {at} {text}"));
+        row(out, "drift", format_args!("{at}: {text}"));
     }
 }
 
 fn print_backend(backend: &Backend, out: &Output) {
-    let Backend { name, provider, balance, guard, outage, outage_since, servers } = backend;
+    let Backend { name, provider, balance, guard, outage, outage_since: _, servers } = backend;
+    let alarm = outage.as_ref().map(|_| out.paint(Tone::Bad, "  CANNOT SERVE")).unwrap_or_default();
     out.line(format_args!(
-        "\n{}  {}",
+        "\n{}  {}{alarm}",
         out.paint(Tone::Strong, name),
         out.paint(Tone::Dim, format_args!("{provider}, {balance}"))
     ));
-    if outage.is_some() {
-        let since = outage_since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
-        out.line(format_args!("  {}", out.paint(Tone::Bad, format_args!("CANNOT SERVE{since}"))));
-    }
     if let Some(guard) = guard {
-        out.line(format_args!("  {} {guard}", out.paint(Tone::Bad, "guard:")));
+        out.text(4, format_args!("  {} {guard}", out.paint(Tone::Bad, "guard:")));
     }
-    let mut table = Table::new(["  SERVER", "HEALTH", "FOR", "WEIGHT", "ADMIN", "HAPROXY", "TRAFFIC", "PROBES", "WHY"]);
+    let mut table = Table::new(["  SERVER", "HEALTH", "FOR", "WEIGHT", "STATE", "REQ/MIN", "P95", "PROBE"]);
     for server in servers {
-        table.row(row(server));
+        table.row(cells(server));
+        for (tone, note) in notes(server) {
+            table.note(tone, out.with_clocks(&note));
+        }
     }
     out.print(&table.render(out));
 }
 
-fn row(server: &Server) -> [(Tone, String); 9] {
+/// What a healthy server shows, in one line.
+fn cells(server: &Server) -> [(Tone, String); 8] {
     let health = match server.health.as_str() {
         "healthy" => Tone::Good,
         "unhealthy" => Tone::Bad,
         "unknown" => Tone::Dim,
         _ => Tone::Warn,
     };
-    let weight = match server.runtime_weight {
-        Some(runtime) if runtime == server.weight => format!("{}/{}", server.weight, server.base_weight),
-        Some(runtime) => format!("{}/{} (HAProxy: {runtime})", server.weight, server.base_weight),
-        None => format!("{}/{}", server.weight, server.base_weight),
+    // The operator's word on it, or else what HAProxy's own check says.
+    let state = match (server.admin.as_str(), server.oper.as_deref()) {
+        ("ready", Some("up")) => (Tone::Good, "up".to_owned()),
+        ("ready", Some(other)) => (Tone::Bad, other.to_owned()),
+        ("ready", None) => (Tone::Dim, "-".to_owned()),
+        (other, _) => (Tone::Warn, other.to_owned()),
     };
-    let admin = if server.admin == "ready" { Tone::Plain } else { Tone::Warn };
-    let oper = match server.oper.as_deref() {
-        Some("up") => (Tone::Good, "up".to_owned()),
-        Some(other) => (Tone::Bad, other.to_owned()),
-        None => (Tone::Dim, "-".to_owned()),
-    };
-    let probes = server.probes.iter().map(|probe| {
-        let time = probe.first_token_ms.unwrap_or(probe.total_ms);
-        format!("{} {} {}", probe.kind, probe.outcome, ms(time))
+    let none = || "-".to_owned();
+    let live = server.live.as_ref();
+    // The probe that says most: a completion rather than a list of models.
+    let deepest = server.probes.iter().max_by_key(|probe| {
+        (probe.first_token_ms.is_some(), !matches!(probe.kind.as_str(), "certificate" | "metrics"))
     });
-    let mut why: Vec<String> = server.r#override.iter().chain(&server.attention).cloned().collect();
-    if server.health != "healthy" {
-        why.push(server.reason.clone());
-    }
-    why.extend(keys(&server.keys));
+    let took = deepest.map(|probe| whole_ms(probe.first_token_ms.unwrap_or(probe.total_ms)));
     [
         (Tone::Plain, format!("  {}", server.name)),
         (health, server.health.clone()),
         (Tone::Dim, span(server.since_s)),
-        (Tone::Plain, weight),
-        (admin, server.admin.clone()),
-        oper,
-        (Tone::Plain, server.live.as_ref().map_or_else(|| "-".to_owned(), live)),
-        (Tone::Plain, probes.collect::<Vec<_>>().join(", ")),
-        (Tone::Dim, why.join("; ")),
+        (Tone::Plain, format!("{}/{}", server.weight, server.base_weight)),
+        state,
+        (Tone::Plain, live.map_or_else(none, |live| live.requests.to_string())),
+        (Tone::Plain, live.and_then(|live| live.first_byte_ms).map_or_else(none, |first| whole_ms(first.p95))),
+        (Tone::Plain, took.unwrap_or_else(none)),
     ]
+}
+
+/// What is out of the ordinary, a line each.
+fn notes(server: &Server) -> Vec<(Tone, String)> {
+    let mut notes = Vec::new();
+    notes.extend(server.r#override.iter().map(|word| (Tone::Warn, format!("by command: {word}"))));
+    notes.extend(server.attention.iter().map(|attention| (Tone::Warn, attention.clone())));
+    if server.health != "healthy" && !server.reason.is_empty() {
+        notes.push((Tone::Dim, server.reason.clone()));
+    }
+    if let Some(runtime) = server.runtime_weight.filter(|runtime| *runtime != server.weight) {
+        notes.push((Tone::Warn, format!("HAProxy runs weight {runtime}, not yet {}", server.weight)));
+    }
+    if let Some(Live { requests, failed, hidden, .. }) =
+        server.live.as_ref().filter(|live| live.failed + live.hidden > 0)
+    {
+        let told = [(*failed, "failed"), (*hidden, "more were repeated elsewhere")];
+        let words = told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let words = words.collect::<Vec<_>>().join(", ");
+        notes.push((Tone::Warn, format!("of {requests} requests of the last minute: {words}")));
+    }
+    let told = |detail: &str| !detail.is_empty() && server.reason.contains(detail);
+    for probe in server.probes.iter().filter(|probe| probe.outcome != "ok" && !told(&probe.detail)) {
+        let detail = if probe.detail.is_empty() { String::new() } else { format!(": {}", probe.detail) };
+        notes.push((Tone::Dim, format!("{} probe: {}{detail}", probe.kind, probe.outcome)));
+    }
+    notes.extend(keys(&server.keys).map(|keys| (Tone::Dim, keys)));
+    notes
 }
 
 /// What is out of the ordinary: the first key serves and all others may.

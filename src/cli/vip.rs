@@ -2,8 +2,9 @@
 
 use super::apply::{actor, agent};
 use super::args::VipCommand;
-use super::output::{Failure, Output, Table, Tone, span};
+use super::output::{Failure, Output, Tone, span};
 use super::status::look;
+use super::table::Table;
 use crate::agent::Place;
 use crate::api::wire::{Status, Vip, VipNode, VipPart, VipRequest, Vips};
 use crate::keepalived;
@@ -55,12 +56,15 @@ fn vips_of(status: &Status) -> Result<&Vips, Failure> {
 fn print(vips: &Vips, out: &Output) {
     for vip in &vips.vips {
         let released = if vip.is_released { ", released here" } else { "" };
-        out.line(format_args!(
-            "{}  {} on {}{released}",
-            out.paint(Tone::Strong, &vip.name),
-            vip.addresses.join(", "),
-            vip.interface
-        ));
+        out.text(
+            2,
+            format_args!(
+                "{}  {} on {}{released}",
+                out.paint(Tone::Strong, &vip.name),
+                vip.addresses.join(", "),
+                vip.interface
+            ),
+        );
         let mut table = Table::new(["NODE", "STATE", "OWNS IT", "PRIORITY", "TOLD"]);
         for part in &vip.nodes {
             let tone = match (part.state.as_deref(), part.owned_s) {
@@ -95,11 +99,12 @@ fn print(vips: &Vips, out: &Output) {
     }
     out.print(&table.render(out));
     if let Some(connections) = vips.connections {
-        out.line(format_args!("{connections} client connections are left here"));
+        let words = if connections == 1 { "connection is" } else { "connections are" };
+        out.line(format_args!("{connections} client {words} left here"));
     }
     for event in vips.events.iter().take(5) {
         let vip = event.vip.as_ref().map(|vip| format!("{vip}: ")).unwrap_or_default();
-        out.line(out.paint(Tone::Dim, format_args!("{}  {vip}{}", event.at, event.text)));
+        out.text(2, out.paint(Tone::Dim, format_args!("{}  {vip}{}", event.at, event.text)));
     }
 }
 

@@ -15,10 +15,11 @@ impl ServerHealth {
             (State::Probation, State::Unhealthy(_)) => format!("failed again in probation; {why}"),
             (State::Unhealthy(_), State::Healthy) => "works again; it was our own network that had failed".to_owned(),
             (_, State::Probation) if self.circuit.phase == CircuitPhase::Open => {
-                format!(
-                    "circuit half open after {} openings: a trickle of real requests decides",
-                    self.circuit.openings
-                )
+                let times = match self.circuit.openings {
+                    1 => "once".to_owned(),
+                    many => format!("{many} times"),
+                };
+                format!("its circuit had opened {times}: first a trickle of real requests, then the ramp")
             }
             (_, State::Probation) => {
                 format!(

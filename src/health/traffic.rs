@@ -169,7 +169,7 @@ impl Traffic {
         });
         let limited = self.limit.holds(now).then(|| {
             let why = match self.limit.pause(now) {
-                Some(until) => format!("it asked for silence, {} s are left", until.since(now).as_secs_f64().ceil()),
+                Some(until) => format!("it asked for {} s of silence", until.since(now).as_secs_f64().ceil()),
                 None => format!("{} of {told} real requests of the last minute met a 429", window.limited),
             };
             (Degradation::RateLimited, 0.3, why)

@@ -48,6 +48,10 @@ impl fmt::Display for Host {
     }
 }
 
+fn no_scheme() -> Refused {
+    Refused::new("it does not say how to reach it: write `http://` or `https://` before the host")
+}
+
 /// The base URL of a server: `https://api.openai.com/v1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -77,7 +81,15 @@ impl std::str::FromStr for Endpoint {
     type Err = Refused;
     /// The error never repeats user information of the URL.
     fn from_str(text: &str) -> Result<Self, Refused> {
-        let url = url::Url::parse(text).map_err(|e| Refused::new(format!("not a URL: {e}")))?;
+        let url = url::Url::parse(text).map_err(|e| match e {
+            // `127.0.0.1:9011/v1`: what stands before the first colon is no scheme.
+            url::ParseError::RelativeUrlWithoutBase => no_scheme(),
+            e => Refused::new(format!("not a URL: {e}")),
+        })?;
+        // `gpu1:8000/v1`: it is one, as far as a URL goes.
+        if url.cannot_be_a_base() && !text.contains("://") {
+            return Err(no_scheme());
+        }
         let scheme = match url.scheme() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
@@ -252,6 +264,14 @@ mod tests {
             let endpoint: Endpoint = text.parse().unwrap();
             assert_eq!((endpoint.host.to_string().as_str(), endpoint.port, endpoint.path.as_str()), (host, port, path));
             assert_eq!(endpoint.authority(), authority);
+        }
+    }
+
+    #[test]
+    fn a_url_without_its_scheme_is_told_to_have_one() {
+        for text in ["127.0.0.1:9011/v1", "gpu1:8000/v1", "gpu1", "[2001:db8::1]:80", "localhost:1"] {
+            let told = text.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(told.contains("write `http://` or `https://` before the host"), "{text}: {told}");
         }
     }
 

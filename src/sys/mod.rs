@@ -20,6 +20,7 @@ pub mod redact;
 pub mod secrets;
 pub mod signals;
 pub mod space;
+pub mod terminal;
 pub mod watch;
 
 mod holder;

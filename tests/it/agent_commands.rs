@@ -35,6 +35,8 @@ fn an_operators_word_holds_over_a_restart_of_the_agent() {
         assert_eq!((stage.worker(), stage.revisions()), (worker, (1, 1)));
         let unknown = stage.cli(&["server", "drain", "chat/aa"]);
         assert!(unknown.code == Some(1) && unknown.stderr.contains("did you mean"), "{}", unknown.stderr);
+        let other = stage.cli(&["server", "drain", "chat/nope"]);
+        assert!(other.code == Some(1) && !other.stderr.contains("did you mean"), "{}", other.stderr);
         assert_eq!(stage.cli(&["server", "weight", "chat/a", "257"]).code, Some(2));
     }
 }

@@ -18,6 +18,7 @@ mod agent_outage;
 mod agent_reload;
 mod agent_restart;
 mod agent_safety;
+mod agent_screens;
 mod agent_servers;
 mod bad;
 mod cadence;

@@ -7,10 +7,15 @@ use std::time::Duration;
 /// Longest time that a command of the command line may take in a test.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// The binary with arguments, without colours and without what the machine's environment says about hapilot.
+/// The binary with arguments, on a terminal so wide that no line breaks, without colours and without what the machine's environment says about hapilot.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hapilot"));
-    command.args(arguments).env("NO_COLOR", "1").env_remove("NOTIFY_SOCKET").env_remove("RUST_LOG");
+    command
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "1000")
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("RUST_LOG");
     let own = std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("HAPILOT_"));
     for name in own {
         command.env_remove(name);
