@@ -111,7 +111,7 @@ impl Agent {
             return;
         }
         if let Some(transition) = self.node.fleet.observe(id, &observation, now) {
-            super::run::log_transition(id, &transition);
+            super::following::log_transition(id, &transition);
             self.follow_soon();
         }
     }

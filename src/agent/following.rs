@@ -2,7 +2,9 @@
 
 use super::apply::{Applied, ApplyError, How};
 use super::node::Node;
+use super::report::Report;
 use crate::haproxy;
+use crate::health::Transition;
 use crate::model::ServerId;
 use crate::plan::Step;
 use crate::render;
@@ -94,5 +96,30 @@ impl Node {
             Some(state) => state.cause().unwrap_or(state.as_str()).to_owned(),
             None => "the file".to_owned(),
         }
+    }
+}
+
+/// What serves when the agent begins.
+pub(super) fn log_start(report: &Report) {
+    let how = match report.applied.how {
+        How::Unchanged => "HAProxy runs it already",
+        How::Files => "files were written, HAProxy ran it already",
+        How::Runtime => "by runtime commands",
+        How::Reload => "by a reload",
+        How::Start => "as soon as HAProxy is started",
+    };
+    match report.revision {
+        Some(revision) => tracing::info!(revision, how = %report.applied.how, "serving revision {revision}: {how}"),
+        None => tracing::info!(how = %report.applied.how, "serving: {how}"),
+    }
+}
+
+/// A change of health: one line; a server that goes out is a warning.
+pub(super) fn log_transition(id: &ServerId, transition: &Transition) {
+    let (from, to) = (transition.from, transition.to);
+    let reason = transition.reason.as_str();
+    match to.is_unhealthy() {
+        true => tracing::warn!(server = %id, %from, %to, reason, "{id} is out: health {from} → {to}"),
+        false => tracing::info!(server = %id, %from, %to, reason, "{id} health {from} → {to}"),
     }
 }

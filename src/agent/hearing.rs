@@ -62,7 +62,7 @@ impl Agent {
                 }
             }
             if let Some(transition) = self.node.fleet.live(&id, &sample, now) {
-                super::run::log_transition(&id, &transition);
+                super::following::log_transition(&id, &transition);
                 self.follow_soon();
             }
         }

@@ -3,9 +3,9 @@
 //! Events come from the file watch, signals, probes, requests of the command line and time; each is handled to its
 //! end before the next. Probes run beside it. Nothing here decides: `Fleet` says what is due, `Node` what follows.
 
-use super::apply::How;
 use super::asking::{Asked, Wanted, places};
 use super::attempt::Attempt;
+use super::following::{log_start, log_transition};
 use super::hearing::Hearing;
 use super::intent::Intent;
 use super::keyring::Learnt;
@@ -19,7 +19,7 @@ use super::snapshot::Snapshot;
 use super::spending::Spending;
 use super::vips::Vips;
 use crate::health::{GuardEvent, Observation, ProbeKind};
-use crate::model::{Digest, ServerId};
+use crate::model::Digest;
 use crate::probe::Prober;
 use crate::sys;
 use crate::vip::Turn;
@@ -593,27 +593,4 @@ fn flat(result: Result<Report, Attempt>) -> Result<Report, Failed> {
             ))
         }
     })
-}
-
-fn log_start(report: &Report) {
-    let how = match report.applied.how {
-        How::Unchanged => "HAProxy runs it already",
-        How::Files => "files were written, HAProxy ran it already",
-        How::Runtime => "by runtime commands",
-        How::Reload => "by a reload",
-        How::Start => "as soon as HAProxy is started",
-    };
-    match report.revision {
-        Some(revision) => tracing::info!(revision, how = %report.applied.how, "serving revision {revision}: {how}"),
-        None => tracing::info!(how = %report.applied.how, "serving: {how}"),
-    }
-}
-
-pub(super) fn log_transition(id: &ServerId, transition: &crate::health::Transition) {
-    let (from, to) = (transition.from, transition.to);
-    let reason = transition.reason.as_str();
-    match to.is_unhealthy() {
-        true => tracing::warn!(server = %id, %from, %to, reason, "{id} is out: health {from} → {to}"),
-        false => tracing::info!(server = %id, %from, %to, reason, "{id} health {from} → {to}"),
-    }
 }
