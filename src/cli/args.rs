@@ -159,6 +159,13 @@ pub enum Command {
         #[arg(value_name = "SOCKET")]
         admin_socket: Option<Utf8PathBuf>,
     },
+    /// End what a demo leaves that was killed; started by `demo`
+    #[command(name = "__demo_guard", hide = true)]
+    DemoGuard {
+        /// The demo's temporary directory
+        #[arg(value_name = "DIRECTORY")]
+        directory: Utf8PathBuf,
+    },
     /// Guard the deadline of a trial; started by `apply --confirm`
     #[command(name = "__deadline", hide = true)]
     Deadline {

@@ -1,8 +1,10 @@
 //! `demo`: a complete local setup without root: three mock backends, a private HAProxy, the agent.
 //!
-//! Everything lives in one directory and ends with Ctrl-C.
+//! Everything lives in one directory and ends with Ctrl-C, with the terminal, with whoever started it and with whoever
+//! reads its output; a guard ends it where the demo itself is killed.
 
 use super::args;
+use super::demo_guard::Guard;
 use super::output::{Failure, Output, Tone};
 use crate::agent::{Agent, Attempt, Node, Place};
 use crate::api;
@@ -25,12 +27,12 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 /// `hapilot demo`: until Ctrl-C.
 pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failure> {
     super::run::log_to_stderr(false);
+    let mut audience = sys::audience::Audience::new().map_err(refused)?;
     let held = tempfile::Builder::new().prefix("hapilot-demo-").tempdir().map_err(refused)?;
-    let dir = match &options.dir {
-        Some(dir) => dir.clone(),
-        None => Utf8PathBuf::from_path_buf(held.path().to_owned())
-            .map_err(|path| Failure::refused(format!("error: {} is not UTF-8", path.display())))?,
-    };
+    let temporary = Utf8PathBuf::from_path_buf(held.path().to_owned())
+        .map_err(|path| Failure::refused(format!("error: {} is not UTF-8", path.display())))?;
+    let mut guard = Guard::start(&temporary).map_err(refused)?;
+    let dir = options.dir.clone().unwrap_or(temporary);
     sys::directory::create_directory(&dir, 0o755).map_err(refused)?;
     let mocks = start_mocks(options.mock_port).await?;
     let place = Place { file: dir.join("hapilot.toml"), node: None };
@@ -43,13 +45,17 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
         Attempt::Failed(failed) => Failure::from(failed),
         Attempt::TooSoon(_) => Failure::refused("error: a HAProxy runs in this directory already"),
     })?;
-    let mut running = start_haproxy(options, &node, &dir).await?;
+    let mut running = start_haproxy(options, &node, &dir, &mut guard).await?;
     let listener = api::Listener::bind(&node.serving.config.api.socket).map_err(refused)?;
     let (agent, handle) = Agent::new(node);
     let server = tokio::spawn(api::serve(listener, handle));
     introduce(options, &dir, &mocks, &out);
     let result = tokio::select! {
         result = agent.run() => result.map_err(Failure::from),
+        why = audience.gone() => {
+            tracing::info!("the demo ends: {why}");
+            Ok(())
+        }
         status = running.wait() => Err(Failure::refused(format!("error: HAProxy ended ({}); see {dir}/haproxy.log",
             status.map_or_else(|e| e.to_string(), |status| status.to_string())))),
     };
@@ -59,7 +65,14 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
     for mock in mocks {
         mock.stop().await;
     }
-    out.line("the demo has ended; nothing is left behind");
+    let left = match &options.dir {
+        Some(dir) => format!("its files are in {dir}"),
+        None => {
+            held.close().map_or_else(|e| format!("its directory stays: {e}"), |()| "nothing is left behind".to_owned())
+        }
+    };
+    guard.end().await;
+    out.line(format_args!("the demo has ended; {left}"));
     result
 }
 
@@ -149,7 +162,7 @@ chat     = {{ model = "gpt-4o-mini", every = "5s", first_token = "3s", stall = "
     )
 }
 
-async fn start_haproxy(options: &args::Demo, node: &Node, dir: &Utf8Path) -> Result<Child, Failure> {
+async fn start_haproxy(options: &args::Demo, node: &Node, dir: &Utf8Path, guard: &mut Guard) -> Result<Child, Failure> {
     let haproxy = &node.serving.config.haproxy;
     let log = fs_err::File::create(dir.join("haproxy.log")).map_err(refused)?;
     let mut child = Command::new(options.haproxy.as_std_path())
@@ -161,6 +174,7 @@ async fn start_haproxy(options: &args::Demo, node: &Node, dir: &Utf8Path) -> Res
         .kill_on_drop(true)
         .spawn()
         .map_err(|e| Failure::refused(format!("error: {} cannot be started: {e}", options.haproxy)))?;
+    guard.watch(child.id());
     let deadline = tokio::time::Instant::now() + START_DEADLINE;
     loop {
         if matches!(haproxy::observe(&haproxy.admin_socket, None, &[], false).await, Ok(Some(_))) {
@@ -214,7 +228,7 @@ fn introduce(options: &args::Demo, dir: &Utf8Path, mocks: &[Mock], out: &Output)
 
 {edit}
   sed -i '/server.alpha/a weight = 10' {dir}/hapilot.toml        # live without a reload
-  sed -i 's/first_byte = "30s"/first_byte = "20s"/' {dir}/hapilot.toml   # one proven reload
+  sed -i 's/retries   = 2/retries   = 3/' {dir}/hapilot.toml        # one proven reload
   echo 'wieght = 5' >> {dir}/hapilot.toml                        # a mistake: reported, nothing changes
   {me} -c {dir}/hapilot.toml plan
   {me} -c {dir}/hapilot.toml history

@@ -8,6 +8,7 @@ pub mod args;
 mod check;
 mod confirm;
 mod demo;
+mod demo_guard;
 mod explain;
 mod history;
 mod key;
@@ -54,7 +55,7 @@ pub fn main() -> ExitCode {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         hook(info);
-        eprintln!("this is a bug of hapilot; traffic is not concerned, HAProxy serves on");
+        out.note("this is a bug of hapilot; traffic is not concerned, HAProxy serves on");
     }));
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(dispatch(cli, out))));
     // Tasks that still run (a probe, a connection) must not keep the process.
@@ -101,6 +102,10 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
             Ok(())
         }
         Command::Demo(options) => Box::pin(demo::demo(&options, out)).await,
+        Command::DemoGuard { directory } => {
+            demo_guard::guard(&directory);
+            Ok(())
+        }
         Command::Mock(options) => mock::mock(&options, out).await,
         Command::Network => network::settle(&place, out).await,
         Command::Deadline { state } => confirm::guard(&place, &state).await,

@@ -61,6 +61,8 @@ pub(super) fn log_to_stderr(json: bool) {
     };
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Clean(std::io::stderr())).with_target(false);
+    // It would tell of a closed standard error by a panic on standard error.
+    let builder = builder.log_internal_errors(false);
     let is_set =
         if json { builder.json().try_init() } else { builder.with_ansi(std::io::stderr().is_terminal()).try_init() };
     if is_set.is_err() {

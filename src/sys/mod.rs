@@ -4,6 +4,7 @@
 //! Refuses to know the product: no HAProxy, no revision, no backend; of the model only the words that name a place or
 //! a value. Called by the adapters (floor 8) and by `agent` and `cli`.
 
+pub mod audience;
 pub mod boot;
 pub mod descriptors;
 pub mod detached;

@@ -4,9 +4,9 @@ use super::support::agent;
 use super::support::haproxy::binaries;
 use super::support::http::post;
 use super::support::port::free_port;
-use super::support::process::{Background, is_alive};
+use super::support::process::{Background, is_alive, run};
 use super::support::{PATIENCE, wait_for};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 #[test]
@@ -46,6 +46,92 @@ fn the_demo_serves_completions_and_leaves_nothing_behind() {
         assert!(left.is_empty(), "{left:?}");
         assert!(std::net::TcpStream::connect(&listen).is_err());
     }
+}
+
+/// What is done to a demo, or to the shell around it.
+type Deed = fn(&mut Background);
+
+/// How a demo can lose those it runs for, as a shell's words around it (`"$@"` is the demo), and what happens then.
+const ENDINGS: [(&str, &str, Deed); 6] = [
+    ("the terminal hangs up", "exec \"$@\"", |demo| demo.signal(Signal::SIGHUP)),
+    ("it is killed", "exec \"$@\"", Background::kill),
+    ("its parent is killed", "\"$@\"; exit 1", Background::kill),
+    ("its reader has enough", "\"$@\" 2>&1 | head -n 5", |_| {}),
+    ("its reader is killed", "\"$@\" 2>&1 | (sed '/Ctrl-C/q'; exit 1)", |_| {}),
+    ("Ctrl-C beside a reader", "\"$@\" 2>&1 | tee /dev/stderr", |demo| {
+        killpg(demo.pid(), Signal::SIGINT).expect("its own group");
+    }),
+];
+
+#[test]
+fn the_demo_ends_with_whoever_it_runs_for() {
+    for binary in binaries().into_iter().take(1) {
+        for (what, script, happens) in ENDINGS {
+            let temporary = tempfile::tempdir().expect("a directory for the demo");
+            let listen = format!("127.0.0.1:{}", free_port());
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_hapilot"), "demo", "--listen", &listen]);
+            command.args(["--stats", &format!("127.0.0.1:{}", free_port())]);
+            command.args(["--mock-port", &free_mock_ports().to_string(), "--haproxy"]).arg(&binary.path);
+            command.env("TMPDIR", temporary.path()).env("NO_COLOR", "1");
+            let mut demo = Background::start(command);
+            if !script.contains("head") {
+                demo.wait_for_output("Ctrl-C ends");
+            }
+            happens(&mut demo);
+            wait_for(&format!("the end of all where {what}"), PATIENCE, || {
+                let left = fs_err::read_dir(temporary.path()).expect("the directory").count();
+                (left == 0 && naming(temporary.path()).is_empty() && demo.status().is_some()).then_some(())
+            });
+            assert!(std::net::TcpStream::connect(&listen).is_err(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn the_edits_that_the_demo_prints_do_what_it_says() {
+    for binary in binaries() {
+        let (listen, stats) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+        let temporary = tempfile::tempdir().expect("a directory for the demo");
+        let (mocks, haproxy) = (free_mock_ports().to_string(), binary.path.to_str().expect("a path of ASCII"));
+        let options = ["demo", "--listen", &listen, "--stats", &stats, "--mock-port", &mocks, "--haproxy", haproxy];
+        let mut command = agent::command(&options);
+        command.env("TMPDIR", temporary.path());
+        let mut demo = Background::start(command);
+        demo.wait_for_output("Ctrl-C ends");
+        let said = demo.stdout();
+        let line = |words: &str| {
+            let found = said.lines().find(|line| line.contains(words));
+            found.unwrap_or_else(|| panic!("{words:?} in\n{said}")).to_owned()
+        };
+        let shell = |script: &str| {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", script]);
+            run(command, PATIENCE)
+        };
+        let status_line = line(" status").trim().to_owned() + " --json";
+        let status = || -> serde_json::Value { serde_json::from_str(&shell(&status_line).stdout).unwrap_or_default() };
+        for (words, reloads) in [("live without a reload", 0), ("one proven reload", 1)] {
+            let before = status()["config"]["revision"].clone();
+            assert_eq!(shell(&line(words)).code, Some(0), "{words}");
+            wait_for(words, PATIENCE, || {
+                let status = status();
+                (status["config"]["revision"] != before && status["config"]["is_serving"] == true).then_some(())
+            });
+            assert_eq!(status()["agent"]["reloads"], reloads, "{}: {words}", binary.version);
+        }
+        assert_eq!(shell(&line("a mistake")).code, Some(0));
+        wait_for("the mistake to be told", PATIENCE, || (status()["config"]["is_serving"] == false).then_some(()));
+        assert_eq!(demo.stop(), Some(0), "{}", demo.stderr());
+    }
+}
+
+/// Processes whose command line names a path.
+fn naming(path: &std::path::Path) -> Vec<String> {
+    let text = path.to_str().expect("a path of ASCII");
+    let all = fs_err::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+    let lines = all.filter_map(|entry| fs_err::read(entry.path().join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).filter(|line| line.contains(text)).collect()
 }
 
 /// The first of three ports, ten apart, each with its neighbour free.
