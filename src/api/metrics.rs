@@ -3,6 +3,7 @@
 //! Made anew for each scrape; `docs/metrics.md` names every family. Names and labels are a contract: they are only
 //! ever added.
 
+use super::exposition;
 use super::live_metrics::register_live;
 use super::vip_metrics::register_vips;
 use super::wire::{Backend, Certificate, Guard, Haproxy, Server, Status};
@@ -14,9 +15,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::atomic::AtomicU64;
-
-/// The content type of the answer.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) type Float = Gauge<f64, AtomicU64>;
 
@@ -111,7 +109,7 @@ pub(super) fn text(status: &Status, traffic: Option<&Picture>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = encode(&mut text, &registry);
-    text
+    exposition::prometheus(&text)
 }
 
 fn agent(registry: &mut Registry, status: &Status) {

@@ -5,6 +5,7 @@
 mod client;
 mod connections;
 mod convert;
+mod exposition;
 mod live_metrics;
 mod metrics;
 mod server;

@@ -106,7 +106,7 @@ pub async fn serve_readers(address: SocketAddr, handle: Handle) {
 async fn metrics(State(handle): State<Handle>) -> Response {
     let snapshot = fresh(&handle).await;
     let text = metrics::text(&Status::from(&*snapshot), snapshot.traffic.as_ref());
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+    ([(CONTENT_TYPE, super::exposition::CONTENT_TYPE)], text).into_response()
 }
 
 async fn status(State(handle): State<Handle>) -> Response {

@@ -2,9 +2,11 @@
 
 use super::support::haproxy::{Binary, binaries};
 use super::support::http::{Connection, Request, get, post};
+use super::support::net::has;
 use super::support::port::free_port;
+use super::support::process::run;
 use super::support::stage::{Stage, swapped};
-use super::support::wait_for;
+use super::support::{PATIENCE, skip_or_demand, wait_for, write};
 use hapilot::mock::{Fault, FaultKind};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,9 +28,8 @@ fn start(binary: &Binary) -> (Stage, String) {
 fn scrape(address: &str) -> BTreeMap<String, f64> {
     let reply = get(address, "/metrics").expect("an answer");
     assert_eq!(reply.status, 200);
-    assert!(reply.header("content-type").unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
+    assert!(reply.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
     let text = reply.text();
-    assert!(text.ends_with("# EOF\n"), "{text}");
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples
         .map(|line| {
@@ -74,6 +75,25 @@ fn metrics_say_what_status_says_and_old_workers_show_with_what_they_still_have()
     assert_eq!((last["hapilot_old_workers"], last["hapilot_reloads_total"]), (1.0, 1.0));
     let shown = stage.cli(&["status"]).stdout;
     assert!(shown.contains(&format!("worker   {worker} finishes")) && shown.contains("connections left"), "{shown}");
+}
+
+#[test]
+fn promtool_finds_nothing_to_say() {
+    if !has("promtool") {
+        return skip_or_demand("needs promtool (Debian: prometheus)");
+    }
+    let (stage, address) = start(&binary());
+    let (metrics, get_metrics) = (stage.path("metrics"), || get(&address, "/metrics").expect("an answer").text());
+    // Live traffic has quantiles, and a key that was used a count.
+    wait_for("live traffic in the metrics", PATIENCE, || {
+        get(&stage.address, "/v1/models").expect("an answer");
+        get_metrics().contains("quantile=").then_some(())
+    });
+    write(&metrics, get_metrics());
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "promtool check metrics <\"$0\""]).arg(&metrics);
+    let said = run(command, PATIENCE);
+    assert_eq!((said.code, said.stdout + &said.stderr), (Some(0), String::new()), "{}", stage.read("metrics"));
 }
 
 #[test]
