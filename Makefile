@@ -1,7 +1,7 @@
 # What a person needs: make demo, make test. Plain `make` lists the rest.
 CARGO ?= cargo
 LOCKED ?= --locked
-# What `make demo` passes on, for example ARGS="--port 9000".
+# What `make demo` passes on, for example ARGS="--listen 127.0.0.1:9000".
 ARGS ?=
 # Where Debian keeps haproxy; a user's PATH often lacks it.
 export PATH := $(PATH):/usr/sbin:/sbin

@@ -2,8 +2,8 @@
 //!
 //! `UPDATE=1` writes them anew.
 
-use clap::CommandFactory;
-use hapilot::cli::args::Cli;
+use clap::{CommandFactory, Parser};
+use hapilot::cli::args::{Cli, Command};
 use hapilot::config::json_schema;
 use serde_json::Value;
 use std::fmt::Write;
@@ -78,6 +78,7 @@ fn values(value: &Value) -> String {
             (Some(least), Some(most)) => format!("{least} to {most}"),
             _ => "whole number".to_owned(),
         },
+        Some("number") => "number".to_owned(),
         Some("boolean") => "true, false".to_owned(),
         Some("array") => "list".to_owned(),
         Some("object") => "table".to_owned(),
@@ -110,4 +111,17 @@ fn help(page: &mut String, command: &mut clap::Command, above: &str) {
     for inner in command.get_subcommands_mut().filter(|inner| inner.get_name() != "help" && !inner.is_hide_set()) {
         help(page, inner, &format!("{name} "));
     }
+}
+
+#[test]
+fn what_the_makefile_and_the_mocks_page_print_works() {
+    let makefile = include_str!("../../Makefile");
+    let (_, example) = makefile.split_once("for example ARGS=\"").expect("an example");
+    let (example, _) = example.split_once('"').expect("its end");
+    let words = ["hapilot", "demo"].into_iter().chain(example.split(' '));
+    let parsed = Cli::try_parse_from(words);
+    assert!(parsed.is_ok(), "{example}: {parsed:?}");
+    let Command::Mock(mock) = Cli::parse_from(["hapilot", "mock"]).command else { panic!("it is the mock") };
+    let control = format!("http://127.0.0.1:{}/_mock", mock.listen.port() + 1);
+    assert!(include_str!("../../docs/mock.md").contains(&control), "{control}");
 }
