@@ -6,6 +6,7 @@ use super::intent::Intent;
 use super::node::{Node, desired};
 use super::report::{Failed, Report};
 use super::sources::Sources;
+use super::start::start_doubts;
 use std::time::Instant;
 
 /// Why a change did not happen.
@@ -75,6 +76,8 @@ impl Node {
         }
         report.notes.extend(self.engine.said.warnings.iter().cloned());
         report.notes.extend(certificates::notes(&sources));
+        report.notes.extend(self.not_in_force(&sources));
+        report.notes.extend(start_doubts(&sources, &prepared));
         let guards = self.guards(&sources);
         let command = self.place.command("apply --force");
         report.notes.extend(guards.iter().map(|guard| format!("{guard}; that wants `{command}`")));

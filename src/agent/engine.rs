@@ -19,6 +19,7 @@ use super::observer::{brief, describe};
 use super::preflight::{self, Refusal, Said};
 use super::reloading::reload;
 use super::renderer::Renderer;
+use super::start;
 use crate::haproxy;
 use crate::model::Digest;
 use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
@@ -51,6 +52,8 @@ pub struct Engine {
     pub version: Option<plan::Version>,
     /// What HAProxy said when files were last judged.
     pub said: Said,
+    /// Why the HAProxy that the last apply prepared may not start.
+    pub doubts: Option<String>,
     /// What HAProxy warned about in the files that were last applied.
     pub warnings: Vec<String>,
     /// haproxy.cfg as it was before the last apply, and what was rendered for it.
@@ -93,6 +96,7 @@ impl Engine {
             seen: None,
             version: None,
             said: Said::default(),
+            doubts: None,
             warnings: vec![],
             last: None,
             renderer: Renderer::default(),
@@ -202,7 +206,17 @@ impl Engine {
                 self.checks.keep(wish, check);
                 return Err(ApplyError::TooSoon(Instant::now() + preflight::CHECK_DEADLINE));
             }
-            self.said = check.end(wish.sources, &prepared.rendered).await?;
+            let (said, other) =
+                tokio::join!(check.end(wish.sources, &prepared.rendered), start::other_binary(wish.sources, prepared));
+            self.said = match (said, other) {
+                (Ok(mut said), other) => {
+                    said.warnings.extend(other);
+                    said
+                }
+                // Whatever the wrong one dislikes: its words would lead astray.
+                (Err(_), Some(other)) => return Err(Refusal(vec![format!("error: {other}")]).into()),
+                (Err(refusal), None) => return Err(refusal.into()),
+            };
         }
         preflight::check_names(&self.said.unresolved, prepared)?;
         preflight::check_surroundings(wish.sources, prepared).await?;
@@ -224,6 +238,7 @@ impl Engine {
         let hastened = if wish.is_serving { self.hasten(wish).await } else { vec![] };
         let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
+        self.doubts = start::start_doubts(wish.sources, &prepared);
         let mut applied = Applied::nothing();
         if !hastened.is_empty() {
             applied.how = How::Runtime;

@@ -51,6 +51,7 @@ mod run;
 mod snapshot;
 mod sources;
 mod spending;
+mod start;
 mod trial;
 mod vips;
 mod vrrp_file;
@@ -81,6 +82,7 @@ pub use snapshot::{
     BackendSnapshot, HaproxySnapshot, OldWorker, ServerSnapshot, Snapshot, TrialSnapshot, VipsSnapshot,
 };
 pub use sources::{Place, Sources, SourcesError, live_config};
+pub use start::start_doubts;
 pub use trial::clocks;
 pub use vips::Vips;
 pub use vrrp_file::{VrrpChange, vrrp_change};

@@ -418,6 +418,7 @@ impl Node {
             }
             None => Ok(vec![]),
         };
+        self.tell_not_in_force(&sources);
         let renewed = renewed_keys(&self.serving, &sources);
         let is_known = |warning: &&String| self.is_settled && self.serving.warnings.contains(warning);
         sources.warnings.iter().filter(|warning| !is_known(warning)).for_each(|warning| tracing::warn!("{warning}"));
@@ -456,15 +457,30 @@ impl Node {
         report.notes.extend(self.history_problem.clone());
         if report.applied.how == How::Start {
             report.notes.push(self.start_hint());
+            report.notes.extend(self.engine.doubts.clone());
         }
         report.notes.extend(self.serving.warnings.iter().cloned());
         report.notes.extend(self.serving.certificate_problems.iter().map(|problem| problem.text.clone()));
         report.notes.extend(self.engine.warnings.iter().cloned());
+        report.notes.extend(self.not_in_force(&self.serving));
         let unresolved = self.engine.said.unresolved.iter();
         report.notes.extend(
             unresolved.map(|server| format!("{server}: its name does not resolve now; it serves when it does")),
         );
         Ok(report)
+    }
+
+    /// What the file says and the running version does not do.
+    pub(super) fn not_in_force(&self, sources: &Sources) -> Vec<String> {
+        let target = self.engine.version.map(|version| render::Target::new(version.major, version.minor));
+        target.map_or_else(Vec::new, |target| target.not_in_force(&sources.config))
+    }
+
+    fn tell_not_in_force(&self, sources: &Sources) {
+        let before = if self.is_settled { self.not_in_force(&self.serving) } else { vec![] };
+        for line in self.not_in_force(sources).iter().filter(|line| !before.contains(line)) {
+            tracing::warn!("{line}");
+        }
     }
 
     /// A full disk must not keep a change from being served; it is told until it is mended.

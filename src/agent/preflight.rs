@@ -173,6 +173,7 @@ pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -
         Action::Nothing | Action::Runtime(_) => {}
         Action::Reload(_) => {
             refusals.extend(taken_ports(&sources.config, prepared));
+            refusals.extend(super::start::refusal(sources, prepared).map(|why| format!("error: {why}")));
             let master = prepared.observed.runtime.as_ref().and_then(|runtime| runtime.master.as_ref());
             if master.is_none() {
                 refusals.push(mute_master(sources).await);

@@ -260,7 +260,7 @@ impl Snapshot {
             writes: node.engine.writes,
             reloads: node.engine.reloads,
             problems,
-            warnings: node.engine.warnings.clone(),
+            warnings: node.engine.warnings.iter().cloned().chain(node.not_in_force(&node.serving)).collect(),
             haproxy,
             backends,
             trial,

@@ -1,7 +1,9 @@
 //! `check` and `render`: what can be judged and shown without touching anything.
 
 use super::output::{Failure, Output, Tone};
-use crate::agent::{Engine, Failed, Intent, Place, Sources, Wish, check_certificates, render_files, vrrp_change};
+use crate::agent::{
+    Engine, Failed, Intent, Place, Sources, Wish, check_certificates, render_files, start_doubts, vrrp_change,
+};
 use crate::config::{Diagnostics, own_vips};
 use crate::desired::Desired;
 use crate::render::{self, ListFile, Target};
@@ -38,8 +40,12 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         may_exceed_limits: true,
     };
     let mut engine = Engine::new();
+    let mut doubts = None;
     let result = match engine.prepare(wish, None).await {
-        Ok(prepared) => engine.judge(wish, &prepared).await,
+        Ok(prepared) => {
+            doubts = start_doubts(&sources, &prepared);
+            engine.judge(wish, &prepared).await
+        }
         Err(e) => Err(e),
     };
     let result = result.and_then(|()| Ok(check_certificates(&sources, false)?));
@@ -52,11 +58,13 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
     };
     sources.warnings.append(&mut engine.said.warnings);
     sources.warnings.extend(sources.certificate_problems.iter().map(|problem| problem.text.clone()));
+    sources.warnings.extend(doubts);
     let unresolved = engine.said.unresolved.iter();
     sources.warnings.extend(unresolved.map(|server| format!("{server}: its name does not resolve on this node now")));
     if let Some(version) = engine.version {
-        let lost = Target::new(version.major, version.minor).degradations();
-        sources.warnings.extend(lost.iter().map(|lost| format!("HAProxy {version}: {lost}")));
+        let target = Target::new(version.major, version.minor);
+        sources.warnings.extend(target.degradations().iter().map(|lost| format!("HAProxy {version}: {lost}")));
+        sources.warnings.extend(target.not_in_force(&sources.config));
     }
     if out.json {
         let Sources { lint, warnings, .. } = sources;

@@ -1,5 +1,8 @@
 //! Which HAProxy the files are rendered for.
 
+use crate::config::Config;
+use crate::model::format_duration;
+
 /// HAProxy's branch, as far as the configuration's language depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -36,6 +39,28 @@ impl Target {
             lost.push("a reload gives no reason when it fails: only `haproxy -c` before it does");
         }
         lost
+    }
+
+    /// What the file says and this branch does not do, one line each; nothing from 3.0 on.
+    pub fn not_in_force(self, config: &Config) -> Vec<String> {
+        if self.has_response_timeout() {
+            return vec![];
+        }
+        let differ = config.backends.iter().filter_map(|backend| {
+            let (first, idle) = (backend.timeout.first_byte.value, backend.timeout.idle.value);
+            let (shorter, is) = if first < idle { ("first_byte", first) } else { ("idle", idle) };
+            (first != idle).then(|| {
+                format!(
+                    "backend {}: {shorter} = {} is not in force: HAProxy {}.{} waits {} for first_byte and for idle alike",
+                    backend.name,
+                    format_duration(is),
+                    self.major,
+                    self.minor,
+                    format_duration(first.max(idle))
+                )
+            })
+        });
+        differ.collect()
     }
 
     fn at_least(self, major: u16, minor: u16) -> bool {

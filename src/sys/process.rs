@@ -184,6 +184,30 @@ pub fn resident_bytes(pid: u32, name: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// How many descriptors a process may open at most: its hard limit, or the kernel's where it may raise that; this process
+/// itself for `None`. `None` where it cannot be told.
+///
+/// **Source**: proc(5), `/proc/PID/limits` and `/proc/PID/status`; capabilities(7), CAP_SYS_RESOURCE.
+pub fn most_descriptors(pid: Option<u32>) -> Option<u64> {
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    let of = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    let limits = fs_err::read_to_string(format!("/proc/{of}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let hard = line.split_ascii_whitespace().nth(1)?;
+    let status = fs_err::read_to_string(format!("/proc/{of}/status")).ok()?;
+    let powers = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let may_raise = u64::from_str_radix(powers.trim(), 16).ok()? & CAP_SYS_RESOURCE != 0;
+    if may_raise {
+        return fs_err::read_to_string("/proc/sys/fs/nr_open").ok()?.trim().parse().ok();
+    }
+    hard.parse().ok()
+}
+
+/// The program that a process runs; `None` where that cannot be seen.
+pub fn program_of(pid: u32) -> Option<Utf8PathBuf> {
+    Utf8PathBuf::from_path_buf(fs_err::read_link(format!("/proc/{pid}/exe")).ok()?).ok()
+}
+
 /// The name of a process, at most 15 bytes of it; `None` where there is none, or only a dead one that nobody has reaped.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! What must never reach HAProxy: mistakes, lines that it rejects, ports that somebody else holds.
 
-use super::support::haproxy::binaries;
+use super::support::haproxy::{Binary, binaries};
 use super::support::load::Load;
 use super::support::port::free_port;
 use super::support::stage::{KEY, Stage, swapped};
@@ -155,6 +155,59 @@ fn what_haproxy_warns_about_is_shown_at_its_place_and_serves() {
             (status["warnings"].as_array().is_some_and(Vec::is_empty) && status["config"]["is_serving"] == true)
                 .then_some(())
         });
+    }
+}
+
+#[test]
+fn too_few_descriptors_are_found_before_a_start_fails_by_them() {
+    for binary in binaries() {
+        let mut stage = Stage::new(&binary);
+        stage.edit("maxconn       = 1000", "maxconn = 600");
+        // Nothing runs yet: whoever starts it may have another limit.
+        let words = ["maxconn` 600 needs more than", "may open 1000", "maxconn = 4"];
+        for command in ["check", "plan", "apply"] {
+            let told = stage.with_few_descriptors(1000, &[command]);
+            let said = told.stdout + &told.stderr;
+            assert_eq!(told.code, Some(0), "{said}");
+            words.iter().for_each(|words| assert!(said.contains(words), "{command}: {words} in\n{said}"));
+        }
+        // One that runs has its own limit, which no reload changes.
+        stage.start_haproxy();
+        let worker = u32::try_from(stage.worker().as_raw()).expect("process ids are positive");
+        let more = hapilot::sys::process::most_descriptors(Some(worker)).expect("a limit") / 2;
+        stage.edit("maxconn = 600", &format!("maxconn = {more}"));
+        let check = stage.cli(&["check"]);
+        assert_eq!(check.code, Some(1), "{}", check.stderr);
+        assert!(check.stderr.contains(&format!("maxconn` {more} needs more than")), "{}", check.stderr);
+    }
+}
+
+#[test]
+fn a_binary_of_another_branch_than_the_running_one_is_named_instead_of_a_wall() {
+    let mut binaries = binaries();
+    let (Some(newest), Some(oldest)) = (binaries.pop(), binaries.into_iter().next()) else {
+        return skip_or_demand("needs two versions of HAProxy");
+    };
+    let stage = Stage::with_haproxy(&newest, |text| text);
+    let binary = |binary: &Binary| format!("binary        = \"{}\"", binary.path.display());
+    stage.edit(&binary(&newest), &binary(&oldest));
+    let check = stage.cli(&["check"]);
+    let named = format!("is {}, running is {}", oldest.version, newest.version);
+    assert!(check.stderr.contains(&named), "{named} in\n{}", check.stderr);
+    assert!(!check.stderr.contains("HAProxy says"), "{}", check.stderr);
+}
+
+#[test]
+fn an_edit_that_this_version_cannot_follow_is_told() {
+    for binary in binaries() {
+        let is_lost = !binary.version.at_least(3, 0);
+        let stage = Stage::running(&binary, |text| text);
+        stage.edit("first_byte = \"10s\"", "first_byte = \"7s\"");
+        let applied = stage.done(&["apply"]);
+        let (warnings, check) = (stage.json(&["status"])["warnings"].to_string(), stage.cli(&["check"]).stderr);
+        for said in [applied, warnings, check] {
+            assert_eq!(said.contains("first_byte = 7s is not in force"), is_lost, "{}: {said}", binary.version);
+        }
     }
 }
 

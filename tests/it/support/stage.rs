@@ -218,6 +218,16 @@ models   = {{ expect = ["mock-small"] }}
         super::process::run(command, agent::LIMIT)
     }
 
+    /// The same as a process that may open few descriptors, and may not raise that.
+    pub fn with_few_descriptors(&self, most: u32, arguments: &[&str]) -> Finished {
+        // Root's own power to raise limits goes with the bounding set.
+        let without = if super::is_root() { "setpriv --bounding-set -sys_resource" } else { "" };
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {most}; exec {without} \"$@\""), "sh"]);
+        command.arg(env!("CARGO_BIN_EXE_hapilot")).arg("-c").arg(self.file()).args(arguments);
+        super::process::run(command, agent::LIMIT)
+    }
+
     /// The same, which must succeed; what it printed.
     pub fn done(&self, arguments: &[&str]) -> String {
         let Finished { code, stdout, stderr } = self.cli(arguments);
