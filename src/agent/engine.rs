@@ -267,8 +267,13 @@ impl Engine {
                 prepared = self.prepare(wish, ledger).await?;
                 continue;
             }
-            self.round(wish, &prepared, &mut applied).await?;
-            self.corrections.note(std::mem::take(&mut drift), jiff::Timestamp::now());
+            let done = self.round(wish, &prepared, &mut applied).await;
+            // What serves was put right also where its files wait for a verdict.
+            let waits = wish.is_serving && matches!(done, Err(ApplyError::TooSoon(_)));
+            if done.is_ok() || (waits && matches!(prepared.plan.action, Action::Runtime(_))) {
+                self.corrections.note(std::mem::take(&mut drift), jiff::Timestamp::now());
+            }
+            done?;
             if applied.how == How::Start {
                 return Ok(applied);
             }

@@ -92,12 +92,15 @@ impl Node {
             Ok(sources) => sources.config.node.state.value.clone(),
             Err(_) => place.state_directory(),
         };
-        sys::directory::create_directory(&state, 0o750).map_err(Failed::refused)?;
+        // Where the file could not be read, that is what the operator must know, not what became of the usual directory.
+        let cause = loaded.as_ref().err().map(Failed::from_sources);
+        let first = |failed: Failed| cause.clone().unwrap_or(failed);
+        sys::directory::create_directory(&state, 0o750).map_err(Failed::refused).map_err(first)?;
         let lock = take_lock(&place, &state).await?;
         for left in [STAGING, VRRP_STAGING].iter().flat_map(|prefix| sys::directory::sweep(&state, prefix)) {
             tracing::warn!(path = %left, "a killed run left its staged files; they are removed");
         }
-        let mut node = Self::around(place, loaded, Ledger::open(&state)?, Some(lock)).await?;
+        let mut node = Self::around(place, loaded, Ledger::open(&state).map_err(first)?, Some(lock)).await?;
         node.read_at_start = read_at_start;
         node.engine.journal = Some(Journal::of(&state));
         Ok(node)
