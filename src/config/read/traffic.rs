@@ -10,6 +10,9 @@ use crate::model::{BindAddress, Name, Rate, Sourced};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 
+/// Most conditions of a frontend's routes: a request that fits none is compared with all of them.
+const MAX_CONDITIONS: usize = 2_000;
+
 pub(super) fn frontends(root: &Table<'_>) -> Vec<Frontend> {
     let named = root.named("frontend").into_iter();
     let mut frontends: Vec<_> = named.filter_map(|(name, table)| frontend(name, &table)).collect();
@@ -126,7 +129,21 @@ fn default_backend(table: &Table<'_>) -> Option<Sourced<Name>> {
 
 fn routes(table: &Table<'_>) -> Vec<Route> {
     let mut seen = BTreeMap::new();
-    table.list("routes").iter().filter_map(|field| route(&field.table()?, &mut seen)).collect()
+    let routes: Vec<Route> =
+        table.list("routes").iter().filter_map(|field| route(&field.table()?, &mut seen)).collect();
+    let conditions: usize =
+        routes.iter().map(|route| route.path.len().max(1) * (route.model.len() + usize::from(route.no_model)).max(1)).sum();
+    if let Some(field) = table.get("routes")
+        && conditions > MAX_CONDITIONS
+    {
+        let message = format!("`routes` has {conditions} conditions, at most {MAX_CONDITIONS} are looked at");
+        table.context().report(
+            field
+                .error("out-of-range", message)
+                .help("each path of a route counts with each of its models; a prefix such as `gpt-*` stands for many names"),
+        );
+    }
+    routes
 }
 
 /// Paths, models, and whether requests without a model count.
