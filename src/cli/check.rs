@@ -4,7 +4,7 @@ use super::output::{Failure, Output, Tone};
 use crate::agent::{
     Engine, Failed, Intent, Place, Sources, Wish, check_certificates, render_files, start_doubts, vrrp_change,
 };
-use crate::config::{Diagnostics, own_vips};
+use crate::config::{Config, Diagnostics, own_vips};
 use crate::desired::Desired;
 use crate::render::{self, ListFile, Target};
 use serde::Serialize;
@@ -87,9 +87,21 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
                 sources.config.frontends.len(),
                 sources.config.backends.len(),
             ));
+            out.line(buffers(&sources.config));
             Ok(())
         }
     }
+}
+
+/// What `buffer` may cost, in words: a request in flight holds one whole.
+fn buffers(config: &Config) -> String {
+    let (buffer, connections) = (config.haproxy.buffer_bytes.value, config.haproxy.maxconn.value);
+    let most = u64::from(buffer) * u64::from(connections);
+    format!(
+        "   requests up to {} KiB are repeated; at maxconn {connections} their buffers take up to {:.1} GB of memory",
+        buffer / 1024,
+        most as f64 / 1e9
+    )
 }
 
 #[derive(Serialize)]
