@@ -131,17 +131,17 @@ fn routes(table: &Table<'_>) -> Vec<Route> {
     let mut seen = BTreeMap::new();
     let routes: Vec<Route> =
         table.list("routes").iter().filter_map(|field| route(&field.table()?, &mut seen)).collect();
-    let conditions: usize =
-        routes.iter().map(|route| route.path.len().max(1) * (route.model.len() + usize::from(route.no_model)).max(1)).sum();
+    let conditions: usize = routes
+        .iter()
+        .map(|route| route.path.len().max(1) * (route.model.len() + usize::from(route.no_model)).max(1))
+        .sum();
     if let Some(field) = table.get("routes")
         && conditions > MAX_CONDITIONS
     {
         let message = format!("`routes` has {conditions} conditions, at most {MAX_CONDITIONS} are looked at");
-        table.context().report(
-            field
-                .error("out-of-range", message)
-                .help("each path of a route counts with each of its models; a prefix such as `gpt-*` stands for many names"),
-        );
+        table.context().report(field.error("out-of-range", message).help(
+            "each path of a route counts with each of its models; a prefix such as `gpt-*` stands for many names",
+        ));
     }
     routes
 }
