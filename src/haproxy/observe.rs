@@ -131,14 +131,14 @@ fn parse_servers(reply: &str) -> Result<BTreeMap<(String, String), RuntimeServer
     Ok(servers)
 }
 
-/// Folds HAProxy's flags into what somebody set: 0x01 forced maint, 0x02 maint inherited by `track`, 0x08 forced
-/// drain, 0x10 drain inherited.
+/// Folds HAProxy's flags into what somebody set: 0x01 forced maint, 0x08 forced drain, 0x10 drain inherited.
 ///
-/// The others are nobody's wish: 0x04 says that the file had `disabled` (and stays when the server is made ready),
-/// 0x20 that the name does not resolve, 0x40 that the name was changed.
+/// The others are nobody's wish: 0x02 is inherited by `track` (a hop's server whose name does not resolve, among others),
+/// and no command takes it from the one that inherits it; 0x04 says that the file had `disabled` (and stays when the
+/// server is made ready), 0x20 that the name does not resolve, 0x40 that the name was changed.
 fn admin_state(flags: u16) -> AdminState {
     match flags {
-        _ if flags & 0x03 != 0 => AdminState::Maint,
+        _ if flags & 0x01 != 0 => AdminState::Maint,
         _ if flags & 0x18 != 0 => AdminState::Drain,
         _ => AdminState::Ready,
     }
@@ -206,6 +206,7 @@ mod tests {
         for (flags, state) in [
             (0x00, AdminState::Ready),
             (0x01, AdminState::Maint),
+            (0x02, AdminState::Ready),
             (0x05, AdminState::Maint),
             (0x04, AdminState::Ready),
             (0x08, AdminState::Drain),

@@ -36,7 +36,7 @@ pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     /// When the request was handed over.
     pub(super) sent: Instant,
-    _connection: Connection,
+    connection: Connection,
 }
 
 impl Asking<'_> {
@@ -60,25 +60,27 @@ impl Asking<'_> {
                 .await
                 .map_err(|_| Verdict::new(Outcome::Timeout(Phase::FirstToken), "no answer to the request"))??,
         };
-        Ok(Answer { response, sent, _connection: connection })
+        Ok(Answer { response, sent, connection })
     }
 
-    /// The JSON of an answer with status 2xx; `what` names it in complaints.
-    pub(super) async fn json(&mut self, mut answer: Answer, what: &str) -> Result<Value, Verdict> {
+    /// The answer where its status is 2xx and it is neither a page nor compressed.
+    pub(super) async fn success(&mut self, mut answer: Answer) -> Result<Answer, Verdict> {
         self.seen.phase = Phase::Total;
         if !answer.response.status().is_success() {
             return Err(self.refusal(&mut answer.response).await.0);
         }
         plain_text(&answer.response)?;
+        Ok(answer)
+    }
+
+    /// The JSON of an answer with status 2xx; `what` names it in complaints.
+    pub(super) async fn json(&mut self, answer: Answer, what: &str) -> Result<Value, Verdict> {
+        let mut answer = self.success(answer).await?;
         let mut body = Vec::new();
         if !read_up_to(answer.response.body_mut(), MAX_BODY, &mut body).await? {
             return Err(bad(format!("{what} is longer than 1 MiB")));
         }
-        let value = parse_json(&body).map_err(|why| bad(format!("{what} is {why}")))?;
-        match error_in(&value) {
-            Some(message) => Err(bad(format!("an error inside an answer with status 200: {message}"))),
-            None => Ok(value),
-        }
+        judged_json(&body, what)
     }
 
     /// Judges an answer that is no success, and returns its text.
@@ -89,6 +91,22 @@ impl Asking<'_> {
         let provider = &self.target.provider;
         let verdict = classify(provider, response.status().as_u16(), response.headers(), &body, SystemTime::now());
         (verdict, String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+impl Answer {
+    /// Lets the server send so many bytes.
+    pub(super) fn allow(&self, bytes: usize) {
+        self.connection.allow(bytes);
+    }
+}
+
+/// The JSON of a whole body, which is no error; `what` names it in complaints.
+pub(super) fn judged_json(body: &[u8], what: &str) -> Result<Value, Verdict> {
+    let value = parse_json(body).map_err(|why| bad(format!("{what} is {why}")))?;
+    match error_in(&value) {
+        Some(message) => Err(bad(format!("an error inside an answer with status 200: {message}"))),
+        None => Ok(value),
     }
 }
 

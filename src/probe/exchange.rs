@@ -72,6 +72,11 @@ impl Connection {
         self.allowance.raise();
         Ok(response)
     }
+
+    /// Lets the server send so many bytes in all.
+    pub(super) fn allow(&self, bytes: usize) {
+        self.allowance.raise_to(bytes);
+    }
 }
 
 /// Resolves and connects before `until`.

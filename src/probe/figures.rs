@@ -5,7 +5,7 @@ use super::classify::Verdict;
 use super::exchange::read_up_to;
 use super::prometheus::samples;
 use crate::config::MetricsProbe;
-use crate::health::{Load, Phase};
+use crate::health::{Load, Outcome, Phase};
 
 pub(super) async fn probe(asking: Asking<'_>, probe: &MetricsProbe) -> Result<String, Verdict> {
     let Asking { target, trust, connect, seen } = asking;
@@ -18,10 +18,16 @@ pub(super) async fn probe(asking: Asking<'_>, probe: &MetricsProbe) -> Result<St
     }
     plain_text(&answer.response)?;
     let mut body = Vec::new();
-    if !read_up_to(answer.response.body_mut(), MAX_BODY, &mut body).await? {
-        return Err(bad("the metrics are longer than 1 MiB"));
+    let is_whole = read_up_to(answer.response.body_mut(), MAX_BODY, &mut body).await?;
+    if !is_whole {
+        // The last line may be half a number.
+        body.truncate(body.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
     }
-    let (load, detail) = load_in(probe, &String::from_utf8_lossy(&body)).map_err(bad)?;
+    let (load, detail) = load_in(probe, &String::from_utf8_lossy(&body)).map_err(|why| match is_whole {
+        true => bad(why),
+        // Our own limit, and not the server's fault.
+        false => Verdict::new(Outcome::ProbeConfig, format!("{why} in the first MiB, and no more is read")),
+    })?;
     asking.seen.load = Some(load);
     Ok(detail)
 }

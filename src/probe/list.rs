@@ -1,15 +1,26 @@
 //! `models`: the list of models, free and with the key.
 
-use super::asking::{Asking, bad, without_api};
+use super::asking::{Answer, Asking, MAX_BODY, bad, judged_json, without_api};
 use super::classify::Verdict;
+use super::exchange::next_piece;
+use super::names::{Names, is_called};
 use crate::config::ModelsProbe;
 use serde_json::Value;
+
+/// So much of a list is looked at for the expected models. Gateways list some 4,000 models in 1 MiB.
+const MAX_LIST: usize = 16 << 20;
 
 pub(super) async fn probe(mut asking: Asking<'_>, probe: &ModelsProbe) -> Result<String, Verdict> {
     let provider = asking.target.provider.clone();
     let api = provider.models.as_ref().ok_or_else(|| without_api("list of models"))?;
     let answer = asking.ask(&asking.target.api_path(&api.path, ""), "application/json", None, None).await?;
-    let list = asking.json(answer, "the list of models").await?;
+    let answer = asking.success(answer).await?;
+    let mut looked = Names::new(&api.name, &probe.expect);
+    let body = match read(answer, &mut looked).await? {
+        List::Kept(body) => body,
+        List::Long { is_whole } => return judge_long(&looked, is_whole),
+    };
+    let list = judged_json(&body, "the list of models")?;
     // `{"data":[…]}`; Ollama without a model says `null`, Together has the bare list.
     let models = if list.is_array() { Some(&list) } else { list.get(&api.list) };
     let names: Vec<&str> = match models {
@@ -18,33 +29,48 @@ pub(super) async fn probe(mut asking: Asking<'_>, probe: &ModelsProbe) -> Result
         _ => return Err(bad(format!("not a list of models: it has no list `{}`", api.list))),
     };
     match probe.expect.iter().find(|model| !names.iter().any(|name| is_called(name, model))) {
-        Some(model) => Err(bad(format!("{model} is not among the {} models listed", names.len()))),
+        Some(model) => Err(not_listed(model, names.len())),
         None => Ok(String::new()),
     }
 }
 
-/// Whether a listed name is the expected one: Ollama adds a tag, Gemini says `models/…`.
-fn is_called(name: &str, model: &str) -> bool {
-    let bare = name.strip_prefix("models/").unwrap_or(name);
-    name == model || bare == model || bare.strip_suffix(":latest") == Some(model)
+enum List {
+    Kept(Vec<u8>),
+    /// Too long to be kept; only names were looked at.
+    Long {
+        is_whole: bool,
+    },
 }
 
-#[cfg(test)]
-mod tests {
-    use super::is_called;
-
-    #[test]
-    fn a_tag_or_a_prefix_of_the_providers_is_no_other_model() {
-        for (name, model, same) in [
-            ("gpt-4o", "gpt-4o", true),
-            ("gpt-4o-mini", "gpt-4o", false),
-            ("llama3:latest", "llama3", true),
-            ("llama3:70b", "llama3", false),
-            ("models/gemini-2.0-flash", "gemini-2.0-flash", true),
-            ("models/gemini-2.0-flash", "models/gemini-2.0-flash", true),
-            ("org/model", "model", false),
-        ] {
-            assert_eq!(is_called(name, model), same, "{name} {model}");
+/// Reads a list, and no more of a long one than is needed to find what is looked for.
+async fn read(mut answer: Answer, looked: &mut Names<'_>) -> Result<List, Verdict> {
+    answer.allow(2 * MAX_LIST);
+    let (mut kept, mut size) = (Vec::new(), 0);
+    while let Some(piece) = next_piece(answer.response.body_mut()).await? {
+        looked.feed(&piece);
+        size += piece.len();
+        if size <= MAX_BODY {
+            kept.extend_from_slice(&piece);
+            continue;
+        }
+        kept = Vec::new();
+        if looked.missing().is_none() || looked.seen == 0 || size > MAX_LIST {
+            return Ok(List::Long { is_whole: false });
         }
     }
+    Ok(if size <= MAX_BODY { List::Kept(kept) } else { List::Long { is_whole: true } })
+}
+
+/// A list that is longer than we read proves the key and the server; our limit is not their fault.
+fn judge_long(looked: &Names<'_>, is_whole: bool) -> Result<String, Verdict> {
+    match looked.missing() {
+        _ if looked.seen == 0 => Err(bad("not a list of models: there is no name in its first MiB")),
+        None => Ok(String::new()),
+        Some(model) if is_whole => Err(not_listed(model, looked.seen)),
+        Some(model) => Ok(format!("{model} is not in the first {} MiB of the list of models", MAX_LIST >> 20)),
+    }
+}
+
+fn not_listed(model: &str, listed: usize) -> Verdict {
+    bad(format!("{model} is not among the {listed} models listed"))
 }

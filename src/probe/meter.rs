@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What may come before the answer's head is whole: the head, and what is read ahead of the body with it.
 const MAX_BEFORE_HEAD: usize = 256 << 10;
-/// Everything that one probe may receive: a body of 1 MiB in small chunks, its head, and some more.
+/// Everything that one probe may receive, unless it asks for more: a body of 1 MiB in small chunks, its head, and some more.
 const MAX_RECEIVED: usize = 2 << 20;
 
 /// How much a connection may deliver; it is raised from outside when the head has come.
@@ -24,7 +24,12 @@ impl Allowance {
 
     /// The head has come: a body may follow.
     pub(super) fn raise(&self) {
-        self.0.store(MAX_RECEIVED, Ordering::Relaxed);
+        self.raise_to(MAX_RECEIVED);
+    }
+
+    /// A body of another size is expected.
+    pub(super) fn raise_to(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
     }
 }
 

@@ -23,6 +23,7 @@ mod frames;
 mod lag;
 mod list;
 mod meter;
+mod names;
 mod page;
 mod prober;
 mod prometheus;

@@ -38,7 +38,9 @@ pub(super) async fn probe(mut asking: Asking<'_>, probe: &HttpProbe) -> Result<S
     }
     if !probe.json.is_empty() {
         if !whole {
-            return Err(bad("the body is longer than 64 KiB"));
+            // Our own limit, and not the server's fault.
+            let why = "the body is longer than the 64 KiB that are read: `json` cannot be judged";
+            return Err(Verdict::new(Outcome::ProbeConfig, why));
         }
         judge_json(&probe.json, &body)?;
     }

@@ -64,7 +64,7 @@ impl Prober {
     }
 
     /// Probes once. Never longer than the probe's total deadline by more than scheduling takes, never more than 1 MiB
-    /// of body; dropping the future closes the connection.
+    /// of body (of a list of models 16 MiB, of which it keeps no more); dropping the future closes the connection.
     pub async fn probe(&self, target: &Target, what: &Probe) -> Observation {
         self.probe_within(target, what, self.limits.cheap_total).await
     }

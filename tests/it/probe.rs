@@ -209,7 +209,8 @@ async fn hostile_content() {
         (r#"{"kind":"invalid_utf8"}"#, embeddings(), bad),
         (r#"{"kind":"invalid_utf8"}"#, metrics(), bad),
         (r#"{"kind":"endless_body"}"#, embeddings(), bad),
-        (r#"{"kind":"endless_body"}"#, metrics(), bad),
+        // More than is read of the metrics, and what was wanted may stand there.
+        (r#"{"kind":"endless_body"}"#, metrics(), Outcome::ProbeConfig),
         (r#"{"kind":"gzip_bomb"}"#, embeddings(), bad),
         (r#"{"kind":"gzip_bomb"}"#, metrics(), bad),
         (r#"{"kind":"gzip_bomb"}"#, http(), bad),
@@ -404,6 +405,32 @@ async fn a_server_that_knows_no_streams_passes_with_a_whole_completion() {
     mock.set_faults(vec![fault]).await;
     let found = prober().probe(&target(&mock), &chat()).await;
     assert_eq!((found.outcome, found.tokens), (Outcome::Ok, 9), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_longer_than_we_keep_is_no_fault_of_the_server() {
+    let models_of = |expect: &[&str]| {
+        Probe::Models(ModelsProbe { expect: expect.iter().map(|model| (*model).to_owned()).collect() })
+    };
+    let list: Vec<_> = (0..30_000).map(|at| json!({"id": format!("model-{at}"), "object": "model"})).collect();
+    let list = json!({"object": "list", "data": list}).to_string();
+    let figures = format!("vllm:num_requests_waiting 3\n{}", "other 1\n".repeat(200_000));
+    assert!(list.len() > 1 << 20 && figures.len() > 1 << 20);
+    let page = format!("{{\"status\":\"ok\",\"more\":{list}}}");
+    for (body, probe, expected) in [
+        (&list, models_of(&[]), Outcome::Ok),
+        (&list, models_of(&["model-0", "model-29999"]), Outcome::Ok),
+        (&list, models_of(&["model-0", "absent"]), Outcome::BadContent),
+        (&figures, metrics(), Outcome::Ok),
+        (&page, http(), Outcome::ProbeConfig),
+    ] {
+        let mut fault = Fault::status(200);
+        fault.body = Some(body.clone());
+        let mock = Mock::start(config()).await.unwrap();
+        mock.set_faults(vec![fault]).await;
+        let found = prober().probe(&target(&mock), &probe).await;
+        assert_eq!(found.outcome, expected, "{found:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
