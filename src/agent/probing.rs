@@ -69,9 +69,16 @@ impl Errand {
             host: server.own_host().map(str::to_owned),
             connect_to,
             key: server.keys.get(key).and_then(|key| sources.secrets.get(&key.value)).cloned(),
+            proxy_protocol: server.proxy_protocol.as_ref().map(|version| version.value),
             tls: TargetTls {
                 ca_pem: server.tls.ca.as_ref().and_then(|ca| sources.authorities.get(&ca.value)).cloned(),
                 server_name: server.tls.server_name.as_ref().map(|name| name.value.clone()),
+                certificate: server
+                    .tls
+                    .certificate
+                    .as_ref()
+                    .and_then(|path| sources.client_certificates.get(&path.value))
+                    .cloned(),
                 verify: server.tls.verify,
             },
             provider: backend.provider.clone(),

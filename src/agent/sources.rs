@@ -4,8 +4,9 @@
 
 use super::certificates::{self, CertificateProblem};
 use super::key_texts::{self, Flaw};
-use crate::config::{self, Config, Diagnostics, Heartbeat};
+use crate::config::{self, Config, Diagnostics, Heartbeat, ServerTls};
 use crate::model::{Certificate, Digest, Name, Secret, SecretRef, Sourced};
+use crate::probe::ClientCertificate;
 use crate::render::Templates;
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -41,6 +42,8 @@ pub struct Sources {
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
     /// Certificates that cannot be served. The last good ones stand in for them.
     pub certificate_problems: Vec<CertificateProblem>,
+    /// Our own certificates towards servers.
+    pub client_certificates: BTreeMap<Utf8PathBuf, ClientCertificate>,
     /// PEM texts of the authorities that servers name.
     pub authorities: BTreeMap<Utf8PathBuf, String>,
     /// What is unwise but not wrong.
@@ -121,7 +124,12 @@ impl Place {
         let mut reader = Reader { file: &self.file, problems: vec![], warnings: vec![] };
         let secrets = reader.secrets(&config);
         let (certificates, certificate_problems) = reader.certificates(&config);
-        let authorities = reader.authorities(&config);
+        let files = |of: fn(&ServerTls) -> Option<&Sourced<Utf8PathBuf>>| {
+            config.servers().filter_map(move |(_, server)| of(&server.tls))
+        };
+        let authorities = reader.pem_texts(files(|tls| tls.ca.as_ref()), "the authority's certificate");
+        let ours = reader.pem_texts(files(|tls| tls.certificate.as_ref()), "our certificate towards the server");
+        let client_certificates = ours.into_iter().map(|(path, text)| (path, ClientCertificate(text))).collect();
         let templates = reader.templates(&config);
         if !reader.problems.is_empty() {
             return Err(SourcesError::References(reader.problems));
@@ -137,6 +145,7 @@ impl Place {
             secrets,
             certificates,
             certificate_problems,
+            client_certificates,
             authorities,
             lint,
             warnings,
@@ -168,6 +177,7 @@ impl Sources {
             .chain(self.certificates.keys().cloned())
             .chain(self.certificates.values().flatten().flat_map(|one| one.read_from.iter().cloned()))
             .chain(self.authorities.keys().cloned())
+            .chain(self.client_certificates.keys().cloned())
             .chain(secret_files)
             .collect();
         all.into_iter().collect()
@@ -245,15 +255,19 @@ impl Reader<'_> {
         (found, problems)
     }
 
-    fn authorities(&mut self, config: &Config) -> BTreeMap<Utf8PathBuf, String> {
+    fn pem_texts<'c>(
+        &mut self,
+        paths: impl Iterator<Item = &'c Sourced<Utf8PathBuf>>,
+        what: &str,
+    ) -> BTreeMap<Utf8PathBuf, String> {
         let mut texts = BTreeMap::new();
-        for ca in config.servers().filter_map(|(_, server)| server.tls.ca.as_ref()) {
-            let text = sys::files::read_limited(ca, MAX_FILE).map_err(|e| e.to_string());
+        for path in paths {
+            let text = sys::files::read_limited(path, MAX_FILE).map_err(|e| e.to_string());
             match text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())) {
                 Ok(text) => {
-                    texts.insert(ca.value.clone(), text);
+                    texts.insert(path.value.clone(), text);
                 }
-                Err(e) => self.problem(ca, format!("the authority's certificate cannot be read: {e}")),
+                Err(e) => self.problem(path, format!("{what} cannot be read: {e}")),
             }
         }
         texts

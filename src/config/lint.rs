@@ -258,6 +258,16 @@ impl Lint<'_> {
                 "name its authority in `tls.ca` and remove `verify = false`",
             );
         }
+        for line in &server.raw {
+            if let Some((word, instead)) = line.split_ascii_whitespace().find_map(connects_otherwise) {
+                self.warn(
+                    "unfollowed-word",
+                    line.origin,
+                    format!("`{word}` changes how HAProxy connects to server {name}: probes do not follow, and may call it down"),
+                    instead,
+                );
+            }
+        }
         if !server.keys.is_empty() && server.url.scheme == Scheme::Http && !server.url.host.is_private() {
             self.warn(
                 "clear-key",
@@ -267,6 +277,49 @@ impl Lint<'_> {
             );
         }
     }
+}
+
+/// A word of a server line that changes the connection, and what to write in its place.
+fn connects_otherwise(word: &str) -> Option<(&str, &'static str)> {
+    let instead = match word {
+        "send-proxy" | "check-send-proxy" => "write `proxy_protocol = \"v1\"` instead",
+        _ if word.starts_with("send-proxy-v2") => "write `proxy_protocol = \"v2\"` instead",
+        "crt" => "write `tls = { certificate = \"…\" }` instead",
+        "ca-file" | "verify" | "no-verify" => "write `tls = { ca = \"…\" }` instead",
+        "sni" | "verifyhost" | "check-sni" => "write `tls = { server_name = \"…\" }` instead",
+        "ssl" | "check-ssl" => "write https in `url` instead",
+        "addr"
+        | "port"
+        | "proto"
+        | "alpn"
+        | "check-proto"
+        | "check-alpn"
+        | "check-via-socks4"
+        | "ciphers"
+        | "ciphersuites"
+        | "crl-file"
+        | "curves"
+        | "force-sslv3"
+        | "interface"
+        | "namespace"
+        | "no-check"
+        | "no-ssl"
+        | "redir"
+        | "set-proxy-v2-tlv-fmt"
+        | "sigalgs"
+        | "socks4"
+        | "source"
+        | "ssl-max-ver"
+        | "ssl-min-ver"
+        | "usesrc"
+        | "no-check-ssl"
+        | "client-sigalgs"
+        | "no-alpn"
+        | "resolvers"
+        | "init-addr" => "check by hand that a plain connection from this node reaches it too, or turn its probes off",
+        _ => return None,
+    };
+    Some((word, instead))
 }
 
 /// Whether a raw line keeps some clients out.
@@ -337,6 +390,9 @@ weight = 0
             ("weight = 100", "weight = 0", "no-weight", 8),
             ("192.168.1.1", "203.0.113.1", "clear-key", 23),
             ("192.168.1.1", "b.example", "clear-key", 23),
+            ("weight = 100", "raw = [\"slowstart 1s\", \"send-proxy-v2-ssl\"]", "unfollowed-word", 20),
+            ("weight = 100", "raw = [\"crt /x.pem\"]", "unfollowed-word", 20),
+            ("weight = 100", "raw = [\"source 192.0.2.1\"]", "unfollowed-word", 20),
             ("weight = 100", "tls = { verify = false }", "unverified-tls", 17),
             ("chat = {", "models = false\nchat = {", "", 0),
             ("chat = { model = \"m\", every = \"5m\" }", "models = false", "no-probe", 13),

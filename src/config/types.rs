@@ -410,6 +410,8 @@ pub struct Server {
     pub maxconn: Option<Sourced<u32>>,
     /// `tls`
     pub tls: ServerTls,
+    /// `proxy_protocol`: what announces the caller to it; none by default.
+    pub proxy_protocol: Option<Sourced<ProxyProtocol>>,
     /// `price`: what its tokens cost; none by default.
     pub price: Option<Price>,
     /// `raw`: words for the `server` line's end.
@@ -437,6 +439,17 @@ impl Server {
     }
 }
 
+/// `proxy_protocol` of a server.
+///
+/// **Source**: HAProxy, doc/proxy-protocol.txt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// A binary header.
+    V2,
+}
+
 /// `price` of a server, in US dollars a million tokens, 0 to 1,000,000.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Price {
@@ -454,6 +467,8 @@ pub struct ServerTls {
     /// `server_name`: the name that is asked for and verified; default the URL's name. An https URL with an address has
     /// one unless `verify` is false.
     pub server_name: Option<Sourced<String>>,
+    /// `certificate`: a PEM file with our certificate and its key, shown where the server asks; none by default.
+    pub certificate: Option<Sourced<Utf8PathBuf>>,
     /// `verify`; default true.
     pub verify: bool,
 }

@@ -54,6 +54,9 @@ fn tls_words(error: &rustls::Error) -> String {
         Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "nobody known has signed the certificate (set tls.ca for an authority of your own)".to_owned()
         }
+        Tls::AlertReceived(rustls::AlertDescription::CertificateRequired) => {
+            "the server asks for a certificate of ours (set tls.certificate)".to_owned()
+        }
         Tls::InvalidMessage(_) => format!("the server does not speak TLS on this port ({error})"),
         _ => error.to_string(),
     }

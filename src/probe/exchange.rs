@@ -7,6 +7,7 @@
 use super::breakage::{of_http, of_io};
 use super::classify::Verdict;
 use super::meter::{Allowance, Metered};
+use super::proxied::header;
 use super::target::Target;
 use super::trust::Trust;
 use crate::health::{Outcome, Phase};
@@ -21,7 +22,7 @@ use rustls::pki_types::ServerName;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -79,13 +80,20 @@ impl Connection {
     }
 }
 
-/// Resolves and connects before `until`.
+/// Resolves and connects before `until`; the server knows then who calls, where it wants to.
 pub(super) async fn dial(target: &Target, until: Instant) -> Result<TcpStream, Verdict> {
     let addresses = match target.connect_to {
         Some(addr) => vec![addr],
         None => resolve(target, until).await?,
     };
-    connect(&addresses, until).await
+    let mut tcp = connect(&addresses, until).await?;
+    if let Some(version) = target.proxy_protocol {
+        let (from, to) = (tcp.local_addr(), tcp.peer_addr());
+        let header = header(version, from.map_err(|e| of_io(&e))?, to.map_err(|e| of_io(&e))?);
+        // It fits into the socket's buffer, which is empty.
+        tcp.write_all(&header).await.map_err(|e| of_io(&e))?;
+    }
+    Ok(tcp)
 }
 
 /// Speaks TLS as the server's settings want it, before `until`.

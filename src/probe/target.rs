@@ -1,6 +1,6 @@
 //! What is probed, and how.
 
-use crate::config::{ChatProbe, EmbeddingsProbe, HttpProbe, MetricsProbe, ModelsProbe};
+use crate::config::{ChatProbe, EmbeddingsProbe, HttpProbe, MetricsProbe, ModelsProbe, ProxyProtocol};
 use crate::health::ProbeKind;
 use crate::model::{Endpoint, Profile, Secret};
 use std::fmt::Write as _;
@@ -19,6 +19,8 @@ pub struct Target {
     pub connect_to: Option<SocketAddr>,
     /// The provider's key.
     pub key: Option<Secret>,
+    /// What announces us to it ahead of everything else.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How its certificate is judged.
     pub tls: TargetTls,
     /// Whose API it speaks.
@@ -28,7 +30,15 @@ pub struct Target {
 impl Target {
     /// A target without a key, verified by the system's authorities.
     pub fn new(endpoint: Endpoint, provider: Arc<Profile>) -> Self {
-        Self { endpoint, host: None, connect_to: None, key: None, tls: TargetTls::default(), provider }
+        Self {
+            endpoint,
+            host: None,
+            connect_to: None,
+            key: None,
+            proxy_protocol: None,
+            tls: TargetTls::default(),
+            provider,
+        }
     }
 
     /// The path of an API method: below the URL's own path, or below the provider's usual one where it has none; with
@@ -75,13 +85,25 @@ pub struct TargetTls {
     pub ca_pem: Option<String>,
     /// The name that is asked for and verified; none: the URL's host.
     pub server_name: Option<String>,
+    /// What we show where it asks for a certificate of ours.
+    pub certificate: Option<ClientCertificate>,
     /// Whether it is verified at all.
     pub verify: bool,
 }
 
 impl Default for TargetTls {
     fn default() -> Self {
-        Self { ca_pem: None, server_name: None, verify: true }
+        Self { ca_pem: None, server_name: None, certificate: None, verify: true }
+    }
+}
+
+/// PEM text of a certificate of ours and its key. Printing it shows only that there is one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ClientCertificate(pub String);
+
+impl std::fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientCertificate(…)")
     }
 }
 

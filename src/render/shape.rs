@@ -18,9 +18,10 @@ const MAX_ID: u32 = i32::MAX as u32;
 /// Whether HAProxy can add and remove this server while it runs.
 ///
 /// Not by name: a server that is added has no `resolvers`. Not behind a hop, which is a section of its own. Not with
-/// words that hapilot does not know.
+/// words that hapilot does not know, nor with a certificate of ours, which HAProxy reads from its file at a start only.
 pub(super) fn is_dynamic(server: &Server, needs_hops: bool) -> bool {
-    !needs_hops && matches!(server.url.host, Host::Ip(_)) && server.raw.is_empty()
+    let is_plain = server.raw.is_empty() && server.tls.certificate.is_none();
+    !needs_hops && matches!(server.url.host, Host::Ip(_)) && is_plain
 }
 
 /// The ids of the dynamic servers, by backend and server.
@@ -71,12 +72,14 @@ fn server_shape(server: &Server) -> String {
         keys: _,
         maxconn: _,
         tls,
+        proxy_protocol,
         price: _,
         spread: _,
         raw: _,
     } = server;
-    let ServerTls { ca, server_name, verify } = tls;
+    let ServerTls { ca, server_name, certificate: _, verify } = tls;
     let ca = ca.as_ref().map(|ca| &ca.value);
     let server_name = server_name.as_ref().map(|name| &name.value);
-    format!("{:?} {tier} {ca:?} {server_name:?} {verify}", url.scheme)
+    let proxied = proxy_protocol.as_ref().map(|version| version.value);
+    format!("{:?} {tier} {ca:?} {server_name:?} {verify} {proxied:?}", url.scheme)
 }

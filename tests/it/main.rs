@@ -38,6 +38,7 @@ mod hostile_places;
 mod house;
 mod live_traffic;
 mod network;
+mod one_verdict;
 mod other_worker;
 mod private_haproxy;
 mod probe;

@@ -154,7 +154,8 @@ pub fn server(called: &str, url: &str) -> Server {
         keys: vec![],
         spread: false,
         maxconn: None,
-        tls: ServerTls { ca: None, server_name: None, verify: true },
+        tls: ServerTls { ca: None, server_name: None, certificate: None, verify: true },
+        proxy_protocol: None,
         price: None,
         raw: vec![],
     }

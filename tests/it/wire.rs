@@ -210,7 +210,12 @@ fn no_client_chooses_the_name_that_is_verified() {
     let ca = set(camino::Utf8PathBuf::from_path_buf(ca).unwrap());
     on_every_haproxy(|haproxy| {
         for (server_name, expected) in [("gpu.example", 200), ("other.example", 503)] {
-            let tls = ServerTls { ca: Some(ca.clone()), server_name: Some(set(server_name.to_owned())), verify: true };
+            let tls = ServerTls {
+                ca: Some(ca.clone()),
+                server_name: Some(set(server_name.to_owned())),
+                certificate: None,
+                verify: true,
+            };
             let one = Server { tls, ..server("s", &format!("https://{}", mock.addr())) };
             let (port, _serving) = serve_backend(haproxy, backend("chat", Provider::OpenAi, vec![one]));
             for host in ["gpu.example", "other.example", "api.company.example", "localhost"] {
@@ -226,7 +231,7 @@ fn a_server_that_is_not_verified_hears_no_name_of_a_clients() {
     on_every_haproxy(|haproxy| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let tls = ServerTls { ca: None, server_name: None, verify: false };
+        let tls = ServerTls { ca: None, server_name: None, certificate: None, verify: false };
         let one = Server { tls, ..server("s", &format!("https://{address}")) };
         let port = free_port();
         let chat = Backend { retries: set(0), ..backend("chat", Provider::OpenAi, vec![one]) };

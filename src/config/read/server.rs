@@ -6,7 +6,7 @@ use super::field::Field;
 use super::table::Table;
 use crate::config::diagnostic::Found;
 use crate::config::schema::MAX_SERVERS;
-use crate::config::types::{Price, Server, ServerTls};
+use crate::config::types::{Price, ProxyProtocol, Server, ServerTls};
 use crate::model::{AdminState, Endpoint, Host, Name, Profile, Scheme, SecretRef, Sourced, Weight};
 use camino::Utf8PathBuf;
 use std::collections::HashMap;
@@ -48,7 +48,7 @@ fn report_twins(servers: &[(Server, Field<'_>)]) {
                 url.error("duplicate", format!("`{}`: server {} has the same URL", url.name, first.name))
                     .label(format!("the first is on line {}", url.context.origin(&place.span).line))
                     .help(
-                        "they differ in none of `keys`, `tier`, `weight`, `region`, `host`, `tls` and `raw`: remove one; where it \
+                        "they differ in none of `keys`, `tier`, `weight`, `region`, `host`, `tls`, `proxy_protocol` and `raw`: remove one; where it \
                          is to take a larger share, give the other a larger `weight`",
                     ),
             );
@@ -61,12 +61,15 @@ fn is_twin(one: &Server, other: &Server) -> bool {
     let keys = |server: &Server| server.keys.iter().map(|key| key.value.clone()).collect::<Vec<_>>();
     let raw = |server: &Server| server.raw.iter().map(|word| word.value.clone()).collect::<Vec<_>>();
     let tls = |server: &Server| {
-        let ServerTls { ca, server_name, verify } = &server.tls;
-        let spelt =
-            (ca.as_ref().map(|ca| ca.value.clone()), server_name.as_ref().map(|name| name.value.clone()), *verify);
+        let ServerTls { ca, server_name, certificate, verify } = &server.tls;
+        let path = |path: &Option<Sourced<Utf8PathBuf>>| path.as_ref().map(|path| path.value.clone());
+        let spelt = (path(ca), path(certificate), server_name.as_ref().map(|name| name.value.clone()), *verify);
         (server.url.value.scheme == Scheme::Https).then_some(spelt)
     };
-    let plain = |server: &Server| (server.tier, server.weight.value, server.region.clone(), server.host_header());
+    let proxied = |server: &Server| server.proxy_protocol.as_ref().map(|version| version.value);
+    let plain = |server: &Server| {
+        (server.tier, server.weight.value, server.region.clone(), server.host_header(), proxied(server))
+    };
     plain(one) == plain(other) && keys(one) == keys(other) && tls(one) == tls(other) && raw(one) == raw(other)
 }
 
@@ -86,6 +89,8 @@ fn server<'t>(name: Name, table: &Table<'t>, provider: &Profile) -> Option<(Serv
     let spread = spread(table, keys.len());
     let maxconn = table.integer("maxconn");
     let tls = tls(table, url.as_ref(), is_localhost);
+    let proxy_protocol = table.get("proxy_protocol").and_then(|field| field.choice());
+    let proxy_protocol = proxy_protocol.map(|word| word.map(version_of));
     let raw = table.raw("raw");
     let server = Server {
         name,
@@ -100,6 +105,7 @@ fn server<'t>(name: Name, table: &Table<'t>, provider: &Profile) -> Option<(Serv
         spread,
         maxconn,
         tls,
+        proxy_protocol,
         price: price(table),
         raw,
     };
@@ -151,6 +157,13 @@ fn spread(table: &Table<'_>, keys: usize) -> bool {
     is_wanted
 }
 
+fn version_of(word: &str) -> ProxyProtocol {
+    match word {
+        "v1" => ProxyProtocol::V1,
+        _ => ProxyProtocol::V2,
+    }
+}
+
 fn price(server: &Table<'_>) -> Option<Price> {
     let table = server.table("price")?;
     let of = |name| table.get(name).and_then(|field| field.amount());
@@ -190,5 +203,6 @@ fn tls(server: &Table<'_>, url: Option<&Sourced<Endpoint>>, is_localhost: bool) 
                 )),
         );
     }
-    ServerTls { ca: table.text("ca").map(|path| path.map(Utf8PathBuf::from)), server_name, verify }
+    let path = |name| table.text(name).map(|path| path.map(Utf8PathBuf::from));
+    ServerTls { ca: path("ca"), server_name, certificate: path("certificate"), verify }
 }

@@ -74,7 +74,10 @@ pub(in crate::config) static SERVER: Section = Section {
         Key::new("spread", Kind::Bool, "All keys serve at once, each request with one of them by chance; else one key at a time").is("false"),
         Key::new("maxconn", Kind::Integer(1, 1_000_000), "Concurrent requests").says("no limit").example("64"),
         Key::new("tls", Kind::Table(&SERVER_TLS), SERVER_TLS.doc),
-        Key::new("raw", RAW_LINES, "Words for the end of the `server` line").example("[\"send-proxy-v2\"]"),
+        Key::new("proxy_protocol", Kind::Choice(&["v1", "v2"], &[]), "The server wants the caller's address ahead of the connection, in this version of the PROXY protocol")
+            .says("no such header"),
+        Key::new("raw", RAW_LINES, "Words for the end of the `server` line; probes do not follow them")
+            .example("[\"slowstart 30s\"]"),
         Key::new("price", Kind::Table(&PRICE), PRICE.doc).says("unknown"),
     ],
 };
@@ -98,6 +101,9 @@ pub(in crate::config) static SERVER_TLS: Section = Section {
         Key::new("server_name", Kind::DnsName, "The name that is asked for and verified")
             .says("the URL's name; to be written for https with an address, unless `verify = false`")
             .example("\"api.openai.com\""),
+        Key::new("certificate", Kind::Path, "PEM file of our own certificate and its key, for a server that asks for one; a renewed one is HAProxy's with its next reload")
+            .says("none is shown")
+            .example("\"/etc/hapilot/client.pem\""),
         Key::new("verify", Kind::Bool, "Whether the server's certificate is verified").is("true"),
     ],
 };

@@ -1,7 +1,7 @@
 //! A backend and its servers as the templates see them.
 
 use super::{ContextMaker, Pass};
-use crate::config::{Backend, BackendTimeout, Check, Server};
+use crate::config::{Backend, BackendTimeout, Check, ProxyProtocol, Server};
 use crate::desired::{DesiredServer, KEY_SLOTS, needs_hops, shares_keys};
 use crate::model::{AdminState, Balance, Host, KEY_HEADERS, Origin, Profile, Scheme, ServerId, Weight};
 use crate::render::names::{hop_proxy, hop_socket};
@@ -108,6 +108,7 @@ impl ContextMaker<'_> {
                 .with("check", None::<Value>)
                 .with("tls", None::<Value>)
                 .with("is_dns", false)
+                .with("proxy_protocol", None::<Value>)
                 .with("raw", Vec::<Value>::new());
         } else {
             front = self.reached(front.with("track", None::<Value>), check, server);
@@ -161,11 +162,16 @@ impl ContextMaker<'_> {
             Pass::Masked if !is_dns => (MASKED_ADDRESS.0.to_owned(), MASKED_ADDRESS.1),
             Pass::Real | Pass::Masked => (server.url.host.to_string(), server.url.port),
         };
+        let proxied = server.proxy_protocol.as_ref().map(|version| match version.value {
+            ProxyProtocol::V1 => self.marks.text("send-proxy", version.origin),
+            ProxyProtocol::V2 => self.marks.text("send-proxy-v2", version.origin),
+        });
         line.with("address", self.marks.text(address, server.url.origin))
             .with("port", port)
             .with("check", check.clone())
             .with("tls", self.server_tls(server))
             .with("is_dns", is_dns)
+            .with("proxy_protocol", proxied)
             .with("raw", self.marks.lines(&server.raw))
     }
 
@@ -190,7 +196,8 @@ impl ContextMaker<'_> {
             .with("verify", tls.verify)
             .with("ca_file", ca_file)
             .with("server_name", server_name)
-            .with("refuses_sni_auto", refuses_auto);
+            .with("refuses_sni_auto", refuses_auto)
+            .with("certificate", tls.certificate.as_ref().map(|path| self.marks.sourced(path)));
         Some(table.into())
     }
 
