@@ -52,6 +52,9 @@ impl Desired {
                 let wish = overrides.get(&id).copied().unwrap_or_default();
                 let weight = wish.weight.or_else(|| weights.get(&id).copied()).unwrap_or(server.weight.value);
                 let state = wish.state.unwrap_or(server.state.value);
+                // `use-server` knows weights, not drain.
+                let is_chosen = lone_first(backend).is_some_and(|first| first.name == server.name);
+                let weight = if is_chosen && state == AdminState::Drain { Weight::ZERO } else { weight };
                 (id, DesiredServer { weight, state })
             })
             .collect();
@@ -65,6 +68,15 @@ impl Desired {
     pub fn server(&self, backend: &Backend, server: &Server) -> DesiredServer {
         self.servers[&ServerId::new(backend.name.clone(), server.name.clone())]
     }
+}
+
+/// The one server of tier 1, where others stand behind it and requests are repeated. HAProxy repeats at active servers
+/// alone while one is up, so that with those as backups a repeat would come back to the server that has just failed. The
+/// rule `use-server` gives it every request all the same.
+pub fn lone_first(backend: &Backend) -> Option<&Server> {
+    let mut firsts = backend.servers.iter().filter(|server| server.tier == 1);
+    let first = firsts.next().filter(|_| firsts.next().is_none() && backend.servers.len() > 1);
+    first.filter(|_| backend.retries.value > 0)
 }
 
 /// What an operator set by command, over the file.

@@ -55,9 +55,11 @@ impl Agent {
             // With several keys, what is said of one is no word about the server.
             let keys = self.node.serving.config.server(&id).map_or(0, |(_, server)| server.keys.len());
             if keys > 1 {
-                let limited = sample.outcomes.remove(&Outcome::RateLimited);
-                sample.outcomes.remove(&Outcome::Credential);
-                if limited.is_some() && !sample.outcomes.contains_key(&Outcome::Overloaded) {
+                let is_limited = sample.of(Outcome::RateLimited) > 0;
+                for outcomes in [&mut sample.outcomes, &mut sample.repeated] {
+                    outcomes.retain(|outcome, _| !matches!(outcome, Outcome::RateLimited | Outcome::Credential));
+                }
+                if is_limited && sample.of(Outcome::Overloaded) == 0 {
                     sample.retry_after = None;
                 }
             }

@@ -2,7 +2,8 @@
 //!
 //! One task attaches to the worker that serves, again and again; each worker has a task of its own, which reads its ring
 //! and asks for its counters, and which an old worker keeps until its last client is gone. What they hear goes into one
-//! [`Tally`]; every 200 ms what is new is handed over, where anybody takes it. HAProxy is never waited upon by anything
+//! [`Tally`]; every 200 ms what is new is handed over, where anybody takes it, and what may take a server out at once.
+//! HAProxy is never waited upon by anything
 //! but these tasks, and never waits for them: when they are slow its ring is full, and the lines lost are counted.
 
 use crate::haproxy::{AdminError, EventStream, WorkerLook, WorkerWatch};
@@ -14,12 +15,14 @@ use crate::traffic::{KeyWords, Picture, ServerCount, Split, Tally, TrafficStats,
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// What is new is handed over this often.
 const HAND_OVER: Duration = Duration::from_millis(200);
+/// What is urgent waits no longer than this: many failures of one instant are one batch.
+const HAND_OVER_URGENT: Duration = Duration::from_millis(20);
 /// Lines that are missing are looked for after so many of these: a second.
 const SETTLE: u32 = 5;
 /// Batches that may wait; what comes later is added up until there is room.
@@ -62,7 +65,7 @@ impl Listening {
     /// Begins to listen at this admin socket, on the runtime of the caller. HAProxy may be absent, or come without the
     /// ring (an older file of ours, or `[haproxy] live = false`): then it is tried again for ever, by and by.
     pub fn start(admin_socket: &Utf8Path) -> (Self, mpsc::Receiver<Batch>) {
-        let heard = Arc::new(Heard { tally: Mutex::default(), started: Instant::now() });
+        let heard = Arc::new(Heard { tally: Mutex::default(), started: Instant::now(), urgent: Notify::new() });
         let (sender, receiver) = mpsc::channel(MAX_BATCHES);
         let mut tasks = JoinSet::new();
         tasks.spawn(attach_for_ever(admin_socket.to_owned(), Arc::clone(&heard)));
@@ -86,6 +89,8 @@ impl Listening {
 struct Heard {
     tally: Mutex<Tally>,
     started: Instant,
+    /// Something was heard that should not wait.
+    urgent: Notify,
 }
 
 impl Heard {
@@ -101,6 +106,13 @@ impl Heard {
     fn lines(&self, key: WorkerKey, split: &mut Split, bytes: &[u8]) {
         let (now, today, mut tally) = (self.now(), SystemTime::now(), self.tally());
         split.feed(bytes, |line| tally.take_line(key, line, now, today));
+        self.hurry(&tally);
+    }
+
+    fn hurry(&self, tally: &Tally) {
+        if tally.is_urgent() {
+            self.urgent.notify_one();
+        }
     }
 
     fn counts(&self, key: WorkerKey, look: &WorkerLook) {
@@ -110,18 +122,25 @@ impl Heard {
             places.push((format!("{proxy}/{server}"), ServerCount { sessions, retries, redispatches }));
         }
         let places = places.iter().map(|(place, count)| (place.as_str(), *count));
-        self.tally().take_counts(key, places, self.now());
+        let mut tally = self.tally();
+        tally.take_counts(key, places, look.tries.as_deref(), self.now(), SystemTime::now());
+        self.hurry(&tally);
     }
 }
 
 async fn hand_over(heard: Arc<Heard>, sender: mpsc::Sender<Batch>) {
     let mut ticks = interval(HAND_OVER);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for tick in 1_u32.. {
-        ticks.tick().await;
+    let mut tick = 0_u32;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => tick = tick.wrapping_add(1),
+            () = heard.urgent.notified() => sleep(HAND_OVER_URGENT).await,
+        }
         let mut tally = heard.tally();
         let now = heard.now();
-        if tick % SETTLE == 0 {
+        if tick >= SETTLE {
+            tick = 0;
             tally.settle(now);
         }
         // Full: it is added up until there is room. Closed: nobody will ever take it, but the picture goes on.

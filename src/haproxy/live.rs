@@ -23,6 +23,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// `show info` has some 3 KB; what comes before its end is read in vain.
 const MAX_INFO_BYTES: usize = 64 << 10;
+/// The variable that our rules write the last attempts to (`templates/parts/attempts.cfg`).
+const TRIES: &str = "get var proc.hapilot_tries";
 
 /// The counters of one worker, asked again and again over one connection.
 pub struct WorkerWatch {
@@ -46,6 +48,8 @@ pub struct WorkerLook {
     pub connections: u64,
     /// By (proxy, server).
     pub servers: BTreeMap<(String, String), ServerCounters>,
+    /// The last attempts that were answered badly, in the words of our rules; `None` where the rules are not there.
+    pub tries: Option<String>,
 }
 
 impl WorkerWatch {
@@ -86,14 +90,18 @@ impl WorkerWatch {
         self.session.set_deadline(Instant::now() + deadline);
         let mut questions = Pipeline::of("show info")?;
         questions.push(ALL_SERVERS)?;
+        questions.push(TRIES)?;
         let mut replies = self.session.run(&questions).await?;
+        let tries = replies.pop().unwrap_or_default();
+        // `proc.hapilot_tries: type=str value=<…>`
+        let tries = tries.split_once("value=<").and_then(|(_, value)| Some(value.rsplit_once('>')?.0.to_owned()));
         let counters = replies.pop().unwrap_or_default();
         let info = replies.pop().unwrap_or_default();
         let info: Info = info.parse().map_err(|problem| self.session.unreadable("show info", problem))?;
         let servers = parse_stat(&counters).map_err(|problem| self.session.unreadable("show stat", problem))?;
         let connections =
             info.connections.ok_or_else(|| self.session.unreadable("show info", "it has no CurrConns".to_owned()))?;
-        Ok(WorkerLook { is_stopping: info.is_stopping, connections, servers })
+        Ok(WorkerLook { is_stopping: info.is_stopping, connections, servers, tries })
     }
 }
 

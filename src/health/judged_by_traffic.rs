@@ -49,6 +49,7 @@ impl ServerHealth {
                 line.schedule.pause_until(until);
                 line.schedule.cap_due(until);
             }
+            self.ramp.pause(now, until);
         }
         self.forgive(now);
         self.hurry_probes(just, now);
@@ -58,7 +59,8 @@ impl ServerHealth {
     /// Until when it stays out although it might work: to the end of its hold, and of the silence that it asked for.
     pub(super) fn held_until(&self) -> Moment {
         let asked = self.lines.values().filter_map(|line| line.evidence.limited_until).max();
-        self.swings.flapping_until().max(asked).unwrap_or_default().max(self.hold_until)
+        let paused = self.traffic.as_ref().and_then(|traffic| traffic.last_pause());
+        self.swings.flapping_until().max(asked).max(paused).unwrap_or_default().max(self.hold_until)
     }
 
     /// What a retry hid has no class of its own. Where a probe was just told "too much", that was it: the server is alive,
@@ -331,6 +333,39 @@ mod tests {
         assert_eq!(health.next_probe(ProbeKind::Models), Some(at(8.0)));
         health.live(&sample(&[(Outcome::Ok, 1)]), at(8.2));
         assert_eq!(health.factor_value(at(8.2)), Some(1.0));
+    }
+
+    #[test]
+    fn a_pause_holds_in_probation_too_and_the_ramp_waits_for_its_end() {
+        let mut health = server();
+        let mut now = feed(&mut health, 1.0, 5, &[(Outcome::ServerError, 1)]);
+        while health.state() != State::Probation || health.share(at(now)).is_none_or(|(name, _)| name != "probation") {
+            now += 0.2;
+            probe_ok(&mut health, at(now));
+            health.tick(at(now));
+            if health.state() == State::Probation {
+                health.live(&sample(&[(Outcome::Ok, 1)]), at(now));
+            }
+        }
+        let before = health.factor_value(at(now + 20.0)).expect("known");
+        for hidden in [false, true] {
+            now = feed(&mut health, now + 15.0, 1, &[(Outcome::Ok, 1)]);
+            let limited = [(Outcome::RateLimited, 2)].into();
+            let asked = LiveSample { retry_after: Some(Duration::from_secs(20)), ..LiveSample::default() };
+            health.live(
+                &if hidden {
+                    LiveSample { repeated: limited, ..asked }
+                } else {
+                    LiveSample { outcomes: limited, ..asked }
+                },
+                at(now),
+            );
+            assert_eq!(health.factor_value(at(now + 19.5)), Some(0.0), "{hidden}");
+            assert_eq!(health.state(), State::Probation, "{hidden}");
+            let after = health.factor_value(at(now + 20.5)).expect("known");
+            assert!(after > 0.1 && after <= before + 0.3, "{hidden}: {after}");
+            now += 21.0;
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ const LOWERED: Duration = Duration::from_secs(30);
 const LAPSES: Duration = Duration::from_secs(180);
 /// So many 429s with no success between speak for the server. With 10 % of 429 they come once in 100,000 requests.
 const RUN: u32 = 5;
+/// So many do where the minute before knew no other: with one 429 in a thousand requests that comes once in a million.
+const FIRST_RUN: u32 = 2;
 /// So many of the last minute's requests, 95 % sure, do too. (At 10 % a steady tenth of 429 moves weights 1,500 times a
 /// day, simulated.)
 const SHARE: f64 = 0.25;
@@ -42,7 +44,9 @@ impl Limit {
             // After the pause the next answer decides. During it, stragglers say nothing.
             self.pause_until = self.pause_until.filter(|until| now < *until);
         }
+        let is_first = window.limited + window.overloaded <= self.run;
         let for_server = self.run >= RUN
+            || (is_first && self.run >= FIRST_RUN)
             || lately.limited + lately.overloaded >= lately.successes
             || (window.told() >= SHARE_REQUESTS && wilson_lower(window.limited, window.told()) > SHARE);
         if said_no == 0 || !for_server {
@@ -59,6 +63,11 @@ impl Limit {
     /// Until when the server wants to be left alone.
     pub(super) fn pause(&self, now: Moment) -> Option<Moment> {
         self.pause_until.filter(|until| now < *until)
+    }
+
+    /// Until when it wanted to be left alone at last, gone by or not.
+    pub(super) fn last_pause(&self) -> Option<Moment> {
+        self.pause_until
     }
 
     /// Whether it is limited, pause or not.
@@ -120,6 +129,19 @@ mod tests {
             limit.record(tally(0, 1), Some(Duration::from_secs(9)), tally(40, 4), tally(540, 60), at(100));
         }
         assert!(limit.pause(at(108)).is_some());
+    }
+
+    #[test]
+    fn two_in_a_row_are_the_servers_where_there_was_no_other_and_five_where_there_were() {
+        for (others, needed) in [(0, 2), (1, 5)] {
+            let mut limit = Limit::default();
+            for run in 1..=needed {
+                assert!(!limit.holds(at(100)), "{others} {run}");
+                let window = tally(500, others + run);
+                limit.record(tally(0, 1), Some(Duration::from_secs(9)), tally(50, run), window, at(100));
+            }
+            assert!(limit.pause(at(108)).is_some(), "{others}");
+        }
     }
 
     #[test]

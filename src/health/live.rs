@@ -12,7 +12,9 @@ pub struct LiveSample {
     /// Finished requests by what became of them. A client's own mistake (400, 404, 413, 422) is
     /// [`Outcome::ProbeConfig`]: whoever asked was wrong; a client that went away leaves [`Outcome::SelfCaused`].
     pub outcomes: BTreeMap<Outcome, u32>,
-    /// Attempts that failed here and were repeated elsewhere, so that nobody saw how: HAProxy counts them, no more.
+    /// Attempts that were repeated elsewhere, so that no client saw them, by what became of them.
+    pub repeated: BTreeMap<Outcome, u32>,
+    /// Those of which nobody knows how they failed: HAProxy counts them, no more.
     pub hidden: u32,
     /// The longest silence that an answer asked for, at most 300 s.
     pub retry_after: Option<Duration>,
@@ -34,13 +36,23 @@ impl LiveSample {
         self.count(Count::HardFailure) + self.hidden
     }
 
-    /// Requests whose outcome counts in this way.
+    /// Requests and attempts whose outcome counts in this way.
     pub fn count(&self, count: Count) -> u32 {
-        self.outcomes.iter().filter(|(outcome, _)| outcome.count() == count).map(|(_, n)| n).sum()
+        self.told_outcomes().filter(|(outcome, _)| outcome.count() == count).map(|(_, n)| n).sum()
+    }
+
+    /// Requests and attempts that came to this.
+    pub fn of(&self, outcome: Outcome) -> u32 {
+        self.told_outcomes().filter(|(told, _)| *told == outcome).map(|(_, n)| n).sum()
+    }
+
+    /// All of which it is known what became of them.
+    pub fn told_outcomes(&self) -> impl Iterator<Item = (Outcome, u32)> {
+        self.outcomes.iter().chain(&self.repeated).map(|(outcome, n)| (*outcome, *n))
     }
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.outcomes.is_empty() && self.hidden == 0
+        self.outcomes.is_empty() && self.repeated.is_empty() && self.hidden == 0
     }
 }

@@ -83,7 +83,7 @@ impl Ramp {
         self.done + now.since(self.from)
     }
 
-    fn pause(&mut self, now: Moment, until: Moment) {
+    pub(super) fn pause(&mut self, now: Moment, until: Moment) {
         *self = Self { done: self.elapsed(now), from: self.from.max(until), ..*self };
     }
 }
@@ -352,7 +352,8 @@ impl ServerHealth {
             State::Degraded(_) | State::Unknown | State::Healthy => None,
         };
         let of_traffic = match self.state {
-            State::Unhealthy(_) | State::Probation => None,
+            State::Unhealthy(_) => None,
+            State::Probation => self.traffic.as_ref().and_then(|traffic| traffic.pause(now)),
             _ => self.traffic.as_ref().and_then(|traffic| traffic.deadline(now)),
         };
         of_state.into_iter().chain(of_traffic).min()
@@ -395,14 +396,14 @@ impl ServerHealth {
             return Some(("keys", 0.0));
         }
         let decided = self.lines.keys().any(|kind| kind.decides());
+        let is_paused = self.traffic.as_ref().is_some_and(|traffic| traffic.pause(now).is_some());
         Some(match self.state {
+            // What it asked for holds whatever else is known of it.
+            State::Unknown | State::Healthy | State::Degraded(_) | State::Probation if is_paused => ("pause", 0.0),
             // Where no probe runs nothing will ever be known, and the operator's weight holds.
             State::Unknown if decided => return None,
             _ if self.is_stale(now) => return None,
             State::Unknown | State::Healthy => ("health", 1.0),
-            State::Degraded(_) if self.traffic.as_ref().is_some_and(|traffic| traffic.pause(now).is_some()) => {
-                ("pause", 0.0)
-            }
             State::Degraded(gravest) => {
                 let all = self.degradations(now).map(|(_, share, _)| share).reduce(f64::min);
                 (

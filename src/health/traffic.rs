@@ -20,6 +20,9 @@ const ERRORS_BEGIN: f64 = 0.10;
 const ERRORS_END: f64 = 0.05;
 /// The key is out where so many of at least [`REQUESTS`] were rejected.
 const REJECTED_SHARE: f64 = 0.5;
+/// So many rejections with no success between speak for the server: each is one that another server did not share, or of
+/// what every key may.
+const REJECTED_RUN: u32 = 2;
 /// A run of failures that pauses longer than this begins anew: five failures in a day are no outage.
 const RUN_LAPSES: Duration = Duration::from_secs(300);
 /// A share of failures below this, beside [`REQUESTS`] successes, proves that the server works.
@@ -34,6 +37,8 @@ pub(super) struct Traffic {
     /// Failures with no success between; whether any of them was seen by a client, and as what.
     run: u32,
     seen: Option<Outcome>,
+    /// Rejections of the key with no success between.
+    rejected_run: u32,
     /// The last sample that told something.
     pub(super) last: Option<Moment>,
     limit: Limit,
@@ -57,6 +62,7 @@ impl Traffic {
             window: Window::default(),
             run: 0,
             seen: None,
+            rejected_run: 0,
             last: None,
             limit: Limit::default(),
             speed: Speed::new(now),
@@ -69,7 +75,7 @@ impl Traffic {
 
     /// Takes in a sample; what it told, in counts.
     pub(super) fn record(&mut self, sample: &LiveSample, now: Moment) -> Tally {
-        let of = |outcome| sample.outcomes.get(&outcome).copied().unwrap_or(0);
+        let of = |outcome| sample.of(outcome);
         let just = Tally {
             successes: sample.count(Count::Success),
             failures: sample.failed(),
@@ -102,13 +108,17 @@ impl Traffic {
         if just.successes > 0 || is_alive || is_old {
             (self.run, self.seen) = (0, None);
         }
+        if just.successes > 0 || is_old {
+            self.rejected_run = 0;
+        }
         if just.successes > 0 {
             return;
         }
+        self.rejected_run = self.rejected_run.saturating_add(just.rejected);
         self.run = self.run.saturating_add(just.failures);
-        let failures = sample.outcomes.iter().filter(|(outcome, _)| outcome.count() == Count::HardFailure);
-        if let Some((outcome, _)) = failures.max_by_key(|(_, n)| **n) {
-            self.seen = Some(*outcome);
+        let failures = sample.told_outcomes().filter(|(outcome, _)| outcome.count() == Count::HardFailure);
+        if let Some((outcome, _)) = failures.max_by_key(|(_, n)| *n) {
+            self.seen = Some(outcome);
         }
     }
 
@@ -147,6 +157,10 @@ impl Traffic {
     pub(super) fn rejection(&self, now: Moment) -> Option<Fall> {
         let window = self.window.total(now);
         let all = window.told() + window.rejected;
+        if self.rejected_run >= REJECTED_RUN {
+            let why = format!("its key was rejected at {} real requests in a row", self.rejected_run);
+            return Some(Fall { outcome: Outcome::Credential, why });
+        }
         (all >= REQUESTS && f64::from(window.rejected) >= f64::from(all) * REJECTED_SHARE).then(|| Fall {
             outcome: Outcome::Credential,
             why: format!("its key was rejected at {} of {all} real requests of the last minute", window.rejected),
@@ -182,6 +196,11 @@ impl Traffic {
         self.limit.pause(now)
     }
 
+    /// Until when it asked for that at last, gone by or not.
+    pub(super) fn last_pause(&self) -> Option<Moment> {
+        self.limit.last_pause()
+    }
+
     /// When something changes by time alone.
     pub(super) fn deadline(&self, now: Moment) -> Option<Moment> {
         let fading = self.errors || self.overloaded || self.speed.slowness(now).is_some();
@@ -205,6 +224,7 @@ impl Traffic {
     pub(super) fn forget(&mut self) {
         self.window = Window::default();
         (self.run, self.seen, self.errors, self.overloaded) = (0, None, false, false);
+        self.rejected_run = 0;
     }
 
     /// Share of successes among the last minute's successes and failures, where there were enough.

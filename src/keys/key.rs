@@ -140,6 +140,8 @@ pub(super) struct Key {
     /// When the free probe is to ask for it.
     pub(super) test_at: Moment,
     pub(super) is_testing: bool,
+    /// When the last test of it started.
+    tested_at: Option<Moment>,
     /// Whose word decides: the server that is to be asked.
     pub(super) ask: Option<u16>,
     pub(super) last: Option<(Moment, Outcome, Source)>,
@@ -163,6 +165,7 @@ impl Key {
             suspect: false,
             test_at,
             is_testing: false,
+            tested_at: None,
             ask: None,
             last: None,
             uses: 0,
@@ -206,11 +209,13 @@ impl Key {
         if source >= self.limited_by {
             self.limits = 0;
         }
-        // The free probe knows nothing of the account.
+        // The free probe knows nothing of the account, nor of what completions meet.
         if source > Source::Free || !self.live_billing {
+            self.suspect = false;
+        }
+        if source > Source::Free {
             self.live_rejections = 0;
             self.live_billing = false;
-            self.suspect = false;
         }
         if self.retired.is_none() {
             self.test_at = now + ROUTINE;
@@ -243,6 +248,30 @@ impl Key {
         self.cooling_until = self.cooling_until.max(Some(until));
     }
 
+    /// Rejected, perhaps for what a client asked for: the free probe is to say.
+    pub(super) fn doubt(&mut self, voter: u16, now: Moment) {
+        self.suspect = true;
+        self.ask = Some(voter);
+        // Whoever asks wrongly asks often.
+        self.test_at = self.tested_at.map_or(now, |tested| (tested + AGAIN_SUSPECT).max(now));
+    }
+
+    /// A 401 that a client met, where a free probe can say more: the key rests while another one serves (`may_rest`), and
+    /// the probe decides whether it is out.
+    pub(super) fn reject_for_now(&mut self, voter: u16, count: u32, may_rest: bool, now: Moment) {
+        self.live_rejections = self.live_rejections.saturating_add(count);
+        self.doubt(voter, now);
+        if self.live_rejections < LIVE_REJECTIONS || !may_rest || self.is_contradicted(voter, now) {
+            return;
+        }
+        if self.cooling_until.is_none_or(|until| until <= now) {
+            self.limits = self.limits.saturating_add(1);
+        }
+        self.limited_by = Source::Live;
+        let doubled = PAUSE.saturating_mul(1 << self.limits.saturating_sub(1).min(10)).min(PAUSE_MAX);
+        self.cooling_until = self.cooling_until.max(Some(now + doubled));
+    }
+
     /// 401, 402, 403 or a quota.
     pub(super) fn reject(&mut self, source: Source, voter: u16, why: Rejection, count: u32, now: Moment) {
         if source == Source::Live {
@@ -273,8 +302,9 @@ impl Key {
         }
         self.rejections = self.rejections.saturating_add(1);
         let gap = match why {
-            Rejection::Billing => RETEST_MAX,
-            Rejection::Credential => {
+            Rejection::Billing if source < Source::Live => RETEST_MAX,
+            // What a client met may be of what it asked for; the free probe, which cannot know, gives it another try.
+            Rejection::Billing | Rejection::Credential => {
                 RETEST.saturating_mul(1 << self.rejections.saturating_sub(1).min(10)).min(RETEST_MAX)
             }
         };
@@ -295,6 +325,7 @@ impl Key {
     /// A test of it starts now; should it tell nothing, there is another one.
     pub(super) fn test_started(&mut self, now: Moment) {
         self.is_testing = true;
+        self.tested_at = Some(now);
         self.test_at = now + if self.suspect { AGAIN_SUSPECT } else { AGAIN };
     }
 

@@ -183,6 +183,7 @@ impl KeyPool {
     /// Takes in what was learnt.
     pub fn observe(&mut self, word: &KeyWord, now: Moment) -> Told {
         let KeyWord { key, source, voter, outcome, retry_after, is_billing, count } = *word;
+        let (is_only, has_free_probe) = (self.keys.len() == 1, self.has_free_probe);
         let Some(key) = self.keys.get_mut(key) else { return Told::default() };
         if source == Source::Live {
             key.uses += u64::from(count);
@@ -194,7 +195,12 @@ impl KeyPool {
         match outcome {
             Outcome::Ok | Outcome::Slow => key.accept(source, voter, now),
             Outcome::RateLimited => key.limit(source, voter, retry_after, now),
+            // No client's request condemns the only key; nor any, where a probe can tell for free.
+            Outcome::Credential if source == Source::Live && !is_billing && (has_free_probe || is_only) => {
+                key.reject_for_now(voter, count, !is_only, now);
+            }
             Outcome::Credential => key.reject(source, voter, why, count, now),
+            Outcome::ProbeConfig if source == Source::Live => key.doubt(voter, now),
             Outcome::Overloaded
             | Outcome::ProbeConfig
             | Outcome::ServerError

@@ -61,10 +61,22 @@ fn each_word_has_its_effect() {
         ),
         ("one live rejection does not", vec![(10, word(0, live, rejected))], [InService, InService], 0),
         (
-            "two live ones in a row do",
+            "two live ones in a row make it rest",
             vec![(10, word(0, live, rejected)), (11, word(0, live, rejected))],
-            [retired(Credential, 71), InService],
+            [cooling(21), InService],
             1,
+        ),
+        (
+            "and the free probe decides",
+            vec![(10, word(0, live, rejected)), (11, word(0, live, rejected)), (12, word(0, free, rejected))],
+            [retired(Credential, 72), InService],
+            1,
+        ),
+        (
+            "what may be the client's own only calls for it",
+            vec![(10, KeyWord { count: 100, ..word(0, live, Outcome::ProbeConfig) })],
+            [InService, InService],
+            0,
         ),
         (
             "a success between two makes them two single ones",
@@ -73,15 +85,15 @@ fn each_word_has_its_effect() {
             0,
         ),
         (
-            "so does the free probe that the first one called for",
+            "the free probe that the first one called for does not know what completions meet",
             vec![(10, word(0, live, rejected)), (11, word(0, free, Outcome::Ok)), (12, word(0, live, rejected))],
-            [InService, InService],
-            0,
+            [cooling(22), InService],
+            1,
         ),
         (
             "which says nothing of an account that is spent",
             vec![(10, spent(0, live)), (11, word(0, free, Outcome::Ok)), (12, spent(0, live))],
-            [retired(Billing, 3612), InService],
+            [retired(Billing, 72), InService],
             1,
         ),
         ("a quota is asked again after an hour", vec![(10, spent(0, deep))], [retired(Billing, 3610), InService], 1),
@@ -259,6 +271,27 @@ fn a_live_rejection_calls_for_a_test_at_the_server_that_said_it() {
     let (tests, told) = pool.due(at(2));
     assert_eq!((tests, told), (vec![KeyTest { key: 0, voter: Some(3) }], Told::default()));
     assert!(pool.due(at(2)).0.is_empty(), "one at a time");
+}
+
+#[test]
+fn no_client_condemns_the_only_key_and_who_asks_wrongly_often_makes_few_tests() {
+    let mut pool = KeyPool::new(KeyPoolParams { keys: 1, ..PARAMS }, at(0));
+    pool.observe(&word(0, Source::Free, Outcome::Ok), at(1));
+    let mut tests = 0;
+    for second in 2..62 {
+        for outcome in [Outcome::ProbeConfig, Outcome::Credential] {
+            let told = pool.observe(&KeyWord { count: 8, ..word(0, Source::Live, outcome) }, at(second));
+            assert_eq!(told, Told::default(), "{second}");
+        }
+        for test in pool.due(at(second)).0 {
+            tests += 1;
+            pool.observe(&word(test.key, Source::Free, Outcome::Ok), at(second));
+            pool.test_ended(test.key);
+        }
+    }
+    assert_eq!((pool.exhausted(at(62)), tests), (None, 6));
+    pool.observe(&word(0, Source::Free, Outcome::Credential), at(63));
+    assert!(pool.exhausted(at(63)).is_some_and(|exhausted| exhausted.is_rejected), "the free probe may");
 }
 
 #[test]

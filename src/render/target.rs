@@ -35,6 +35,11 @@ impl Target {
         if !self.has_retry_on_429() {
             lost.push("a 429 of one server is not retried on another: it reaches the client");
         }
+        if !self.tells_attempts() {
+            lost.push(
+                "what a repeat hid has no class: it counts as a failure; errors within a stream are not held back",
+            );
+        }
         if !self.at_least(2, 7) {
             lost.push("a reload gives no reason when it fails: only `haproxy -c` before it does");
         }
@@ -61,6 +66,12 @@ impl Target {
             })
         });
         differ.collect()
+    }
+
+    /// `tcp-response content` rules that see each attempt and lose none: on 2.6 a server that hangs up without an answer
+    /// would lose its repeat.
+    pub(crate) fn tells_attempts(self) -> bool {
+        self.at_least(3, 0)
     }
 
     fn at_least(self, major: u16, minor: u16) -> bool {

@@ -13,7 +13,7 @@ use tera::{Context, Tera};
 const BUILT_IN: &str = "builtin/haproxy.cfg";
 
 /// Every built-in template by the name under which templates include or extend it.
-const SOURCES: [(&str, &str); 15] = [
+const SOURCES: [(&str, &str); 16] = [
     (BUILT_IN, include_str!("../../templates/haproxy.cfg")),
     ("parts/global.cfg", include_str!("../../templates/parts/global.cfg")),
     ("parts/defaults.cfg", include_str!("../../templates/parts/defaults.cfg")),
@@ -26,6 +26,7 @@ const SOURCES: [(&str, &str); 15] = [
     ("parts/frontend.cfg", include_str!("../../templates/parts/frontend.cfg")),
     ("parts/routes.cfg", include_str!("../../templates/parts/routes.cfg")),
     ("parts/backend.cfg", include_str!("../../templates/parts/backend.cfg")),
+    ("parts/attempts.cfg", include_str!("../../templates/parts/attempts.cfg")),
     ("parts/identity.cfg", include_str!("../../templates/parts/identity.cfg")),
     ("parts/server.cfg", include_str!("../../templates/parts/server.cfg")),
     ("parts/hop.cfg", include_str!("../../templates/parts/hop.cfg")),

@@ -1,17 +1,40 @@
-//! What a line says of the server: its outcome in the words of probes, or nothing.
+//! What a line says of its servers, the last one and those whose attempts were repeated: outcomes in the words of
+//! probes, or nothing.
 //!
 //! Two letters tell who ended a session and when. Pure.
 //!
+//! **Whose mistake a 401 or 403 is.** The key's and the server's, where another server then answered the same request
+//! well; or where it was a 401 to what every key may. Else it may be about what the client asked for: it only makes the
+//! key doubtful, so that a free probe asks. A spent account is never the client's.
+//!
 //! **Source**: configuration manual, "Session state at disconnection"; what 2.6, 3.0 and 3.2 wrote about each fault.
 
+use super::attempt::{Attempt, Means};
 use super::line::{Line, TerminationState};
 use crate::health::{Outcome, Phase};
+
+/// What is said of a server, and of the key that it was asked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// Of the server.
+    pub outcome: Outcome,
+    /// A rejection that means the key's account.
+    pub is_billing: bool,
+    /// It was a rejection, and perhaps the client's own.
+    pub doubts_key: bool,
+}
+
+impl From<Outcome> for Word {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, is_billing: false, doubts_key: false }
+    }
+}
 
 /// Whose word it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
     /// It tells this of the server that is named.
-    Server(Outcome),
+    Server(Word),
     /// No server was chosen: refused, answered by HAProxy itself, or none could serve.
     NoServer,
 }
@@ -36,17 +59,88 @@ pub fn classify(line: &Line<'_>) -> Blame {
     if line.place.contains('<') {
         return Blame::NoServer;
     }
-    // What a hop answered in the server's place came of this end of its own session.
-    let state = line.hop.unwrap_or(line.state);
     // The client's end counts before the hop's.
     if is_of_client(line.state) {
-        return Blame::Server(Outcome::SelfCaused);
+        return Blame::Server(Outcome::SelfCaused.into());
     }
+    let (last, hidden) = last_and_hidden(line);
+    let means = last.map_or(line.means, |last| last.means);
+    if means.stream_error && last.is_some() {
+        return Blame::Server(Outcome::BadContent.into());
+    }
+    // What a hop answered in the server's place came of this end of its own session.
+    let state = line.hop.unwrap_or(line.state);
     Blame::Server(match of_state(state) {
-        Some(outcome) => outcome,
-        None if line.hop.is_some() => of_hop(line.status),
-        None => of_answer(line),
+        Some(outcome) => outcome.into(),
+        None if line.hop.is_some() => of_hop(line.status).into(),
+        None => {
+            let asks = line.retry_after.is_some() || last.is_some_and(|last| last.asks_for_silence());
+            let was_rejected_before = hidden.iter().any(is_rejection);
+            let word = line.status.map_or(Outcome::SelfCaused.into(), |status| of_answer(status, means, asks));
+            if was_rejected_before { doubtful(word, line.status) } else { word }
+        }
     })
+}
+
+/// The attempts that were repeated, so that the client never saw them, each with what it says of its server.
+pub fn repeated<'a>(line: &Line<'a>) -> Vec<(Attempt<'a>, Word)> {
+    let (_, hidden) = last_and_hidden(line);
+    if hidden.is_empty() {
+        return vec![];
+    }
+    let ended = match classify(line) {
+        Blame::Server(Word { outcome: Outcome::Ok, .. }) => Ended::Well,
+        Blame::Server(_) | Blame::NoServer => Ended::Badly,
+    };
+    hidden.into_iter().map(|attempt| (attempt, of_attempt(&attempt, ended))).collect()
+}
+
+/// How a request ended of which an attempt was repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Another attempt was answered well.
+    Well,
+    /// None was.
+    Badly,
+}
+
+/// What an attempt that was repeated says of its server.
+pub(super) fn of_attempt(attempt: &Attempt<'_>, ended: Ended) -> Word {
+    let Some(status) = attempt.status else { return Outcome::Reset.into() };
+    if let Some(hop) = attempt.hop {
+        return of_state(hop).unwrap_or_else(|| of_hop(Some(status))).into();
+    }
+    let word = of_answer(status, attempt.means, attempt.asks_for_silence());
+    match ended {
+        Ended::Well if is_rejection(attempt) => Word { outcome: Outcome::Credential, doubts_key: false, ..word },
+        Ended::Well => word,
+        Ended::Badly => doubtful(word, Some(status)),
+    }
+}
+
+/// A rejection that another server shares: the client's own, unless a free probe knows better.
+fn doubtful(word: Word, status: Option<u16>) -> Word {
+    let is_rejected = matches!(status, Some(401 | 403)) && !word.is_billing;
+    if is_rejected { Word { outcome: Outcome::ProbeConfig, is_billing: false, doubts_key: true } } else { word }
+}
+
+fn is_rejection(attempt: &Attempt<'_>) -> bool {
+    matches!(attempt.status, Some(401 | 403)) && attempt.hop.is_none()
+}
+
+/// The attempt that the client saw, where it was answered badly, and those before it.
+fn last_and_hidden<'a>(line: &Line<'a>) -> (Option<Attempt<'a>>, Vec<Attempt<'a>>) {
+    let mut all: Vec<_> = line.attempts().collect();
+    let server = line.place.split_once('/').map_or("", |(_, server)| server);
+    // No answer came of a connection that was not there.
+    let came_to_answer = !matches!(line.state.0[1], b'C' | b'Q');
+    let is_bad = line.status.is_none_or(|status| status >= 400);
+    let is_last = |last: &Attempt<'_>| {
+        let same = last.status == line.status || last.status.is_none() || last.means.stream_error;
+        last.server == server && same && came_to_answer && is_bad
+    };
+    let last = all.pop_if(|last| is_last(last));
+    (last, all)
 }
 
 fn is_of_client(state: TerminationState) -> bool {
@@ -79,31 +173,100 @@ fn of_hop(status: Option<u16>) -> Outcome {
 }
 
 /// A whole answer.
-fn of_answer(line: &Line<'_>) -> Outcome {
-    match line.status {
-        Some(100..400) if line.has_stream_error => Outcome::BadContent,
-        Some(100..400) => Outcome::Ok,
-        Some(401..=403) => Outcome::Credential,
-        Some(429) => Outcome::RateLimited,
+fn of_answer(status: u16, means: Means, asks_for_silence: bool) -> Word {
+    let outcome = match status {
+        ..400 if means.stream_error => Outcome::BadContent,
+        ..400 => Outcome::Ok,
+        402 => return Word { is_billing: true, ..Outcome::Credential.into() },
+        400 | 403 | 429 if means.account => return Word { is_billing: true, ..Outcome::Credential.into() },
+        400 if means.key => Outcome::Credential,
+        401 if means.completion => Outcome::Credential,
+        401 | 403 => return Word { doubts_key: true, ..Outcome::ProbeConfig.into() },
+        429 => Outcome::RateLimited,
         // The client's own mistake, whichever.
-        Some(400..500) => Outcome::ProbeConfig,
-        Some(529) => Outcome::Overloaded,
-        Some(503) if line.retry_after.is_some() => Outcome::Overloaded,
-        Some(_) => Outcome::ServerError,
-        None => Outcome::SelfCaused,
-    }
+        400..500 => Outcome::ProbeConfig,
+        529 => Outcome::Overloaded,
+        503 if asks_for_silence => Outcome::Overloaded,
+        _ => Outcome::ServerError,
+    };
+    outcome.into()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Blame, classify};
+    use super::{Blame, Word, classify, repeated};
     use crate::health::{Outcome, Phase};
     use crate::traffic::Line;
 
-    fn line(place: &str, status: &str, state: &str, hop: &str, retry_after: &str, error: &str) -> Blame {
+    fn line(place: &str, status: &str, state: &str, hop: &str, retry_after: &str, error: &str) -> Option<Outcome> {
         let text =
             format!("[hapilot@0 live=\"api 0 {place} {status} {state} 0 0 0 0 1 9 - - {error} {hop} {retry_after}\"]");
-        classify(&Line::parse(text.as_bytes()).unwrap().unwrap())
+        match classify(&Line::parse(text.as_bytes()).unwrap().unwrap()) {
+            Blame::Server(word) => Some(word.outcome),
+            Blame::NoServer => None,
+        }
+    }
+
+    /// What is said of the last server, and of those before it.
+    fn tried(status: &str, state: &str, tries: &str) -> (Word, Vec<(String, Word)>) {
+        let text = format!(
+            "[hapilot@0 live=\"api 0 chat/b {status} {state} +1 0 0 0 1 9 k1 - - - -\" upload=\"0 9/999\" tries=\"{tries}\"]"
+        );
+        let line = Line::parse(text.as_bytes()).unwrap().unwrap();
+        let Blame::Server(word) = classify(&line) else { panic!("{text}") };
+        (word, repeated(&line).into_iter().map(|(attempt, word)| (attempt.server.to_owned(), word)).collect())
+    }
+
+    #[test]
+    fn what_a_repeat_hid_has_its_class_and_its_server() {
+        for (attempt, outcome, is_billing) in [
+            ("429:7:::", Outcome::RateLimited, false),
+            ("429::::qi", Outcome::Credential, true),
+            ("401::::i", Outcome::Credential, false),
+            // Another server took the same request.
+            ("401::::", Outcome::Credential, false),
+            ("403::::", Outcome::Credential, false),
+            ("402::::", Outcome::Credential, true),
+            ("503:5:::", Outcome::Overloaded, false),
+            ("503::::", Outcome::ServerError, false),
+            ("503:5::SC:", Outcome::Refused, false),
+            ("503:1::PH:", Outcome::BadContent, false),
+            ("500::::", Outcome::ServerError, false),
+            ("::::", Outcome::Reset, false),
+            ("200::::e", Outcome::BadContent, false),
+        ] {
+            let word = Word { outcome, is_billing, doubts_key: false };
+            let (last, hidden) = tried("200", "--", &format!("a:{attempt} "));
+            assert_eq!((last.outcome, hidden), (Outcome::Ok, vec![("a".to_owned(), word)]), "{attempt}");
+            // The same server twice, and what the client saw is no repeat.
+            if attempt.starts_with("429") {
+                let (last, hidden) = tried("429", "--", &format!("b:{attempt} b:{attempt} "));
+                assert_eq!((last, hidden), (word, vec![("b".to_owned(), word)]), "{attempt}");
+            }
+        }
+        let (last, hidden) = tried("503", "LH", "a:500:::: b:200::::e ");
+        assert_eq!((last.outcome, hidden.len()), (Outcome::BadContent, 1));
+        let (last, hidden) = tried("503", "SC", "b:429:7::: ");
+        assert_eq!((last.outcome, hidden[0].1.outcome), (Outcome::Refused, Outcome::RateLimited));
+    }
+
+    #[test]
+    fn a_rejection_that_another_server_shares_is_the_clients_own() {
+        let doubt = Word { outcome: Outcome::ProbeConfig, is_billing: false, doubts_key: true };
+        for status in ["401", "403"] {
+            let (last, hidden) = tried(status, "--", &format!("a:{status}::::i b:{status}::::i "));
+            assert_eq!((last, hidden), (doubt, vec![("a".to_owned(), doubt)]), "{status}");
+            // Alone: to what every key may, a 401 is the key's.
+            let (last, _) = tried(status, "--", &format!("b:{status}:::: "));
+            assert_eq!(last, doubt, "{status}");
+        }
+        let (last, _) = tried("401", "--", "b:401::::i ");
+        assert_eq!(last, Outcome::Credential.into());
+        let (last, _) = tried("403", "--", "b:403::::i ");
+        assert_eq!(last, doubt);
+        // A spent account is not.
+        let (last, hidden) = tried("429", "--", "a:403::::iq b:429::::iq ");
+        assert!(last.is_billing && hidden[0].1.is_billing);
     }
 
     #[test]
@@ -134,11 +297,11 @@ mod tests {
         for first in "-CcSsPLRIDUK".chars() {
             for (second, expected) in "RQCHDLT-".chars().zip(of_second(first)) {
                 let state = format!("{first}{second}");
-                assert_eq!(line("chat/a", "200", &state, "-", "-", "-"), Blame::Server(expected), "{state}");
+                assert_eq!(line("chat/a", "200", &state, "-", "-", "-"), Some(expected), "{state}");
                 // The same where a hop says it of an answer of its own.
                 let told = if expected == Ok { Refused } else { expected };
-                assert_eq!(line("chat/a", "503", "--", &state, "5", "-"), Blame::Server(told), "hop {state}");
-                assert_eq!(line("api/<NOSRV>", "503", &state, "-", "-", "-"), Blame::NoServer);
+                assert_eq!(line("chat/a", "503", "--", &state, "5", "-"), Some(told), "hop {state}");
+                assert_eq!(line("api/<NOSRV>", "503", &state, "-", "-", "-"), None);
             }
         }
     }
@@ -154,9 +317,9 @@ mod tests {
             ("413", "-", Outcome::ProbeConfig),
             ("415", "-", Outcome::ProbeConfig),
             ("422", "-", Outcome::ProbeConfig),
-            ("401", "-", Outcome::Credential),
+            ("401", "-", Outcome::ProbeConfig),
             ("402", "-", Outcome::Credential),
-            ("403", "-", Outcome::Credential),
+            ("403", "-", Outcome::ProbeConfig),
             ("429", "-", Outcome::RateLimited),
             ("429", "7", Outcome::RateLimited),
             ("503", "7", Outcome::Overloaded),
@@ -167,10 +330,12 @@ mod tests {
             ("504", "-", Outcome::ServerError),
             ("-1", "-", Outcome::SelfCaused),
         ] {
-            assert_eq!(line("chat/a", status, "--", "-", retry_after, "-"), Blame::Server(expected), "{status}");
+            assert_eq!(line("chat/a", status, "--", "-", retry_after, "-"), Some(expected), "{status}");
         }
-        assert_eq!(line("chat/a", "200", "--", "-", "-", "1"), Blame::Server(Outcome::BadContent));
-        assert_eq!(line("chat/a", "500", "--", "-", "-", "1"), Blame::Server(Outcome::ServerError));
+        assert_eq!(line("chat/a", "401", "--", "-", "-", "i"), Some(Outcome::Credential));
+        assert_eq!(line("chat/a", "429", "--", "-", "-", "iq"), Some(Outcome::Credential));
+        assert_eq!(line("chat/a", "200", "--", "-", "-", "1"), Some(Outcome::BadContent));
+        assert_eq!(line("chat/a", "500", "--", "-", "-", "1"), Some(Outcome::ServerError));
     }
 
     #[test]
@@ -181,13 +346,13 @@ mod tests {
             ("504", Outcome::Timeout(Phase::FirstToken)),
             ("429", Outcome::SelfCaused),
         ] {
-            assert_eq!(line("chat/a", status, "--", "--", "5", "-"), Blame::Server(expected), "{status}");
+            assert_eq!(line("chat/a", status, "--", "--", "5", "-"), Some(expected), "{status}");
         }
     }
 
     #[test]
     fn a_client_that_goes_away_is_nobodys_failure() {
-        assert_eq!(line("chat/a", "200", "CD", "SC", "-", "-"), Blame::Server(Outcome::SelfCaused));
-        assert_eq!(line("chat/a", "-1", "CH", "-", "-", "-"), Blame::Server(Outcome::SelfCaused));
+        assert_eq!(line("chat/a", "200", "CD", "SC", "-", "-"), Some(Outcome::SelfCaused));
+        assert_eq!(line("chat/a", "-1", "CH", "-", "-", "-"), Some(Outcome::SelfCaused));
     }
 }

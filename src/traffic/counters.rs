@@ -25,6 +25,13 @@ impl ServerCount {
         let redispatches = grown(earlier.redispatches, self.redispatches);
         u32::try_from(retries.max(redispatches)).unwrap_or(u32::MAX)
     }
+
+    /// Of those, the ones that were surely connections: repeated elsewhere, and no answer among them.
+    pub(super) fn connections_since(&self, earlier: &Self) -> u32 {
+        let retries = grown(earlier.retries, self.retries);
+        let redispatches = grown(earlier.redispatches, self.redispatches);
+        u32::try_from(redispatches.saturating_sub(retries)).unwrap_or(u32::MAX)
+    }
 }
 
 /// How much a counter grew; one that is smaller than before began anew (`clear counters`).

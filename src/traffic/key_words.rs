@@ -1,6 +1,6 @@
 //! What live traffic tells of the providers' keys.
 
-use super::line::Line;
+use super::classify::Word;
 use crate::health::Outcome;
 use crate::model::ServerId;
 use std::collections::BTreeMap;
@@ -16,9 +16,9 @@ pub struct KeyWords {
     pub id: ServerId,
     /// What HAProxy's map calls the key.
     pub key_id: Box<str>,
-    /// Only what says something of a key: ok, credential, rate_limited.
+    /// Only what says something of a key: ok, credential, rate_limited, and probe_config where the key is doubtful.
     pub outcome: Outcome,
-    /// It was a 402.
+    /// It means the key's account.
     pub is_billing: bool,
     /// How many.
     pub count: u32,
@@ -34,7 +34,7 @@ pub(super) struct Fresh {
     heard: u64,
 }
 
-/// Of which key, what became of the request, and whether it was a 402.
+/// Of which key, what became of the request, and whether it meant the account.
 type Said = (Box<str>, Outcome, bool);
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,12 +46,13 @@ struct Words {
 }
 
 impl Fresh {
-    pub(super) fn take(&mut self, line: &Line<'_>, outcome: Outcome, retry_after: Option<Duration>) {
-        let says_something = matches!(outcome, Outcome::Ok | Outcome::Credential | Outcome::RateLimited);
+    pub(super) fn take(&mut self, key_id: Option<&str>, word: Word, retry_after: Option<Duration>) {
+        let Word { outcome, is_billing, doubts_key } = word;
+        let says_something = doubts_key || matches!(outcome, Outcome::Ok | Outcome::Credential | Outcome::RateLimited);
         let has_room = self.words.len() < MAX_KEYS * 4;
-        let Some(key_id) = line.key_id.filter(|_| says_something && has_room) else { return };
+        let Some(key_id) = key_id.filter(|_| says_something && has_room) else { return };
         self.heard += 1;
-        let words = self.words.entry((key_id.into(), outcome, line.status == Some(402))).or_default();
+        let words = self.words.entry((key_id.into(), outcome, is_billing)).or_default();
         words.first = if words.count == 0 { self.heard } else { words.first };
         words.last = self.heard;
         words.count = words.count.saturating_add(1);
@@ -89,9 +90,7 @@ mod tests {
     fn told(lines: &[(&str, Outcome)]) -> Vec<(String, Outcome, u32)> {
         let mut fresh = Fresh::default();
         for (key_id, outcome) in lines {
-            let text = format!("[hapilot@0 live=\"api 1 chat/a 200 -- 0 0 0 1 1 100 {key_id} - - - -\"]");
-            let line = Line::parse(text.as_bytes()).unwrap().unwrap();
-            fresh.take(&line, *outcome, None);
+            fresh.take((*key_id != "-").then_some(*key_id), (*outcome).into(), None);
         }
         let words = fresh.tell(&"chat/a".parse().unwrap());
         assert!(fresh.tell(&"chat/a".parse().unwrap()).is_empty(), "told once");

@@ -1,12 +1,15 @@
 //! One line of a frontend, as the template writes it.
 //!
 //! ```text
-//! …[hapilot@0 live="FRONTEND NUMBER BACKEND/SERVER STATUS STATE RETRIES Tw Tc Tr Ta BYTES KEY TOKEN ERROR HOP RETRY-AFTER"]…
+//! …[hapilot@0 live="FRONTEND NUMBER BACKEND/SERVER STATUS STATE RETRIES Tw Tc Tr Ta BYTES KEY TOKEN MEANS HOP RETRY-AFTER"
+//!   upload="TR BYTES/BUFFER" tries="ATTEMPT ATTEMPT …"]…
 //! ```
 //!
 //! Everything but Retry-After is HAProxy's own word: names of the configuration, numbers, fixed letters. Retry-After
-//! stands last, and a line that is cut off loses nothing else. Knows the form, not what it means.
+//! stands last, and a line that is cut off loses nothing else. `upload` and `tries` may be missing: an older worker's
+//! line, a version that cannot tell, a template of the operator's. Knows the form, not what it means.
 
+use super::attempt::{Attempt, Means, attempts};
 use std::fmt;
 use std::time::Duration;
 
@@ -14,8 +17,12 @@ use std::time::Duration;
 pub const MAX_LINE: usize = 4096;
 /// What stands before the fields.
 const MARK: &[u8] = b"[hapilot@0 live=\"";
+/// What stands between them and what the client sent…
+const UPLOAD: &str = "\" upload=\"";
+/// …and before the attempts.
+const TRIES: &str = "\" tries=\"";
 /// Longest name of a proxy or server that is believed.
-const MAX_NAME: usize = 64;
+pub(super) const MAX_NAME: usize = 64;
 
 /// How a request ended, as HAProxy tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +54,25 @@ pub struct Line<'a> {
     pub key_id: Option<&'a str>,
     /// Until the first token, where a filter of the template measures it.
     pub first_token: Option<Duration>,
-    /// An error came along with the header of the stream.
-    pub has_stream_error: bool,
+    /// What the answer means beyond its status, where that is told without `tries`.
+    pub means: Means,
     /// What the hop in between says of an attempt that it answered by itself.
     pub hop: Option<TerminationState>,
-    /// The provider's Retry-After, verbatim.
+    /// The provider's Retry-After, verbatim, where that is told without `tries`.
     pub retry_after: Option<&'a str>,
+    /// What the client sent.
+    pub upload: Option<Upload>,
+    /// Every attempt that was answered badly, the last one too; `None`: nobody tells.
+    pub tries: Option<&'a str>,
+}
+
+/// What the client sent, and how long that took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// Until the request was there, as far as the buffer holds it.
+    pub took: Option<Duration>,
+    /// The rest came while the server was waiting for it: its times are the client's.
+    pub is_longer_than_the_buffer: bool,
 }
 
 /// The two letters of `%ts`.
@@ -91,9 +111,20 @@ impl<'a> Line<'a> {
         let fields = &bytes[at + MARK.len()..];
         // Only HAProxy's own words: ASCII.
         let end = fields.iter().position(|byte| *byte == b'"');
-        let is_whole = end.is_some();
-        let fields = std::str::from_utf8(&fields[..end.unwrap_or(fields.len())]).map_err(|_| Malformed)?;
-        Self::read(fields, is_whole).ok_or(Malformed).map(Some)
+        let (fields, more) = fields.split_at(end.unwrap_or(fields.len()));
+        let fields = std::str::from_utf8(fields).map_err(|_| Malformed)?;
+        let line = Self::read(fields, end.is_some()).ok_or(Malformed)?;
+        // What is cut off there is as if it were absent.
+        let more = more.iter().position(|byte| *byte == b']').map_or(more, |end| &more[..end]);
+        let more = std::str::from_utf8(more).unwrap_or_default();
+        let (upload, tries) = more.split_once(TRIES).map_or((more, None), |(upload, tries)| (upload, Some(tries)));
+        let upload = upload.strip_prefix(UPLOAD).and_then(|upload| Upload::parse(upload.trim_end_matches('"')));
+        Ok(Some(Self { upload, tries: tries.map(|tries| tries.trim_end_matches('"')), ..line }))
+    }
+
+    /// Every attempt that was answered badly, in their order, the last one too.
+    pub fn attempts(&self) -> impl DoubleEndedIterator<Item = Attempt<'a>> {
+        attempts(self.tries.unwrap_or_default())
     }
 
     fn read(fields: &'a str, is_whole: bool) -> Option<Self> {
@@ -120,15 +151,28 @@ impl<'a> Line<'a> {
             bytes_out: next()?.trim_start_matches('+').parse().ok()?,
             key_id: text(next()?),
             first_token: time(next()?)?,
-            has_stream_error: next()? == "1",
+            means: Means::read(next()?),
             hop: match next()? {
                 "-" => None,
                 letters => Some(state(letters)?),
             },
             retry_after: None,
+            upload: None,
+            tries: None,
         };
         // What is cut off may be half a number.
         Some(Self { retry_after: text(rest).filter(|_| is_whole), ..line })
+    }
+}
+
+impl Upload {
+    fn parse(text: &str) -> Option<Self> {
+        /// Of the buffer so many bytes are not for a request: HAProxy keeps them for rewriting.
+        const KEPT: u64 = 2 << 10;
+        let (took, sizes) = text.split_once(' ')?;
+        let (bytes, buffer) = sizes.split_once('/')?;
+        let (bytes, buffer): (u64, u64) = (bytes.trim_start_matches('+').parse().ok()?, buffer.parse().ok()?);
+        Some(Self { took: time(took)?, is_longer_than_the_buffer: bytes > buffer.saturating_sub(KEPT) })
     }
 }
 
@@ -198,7 +242,7 @@ impl Split {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, MAX_LINE, Malformed, Retries, Split, TerminationState};
+    use super::{Line, MAX_LINE, Malformed, Means, Retries, Split, TerminationState, Upload};
     use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
     use std::time::Duration;
 
@@ -225,11 +269,32 @@ mod tests {
             bytes_out: 512,
             key_id: Some("k1"),
             first_token: ms(25),
-            has_stream_error: false,
+            means: Means::default(),
             hop: None,
             retry_after: Some("Sun, 06 Nov 1994 08:49:37 GMT"),
+            upload: None,
+            tries: None,
         };
         assert_eq!(Line::parse(WHOLE.as_bytes()), Ok(Some(expected)));
+    }
+
+    #[test]
+    fn what_the_client_sent_and_every_attempt_is_read_where_it_is_told() {
+        let more = |more: &str| WHOLE.replace("GMT\"]", &format!("GMT\"{more}]"));
+        let text = more(" upload=\"120 70000/65536\" tries=\"a:429:7::: b:::::i \"");
+        let line = Line::parse(text.as_bytes()).unwrap().unwrap();
+        assert_eq!(line.upload, Some(Upload { took: ms(120), is_longer_than_the_buffer: true }));
+        assert_eq!(line.attempts().map(|attempt| attempt.status).collect::<Vec<_>>(), [Some(429), None]);
+        let text = more(" upload=\"0 600/65536\"");
+        let line = Line::parse(text.as_bytes()).unwrap().unwrap();
+        assert_eq!(line.upload, Some(Upload { took: ms(0), is_longer_than_the_buffer: false }));
+        assert_eq!((line.tries, line.attempts().count()), (None, 0));
+        // Nothing was tried in vain, and that is told; and a line that is cut.
+        let text = more(" upload=\"0 600/65536\" tries=\"-\"");
+        assert!(Line::parse(text.as_bytes()).unwrap().unwrap().tries.is_some());
+        let text = more(" upload=\"0 600/65536\" tries=\"a:429:7::: b:50");
+        let text = &text[..text.find("b:50").unwrap() + 4];
+        assert_eq!(Line::parse(text.as_bytes()).unwrap().unwrap().attempts().count(), 1);
     }
 
     #[test]
@@ -238,7 +303,7 @@ mod tests {
         let line = Line::parse(line).unwrap().unwrap();
         assert_eq!((line.status, line.queue, line.connect, line.header), (None, None, None, None));
         assert_eq!((line.key_id, line.first_token, line.retry_after), (None, None, None));
-        assert_eq!((line.has_stream_error, line.hop), (true, Some(TerminationState(*b"SC"))));
+        assert_eq!((line.means.stream_error, line.hop), (true, Some(TerminationState(*b"SC"))));
         assert_eq!(line.place, "api/<NOSRV>");
     }
 

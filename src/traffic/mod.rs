@@ -4,20 +4,23 @@
 //! counters, and how they become a [`LiveSample`](crate::health::LiveSample). Pure: bytes and moments are handed in.
 //! Refuses to know sockets, and what health makes of a sample. Called by `agent`.
 
+mod attempt;
 mod classify;
 mod counters;
 mod histogram;
 mod key_words;
 mod line;
 mod picture;
+mod repeats;
 mod sequence;
 mod tally;
 mod window;
 
+pub use attempt::{Attempt, Means};
 pub use classify::{Blame, classify};
 pub use counters::ServerCount;
 pub use histogram::Histogram;
 pub use key_words::KeyWords;
-pub use line::{Line, MAX_LINE, Malformed, Retries, Split, TerminationState};
+pub use line::{Line, MAX_LINE, Malformed, Retries, Split, TerminationState, Upload};
 pub use picture::{Picture, Quantiles, ServerPicture, TrafficStats};
 pub use tally::{Tally, WorkerKey};

@@ -2,11 +2,13 @@
 //!
 //! Pure: moments are handed in. Bounded by the number of servers that HAProxy itself lists or names, 20,000 at most.
 
-use super::classify::{Blame, classify};
+use super::attempt::Attempt;
+use super::classify::{Blame, Word, classify, repeated};
 use super::counters::ServerCount;
 use super::key_words::{self, KeyWords};
 use super::line::Line;
 use super::picture::{Picture, Quantiles, ServerPicture, TrafficStats};
+use super::repeats::{Fresh, Latest, Repeats, latest};
 use super::sequence::Sequence;
 use super::window::{Times, Window};
 use crate::health::{Count, LiveSample, Outcome};
@@ -31,6 +33,7 @@ pub struct Tally {
     next_key: u64,
     stats: TrafficStats,
     last_line: Option<Moment>,
+    is_urgent: bool,
 }
 
 #[derive(Debug)]
@@ -57,6 +60,12 @@ struct Worker {
     is_from_start: bool,
     lines: HashMap<Box<str>, Sequence>,
     counts: Option<HashMap<Box<str>, ServerCount>>,
+    /// Of which repeated attempts it was told how they ended.
+    repeats: HashMap<Box<str>, Repeats>,
+    /// Its lines tell of each attempt.
+    tells_tries: bool,
+    /// The last attempt that was seen in HAProxy's variable, in its milliseconds.
+    seen_try: u64,
 }
 
 impl Tally {
@@ -66,7 +75,15 @@ impl Tally {
         let key = WorkerKey(self.next_key);
         self.next_key += 1;
         let counts = is_from_start.then(HashMap::new);
-        self.workers.insert(key, Worker { is_from_start, lines: HashMap::new(), counts });
+        let worker = Worker {
+            is_from_start,
+            lines: HashMap::new(),
+            counts,
+            repeats: HashMap::new(),
+            tells_tries: false,
+            seen_try: 0,
+        };
+        self.workers.insert(key, worker);
         key
     }
 
@@ -99,22 +116,52 @@ impl Tally {
         self.last_line = Some(now);
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.number(line.frontend, line.number);
+            worker.tells_tries |= line.tries.is_some();
         }
-        let Blame::Server(outcome) = classify(&line) else {
+        self.take_repeated(key, &line, today);
+        let Blame::Server(word) = classify(&line) else {
             self.stats.without_server += 1;
             return;
         };
         if let Some(server) = known(&mut self.servers, line.place) {
-            server.take(&line, outcome, now, today);
+            server.take(&line, word, now, today);
+            self.is_urgent |= server.is_urgent();
         }
     }
 
-    /// Takes in the counters of all servers of a worker, by `BACKEND/SERVER`.
+    /// Takes in the attempts of a line that were repeated.
+    fn take_repeated(&mut self, key: WorkerKey, line: &Line<'_>, today: SystemTime) {
+        for (attempt, word) in repeated(line) {
+            let Some((backend, _)) = line.place.split_once('/') else { return };
+            let place = format!("{backend}/{}", attempt.server);
+            let worker = self.workers.get_mut(&key);
+            let is_news = worker.is_none_or(|worker| worker.repeats.entry(place.as_str().into()).or_default().line());
+            if let Some(server) = known(&mut self.servers, &place) {
+                let asked = attempt.retry_after(today);
+                // Without a hop all attempts of a request have one key.
+                server.keys.take(attempt.key_id.or(line.key_id), word, asked.filter(|_| is_limit(word.outcome)));
+                if is_news {
+                    server.repeat(word.outcome, 1, asked);
+                }
+                self.is_urgent |= server.is_urgent();
+            }
+        }
+    }
+
+    /// Whether something was heard that should not wait.
+    pub fn is_urgent(&self) -> bool {
+        self.is_urgent
+    }
+
+    /// Takes in the counters of all servers of a worker, by `BACKEND/SERVER`, and its variable with the last attempts
+    /// that were answered badly, where it has one.
     pub fn take_counts<'a>(
         &mut self,
         key: WorkerKey,
         counts: impl IntoIterator<Item = (&'a str, ServerCount)>,
+        tries: Option<&str>,
         now: Moment,
+        today: SystemTime,
     ) {
         let Some(worker) = self.workers.get_mut(&key) else { return };
         let before = worker.counts.take();
@@ -123,19 +170,30 @@ impl Tally {
             if seen.len() >= MAX_SERVERS {
                 break;
             }
-            let hidden = match before.as_ref().map(|before| before.get(place)) {
-                // The first look at a worker that has a history.
-                None => 0,
-                Some(earlier) => count.hidden_since(&earlier.copied().unwrap_or_default()),
-            };
+            let earlier = before.as_ref().map(|before| before.get(place).copied().unwrap_or_default());
+            // The first look at a worker that has a history tells nothing.
+            let hidden = earlier.map_or(0, |earlier| count.hidden_since(&earlier));
             if (hidden > 0 || count.sessions > 0)
                 && let Some(server) = known(&mut self.servers, place)
             {
-                server.hide(hidden, now);
+                let latest = match (tries, worker.tells_tries) {
+                    (Some(tries), _) => Latest::Told(last_of(tries, place, worker.seen_try)),
+                    (None, true) => Latest::LinesOnly,
+                    (None, false) => Latest::Mute,
+                };
+                let repeats = worker.repeats.entry(place.into()).or_default();
+                let earlier = earlier.unwrap_or(count);
+                server.hide(hidden, repeats.counted(&count, &earlier, latest, today), now);
             }
             seen.insert(place.into(), count);
         }
+        if before.is_none() {
+            worker.repeats.values_mut().for_each(Repeats::first_look);
+        }
+        worker.repeats.retain(|place, repeats| *repeats != Repeats::default() && seen.contains_key(place));
+        worker.seen_try = tries.and_then(|tries| latest(tries).next()).map_or(worker.seen_try, |(at, ..)| at);
         worker.counts = Some(seen);
+        self.is_urgent |= self.servers.values().any(Server::is_urgent);
     }
 
     /// Looks for lines that are missing, and forgets servers that no worker knows and that were not heard of for a
@@ -157,6 +215,7 @@ impl Tally {
 
     /// What is new of each server since the last call, for those of which anything is new.
     pub fn take_samples(&mut self) -> Vec<(ServerId, LiveSample)> {
+        self.is_urgent = false;
         let in_flight = in_flight(&self.workers);
         let told = |(place, server): (&str, &mut Server)| {
             let in_flight = in_flight.get(place).copied().unwrap_or(0);
@@ -257,32 +316,75 @@ impl Server {
         }
     }
 
-    fn take(&mut self, line: &Line<'_>, outcome: Outcome, now: Moment, today: SystemTime) {
+    fn take(&mut self, line: &Line<'_>, word: Word, now: Moment, today: SystemTime) {
+        let outcome = word.outcome;
         let is_success = outcome.count() == Count::Success;
-        // With attempts before it, the time until the header is not this server's alone.
-        let header = (line.retries.count == 0).then(|| line.connect.zip(line.header)).flatten();
+        // With attempts before it, the time until the header is not this server's alone; nor where it waited for the
+        // rest of what a client sent.
+        let is_own = line.retries.count == 0 && !line.upload.is_some_and(|upload| upload.is_longer_than_the_buffer);
+        let header = is_own.then(|| line.connect.zip(line.header)).flatten();
         let first_byte = line.first_token.or(header.map(|(connect, header)| connect + header));
         let first_byte = first_byte.filter(|_| is_success);
-        self.window.add(outcome, Times { connect: line.connect, first_byte, total: line.total }, now);
+        let upload = line.upload.and_then(|upload| upload.took).unwrap_or_default();
+        let total = line.total.map(|total| total.saturating_sub(upload));
+        self.window.add(outcome, Times { connect: line.connect, first_byte, total }, now);
         *self.outcomes_total.entry(outcome).or_default() += 1;
         self.bytes_out_total = self.bytes_out_total.saturating_add(line.bytes_out);
         *self.fresh.outcomes.entry(outcome).or_default() += 1;
         if let Some(time) = first_byte {
             self.first_bytes = (self.first_bytes.0.saturating_add(time), self.first_bytes.1 + 1);
         }
-        let is_limited = outcome.count() == Count::Limited;
-        let asked = line.retry_after.filter(|_| is_limited).and_then(|text| retry_after_value(text, today));
+        let told = || line.attempts().next_back().filter(|last| Some(last.server) == server_of(line.place));
+        let asked = line.retry_after.and_then(|text| retry_after_value(text, today));
+        let asked = asked.or_else(|| told()?.retry_after(today)).filter(|_| is_limit(outcome));
         self.fresh.retry_after = self.fresh.retry_after.max(asked);
-        self.keys.take(line, outcome, asked);
+        self.keys.take(line.key_id, word, asked);
     }
 
-    fn hide(&mut self, count: u32, now: Moment) {
+    /// Attempts came to this, and were repeated.
+    fn repeat(&mut self, outcome: Outcome, count: u32, asked: Option<Duration>) {
+        let sum = self.fresh.repeated.entry(outcome).or_default();
+        *sum = sum.saturating_add(count);
+        self.fresh.retry_after = self.fresh.retry_after.max(asked.filter(|_| is_limit(outcome)));
+    }
+
+    /// So many attempts were repeated by the counters, of which this is news.
+    fn hide(&mut self, count: u32, fresh: Fresh, now: Moment) {
         if count > 0 {
             self.window.add_hidden(count, now);
             self.hidden_total += u64::from(count);
-            self.fresh.hidden = self.fresh.hidden.saturating_add(count);
         }
+        let Fresh { refused, known, unknown } = fresh;
+        if refused > 0 {
+            self.repeat(Outcome::Refused, refused, None);
+        }
+        if let Some((outcome, count, asked)) = known {
+            self.repeat(outcome, count, asked);
+        }
+        self.fresh.hidden = self.fresh.hidden.saturating_add(unknown);
     }
+
+    /// Whether something was heard that may take it out.
+    fn is_urgent(&self) -> bool {
+        let fresh = &self.fresh;
+        fresh.failed() + fresh.count(Count::Limited) + fresh.of(Outcome::Credential) > 0
+    }
+}
+
+fn is_limit(outcome: Outcome) -> bool {
+    outcome.count() == Count::Limited
+}
+
+fn server_of(place: &str) -> Option<&str> {
+    place.split_once('/').map(|(_, server)| server)
+}
+
+/// The last attempt at that place after `seen` that was answered badly.
+fn last_of<'a>(tries: &'a str, place: &str, seen: u64) -> Option<Attempt<'a>> {
+    let at_place =
+        |(_, backend, attempt): &(u64, &str, Attempt<'_>)| place.split_once('/') == Some((*backend, attempt.server));
+    let news = latest(tries).take_while(|(at, ..)| *at > seen);
+    { news }.find(at_place).map(|(_, _, attempt)| attempt)
 }
 
 #[cfg(test)]

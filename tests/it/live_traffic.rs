@@ -49,6 +49,7 @@ impl Ear {
             for (id, sample) in batch.samples {
                 let sum = self.samples.entry(id.to_string()).or_default();
                 sample.outcomes.iter().for_each(|(outcome, n)| *sum.outcomes.entry(*outcome).or_default() += n);
+                sample.repeated.iter().for_each(|(outcome, n)| *sum.repeated.entry(*outcome).or_default() += n);
                 sum.hidden += sample.hidden;
                 sum.retry_after = sum.retry_after.max(sample.retry_after);
                 sum.first_byte = sum.first_byte.max(sample.first_byte);
@@ -90,6 +91,11 @@ fn alone(text: String, server: &str) -> String {
 fn no_checks(text: String) -> String {
     // What the mock does to clients must not take it out.
     swapped(&text, "interval = \"500ms\"\nfall     = 2", "interval = \"1h\"\nfall     = 100")
+}
+
+/// Attempts that no client saw, known or not.
+fn repeated(sample: &LiveSample) -> u32 {
+    sample.repeated.values().sum::<u32>() + sample.hidden
 }
 
 fn ask(stage: &Stage, path: &str) -> Option<u16> {
@@ -142,7 +148,7 @@ fn each_end_of_a_request_is_told_of_its_server() {
             }
         }
         assert_eq!(ear.samples["chat/b"].retry_after, Some(Duration::from_secs(11)), "{version}");
-        assert_eq!(ear.samples["chat/b"].hidden, 0, "{version}");
+        assert_eq!(repeated(&ear.samples["chat/b"]), 0, "{version}");
 
         // 3.0 says of an answer that breaks off now and then that the client went away.
         let is_vague = binary.version.at_least(3, 0) && !binary.version.at_least(3, 2);
@@ -176,7 +182,7 @@ fn each_end_of_a_request_is_told_of_its_server() {
         stage.break_mock("b", vec![Fault::new(FaultKind::Refuse)]);
         assert_eq!(ask(&stage, "/v1/models"), Some(503));
         let sample = ear.wait("a refusal", "chat/b", |sample| {
-            sample.outcomes.contains_key(&Outcome::Refused) && sample.hidden == 2
+            sample.outcomes.contains_key(&Outcome::Refused) && repeated(sample) == 2
         });
         assert_eq!(sample.outcomes[&Outcome::Refused], 1, "{version}");
         let stats = ear.listening.stats();
@@ -197,14 +203,23 @@ fn an_attempt_that_nobody_saw_fail_is_told_of_the_server_where_it_failed() {
             let stat = hapilot::haproxy::parse_stat(&stage.private().admin("show stat -1 4 -1")).expect("counters");
             let repeated = stat[&("chat".to_owned(), "b".to_owned())].redispatches;
             assert!(repeated >= 10, "{} {fault:?}: {repeated}", binary.version);
-            let sample = ear.wait("hidden failures", "chat/b", |sample| u64::from(sample.hidden) >= repeated);
-            assert_eq!(u64::from(sample.hidden), repeated, "{} {fault:?}", binary.version);
+            let all = |sample: &LiveSample| u64::from(self::repeated(sample));
+            let sample = ear.wait(&format!("{} {repeated} hidden failures", binary.version), "chat/b", |sample| {
+                all(sample) >= repeated
+            });
+            assert_eq!(all(&sample), repeated, "{} {fault:?}", binary.version);
             assert!(sample.outcomes.is_empty(), "{} {fault:?}: {sample:?}", binary.version);
+            // Where the version can tell, each has its class.
+            let class = if fault == FaultKind::Refuse { Outcome::Refused } else { Outcome::Reset };
+            let known = sample.repeated.get(&class).copied().unwrap_or(0);
+            let expected = if binary.version.at_least(3, 0) { self::repeated(&sample) } else { 0 };
+            assert_eq!(known, expected, "{} {fault:?}: {sample:?}", binary.version);
             let good = |ear: &mut Ear, server| ear.count(server, Outcome::Ok);
             wait_for("every line", PATIENCE, || {
                 (good(&mut ear, "chat/a") + good(&mut ear, "chat/c") == 300).then_some(())
             });
-            assert_eq!(ear.samples["chat/a"].hidden + ear.samples["chat/c"].hidden, 0, "{}", binary.version);
+            let others = self::repeated(&ear.samples["chat/a"]) + self::repeated(&ear.samples["chat/c"]);
+            assert_eq!(others, 0, "{}", binary.version);
         }
     }
 }
@@ -294,7 +309,7 @@ fn nothing_is_lost_over_reloads_under_load_and_old_workers_are_heard_to_their_en
             let ok: u32 = ["chat/a", "chat/b", "chat/c"].iter().map(|server| ear.count(server, Outcome::Ok)).sum();
             (u64::from(ok) == sent).then_some(())
         });
-        assert_eq!(ear.samples.values().map(|sample| sample.hidden).sum::<u32>(), 0, "{}", binary.version);
+        assert_eq!(ear.samples.values().map(repeated).sum::<u32>(), 0, "{}: {:?}", binary.version, ear.samples);
         assert_eq!(ear.samples.values().map(|sample| sample.in_flight).sum::<u32>(), 0, "{}", binary.version);
     }
 }
@@ -310,7 +325,7 @@ fn a_listener_that_begins_late_tells_nothing_of_what_was_before() {
         assert_eq!(ask(&stage, "/v1/models"), Some(200));
         wait_for("one line", PATIENCE, || (ear.lines() == 1).then_some(()));
         ear.hear();
-        assert!(ear.samples.values().all(|sample| sample.hidden == 0), "{}: {:?}", binary.version, ear.samples);
+        assert!(ear.samples.values().all(|sample| repeated(sample) == 0), "{}: {:?}", binary.version, ear.samples);
 
         // HAProxy dies and comes back: the next worker is heard from its first line on.
         stage.end_haproxy();

@@ -47,6 +47,7 @@ mod proof;
 mod provenance;
 mod quoting;
 mod renewals;
+mod repeats;
 mod routing;
 mod sample;
 mod simulation;

@@ -2,8 +2,10 @@
 
 use super::{ContextMaker, Pass};
 use crate::config::{Backend, BackendTimeout, Check, ProxyProtocol, Server};
-use crate::desired::{DesiredServer, KEY_SLOTS, needs_hops, shares_keys};
-use crate::model::{AdminState, Balance, Host, KEY_HEADERS, Origin, Profile, Scheme, ServerId, Weight};
+use crate::desired::{DesiredServer, KEY_SLOTS, lone_first, needs_hops, shares_keys};
+use crate::model::{
+    AdminState, Balance, ErrorWords, Host, KEY_HEADERS, Origin, Profile, Scheme, SecretRef, ServerId, Weight,
+};
 use crate::render::names::{hop_proxy, hop_socket};
 use crate::render::value::{Table, duration};
 use std::collections::BTreeMap;
@@ -17,6 +19,8 @@ const RETRIED: &str = "conn-failure empty-response 500 502 503 504";
 const FAST_INTER: Duration = Duration::from_secs(1);
 /// How often HAProxy looks at a server that is down, at most.
 const DOWN_INTER: Duration = Duration::from_secs(5);
+/// So many words of each kind are looked for; HAProxy takes 64 words per line.
+const MAX_WORDS: usize = 24;
 /// What stands for an address and a port that the runtime can set.
 const MASKED_ADDRESS: (&str, u16) = ("192.0.2.1", 1);
 
@@ -40,6 +44,7 @@ impl ContextMaker<'_> {
         let needs_hops = needs_hops(backend);
         let has_keys = servers.iter().any(|server| !server.keys.is_empty());
         let retry_on = retry_on(backend, self.target.has_retry_on_429());
+        let first = lone_first(backend).map(|server| self.marks.text(&server.name, Some(server.origin)));
         let BackendTimeout { connect, first_byte, idle } = timeout;
         let longest = if first_byte.value >= idle.value { first_byte } else { idle };
         let timeout = Table::default()
@@ -64,8 +69,11 @@ impl ContextMaker<'_> {
             .with("hash_is_consistent", balance.value == Balance::Source)
             .with("timeout", timeout)
             .with("retries", self.marks.sourced(retries))
+            .with("repeats_rejections", retry_on.as_ref().is_some_and(|causes| causes.contains("401")))
             .with("retry_on", retry_on.map(|codes| self.marks.text(codes, retries.origin)))
             .with("forward_client", *forward_client)
+            .with("first", first)
+            .with("words", self.words(backend))
             .with("needs_hops", needs_hops)
             .with("has_keys", has_keys)
             .with("hops_tell_key", needs_hops && has_keys)
@@ -86,7 +94,11 @@ impl ContextMaker<'_> {
     ) -> Value {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let name = self.marks.text(&server.name, Some(server.origin));
-        let mut front = self.shares(server, &id);
+        let is_backup = match lone_first(backend) {
+            Some(first) => first.name == server.name,
+            None => server.tier > 1,
+        };
+        let mut front = self.shares(server, &id).with("is_backup", is_backup);
         let mut hop = None;
         if needs_hops {
             let socket = hop_socket(&self.desired.config, &id);
@@ -152,7 +164,6 @@ impl ContextMaker<'_> {
             .with("weight", self.marks.text(weight, origin))
             .with("is_disabled", wish.state == AdminState::Maint)
             .with("maxconn", maxconn.map(|maxconn| self.marks.sourced(maxconn)))
-            .with("is_backup", server.tier > 1)
     }
 
     /// Where a server is and how it is looked after.
@@ -225,6 +236,20 @@ impl ContextMaker<'_> {
             .into()
     }
 
+    /// What the provider's errors mean, in lower case.
+    fn words(&mut self, backend: &Backend) -> Value {
+        let mut listed = |words: &[String]| -> Vec<Value> {
+            let words = words.iter().take(MAX_WORDS).map(|word| word.to_lowercase());
+            words.map(|word| self.marks.text(word, Some(backend.origin))).collect()
+        };
+        let ErrorWords { account, rejected, passing, overloaded: _ } = &backend.provider.errors;
+        Table::default()
+            .with("account", listed(account))
+            .with("rejected", listed(rejected))
+            .with("passing", listed(passing))
+            .into()
+    }
+
     fn constants(&mut self, headers: &BTreeMap<String, String>, origin: Origin) -> Vec<Value> {
         headers
             .iter()
@@ -262,6 +287,10 @@ fn unshared(name: &Value) -> Table {
         .with("track", None::<Value>)
 }
 
+fn key_references(server: &Server) -> Vec<&SecretRef> {
+    server.keys.iter().map(|key| &key.value).collect()
+}
+
 /// What makes HAProxy try another server; `None` where it retries nothing. The template takes it back while there is no
 /// other server: that changes at runtime.
 fn retry_on(backend: &Backend, has_retry_on_429: bool) -> Option<String> {
@@ -271,7 +300,11 @@ fn retry_on(backend: &Backend, has_retry_on_429: bool) -> Option<String> {
     let mut causes = vec![RETRIED];
     // Where the key is the client's, its mistake would be made once per server.
     if backend.servers.iter().any(|server| !server.keys.is_empty()) {
-        causes.push("401 403");
+        causes.push("401");
+    }
+    // What one key may not do, another one may.
+    if backend.servers.iter().any(|server| key_references(server) != key_references(&backend.servers[0])) {
+        causes.push("403");
     }
     if has_retry_on_429 {
         causes.push("429");

@@ -61,7 +61,8 @@ impl<'a> ContextMaker<'a> {
             .with("minor", self.target.minor)
             .with("has_response_timeout", self.target.has_response_timeout())
             .with("has_large_buffers", self.target.has_large_buffers())
-            .with("asks_how_lua_sees_booleans", self.target.asks_how_lua_sees_booleans());
+            .with("asks_how_lua_sees_booleans", self.target.asks_how_lua_sees_booleans())
+            .with("tells_attempts", self.target.tells_attempts());
         context.insert_value("marker", marker.into());
         context.insert_value("target", target.into());
         context.insert_value("keys_map", KEYS_MAP.into());
@@ -70,6 +71,8 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("telling_headers", telling_headers().into());
         let key_query = Table::default().with("decoded", decoded_key()).with("spelt", spelt_key());
         context.insert_value("key_query", key_query.into());
+        let stream_error = error_body("The model server failed at the beginning.", "server_error", "stream_error");
+        context.insert_value("stream_error", stream_error.into());
         context.insert_value("node", self.marks.sourced(&config.node.name));
         context.insert_value("haproxy", self.haproxy(&config.haproxy));
         context.insert_value("tls", self.tls());
@@ -181,10 +184,10 @@ impl<'a> ContextMaker<'a> {
     }
 
     /// Raw lines for the beginning and for the end of a section: HAProxy warns of a `tcp-request` that stands behind
-    /// an `http-request`.
+    /// an `http-request`; a `tcp-response` must run before ours, which accept.
     fn raw_lines(&mut self, raw: &[Sourced<String>]) -> (Value, Value) {
         let (first, last): (Vec<_>, Vec<_>) =
-            raw.iter().cloned().partition(|line| line.value.trim_start().starts_with("tcp-request"));
+            raw.iter().cloned().partition(|line| line.value.trim_start().starts_with("tcp-re"));
         (self.marks.lines(&first), self.marks.lines(&last))
     }
 

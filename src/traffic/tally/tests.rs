@@ -38,7 +38,7 @@ impl Heard {
             let (sessions, retries, redispatches) = (*sessions, *retries, *redispatches);
             (*place, ServerCount { sessions, retries, redispatches })
         });
-        self.tally.take_counts(self.worker, counts, at(1));
+        self.tally.take_counts(self.worker, counts, None, at(1), SystemTime::UNIX_EPOCH);
     }
 
     fn samples(&mut self) -> Vec<(String, LiveSample)> {
