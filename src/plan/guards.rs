@@ -3,7 +3,7 @@
 //! Pure. Compares two configurations, knows neither files nor HAProxy. Called by `agent` before an apply; a rollback
 //! is never asked (invariants I9 and I14).
 
-use crate::config::{Backend, Config, Frontend};
+use crate::config::{Backend, Config, Frontend, Server};
 use crate::model::{AdminState, BindAddress, BindHost};
 use std::fmt;
 
@@ -16,12 +16,14 @@ const GROWTH: usize = 10;
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guard {
-    /// Half or more of a backend's servers go.
+    /// Half or more of a backend's servers go, or serve no more.
     Shrinks {
         /// Which backend.
         backend: String,
         /// Servers that go.
         removed: usize,
+        /// Servers that stay and that the file takes out: another state, or weight 0.
+        parked: usize,
         /// Servers before.
         of: usize,
     },
@@ -54,8 +56,17 @@ pub enum Guard {
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Shrinks { backend, removed, of } => {
+            Self::Shrinks { backend, removed, parked: 0, of } => {
                 write!(f, "it removes {removed} of the {of} servers of backend {backend}")
+            }
+            Self::Shrinks { backend, removed: 0, parked, of } => {
+                write!(f, "it takes {parked} of the {of} servers of backend {backend} out of service")
+            }
+            Self::Shrinks { backend, removed, parked, of } => {
+                write!(
+                    f,
+                    "it removes {removed} of the {of} servers of backend {backend} and takes {parked} out of service"
+                )
             }
             Self::Empties { backend } => write!(f, "it leaves backend {backend} without a ready server"),
             Self::LosesBind { frontend, bind } => {
@@ -79,20 +90,30 @@ pub fn guards(serving: &Config, wanted: &Config) -> Vec<Guard> {
     lost_binds(serving, wanted).into_iter().chain(backends.flatten()).chain(grows(serving, wanted)).collect()
 }
 
-/// A server that only got another name, or another address, is not lost.
+/// A server that only got another name, or another address, is not lost. One that served and is taken out by its state
+/// or its weight is: clients miss it as if it were removed.
 fn shrinks(before: &Backend, after: &Backend) -> Option<Guard> {
-    let is_lost = |server: &&crate::config::Server| {
-        !after.servers.iter().any(|other| other.name == server.name || other.url.value == server.url.value)
-    };
-    let (removed, of) = (before.servers.iter().filter(is_lost).count(), before.servers.len());
-    (removed >= LOSS && removed * 2 >= of).then(|| Guard::Shrinks { backend: before.name.to_string(), removed, of })
+    let (mut removed, mut parked, of) = (0, 0, before.servers.len());
+    for server in &before.servers {
+        let is_same = |other: &&Server| other.name == server.name || other.url.value == server.url.value;
+        let mut same = after.servers.iter().filter(is_same).peekable();
+        if same.peek().is_none() {
+            removed += 1;
+        } else if takes_traffic(server) && !same.any(takes_traffic) {
+            parked += 1;
+        }
+    }
+    let lost = removed + parked;
+    (lost >= LOSS && lost * 2 >= of).then(|| Guard::Shrinks { backend: before.name.to_string(), removed, parked, of })
+}
+
+/// A weight of 0 takes no traffic either.
+fn takes_traffic(server: &Server) -> bool {
+    server.state.value == AdminState::Ready && server.weight.value.get() > 0
 }
 
 fn empties(before: &Backend, after: &Backend) -> Option<Guard> {
-    // A weight of 0 takes no traffic either.
-    let has_ready = |backend: &Backend| {
-        backend.servers.iter().any(|server| server.state.value == AdminState::Ready && server.weight.value.get() > 0)
-    };
+    let has_ready = |backend: &Backend| backend.servers.iter().any(takes_traffic);
     (has_ready(before) && !has_ready(after)).then(|| Guard::Empties { backend: before.name.to_string() })
 }
 
@@ -175,6 +196,11 @@ mod tests {
             ("b: p q r s", "b: p=x q=y r=z s=v", None),
             ("b: p q r s", "b: t=p u=q v=r w=s", None),
             ("b: p q r s", "b: t u v w", Some("it removes 4 of the 4 servers of backend b")),
+            ("b: p q r s", "b: p! q! r! s", Some("it takes 3 of the 4 servers of backend b out of service")),
+            ("b: p q r s", "b: p! q! r s", Some("it takes 2 of the 4 servers of backend b out of service")),
+            ("b: p q r s", "b: p! q r s", None),
+            ("b: p! q! r s", "b: p! q! r s", None),
+            ("b: p q r s", "b: p q! r", Some("it removes 1 of the 4 servers of backend b and takes 1 out of service")),
         ] {
             check((ONE, &[before]), (ONE, &[after]), &expected.into_iter().collect::<Vec<_>>());
         }
