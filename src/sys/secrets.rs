@@ -11,6 +11,14 @@ use std::os::unix::fs::PermissionsExt;
 /// Longest file, in bytes: a value of 8 KiB and its line break.
 const MAX_BYTES: u64 = 8192 + 2;
 
+/// What the unit in `packaging` reads as `EnvironmentFile=`. A root shell has none of the agent's environment, and its
+/// commands need the same keys.
+const ENVIRONMENT_FILE: &str = "/etc/default/hapilot";
+/// Longest such file, in bytes.
+const MAX_ENVIRONMENT: u64 = 1 << 20;
+/// No such variable.
+const NOT_SET: &str = "not set";
+
 /// A value, and what is wrong with the place that it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadSecret {
@@ -24,7 +32,7 @@ pub struct ReadSecret {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// `env:NAME`, and there is none, or it is not UTF-8.
-    #[error("the environment variable {name} of this process is {problem}")]
+    #[error("the environment variable {name} of this process is {problem}{}", beside(problem))]
     Environment {
         /// The variable.
         name: String,
@@ -61,18 +69,25 @@ pub enum SecretError {
 /// Nothing there, unreadable, longer than 8 KiB, not UTF-8, empty, or with a control character.
 pub fn read_secret(reference: &SecretRef) -> Result<ReadSecret, SecretError> {
     let credentials = std::env::var("CREDENTIALS_DIRECTORY").ok().map(Utf8PathBuf::from);
-    read_secret_in(reference, credentials.as_deref())
+    read_secret_in(reference, credentials.as_deref(), ENVIRONMENT_FILE.into())
 }
 
-fn read_secret_in(reference: &SecretRef, credentials: Option<&Utf8Path>) -> Result<ReadSecret, SecretError> {
+fn read_secret_in(
+    reference: &SecretRef,
+    credentials: Option<&Utf8Path>,
+    environment_file: &Utf8Path,
+) -> Result<ReadSecret, SecretError> {
     let (text, warning) = match reference {
         SecretRef::Env(name) => {
             let problem = |problem| SecretError::Environment { name: name.clone(), problem };
-            let text = std::env::var(name).map_err(|e| match e {
-                std::env::VarError::NotPresent => problem("not set"),
-                std::env::VarError::NotUnicode(_) => problem("not valid UTF-8"),
-            })?;
-            (text, None)
+            match std::env::var(name) {
+                Ok(text) => (text, None),
+                Err(std::env::VarError::NotUnicode(_)) => return Err(problem("not valid UTF-8")),
+                Err(std::env::VarError::NotPresent) => {
+                    let kept = variable_in(environment_file, name).ok_or_else(|| problem(NOT_SET))?;
+                    (kept, readable_by_all(environment_file))
+                }
+            }
         }
         SecretRef::File(path) => (read_text(path)?, readable_by_all(path)),
         SecretRef::Credential(name) => {
@@ -86,6 +101,28 @@ fn read_secret_in(reference: &SecretRef, credentials: Option<&Utf8Path>) -> Resu
     }
     let secret = Secret::new(text).map_err(|source| SecretError::Value { place: reference.to_string(), source })?;
     Ok(ReadSecret { secret, warning })
+}
+
+/// What an unset variable's error adds: where the unit has it from.
+fn beside(problem: &str) -> String {
+    if problem != NOT_SET {
+        return String::new();
+    }
+    format!(
+        ", and {ENVIRONMENT_FILE}, from which the unit takes it, gives none\n  help: put it there, for the agent and for \
+         commands as root alike"
+    )
+}
+
+/// The value that systemd's `EnvironmentFile=` gives a variable: the last line that names it, without its quotes.
+fn variable_in(file: &Utf8Path, name: &str) -> Option<String> {
+    let bytes = files::read_limited(file, MAX_ENVIRONMENT).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+    let value =
+        lines.filter_map(|line| line.split_once('=')).filter(|(key, _)| key.trim_end() == name).last()?.1.trim();
+    let quoted = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+    Some(quoted.unwrap_or(value).to_owned())
 }
 
 fn read_text(path: &Utf8Path) -> Result<String, SecretError> {
@@ -129,8 +166,22 @@ mod tests {
         let read = read_secret(&SecretRef::File(path)).unwrap();
         assert_eq!(read.secret.expose(), "sk-2");
         assert!(read.warning.unwrap().contains("0644"));
-        let read = read_secret_in(&SecretRef::Credential("key".into()), Some(dir)).unwrap();
+        let read = read_secret_in(&SecretRef::Credential("key".into()), Some(dir), "/nowhere".into()).unwrap();
         assert_eq!(read.secret.expose(), "sk-2");
+    }
+
+    #[test]
+    fn a_variable_that_is_unset_here_is_taken_from_where_the_unit_has_it() {
+        let held = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(held.path()).unwrap().join("hapilot");
+        let text = "# KEY_A=sk-0\nHAPILOT_T_A=sk-1\nHAPILOT_T_A = \"sk-2\"\n; x\nHAPILOT_T_B='sk-=3'\n\nHAPILOT_T_C=\n";
+        replace_file(&path, text.as_bytes(), 0o600).unwrap();
+        let read = |name: &str| read_secret_in(&SecretRef::Env(name.into()), None, &path).map(|read| read.secret);
+        assert_eq!(read("HAPILOT_T_A").unwrap().expose(), "sk-2");
+        assert_eq!(read("HAPILOT_T_B").unwrap().expose(), "sk-=3");
+        assert!(matches!(read("HAPILOT_T_C"), Err(SecretError::Value { .. })), "an empty one is no secret");
+        let error = read("HAPILOT_T_D").unwrap_err();
+        assert!(error.to_string().contains("/etc/default/hapilot"), "{error}");
     }
 
     #[test]
@@ -146,6 +197,6 @@ mod tests {
             read_secret(&SecretRef::Env("HAPILOT_SURELY_UNSET".into())),
             Err(SecretError::Environment { problem: "not set", .. })
         ));
-        assert!(read_secret_in(&SecretRef::Credential("x".into()), None).is_err());
+        assert!(read_secret_in(&SecretRef::Credential("x".into()), None, "/nowhere".into()).is_err());
     }
 }
