@@ -375,7 +375,7 @@ impl Engine {
         let config = &wish.sources.config.haproxy.config;
         let failed = |e: std::io::Error| ApplyError::Write(format!("error: {e}"));
         if plan.overrules_an_obstacle(&prepared.observed) {
-            applied.kept = Some(sys::files::keep_beside(config, jiff::Timestamp::now()).map_err(failed)?);
+            applied.kept = Some(sys::files::keep_beside(config, "hapilot", jiff::Timestamp::now()).map_err(failed)?);
         }
         let files = LiveFiles::of(config);
         let undo = files.remember(&plan.files).map_err(failed)?;
@@ -448,6 +448,9 @@ impl Engine {
         let done: Vec<Step> = done.map(|(_, step)| step).collect();
         if let Some(runtime) = &mut self.runtime {
             runtime.took(&done);
+        }
+        if let Some(expected) = &mut self.expected {
+            expected.took(&done);
         }
         done
     }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Who acts where no operator does.
+pub(super) const AGENT: &str = "agent";
+
 /// Who wants a change, and why.
 #[derive(Clone, Debug, Default)]
 pub struct Intent {
@@ -20,6 +23,6 @@ pub struct Intent {
 impl Intent {
     /// The agent's own.
     pub fn of_agent(reason: Option<&str>) -> Self {
-        Self { actor: "agent".to_owned(), reason: reason.map(str::to_owned), ..Self::default() }
+        Self { actor: AGENT.to_owned(), reason: reason.map(str::to_owned), ..Self::default() }
     }
 }

@@ -17,6 +17,7 @@ mod fleet;
 #[cfg(test)]
 mod fleet_days;
 mod following;
+mod going_back;
 mod guardian;
 mod guarding;
 mod hearing;

@@ -181,11 +181,19 @@ impl Node {
                 return Err(Attempt::Failed(failed));
             }
         };
+        let comes_back = self.ledger.rejected().is_some() && sources.toml != self.serving.toml;
         if !self.is_observer() {
             self.ledger.reject(None)?;
         }
         let source = if self.is_settled { SourceOfChange::Edit } else { SourceOfChange::Start };
-        self.serve(sources, intent, source).await
+        let mut report = self.serve(sources, intent, source).await?;
+        if comes_back {
+            // Whoever edits an unrelated line must not miss it; an edit that waits would surprise the one who mends.
+            let text = "the file was rolled back before: what it still has of that serves again";
+            tracing::warn!(revision = self.revision(), "{text}");
+            report.notes.push(format!("{text}; `{}` says what changed", self.place.command("diff REV")));
+        }
+        Ok(report)
     }
 
     /// The first apply of this life: the chosen sources, without reading the file again. Where they are the file's
@@ -268,33 +276,6 @@ impl Node {
         result.map(|_| ())
     }
 
-    /// Serves an older revision's content as a new revision. The operator's file stays as it is, and is not served
-    /// again before it changes.
-    ///
-    /// # Errors
-    /// No such revision, or it cannot be served any more.
-    pub async fn roll_back(&mut self, to: Option<u32>, intent: &Intent) -> Result<Report, Attempt> {
-        let to = match to {
-            Some(to) => to,
-            None => self.ledger.previous_good()?.ok_or_else(|| {
-                Failed::refused("there is no earlier revision to go back to; `hapilot history` lists them")
-            })?,
-        };
-        self.recover();
-        let before = self.ledger.current();
-        let toml = self.ledger.toml_of(to)?;
-        let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
-        let report = self.serve(sources, intent, SourceOfChange::Rollback(to)).await?;
-        self.close_trial(before, intent.reason.as_deref().unwrap_or("rolled back"));
-        if let Some(rejected) = self.place.digest()
-            && rejected != Digest::of(&self.serving.toml)
-        {
-            self.ledger.reject(Some(rejected))?;
-            self.file_problem = Some(rolled_back(&self.place));
-        }
-        Ok(report)
-    }
-
     /// Makes HAProxy follow what is known now: weights, overrides that ended, drift.
     ///
     /// # Errors
@@ -358,7 +339,12 @@ impl Node {
         self.certificate_news.look(config, certificates, certificate_problems, Timestamp::now());
     }
 
-    async fn serve(&mut self, sources: Sources, intent: &Intent, source: SourceOfChange) -> Result<Report, Attempt> {
+    pub(super) async fn serve(
+        &mut self,
+        sources: Sources,
+        intent: &Intent,
+        source: SourceOfChange,
+    ) -> Result<Report, Attempt> {
         let began = Instant::now();
         let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
         if let Err(failed) = self.ask_guards(&sources, intent, source) {
@@ -449,8 +435,11 @@ impl Node {
             }
             notes.extend(armed.note.clone());
             self.note_history(recorded.err());
-        } else if let Some(given) = intent.confirm {
-            notes.push(self.put_on_trial(given, &intent.actor)?);
+        } else {
+            notes.extend(self.attach_reason(intent)?);
+            if let Some(given) = intent.confirm {
+                notes.push(self.put_on_trial(given, &intent.actor)?);
+            }
         }
         let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
         report.notes.extend(notes);
@@ -529,7 +518,7 @@ fn choose(
 ) -> Result<(Sources, Option<String>), Failed> {
     let problem = match loaded {
         Ok(sources) if ledger.rejected() != Some(Digest::of(&sources.toml)) => return Ok((sources, None)),
-        Ok(_) => rolled_back(place),
+        Ok(_) => super::going_back::rolled_back(place, None),
         Err(e) => {
             let failed = Failed::from_sources(&e);
             if ledger.current().is_none() {
@@ -557,10 +546,6 @@ fn renewed_keys(before: &Sources, after: &Sources) -> Vec<ServerId> {
         server.keys.iter().any(is_renewed).then_some(id)
     });
     servers.collect()
-}
-
-fn rolled_back(place: &Place) -> String {
-    format!("{} was rolled back and has not changed since; an older revision serves", place.file)
 }
 
 pub(super) fn desired(

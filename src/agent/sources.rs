@@ -88,7 +88,7 @@ impl Place {
     }
 
     /// Of the file as it stands; `None` where it cannot be read.
-    pub(super) fn digest(&self) -> Option<Digest> {
+    pub fn digest(&self) -> Option<Digest> {
         sys::files::read_limited(&self.file, MAX_FILE).ok().map(Digest::of)
     }
 

@@ -5,7 +5,7 @@
 //! first rolls back; the others find that there is no trial any more.
 
 use super::attempt::Attempt;
-use super::intent::Intent;
+use super::intent::{AGENT, Intent};
 use super::ledger::{Ledger, told};
 use super::node::Node;
 use super::report::{Failed, Report, SourceOfChange};
@@ -248,6 +248,27 @@ impl Node {
             return Err(Failed::refused(format!("the process that guards the deadline cannot be started: {error}")));
         }
         Ok(self.begin_trial(&armed, revision).unwrap_or_default())
+    }
+
+    /// Writes an operator's reason into the revision that serves, where the agent was faster than his `apply --reason`.
+    ///
+    /// # Errors
+    /// The disk is full or read-only; the revision serves on.
+    pub(super) fn attach_reason(&mut self, intent: &Intent) -> Result<Option<String>, Failed> {
+        let (Some(reason), Some(revision), false) = (&intent.reason, self.revision(), self.is_observer()) else {
+            return Ok(None);
+        };
+        let manifest = self.ledger.revisions.manifest(revision).map_err(|e| told(&e))?;
+        let age = Timestamp::now().duration_since(manifest.created);
+        // The agent's own reasons are no news, and what an operator wrote stays as he wrote it.
+        if intent.actor == AGENT || manifest.actor != AGENT {
+            return Ok(None);
+        }
+        if age.as_secs() > FRESH_S {
+            return Ok(Some(format!("revision {revision} serves for long already; the reason is not kept")));
+        }
+        self.ledger.revisions.set_reason(revision, &intent.actor, reason).map_err(|e| told(&e))?;
+        Ok(Some(format!("the agent had applied it already: the reason is kept with revision {revision}")))
     }
 
     /// The revision does not serve: what was open before is open again.

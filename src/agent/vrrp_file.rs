@@ -133,7 +133,7 @@ impl VrrpChange {
     pub fn carry_out(&self) -> std::io::Result<Vec<String>> {
         let mut notes = Vec::new();
         if self.is_foreign {
-            let kept = sys::files::keep_beside(&self.path, jiff::Timestamp::now())?;
+            let kept = sys::files::keep_beside(&self.path, "hapilot", jiff::Timestamp::now())?;
             notes.push(format!("the former keepalived.conf is kept as {kept}"));
         }
         // What it watches and what it writes to must be there when it starts.

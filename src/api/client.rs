@@ -3,6 +3,8 @@
 use super::wire::{
     Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest, VipRequest,
 };
+use crate::model::Name;
+use axum::http::StatusCode;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,12 +12,26 @@ use std::time::Duration;
 
 /// An apply waits up to 5 s for its turn, a reload takes up to 60 s.
 const DEADLINE: Duration = Duration::from_secs(90);
+/// Which file the command line was given.
+pub(super) const FILE_HEADER: &str = "x-hapilot-file";
+/// Which node it acts for, where it was given one.
+pub(super) const NODE_HEADER: &str = "x-hapilot-node";
 
 /// Talks to the running agent.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     socket: Utf8PathBuf,
+    about: About,
+}
+
+/// What a command is about: the agent refuses one about another file or node than its own.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The operator's file.
+    pub file: Utf8PathBuf,
+    /// `--node`.
+    pub node: Option<Name>,
 }
 
 /// Why there is no answer.
@@ -24,6 +40,9 @@ pub enum ClientError {
     /// The agent refuses.
     #[error("{}", .0.error)]
     Refused(Problem),
+    /// It serves another file, or is another node.
+    #[error("{}", .0.error)]
+    Other(Problem),
     /// The socket is there but cannot be used.
     #[error("the agent's socket {socket} cannot be used: {why}")]
     Broken {
@@ -39,7 +58,7 @@ impl Client {
     ///
     /// # Errors
     /// The socket is there but may not be opened.
-    pub fn connect(socket: &Utf8Path) -> Result<Option<Self>, ClientError> {
+    pub fn connect(socket: &Utf8Path, about: About) -> Result<Option<Self>, ClientError> {
         let broken = |why: String| ClientError::Broken { socket: socket.to_owned(), why };
         match std::os::unix::net::UnixStream::connect(socket) {
             Ok(_) => {}
@@ -54,7 +73,7 @@ impl Client {
             .timeout(DEADLINE)
             .build()
             .map_err(|e| broken(e.to_string()))?;
-        Ok(Some(Self { http, socket: socket.to_owned() }))
+        Ok(Some(Self { http, socket: socket.to_owned(), about }))
     }
 
     /// `GET /v1/status`
@@ -138,12 +157,19 @@ impl Client {
             let why = if e.is_timeout() { format!("no answer within {} s", DEADLINE.as_secs()) } else { e.to_string() };
             ClientError::Broken { socket: self.socket.clone(), why }
         };
+        let mut request = request;
+        let file = camino::absolute_utf8(&self.about.file).unwrap_or_else(|_| self.about.file.clone());
+        request = request.header(FILE_HEADER, file.as_str().as_bytes());
+        if let Some(node) = &self.about.node {
+            request = request.header(NODE_HEADER, node.as_str());
+        }
         let response = request.send().await.map_err(broken)?;
         if response.status().is_success() {
             return response.json().await.map_err(broken);
         }
         let status = response.status();
         match response.json::<Problem>().await {
+            Ok(problem) if status == StatusCode::CONFLICT => Err(ClientError::Other(problem)),
             Ok(problem) => Err(ClientError::Refused(problem)),
             Err(_) => Err(ClientError::Broken { socket: self.socket.clone(), why: format!("it answered {status}") }),
         }

@@ -14,5 +14,5 @@ pub mod wire;
 mod wire_live;
 mod wire_vip;
 
-pub use client::{Client, ClientError};
+pub use client::{About, Client, ClientError};
 pub use server::{Listener, serve, serve_readers};

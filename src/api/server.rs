@@ -3,6 +3,7 @@
 //! Whoever may open the socket (mode 0660) may do everything; there is no other authentication. Refuses to know the
 //! agent's internals.
 
+use super::client::{FILE_HEADER, NODE_HEADER};
 use super::connections;
 use super::metrics;
 use super::wire::{
@@ -12,8 +13,9 @@ use crate::agent::{Failed, Handle, Intent, Report, Request, Snapshot, VipVerb};
 use crate::model::{AdminState, Name, ServerId, Weight};
 use crate::sys;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -74,8 +76,38 @@ pub async fn serve(listener: Listener, handle: Handle) {
         .route("/v1/tag", post(tag))
         .route("/v1/server", post(server))
         .route("/v1/vip", post(vip))
+        .route_layer(from_fn_with_state(handle.clone(), refuse_other))
         .with_state(handle);
     connections::serve(socket, router, "the command line's socket").await;
+}
+
+/// Refuses a command about another file, or for another node: what it asks would be answered of this one.
+async fn refuse_other(State(handle): State<Handle>, request: axum::extract::Request, next: Next) -> Response {
+    match other(&handle, request.headers()) {
+        Some(error) => (StatusCode::CONFLICT, Json(Problem { error, exit_code: 2 })).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+/// What the request is about, where that is not what this agent serves.
+fn other(handle: &Handle, headers: &HeaderMap) -> Option<String> {
+    let said = |name: &str| std::str::from_utf8(headers.get(name)?.as_bytes()).ok();
+    let (file, node) = {
+        let snapshot = handle.snapshot.borrow();
+        (snapshot.file.clone(), snapshot.node.clone())
+    };
+    let file = camino::absolute_utf8(&file).unwrap_or(file);
+    if let Some(other) = said(FILE_HEADER).filter(|other| !sys::files::is_same(&file, (*other).into())) {
+        return Some(format!(
+            "error: the running agent serves {file}, and this command is about {other}\n  help: `hapilot check`, `plan`, \
+             `render` and `diff` look at {other} itself; for what runs, leave out `-c` or give {file}\nnothing was changed"
+        ));
+    }
+    let other = said(NODE_HEADER).filter(|other| *other != node)?;
+    Some(format!(
+        "error: the running agent is node {node}, and this command is for node {other}\n  help: `hapilot check --node \
+         {other}` and `render --node {other}` need no agent\nnothing was changed"
+    ))
 }
 
 /// What may be read without a token.

@@ -2,16 +2,26 @@
 
 use super::args;
 use super::output::{Failure, Output, Tone, ms};
-use crate::agent::{Attempt, Intent, Node, Place, Report};
-use crate::api::Client;
+use crate::agent::{Attempt, Intent, Ledger, Node, Place, Report};
 use crate::api::wire::{Applied, ApplyRequest, RollbackRequest};
+use crate::api::{About, Client, ClientError};
 use crate::config;
+use crate::sys;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 /// `hapilot plan`
 pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
-    let planned = match agent(place)? {
-        Some(agent) => agent.plan().await.map_err(Failure::from)?,
+    let answered = match agent(place)? {
+        Some(agent) => match agent.plan().await {
+            // Another file can be planned without its agent; another node's HAProxy cannot.
+            Err(ClientError::Other(_)) if place.node.is_none() => Some(plan_beside(place).await?),
+            answer => Some(answer.map_err(Failure::from)?),
+        },
+        None => None,
+    };
+    let planned = match answered {
+        Some(planned) => planned,
         None => {
             let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
             let began = Instant::now();
@@ -27,6 +37,14 @@ pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
         print(&planned, &out, true);
     }
     Ok(())
+}
+
+/// A file that the running agent does not serve: looked at from here, nothing is changed.
+async fn plan_beside(place: &Place) -> Result<Applied, Failure> {
+    let mut node = Node::observe_only(place.clone()).await.map_err(Failure::from)?;
+    let mut planned = Applied::from(&node.plan_report().await.map_err(failure)?);
+    planned.notes.push(format!("this is the plan for {}, which the running agent does not serve", place.file));
+    Ok(planned)
 }
 
 /// `hapilot apply`
@@ -55,27 +73,50 @@ pub(super) async fn apply(place: &Place, options: &args::Apply, out: Output) -> 
 }
 
 /// `hapilot rollback`
-pub(super) async fn rollback(
-    place: &Place,
-    revision: Option<&str>,
-    reason: Option<String>,
-    out: Output,
-) -> Result<(), Failure> {
-    let revision = revision.map(|name| super::confirm::resolve(place, name)).transpose()?;
-    let actor = actor();
-    let applied = match agent(place)? {
-        Some(agent) => agent.rollback(&RollbackRequest { revision, actor, reason }).await.map_err(Failure::from)?,
-        None => {
-            let intent = Intent { actor, reason, ..Intent::default() };
-            let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
-            Applied::from(&patiently(async || node.roll_back(revision, &intent).await).await?)
-        }
-    };
-    finish(&applied, out);
+pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output) -> Result<(), Failure> {
+    let args::Rollback { revision, reason, write } = options;
+    let is_serving = write && revision.is_none() && is_rolled_back(place)?;
+    if !is_serving {
+        let revision = revision.map(|name| super::confirm::resolve(place, &name)).transpose()?;
+        let actor = actor();
+        let applied = match agent(place)? {
+            Some(agent) => agent.rollback(&RollbackRequest { revision, actor, reason }).await.map_err(Failure::from)?,
+            None => {
+                let intent = Intent { actor, reason, ..Intent::default() };
+                let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
+                Applied::from(&patiently(async || node.roll_back(revision, &intent).await).await?)
+            }
+        };
+        finish(&applied, out);
+    }
+    if write {
+        return write_back(place, out);
+    }
     out.note(format_args!(
-        "{} still has the content that was rolled back; it is not served again before it changes",
-        place.file
+        "{} still has the content that was rolled back. It is not served before the file changes; then all of it is, the \
+         rolled-back part too\n  help: {} puts what serves into the file",
+        place.file,
+        place.command("rollback --write")
     ));
+    Ok(())
+}
+
+/// Whether the file as it stands was rolled back already, so that `--write` alone is missing.
+fn is_rolled_back(place: &Place) -> Result<bool, Failure> {
+    let ledger = Ledger::read_only(&place.state_directory()).map_err(Failure::from)?;
+    Ok(ledger.rejected().is_some_and(|rejected| place.digest() == Some(rejected)))
+}
+
+/// Puts the content that serves into the operator's file, who asked for it; what stood there is kept beside.
+fn write_back(place: &Place, out: Output) -> Result<(), Failure> {
+    let ledger = Ledger::read_only(&place.state_directory()).map_err(Failure::from)?;
+    let revision = ledger.current().ok_or_else(|| Failure::refused("error: there is no revision yet"))?;
+    let toml = ledger.toml_of(revision).map_err(Failure::from)?;
+    let failed = |e: std::io::Error| Failure::refused(format!("error: {e}\n{} is as it was", place.file));
+    let mode = fs_err::metadata(&place.file).map_err(failed)?.permissions().mode() & 0o7777;
+    let kept = sys::files::keep_beside(&place.file, "rollback", jiff::Timestamp::now()).map_err(failed)?;
+    sys::files::replace_file(&place.file, toml.as_bytes(), mode).map_err(failed)?;
+    out.note(format_args!("{} has the content of revision {revision} now; what it had is kept as {kept}", place.file));
     Ok(())
 }
 
@@ -93,7 +134,8 @@ async fn patiently(mut attempt: impl AsyncFnMut() -> Result<Report, Attempt>) ->
 /// The running agent, where there is one. The socket's path stands in the file; a file with mistakes still tells it.
 pub(super) fn agent(place: &Place) -> Result<Option<Client>, Failure> {
     let socket = config::peek(&place.glance(), "api", "socket");
-    Client::connect(socket.as_deref().unwrap_or(config::DEFAULT_SOCKET).into()).map_err(Failure::from)
+    let about = About { file: place.file.clone(), node: place.node.clone() };
+    Client::connect(socket.as_deref().unwrap_or(config::DEFAULT_SOCKET).into(), about).map_err(Failure::from)
 }
 
 /// Who gives the command: the one behind sudo, else the user.

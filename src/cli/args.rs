@@ -101,8 +101,12 @@ pub enum Command {
         #[command(subcommand)]
         command: VipCommand,
     },
-    /// List revisions
+    /// List revisions, or show one
+    #[command(args_conflicts_with_subcommands = true)]
     History {
+        /// What to do instead of the list
+        #[command(subcommand)]
+        command: Option<HistoryCommand>,
         /// So many, newest first
         #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
         limit: usize,
@@ -129,14 +133,7 @@ pub enum Command {
         name: String,
     },
     /// Serve an older revision again, as a new one
-    Rollback {
-        /// Which revision, by number or tag; default: the last confirmed one before the current one
-        #[arg(value_name = "REV|TAG")]
-        revision: Option<String>,
-        /// Written into the history
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-    },
+    Rollback(Rollback),
     /// Print the JSON Schema of the file, for editors
     Schema,
     /// Print a completion script
@@ -210,6 +207,34 @@ pub struct Apply {
     /// Written into the history
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+}
+
+/// `rollback`
+#[derive(Args, Clone, Debug, Default)]
+pub struct Rollback {
+    /// Which revision, by number or tag; default: the last confirmed one before the current one
+    #[arg(value_name = "REV|TAG")]
+    pub revision: Option<String>,
+    /// Written into the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Put the content that serves then into the file too; the file as it was is kept beside
+    #[arg(long)]
+    pub write: bool,
+}
+
+/// `history …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum HistoryCommand {
+    /// Print the operator's file of a revision
+    Show {
+        /// A revision by number or tag
+        #[arg(value_name = "REV|TAG")]
+        revision: String,
+        /// Print haproxy.cfg instead
+        #[arg(long)]
+        haproxy: bool,
+    },
 }
 
 /// `probe`

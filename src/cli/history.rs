@@ -14,10 +14,10 @@ const MAX_TEXT: u64 = 64 << 20;
 /// `hapilot history`
 pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Failure> {
     let store = open(place)?;
-    let current = store.current();
+    let (current, trial) = (store.current(), store.provisional().map(|trial| trial.revision));
     let mut revisions = store.list().map_err(Failure::from)?;
     revisions.sort_by_key(|manifest| std::cmp::Reverse(manifest.revision));
-    let rows: Vec<_> = revisions.iter().take(limit).map(|manifest| to_wire(manifest, current)).collect();
+    let rows: Vec<_> = revisions.iter().take(limit).map(|manifest| to_wire(manifest, current, trial)).collect();
     if out.json {
         out.print_json(&rows);
         return Ok(());
@@ -66,12 +66,14 @@ pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Fa
     Ok(())
 }
 
-fn to_wire(manifest: &Manifest, current: Option<u32>) -> wire::Revision {
+fn to_wire(manifest: &Manifest, current: Option<u32>, trial: Option<u32>) -> wire::Revision {
     let (how, outcome) = match &manifest.outcome {
         Some(Outcome::Applied { how }) => {
             let standing = match &manifest.standing {
                 Standing::Confirmed => "confirmed".to_owned(),
-                Standing::Provisional => "provisional".to_owned(),
+                Standing::Provisional if trial == Some(manifest.revision) => "provisional".to_owned(),
+                // Another one came before somebody confirmed it.
+                Standing::Provisional => "replaced".to_owned(),
                 Standing::RolledBack { reason } => format!("rolled-back: {reason}"),
             };
             (how.to_string(), standing)
@@ -90,6 +92,20 @@ fn to_wire(manifest: &Manifest, current: Option<u32>) -> wire::Revision {
         summary: manifest.plan.clone(),
         tags: manifest.tags.clone(),
     }
+}
+
+/// `hapilot history show REV`: the operator's file of a revision, as its digest proves it. It has references, no secrets.
+pub(super) fn show(place: &Place, revision: &str, haproxy: bool, out: Output) -> Result<(), Failure> {
+    let store = open(place)?;
+    let revision = store.resolve(revision).map_err(Failure::from)?;
+    let text = if haproxy { store.haproxy_cfg_of(revision) } else { store.toml_of(revision) };
+    let text = text.map_err(Failure::from)?;
+    if out.json {
+        out.print_json(&serde_json::json!({ "revision": revision, "text": text }));
+    } else {
+        out.print(&text);
+    }
+    Ok(())
 }
 
 /// `hapilot diff`

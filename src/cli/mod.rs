@@ -87,10 +87,13 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Server { command } => server::server(&place, &command, out).await,
         Command::Vip { command } => vip::vip(&place, &command, out).await,
         Command::Backstop { directory, admin_socket } => vip::backstop(&directory, admin_socket.as_deref()),
-        Command::History { limit } => history::history(&place, limit, out),
+        Command::History { command: Some(args::HistoryCommand::Show { revision, haproxy }), .. } => {
+            history::show(&place, &revision, haproxy, out)
+        }
+        Command::History { limit, command: None } => history::history(&place, limit, out),
         Command::Diff { from, to, haproxy } => history::diff(&place, from.as_deref(), to.as_deref(), haproxy, out),
         Command::Tag { revision, name } => confirm::tag(&place, &revision, name, out).await,
-        Command::Rollback { revision, reason } => apply::rollback(&place, revision.as_deref(), reason, out).await,
+        Command::Rollback(options) => apply::rollback(&place, options, out).await,
         Command::Schema => {
             out.print_json(&crate::config::json_schema());
             Ok(())

@@ -52,7 +52,9 @@ impl From<crate::agent::Failed> for Failure {
 impl From<crate::api::ClientError> for Failure {
     fn from(error: crate::api::ClientError) -> Self {
         match error {
-            crate::api::ClientError::Refused(problem) => Self { message: problem.error, exit_code: problem.exit_code },
+            crate::api::ClientError::Refused(problem) | crate::api::ClientError::Other(problem) => {
+                Self { message: problem.error, exit_code: problem.exit_code }
+            }
             broken @ crate::api::ClientError::Broken { .. } => Self::refused(format!("error: {broken}")),
         }
     }

@@ -232,6 +232,17 @@ impl Revisions {
         write_manifest(&self.path(number), &manifest)
     }
 
+    /// Writes down who wanted a revision and why, where that was said only after it was applied.
+    ///
+    /// # Errors
+    /// As for [`Self::set_outcome`].
+    pub fn set_reason(&self, number: u32, actor: &str, reason: &str) -> Result<(), StoreError> {
+        let mut manifest = self.manifest(number)?;
+        manifest.actor = actor.to_owned();
+        manifest.reason = reason.to_owned();
+        write_manifest(&self.path(number), &manifest)
+    }
+
     /// Gives a revision a name, which it keeps.
     ///
     /// # Errors

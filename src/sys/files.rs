@@ -79,12 +79,12 @@ pub fn read_limited(path: &Utf8Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Copies a file to `PATH.before-hapilot-20261121T080000Z` and answers the new path. An existing copy of the same
+/// Copies a file to `PATH.before-WHAT-20261121T080000Z` and answers the new path. An existing copy of the same
 /// second is never overwritten: the name gets a number.
 ///
 /// # Errors
 /// The file cannot be read, or the copy not be written; a half-written copy is removed.
-pub fn keep_beside(path: &Utf8Path, now: jiff::Timestamp) -> io::Result<Utf8PathBuf> {
+pub fn keep_beside(path: &Utf8Path, what: &str, now: jiff::Timestamp) -> io::Result<Utf8PathBuf> {
     fault::pass("files.copy", path).map_err(|e| told("copy", path, e))?;
     let mut source = fs_err::File::open(path)?;
     let metadata = source.metadata()?;
@@ -100,7 +100,7 @@ pub fn keep_beside(path: &Utf8Path, now: jiff::Timestamp) -> io::Result<Utf8Path
     let stamp = now.strftime("%Y%m%dT%H%M%SZ");
     for attempt in 0..100 {
         let number = if attempt == 0 { String::new() } else { format!("-{attempt}") };
-        let copy = Utf8PathBuf::from(format!("{path}.before-hapilot-{stamp}{number}"));
+        let copy = Utf8PathBuf::from(format!("{path}.before-{what}-{stamp}{number}"));
         match staged.persist_noclobber(&copy) {
             Ok(_) => {
                 sync_directory(&directory)?;
@@ -111,6 +111,16 @@ pub fn keep_beside(path: &Utf8Path, now: jiff::Timestamp) -> io::Result<Utf8Path
         }
     }
     Err(told("name the copy of", path, io::ErrorKind::AlreadyExists.into()))
+}
+
+/// Whether two paths lead to one file, however they are spelt: by links, from another directory, by a hard link. Two
+/// that cannot be followed are one where they are spelt alike.
+pub fn is_same(one: &Utf8Path, other: &Utf8Path) -> bool {
+    let inode = |path: &Utf8Path| fs_err::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    match (inode(one), inode(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => camino::absolute_utf8(one).ok() == camino::absolute_utf8(other).ok(),
+    }
 }
 
 /// The directory that holds a path; `.` for a bare name.
@@ -163,7 +173,7 @@ fn invalid(text: String) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{keep_beside, read_limited, replace_file};
+    use super::{is_same, keep_beside, read_limited, replace_file};
     use camino::{Utf8Path, Utf8PathBuf};
     use std::os::unix::fs::PermissionsExt;
 
@@ -228,14 +238,30 @@ mod tests {
     }
 
     #[test]
+    fn two_paths_are_one_file_by_what_they_lead_to() {
+        let (_held, dir) = directory();
+        let (a, b) = (dir.join("a"), dir.join("b"));
+        replace_file(&a, b"same", 0o640).unwrap();
+        replace_file(&b, b"same", 0o640).unwrap();
+        fs_err::os::unix::fs::symlink("a", dir.join("soft")).unwrap();
+        fs_err::hard_link(&a, dir.join("hard")).unwrap();
+        for (other, expected) in
+            [("a", true), ("./a", true), ("soft", true), ("hard", true), ("b", false), ("c", false)]
+        {
+            assert_eq!(is_same(&a, &dir.join(other)), expected, "{other}");
+        }
+        assert!(is_same(&dir.join("gone"), &dir.join("gone")) && !is_same(&dir.join("gone"), &dir.join("c")));
+    }
+
+    #[test]
     fn a_copy_beside_never_overwrites_an_earlier_one() {
         let (_held, dir) = directory();
         let path = dir.join("haproxy.cfg");
         replace_file(&path, b"operator's", 0o640).unwrap();
         let now = "2026-11-21T08:00:00Z".parse().unwrap();
-        let first = keep_beside(&path, now).unwrap();
+        let first = keep_beside(&path, "hapilot", now).unwrap();
         replace_file(&path, b"later", 0o640).unwrap();
-        let second = keep_beside(&path, now).unwrap();
+        let second = keep_beside(&path, "hapilot", now).unwrap();
         assert_eq!(first, dir.join("haproxy.cfg.before-hapilot-20261121T080000Z"));
         assert_eq!(second, dir.join("haproxy.cfg.before-hapilot-20261121T080000Z-1"));
         assert_eq!(fs_err::read(first).unwrap(), b"operator's");

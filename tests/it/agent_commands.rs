@@ -2,7 +2,7 @@
 
 use super::support::agent;
 use super::support::haproxy::binaries;
-use super::support::stage::{KEY, Stage};
+use super::support::stage::{KEY, Stage, swapped};
 use super::support::{PATIENCE, wait_for};
 use hapilot::mock::Fault;
 use std::time::{Duration, Instant};
@@ -38,6 +38,51 @@ fn an_operators_word_holds_over_a_restart_of_the_agent() {
         let other = stage.cli(&["server", "drain", "chat/nope"]);
         assert!(other.code == Some(1) && !other.stderr.contains("did you mean"), "{}", other.stderr);
         assert_eq!(stage.cli(&["server", "weight", "chat/a", "257"]).code, Some(2));
+    }
+}
+
+#[test]
+fn a_command_about_another_file_or_node_is_refused_and_its_plan_is_its_own() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        let other = stage.path("copy.toml");
+        fs_err::write(&other, swapped(&stage.text(), "weight = 100 # a", "weight = 40 # a")).expect("a copy");
+        let link = stage.path("link.toml");
+        fs_err::os::unix::fs::symlink(stage.file(), &link).expect("a link");
+        let about = |file: &std::path::Path, arguments: &[&str]| {
+            agent::run(&[&["-c", file.to_str().expect("ASCII")], arguments].concat())
+        };
+        let commands: [&[&str]; 10] = [
+            &["apply"],
+            &["rollback"],
+            &["rollback", "--write"],
+            &["confirm"],
+            &["status"],
+            &["explain", "chat/a"],
+            &["key", "list"],
+            &["server", "drain", "chat/a"],
+            &["tag", "1", "good"],
+            &["apply", "--force"],
+        ];
+        for arguments in commands {
+            let refused = about(&other, arguments);
+            assert_eq!(refused.code, Some(2), "{arguments:?}: {}{}", refused.stdout, refused.stderr);
+            let file = stage.file();
+            assert!(refused.stderr.contains(file.to_str().expect("ASCII")), "{arguments:?}: {}", refused.stderr);
+        }
+        assert_eq!(stage.cli(&["plan", "--node", "elsewhere"]).code, Some(2));
+        let planned = about(&other, &["plan"]);
+        assert_eq!(planned.code, Some(0), "{}", planned.stderr);
+        assert!(planned.stdout.contains("40") && planned.stdout.contains("does not serve"), "{}", planned.stdout);
+        fs_err::write(&other, swapped(&stage.text(), "weight = 100 # a", "weigth = 40 # a")).expect("a mistake");
+        assert_eq!(about(&other, &["plan"]).code, Some(2));
+        assert_eq!((stage.weight("a"), stage.revisions()), (100, (1, 1)), "nothing was changed");
+
+        // The same file by another way is no other file.
+        for arguments in [&["status"][..], &["plan"], &["apply"]] {
+            let same = about(&link, arguments);
+            assert_eq!(same.code, Some(0), "{arguments:?}: {}{}", same.stdout, same.stderr);
+        }
     }
 }
 

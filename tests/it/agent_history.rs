@@ -1,9 +1,10 @@
 //! Revisions: what served, how they differ, and the way back.
 
 use super::support::haproxy::binaries;
-use super::support::stage::Stage;
+use super::support::stage::{Stage, swapped};
 use super::support::{PATIENCE, wait_for};
 use nix::sys::signal::Signal;
+use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn a_rollback_is_a_new_revision_that_only_an_edit_ends() {
@@ -83,5 +84,77 @@ fn a_rollback_over_a_reload_serves_the_old_structure() {
         assert_eq!(stage.revisions(), (3, 3));
         assert_eq!(stage.json(&["status"])["haproxy"]["structure"], marker);
         assert_eq!(stage.done(&["diff", "--haproxy", "1", "3"]).trim(), "no difference");
+    }
+}
+
+#[test]
+fn a_file_that_never_served_leaves_nothing_to_roll_back() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        stage.edit("weight = 100 # a", "weight = 40 # a");
+        wait_for("the second revision", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+        stage.edit("weight = 40 # a", "weigth = 60 # a");
+        let told = || stage.json(&["status"])["problems"].to_string().contains("weigth").then_some(());
+        wait_for("the mistake in status", PATIENCE, told);
+
+        let refused = stage.cli(&["rollback"]);
+        assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+        let said = refused.stderr;
+        assert!(said.contains("nothing to roll back") && said.contains("weigth"), "{said}");
+        assert_eq!((stage.weight("a"), stage.revisions()), (40, (2, 2)), "the good revision serves on");
+        wait_for("the mistake in status, still", PATIENCE, told);
+
+        // An older revision by its number is meant; the mistake stays told.
+        stage.done(&["rollback", "1"]);
+        assert_eq!((stage.weight("a"), stage.revisions()), (100, (3, 3)));
+        wait_for("both in status", PATIENCE, || {
+            let problems = stage.json(&["status"])["problems"].to_string();
+            (problems.contains("weigth") && problems.contains("rolled back")).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_revision_is_shown_and_a_rollback_writes_it_into_the_file() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        let first = stage.text();
+        fs_err::rename(stage.file(), stage.path("real.toml")).expect("a rename");
+        fs_err::os::unix::fs::symlink("real.toml", stage.file()).expect("a link");
+        let second = swapped(&first, "weight = 100 # a", "weight = 40 # a");
+        fs_err::write(stage.path("real.toml"), &second).expect("an edit behind the link");
+        fs_err::set_permissions(stage.path("real.toml"), PermissionsExt::from_mode(0o604)).expect("a mode");
+        wait_for("the second revision", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+        assert_eq!(stage.done(&["history", "show", "1"]), first);
+        assert_eq!(stage.done(&["history", "show", "2"]), second);
+        assert_eq!(stage.cli(&["history", "show", "99"]).code, Some(1));
+
+        stage.done(&["rollback", "--write"]);
+        assert_eq!((stage.weight("a"), stage.text()), (100, first.clone()));
+        assert!(fs_err::symlink_metadata(stage.file()).expect("the file").is_symlink(), "the link stays");
+        let mode = |name: &str| fs_err::metadata(stage.path(name)).expect("a file").permissions().mode() & 0o7777;
+        let kept: Vec<_> = stage.beside("hapilot.toml.before-rollback-");
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert_eq!((stage.read(&kept[0]), mode(&kept[0]), mode("real.toml")), (second, 0o604, 0o604));
+        wait_for("the file to be what serves", PATIENCE, || {
+            (stage.json(&["status"])["config"]["is_serving"] == true).then_some(())
+        });
+        assert_eq!(stage.revisions(), (3, 3), "the written file is no revision of its own");
+    }
+}
+
+#[test]
+fn a_reason_reaches_the_revision_that_the_agent_was_faster_to_apply() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        stage.edit("weight = 100 # a", "weight = 40 # a");
+        wait_for("the second revision", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+        let said = stage.done(&["apply", "--reason", "gpu1 is hot"]);
+        assert!(said.contains("revision 2"), "{said}");
+        let newest = stage.json(&["history"])[0].clone();
+        assert_eq!((newest["revision"].as_u64(), newest["reason"].as_str()), (Some(2), Some("gpu1 is hot")));
+        // What an operator wrote stays.
+        stage.done(&["apply", "--reason", "another"]);
+        assert_eq!(stage.json(&["history"])[0]["reason"], "gpu1 is hot");
     }
 }

@@ -178,6 +178,13 @@ models   = {{ expect = ["mock-small"] }}
         fs_err::read_to_string(self.path(name)).expect("a file of the node")
     }
 
+    /// Names in the node's directory that begin so.
+    pub fn beside(&self, prefix: &str) -> Vec<String> {
+        let all = fs_err::read_dir(&self.dir).expect("the node's directory");
+        let names = all.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with(prefix)).collect()
+    }
+
     /// The operator's file as it is.
     pub fn text(&self) -> String {
         self.read("hapilot.toml")

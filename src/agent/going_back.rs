@@ -1,0 +1,72 @@
+//! The way back to an older revision, and what is told of the file that was left.
+//!
+//! The operator's file stays as it is. One that never served is no reason to undo what does.
+
+use super::attempt::Attempt;
+use super::intent::Intent;
+use super::node::Node;
+use super::report::{Failed, Report, SourceOfChange};
+use super::sources::{Place, SourcesError};
+use crate::model::Digest;
+
+impl Node {
+    /// Serves an older revision's content as a new revision. The operator's file stays as it is, and is not served
+    /// again before it changes.
+    ///
+    /// # Errors
+    /// No such revision, or it cannot be served any more.
+    pub async fn roll_back(&mut self, to: Option<u32>, intent: &Intent) -> Result<Report, Attempt> {
+        let to = match to {
+            Some(to) => to,
+            None if self.file_never_served() => return Err(self.nothing_to_roll_back().into()),
+            None => self.ledger.previous_good()?.ok_or_else(|| {
+                Failed::refused("there is no earlier revision to go back to; `hapilot history` lists them")
+            })?,
+        };
+        self.recover();
+        let before = self.ledger.current();
+        let toml = self.ledger.toml_of(to)?;
+        let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
+        let report = self.serve(sources, intent, SourceOfChange::Rollback(to)).await?;
+        self.close_trial(before, intent.reason.as_deref().unwrap_or("rolled back"));
+        if let Some(rejected) = self.place.digest()
+            && rejected != Digest::of(&self.serving.toml)
+        {
+            self.ledger.reject(Some(rejected))?;
+            self.file_problem = Some(rolled_back(&self.place, self.place.load().err().as_ref()));
+        }
+        Ok(report)
+    }
+
+    /// Whether the file waits because it cannot be served, so that an older content serves and nobody went back to it.
+    fn file_never_served(&self) -> bool {
+        let is_other = self.place.digest() != Some(Digest::of(&self.serving.toml));
+        self.file_problem.is_some() && is_other && !self.is_file_rejected()
+    }
+
+    fn nothing_to_roll_back(&self) -> Failed {
+        let serves = self.revision().map_or_else(|| "nothing".to_owned(), |revision| format!("revision {revision}"));
+        let problem = self.file_problem.as_deref().unwrap_or_default().trim_end();
+        Failed::refused(format!(
+            "{problem}\nthere is nothing to roll back: {} was not served as it stands, {serves} serves on\n  help: mend the \
+             file; to go further back all the same: {}\nnothing was changed",
+            self.place.file,
+            self.place.command("rollback REV")
+        ))
+    }
+}
+
+/// Told until the file changes; its mistakes with it.
+pub(super) fn rolled_back(place: &Place, mistakes: Option<&SourcesError>) -> String {
+    let write = place.command("rollback --write");
+    let mut told = format!(
+        "{} was rolled back and has not changed since; an older revision serves\n  help: the next edit serves the whole \
+         file again, the rolled-back part too; `{write}` puts what serves into it",
+        place.file
+    );
+    if let Some(mistakes) = mistakes {
+        told.push_str("\nand it has mistakes:\n");
+        told.push_str(mistakes.render(false).trim_end());
+    }
+    told
+}
