@@ -48,8 +48,11 @@ fn the_demo_serves_completions_and_leaves_nothing_behind() {
     }
 }
 
+/// What is done to a demo, or to the shell around it.
+type Deed = fn(&mut Background);
+
 /// How a demo can lose those it runs for, as a shell's words around it (`"$@"` is the demo), and what happens then.
-const ENDINGS: [(&str, &str, fn(&mut Background)); 6] = [
+const ENDINGS: [(&str, &str, Deed); 6] = [
     ("the terminal hangs up", "exec \"$@\"", |demo| demo.signal(Signal::SIGHUP)),
     ("it is killed", "exec \"$@\"", Background::kill),
     ("its parent is killed", "\"$@\"; exit 1", Background::kill),
