@@ -134,7 +134,7 @@ fn what_haproxy_warns_about_is_shown_at_its_place_and_serves() {
         stage.write_file(&text);
         let saved = wait_for("the edit to serve", PATIENCE, || {
             let status = stage.json(&["status"]);
-            (status["config"]["is_serving"] == true && stage.worker() != before).then_some(status)
+            (status["config"]["revision"] == 2 && stage.worker() != before).then_some(status)
         });
         let warnings = saved["warnings"].as_array().expect("warnings");
         assert_eq!(warnings.len(), usize::from(is_deprecated), "{}: {warnings:?}", binary.version);
