@@ -41,7 +41,9 @@ impl Node {
     /// Whether the file waits because it cannot be served, so that an older content serves and nobody went back to it.
     fn file_never_served(&self) -> bool {
         let is_other = self.place.digest() != Some(Digest::of(&self.serving.toml));
-        self.file_problem.is_some() && is_other && !self.is_file_rejected()
+        // A file that waits to be applied is no mistake: what serves can be undone.
+        let waits = self.serving.config.apply.waits_on_save;
+        self.file_problem.is_some() && is_other && !waits && !self.is_file_rejected()
     }
 
     fn nothing_to_roll_back(&self) -> Failed {

@@ -49,6 +49,7 @@ mod renderer;
 mod report;
 mod request;
 mod run;
+mod saved;
 mod snapshot;
 mod sources;
 mod spending;

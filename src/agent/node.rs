@@ -517,7 +517,12 @@ fn choose(
     ledger: &Ledger,
 ) -> Result<(Sources, Option<String>), Failed> {
     let problem = match loaded {
-        Ok(sources) if ledger.rejected() != Some(Digest::of(&sources.toml)) => return Ok((sources, None)),
+        Ok(sources) if ledger.rejected() != Some(Digest::of(&sources.toml)) => {
+            match super::saved::waits_at_start(place, &sources, ledger) {
+                Some(waits) => waits,
+                None => return Ok((sources, None)),
+            }
+        }
         Ok(_) => super::going_back::rolled_back(place, None),
         Err(e) => {
             let failed = Failed::from_sources(&e);

@@ -380,7 +380,8 @@ impl Agent {
         // A rollback that waits for its reload is not given up for a file that is as it was.
         let is_news = self.node.place.digest() != Some(Digest::of(&self.node.serving.toml));
         let waits_for_another = self.postponed.as_ref().is_some_and(|postponed| postponed.what != Change::File);
-        if !self.node.is_file_rejected() && (is_news || !waits_for_another) {
+        let waits = is_news && self.node.lets_the_file_wait();
+        if !waits && !self.node.is_file_rejected() && (is_news || !waits_for_another) {
             self.change(Change::File, intent, vec![]).await;
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.

@@ -478,6 +478,8 @@ pub struct ServerTls {
 pub struct Apply {
     /// `order`: among nodes, a node that owns a virtual address waits until the others serve the revision; default true.
     pub backup_first: bool,
+    /// `on_save`: whether a saved file waits for `hapilot apply`; default: it is served at once.
+    pub waits_on_save: bool,
     /// `confirm`, 1 s to 7 d: how long a new revision serves on trial; none by default, it is confirmed at once.
     pub confirm: Option<Duration>,
 }

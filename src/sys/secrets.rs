@@ -119,8 +119,7 @@ fn variable_in(file: &Utf8Path, name: &str) -> Option<String> {
     let bytes = files::read_limited(file, MAX_ENVIRONMENT).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
-    let value =
-        lines.filter_map(|line| line.split_once('=')).filter(|(key, _)| key.trim_end() == name).last()?.1.trim();
+    let value = lines.filter_map(|line| line.split_once('=')).rfind(|(key, _)| key.trim_end() == name)?.1.trim();
     let quoted = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
     Some(quoted.unwrap_or(value).to_owned())
 }

@@ -115,6 +115,26 @@ fn a_file_that_never_served_leaves_nothing_to_roll_back() {
 }
 
 #[test]
+fn a_saved_file_waits_for_apply_where_the_file_that_serves_says_so() {
+    for binary in binaries().into_iter().take(1) {
+        let mut stage = Stage::running(&binary, |text| format!("{text}\n[apply]\non_save = \"plan\"\n"));
+        stage.edit("weight = 100 # a", "weight = 40 # a");
+        let waits = |stage: &Stage| stage.json(&["status"])["problems"].to_string().contains("waits").then_some(());
+        wait_for("the file that waits, in status", PATIENCE, || waits(&stage));
+        assert!(stage.done(&["plan"]).contains("100 → 40"));
+        assert_eq!((stage.weight("a"), stage.revisions()), (100, (1, 1)));
+        // Nor does a new agent serve it.
+        stage.agent().kill();
+        stage.start_agent();
+        wait_for("the same after a restart", PATIENCE, || waits(&stage));
+        assert_eq!((stage.weight("a"), stage.revisions()), (100, (1, 1)));
+        stage.done(&["apply"]);
+        assert_eq!((stage.weight("a"), stage.revisions()), (40, (2, 2)));
+        wait_for("nothing that waits", PATIENCE, || waits(&stage).is_none().then_some(()));
+    }
+}
+
+#[test]
 fn a_revision_is_shown_and_a_rollback_writes_it_into_the_file() {
     for binary in binaries().into_iter().take(1) {
         let stage = Stage::running(&binary, |text| text);

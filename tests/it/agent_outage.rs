@@ -24,6 +24,10 @@ fn a_backend_that_cannot_serve_is_an_alarm_everywhere_and_is_over_when_it_is() {
         assert_eq!(stage.cli(&["status"]).code, Some(0));
 
         SERVERS.iter().for_each(|server| stage.break_mock(server, vec![Fault::new(FaultKind::Refuse)]));
+        // HAProxy's own check may be first to say it; the probes' word comes a little later.
+        wait_for("each to be out", PATIENCE, || {
+            SERVERS.iter().all(|server| stage.server_status(server)["health"] == "unhealthy").then_some(())
+        });
         let status = wait_for("the outage", PATIENCE, || {
             let status = stage.cli(&["status"]);
             (status.code == Some(1)).then_some(status.stdout).filter(|text| text.contains("CANNOT SERVE"))

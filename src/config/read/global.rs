@@ -177,6 +177,10 @@ pub(super) fn apply(root: &Table<'_>) -> Apply {
     let order = table.get("order").and_then(|field| field.choice());
     Apply {
         backup_first: order.is_none_or(|order| order.value == "backup-first"),
+        waits_on_save: table
+            .get("on_save")
+            .and_then(|field| field.choice())
+            .is_some_and(|on_save| on_save.value == "plan"),
         confirm: table.duration("confirm").map(|confirm| confirm.value),
     }
 }

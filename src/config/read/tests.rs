@@ -90,7 +90,7 @@ fn the_full_file_means_what_it_says() {
     assert_eq!((vip.advert_interval.value, vip.priority.len()), (Duration::from_millis(200), 2));
     assert!(vip.failback && vip.second_chance && !vip.multicast && !config.keepalived.firewall);
     assert_eq!(config.node.heartbeat.as_ref().map(|heartbeat| heartbeat.port), Some(9001));
-    assert!(config.apply.backup_first);
+    assert!(config.apply.backup_first && config.apply.waits_on_save);
     let chat = config.backends[0].check.chat.as_ref().unwrap();
     assert_eq!(chat.first_token, Duration::from_secs(6));
     assert_eq!(chat.first_token_soft, Duration::from_secs(2));

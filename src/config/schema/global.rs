@@ -150,6 +150,12 @@ pub(in crate::config) static APPLY: Section = Section {
             "Among nodes: a node that owns a virtual address waits until the others serve the revision",
         )
         .is("backup-first"),
+        Key::new(
+            "on_save",
+            Kind::Choice(&["apply", "plan"], &[]),
+            "What a saved file does: it is served at once, or waits for `hapilot apply`, also over a restart of the agent",
+        )
+        .is("apply"),
     ],
 };
 
