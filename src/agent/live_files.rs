@@ -69,7 +69,8 @@ impl LiveFiles {
             let render::Inspection { is_ours, is_intact } = render::inspect(bytes);
             FileState { digest: Digest::of(bytes), is_ours, is_intact }
         });
-        let maps = self.digests("maps", ".map")?;
+        let mut maps = self.digests("maps", ".map")?;
+        maps.retain(|path, _| render::is_own_map(path));
         let mut lists = self.digests("crt-lists", ".list")?;
         lists.extend(self.digests(CERTIFICATES, "")?);
         let scripts = self.digests("hapilot-lua", ".lua")?;
@@ -206,6 +207,8 @@ mod tests {
         let changes = [FileChange::Create("maps/keys.map".into()), FileChange::Replace("haproxy.cfg".into())];
         let undo = files.remember(&changes).unwrap();
         files.write(&changes, &rendered("new\n")).unwrap();
+        // An operator's own map is none of ours, and so nothing to put right.
+        fs_err::write(dir.join("maps/own.map"), "a b\n").unwrap();
         let now = files.look().unwrap();
         assert_eq!((now.text.as_str(), now.maps.len()), ("new\n", 1));
         let mode = |path: &Utf8Path| fs_err::metadata(path).unwrap().permissions().mode() & 0o777;

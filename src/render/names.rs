@@ -50,6 +50,13 @@ pub(super) fn health_map(frontend: &Name) -> String {
     format!("maps/health.{frontend}.map")
 }
 
+/// Whether a map beside haproxy.cfg is one of hapilot's, by its path; an operator may keep others there.
+pub fn is_own_map(path: &str) -> bool {
+    [LIMITS_MAP, KEYS_MAP, STATS_MAP].contains(&path)
+        || path.starts_with("maps/routes.")
+        || path.starts_with("maps/health.")
+}
+
 /// The crt-list of a frontend.
 pub(super) fn crt_list(frontend: &Name) -> String {
     format!("crt-lists/{frontend}.list")
