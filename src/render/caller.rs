@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 /// Headers in which clients and proxies in front tell a caller's address and the name that it asked for, in lower case
 /// as HAProxy holds them.
-const TELLING: [&str; 13] = [
+const TELLING: [&str; 21] = [
     "x-forwarded.*",
     "forwarded",
     "x-real-ip",
@@ -20,6 +20,14 @@ const TELLING: [&str; 13] = [
     "cf-connecting-ipv6",
     "fastly-client-ip",
     "via",
+    "x-originating-ip",
+    "x-remote-addr",
+    "x-proxyuser-ip",
+    "x-azure-clientip",
+    "fly-client-ip",
+    "wl-proxy-client-ip",
+    "x-appengine-user-ip",
+    "x-host",
 ];
 
 /// Parameters of a query in which providers take keys. Google takes its own with a `$` before them as well.

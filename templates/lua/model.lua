@@ -21,6 +21,8 @@ local LONGEST_MODEL = 256
 local LONGEST_PATH = 8192
 -- Parts of a multipart body, pairs of a query.
 local MOST_PARTS = 200
+-- Header of a part of a multipart body.
+local LONGEST_HEAD = 4096
 
 local REASONS = {
   late = { 413, 'This gateway routes by `model` and did not find it in the part of the body that it can look at. '
@@ -214,36 +216,99 @@ local function of_pairs(text)
   return model
 end
 
--- The model of a multipart form.
+-- The parameters of a Content-Disposition of a part: its name; nil where it cannot be told for sure.
+local function name_of(value)
+  local at = select(2, find(value, '^ *[fF][oO][rR][mM]%-[dD][aA][tT][aA]'))
+  local name
+  while at and at < #value do
+    local _, last, key = find(value, '^ *; *([%a*]+)=', at + 1)
+    if not key then return nil end
+    key = key:lower()
+    local content
+    if byte(value, last + 1) == QUOTE then
+      local quote = string_end(value, last + 2, 0)
+      if not quote then return nil end
+      content, at = sub(value, last + 2, quote - 1), quote
+    else
+      _, at, content = find(value, '^([^%s;"]+)', last + 1)
+      if not at then return nil end
+    end
+    if key == 'name' then
+      if name or find(content, '\\', 1, true) then return nil end
+      name = content
+    elseif key ~= 'filename' and key ~= 'filename*' then
+      return nil
+    end
+  end
+  return name
+end
+
+-- The name of a part by its header lines; nil where readers may differ about it.
+local function part_name(head)
+  local name
+  for line in (head .. '\r\n'):gmatch('(.-)\r\n') do
+    local key, value = match(line, '^([%w%-]+):(.*)$')
+    if not key or find(line, '[\r\n]') then return nil end
+    key = key:lower()
+    if key == 'content-disposition' then
+      if name then return nil end
+      name = name_of(value)
+      if not name then return nil end
+    elseif key == 'content-transfer-encoding' and not find(value:lower(), '^ *[78]bit *$') and not find(value:lower(), '^ *binary *$') then
+      return nil
+    end
+  end
+  return name
+end
+
+-- The boundary of a multipart form: named once, and nothing that only looks like it.
+local function boundary_of(content_type)
+  local kind = content_type:lower()
+  local first = find(kind, 'boundary', 1, true)
+  if not first or find(kind, 'boundary', first + 1, true) or not find(sub(kind, first - 1, first - 1), '[; ]') then return nil end
+  local rest = sub(content_type, first + 8)
+  local boundary = match(rest, '^="([%w\'()+_,./:=?-]+)"') or match(rest, "^=([%w'+_.-]+)")
+  return boundary and #boundary <= 200 and '--' .. boundary or nil
+end
+
+-- The model of a multipart form. What is no plain form is refused: readers differ about it.
 local function of_parts(text, content_type, is_whole)
-  local boundary = match(content_type, '[bB][oO][uU][nN][dD][aA][rR][yY]="([^"]+)"')
-    or match(content_type, '[bB][oO][uU][nN][dD][aA][rR][yY]=([^%s;,"]+)')
-  if not boundary or #boundary > 200 then return nil, 'form' end
-  boundary = '--' .. boundary
-  local model, at = nil, find(text, boundary, 1, true)
+  local boundary = boundary_of(content_type)
+  if not boundary or sub(text, 1, #boundary) ~= boundary then return nil, 'form' end
+  local model, at = nil, 1
+  local function cut()
+    if model then return model end
+    return nil, is_whole and 'form' or 'late'
+  end
   for _ = 1, MOST_PARTS do
-    if not at then return model, not model and (is_whole and 'form' or 'late') or nil end
     at = at + #boundary
-    if sub(text, at, at + 1) == '--' then return model end
-    local blank = find(text, '\r\n\r\n', at, true)
-    local stop = find(text, '\r\n' .. boundary, blank or at, true)
-    if blank and blank - at <= 4096 and (not stop or blank < stop) then
-      local head = sub(text, at, blank):lower()
-      local disposition = match(head, '\ncontent%-disposition:([^\r]*)') or ''
-      if find(disposition, '[;%s]name%s*%*') then return nil, 'form' end
-      local name = match(disposition, '[;%s]name="([^"]*)"') or match(disposition, '[;%s]name=([^%s;"]+)')
-      if name == 'model' then
-        if not stop then return model, not model and (is_whole and 'form' or 'late') or nil end
-        local found = sub(text, blank + 4, stop - 1)
-        if not is_model(found) then return nil, 'name' end
-        if model and model ~= found then return nil, 'twice' end
-        model = found
-      end
-    elseif blank then
+    local next_two = sub(text, at, at + 1)
+    if next_two == '--' then return model end
+    if #next_two < 2 then return cut() end
+    if next_two ~= '\r\n' then return nil, 'form' end
+    local slice = sub(text, at + 2, at + LONGEST_HEAD)
+    local blank = find(slice, '\r\n\r\n', 1, true)
+    if not blank then
+      if at + LONGEST_HEAD > #text then return cut() end
       return nil, 'form'
     end
-    at = stop and stop + 2
+    local name = part_name(sub(slice, 1, blank - 1))
+    if not name then return nil, 'form' end
+    local content = at + 2 + blank + 3
+    -- The line break before a boundary belongs to it.
+    local stop = find(text, boundary, content - 2, true)
+    while stop and sub(text, stop - 2, stop - 1) ~= '\r\n' do stop = find(text, boundary, stop + #boundary, true) end
+    if name == 'model' then
+      if not stop then return cut() end
+      local found = sub(text, content, stop - 3)
+      if not is_model(found) then return nil, 'name' end
+      if model and model ~= found then return nil, 'twice' end
+      model = found
+    end
+    if not stop then return cut() end
+    at = stop
   end
+  if model then return model end
   return nil, 'many'
 end
 
@@ -253,31 +318,37 @@ local function of_body(txn)
   local text = f:req_body()
   if #text == 0 then return nil end
   local encoding = f:req_fhdr('content-encoding')
-  if encoding ~= '' and encoding:lower() ~= 'identity' then return nil, 'encoded' end
+  if encoding ~= '' and encoding:lower() ~= 'identity' or txn.f:req_fhdr_cnt('content-encoding') > 1 then
+    return nil, 'encoded'
+  end
+  if txn.f:req_fhdr_cnt('content-type') > 1 then return nil, 'form' end
   -- Of a chunked body nobody knows the size: one that fills no small buffer has not been cut.
   local is_whole = txn.f:req_body_size() <= #text and (f:req_fhdr('content-length') ~= '' or #text < 8192)
   local content_type = f:req_fhdr('content-type')
   local kind = content_type:lower()
   if find(kind, '^%s*multipart/') then return of_parts(text, content_type, is_whole) end
+  local at = find(text, BLANK)
+  if sub(text, 1, 3) == '\xef\xbb\xbf' then at = find(text, BLANK, 4) end
+  if not at then return nil end
+  -- Also where it is called a form, as curl's -d does.
+  if byte(text, at) == OPEN and byte(text, at + 1) ~= 0 then return of_json(text, at, is_whole) end
   if find(kind, '^%s*application/x%-www%-form') then
     if not is_whole then return nil, 'late' end
     return of_pairs(text)
   end
-  local at = find(text, BLANK)
-  if sub(text, 1, 3) == '\xef\xbb\xbf' then at = find(text, BLANK, 4) end
-  if not at then return nil end
-  if byte(text, at) == OPEN then return of_json(text, at, is_whole) end
   -- JSON in another encoding than UTF-8, which some servers read.
-  if byte(text, 1) == 0 or byte(text, 2) == 0 or byte(text, 1) >= 0xfe then
-    if find(kind, 'json', 1, true) then return nil, 'json' end
-  end
+  if find(text, '^[%z \t\r\n]*{') or byte(text, 1) >= 0xfe and find(kind, 'json', 1, true) then return nil, 'json' end
   return nil
 end
 
 -- The model that stands in the path of some APIs, and is the one that counts there.
 local function of_path(method, path)
-  return method == 'POST' and match(path, '/models/([^:]+):%a+$') -- Gemini
-    or match(path, '/openai/deployments/([^/]+)/') -- Azure
+  local colon = method == 'POST' and find(path, ':%a+$') -- Gemini
+  local stop = colon and select(2, find(path, '/models/', 1, true))
+  if stop and stop < colon - 1 and not find(sub(path, stop + 1, colon - 1), ':', 1, true) then
+    return sub(path, stop + 1, colon - 1)
+  end
+  return match(path, '/openai/deployments/([^/]+)/') -- Azure
     or match(path, '^/model/([^/]+)/') -- Bedrock
     or match(path, '^/v1/models/(.+)$') -- OpenAI
 end

@@ -57,8 +57,15 @@ const PATHS: [&str; 9] = [
     "/",
     "/v1/audio/transcriptions",
 ];
-const JSON_TYPES: [&str; 6] =
-    ["application/json", "application/json; charset=utf-8", "application/x+json", "text/plain", "", "APPLICATION/JSON"];
+const JSON_TYPES: [&str; 7] = [
+    "application/json",
+    "application/json; charset=utf-8",
+    "application/x+json",
+    "text/plain",
+    "",
+    "APPLICATION/JSON",
+    "application/x-www-form-urlencoded",
+];
 
 /// What is right.
 #[derive(Debug)]
@@ -294,7 +301,13 @@ fn spelt_path(chance: &mut Chance, model: &str) -> Request {
 /// Models that nobody can tell, or that are none.
 fn unreadable(chance: &mut Chance, path: &str, model: &str) -> Request {
     let good = quoted(chance, model, 9);
-    let (content_type, extra, body): (_, _, Vec<u8>) = match chance.below(9) {
+    let (content_type, extra, body): (_, _, Vec<u8>) = match chance.below(11) {
+        9 => (
+            "application/json",
+            "Content-Encoding: gzip\r\nContent-Encoding: identity\r\n",
+            b"\x1f\x8b\x08\0\0".to_vec(),
+        ),
+        10 => ("multipart/form-data; boundary=X", "", odd_form(chance, model)),
         0 => ("application/json", "Content-Encoding: gzip\r\n", b"\x1f\x8b\x08\0\0".to_vec()),
         1 => ("application/json", "", br#"{"model":7}"#.to_vec()),
         2 => ("application/json", "", br#"{"model":"a\u0000b"}"#.to_vec()),
@@ -311,6 +324,22 @@ fn unreadable(chance: &mut Chance, path: &str, model: &str) -> Request {
     };
     let bytes = post(chance, path, content_type, extra, &body);
     Request { kind: "unreadable", bytes, truth: Truth::Refused }
+}
+
+/// Forms about which readers differ.
+fn odd_form(chance: &mut Chance, model: &str) -> Vec<u8> {
+    let header = *chance.pick(&[
+        "Content-Disposition: form-data; name = \"model\"",
+        "Content-Disposition: form-data; name =\"model\"",
+        "Content-Disposition: form-data;\r\n name=\"model\"",
+        "Content-Disposition : form-data; name=\"model\"",
+        "Content-Disposition: form-data; name=\"mod\\el\"",
+        "Content-Disposition: form-data; name*=UTF-8''model",
+        "Content-Transfer-Encoding: base64\r\nContent-Disposition: form-data; name=\"model\"",
+        "X: y\nContent-Disposition: form-data; name=\"model\"",
+    ]);
+    let preamble = *chance.pick(&["", "zz--X-- \r\n"]);
+    format!("{preamble}--X\r\n{header}\r\n\r\n{model}\r\n--X--\r\n").into_bytes()
 }
 
 /// The model behind a large prompt, within the buffer and beyond it.
@@ -332,6 +361,9 @@ fn large(chance: &mut Chance, path: &str, model: &str) -> Request {
 
 /// Made to be dear: for the reader, for expressions, for maps. Where nothing is refused, the truth is simple.
 fn hostile(chance: &mut Chance, path: &str) -> Request {
+    if chance.one_in(6) {
+        return dear_for_the_reader(chance);
+    }
     let name = match chance.below(5) {
         0 => "-".repeat(256),
         1 => "a".repeat(256),
@@ -358,4 +390,21 @@ fn hostile(chance: &mut Chance, path: &str) -> Request {
     // Too many parts are refused, and so are long paths and names.
     let truth = Truth::Leads { to: table::leads_to(&decoded, Some(&name)).to_owned(), may_be_refused: true };
     Request { kind: "hostile", bytes, truth }
+}
+
+/// Forms and paths in which a careless search begins anew at each part.
+fn dear_for_the_reader(chance: &mut Chance) -> Request {
+    if chance.one_in(2) {
+        let path = (*chance.pick(&["/models", "/models/a:b", "/:a", "/openai/deployments"])).repeat(900);
+        let bytes = post(chance, &path[..path.len().min(8000)], "application/json", "", b"{}");
+        let truth = Truth::Leads { to: table::DEFAULT.to_owned(), may_be_refused: true };
+        return Request { kind: "dear path", bytes, truth };
+    }
+    let tail = *chance.pick(&["\r", "\r\n", "--", "-", "\r\n--"]);
+    let body = format!("--X{}{}", "\r\n--X".repeat(195), tail.repeat(*chance.pick(&[100_000, 400_000])));
+    let head = format!(
+        "POST /v1/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    Request { kind: "dear form", bytes: [head.as_bytes(), body.as_bytes()].concat(), truth: Truth::Refused }
 }

@@ -70,9 +70,13 @@ impl World {
         match self.chance.below(3) {
             0 => crate::support::write(&path, "by hand\n"),
             1 => fs_err::remove_file(&path).map_err(|e| e.to_string())?,
-            _ => crate::support::write(self.directory.join("maps/strange.map"), "x y\n"),
+            _ => crate::support::write(self.directory.join("maps/routes.strange.map"), "x y\n"),
         }
-        let what = if self.directory.join("maps/strange.map").exists() { "maps/strange.map" } else { map.as_str() };
+        let what = if self.directory.join("maps/routes.strange.map").exists() {
+            "maps/routes.strange.map"
+        } else {
+            map.as_str()
+        };
         let what = format!("file {what}");
         self.tell(what.clone());
         self.haproxy.borrow_mut().begin(vec![]);

@@ -141,6 +141,7 @@ impl Wanted {
             |(key, server): (&_, &ServerWish)| before.servers.get(key).is_none_or(|b| b.tier == server.tier);
         if structure(before) != (*balance, *retries, *is_limited, *window, *client, *raw)
             || !servers.iter().all(keeps_tier)
+            || BACKENDS.iter().any(|backend| self.lone_first(backend) != before.lone_first(backend))
         {
             return Worth::Reload;
         }
@@ -151,6 +152,14 @@ impl Wanted {
             false if *maxconn > most_maxconn => Worth::Raise,
             false => Worth::Runtime,
         }
+    }
+
+    /// The one server of tier 1 with others behind it, which a rule of the structure names.
+    fn lone_first(&self, backend: &str) -> Option<&str> {
+        let of = || self.servers.iter().filter(|((of, _), _)| *of == backend);
+        let mut firsts = of().filter(|(_, server)| server.tier == 1);
+        let ((_, first), _) = firsts.next()?;
+        (firsts.next().is_none() && of().count() > 1).then_some(first)
     }
 
     fn edit_once(&mut self, chance: &mut Chance) -> &'static str {
