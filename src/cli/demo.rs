@@ -230,6 +230,7 @@ fn introduce(options: &args::Demo, dir: &Utf8Path, mocks: &[Mock], out: &Output)
   sed -i '/server.alpha/a weight = 10' {dir}/hapilot.toml        # live without a reload
   sed -i 's/retries   = 2/retries   = 3/' {dir}/hapilot.toml        # one proven reload
   echo 'wieght = 5' >> {dir}/hapilot.toml                        # a mistake: reported, nothing changes
+  sed -i '/wieght/d' {dir}/hapilot.toml                          # the slip is mended
   {me} -c {dir}/hapilot.toml plan
   {me} -c {dir}/hapilot.toml history
   {me} -c {dir}/hapilot.toml rollback

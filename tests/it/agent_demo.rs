@@ -122,6 +122,9 @@ fn the_edits_that_the_demo_prints_do_what_it_says() {
         }
         assert_eq!(shell(&line("a mistake")).code, Some(0));
         wait_for("the mistake to be told", PATIENCE, || (status()["config"]["is_serving"] == false).then_some(()));
+        assert_eq!(shell(&line("slip is mended")).code, Some(0));
+        wait_for("the file to serve again", PATIENCE, || (status()["config"]["is_serving"] == true).then_some(()));
+        assert_eq!(shell(&line(" rollback")).code, Some(0));
         assert_eq!(demo.stop(), Some(0), "{}", demo.stderr());
     }
 }
