@@ -116,7 +116,7 @@ pub struct Haproxy {
     pub maxconn: Sourced<u32>,
     /// `threads`, 1 to 64; default: HAProxy's own choice.
     pub threads: Option<Sourced<u32>>,
-    /// `buffer` (`tune.bufsize`), 16 KiB to 4 MiB; default 64 KiB, 256 KiB where routes look at the model: the largest
+    /// `buffer` (`tune.bufsize`), 16 KiB to 4 MiB; default 32 KiB, 256 KiB where routes look at the model: the largest
     /// request that can be repeated at another server, or routed by its model wherever that stands.
     pub buffer_bytes: Sourced<u32>,
     /// `large_buffer` (`tune.bufsize.large`), 64 KiB to 64 MiB; default 2 MiB: the largest request that can be routed by

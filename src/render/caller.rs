@@ -4,9 +4,11 @@
 
 use std::fmt::Write as _;
 
-/// Headers in which clients and proxies in front tell a caller's address and the name that it asked for, in lower case
-/// as HAProxy holds them.
-const TELLING: [&str; 21] = [
+/// Headers in which clients and proxies in front tell a caller's address and the name that it asked for, and those about
+/// the client's connection, in lower case as HAProxy holds them.
+const TELLING: [&str; 23] = [
+    "connection",
+    "proxy-connection",
     "x-forwarded.*",
     "forwarded",
     "x-real-ip",

@@ -88,6 +88,16 @@ impl Target {
         self.at_least(3, 4)
     }
 
+    /// `tune.memory.hot-size`, how much memory each thread keeps for itself.
+    pub(crate) fn has_hot_size(self) -> bool {
+        self.at_least(2, 8)
+    }
+
+    /// `option use-small-buffers`, for requests that are kept for a repeat.
+    pub(crate) fn has_small_buffers(self) -> bool {
+        self.at_least(3, 4)
+    }
+
     /// `tune.lua.bool-sample-conversion`, which is asked for wherever it is known.
     pub(crate) fn asks_how_lua_sees_booleans(self) -> bool {
         self.at_least(3, 2)

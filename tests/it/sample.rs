@@ -52,7 +52,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
             group: set("haproxy".into()),
             maxconn: set(10_000),
             threads: None,
-            buffer_bytes: set(65_536),
+            buffer_bytes: set(32_768),
             large_buffer_bytes: set(2_097_152),
             hard_stop_after: seconds(600),
             reloads_per_hour: 60,

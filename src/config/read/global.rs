@@ -45,7 +45,7 @@ const MAX_OWN_DIRECTORY: usize = 107 - "/peers-".len() - 12 - ".4194304.tmp".len
 /// `buffer` where routes look at the model: prompts of some 60,000 tokens.
 const BUFFER_BY_MODEL: &str = "256KiB";
 /// `buffer` elsewhere: HAProxy copies a whole buffer for each request that it may have to repeat.
-const BUFFER: &str = "64KiB";
+const BUFFER: &str = "32KiB";
 
 pub(super) fn haproxy(root: &Table<'_>, routes_by_model: bool) -> Haproxy {
     let table = root.table_or_default("haproxy");

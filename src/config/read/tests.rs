@@ -39,7 +39,7 @@ fn the_smallest_file_has_good_defaults() {
     let config = good(SMALLEST);
     assert_eq!(config.node.name.as_str(), "lb1");
     assert_eq!(config.node.name.origin, None);
-    assert_eq!(config.haproxy.buffer_bytes.value, 65_536);
+    assert_eq!(config.haproxy.buffer_bytes.value, 32_768);
     let backend = &config.backends[0];
     assert_eq!(config.frontends[0].backend.value, backend.name);
     assert_eq!((backend.provider.name.as_str(), backend.balance.value), ("openai", Balance::LeastConn));

@@ -78,7 +78,7 @@ pub(in crate::config) static HAPROXY: Section = Section {
             Kind::Size("16KiB", "4MiB"),
             "The largest request that can be repeated at another server, or routed by its model; each request in flight may take as much memory",
         )
-        .says("64KiB; 256KiB where routes look at the model")
+        .says("32KiB; 256KiB where routes look at the model")
         .example("\"256KiB\""),
         Key::new(
             "large_buffer",

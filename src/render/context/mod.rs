@@ -17,7 +17,7 @@ use super::shape::Ids;
 use super::value::{Table, duration};
 use super::{RenderError, Target};
 use crate::config::{AddressLimit, Haproxy, Stats};
-use crate::desired::Desired;
+use crate::desired::{Desired, needs_hops};
 use crate::model::{BindAddress, BindHost, Host, Sourced};
 use tera::{Context, Value};
 
@@ -61,6 +61,8 @@ impl<'a> ContextMaker<'a> {
             .with("minor", self.target.minor)
             .with("has_response_timeout", self.target.has_response_timeout())
             .with("has_large_buffers", self.target.has_large_buffers())
+            .with("has_hot_size", self.target.has_hot_size())
+            .with("has_small_buffers", self.target.has_small_buffers())
             .with("asks_how_lua_sees_booleans", self.target.asks_how_lua_sees_booleans())
             .with("tells_attempts", self.target.tells_attempts());
         context.insert_value("marker", marker.into());
@@ -95,6 +97,9 @@ impl<'a> ContextMaker<'a> {
         // Bodies are kept for it.
         let repeats = config.backends.iter().any(|backend| backend.retries.value > 0);
         context.insert_value("repeats", repeats.into());
+        // What a request's line for the agent can tell.
+        context.insert_value("has_keys", config.servers().any(|(_, server)| !server.keys.is_empty()).into());
+        context.insert_value("has_hops", config.backends.iter().any(needs_hops).into());
         let backends: Vec<Value> = config.backends.iter().map(|backend| self.backend(backend)).collect();
         context.insert_value("backends", backends.into());
         self.marks.verdict()?;
