@@ -78,6 +78,7 @@ impl Node {
         report.notes.extend(certificates::notes(&sources));
         report.notes.extend(self.not_in_force(&sources));
         report.notes.extend(start_doubts(&sources, &prepared));
+        report.unread.clone_from(&sources.unread);
         let guards = self.guards(&sources);
         let command = self.place.command("apply --force");
         report.notes.extend(guards.iter().map(|guard| format!("{guard}; that wants `{command}`")));

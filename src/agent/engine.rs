@@ -20,6 +20,7 @@ use super::preflight::{self, Refusal, Said};
 use super::reloading::reload;
 use super::renderer::Renderer;
 use super::start;
+use super::unread::{self, Unread};
 use crate::haproxy;
 use crate::model::Digest;
 use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
@@ -125,8 +126,8 @@ impl Engine {
             Some(runtime) => runtime.version,
             None => look::version_here(&wish.sources.config).await?,
         };
-        let files = LiveFiles::of(&wish.sources.config.haproxy.config);
-        let files = files.look().map_err(|e| ApplyError::Observe(format!("error: {e}")))?;
+        let live = LiveFiles::of(&wish.sources.config.haproxy.config);
+        let mut files = live.look().map_err(|e| ApplyError::Observe(format!("error: {e}")))?;
         let (rendered, runtime) = loop {
             let rendered = self.renderer.render(wish, version)?;
             self.check_ahead(wish, &rendered)?;
@@ -142,6 +143,7 @@ impl Engine {
                 runtime => break (rendered, runtime),
             }
         };
+        let rendered = unread::leave_out(wish.sources, rendered, runtime.as_ref(), &live, &mut files);
         self.runtime.clone_from(&runtime);
         self.seen = Some(Instant::now());
         self.limits.saw(self.runtime.as_ref(), Instant::now());
@@ -231,6 +233,10 @@ impl Engine {
     /// # Errors
     /// See [`ApplyError`]; each says what serves now.
     pub async fn apply(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Applied, ApplyError> {
+        if let Some(told) = Unread::line(&wish.sources.unread).filter(|_| self.would.is_none()) {
+            // Who looks only does not come here; nothing that stands for a secret may reach HAProxy.
+            return Err(ApplyError::Refused(Refusal(vec![format!("error: {told}")])));
+        }
         if !wish.is_serving {
             certificates::check_certificates(wish.sources, wish.may_exceed_limits)?;
         }

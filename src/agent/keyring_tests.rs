@@ -2,6 +2,7 @@
 
 use super::keyring::Keyring;
 use super::sources::{Place, Sources};
+use super::unread::SecretUse;
 use crate::health::{Observation, Outcome, ProbeKind};
 use crate::model::{Moment, Name, Secret, ServerId};
 use crate::traffic::KeyWords;
@@ -33,7 +34,11 @@ impl Scene {
             let keys: Vec<_> = keys.iter().map(|name| format!("\"file:{}/{name}\"", self.dir)).collect();
             text += &format!("[backend.chat.server.s{at}]\nurl = \"http://{address}\"\nkeys = [{}]\n", keys.join(", "));
         }
-        let place = Place { file: self.dir.join("hapilot.toml"), node: Some(Name::new("lb1").unwrap()) };
+        let place = Place {
+            file: self.dir.join("hapilot.toml"),
+            node: Some(Name::new("lb1").unwrap()),
+            secrets: SecretUse::Handed,
+        };
         place.understand(text).unwrap_or_else(|e| panic!("{}", e.render(false)))
     }
 }

@@ -78,6 +78,11 @@ impl LiveFiles {
         Ok(FilesNow { config, text, maps, lists, scripts })
     }
 
+    /// One of them as it is on disk.
+    pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
+        sys::directory::read_if_exists(&self.directory.join(name), MAX_FILE).ok().flatten()
+    }
+
     fn digests(&self, below: &str, suffix: &str) -> io::Result<BTreeMap<String, Digest>> {
         let directory = self.directory.join(below);
         let mut digests = BTreeMap::new();

@@ -55,6 +55,7 @@ mod sources;
 mod spending;
 mod start;
 mod trial;
+mod unread;
 mod vips;
 mod vrrp_file;
 mod word;
@@ -86,5 +87,6 @@ pub use snapshot::{
 pub use sources::{Place, Sources, SourcesError, live_config};
 pub use start::start_doubts;
 pub use trial::clocks;
+pub use unread::{SecretUse, Unread};
 pub use vips::Vips;
 pub use vrrp_file::{VrrpChange, vrrp_change};

@@ -4,6 +4,7 @@ use super::apply::{Applied, How};
 use super::intent::Intent;
 use super::ledger::Entry;
 use super::sources::SourcesError;
+use super::unread::Unread;
 use crate::plan::Action;
 use crate::render::Rendered;
 use crate::store;
@@ -28,6 +29,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// How long it took.
     pub took: Duration,
+    /// Secrets that a plan left out.
+    pub unread: Vec<Unread>,
 }
 
 impl Report {
@@ -35,13 +38,13 @@ impl Report {
     pub fn new(applied: Applied, revision: Option<u32>, diff: String, took: Duration) -> Self {
         let kept = applied.kept.iter().map(|path| format!("the former haproxy.cfg is kept as {path}"));
         let notes = kept.chain(applied.remarks.iter().cloned()).collect();
-        Self { applied, revision, diff, notes, took }
+        Self { applied, revision, diff, notes, took, unread: vec![] }
     }
 
     /// Nothing was applied; a word about what serves.
     pub fn note(revision: Option<u32>, note: String) -> Self {
         let applied = Applied::nothing();
-        Self { applied, revision, diff: String::new(), notes: vec![note], took: Duration::ZERO }
+        Self { applied, revision, diff: String::new(), notes: vec![note], took: Duration::ZERO, unread: vec![] }
     }
 }
 
@@ -90,7 +93,7 @@ impl Failed {
     pub fn from_sources(error: &SourcesError) -> Self {
         let exit_code = match error {
             SourcesError::Mistakes { .. } | SourcesError::Read(_) => 2,
-            SourcesError::References(_) => 1,
+            SourcesError::References(_) | SourcesError::Secrets(_) => 1,
         };
         Self { message: error.render(false), exit_code }
     }

@@ -4,6 +4,7 @@
 
 use super::certificates::{self, CertificateProblem};
 use super::key_texts::{self, Flaw};
+use super::unread::{SecretUse, Unread};
 use crate::config::{self, Config, Diagnostics, Heartbeat, ServerTls};
 use crate::model::{Certificate, Digest, Name, Secret, SecretRef, Sourced};
 use crate::probe::ClientCertificate;
@@ -23,6 +24,8 @@ pub struct Place {
     pub file: Utf8PathBuf,
     /// `--node`.
     pub node: Option<Name>,
+    /// What is done with the secrets that the file refers to.
+    pub secrets: SecretUse,
 }
 
 /// A file that was read and understood, with all that it refers to.
@@ -38,6 +41,8 @@ pub struct Sources {
     pub templates: Templates,
     /// Values of the secrets that the file refers to.
     pub secrets: BTreeMap<SecretRef, Secret>,
+    /// Those that could not be read: something stands in their place.
+    pub unread: Vec<Unread>,
     /// The certificates that frontends name.
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
     /// Certificates that cannot be served. The last good ones stand in for them.
@@ -67,6 +72,14 @@ pub enum SourcesError {
     /// What the file refers to cannot be read; one line each, with the place in the file.
     #[error("{}", .0.join("\n"))]
     References(Vec<String>),
+    /// Nothing is wrong but that this process may not read these secrets; one line each, with the place in the file.
+    #[error(
+        "{}\n  help: the running agent has them: start it and let it do this, no command needs a secret then; or hand \
+         them to this command, `env NAME=VALUE hapilot …` or, for a file, `sudo -u USER hapilot …`\n  help: the agent \
+         has env: from /etc/default/hapilot (EnvironmentFile=) and credential: from LoadCredential= in its unit",
+        .0.join("\n")
+    )]
+    Secrets(Vec<String>),
 }
 
 impl SourcesError {
@@ -74,12 +87,17 @@ impl SourcesError {
     pub fn render(&self, color: bool) -> String {
         match self {
             Self::Mistakes { diagnostics, .. } => diagnostics.render(color),
-            Self::Read(_) | Self::References(_) => format!("error: {self}\n"),
+            Self::Read(_) | Self::References(_) | Self::Secrets(_) => format!("error: {self}\n"),
         }
     }
 }
 
 impl Place {
+    /// The same for who looks and hands no secret on.
+    pub fn using(&self, secrets: SecretUse) -> Self {
+        Self { secrets, ..self.clone() }
+    }
+
     /// The operator's file as far as it can be read, for the little that a broken one still tells. Never waits and never
     /// reads on and on, whatever the path leads to.
     pub fn glance(&self) -> String {
@@ -121,7 +139,8 @@ impl Place {
         let config = config::parse_for_node(self.file.as_str(), &toml, &host_name, self.node.as_ref())
             .map_err(|diagnostics| SourcesError::Mistakes { diagnostics: Box::new(diagnostics) })?;
         let lint = config::lint(&config, self.file.as_str(), &toml);
-        let mut reader = Reader { file: &self.file, problems: vec![], warnings: vec![] };
+        let mut reader =
+            Reader { file: &self.file, secrets: self.secrets, problems: vec![], unread: vec![], warnings: vec![] };
         let secrets = reader.secrets(&config);
         let (certificates, certificate_problems) = reader.certificates(&config);
         let files = |of: fn(&ServerTls) -> Option<&Sourced<Utf8PathBuf>>| {
@@ -131,10 +150,19 @@ impl Place {
         let ours = reader.pem_texts(files(|tls| tls.certificate.as_ref()), "our certificate towards the server");
         let client_certificates = ours.into_iter().map(|(path, text)| (path, ClientCertificate(text))).collect();
         let templates = reader.templates(&config);
-        if !reader.problems.is_empty() {
-            return Err(SourcesError::References(reader.problems));
+        let (unread, warnings, mut problems) = (reader.unread, reader.warnings, reader.problems);
+        let lacking: Vec<String> = match self.secrets {
+            SecretUse::Handed => unread.iter().map(|one| one.told.clone()).collect(),
+            SecretUse::Compared | SecretUse::Nothing => vec![],
+        };
+        match (problems.is_empty(), lacking.is_empty()) {
+            (true, true) => {}
+            (true, false) => return Err(SourcesError::Secrets(lacking)),
+            (false, _) => {
+                problems.extend(lacking);
+                return Err(SourcesError::References(problems));
+            }
         }
-        let warnings = reader.warnings;
         let Some(templates) = templates else { return Err(SourcesError::References(vec![])) };
         let file = self.file.clone();
         Ok(Sources {
@@ -143,6 +171,7 @@ impl Place {
             config: Arc::new(config),
             templates,
             secrets,
+            unread,
             certificates,
             certificate_problems,
             client_certificates,
@@ -184,10 +213,20 @@ impl Sources {
     }
 }
 
+/// What a secret is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Key,
+    Password,
+    Heartbeat,
+}
+
 /// Reads on after a failure, so that all are reported in one run.
 struct Reader<'a> {
     file: &'a Utf8Path,
+    secrets: SecretUse,
     problems: Vec<String>,
+    unread: Vec<Unread>,
     warnings: Vec<String>,
 }
 
@@ -201,15 +240,17 @@ impl Reader<'_> {
     }
 
     fn secrets(&mut self, config: &Config) -> BTreeMap<SecretRef, Secret> {
-        let keys = config.servers().flat_map(|(_, server)| &server.keys);
-        let password =
-            config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref()).map(|(_, password)| password);
-        let heartbeat = config.node.heartbeat.iter().map(|heartbeat| &heartbeat.key);
-        let is_heartbeat = |reference: &Sourced<SecretRef>| heartbeat.clone().any(|key| std::ptr::eq(key, reference));
+        let keys = config.servers().flat_map(|(backend, server)| {
+            server.keys.iter().map(move |key| (key, format!("{}/{}", backend.name, server.name), Part::Key))
+        });
+        let password = config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref());
+        let password = password.map(|(_, password)| (password, "[haproxy.stats]".to_owned(), Part::Password));
+        let heartbeat = config.node.heartbeat.iter();
+        let heartbeat = heartbeat.map(|heartbeat| (&heartbeat.key, "[node.heartbeat]".to_owned(), Part::Heartbeat));
         let mut secrets = BTreeMap::new();
-        for reference in keys.chain(password).chain(heartbeat.clone()) {
+        for (reference, owner, part) in keys.chain(password).chain(heartbeat) {
             match sys::secrets::read_secret(reference) {
-                Ok(found) if is_heartbeat(reference) && found.secret.expose().len() < Heartbeat::MIN_KEY => {
+                Ok(found) if part == Part::Heartbeat && found.secret.expose().len() < Heartbeat::MIN_KEY => {
                     self.problem(
                         reference,
                         format!("a key that nodes share has at least {} bytes", Heartbeat::MIN_KEY),
@@ -219,11 +260,20 @@ impl Reader<'_> {
                     self.warnings.extend(found.warning.map(|warning| format!("{}: {warning}", self.file)));
                     secrets.insert(reference.value.clone(), found.secret);
                 }
+                Err(e) if e.is_out_of_reach() || self.secrets == SecretUse::Nothing => {
+                    let is_told = self.unread.iter().any(|one| one.reference == reference.value);
+                    let told = self.at(reference, format_args!("{} of {owner}: {}", reference.value, sys::chain(&e)));
+                    let (is_key, is_mistake) = (part == Part::Key, !e.is_out_of_reach());
+                    let unread = Unread { reference: reference.value.clone(), owner, is_key, told, is_mistake };
+                    self.unread.extend((!is_told).then_some(unread));
+                }
                 Err(e) => self.problem(reference, sys::chain(&e)),
             }
         }
         self.judge_keys(config, &secrets);
         self.warnings.extend(equal_keys(self.file, config, &secrets));
+        let stands = |one: &Unread| Some((one.reference.clone(), Unread::placeholder(&one.reference)?));
+        secrets.extend(self.unread.iter().filter_map(stands));
         secrets
     }
 

@@ -241,7 +241,7 @@ fn probes(health: &HealthSnapshot) -> Vec<wire::ProbeResult> {
 
 impl From<&Report> for wire::Applied {
     fn from(report: &Report) -> Self {
-        let Report { applied, revision, diff, notes, took } = report;
+        let Report { applied, revision, diff, notes, took, unread: _ } = report;
         let Applied { how, steps, reload_reasons, files, kept: _, remarks: _ } = applied;
         let file = |change: &FileChange| match change {
             FileChange::Create(path) => format!("create {path}"),

@@ -2,7 +2,7 @@
 
 use super::args;
 use super::output::{Failure, Output, Tone, ms};
-use crate::agent::{Attempt, Intent, Ledger, Node, Place, Report};
+use crate::agent::{Attempt, Intent, Ledger, Node, Place, Report, SecretUse, Unread};
 use crate::api::wire::{Applied, ApplyRequest, RollbackRequest};
 use crate::api::{About, Client, ClientError};
 use crate::config;
@@ -15,7 +15,7 @@ pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
     let answered = match agent(place)? {
         Some(agent) => match agent.plan().await {
             // Another file can be planned without its agent; another node's HAProxy cannot.
-            Err(ClientError::Other(_)) if place.node.is_none() => Some(plan_beside(place).await?),
+            Err(ClientError::Other(_)) if place.node.is_none() => Some(plan_beside(place, out).await?),
             answer => Some(answer.map_err(Failure::from)?),
         },
         None => None,
@@ -23,11 +23,8 @@ pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
     let planned = match answered {
         Some(planned) => planned,
         None => {
-            let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
-            let began = Instant::now();
-            let mut report = node.plan_report().await.map_err(failure)?;
-            report.took = began.elapsed();
-            Applied::from(&report)
+            let node = Node::open(place.using(SecretUse::Compared)).await.map_err(Failure::from)?;
+            plan_alone(node, out).await?
         }
     };
     if out.json {
@@ -40,10 +37,23 @@ pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
 }
 
 /// A file that the running agent does not serve: looked at from here, nothing is changed.
-async fn plan_beside(place: &Place) -> Result<Applied, Failure> {
-    let mut node = Node::observe_only(place.clone()).await.map_err(Failure::from)?;
-    let mut planned = Applied::from(&node.plan_report().await.map_err(failure)?);
+async fn plan_beside(place: &Place, out: Output) -> Result<Applied, Failure> {
+    let node = Node::observe_only(place.using(SecretUse::Compared)).await.map_err(Failure::from)?;
+    let mut planned = plan_alone(node, out).await?;
     planned.notes.push(format!("this is the plan for {}, which the running agent does not serve", place.file));
+    Ok(planned)
+}
+
+/// The plan without an agent, and a line on the keys that cannot be read here.
+async fn plan_alone(mut node: Node, out: Output) -> Result<Applied, Failure> {
+    let began = Instant::now();
+    let mut report = node.plan_report().await.map_err(failure)?;
+    report.took = began.elapsed();
+    let mut planned = Applied::from(&report);
+    match Unread::line(&report.unread) {
+        Some(line) if out.json => planned.notes.push(line),
+        line => line.iter().for_each(|line| out.note(line)),
+    }
     Ok(planned)
 }
 

@@ -2,7 +2,8 @@
 
 use super::output::{Failure, Output, Tone};
 use crate::agent::{
-    Engine, Failed, Intent, Place, Sources, Wish, check_certificates, render_files, start_doubts, vrrp_change,
+    Engine, Failed, Intent, Place, SecretUse, Sources, Unread, Wish, check_certificates, render_files, start_doubts,
+    vrrp_change,
 };
 use crate::config::{Config, Diagnostics, own_vips};
 use crate::desired::Desired;
@@ -20,7 +21,7 @@ struct Judgement {
 
 /// `hapilot check`: exit code 2 for mistakes of the file, 1 where something around it speaks against an apply.
 pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
-    let mut sources = match place.load() {
+    let mut sources = match place.using(SecretUse::Compared).load() {
         Ok(sources) => sources,
         Err(crate::agent::SourcesError::Mistakes { diagnostics, .. }) => {
             if out.json {
@@ -66,7 +67,9 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         sources.warnings.extend(target.degradations().iter().map(|lost| format!("HAProxy {version}: {lost}")));
         sources.warnings.extend(target.not_in_force(&sources.config));
     }
+    let unread = Unread::line(&sources.unread);
     if out.json {
+        sources.warnings.extend(unread);
         let Sources { lint, warnings, .. } = sources;
         let ok = refused.is_none();
         out.print_json(&Judgement { ok, diagnostics: lint, warnings, refused });
@@ -76,6 +79,7 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         out.note(sources.lint.render(out.color_err).trim_end());
     }
     sources.warnings.iter().for_each(|warning| out.note(format_args!("warning: {warning}")));
+    unread.iter().for_each(|line| out.note(line));
     match refused {
         Some(refused) => Err(Failure::refused(refused)),
         None => {
@@ -113,7 +117,7 @@ struct Files {
 
 /// `hapilot render`: haproxy.cfg with the weights of the file. Secret maps are never printed.
 pub(super) async fn render(place: &Place, out: Output) -> Result<(), Failure> {
-    let sources = super::target::load(place, out.color_err)?;
+    let sources = super::target::load(&place.using(SecretUse::Nothing), out.color_err)?;
     let desired = by_file(&sources);
     let rendered = render_files(&sources, &desired).await.map_err(Failure::refused)?;
     if out.json {
@@ -130,7 +134,7 @@ pub(super) async fn render(place: &Place, out: Output) -> Result<(), Failure> {
 
 /// `hapilot render keepalived`: keepalived.conf of this node.
 pub(super) fn render_keepalived(place: &Place, out: Output) -> Result<(), Failure> {
-    let sources = super::target::load(place, out.color_err)?;
+    let sources = super::target::load(&place.using(SecretUse::Nothing), out.color_err)?;
     if own_vips(&sources.config).next().is_none() {
         let node = &sources.config.node.name.value;
         return Err(Failure::usage(format!("error: the file gives node {node} no part in a [vip.NAME]")));

@@ -2,7 +2,7 @@
 
 use super::apply::{actor, agent};
 use super::output::{Failure, Output, Tone};
-use crate::agent::{Ledger, Node, Place, clocks};
+use crate::agent::{Ledger, Node, Place, SecretUse, clocks};
 use crate::api::wire::{Applied, ConfirmRequest, TagRequest};
 use crate::store;
 use crate::sys;
@@ -19,7 +19,7 @@ pub(super) async fn confirm(place: &Place, out: Output) -> Result<(), Failure> {
     let confirmed = match agent(place)? {
         Some(agent) => agent.confirm(&ConfirmRequest { actor: actor() }).await.map_err(Failure::from)?,
         None => {
-            let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
+            let mut node = Node::open(place.using(SecretUse::Nothing)).await.map_err(Failure::from)?;
             Applied::from(&node.confirm(&actor()).map_err(Failure::from)?)
         }
     };
@@ -33,7 +33,7 @@ pub(super) async fn tag(place: &Place, revision: &str, name: String, out: Output
     let tagged = match agent(place)? {
         Some(agent) => agent.tag(&TagRequest { revision, name }).await.map_err(Failure::from)?,
         None => {
-            let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
+            let mut node = Node::open(place.using(SecretUse::Nothing)).await.map_err(Failure::from)?;
             Applied::from(&node.tag(revision, &name).map_err(Failure::from)?)
         }
     };

@@ -124,10 +124,12 @@ struct Tested {
 
 /// Exit code 1 where a key was rejected, or could not be asked for.
 async fn test(place: &Place, wanted: Option<&str>, out: Output) -> Result<(), Failure> {
-    let sources = target::load(place, out.color_err)?;
+    let sources = target::load_to_ask(place, out.color_err)?;
+    let servers = target::servers(&sources, wanted)?;
+    target::need(&sources, servers.iter().flat_map(|(_, server)| &server.keys))?;
     let prober = Arc::new(Prober::new());
     let mut rows = Vec::new();
-    for (backend, server) in target::servers(&sources, wanted)? {
+    for (backend, server) in servers {
         for (index, reference) in server.keys.iter().enumerate() {
             let told = Errand::of_key(&sources, backend, server, index).run(prober.clone()).await;
             rows.push(Tested {

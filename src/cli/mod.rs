@@ -25,7 +25,7 @@ mod table;
 mod target;
 mod vip;
 
-use crate::agent::Place;
+use crate::agent::{Place, SecretUse};
 use args::{Cli, Command};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -71,7 +71,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
-    let place = Place { file: cli.common.config, node: cli.common.node };
+    let place = Place { file: cli.common.config, node: cli.common.node, secrets: SecretUse::Handed };
     match cli.command {
         Command::Run(options) => Box::pin(run::run(place, options, out)).await,
         Command::Check => check::check(&place, out).await,

@@ -55,7 +55,7 @@ struct Kinds {
 
 /// `hapilot probe`: exit code 1 where a probe failed.
 pub(super) async fn probe(place: &Place, options: &args::Probe, out: Output) -> Result<(), Failure> {
-    let sources = target::load(place, out.color_err)?;
+    let sources = target::load_to_ask(place, out.color_err)?;
     if options.last {
         return last_results::show(&sources, options, out);
     }
@@ -89,7 +89,9 @@ pub(super) fn kinds(options: &args::Probe) -> Vec<ProbeKind> {
 fn choose(sources: &Sources, options: &args::Probe) -> Result<Vec<Job>, Failure> {
     let kinds = kinds(options);
     let mut jobs = Vec::new();
-    for (backend, of_file) in target::servers(sources, options.target.as_deref())? {
+    let servers = target::servers(sources, options.target.as_deref())?;
+    target::need(sources, servers.iter().filter_map(|(_, server)| server.keys.first()))?;
+    for (backend, of_file) in servers {
         let server = ServerId::new(backend.name.clone(), of_file.name.clone());
         for kind in &kinds {
             let errand = Errand::new(sources, backend, of_file, *kind, 0, None);

@@ -33,7 +33,7 @@ pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result
     // Not under systemd: there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(%socket, "hapilot {} runs", env!("CARGO_PKG_VERSION"));
-    let result = agent.run().await;
+    let result = Box::pin(agent.run()).await;
     server.abort();
     readers.iter().for_each(tokio::task::JoinHandle::abort);
     // The socket's file goes away with the task.

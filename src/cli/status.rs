@@ -3,7 +3,7 @@
 use super::apply::agent;
 use super::output::{Failure, Output, Tone, span, whole_ms};
 use super::table::Table;
-use crate::agent::{Node, Place, Snapshot};
+use crate::agent::{Node, Place, SecretUse, Snapshot};
 use crate::api::wire::{Backend, Correction, Hearing, Key, Live, OldWorker, Server, Status, Trial};
 
 /// What goes on stands below what it belongs to.
@@ -32,7 +32,7 @@ pub(super) async fn look(place: &Place) -> Result<Status, Failure> {
 
 /// Without an agent: HAProxy as it is, health unknown.
 async fn alone(place: &Place) -> Result<Status, Failure> {
-    let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
+    let mut node = Node::open(place.using(SecretUse::Nothing)).await.map_err(Failure::from)?;
     // Looks at HAProxy; a plan changes nothing.
     let looked = node.plan().await;
     node.tell_certificates();
@@ -41,6 +41,7 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     // Nobody has applied anything in this life; what was looked at says whether the file is what runs.
     status.config.is_serving = looked.as_ref().is_ok_and(|(prepared, _)| prepared.plan.is_empty());
     status.problems.push("the agent does not run: nobody probes, weights stay as they are".to_owned());
+    status.problems.extend(node.serving.unread.iter().filter(|one| one.is_mistake).map(|one| one.told.clone()));
     status.warnings = node.engine.said.warnings.clone();
     if let Err(crate::agent::Attempt::Failed(failed)) = looked {
         status.problems.push(failed.message);

@@ -1,12 +1,29 @@
 //! Which servers a command is about: `BACKEND`, `BACKEND/SERVER`, or all.
 
 use super::output::Failure;
-use crate::agent::{Failed, Place, Sources};
+use crate::agent::{Failed, Place, SecretUse, Sources, SourcesError};
 use crate::config::{Backend, Server};
+use crate::model::{SecretRef, Sourced};
 
 /// The operator's file with all that it refers to.
 pub(super) fn load(place: &Place, color: bool) -> Result<Sources, Failure> {
     place.load().map_err(|e| Failure { message: e.render(color), exit_code: Failed::from_sources(&e).exit_code })
+}
+
+/// The same for a command that asks servers itself: each key is needed of whom it asks, and no other.
+pub(super) fn load_to_ask(place: &Place, color: bool) -> Result<Sources, Failure> {
+    load(&place.using(SecretUse::Compared), color)
+}
+
+/// Refuses where one of these keys could not be read: what stands for it is sent to nobody.
+pub(super) fn need<'a>(sources: &Sources, keys: impl Iterator<Item = &'a Sourced<SecretRef>>) -> Result<(), Failure> {
+    let needed: Vec<&SecretRef> = keys.map(|key| &key.value).collect();
+    let lacking = sources.unread.iter().filter(|one| needed.contains(&&one.reference));
+    let lacking: Vec<String> = lacking.map(|one| one.told.clone()).collect();
+    match lacking.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::from(Failed::from_sources(&SourcesError::Secrets(lacking)))),
+    }
 }
 
 /// Whether a server is meant.

@@ -63,6 +63,18 @@ pub enum SecretError {
     },
 }
 
+impl SecretError {
+    /// Another process may well read it: this one has not the agent's environment, credentials or rights.
+    pub fn is_out_of_reach(&self) -> bool {
+        match self {
+            Self::Environment { problem, .. } => *problem == NOT_SET,
+            Self::NoCredentials { .. } => true,
+            Self::File { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            Self::Value { .. } => false,
+        }
+    }
+}
+
 /// Reads the value behind a reference; of a file without its one last line break.
 ///
 /// # Errors
@@ -108,10 +120,7 @@ fn beside(problem: &str) -> String {
     if problem != NOT_SET {
         return String::new();
     }
-    format!(
-        ", and {ENVIRONMENT_FILE}, from which the unit takes it, gives none\n  help: put it there, for the agent and for \
-         commands as root alike"
-    )
+    format!(", and {ENVIRONMENT_FILE}, from which the unit takes it, gives none")
 }
 
 /// The value that systemd's `EnvironmentFile=` gives a variable: the last line that names it, without its quotes.

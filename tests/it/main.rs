@@ -19,6 +19,7 @@ mod agent_reload;
 mod agent_restart;
 mod agent_safety;
 mod agent_screens;
+mod agent_secrets;
 mod agent_servers;
 mod bad;
 mod cadence;

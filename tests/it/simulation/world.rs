@@ -6,7 +6,7 @@ use super::wanted::Wanted;
 use super::watch::{Files, Watch, files};
 use crate::support::chance::Chance;
 use camino::{Utf8Path, Utf8PathBuf};
-use hapilot::agent::{Attempt, Intent, Node, Place, Report};
+use hapilot::agent::{Attempt, Intent, Node, Place, Report, SecretUse};
 use hapilot::health::{Observation, Outcome, ProbeKind};
 use hapilot::model::{AdminState, ServerId, Weight};
 use hapilot::sys::fault;
@@ -92,7 +92,7 @@ impl World {
     }
 
     pub fn place(&self) -> Place {
-        Place { file: self.directory.join("hapilot.toml"), node: None }
+        Place { file: self.directory.join("hapilot.toml"), node: None, secrets: SecretUse::Handed }
     }
 
     /// Saves the operator's file.
