@@ -81,6 +81,7 @@ pub use renderer::render_files;
 pub use report::{Failed, Report, SourceOfChange, unified_diff};
 pub use request::{Handle, Reply, Request, VipVerb};
 pub use run::Agent;
+pub use saved::Waiting;
 pub use snapshot::{
     BackendSnapshot, HaproxySnapshot, OldWorker, ServerSnapshot, Snapshot, TrialSnapshot, VipsSnapshot,
 };

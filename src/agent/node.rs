@@ -17,6 +17,7 @@ use super::locking::take_lock;
 use super::overrides::Overrides;
 use super::preflight::STAGING;
 use super::report::{Failed, Report, SourceOfChange};
+use super::saved::Waiting;
 use super::sources::{Place, Sources, SourcesError};
 use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
@@ -41,6 +42,8 @@ pub struct Node {
     pub is_settled: bool,
     /// The newest file cannot be served: why, as it is to be printed.
     pub file_problem: Option<String>,
+    /// What a good file would do that waits for the operator.
+    pub(super) waiting: Option<Waiting>,
     /// The last attempt to make HAProxy follow failed: why.
     pub haproxy_problem: Option<String>,
     /// That was for want of descriptors or memory of this process: no word of HAProxy's.
@@ -128,6 +131,7 @@ impl Node {
             serving,
             is_settled: false,
             file_problem,
+            waiting: None,
             haproxy_problem: None,
             lacks: false,
             history_problem: None,
@@ -516,10 +520,14 @@ fn choose(
     loaded: Result<Sources, SourcesError>,
     ledger: &Ledger,
 ) -> Result<(Sources, Option<String>), Failed> {
+    let mut waits = false;
     let problem = match loaded {
         Ok(sources) if ledger.rejected() != Some(Digest::of(&sources.toml)) => {
             match super::saved::waits_at_start(place, &sources, ledger) {
-                Some(waits) => waits,
+                Some(told) => {
+                    waits = true;
+                    told
+                }
                 None => return Ok((sources, None)),
             }
         }
@@ -537,7 +545,10 @@ fn choose(
     let sources = place.understand(toml).map_err(|e| {
         Failed::refused(format!("{problem}\nand revision {current} cannot be read either: {}", e.render(false)))
     })?;
-    tracing::warn!(revision = current, "the file cannot be served; the revision serves on:\n{problem}");
+    match waits {
+        true => tracing::info!(revision = current, "the revision serves on: {problem}"),
+        false => tracing::warn!(revision = current, "the file cannot be served; the revision serves on:\n{problem}"),
+    }
     Ok((sources, Some(problem)))
 }
 

@@ -168,6 +168,7 @@ impl Agent {
             }
         }
         self.node.engine.checks.patience = Some(CHECK_PATIENCE);
+        self.node.lets_the_file_wait().await;
         if self.node.is_file_newer_than_start() {
             self.file_changed("the file changed").await;
         }
@@ -380,7 +381,7 @@ impl Agent {
         // A rollback that waits for its reload is not given up for a file that is as it was.
         let is_news = self.node.place.digest() != Some(Digest::of(&self.node.serving.toml));
         let waits_for_another = self.postponed.as_ref().is_some_and(|postponed| postponed.what != Change::File);
-        let waits = is_news && self.node.lets_the_file_wait();
+        let waits = is_news && self.node.lets_the_file_wait().await;
         if !waits && !self.node.is_file_rejected() && (is_news || !waits_for_another) {
             self.change(Change::File, intent, vec![]).await;
         }

@@ -10,6 +10,7 @@ use super::limits::Finishing;
 use super::listening::Listening;
 use super::node::Node;
 use super::outage::{self, Outage};
+use super::saved::Waiting;
 use crate::config::{Backend, Server, Vip, own_vips};
 use crate::health::{GuardEvent, HealthSnapshot};
 use crate::model::{AdminState, Digest, Moment, Name, ServerId, Weight};
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub file: Utf8PathBuf,
     /// Whether the file as it stands now is served.
     pub is_file_serving: bool,
+    /// The file as it stands waits for the operator.
+    pub waiting: Option<Waiting>,
     /// The revision that serves.
     pub revision: Option<u32>,
     /// Time since the agent's start.
@@ -241,7 +244,8 @@ impl Snapshot {
             serving: Digest::of(&node.serving.toml),
         });
         let waits = node.order_wait.as_ref().map(|wait| format!("the file waits for its turn: {wait}"));
-        let problems = node.file_problem.iter().chain(&node.haproxy_problem).chain(&node.history_problem);
+        let file_problem = node.file_problem.iter().filter(|_| node.waiting().is_none());
+        let problems = file_problem.chain(&node.haproxy_problem).chain(&node.history_problem);
         let problems = problems.chain(&node.vrrp_problem).chain(&waits);
         let problems = problems.cloned().chain(node.certificate_news.problems.iter().cloned());
         let problems = problems.chain(vips.iter().flat_map(VipsSnapshot::problems)).collect();
@@ -255,6 +259,7 @@ impl Snapshot {
             node: config.node.name.to_string(),
             file: node.place.file.clone(),
             is_file_serving: node.file_problem.is_none() && node.is_settled,
+            waiting: node.waiting().cloned(),
             revision: node.revision(),
             uptime: node.now().0,
             writes: node.engine.writes,

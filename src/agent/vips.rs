@@ -165,11 +165,14 @@ impl Node {
     fn charge(&self, released: &BTreeSet<Name>, wanted: &BTreeSet<Name>) -> Charge {
         let config = self.serving.config.clone();
         let key = config.node.heartbeat.as_ref().and_then(|heartbeat| self.serving.secrets.get(&heartbeat.key.value));
-        let refuses = self.file_problem.as_ref().filter(|_| self.order_wait.is_none()).and_then(|why| {
-            let file = self.place.digest()?;
-            let why = why.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-            Some(Refusal { file, why: why.trim_start_matches("error: ").to_owned() })
-        });
+        let refuses =
+            self.file_problem.as_ref().filter(|_| self.order_wait.is_none() && self.waiting().is_none()).and_then(
+                |why| {
+                    let file = self.place.digest()?;
+                    let why = why.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+                    Some(Refusal { file, why: why.trim_start_matches("error: ").to_owned() })
+                },
+            );
         Charge {
             listener: None,
             key: key.cloned(),

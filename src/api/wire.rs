@@ -17,6 +17,9 @@ pub struct Status {
     pub agent: Option<Agent>,
     /// The operator's file.
     pub config: ConfigFile,
+    /// The file was saved and waits for `apply`, because the one that serves says so; nothing is wrong.
+    #[serde(default)]
+    pub waits: Option<Waits>,
     /// The running HAProxy, `None` when none answers.
     pub haproxy: Option<Haproxy>,
     /// What is wrong right now, in one line each; empty when all is well.
@@ -53,6 +56,17 @@ pub struct Status {
     /// The virtual addresses; `None`: the file has none, or no agent watches them.
     #[serde(default)]
     pub vips: Option<Vips>,
+}
+
+/// What an `apply` of the file that waits would do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Waits {
+    /// When it was saved, in UTC; `None` where the file does not tell.
+    pub saved: Option<String>,
+    /// How many changes it is for the running HAProxy.
+    pub changes: usize,
+    /// Whether they take a reload.
+    pub is_reload: bool,
 }
 
 /// A certificate that a frontend serves.

@@ -3,8 +3,8 @@
 use super::apply::agent;
 use super::output::{Failure, Output, Tone, span, whole_ms};
 use super::table::Table;
-use crate::agent::{Node, Place, SecretUse, Snapshot};
-use crate::api::wire::{Backend, Correction, Hearing, Key, Live, OldWorker, Server, Status, Trial};
+use crate::agent::{Node, Place, SecretUse, Snapshot, Waiting};
+use crate::api::wire::{Backend, Correction, Hearing, Key, Live, OldWorker, Server, Status, Trial, Waits};
 
 /// What goes on stands below what it belongs to.
 const HANG: usize = 9;
@@ -34,6 +34,7 @@ pub(super) async fn look(place: &Place) -> Result<Status, Failure> {
 async fn alone(place: &Place) -> Result<Status, Failure> {
     let mut node = Node::open(place.using(SecretUse::Nothing)).await.map_err(Failure::from)?;
     // Looks at HAProxy; a plan changes nothing.
+    node.lets_the_file_wait().await;
     let looked = node.plan().await;
     node.tell_certificates();
     let mut status = Status::from(&Snapshot::of(&node));
@@ -77,7 +78,17 @@ fn print(status: &Status, out: &Output) {
         (true, None) => out.paint(Tone::Warn, "is ready, and no HAProxy runs it"),
         (false, _) => out.paint(Tone::Warn, "does not serve"),
     };
-    row(out, "file", format_args!("{} {serving}, {revision}", status.config.path));
+    match &status.waits {
+        Some(Waits { saved, changes, is_reload }) => {
+            let saved = saved.as_ref().map(|saved| format!(" at {saved}")).unwrap_or_default();
+            let what = Waiting::in_words(*changes, *is_reload);
+            let path = &status.config.path;
+            let next = "see hapilot plan, then hapilot apply";
+            row(out, "file", format_args!("{path} was saved{saved} and waits: {what}; {next}"));
+            row(out, "serves", revision);
+        }
+        None => row(out, "file", format_args!("{} {serving}, {revision}", status.config.path)),
+    }
     match &status.haproxy {
         Some(haproxy) => {
             let old = match haproxy.old_workers.len() {

@@ -113,6 +113,11 @@ pub fn keep_beside(path: &Utf8Path, what: &str, now: jiff::Timestamp) -> io::Res
     Err(told("name the copy of", path, io::ErrorKind::AlreadyExists.into()))
 }
 
+/// When a file was last written, as far as that is known.
+pub fn modified(path: &Utf8Path) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::try_from(fs_err::metadata(path).ok()?.modified().ok()?).ok()
+}
+
 /// Whether two paths lead to one file, however they are spelt: by links, from another directory, by a hard link. Two
 /// that cannot be followed are one where they are spelt alike.
 pub fn is_same(one: &Utf8Path, other: &Utf8Path) -> bool {

@@ -119,8 +119,19 @@ fn a_saved_file_waits_for_apply_where_the_file_that_serves_says_so() {
     for binary in binaries().into_iter().take(1) {
         let mut stage = Stage::running(&binary, |text| format!("{text}\n[apply]\non_save = \"plan\"\n"));
         stage.edit("weight = 100 # a", "weight = 40 # a");
-        let waits = |stage: &Stage| stage.json(&["status"])["problems"].to_string().contains("waits").then_some(());
+        let waits = |stage: &Stage| {
+            let status = stage.json(&["status"]);
+            assert_eq!(status["problems"], serde_json::json!([]), "a file that waits is no problem");
+            (status["waits"]["changes"] == 1 && status["waits"]["is_reload"] == false).then_some(())
+        };
         wait_for("the file that waits, in status", PATIENCE, || waits(&stage));
+        let status = stage.done(&["status"]);
+        let line = status.lines().find(|line| line.contains("waits")).expect("one line");
+        assert!(
+            line.contains("was saved at")
+                && line.ends_with("1 change, no reload; see hapilot plan, then hapilot apply")
+        );
+        assert!(status.contains("revision 1") && !status.contains("problem"), "{status}");
         assert!(stage.done(&["plan"]).contains("100 → 40"));
         assert_eq!((stage.weight("a"), stage.revisions()), (100, (1, 1)));
         // Nor does a new agent serve it.
@@ -131,6 +142,22 @@ fn a_saved_file_waits_for_apply_where_the_file_that_serves_says_so() {
         stage.done(&["apply"]);
         assert_eq!((stage.weight("a"), stage.revisions()), (40, (2, 2)));
         wait_for("nothing that waits", PATIENCE, || waits(&stage).is_none().then_some(()));
+        // A mistake is one, whether the file waits or not.
+        stage.edit("weight = 40 # a", "weigth = 40 # a");
+        wait_for("the mistake in status", PATIENCE, || {
+            let status = stage.cli(&["status"]);
+            (status.code == Some(1) && status.stdout.contains("weigth")).then_some(())
+        });
+        let back = swapped(&stage.text(), "weigth = 40 # a", "weight = 40 # a");
+        stage.write_file(&swapped(&back, "idle = \"10s\"", "idle = \"12s\""));
+        wait_for("a reload that waits", PATIENCE, || {
+            let status = stage.cli(&["status"]);
+            (status.code == Some(0) && status.stdout.contains("1 change, one reload")).then_some(())
+        });
+        assert_eq!(stage.revisions(), (2, 2));
+        // Without an agent that is all that is wrong.
+        stage.agent().kill();
+        assert_eq!(stage.json(&["status"])["problems"].as_array().map(Vec::len), Some(1));
     }
 }
 
