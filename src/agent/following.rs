@@ -17,8 +17,15 @@ impl Node {
     /// Keeps why HAProxy does not follow, and tells it where that is news.
     pub(super) fn remember(&mut self, result: &Result<Applied, ApplyError>) {
         self.lacks = matches!(result, Err(ApplyError::Own(_)));
+        let is_absent = matches!(result, Ok(applied) if applied.how == How::Start);
+        if is_absent && self.owns_haproxy && !self.has_followed {
+            tracing::info!("the files are ready; HAProxy is started with them");
+            return;
+        }
+        let is_first = !self.has_followed;
+        self.has_followed |= result.is_ok() && !is_absent;
         let problem = match result {
-            Ok(applied) => (applied.how == How::Start).then(|| self.start_hint()),
+            Ok(_) => is_absent.then(|| self.start_hint()),
             Err(ApplyError::TooSoon(_)) => return,
             Err(e) => Some(e.to_string()),
         };
@@ -29,12 +36,24 @@ impl Node {
             Some(problem) if result.is_ok() && self.is_settled => tracing::error!("HAProxy is gone: {problem}"),
             Some(problem) if result.is_ok() => tracing::warn!("{problem}"),
             Some(problem) => tracing::warn!(%problem, "HAProxy does not follow"),
-            None => match self.runtime() {
-                Some(runtime) => tracing::info!(pid = runtime.pid, "HAProxy {} follows again", runtime.version),
-                None => tracing::info!("HAProxy follows again"),
-            },
+            None => {
+                let again = if is_first { "" } else { " again" };
+                match self.runtime() {
+                    Some(runtime) => tracing::info!(pid = runtime.pid, "HAProxy {} follows{again}", runtime.version),
+                    None => tracing::info!("HAProxy follows{again}"),
+                }
+            }
         }
         self.haproxy_problem = problem;
+    }
+
+    /// The last word of an agent that ends.
+    pub(super) fn log_stop(&self) {
+        match (self.owns_haproxy, self.runtime()) {
+            (true, _) => tracing::info!("stopping, and HAProxy with it"),
+            (false, Some(_)) => tracing::info!("stopping; HAProxy serves on"),
+            (false, None) => tracing::info!("stopping; no HAProxy runs"),
+        }
     }
 
     /// What to do where no HAProxy runs.

@@ -46,6 +46,10 @@ pub struct Node {
     pub(super) waiting: Option<Waiting>,
     /// The last attempt to make HAProxy follow failed: why.
     pub haproxy_problem: Option<String>,
+    /// HAProxy has followed in this life.
+    pub(super) has_followed: bool,
+    /// Whoever runs this agent starts HAProxy after the first files, and ends it with the agent.
+    pub owns_haproxy: bool,
     /// That was for want of descriptors or memory of this process: no word of HAProxy's.
     pub(super) lacks: bool,
     /// What serves could not be written into the history: why. Tried again with each look at HAProxy.
@@ -133,6 +137,8 @@ impl Node {
             file_problem,
             waiting: None,
             haproxy_problem: None,
+            has_followed: false,
+            owns_haproxy: false,
             lacks: false,
             history_problem: None,
             certificate_news: CertificateNews::default(),

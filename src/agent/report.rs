@@ -149,14 +149,17 @@ pub(super) fn entry<'a>(
 impl Entry<'_> {
     /// One line in the log: which revision, what it changed, who made it, and why.
     pub(super) fn tell(&self, revision: Option<u32>) {
+        let is_ahead = self.how == store::How::StartPending;
         let what = match self.summary.as_slice() {
+            [] if is_ahead => "no HAProxy runs yet".to_owned(),
             [] => "the running HAProxy had it already".to_owned(),
             few if few.len() <= MAX_TOLD => few.join("; "),
             many => format!("{}; and {} more changes", many[..MAX_TOLD].join("; "), many.len() - MAX_TOLD),
         };
         let number = revision.map(|number| format!(" {number}")).unwrap_or_default();
         let Self { actor, reason, .. } = self;
-        tracing::info!(revision, actor, reason, "revision{number} serves: {what} ({actor}: {reason})");
+        let verb = if is_ahead { "is prepared" } else { "serves" };
+        tracing::info!(revision, actor, reason, "revision{number} {verb}: {what} ({actor}: {reason})");
     }
 }
 

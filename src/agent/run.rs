@@ -227,7 +227,7 @@ impl Agent {
                 self.publish();
             }
         }
-        tracing::info!("stopping; HAProxy serves on");
+        self.node.log_stop();
         if let Some(results) = self.results.take() {
             results.close().await;
         }

@@ -41,6 +41,7 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
     sys::files::replace_file(&place.file, toml(options, &dir).as_bytes(), 0o644).map_err(refused)?;
 
     let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
+    node.owns_haproxy = true;
     node.settle().await.map_err(|attempt| match attempt {
         Attempt::Failed(failed) => Failure::from(failed),
         Attempt::TooSoon(_) => Failure::refused("error: a HAProxy runs in this directory already"),

@@ -41,6 +41,12 @@ fn the_demo_serves_completions_and_leaves_nothing_behind() {
         demo.signal(Signal::SIGINT);
         let status = demo.wait(PATIENCE).expect("SIGINT ends it");
         assert_eq!(status.code(), Some(0), "{}{}", demo.stdout(), demo.stderr());
+        let log = demo.stderr();
+        assert!(log.contains("revision 1 is prepared: no HAProxy runs yet"), "{log}");
+        assert!(log.contains("stopping, and HAProxy with it"), "{log}");
+        for untrue in ["serves on", "again", "had it already", "start it:", "WARN"] {
+            assert!(!log.contains(untrue), "a first start that is well says no {untrue:?}:\n{log}");
+        }
         wait_for("the end of its children", PATIENCE, || children.iter().all(|pid| !is_alive(*pid)).then_some(()));
         let left: Vec<_> = fs_err::read_dir(temporary.path()).expect("the directory").collect();
         assert!(left.is_empty(), "{left:?}");

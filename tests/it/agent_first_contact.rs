@@ -3,7 +3,7 @@
 use super::support::haproxy::binaries;
 use super::support::http::get;
 use super::support::stage::Stage;
-use super::support::write;
+use super::support::{PATIENCE, wait_for, write};
 
 const FOREIGN: &str = "global\n  maxconn 10\n";
 
@@ -26,6 +26,27 @@ fn a_node_without_haproxy_gets_its_files_and_the_command_to_start() {
         let said = stage.done(&["apply"]);
         assert!(said.contains("nothing to do"), "{said}");
         assert_eq!(stage.revisions(), (1, 1));
+    }
+}
+
+#[test]
+fn an_agent_that_is_there_before_haproxy_says_what_is_so() {
+    for binary in binaries().into_iter().take(1) {
+        let mut stage = Stage::new(&binary);
+        stage.start_agent();
+        let log = stage.agent().stderr();
+        assert!(log.contains("revision 1 is prepared: no HAProxy runs yet") && log.contains("start it:"), "{log}");
+        stage.start_haproxy();
+        wait_for("HAProxy to follow", PATIENCE, || stage.agent_said("follows").then_some(()));
+        assert_eq!(stage.agent().stop(), Some(0));
+        let log = stage.agent().stderr();
+        assert!(!log.contains("again") && !log.contains("had it already"), "nothing was so before:\n{log}");
+        assert!(log.contains("stopping; HAProxy serves on"), "{log}");
+        stage.end_haproxy();
+        stage.start_agent();
+        assert_eq!(stage.agent().stop(), Some(0));
+        let log = stage.agent().stderr();
+        assert!(log.contains("stopping; no HAProxy runs"), "{log}");
     }
 }
 
