@@ -37,6 +37,7 @@ impl Scene {
         let place = Place {
             file: self.dir.join("hapilot.toml"),
             node: Some(Name::new("lb1").unwrap()),
+            socket: None,
             secrets: SecretUse::Handed,
         };
         place.understand(text).unwrap_or_else(|e| panic!("{}", e.render(false)))

@@ -24,6 +24,8 @@ pub struct Place {
     pub file: Utf8PathBuf,
     /// `--node`.
     pub node: Option<Name>,
+    /// `--socket`.
+    pub socket: Option<Utf8PathBuf>,
     /// What is done with the secrets that the file refers to.
     pub secrets: SecretUse,
 }
@@ -103,6 +105,15 @@ impl Place {
     pub fn glance(&self) -> String {
         let bytes = sys::files::read_limited(&self.file, MAX_FILE).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Where the running agent is asked: as the command line says, else as the file does. What cannot be read, be it a
+    /// FIFO, a directory or a loop of links, tells nothing: then a socket beside it, else the usual one.
+    pub fn agent_socket(&self) -> Utf8PathBuf {
+        let told = self.socket.clone().or_else(|| config::peek(&self.glance(), "api", "socket").map(Utf8PathBuf::from));
+        let beside = || sys::files::directory_of(&self.file).join("hapilot.sock");
+        let guess = || (self.digest().is_none() && beside().exists()).then(beside);
+        told.or_else(guess).unwrap_or_else(|| config::DEFAULT_SOCKET.into())
     }
 
     /// Of the file as it stands; `None` where it cannot be read.

@@ -5,7 +5,6 @@ use super::output::{Failure, Output, Tone, ms};
 use crate::agent::{Attempt, Intent, Ledger, Node, Place, Report, SecretUse, Unread};
 use crate::api::wire::{Applied, ApplyRequest, RollbackRequest};
 use crate::api::{About, Client, ClientError};
-use crate::config;
 use crate::sys;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
@@ -143,9 +142,8 @@ async fn patiently(mut attempt: impl AsyncFnMut() -> Result<Report, Attempt>) ->
 
 /// The running agent, where there is one. The socket's path stands in the file; a file with mistakes still tells it.
 pub(super) fn agent(place: &Place) -> Result<Option<Client>, Failure> {
-    let socket = config::peek(&place.glance(), "api", "socket");
     let about = About { file: place.file.clone(), node: place.node.clone() };
-    Client::connect(socket.as_deref().unwrap_or(config::DEFAULT_SOCKET).into(), about).map_err(Failure::from)
+    Client::connect(&place.agent_socket(), about).map_err(Failure::from)
 }
 
 /// Who gives the command: the one behind sudo, else the user.

@@ -35,6 +35,9 @@ pub struct Common {
     /// Act for this node instead of the one that `[node] name` or the host name gives
     #[arg(long, global = true, value_name = "NAME", value_parser = parse_name)]
     pub node: Option<Name>,
+    /// The running agent's socket, where the file cannot be read to tell it
+    #[arg(long, global = true, env = "HAPILOT_SOCKET", value_name = "PATH")]
+    pub socket: Option<Utf8PathBuf>,
     /// Print data as JSON
     #[arg(long, global = true)]
     pub json: bool,

@@ -35,7 +35,7 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
     let dir = options.dir.clone().unwrap_or(temporary);
     sys::directory::create_directory(&dir, 0o755).map_err(refused)?;
     let mocks = start_mocks(options.mock_port).await?;
-    let place = Place { file: dir.join("hapilot.toml"), node: None, secrets: SecretUse::Handed };
+    let place = Place { file: dir.join("hapilot.toml"), node: None, socket: None, secrets: SecretUse::Handed };
     sys::files::replace_file(&dir.join("provider-key"), KEY.as_bytes(), 0o600).map_err(refused)?;
     sys::files::replace_file(&dir.join("stats-password"), b"demo", 0o600).map_err(refused)?;
     sys::files::replace_file(&place.file, toml(options, &dir).as_bytes(), 0o644).map_err(refused)?;

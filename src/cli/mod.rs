@@ -71,7 +71,8 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
-    let place = Place { file: cli.common.config, node: cli.common.node, secrets: SecretUse::Handed };
+    let place =
+        Place { file: cli.common.config, node: cli.common.node, socket: cli.common.socket, secrets: SecretUse::Handed };
     match cli.command {
         Command::Run(options) => Box::pin(run::run(place, options, out)).await,
         Command::Check => check::check(&place, out).await,

@@ -26,7 +26,17 @@ pub(super) async fn status(place: &Place, out: Output) -> Result<(), Failure> {
 pub(super) async fn look(place: &Place) -> Result<Status, Failure> {
     match agent(place)? {
         Some(agent) => agent.status().await.map_err(Failure::from),
-        None => alone(place).await,
+        None => alone(place).await.map_err(|failure| match place.digest() {
+            Some(_) => failure,
+            None => Failure {
+                message: format!(
+                    "{}\n  help: no agent answers on {}; where one runs, give its socket: --socket PATH",
+                    failure.message.trim_end(),
+                    place.agent_socket()
+                ),
+                ..failure
+            },
+        }),
     }
 }
 

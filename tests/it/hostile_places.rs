@@ -109,6 +109,55 @@ fn a_state_directory_that_is_deleted_is_made_again_and_no_second_agent_starts() 
     assert_eq!(stage.weight("a"), 40);
 }
 
+type Make = fn(&Path);
+
+/// What may stand where the operator's file was, and how it is made.
+const NO_FILES: [(&str, Make); 4] = [
+    ("a FIFO", |path| nix::unistd::mkfifo(path, Mode::S_IRWXU).expect("a FIFO")),
+    ("a directory", |path| fs_err::create_dir(path).expect("a directory")),
+    ("a loop of links", |path| fs_err::os::unix::fs::symlink(path, path).expect("a link")),
+    ("nothing", |_| {}),
+];
+
+#[test]
+fn the_agent_tells_its_state_whatever_stands_in_the_files_place() {
+    let mut stage = Stage::running(&binary(), |text| text);
+    let text = stage.text();
+    for (what, make) in NO_FILES {
+        fs_err::remove_file(stage.file()).expect("the file");
+        make(&stage.file());
+        let socket = stage.path("hapilot.sock");
+        let named = ["--socket", socket.to_str().expect("ASCII")];
+        for words in [&["status"][..], &[&named[..], &["status"]].concat()] {
+            wait_for(&format!("{what} as a problem"), PATIENCE, || {
+                let said = stage.cli(words);
+                assert!(said.stdout.contains("running"), "{what}: {}{}", said.stdout, said.stderr);
+                (said.code == Some(1) && said.stdout.contains("problem")).then_some(())
+            });
+        }
+        for words in [&["explain", "chat/a"][..], &["key", "list"], &["vip", "status"]] {
+            let said = stage.cli(words);
+            let text = format!("{}{}", said.stdout, said.stderr);
+            assert!(text.contains("chat/a") || text.contains("[vip.NAME]"), "{what}, {words:?}: {text}");
+        }
+        match stage.file().symlink_metadata() {
+            Ok(found) if found.is_dir() => fs_err::remove_dir(stage.file()).expect("the directory"),
+            Ok(_) => fs_err::remove_file(stage.file()).expect("what stands there"),
+            Err(_) => {}
+        }
+        stage.write_file(&text);
+        wait_for("the file to be well again", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
+    }
+    // Without an agent the file's own fault is told, and what to do.
+    stage.agent().stop();
+    fs_err::remove_file(stage.file()).expect("the file");
+    fs_err::create_dir(stage.file()).expect("a directory");
+    let nowhere = stage.path("nowhere.sock");
+    let said = stage.cli(&["status", "--socket", nowhere.to_str().expect("ASCII")]);
+    assert!(said.code == Some(2) && said.stderr.contains("not a regular file"), "{}", said.stderr);
+    assert!(said.stderr.contains("--socket PATH") && said.stderr.contains("nowhere.sock"), "{}", said.stderr);
+}
+
 #[test]
 fn a_log_beside_the_watched_file_does_not_feed_itself() {
     let stage = Stage::with_haproxy(&binary(), |text| text);
