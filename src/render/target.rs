@@ -88,6 +88,12 @@ impl Target {
         self.at_least(3, 4)
     }
 
+    /// `balance leastconn` loses sight of a server that a repeat avoided, until the whole backend is idle for a moment
+    /// (seen on 3.2.26 and 3.4.7, not on 3.0.11: the smallest key that is looked at moves on beyond the avoided server's).
+    pub(crate) fn leastconn_loses_servers(self) -> bool {
+        self.at_least(3, 2)
+    }
+
     /// `tune.memory.hot-size`, how much memory each thread keeps for itself.
     pub(crate) fn has_hot_size(self) -> bool {
         self.at_least(2, 8)

@@ -148,3 +148,61 @@ fn a_limit_that_a_repeat_hides_takes_the_server_out_after_a_few_requests() {
         }
     }
 }
+
+/// A pool that is never idle, as real ones are; nobody touches its weights.
+#[test]
+fn a_server_that_failed_gets_its_share_again_while_the_others_stay_busy() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| {
+            let text = swapped(&text, "balance  = \"roundrobin\"", "balance = \"leastconn\"");
+            no_checks(swapped(&text, "[haproxy]\n", "[haproxy]\nlive = false\n"))
+        });
+        let version = &binary.version;
+        let slow = Fault { delay_ms: Some(200), ..Fault::new(FaultKind::FirstToken) };
+        let hidden = Fault { count: Some(6), ..Fault::status(503) };
+        for server in SERVERS {
+            let faults = if server == "b" {
+                vec![of_completions(hidden.clone()), of_completions(slow.clone())]
+            } else {
+                vec![of_completions(slow.clone())]
+            };
+            stage.break_mock(server, faults);
+        }
+        // Clients one after the other, each with its next request as soon as it has an answer: somebody always waits.
+        let served: Vec<String> = std::thread::scope(|scope| {
+            let client = |number: u32| {
+                pause(Duration::from_millis(33) * number);
+                let served = (0..12).map(|_| post(&stage.address, CHAT, BODY).expect("an answer"));
+                served.map(|reply| reply.header("x-served-by").unwrap_or_default().to_owned()).collect::<Vec<_>>()
+            };
+            let clients: Vec<_> = (0..6).map(|number| scope.spawn(move || client(number))).collect();
+            clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
+        });
+        for server in SERVERS {
+            let name = format!("chat/{server}");
+            let count = served.iter().filter(|by| **by == name).count();
+            assert!((12..=40).contains(&count), "{version}: {server} served {count} of {}", served.len());
+        }
+    }
+}
+
+/// More words of the operator's own than one rule can look for.
+#[test]
+fn each_word_of_a_long_list_is_looked_for_in_what_a_repeat_hides() {
+    for binary in binaries().into_iter().filter(|binary| binary.version.at_least(3, 0)) {
+        let words: Vec<String> = (0..70).map(|number| format!("\"house word {number}.\"")).collect();
+        let stage = Stage::running(&binary, |text| {
+            let text = swapped(&text, "provider = \"openai\"\nbalance", "provider = \"house\"\nbalance");
+            let words = words.join(", ");
+            format!("{text}\n[provider.house]\nlike = \"openai\"\n[provider.house.errors]\naccount = [{words}]\n")
+        });
+        let body = r#"{"error":{"message":"House word 69.","type":"limit","code":null}}"#;
+        stage.break_mock("b", vec![of_completions(Fault { body: Some(body.to_owned()), ..Fault::status(429) })]);
+        wait_for("the account's end", PATIENCE, || {
+            let reply = post(&stage.address, CHAT, BODY).expect("an answer");
+            assert_eq!(reply.status, 200, "{}", binary.version);
+            let status = stage.server_status("b");
+            status["factors"].to_string().contains("unhealthy(credential)").then_some(())
+        });
+    }
+}
