@@ -33,6 +33,9 @@ const CLOSE_FROM: f64 = 0.6;
 /// …for so long.
 const CLOSE_AFTER: Duration = Duration::from_secs(60);
 
+/// Why the last ones stay in.
+const LAST_ONE: &str = "nobody else of the pool can serve: it stays in";
+
 /// A guard that holds something back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -155,7 +158,9 @@ impl PoolGuards {
         }
         self.note(Guard::SuspectOurselves, suspected.map(str::to_owned), now);
         if let Some(why) = suspected {
-            return self.freeze(members, why);
+            let (rulings, last_one) = self.freeze(members, why);
+            self.note(Guard::KeepHalf, last_one, now);
+            return rulings;
         }
         let mut rulings = vec![Ruling::AsPlanned; members.len()];
         let wanted: Vec<&Member> = members.iter().filter(|member| member.is_wanted()).collect();
@@ -168,8 +173,7 @@ impl PoolGuards {
         let is_carried = counted.iter().any(|member| member.share >= FULL_PART);
         let open = self.fails_open(&wanted, &counted, serving.is_some(), now);
         let spared = if open.is_some() || serving.is_none() { BTreeSet::new() } else { self.spare(&counted) };
-        let last_one = (serving.is_none() && counted.is_empty() && !wanted.is_empty())
-            .then(|| "nobody else of the pool can serve: it stays in".to_owned());
+        let last_one = (serving.is_none() && counted.is_empty() && !wanted.is_empty()).then(|| LAST_ONE.to_owned());
         let half = (!spared.is_empty()).then(|| {
             let out = counted.iter().filter(|member| member.is_out()).count();
             format!("{out} of {} servers are unhealthy: no more than half go out, the least bad stay", counted.len())
@@ -196,8 +200,9 @@ impl PoolGuards {
         rulings
     }
 
-    /// Nothing goes down, and who went out in the last moments comes back: the verdict was on us.
-    fn freeze(&self, members: &[Member], why: &str) -> Vec<Ruling> {
+    /// Nothing goes down, and who went out in the last moments comes back: the verdict was on us. Also says so where the
+    /// last ones stay in, whom something else than a verdict would take out.
+    fn freeze(&self, members: &[Member], why: &str) -> (Vec<Ruling>, Option<String>) {
         let hold = |member: &Member| {
             if !member.is_wanted() || member.is_deliberate() {
                 return Ruling::AsPlanned;
@@ -207,7 +212,19 @@ impl PoolGuards {
             let planned = f64::from(member.base.get()) * member.share;
             if planned < f64::from(held.get()) { Ruling::Hold(held, why.to_owned()) } else { Ruling::AsPlanned }
         };
-        members.iter().map(hold).collect()
+        let mut rulings: Vec<Ruling> = members.iter().map(hold).collect();
+        let serves = |(member, ruling): (&Member, &Ruling)| match ruling {
+            Ruling::Hold(weight, _) => *weight > Weight::ZERO,
+            Ruling::AsPlanned | Ruling::Share(..) => !member.is_out(),
+        };
+        let wanted = || members.iter().zip(&rulings).filter(|(member, _)| member.is_wanted());
+        if wanted().next().is_none() || wanted().any(serves) {
+            return (rulings, None);
+        }
+        for (_, ruling) in members.iter().zip(&mut rulings).filter(|(member, _)| member.is_wanted()) {
+            *ruling = Ruling::Share(KEPT, LAST_ONE.to_owned());
+        }
+        (rulings, Some(LAST_ONE.to_owned()))
     }
 
     /// Who stays in although it is unhealthy, so that no more than half of a tier is out.
@@ -388,5 +405,47 @@ mod tests {
         );
         assert_eq!(guards.rule(&pool(1.0, 0.9), Some("our network"), at(6)), [Ruling::AsPlanned, Ruling::AsPlanned]);
         assert_eq!(guards.begun(Guard::SuspectOurselves), 1);
+    }
+
+    /// Two or three servers, each of every kind, with every share, weight and tier, suspected or not.
+    #[test]
+    fn no_pool_that_somebody_wants_is_emptied() {
+        let kinds = [FactorKind::Verdict, FactorKind::ProvenDead, FactorKind::Deliberate];
+        let states = [(1, AdminState::Ready), (1, AdminState::Drain), (2, AdminState::Ready)];
+        let mut each = vec![];
+        for (kind, (tier, admin)) in kinds.into_iter().flat_map(|kind| states.map(|state| (kind, state))) {
+            for (share, runs) in [(0.0, 0), (0.0, 100), (1.0, 0), (1.0, 100)] {
+                let runs = Weight::new(runs).unwrap();
+                each.push(Member { kind, tier, admin, runs, ..member("a", 100, share) });
+            }
+        }
+        let named = |of: &[&Member]| -> Vec<Member> {
+            let name = |(number, member): (usize, &&Member)| Member {
+                id: format!("chat/s{number}").parse().unwrap(),
+                ..(*member).clone()
+            };
+            of.iter().enumerate().map(name).collect()
+        };
+        let mut pools = vec![];
+        for a in &each {
+            pools.push(named(&[a]));
+            for b in &each {
+                pools.push(named(&[a, b]));
+                pools.extend(each.iter().step_by(5).map(|c| named(&[a, b, c])));
+            }
+        }
+        for (pool, suspected) in pools.iter().flat_map(|pool| [(pool, None), (pool, Some("our network"))]) {
+            let mut guards = PoolGuards::default();
+            for second in 0..3 {
+                let rulings = guards.rule(pool, suspected, at(second));
+                let serves = |(member, ruling): (&Member, &Ruling)| match ruling {
+                    Ruling::AsPlanned => member.share > 0.0,
+                    Ruling::Share(share, _) => *share > 0.0,
+                    Ruling::Hold(weight, _) => *weight > Weight::ZERO,
+                };
+                let mut wanted = pool.iter().zip(&rulings).filter(|(member, _)| member.is_wanted()).peekable();
+                assert!(wanted.peek().is_none() || wanted.any(serves), "{suspected:?} {pool:#?} {rulings:?}");
+            }
+        }
     }
 }
