@@ -9,6 +9,7 @@ mod check;
 mod confirm;
 mod demo;
 mod demo_guard;
+mod error_text;
 mod explain;
 mod history;
 mod key;

@@ -3,7 +3,7 @@
 //! Called by every command; knows nothing of what it prints.
 
 use super::args::Color;
-use super::layout;
+use super::{error_text, layout};
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -71,6 +71,8 @@ pub struct Output {
     pub color_err: bool,
     /// Columns that a line on standard output may take.
     pub width: usize,
+    /// The same on standard error.
+    pub width_err: usize,
 }
 
 /// The meaning of a coloured word.
@@ -115,7 +117,8 @@ impl Output {
             json,
             color: wanted(std::io::stdout().is_terminal()),
             color_err: wanted(std::io::stderr().is_terminal()),
-            width: crate::sys::terminal::columns(),
+            width: crate::sys::terminal::columns(std::io::stdout()),
+            width_err: crate::sys::terminal::columns(std::io::stderr()),
         }
     }
 
@@ -158,15 +161,15 @@ impl Output {
         layout::with_clocks(text, Timestamp::now(), &TimeZone::system())
     }
 
-    /// Prints a note for people on standard error, so that data stays clean.
+    /// Prints a note for people on standard error, so that data stays clean; in lines that fit.
     pub fn note(&self, text: impl Display) {
         let mut err = std::io::stderr().lock();
-        if writeln!(err, "{text}").is_err() {
+        if writeln!(err, "{}", error_text::wrap(&text.to_string(), self.width_err)).is_err() {
             // As above.
         }
     }
 
-    /// Prints why a command ended, as it was worded; the first word is coloured where it is `error:`.
+    /// Prints why a command ended; the first word is coloured where it is `error:`.
     pub fn failure(&self, failure: &Failure) {
         let text = failure.message.trim_end();
         if text.is_empty() {

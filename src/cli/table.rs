@@ -135,7 +135,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn out(width: usize) -> Output {
-        Output { json: false, color: false, color_err: false, width }
+        Output { json: false, color: false, color_err: false, width, width_err: width }
     }
 
     fn plain(text: &str) -> (Tone, String) {

@@ -79,3 +79,51 @@ fn a_command_that_is_missing_or_misspelt_is_told_without_what_only_programs_run(
         assert!(text.contains("status") && !text.contains("__"), "{text}");
     }
 }
+
+#[test]
+fn errors_in_a_pipe_fit_eighty_columns_and_begin_with_their_place() {
+    let binary = binaries().into_iter().next_back().expect("a HAProxy");
+    let stage = Stage::new(&binary);
+    let file = stage.file();
+    let key = format!("keys = [\"file:{}\"] # a", stage.path("key").display());
+    stage.edit(&key, "keys = [\"env:TEST_SURELY_UNSET\"] # a");
+    let said = |columns: Option<&str>| {
+        let mut command = agent::command(&["-c", file.to_str().expect("a path of ASCII"), "apply"]);
+        command.env_remove("COLUMNS");
+        command.envs(columns.map(|columns| ("COLUMNS", columns)));
+        process::run(command, agent::LIMIT).stderr
+    };
+    let (narrow, wide) = (said(None), said(Some("1000")));
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&narrow), words(&wide));
+    assert!(narrow.starts_with(&format!("error: {}:", file.display())), "{narrow}");
+    let is_fit = |line: &str| line.chars().count() <= 80 || line.contains(file.to_str().expect("ASCII"));
+    assert!(narrow.lines().all(is_fit) && narrow.lines().count() > wide.lines().count(), "{narrow}");
+    assert!(narrow.contains("\n  ") && narrow.contains("`env NAME=VALUE hapilot …`"), "{narrow}");
+}
+
+#[test]
+fn every_line_of_the_agents_log_says_its_time_in_utc() {
+    let binary = binaries().into_iter().next_back().expect("a HAProxy");
+    let stage = Stage::new(&binary);
+    for words in [&["run"][..], &["run", "--json"]] {
+        let file = stage.file();
+        let all = [&["-c", file.to_str().expect("a path of ASCII")], words].concat();
+        let mut command = agent::command(&all);
+        // The node's own clock does not matter.
+        command.env("TZ", "Asia/Kolkata");
+        let mut agent = process::Background::start(command);
+        agent.wait_for_output("serving");
+        let before = agent.stderr();
+        let lines: Vec<&str> = before.lines().filter(|line| line.contains("INFO")).collect();
+        assert!(lines.len() > 1, "{before}");
+        for line in lines {
+            let time = line.trim_start_matches("{\"timestamp\":\"").split(['"', ' ']).next().expect("a time");
+            assert!(time.ends_with('Z'), "{line}");
+            let time: jiff::Timestamp = time.parse().unwrap_or_else(|e| panic!("{e}: {line}"));
+            assert!(time.duration_until(jiff::Timestamp::now()).abs().as_secs() < 600, "UTC, not local: {line}");
+        }
+        assert_eq!(agent.stop(), Some(0));
+    }
+    assert!(stage.path("state").exists());
+}
