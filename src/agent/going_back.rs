@@ -29,13 +29,20 @@ impl Node {
         let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
         let report = self.serve(sources, intent, SourceOfChange::Rollback(to)).await?;
         self.close_trial(before, intent.reason.as_deref().unwrap_or("rolled back"));
-        if let Some(rejected) = self.place.digest()
-            && rejected != Digest::of(&self.serving.toml)
-        {
-            self.ledger.reject(Some(rejected))?;
-            self.file_problem = Some(rolled_back(&self.place, self.place.load().err().as_ref()));
+        // Going to what the file has anyway leaves nothing of it.
+        let rejected = self.place.digest().filter(|file| *file != Digest::of(&self.serving.toml));
+        self.ledger.reject(rejected)?;
+        if rejected.is_some() {
+            self.tell_rolled_back();
+        } else {
+            self.file_problem = None;
         }
         Ok(report)
+    }
+
+    /// The file has the content that was left: that is told, and not what it had in between.
+    pub(super) fn tell_rolled_back(&mut self) {
+        self.file_problem = Some(rolled_back(&self.place, self.place.load().err().as_ref()));
     }
 
     /// Whether the file waits because it cannot be served, so that an older content serves and nobody went back to it.

@@ -18,6 +18,8 @@ pub struct Ledger {
     pub(super) revisions: Revisions,
     pub(super) current: Current,
     pub(super) provisional: Option<Provisional>,
+    /// What an operator confirmed in this life of the agent.
+    pub(super) said_good: Option<u32>,
 }
 
 /// What a new revision consists of.
@@ -65,7 +67,13 @@ impl Ledger {
         });
         // One that was confirmed, or rolled back, an instant before a crash.
         let is_open = |trial: &Provisional| current.last_good.is_none_or(|good| good < trial.revision);
-        Ok(Self { state: state.to_owned(), revisions, provisional: provisional.filter(is_open), current })
+        Ok(Self {
+            state: state.to_owned(),
+            revisions,
+            provisional: provisional.filter(is_open),
+            current,
+            said_good: None,
+        })
     }
 
     /// The revision that serves.

@@ -446,10 +446,10 @@ impl Node {
             notes.extend(armed.note.clone());
             self.note_history(recorded.err());
         } else {
+            // First, since a reason makes the revision the operator's.
+            let trial = intent.confirm.map(|given| self.put_on_trial(given, &intent.actor)).transpose()?;
             notes.extend(self.attach_reason(intent)?);
-            if let Some(given) = intent.confirm {
-                notes.push(self.put_on_trial(given, &intent.actor)?);
-            }
+            notes.extend(trial);
         }
         let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
         report.notes.extend(notes);

@@ -382,8 +382,15 @@ impl Agent {
         let is_news = self.node.place.digest() != Some(Digest::of(&self.node.serving.toml));
         let waits_for_another = self.postponed.as_ref().is_some_and(|postponed| postponed.what != Change::File);
         let waits = is_news && self.node.lets_the_file_wait().await;
-        if !waits && !self.node.is_file_rejected() && (is_news || !waits_for_another) {
-            self.change(Change::File, intent, vec![]).await;
+        let problem = self.node.file_problem.clone();
+        if self.node.is_file_rejected() {
+            self.node.tell_rolled_back();
+        } else if !waits && (is_news || !waits_for_another) {
+            // An editor may write twice; a mistake is told once.
+            self.change_again(Change::File, intent, vec![], problem.clone()).await;
+        }
+        if problem.is_some() && self.node.file_problem.is_none() {
+            tracing::info!("{} can be served again, and is", self.node.place.file);
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.
         if self.node.file_problem.is_some()

@@ -11,13 +11,16 @@ use super::node::Node;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources};
 use crate::model::{Digest, format_duration};
-use crate::store::{self, Clocks, Provisional, Standing};
+use crate::store::{self, Clocks, Provisional, Source, Standing};
 use crate::sys;
 use camino::Utf8Path;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// A revision that has served for longer, in seconds, is not put on trial by a late `apply --confirm`.
+/// A revision that has served for longer, in seconds, is not put on trial by a late `apply --confirm`: the operator does
+/// not mean it.
+const JUST_SAVED_S: i64 = 600;
+/// A revision that has served for longer, in seconds, takes no late `apply --reason`.
 const FRESH_S: i64 = 3600;
 
 /// What a new revision begins with, and what was there before, to put back when it fails.
@@ -70,6 +73,7 @@ impl Ledger {
         store::save_current(&self.state, &self.current).map_err(|e| told(&e))?;
         self.revisions.set_standing(revision, Standing::Confirmed).map_err(|e| told(&e))?;
         self.set_provisional(None)?;
+        self.said_good = Some(revision);
         Ok(revision)
     }
 
@@ -229,12 +233,16 @@ impl Node {
         let manifest = self.ledger.revisions.manifest(revision).map_err(|e| told(&e))?;
         let age = Timestamp::now().duration_since(manifest.created);
         let open = self.ledger.provisional().map(|open| open.back_to);
+        // Only what the agent took from the file by itself, and nobody has judged since.
+        let is_just_saved = manifest.actor == AGENT && manifest.source == Source::Edit && age.as_secs() <= JUST_SAVED_S;
         let back_to = match open {
             Some(back_to) => Some(back_to),
-            None if age.as_secs() > FRESH_S => None,
+            None if !is_just_saved || self.ledger.said_good == Some(revision) => None,
             None => self.ledger.previous_good()?,
         };
-        let Some(back_to) = back_to else { return Ok(nothing.to_owned()) };
+        let Some(back_to) = back_to else {
+            return Ok(format!("{nothing}: revision {revision} was confirmed before, and stays so"));
+        };
         let armed = Armed {
             standing: Standing::Provisional,
             note: None,

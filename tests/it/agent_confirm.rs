@@ -170,3 +170,24 @@ fn the_first_revision_has_nothing_to_go_back_to() {
         assert_eq!(outcomes(&stage), ["confirmed"]);
     }
 }
+
+/// Typed once more when all is well, or after a rollback: nobody wants to lose what serves for that.
+#[test]
+fn what_was_judged_before_is_not_put_on_trial() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        on_trial(&stage, "40", "60s");
+        stage.done(&["confirm"]);
+        let said = stage.done(&["apply", "--confirm", "1s"]);
+        assert!(said.contains("revision 2 was confirmed before, and stays so"), "{said}");
+        assert!(stage.json(&["status"])["trial"].is_null());
+        stage.done(&["rollback", "1"]);
+        stage.done(&["rollback", "2"]);
+        let status = stage.json(&["status"]);
+        assert_eq!(status["problems"].to_string(), "[]", "the file has what serves");
+        let said = stage.done(&["apply", "--confirm", "1s"]);
+        assert!(said.contains("revision 4 was confirmed before, and stays so"), "{said}");
+        assert!(stage.json(&["status"])["trial"].is_null());
+        assert_eq!(stage.weight("a"), 40);
+    }
+}

@@ -115,6 +115,25 @@ fn a_file_that_never_served_leaves_nothing_to_roll_back() {
 }
 
 #[test]
+fn a_mistake_that_is_gone_is_told_no_more_though_the_file_was_rolled_back() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        stage.edit("weight = 100 # a", "weight = 40 # a");
+        wait_for("the second revision", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+        stage.done(&["rollback"]);
+        let problems = || stage.json(&["status"])["problems"].to_string();
+        stage.edit("weight = 40 # a", "weigth = 40 # a");
+        wait_for("the mistake", PATIENCE, || problems().contains("weigth").then_some(()));
+        stage.edit("weigth = 40 # a", "weight = 40 # a");
+        wait_for("the rollback alone", PATIENCE, || {
+            let problems = problems();
+            (problems.contains("rolled back") && !problems.contains("weigth")).then_some(())
+        });
+        assert_eq!(stage.weight("a"), 100);
+    }
+}
+
+#[test]
 fn a_saved_file_waits_for_apply_where_the_file_that_serves_says_so() {
     for binary in binaries().into_iter().take(1) {
         let mut stage = Stage::running(&binary, |text| format!("{text}\n[apply]\non_save = \"plan\"\n"));
