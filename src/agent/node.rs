@@ -526,7 +526,7 @@ fn choose(
     loaded: Result<Sources, SourcesError>,
     ledger: &Ledger,
 ) -> Result<(Sources, Option<String>), Failed> {
-    let mut waits = false;
+    let (mut waits, mut lacks) = (false, None);
     let problem = match loaded {
         Ok(sources) if ledger.rejected() != Some(Digest::of(&sources.toml)) => {
             match super::saved::waits_at_start(place, &sources, ledger) {
@@ -543,12 +543,17 @@ fn choose(
             if ledger.current().is_none() {
                 return Err(failed);
             }
+            lacks = matches!(e, SourcesError::Secrets(_)).then(|| failed.clone());
             failed.message
         }
     };
     let Some(current) = ledger.current() else { return Err(Failed::refused(problem)) };
     let toml = ledger.toml_of(current)?;
     let sources = place.understand(toml).map_err(|e| {
+        if let (Some(failed), SourcesError::Secrets(_)) = (&lacks, &e) {
+            // The same words twice say no more.
+            return failed.clone();
+        }
         Failed::refused(format!("{problem}\nand revision {current} cannot be read either: {}", e.render(false)))
     })?;
     match waits {

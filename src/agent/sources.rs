@@ -76,9 +76,9 @@ pub enum SourcesError {
     References(Vec<String>),
     /// Nothing is wrong but that this process may not read these secrets; one line each, with the place in the file.
     #[error(
-        "{}\n  help: the running agent has them: start it and let it do this, no command needs a secret then; or hand \
-         them to this command, `env NAME=VALUE hapilot …` or, for a file, `sudo -u USER hapilot …`\n  help: the agent \
-         has env: from /etc/default/hapilot (EnvironmentFile=) and credential: from LoadCredential= in its unit",
+        "{}\n  help: the agent's unit takes env: from /etc/default/hapilot (EnvironmentFile=) and credential: from \
+         LoadCredential=; while the agent runs, let it do this: its commands need no secret\n  help: or hand them to this \
+         command: `env NAME=VALUE hapilot …`, for a file `sudo -u USER hapilot …`",
         .0.join("\n")
     )]
     Secrets(Vec<String>),

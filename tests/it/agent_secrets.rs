@@ -118,6 +118,8 @@ fn judge(arguments: &[&str], need: Need, code: i32, finished: &Finished, has_age
             let line = line.unwrap_or_else(|| panic!("{place} of {owner} is named: {told}"));
             assert!(line.contains("hapilot.toml:"), "where it is in the file: {told}");
         }
+        let named = stderr.matches(places()[0].0).count();
+        assert_eq!(named, 1, "once is enough: {told}");
         assert!(stderr.contains("help:") && stderr.contains("sudo -u") && stderr.contains("agent"), "{told}");
         return;
     }
