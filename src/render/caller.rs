@@ -2,15 +2,18 @@
 //!
 //! Refuses to know where they are used. Called by `context`, for the templates.
 
+use crate::model::KEY_HEADERS;
 use std::fmt::Write as _;
 
 /// Headers in which clients and proxies in front tell a caller's address and the name that it asked for, and those about
 /// the client's connection, in lower case as HAProxy holds them.
-const TELLING: [&str; 23] = [
+const TELLING: [&str; 25] = [
     "connection",
     "proxy-connection",
+    "proxy-authorization",
     "x-forwarded.*",
     "forwarded",
+    "forwarded-for",
     "x-real-ip",
     "x-client-ip",
     "x-cluster-client-ip",
@@ -36,9 +39,24 @@ const TELLING: [&str; 23] = [
 const KEY_PARAMETERS: [&str; 7] =
     ["key", "api-key", "api_key", "apikey", "access_token", "oauth_token", "subscription-key"];
 
+/// A header in which a gateway of Azure takes its key, besides those of the providers.
+const OTHER_KEY: &str = "ocp-apim-subscription-key";
+
 /// The names of headers that tell who a caller is.
 pub(super) fn telling_headers() -> String {
-    format!("^({})$", TELLING.join("|"))
+    names(&TELLING)
+}
+
+/// The names of headers in which some server takes a key, `own` among them.
+pub(super) fn key_headers(own: &str) -> String {
+    let own = own.to_ascii_lowercase();
+    let others = KEY_HEADERS.into_iter().chain([OTHER_KEY]).filter(|header| *header != own);
+    names(&std::iter::once(own.as_str()).chain(others).collect::<Vec<_>>())
+}
+
+/// One of these headers. Servers that speak CGI or WSGI read `_` and `-` in a name as the same.
+fn names(headers: &[&str]) -> String {
+    format!("^({})$", headers.join("|").replace(['-', '_'], "[-_]"))
 }
 
 /// A key in a query that was decoded: a quick look whether there may be one.
@@ -69,7 +87,7 @@ fn spelt(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{decoded_key, spelt_key, telling_headers};
+    use super::{decoded_key, key_headers, spelt_key, telling_headers};
     use regex::Regex;
 
     #[test]
@@ -92,9 +110,23 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_found_in_every_header_and_both_spellings() {
+        let keys = Regex::new(&key_headers("X-House-Key")).unwrap();
+        for name in ["x-house-key", "x_house_key", "authorization", "x_api_key", "api-key", "ocp-apim-subscription-key"]
+        {
+            assert!(keys.is_match(name), "{name}");
+        }
+        for name in ["x-house-keys", "anthropic-version", "my-api-key", "content-type"] {
+            assert!(!keys.is_match(name), "{name}");
+        }
+    }
+
+    #[test]
     fn no_header_of_an_api_is_taken_for_one_that_tells_who_asks() {
         let told = Regex::new(&telling_headers()).unwrap();
-        assert!(told.is_match("x-forwarded-for") && told.is_match("forwarded"));
+        for name in ["x-forwarded-for", "forwarded", "x_forwarded_for", "x_real_ip", "forwarded-for", "connection"] {
+            assert!(told.is_match(name), "{name}");
+        }
         for name in ["host", "authorization", "x-request-id", "openai-organization", "user-agent", "x-forward"] {
             assert!(!told.is_match(name), "{name}");
         }

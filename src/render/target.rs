@@ -94,6 +94,11 @@ impl Target {
         self.at_least(3, 2)
     }
 
+    /// `option http-drop-request-trailers`.
+    pub(crate) fn drops_trailers(self) -> bool {
+        self.at_least(3, 2)
+    }
+
     /// `tune.memory.hot-size`, how much memory each thread keeps for itself.
     pub(crate) fn has_hot_size(self) -> bool {
         self.at_least(2, 8)

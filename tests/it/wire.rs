@@ -96,7 +96,7 @@ fn a_key_in_the_query_goes_no_further_than_one_in_a_header() {
 }
 
 /// What a client and the proxies in front of us tell of a caller.
-const TOLD: [(&str, &str); 8] = [
+const TOLD: [(&str, &str); 12] = [
     ("X-Forwarded-For", "1.2.3.4"),
     ("X-Forwarded-Host", "caller.example"),
     ("X-Forwarded-Server", "caller.example"),
@@ -105,7 +105,59 @@ const TOLD: [(&str, &str); 8] = [
     ("True-Client-IP", "1.2.3.4"),
     ("CF-Connecting-IP", "1.2.3.4"),
     ("Via", "1.1 caller.example"),
+    // As servers see them that speak CGI.
+    ("X_Forwarded_For", "1.2.3.4"),
+    ("X_Real-IP", "1.2.3.4"),
+    ("Forwarded_For", "1.2.3.4"),
+    ("x_forwarded-HOST", "caller.example"),
 ];
+
+#[test]
+fn no_key_of_a_clients_passes_beside_ours_in_whatever_header_or_trailer() {
+    on_every_haproxy(|haproxy| {
+        for servers in with_and_without_hop(&upstream("s", 200)) {
+            let (port, _serving) = serve_backend(haproxy, backend("chat", Provider::OpenAi, servers));
+            for name in
+                hapilot::model::KEY_HEADERS.into_iter().chain(["ocp-apim-subscription-key", "proxy-authorization"])
+            {
+                for name in [name.to_owned(), name.replace('-', "_"), name.to_uppercase().replacen('-', "_", 1)] {
+                    let answer = ask(port, "GET", "/v1/models", &[(&name, "theirs")], "");
+                    assert_eq!(answer.received("authorization"), Some("Bearer secret-env:K"), "{name}: {answer:?}");
+                    assert!(!answer.body.contains("theirs"), "{name}: {answer:?}");
+                }
+            }
+        }
+        let provider = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", provider.local_addr().unwrap());
+        let hears = std::thread::spawn(move || {
+            let (mut stream, _) = provider.accept().unwrap();
+            let mut heard = Vec::new();
+            let mut part = [0; 4096];
+            while !String::from_utf8_lossy(&heard).contains("\r\n0\r\n") || !heard.ends_with(b"\r\n\r\n") {
+                match stream.read(&mut part).unwrap() {
+                    0 => break,
+                    length => heard.extend(&part[..length]),
+                }
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+            String::from_utf8_lossy(&heard).to_ascii_lowercase()
+        });
+        let chat = backend("chat", Provider::OpenAi, vec![server_with_key("s", &url, "env:K")]);
+        let (port, _serving) = serve_backend(haproxy, chat);
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head =
+            "POST /v1/files HTTP/1.1\r\nHost: lb.example\r\nTransfer-Encoding: chunked\r\nTrailer: x-api-key\r\n\r\n";
+        client.write_all(format!("{head}2\r\n{{}}\r\n0\r\nx-api-key: theirs\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        let heard = hears.join().unwrap();
+        assert!(heard.contains("bearer secret-env:k"), "{heard}");
+        let passes_trailers = (haproxy.target.major, haproxy.target.minor) < (3, 2);
+        assert_eq!(heard.contains("theirs"), passes_trailers, "{}: {heard}", haproxy.path);
+    });
+}
 
 #[test]
 fn who_asked_is_told_only_to_a_backend_that_may_know() {

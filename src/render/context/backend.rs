@@ -4,8 +4,9 @@ use super::{ContextMaker, Pass};
 use crate::config::{Backend, BackendTimeout, Check, ProxyProtocol, Server};
 use crate::desired::{DesiredServer, KEY_SLOTS, lone_first, needs_hops, shares_keys};
 use crate::model::{
-    AdminState, Balance, ErrorWords, Host, KEY_HEADERS, Origin, Profile, Scheme, SecretRef, ServerId, Sourced, Weight,
+    AdminState, Balance, ErrorWords, Host, Origin, Profile, Scheme, SecretRef, ServerId, Sourced, Weight,
 };
+use crate::render::caller::key_headers;
 use crate::render::names::{hop_proxy, hop_socket};
 use crate::render::value::{Table, duration};
 use std::collections::BTreeMap;
@@ -225,7 +226,6 @@ impl ContextMaker<'_> {
         };
         let host = self.marks.text(server.host_header(), host_origin);
         let Profile { key_header, key_prefix, headers, default_headers, .. } = &*backend.provider;
-        let others: Vec<&str> = KEY_HEADERS.into_iter().filter(|header| header != key_header).collect();
         let key_origin: Option<Option<Origin>> = server.keys.first().map(|key| key.origin);
         Table::default()
             .with("host", host)
@@ -234,7 +234,7 @@ impl ContextMaker<'_> {
             .with("key_slots", shares_keys(server).then_some(KEY_SLOTS))
             .with("key_header", self.marks.text(key_header, Some(backend.origin)))
             .with("key_prefix", (!key_prefix.is_empty()).then(|| self.marks.text(key_prefix, Some(backend.origin))))
-            .with("other_key_headers", others)
+            .with("key_headers", self.marks.text(key_headers(key_header), Some(backend.origin)))
             .with("headers", self.constants(headers, backend.origin))
             .with("default_headers", self.constants(default_headers, backend.origin))
             .into()
