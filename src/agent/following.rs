@@ -1,6 +1,7 @@
 //! How HAProxy follows, in the log: that it is gone, that it is back, and what was changed in it, in words for people.
 
 use super::apply::{Applied, ApplyError, How};
+use super::attempt::Attempt;
 use super::node::Node;
 use super::report::Report;
 use crate::haproxy;
@@ -130,6 +131,15 @@ pub(super) fn log_start(report: &Report) {
     match report.revision {
         Some(revision) => tracing::info!(revision, how = %report.applied.how, "serving revision {revision}: {how}"),
         None => tracing::info!(how = %report.applied.how, "serving: {how}"),
+    }
+}
+
+/// A refusal, unless it is the one that was `told` already: a try that repeats by time has no news.
+pub(super) fn log_failure(attempt: &Attempt, told: Option<&str>) {
+    if let Attempt::Failed(failed) = attempt
+        && told != Some(&failed.message)
+    {
+        tracing::error!("the change is refused, the last good state serves on\n{}", failed.message.trim_end());
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::asking::{Asked, Wanted, places};
 use super::attempt::Attempt;
-use super::following::{log_start, log_transition};
+use super::following::{log_failure, log_start, log_transition};
 use super::hearing::Hearing;
 use super::intent::Intent;
 use super::keyring::Learnt;
@@ -163,7 +163,7 @@ impl Agent {
         match self.node.settle().await {
             Ok(report) => log_start(&report),
             Err(attempt) => {
-                self.log_failure(&attempt, None);
+                log_failure(&attempt, None);
                 self.try_again(&attempt, Intent::of_agent(None));
             }
         }
@@ -381,6 +381,7 @@ impl Agent {
         // A rollback that waits for its reload is not given up for a file that is as it was.
         let is_news = self.node.place.digest() != Some(Digest::of(&self.node.serving.toml));
         let waits_for_another = self.postponed.as_ref().is_some_and(|postponed| postponed.what != Change::File);
+        let was_waiting = self.node.waiting().is_some();
         let waits = is_news && self.node.lets_the_file_wait().await;
         let problem = self.node.file_problem.clone();
         if self.node.is_file_rejected() {
@@ -389,14 +390,14 @@ impl Agent {
             // An editor may write twice; a mistake is told once.
             self.change_again(Change::File, intent, vec![], problem.clone()).await;
         }
-        if problem.is_some() && self.node.file_problem.is_none() {
+        if problem.is_some() && !was_waiting && self.node.file_problem.is_none() {
             tracing::info!("{} can be served again, and is", self.node.place.file);
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.
         if self.node.file_problem.is_some()
             && let Err(attempt) = self.node.refresh().await
         {
-            self.log_failure(&attempt, None);
+            log_failure(&attempt, None);
         }
     }
 
@@ -422,7 +423,7 @@ impl Agent {
                     ));
                     self.node.order_wait = None;
                     self.node.file_problem = Some(failed.message.clone());
-                    self.log_failure(&Attempt::Failed(failed.clone()), told.as_deref());
+                    log_failure(&Attempt::Failed(failed.clone()), told.as_deref());
                     self.try_again(&Attempt::Failed(failed.clone()), Intent { adopt: false, ..intent });
                     replies.into_iter().for_each(|reply| drop(reply.send(Err(failed.clone()))));
                     return;
@@ -445,7 +446,7 @@ impl Agent {
                 return;
             }
             Err(attempt) => {
-                self.log_failure(&attempt, told.as_deref());
+                log_failure(&attempt, told.as_deref());
                 if what == Change::File {
                     // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.
                     self.try_again(&attempt, Intent { adopt: false, force: false, ..intent });
@@ -544,15 +545,6 @@ impl Agent {
                 self.publish();
                 let _ = reply.send(());
             }
-        }
-    }
-
-    /// Logs a refusal, unless it is the one that was `told` already: a try that repeats by time has no news.
-    fn log_failure(&self, attempt: &Attempt, told: Option<&str>) {
-        if let Attempt::Failed(failed) = attempt
-            && told != Some(&failed.message)
-        {
-            tracing::error!("the change is refused, the last good state serves on\n{}", failed.message.trim_end());
         }
     }
 
