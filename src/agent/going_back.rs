@@ -27,11 +27,15 @@ impl Node {
         let before = self.ledger.current();
         let toml = self.ledger.toml_of(to)?;
         let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
-        let report = self.serve(sources, intent, SourceOfChange::Rollback(to)).await?;
+        let mut report = self.serve(sources, intent, SourceOfChange::Rollback(to)).await?;
         self.close_trial(before, intent.reason.as_deref().unwrap_or("rolled back"));
         // Going to what the file has anyway leaves nothing of it.
         let rejected = self.place.digest().filter(|file| *file != Digest::of(&self.serving.toml));
-        self.ledger.reject(rejected)?;
+        if self.ledger.reject(rejected).is_err() {
+            // It was gone back: that much is so, on a full disk as well.
+            self.keep_words();
+            report.notes.extend(self.words_problem.clone());
+        }
         if rejected.is_some() {
             self.tell_rolled_back();
         } else {

@@ -246,6 +246,14 @@ impl Ledger {
         store::load_overrides(&self.state).map_err(|e| told(&e))
     }
 
+    /// Writes down anew which revision serves and which file was left.
+    ///
+    /// # Errors
+    /// The disk is full or read-only.
+    pub fn keep_current(&self) -> Result<(), Failed> {
+        store::save_current(&self.state, &self.current).map_err(|e| told(&e))
+    }
+
     /// Keeps what operators set by command.
     ///
     /// # Errors

@@ -54,6 +54,8 @@ pub struct Node {
     pub(super) lacks: bool,
     /// What serves could not be written into the history: why. Tried again with each look at HAProxy.
     pub history_problem: Option<String>,
+    /// Operators' words hold, but would be forgotten at a restart: why. Tried again with each look at HAProxy.
+    pub words_problem: Option<String>,
     /// What operators set by command.
     pub overrides: Overrides,
     /// The health of all servers.
@@ -141,6 +143,7 @@ impl Node {
             owns_haproxy: false,
             lacks: false,
             history_problem: None,
+            words_problem: None,
             certificate_news: CertificateNews::default(),
             told_causes: BTreeMap::new(),
             recovered: None,
@@ -296,18 +299,18 @@ impl Node {
             // Nothing of this life serves yet: what does then is a revision, and not only a change of weights.
             return self.settle().await;
         }
+        let config = self.serving.config.clone();
+        let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
+        if self.words_problem.is_some() || !ended.is_empty() && !self.is_observer() {
+            self.keep_words();
+            ended.iter().for_each(|id| tracing::info!(server = %id, "the operator's word on {id} ended"));
+        }
         if self.history_problem.is_some() {
             let intent = Intent::of_agent(Some("the history is complete again"));
             return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
         }
         let began = Instant::now();
         self.renew_certificates();
-        let config = self.serving.config.clone();
-        let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
-        if !ended.is_empty() && !self.is_observer() {
-            self.ledger.keep_overrides(&self.overrides)?;
-            ended.iter().for_each(|id| tracing::info!(server = %id, "the operator's word on {id} ended"));
-        }
         let now = self.now();
         self.fleet.silence(&self.overrides, now);
         let weights = self.fleet.decide(&self.overrides, now);
@@ -482,6 +485,19 @@ impl Node {
         let before = if self.is_settled { self.not_in_force(&self.serving) } else { vec![] };
         for line in self.not_in_force(sources).iter().filter(|line| !before.contains(line)) {
             tracing::warn!("{line}");
+        }
+    }
+
+    /// Writes operators' words down. A full disk keeps no server from being drained; it is told until it is mended.
+    pub(super) fn keep_words(&mut self) {
+        let failed = self.ledger.keep_overrides(&self.overrides).and_then(|()| self.ledger.keep_current()).err();
+        let problem = failed.map(|failed| format!("what operators said last is not kept over a restart: {failed}"));
+        if problem != self.words_problem {
+            match &problem {
+                Some(problem) => tracing::error!("{problem}"),
+                None => tracing::info!("what operators said is kept again"),
+            }
+            self.words_problem = problem;
         }
     }
 

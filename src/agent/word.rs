@@ -4,7 +4,7 @@ use super::apply::{Applied, How};
 use super::attempt::Attempt;
 use super::node::Node;
 use super::report::{Failed, Report};
-use crate::config::Config;
+use crate::config::{Config, Server};
 use crate::model::{AdminState, ServerId, Weight};
 use jiff::Timestamp;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ impl Node {
     /// Sets an operator's word on one server.
     ///
     /// # Errors
-    /// No such server, or HAProxy does not follow (the word stays and is tried again).
+    /// No such server, or HAProxy does not follow (the word stays and is tried again). A word that cannot be written down
+    /// holds all the same, with a note.
     pub async fn set_server(
         &mut self,
         id: &ServerId,
@@ -27,19 +28,41 @@ impl Node {
         };
         let until = period.and_then(|period| Timestamp::now().checked_add(period).ok());
         self.overrides.set(id.clone(), state, weight, actor.to_owned(), until, server.state.value);
-        self.ledger.keep_overrides(&self.overrides)?;
+        self.keep_words();
         let state_word = state.map(|state| format!(" {state}")).unwrap_or_default();
         let weight_word = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
         tracing::info!(server = %id, actor, "{actor} sets {id}{state_word}{weight_word}");
         let began = Instant::now();
-        match self.reconcile().await {
+        let mut report = match self.reconcile().await {
             // The command went to HAProxy; its files wait for a verdict that takes its time.
             Err(Attempt::TooSoon(_)) if self.engine.checks.is_checking() => {
                 let applied = Applied { how: How::Runtime, ..Applied::nothing() };
-                Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
+                Report::new(applied, self.revision(), String::new(), began.elapsed())
             }
-            result => result,
-        }
+            result => result?,
+        };
+        report.notes.extend(self.words_problem.clone());
+        report.notes.extend(self.nobody_is_left(id));
+        Ok(report)
+    }
+
+    /// A note where operators have taken every server of this backend out of service.
+    fn nobody_is_left(&self, id: &ServerId) -> Option<String> {
+        let backend = self.serving.config.backend(&id.backend)?;
+        let serves = |server: &Server| {
+            let id = ServerId { backend: id.backend.clone(), server: server.name.clone() };
+            let wish = self.overrides.get(&id).map(|entry| &entry.wish);
+            let state = wish.and_then(|wish| wish.state).unwrap_or(server.state.value);
+            let weight = wish.and_then(|wish| wish.weight).unwrap_or(server.weight.value);
+            state == AdminState::Ready && weight > Weight::ZERO
+        };
+        (!backend.servers.iter().any(serves)).then(|| {
+            format!(
+                "no server of backend {} takes new requests now: clients get 503 until you say `{}`",
+                id.backend,
+                self.place.command(&format!("server ready {id}"))
+            )
+        })
     }
 }
 

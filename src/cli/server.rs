@@ -44,5 +44,8 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
     for step in &applied.steps {
         out.line(step);
     }
+    for note in &applied.notes {
+        out.line(out.paint(Tone::Warn, format_args!("note: {note}")));
+    }
     Ok(())
 }

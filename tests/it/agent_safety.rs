@@ -265,3 +265,44 @@ fn reloads_beyond_the_budget_wait_and_say_so() {
         assert_eq!((stage.revisions(), &stage.json(&["status"])["agent"]["reloads"]), ((3, 3), &2.into()));
     }
 }
+
+/// What a full disk does, as root can see it as well: the file cannot be put in its place.
+#[test]
+fn a_word_holds_and_is_told_where_it_cannot_be_written_down() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        let file = stage.path("state/overrides.json");
+        if file.exists() {
+            fs_err::remove_file(&file).expect("no word yet");
+        }
+        fs_err::create_dir_all(file.join("in the way")).expect("a directory");
+        let said = stage.done(&["server", "drain", "chat/b"]);
+        assert!(said.contains("not kept over a restart"), "{said}");
+        assert_eq!(stage.weight("b"), 100);
+        let is_told =
+            |stage: &Stage| stage.json(&["status"])["problems"].to_string().contains("not kept over a restart");
+        wait_for("the problem in status", PATIENCE, || is_told(&stage).then_some(()));
+        assert_eq!(stage.server_status("b")["admin"], "drain");
+        fs_err::remove_dir_all(&file).expect("room");
+        wait_for("the word on disk", PATIENCE, || (file.is_file() && !is_told(&stage)).then_some(()));
+
+        // A rollback too is what it is.
+        stage.edit("weight = 100 # a", "weight = 40 # a");
+        wait_for("the edit", PATIENCE, || (stage.weight("a") == 40).then_some(()));
+        stage.done(&["rollback"]);
+        assert_eq!(stage.weight("a"), 100);
+    }
+}
+
+#[test]
+fn who_takes_the_last_server_out_is_told_what_clients_get() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        for server in ["a", "b"] {
+            let said = stage.done(&["server", "maint", &format!("chat/{server}")]);
+            assert!(!said.contains("503"), "{said}");
+        }
+        let said = stage.done(&["server", "maint", "chat/c"]);
+        assert!(said.contains("no server of backend chat") && said.contains("server ready chat/c"), "{said}");
+    }
+}
