@@ -172,7 +172,7 @@ impl Engine {
             loaded_structure: loaded.as_deref(),
             live_config: &files.text,
             may_replace_foreign_file: wish.may_replace_foreign_file,
-            reload_instead: self.reload_instead.as_deref(),
+            reload_instead: self.reload_instead.as_deref().or(may_run_an_edit(wish, &observed)),
         });
         let live_text = files.text;
         Ok(Prepared { rendered, observed, plan, live_text })
@@ -488,6 +488,17 @@ impl Engine {
             Err(e) => Err(ApplyError::Execute(format!("error: {}", sys::chain(&e)))),
         }
     }
+}
+
+/// Why what runs may not be what its marker says: the file was edited by hand, marker and all, and HAProxy loaded a file
+/// since.
+fn may_run_an_edit(wish: Wish<'_>, observed: &Observed) -> Option<&'static str> {
+    let is_edited = observed.config.as_ref().is_some_and(|file| file.is_ours && !file.is_intact);
+    let uptime = observed.runtime.as_ref().map(|runtime| Duration::from_secs(runtime.uptime_s))?;
+    let path = &wish.sources.config.haproxy.config.value;
+    let age = fs_err::metadata(path).and_then(|file| file.modified()).ok()?.elapsed().unwrap_or_default();
+    (wish.may_replace_foreign_file && is_edited && age >= uptime)
+        .then_some("haproxy.cfg was edited by hand, and HAProxy has loaded a file since")
 }
 
 impl Plan {

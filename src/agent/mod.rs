@@ -75,7 +75,7 @@ pub use limits::{Finishing, ReloadLimits};
 pub use listening::{Batch, Listening};
 pub use node::Node;
 pub use overrides::{Override, Overrides};
-pub use preflight::Refusal;
+pub use preflight::{Refusal, replaced_file};
 pub use probing::Errand;
 pub use renderer::render_files;
 pub use report::{Failed, Report, SourceOfChange, unified_diff};

@@ -488,19 +488,6 @@ impl Node {
         }
     }
 
-    /// Writes operators' words down. A full disk keeps no server from being drained; it is told until it is mended.
-    pub(super) fn keep_words(&mut self) {
-        let failed = self.ledger.keep_overrides(&self.overrides).and_then(|()| self.ledger.keep_current()).err();
-        let problem = failed.map(|failed| format!("what operators said last is not kept over a restart: {failed}"));
-        if problem != self.words_problem {
-            match &problem {
-                Some(problem) => tracing::error!("{problem}"),
-                None => tracing::info!("what operators said is kept again"),
-            }
-            self.words_problem = problem;
-        }
-    }
-
     /// A full disk must not keep a change from being served; it is told until it is mended.
     fn note_history(&mut self, failed: Option<Failed>) {
         let problem = failed.map(|failed| format!("what serves cannot be written into the history: {failed}"));

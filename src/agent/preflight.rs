@@ -197,7 +197,11 @@ async fn mute_master(sources: &Sources) -> String {
         Err(haproxy::AdminError::Denied { .. }) => format!("let this user use {socket} (its group, level operator)"),
         Err(_) => {
             let command = haproxy::start_command(&haproxy.binary, &haproxy.config, socket);
-            format!("start HAProxy with it once: {command}")
+            format!(
+                "start HAProxy with it once: {command}\n  help: where systemd starts HAProxy, put hapilot's drop-in \
+                 (hapilot.conf) into /etc/systemd/system/haproxy.service.d/ and restart it: systemctl daemon-reload && \
+                 systemctl restart haproxy"
+            )
         }
     };
     format!("error: a reload is needed, and HAProxy's master socket {socket} does not answer{why}\n  help: {help}")
@@ -238,6 +242,12 @@ pub(super) fn binds(config: &Config) -> impl Iterator<Item = BindAddress> + '_ {
 fn binds_in(text: &str) -> BTreeSet<BindAddress> {
     let words = text.lines().filter_map(|line| line.trim().strip_prefix("bind ")?.split_whitespace().next());
     words.flat_map(|word| word.split(',')).filter_map(|word| word.parse().ok()).collect()
+}
+
+/// What an apply with `--adopt` replaces, where hapilot did not write it.
+pub fn replaced_file(sources: &Sources, prepared: &Prepared) -> Option<String> {
+    let is_foreign = prepared.observed.config.as_ref().is_some_and(|file| !file.is_ours);
+    is_foreign.then(|| Obstacle::ForeignConfig.explain(&sources.config.haproxy.config.value))
 }
 
 impl Obstacle {

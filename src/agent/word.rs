@@ -46,6 +46,19 @@ impl Node {
         Ok(report)
     }
 
+    /// Writes operators' words down. A full disk keeps no server from being drained; it is told until it is mended.
+    pub(super) fn keep_words(&mut self) {
+        let failed = self.ledger.keep_overrides(&self.overrides).and_then(|()| self.ledger.keep_current()).err();
+        let problem = failed.map(|failed| format!("what operators said last is not kept over a restart: {failed}"));
+        if problem != self.words_problem {
+            match &problem {
+                Some(problem) => tracing::error!("{problem}"),
+                None => tracing::info!("what operators said is kept again"),
+            }
+            self.words_problem = problem;
+        }
+    }
+
     /// A note where operators have taken every server of this backend out of service.
     fn nobody_is_left(&self, id: &ServerId) -> Option<String> {
         let backend = self.serving.config.backend(&id.backend)?;

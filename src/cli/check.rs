@@ -2,8 +2,8 @@
 
 use super::output::{Failure, Output, Tone};
 use crate::agent::{
-    Engine, Failed, Intent, Place, SecretUse, Sources, Unread, Wish, check_certificates, render_files, start_doubts,
-    vrrp_change,
+    Engine, Failed, Intent, Place, SecretUse, Sources, Unread, Wish, check_certificates, render_files, replaced_file,
+    start_doubts, vrrp_change,
 };
 use crate::config::{Config, Diagnostics, own_vips};
 use crate::desired::Desired;
@@ -33,7 +33,7 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         Err(other) => return Err(Failure::from(Failed::from_sources(&other))),
     };
     let desired = by_file(&sources);
-    let wish = Wish {
+    let mut wish = Wish {
         sources: &sources,
         desired: &desired,
         may_replace_foreign_file: false,
@@ -41,10 +41,16 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         may_exceed_limits: true,
     };
     let mut engine = Engine::new();
-    let mut doubts = None;
+    let (mut doubts, mut replaced) = (None, None);
     let result = match engine.prepare(wish, None).await {
-        Ok(prepared) => {
+        Ok(mut prepared) => {
             doubts = start_doubts(&sources, &prepared);
+            // The first apply of a node says `--adopt`: a file of the distribution speaks against nothing.
+            replaced = replaced_file(&sources, &prepared);
+            if replaced.is_some() {
+                prepared.plan.obstacles.clear();
+                wish.may_replace_foreign_file = true;
+            }
             engine.judge(wish, &prepared).await
         }
         Err(e) => Err(e),
@@ -60,6 +66,7 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
     sources.warnings.append(&mut engine.said.warnings);
     sources.warnings.extend(sources.certificate_problems.iter().map(|problem| problem.text.clone()));
     sources.warnings.extend(doubts);
+    sources.warnings.extend(replaced);
     let unresolved = engine.said.unresolved.iter();
     sources.warnings.extend(unresolved.map(|server| format!("{server}: its name does not resolve on this node now")));
     if let Some(version) = engine.version {

@@ -26,7 +26,8 @@ pub struct Question<'a> {
     pub live_config: &'a str,
     /// The operator allows hapilot to replace a file that is not its own, or that was edited by hand.
     pub may_replace_foreign_file: bool,
-    /// HAProxy refused a runtime change of this apply: a reload does what it would have done. Its words.
+    /// Why a reload is needed whatever the structures say: HAProxy refused a runtime change of this apply, or may run an
+    /// edit by hand.
     pub reload_instead: Option<&'a str>,
 }
 

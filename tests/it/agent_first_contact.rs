@@ -3,7 +3,8 @@
 use super::support::haproxy::binaries;
 use super::support::http::get;
 use super::support::stage::Stage;
-use super::support::{PATIENCE, wait_for, write};
+use super::support::{PATIENCE, pause, wait_for, write};
+use std::time::Duration;
 
 const FOREIGN: &str = "global\n  maxconn 10\n";
 
@@ -61,6 +62,9 @@ fn a_foreign_file_is_refused_and_only_adopted_on_demand() {
         assert_eq!(stage.read("haproxy.cfg"), FOREIGN);
         assert!(!stage.path("maps").exists(), "a refused apply writes nothing");
         assert_eq!(stage.revisions(), (0, 0));
+        let checked = stage.cli(&["check"]);
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+        assert!(checked.stderr.contains("not written by hapilot"), "{}", checked.stderr);
 
         let said = stage.done(&["apply", "--adopt"]);
         assert!(said.contains("is kept as"), "{said}");
@@ -102,6 +106,8 @@ fn an_edit_by_hand_is_refused_reported_and_discarded_on_demand() {
     for binary in binaries() {
         let mut stage = Stage::running(&binary, |text| text);
         let worker = stage.worker();
+        // HAProxy tells its age in whole seconds.
+        pause(Duration::from_secs(2));
         let edited = stage.read("haproxy.cfg").replace("maxconn 1000", "maxconn 999");
         write(stage.path("haproxy.cfg"), &edited);
         let refused = stage.cli(&["apply"]);
@@ -117,6 +123,23 @@ fn an_edit_by_hand_is_refused_reported_and_discarded_on_demand() {
         let status = stage.cli(&["status"]);
         assert_eq!(status.code, Some(0), "{}", status.stdout);
         assert_eq!(stage.agent().stop(), Some(0));
+    }
+}
+
+#[test]
+fn an_edit_by_hand_that_haproxy_loaded_is_discarded_there_too() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        let edited = stage.read("haproxy.cfg").replace(
+            "    monitor-uri /health",
+            "    http-request return status 418 if { path /tea }\n    monitor-uri /health",
+        );
+        write(stage.path("haproxy.cfg"), &edited);
+        assert!(stage.private().reload().succeeded);
+        let tea = || get(&stage.address, "/tea").map(|reply| reply.status);
+        wait_for("the edit", PATIENCE, || (tea().ok() == Some(418)).then_some(()));
+        stage.done(&["apply", "--adopt"]);
+        wait_for("its end", PATIENCE, || (tea().ok() != Some(418)).then_some(()));
     }
 }
 
