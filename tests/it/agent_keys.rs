@@ -290,7 +290,9 @@ fn a_key_whose_account_is_spent_gives_way_although_it_says_429() {
         let keyed = rotates(&binary, "insufficient_quota", Fault::new(FaultKind::InsufficientQuota), "retired");
         let first = keyed.key("k1");
         assert_eq!(first["why"], "billing");
-        assert!(first["left_s"].as_f64().is_some_and(|left| (3000.0..=3600.0).contains(&left)), "{first}");
+        // A probe's word counts for an hour, that of clients' requests for a minute at first; either may come before.
+        let left = first["left_s"].as_f64().expect("a time");
+        assert!((3000.0..=3600.0).contains(&left) || (50.0..=60.0).contains(&left), "{first}");
     }
 }
 
