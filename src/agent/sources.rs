@@ -57,6 +57,8 @@ pub struct Sources {
     pub lint: Diagnostics,
     /// What was found beside the file and is unwise but not wrong.
     pub warnings: Vec<String>,
+    /// Variables of this process that are others by now where they come from.
+    pub outdated: Vec<String>,
 }
 
 /// Why the sources cannot be used; nothing was changed.
@@ -153,6 +155,7 @@ impl Place {
         let mut reader =
             Reader { file: &self.file, secrets: self.secrets, problems: vec![], unread: vec![], warnings: vec![] };
         let secrets = reader.secrets(&config);
+        let outdated: Vec<String> = secrets.keys().filter_map(sys::secrets::outdated_variable).collect();
         let (certificates, certificate_problems) = reader.certificates(&config);
         let files = |of: fn(&ServerTls) -> Option<&Sourced<Utf8PathBuf>>| {
             config.servers().filter_map(move |(_, server)| of(&server.tls))
@@ -189,6 +192,7 @@ impl Place {
             authorities,
             lint,
             warnings,
+            outdated,
         })
     }
 }
@@ -212,6 +216,8 @@ impl Sources {
             SecretRef::Env(_) | SecretRef::Credential(_) => None,
         });
         let template = self.config.haproxy.template.iter().map(|path| path.value.clone());
+        let has_variables = self.secrets.keys().any(|reference| matches!(reference, SecretRef::Env(_)));
+        let environment = has_variables.then(|| sys::secrets::environment_file().to_owned());
         let all: BTreeSet<_> = std::iter::once(file.to_owned())
             .chain(template)
             .chain(self.certificates.keys().cloned())
@@ -219,6 +225,7 @@ impl Sources {
             .chain(self.authorities.keys().cloned())
             .chain(self.client_certificates.keys().cloned())
             .chain(secret_files)
+            .chain(environment)
             .collect();
         all.into_iter().collect()
     }
@@ -268,7 +275,8 @@ impl Reader<'_> {
                     );
                 }
                 Ok(found) => {
-                    self.warnings.extend(found.warning.map(|warning| format!("{}: {warning}", self.file)));
+                    let warning = found.warning.map(|warning| format!("{}: {warning}", self.file));
+                    self.warnings.extend(warning.filter(|warning| !self.warnings.contains(warning)));
                     secrets.insert(reference.value.clone(), found.secret);
                 }
                 Err(e) if e.is_out_of_reach() || self.secrets == SecretUse::Nothing => {

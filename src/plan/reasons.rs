@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
+use std::borrow::Cow;
 use std::fmt;
 
 /// So many reasons are spelt out; the rest is counted.
@@ -40,10 +41,29 @@ impl fmt::Display for ReloadReason {
             (true, _, _) => f.write_str(after),
             (false, true, _) if section == after => write!(f, "new `{after}`"),
             (false, _, true) if section == before => write!(f, "`{before}` is gone"),
-            (false, true, _) => write!(f, "{section}: new line `{after}`"),
-            (false, false, true) => write!(f, "{section}: line `{before}` is gone"),
+            (false, true, _) => write!(f, "{section}: new line `{}`", shown(after)),
+            (false, false, true) => write!(f, "{section}: line `{}` is gone", shown(before)),
+            (false, false, false) if is_long(before) || is_long(after) => {
+                write!(f, "{section}: `{} …` changes", before.split_whitespace().next().unwrap_or_default())
+            }
             (false, false, false) => write!(f, "{section}: `{before}` becomes `{after}`"),
         }
+    }
+}
+
+/// Longer lines of haproxy.cfg, in bytes, tell a reader nothing; `diff` shows them whole.
+const MOST_SHOWN: usize = 160;
+
+fn is_long(line: &str) -> bool {
+    line.len() > MOST_SHOWN
+}
+
+/// The line, or its beginning.
+fn shown(line: &str) -> Cow<'_, str> {
+    if is_long(line) {
+        Cow::Owned(format!("{}…", &line[..line.floor_char_boundary(MOST_SHOWN / 2)]))
+    } else {
+        Cow::Borrowed(line)
     }
 }
 

@@ -115,6 +115,27 @@ fn read_secret_in(
     Ok(ReadSecret { secret, warning })
 }
 
+/// The file that a variable comes from where a process does not have it, for who watches.
+pub fn environment_file() -> &'static Utf8Path {
+    ENVIRONMENT_FILE.into()
+}
+
+/// Told where a variable's line in that file is another by now than what this process was started with.
+pub fn outdated_variable(reference: &SecretRef) -> Option<String> {
+    outdated_in(reference, ENVIRONMENT_FILE.into())
+}
+
+fn outdated_in(reference: &SecretRef, environment_file: &Utf8Path) -> Option<String> {
+    let SecretRef::Env(name) = reference else { return None };
+    let (ours, theirs) = (std::env::var(name).ok()?, variable_in(environment_file, name)?);
+    (ours != theirs).then(|| {
+        format!(
+            "{name} is another in {environment_file} than what this process was started with, which goes on with the old \
+             one\n  help: restart it: systemctl restart hapilot (traffic flows on meanwhile)"
+        )
+    })
+}
+
 /// What an unset variable's error adds: where the unit has it from.
 fn beside(problem: &str) -> String {
     if problem != NOT_SET {
@@ -156,10 +177,25 @@ fn readable_by_all(path: &Utf8Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{SecretError, read_secret, read_secret_in};
+    use super::{SecretError, outdated_in, read_secret, read_secret_in};
     use crate::model::SecretRef;
     use crate::sys::files::replace_file;
     use camino::Utf8Path;
+
+    #[test]
+    fn a_line_that_is_another_than_our_own_variable_is_told() {
+        let held = tempfile::tempdir().unwrap();
+        let file = Utf8Path::from_path(held.path()).unwrap().join("hapilot");
+        let path = SecretRef::Env("PATH".into());
+        assert_eq!(outdated_in(&path, &file), None);
+        replace_file(&file, format!("OTHER=1\nPATH=\"{}\"\n", std::env::var("PATH").unwrap()).as_bytes(), 0o600)
+            .unwrap();
+        assert_eq!(outdated_in(&path, &file), None);
+        replace_file(&file, b"PATH=sk-other\n", 0o600).unwrap();
+        let told = outdated_in(&path, &file).unwrap();
+        assert!(told.contains("PATH is another") && !told.contains("sk-other"), "{told}");
+        assert_eq!(outdated_in(&SecretRef::Env("NOT_SET_ANYWHERE".into()), &file), None);
+    }
 
     #[test]
     fn a_file_loses_one_line_break_and_a_readable_one_is_warned_about() {
