@@ -60,6 +60,14 @@ impl Node {
     /// What to do where no HAProxy runs.
     pub(super) fn start_hint(&self) -> String {
         let haproxy = &self.serving.config.haproxy;
+        let (admin, master) = (&haproxy.admin_socket.value, &haproxy.master_socket.value);
+        // To connect takes no time where somebody listens on a file.
+        if !admin.exists() && std::os::unix::net::UnixStream::connect(master).is_ok() {
+            return format!(
+                "HAProxy runs and serves on, its master answers on {master}; but its admin socket {admin} was removed, so \
+                 that nobody can steer it\n  help: restart it, which makes the socket again: systemctl restart haproxy"
+            );
+        }
         let command = haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket);
         format!("no HAProxy answers on {}; the files are ready, start it: {command}", haproxy.admin_socket.value)
     }

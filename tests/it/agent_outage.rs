@@ -96,3 +96,16 @@ fn the_log_says_what_changed_in_words_for_people() {
     stage.edit("burst    = 1000", "burst    = 2000");
     wait_for("the limit", PATIENCE, || stage.agent_said("limits changed").then_some(()));
 }
+
+#[test]
+fn an_admin_socket_that_was_removed_is_told_as_such_and_not_as_a_dead_haproxy() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        fs_err::remove_file(stage.path("admin.sock")).expect("the socket's file");
+        wait_for("the problem in status", PATIENCE, || {
+            let problems = stage.json(&["status"])["problems"].to_string();
+            (problems.contains("was removed") && problems.contains("restart it")).then_some(())
+        });
+        assert_eq!(get(&stage.address, "/v1/models").expect("an answer").status, 200, "it serves on");
+    }
+}
