@@ -10,7 +10,7 @@ use crate::health::{
     ServerHealth, Spent, State, Suspicion, Transition,
 };
 use crate::model::{AdminState, Moment, Name, Scheme, ServerId, Weight};
-use crate::weights::{self, PoolMember, WeightDecision};
+use crate::weights::{self, PoolMember, WeightDecision, Weighting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,22 @@ impl Fleet {
             compare_at: BTreeMap::new(),
         };
         fleet.take_over(config, now);
+        fleet.resume();
         fleet
+    }
+
+    /// Who runs less than its base weight was being let in, or was out: it goes on from there, and not with everything.
+    /// Adaptive weights are lower for other reasons as well.
+    fn resume(&mut self) {
+        for (backend, server) in self.config.servers().filter(|(backend, _)| backend.weighting == Weighting::Static) {
+            let id = ServerId::new(backend.name.clone(), server.name.clone());
+            let (Some(runs), base) = (self.weights.get(&id), server.weight.value) else { continue };
+            if *runs < base
+                && let Some(health) = self.servers.get_mut(&id)
+            {
+                Arc::make_mut(health).resume(f64::from(runs.get()) / f64::from(base.get()));
+            }
+        }
     }
 
     /// Goes on with another configuration: what is known of a server stays, as long as it is the same server.

@@ -14,6 +14,7 @@ mod limit;
 mod live;
 mod outcome;
 mod params;
+mod ramp;
 mod reasons;
 mod schedule;
 mod server;

@@ -21,6 +21,9 @@ impl ServerHealth {
                 };
                 format!("its circuit had opened {times}: first a trickle of real requests, then the ramp")
             }
+            (State::Unknown, State::Probation) => {
+                "works; it is let in from the share that it had when this agent began".to_owned()
+            }
             (_, State::Probation) => {
                 format!(
                     "works again ({} in a row); full weight after {}",

@@ -15,6 +15,7 @@
 
 use super::circuit::{Circuit, CircuitPhase};
 use super::evidence::{Counted, Evidence};
+use super::ramp::{RAMP_FLOOR, Ramp};
 use super::schedule::{Jitter, Schedule};
 use super::state::Signal;
 use super::swings::Swings;
@@ -31,8 +32,6 @@ use std::time::Duration;
 const FIRST_CHEAP: Duration = Duration::from_millis(500);
 /// Likewise the first deep ones.
 const FIRST_DEEP: Duration = Duration::from_secs(2);
-/// Where probation begins.
-const RAMP_FLOOR: f64 = 0.1;
 /// During probation the factor moves; who follows it looks this often.
 const RAMP_STEP: Duration = Duration::from_secs(1);
 /// A ramp lasts up to a fifth longer than asked, so that servers that recover together do not rise together.
@@ -66,28 +65,6 @@ pub struct Keyless {
     pub why: String,
 }
 
-/// Progress through probation; stands still while the server asks for less.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ramp {
-    done: Duration,
-    pub(super) from: Moment,
-    length: Duration,
-}
-
-impl Ramp {
-    pub(super) fn begin(now: Moment, length: Duration) -> Self {
-        Self { done: Duration::ZERO, from: now, length }
-    }
-
-    fn elapsed(self, now: Moment) -> Duration {
-        self.done + now.since(self.from)
-    }
-
-    pub(super) fn pause(&mut self, now: Moment, until: Moment) {
-        *self = Self { done: self.elapsed(now), from: self.from.max(until), ..*self };
-    }
-}
-
 /// The health of one server.
 #[derive(Clone, Debug)]
 pub struct ServerHealth {
@@ -111,6 +88,8 @@ pub struct ServerHealth {
     /// It was our own network that failed: the server comes back without hold and ramp.
     pardoned: bool,
     load: Option<(Moment, Load)>,
+    /// The share that an agent before this one had left it, below 1.
+    resumes: Option<f64>,
 }
 
 impl ServerHealth {
@@ -133,9 +112,16 @@ impl ServerHealth {
             fresh_until: now + STALE,
             pardoned: false,
             load: None,
+            resumes: None,
         };
         health.reconfigure(params, now);
         health
+    }
+
+    /// Goes on where an agent before this one had left the server: with this share, below 1, until it is known. Once it
+    /// answers well, it is let in from there.
+    pub fn resume(&mut self, share: f64) {
+        self.resumes = Some(share);
     }
 
     /// The operator's choices.
@@ -416,12 +402,7 @@ impl ServerHealth {
             }
             State::Unhealthy(_) => ("health", 0.0),
             State::Probation if self.circuit.phase == CircuitPhase::HalfOpen => ("half_open", RAMP_FLOOR),
-            State::Probation => {
-                let ramp = self.ramp.length.as_secs_f64();
-                let done = self.ramp.elapsed(now).as_secs_f64();
-                let progress = if ramp > 0.0 { (done / ramp).min(1.0) } else { 1.0 };
-                ("probation", RAMP_FLOOR + (1.0 - RAMP_FLOOR) * progress)
-            }
+            State::Probation => ("probation", self.ramp.share(now)),
         })
     }
 
@@ -525,6 +506,8 @@ impl ServerHealth {
         if from == to {
             return None;
         }
+        let resumes = self.resumes.take();
+        let to = if to == State::Healthy && resumes.is_some() { State::Probation } else { to };
         let reason = self.reason_for(to, why, now);
         match to {
             State::Unhealthy(_) => {
@@ -536,7 +519,10 @@ impl ServerHealth {
                 self.hold_until = now + self.jitter.spread(hold, 0.8, 1.2);
                 self.pardoned = false;
             }
-            State::Probation => self.let_in(now),
+            State::Probation => {
+                self.let_in(now);
+                self.ramp.skip_to(resumes.unwrap_or(0.0));
+            }
             State::Healthy if from.is_unhealthy() => {
                 self.swings.retract();
                 self.lines.values_mut().for_each(|line| line.evidence.in_trouble = false);

@@ -4,6 +4,7 @@ use super::support::haproxy::binaries;
 use super::support::http::get;
 use super::support::stage::{SERVERS, Stage, swapped};
 use super::support::{PATIENCE, wait_for, write};
+use hapilot::mock::Fault;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -176,7 +177,7 @@ fn a_state_directory_that_cannot_be_written_stops_neither_traffic_nor_health() {
         // The directory goes away under the running agent.
         fs_err::rename(stage.path("state"), stage.path("state.gone")).expect("a rename");
         write(stage.path("state"), "no directory");
-        stage.break_mock("a", vec![hapilot::mock::Fault::status(500)]);
+        stage.break_mock("a", vec![Fault::status(500)]);
         wait_for("health to go on", PATIENCE, || (stage.weight("a") == 0).then_some(()));
         stage.edit("weight = 100 # b", "weight = 60 # b");
         wait_for("an edit to be served", PATIENCE, || (stage.weight("b") == 60).then_some(()));
@@ -191,5 +192,24 @@ fn a_state_directory_that_cannot_be_written_stops_neither_traffic_nor_health() {
         fs_err::rename(stage.path("state.gone"), stage.path("state")).expect("a rename");
         wait_for("a status without problems", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
         assert_eq!(stage.revisions(), (2, 2));
+    }
+}
+
+#[test]
+fn a_server_that_was_being_let_in_is_not_given_all_by_the_next_agent() {
+    for binary in binaries().into_iter().take(1) {
+        let mut stage = Stage::running(&binary, |text| swapped(&text, "ramp     = \"3s\"", "ramp     = \"30s\""));
+        let weight = |stage: &Stage| stage.state("chat", "a", "srv_uweight").parse::<u32>().expect("a weight");
+        stage.break_mock("a", vec![Fault::status(500)]);
+        wait_for("a to be out", PATIENCE, || (weight(&stage) == 0).then_some(()));
+        stage.break_mock("a", vec![]);
+        wait_for("a to be let in", PATIENCE, || (10..60).contains(&weight(&stage)).then_some(()));
+        stage.agent().kill();
+        let before = weight(&stage);
+        stage.start_agent();
+        wait_for("a probe's word", PATIENCE, || (stage.server_status("a")["health"] != "unknown").then_some(()));
+        let now = weight(&stage);
+        assert!((before..before + 30).contains(&now), "from {before} to {now}: {}", stage.server_status("a"));
+        wait_for("its full share", std::time::Duration::from_secs(50), || (weight(&stage) == 100).then_some(()));
     }
 }
