@@ -167,6 +167,12 @@ pub struct Fault {
     /// A size or number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// An interim answer with this status (100, 102 to 199) comes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interim: Option<u16>,
+    /// The body comes so many milliseconds behind its header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_after_ms: Option<u64>,
 }
 
 impl Fault {
@@ -187,6 +193,8 @@ impl Fault {
             tokens: None,
             rate: None,
             bytes: None,
+            interim: None,
+            body_after_ms: None,
         }
     }
 
@@ -209,6 +217,9 @@ impl Fault {
         }
         if self.code.is_some_and(|c| !(200..=999).contains(&c)) {
             return Err("code lies between 200 and 999".into());
+        }
+        if self.interim.is_some_and(|c| c == 101 || !(100..=199).contains(&c)) {
+            return Err("interim is 100 or lies between 102 and 199".into());
         }
         if self.bytes.is_some_and(|b| b > 1 << 30) {
             return Err("bytes is at most 1073741824".into());

@@ -63,6 +63,27 @@ impl Script {
         self
     }
 
+    /// The same with a wait between the header and the body, and in front of each further piece.
+    pub(super) fn body_after(mut self, wait: Duration) -> Self {
+        let acts = std::mem::take(&mut self.acts);
+        for act in acts {
+            match act {
+                Act::Send(bytes) if self.acts.is_empty() => {
+                    let body = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
+                    let (head, body) = bytes.split_at(body);
+                    self.acts.push(Act::Send(head.to_vec()));
+                    if !body.is_empty() {
+                        self.acts.extend([Act::Wait(wait), Act::Send(body.to_vec())]);
+                    }
+                }
+                act @ Act::Send(_) => self.acts.extend([Act::Wait(wait), act]),
+                Act::Wait(_) if self.acts.is_empty() => {}
+                act => self.acts.push(act),
+            }
+        }
+        self
+    }
+
     /// The same without anything after its first `n` sent pieces, and then this act.
     pub(super) fn cut_after(mut self, n: usize, last: Act) -> Self {
         let sends = self.acts.iter().enumerate().filter(|(_, act)| matches!(act, Act::Send(_)));

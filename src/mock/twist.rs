@@ -5,12 +5,24 @@ use super::dialect::{ChatRequest, Dialect, Mistake};
 use super::fault::{Fault, FaultKind};
 use super::request::Request;
 use super::script::{Act, Reply, Script, chunk};
+use std::time::Duration;
 
 /// How many tokens come before a fault in the middle.
 const TOKENS_BEFORE: u32 = 5;
 
 /// Answers a request that this fault befell.
 pub(super) fn twisted(served: Served<'_>, request: &Request, fault: &Fault) -> Script {
+    let mut script = of_kind(served, request, fault);
+    if let Some(late) = fault.body_after_ms {
+        script = script.body_after(Duration::from_millis(late));
+    }
+    if let Some(code) = fault.interim {
+        script.acts.insert(0, Act::Send(format!("HTTP/1.1 {code} Interim\r\nlink: </a>\r\n\r\n").into_bytes()));
+    }
+    script
+}
+
+fn of_kind(served: Served<'_>, request: &Request, fault: &Fault) -> Script {
     let config = served.config;
     let dialect = Dialect::of(request);
     let chat = || ChatRequest::read(config, request).ok();
@@ -38,7 +50,10 @@ pub(super) fn twisted(served: Served<'_>, request: &Request, fault: &Fault) -> S
             reply.status = 200;
             say(reply)
         }
-        FaultKind::ErrorEvent => events(&[dialect.error_event()]),
+        FaultKind::ErrorEvent => match &fault.body {
+            Some(body) => events(&body.split('|').map(|piece| piece.as_bytes().to_vec()).collect::<Vec<_>>()),
+            None => events(&[dialect.error_event()]),
+        },
         FaultKind::Empty => match chat() {
             Some(mut chat) if chat.stream => {
                 (chat.tokens, chat.limited) = (0, false);
@@ -185,11 +200,12 @@ fn with_headers(mut reply: Reply, fault: &Fault) -> Reply {
 /// A stream of these events, each a chunk of its own, ended properly.
 fn events_of(served: Served<'_>, dialect: Dialect, fault: &Fault, events: &[Vec<u8>]) -> Script {
     let config = served.config;
-    let head = with_headers(api::stream_head(config, dialect), fault);
+    let head = Reply { status: fault.code.unwrap_or(200), ..api::stream_head(config, dialect) };
+    let head = with_headers(head, fault);
     let mut acts = vec![Act::Wait(config.first_token), Act::Send(head.to_stream_head())];
     acts.extend(events.iter().filter(|data| !data.is_empty()).map(|data| Act::Send(chunk(data))));
     acts.push(Act::Send(chunk(b"")));
-    Script::new(200, acts)
+    Script::new(fault.code.unwrap_or(200), acts)
 }
 
 fn bytes_of(script: &Script) -> Vec<u8> {

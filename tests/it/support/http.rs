@@ -132,10 +132,16 @@ impl Connection {
     pub fn stream(&mut self, request: &Request) -> io::Result<Stream<'_>> {
         let sent = Instant::now();
         request.write(&self.host, self.stream.get_mut())?;
-        let first = self.line()?;
-        let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status = status.ok_or_else(|| io::Error::other(format!("not a status line: {first:?}")))?;
-        let headers = self.headers().map_err(cut_off)?;
+        let (status, headers) = loop {
+            let first = self.line()?;
+            let status = first.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok());
+            let status = status.ok_or_else(|| io::Error::other(format!("not a status line: {first:?}")))?;
+            let headers = self.headers().map_err(cut_off)?;
+            // Behind an interim answer comes the real one.
+            if status >= 200 {
+                break (status, headers);
+            }
+        };
         let left = if find(&headers, "transfer-encoding").is_some_and(|value| value.contains("chunked")) {
             Left::Chunks
         } else if let Some(length) = find(&headers, "content-length") {
