@@ -74,6 +74,12 @@ impl Target {
         self.at_least(3, 0)
     }
 
+    /// An answer in the server's place, as by `http-response return`, where the server sent an interim one (103): 3.0.11
+    /// aborts, all of it, while that is still in its buffer.
+    pub(crate) fn answers_after_interim(self) -> bool {
+        self.at_least(3, 2)
+    }
+
     fn at_least(self, major: u16, minor: u16) -> bool {
         (self.major, self.minor) >= (major, minor)
     }

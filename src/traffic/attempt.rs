@@ -78,8 +78,13 @@ impl<'a> Attempt<'a> {
         };
         let means = Means::read(next()?);
         let is_named = !server.is_empty() && server.len() <= MAX_NAME;
-        let is_bad = status.is_none_or(|status| status >= 400) || means.stream_error;
-        (is_named && is_bad).then_some(Self { server, status, retry_after, key_id, hop, means })
+        let is_good = status.is_some_and(|status| (200..400).contains(&status)) && !means.stream_error;
+        (is_named && !is_good).then_some(Self { server, status, retry_after, key_id, hop, means })
+    }
+
+    /// Only an interim answer (103 Early Hints) was seen of it: nobody knows what the real one was.
+    pub fn is_interim(&self) -> bool {
+        self.status.is_some_and(|status| status < 200)
     }
 
     /// The silence that it asked for. `today` is what dates in it are measured by.
@@ -96,7 +101,8 @@ impl<'a> Attempt<'a> {
 
 /// The attempts of a line, in their order.
 pub(super) fn attempts(text: &str) -> impl DoubleEndedIterator<Item = Attempt<'_>> {
-    let found: Vec<_> = text.split(' ').take(MAX_ATTEMPTS).filter_map(Attempt::parse).collect();
+    let found = text.split(' ').take(MAX_ATTEMPTS).filter_map(Attempt::parse);
+    let found: Vec<_> = found.filter(|attempt| !attempt.is_interim()).collect();
     found.into_iter()
 }
 
@@ -130,6 +136,7 @@ mod tests {
         assert_eq!(attempt.means, Means { completion: true, account: true, stream_error: false, key: false });
         let nothing = Attempt::parse("a:::::").unwrap();
         assert_eq!((nothing.status, nothing.key_id, nothing.asks_for_silence()), (None, None, false));
+        assert!(Attempt::parse("a:103::::").unwrap().is_interim() && !nothing.is_interim() && !attempt.is_interim());
     }
 
     #[test]
@@ -137,7 +144,7 @@ mod tests {
         for text in ["", "a", "a:200::::", "a:429", "a:429:7:k1:S", "a:x::::", "a:99::::", ":429::::", "a:429:::SCX:"] {
             assert_eq!(Attempt::parse(text), None, "{text}");
         }
-        let all: Vec<_> = attempts("a:429:7::: b:::::  c:40").map(|attempt| attempt.server).collect();
+        let all: Vec<_> = attempts("a:429:7::: d:103:::: b:::::  c:40").map(|attempt| attempt.server).collect();
         assert_eq!(all, ["a", "b"]);
     }
 

@@ -82,6 +82,10 @@ impl Repeats {
             }
             // Nothing was answered at all: it was the connection again.
             Latest::Told(None) => Fresh { refused: rest, ..Fresh::default() },
+            // What followed the interim answer, nobody knows; an answer it was.
+            Latest::Told(Some(attempt)) if attempt.is_interim() => {
+                Fresh { refused, unknown: answers, ..Fresh::default() }
+            }
             Latest::Told(Some(attempt)) => {
                 // Whose mistake a rejection is, is told by how the request ends.
                 let word = of_attempt(&attempt, Ended::Badly);
@@ -136,6 +140,15 @@ mod tests {
         assert_eq!(fresh.known, Some((Outcome::RateLimited, 3, Some(Duration::from_secs(7)))));
         assert_eq!([repeats.line(), repeats.line(), repeats.line(), repeats.line()], [false, false, false, true]);
         assert_eq!(counted(&mut repeats, 4, 5, Latest::Told(Some(limited))), Fresh::default());
+    }
+
+    #[test]
+    fn behind_an_interim_answer_nobody_knows() {
+        let interim = Attempt::parse("a:103::::").unwrap();
+        let mut repeats = Repeats::default();
+        let fresh = repeats.counted(&count(2, 3), &count(0, 0), Latest::Told(Some(interim)), SystemTime::UNIX_EPOCH);
+        assert_eq!(fresh, Fresh { refused: 1, unknown: 2, ..Fresh::default() });
+        assert_eq!(repeats, Repeats::default());
     }
 
     #[test]

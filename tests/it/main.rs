@@ -21,6 +21,7 @@ mod agent_safety;
 mod agent_screens;
 mod agent_secrets;
 mod agent_servers;
+mod attempts;
 mod bad;
 mod cadence;
 mod cases;

@@ -5,6 +5,7 @@
 
 mod backend;
 mod frontend;
+mod stream;
 mod tls;
 
 use super::caller::{decoded_key, spelt_key, telling_headers};
@@ -19,6 +20,7 @@ use super::{RenderError, Target};
 use crate::config::{AddressLimit, Haproxy, Stats};
 use crate::desired::{Desired, needs_hops};
 use crate::model::{BindAddress, BindHost, Host, Sourced};
+use stream::stream_begin;
 use tera::{Context, Value};
 
 /// So many addresses of one frontend may ask it which worker it is; HAProxy takes 64 words per line.
@@ -65,7 +67,8 @@ impl<'a> ContextMaker<'a> {
             .with("has_hot_size", self.target.has_hot_size())
             .with("has_small_buffers", self.target.has_small_buffers())
             .with("asks_how_lua_sees_booleans", self.target.asks_how_lua_sees_booleans())
-            .with("tells_attempts", self.target.tells_attempts());
+            .with("tells_attempts", self.target.tells_attempts())
+            .with("answers_after_interim", self.target.answers_after_interim());
         context.insert_value("marker", marker.into());
         context.insert_value("target", target.into());
         context.insert_value("keys_map", KEYS_MAP.into());
@@ -76,6 +79,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("key_query", key_query.into());
         let stream_error = error_body("The model server failed at the beginning.", "server_error", "stream_error");
         context.insert_value("stream_error", stream_error.into());
+        context.insert_value("stream_begin", stream_begin());
         context.insert_value("node", self.marks.sourced(&config.node.name));
         context.insert_value("haproxy", self.haproxy(&config.haproxy));
         context.insert_value("tls", self.tls());
