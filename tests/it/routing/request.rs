@@ -1,10 +1,10 @@
 //! Generated requests, each with what it truly asks for: known because it was made so, not because it was read.
 
-use super::table;
+use super::{readings, table};
 use crate::support::chance::Chance;
 
 /// Names that routes know, names that none knows, and names made to hurt.
-const MODELS: [&str; 40] = [
+pub const MODELS: [&str; 40] = [
     "mini-1",
     "llama-3-8b-instruct",
     "x-y-z-instruct-v2",
@@ -92,7 +92,7 @@ impl Request {
     pub fn generate(chance: &mut Chance) -> Self {
         let model = *chance.pick(&MODELS);
         let path = *chance.pick(&PATHS);
-        match chance.below(20) {
+        match chance.below(24) {
             0..=8 => json(chance, path, model),
             9 => twice(chance, path, model),
             10 => multipart(chance, path, model),
@@ -103,12 +103,14 @@ impl Request {
             15 => spelt_path(chance, model),
             16 => unreadable(chance, path, model),
             17 => large(chance, path, model),
+            18 => readings::behind_much(chance, path),
+            19 | 20 => readings::two(chance, path),
             _ => hostile(chance, path),
         }
     }
 }
 
-fn post(chance: &mut Chance, path: &str, content_type: &str, extra: &str, body: &[u8]) -> Vec<u8> {
+pub fn post(chance: &mut Chance, path: &str, content_type: &str, extra: &str, body: &[u8]) -> Vec<u8> {
     let mut head = format!("POST {path} HTTP/1.1\r\nHost: lb.example\r\nConnection: close\r\n{extra}");
     if !content_type.is_empty() {
         head.push_str(&format!("Content-Type: {content_type}\r\n"));
@@ -354,8 +356,9 @@ fn large(chance: &mut Chance, path: &str, model: &str) -> Request {
         if model_first { format!("{{{model_member},{prompt}}}") } else { format!("{{{prompt},{model_member}}}") };
     let bytes = post(chance, path, "application/json", "", body.as_bytes());
     let to = table::leads_to(path, Some(model)).to_owned();
-    // From 3.4 on all of it is seen.
-    let truth = Truth::Leads { to, may_be_refused: !model_first && size > 200_000 };
+    // From 3.4 on all of it is seen; a text of nothing but quotes costs more than a request may.
+    let may_be_refused = size > 200_000 && (!model_first || unit == "\\\"");
+    let truth = Truth::Leads { to, may_be_refused };
     Request { kind: "large", bytes, truth }
 }
 
