@@ -384,7 +384,10 @@ fn last_of<'a>(tries: &'a str, place: &str, seen: u64) -> Option<Attempt<'a>> {
     let at_place =
         |(_, backend, attempt): &(u64, &str, Attempt<'_>)| place.split_once('/') == Some((*backend, attempt.server));
     let news = latest(tries).take_while(|(at, ..)| *at > seen);
-    { news }.find(at_place).map(|(_, _, attempt)| attempt)
+    let mut news = news.filter(at_place).map(|(_, _, attempt)| attempt);
+    let last = news.next()?;
+    // Behind a hop the real answer may be told before the interim one.
+    Some(if last.is_interim() { news.find(|attempt| !attempt.is_interim()).unwrap_or(last) } else { last })
 }
 
 #[cfg(test)]
