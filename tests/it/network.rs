@@ -214,7 +214,7 @@ fn what_cannot_be_done_is_told_and_the_rest_is_done() {
     bed.net.done("a", &["ip", "route", "add", "default", "via", "198.51.100.100"]);
     let away = "peers = { a = \"198.51.100.11\", b = \"203.0.113.12\" }\n";
     let told = bed.settle("a", away, "", SECOND);
-    let reason = "error: streams of [vip.public] get no second chance: 203.0.113.12 is not in the network of eth0\n";
+    let reason = "error: streams of [vip.public] get no second chance: 203.0.113.12 is not in the\n  network of eth0\n";
     assert_eq!((told.code, told.stderr.as_str()), (Some(1), reason));
     assert!(!bed.tables("a").contains("hapilot_streams") && bed.tables("a").contains("hapilot_vrrp"));
 
