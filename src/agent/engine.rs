@@ -494,11 +494,13 @@ impl Engine {
 /// since.
 fn may_run_an_edit(wish: Wish<'_>, observed: &Observed) -> Option<&'static str> {
     let is_edited = observed.config.as_ref().is_some_and(|file| file.is_ours && !file.is_intact);
+    if !is_edited || !wish.may_replace_foreign_file {
+        return None;
+    }
     let uptime = observed.runtime.as_ref().map(|runtime| Duration::from_secs(runtime.uptime_s))?;
     let path = &wish.sources.config.haproxy.config.value;
     let age = fs_err::metadata(path).and_then(|file| file.modified()).ok()?.elapsed().unwrap_or_default();
-    (wish.may_replace_foreign_file && is_edited && age >= uptime)
-        .then_some("haproxy.cfg was edited by hand, and HAProxy has loaded a file since")
+    (age >= uptime).then_some("haproxy.cfg was edited by hand, and HAProxy has loaded a file since")
 }
 
 impl Plan {
