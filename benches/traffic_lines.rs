@@ -71,7 +71,9 @@ fn read(text: &str) {
     let worker = tally.begin_worker(true);
     let (now, today) = (Moment(Duration::from_secs(1)), SystemTime::now());
     for piece in text.as_bytes().chunks(PIECE) {
-        split.feed(piece, |line| tally.take_line(worker, line, now, today));
+        split.feed(piece, |line| {
+            tally.take_line(worker, line, now, today);
+        });
     }
     let stats = tally.stats(now);
     assert_eq!((stats.lines, stats.malformed), (LINES as u64, 0));

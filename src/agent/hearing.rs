@@ -56,7 +56,8 @@ impl Agent {
             let keys = self.node.serving.config.server(&id).map_or(0, |(_, server)| server.keys.len());
             if keys > 1 {
                 let is_limited = sample.of(Outcome::RateLimited) > 0;
-                for outcomes in [&mut sample.outcomes, &mut sample.repeated] {
+                let since_success = &mut sample.since_success.outcomes;
+                for outcomes in [&mut sample.outcomes, &mut sample.repeated, since_success] {
                     outcomes.retain(|outcome, _| !matches!(outcome, Outcome::RateLimited | Outcome::Credential));
                 }
                 if is_limited && sample.of(Outcome::Overloaded) == 0 {

@@ -27,8 +27,10 @@ const HAND_OVER_URGENT: Duration = Duration::from_millis(20);
 const SETTLE: u32 = 5;
 /// Batches that may wait; what comes later is added up until there is room.
 const MAX_BATCHES: usize = 4;
-/// Counters are asked for this often…
+/// Counters are asked for this often; at once where HAProxy's variable tells of new attempts…
 const LOOK: Duration = Duration::from_millis(500);
+/// …for which it is asked this often; a version without it is looked at as soon as a line tells of a repeat.
+const GLANCE: Duration = Duration::from_millis(50);
 /// …of a worker on its way out, which must not be kept longer than needed…
 const LOOK_STOPPING: Duration = Duration::from_millis(200);
 /// …and no sooner than so many times as long as the last answer took: 2 % of a core.
@@ -103,10 +105,13 @@ impl Heard {
         Moment(self.started.elapsed())
     }
 
-    fn lines(&self, key: WorkerKey, split: &mut Split, bytes: &[u8]) {
+    /// Whether only the counters know more of what these lines tell.
+    fn lines(&self, key: WorkerKey, split: &mut Split, bytes: &[u8]) -> bool {
         let (now, today, mut tally) = (self.now(), SystemTime::now(), self.tally());
-        split.feed(bytes, |line| tally.take_line(key, line, now, today));
+        let mut is_mute = false;
+        split.feed(bytes, |line| is_mute |= tally.take_line(key, line, now, today));
         self.hurry(&tally);
+        is_mute
     }
 
     fn hurry(&self, tally: &Tally) {
@@ -252,12 +257,13 @@ impl Worker {
     /// Until the worker is gone, or the connection.
     async fn follow(self, key: WorkerKey, heard: Arc<Heard>, news: mpsc::Sender<News>) {
         let Self { mut watch, mut stream, is_from_start: _ } = self;
-        let (mut split, mut buffer) = (Split::default(), vec![0; READ_BYTES]);
+        let (mut split, mut buffer, look_soon) = (Split::default(), vec![0; READ_BYTES], Notify::new());
         let listen = async {
             loop {
                 match stream.read(&mut buffer).await {
                     Ok(0) => return,
-                    Ok(length) => heard.lines(key, &mut split, &buffer[..length]),
+                    Ok(length) if heard.lines(key, &mut split, &buffer[..length]) => look_soon.notify_one(),
+                    Ok(_) => {}
                     Err(error) => {
                         tracing::debug!("live traffic: {}", sys::chain(&error));
                         return;
@@ -267,7 +273,7 @@ impl Worker {
         };
         let is_done = tokio::select! {
             () = listen => false,
-            is_done = watch_over(&mut watch, key, &heard, &news) => is_done,
+            is_done = watch_over(&mut watch, key, &heard, &news, &look_soon) => is_done,
         };
         if is_done {
             // Its last lines are in the ring before its last connection is gone.
@@ -289,7 +295,13 @@ impl Worker {
 }
 
 /// Asks for the counters until the worker has no client left (true) or does not answer any more.
-async fn watch_over(watch: &mut WorkerWatch, key: WorkerKey, heard: &Heard, news: &mpsc::Sender<News>) -> bool {
+async fn watch_over(
+    watch: &mut WorkerWatch,
+    key: WorkerKey,
+    heard: &Heard,
+    news: &mpsc::Sender<News>,
+    look_soon: &Notify,
+) -> bool {
     let (mut was_stopping, mut served) = (false, Instant::now());
     loop {
         let begun = Instant::now();
@@ -312,7 +324,34 @@ async fn watch_over(watch: &mut WorkerWatch, key: WorkerKey, heard: &Heard, news
         if look.is_stopping && look.connections == 0 {
             return true;
         }
+        let rest = begun.elapsed() * LOOK_PAUSES;
         let pause = if look.is_stopping { LOOK_STOPPING } else { LOOK };
-        sleep(pause.max(begun.elapsed() * LOOK_PAUSES)).await;
+        if let Err(error) = pause_until_news(watch, look_soon, &look, rest, pause.saturating_sub(rest)).await {
+            tracing::debug!("live traffic: {}", sys::chain(&error));
+            return false;
+        }
     }
+}
+
+/// Rests, and then waits for the time to look again, or for what is worth a look sooner.
+async fn pause_until_news(
+    watch: &mut WorkerWatch,
+    look_soon: &Notify,
+    seen: &WorkerLook,
+    rest: Duration,
+    pause: Duration,
+) -> Result<(), AdminError> {
+    sleep(rest).await;
+    let ends = Instant::now() + pause;
+    while Instant::now() < ends {
+        let left = ends.saturating_duration_since(Instant::now());
+        tokio::select! {
+            () = look_soon.notified() => return Ok(()),
+            () = sleep(left.min(GLANCE)) => {}
+        }
+        if seen.tries.is_some() && watch.tries(ANSWER).await? != seen.tries {
+            return Ok(());
+        }
+    }
+    Ok(())
 }

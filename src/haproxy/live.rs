@@ -82,6 +82,15 @@ impl WorkerWatch {
         Ok(reply.split_whitespace().any(|word| word == ring))
     }
 
+    /// Asks for the last attempts that were answered badly alone, which costs the worker next to nothing.
+    ///
+    /// # Errors
+    /// The connection broke (the worker ended), or did not answer in time.
+    pub async fn tries(&mut self, deadline: Duration) -> Result<Option<String>, AdminError> {
+        self.session.set_deadline(Instant::now() + deadline);
+        Ok(tries_in(&self.session.ask(TRIES).await?))
+    }
+
     /// Asks for its state and its counters.
     ///
     /// # Errors
@@ -92,9 +101,7 @@ impl WorkerWatch {
         questions.push(ALL_SERVERS)?;
         questions.push(TRIES)?;
         let mut replies = self.session.run(&questions).await?;
-        let tries = replies.pop().unwrap_or_default();
-        // `proc.hapilot_tries: type=str value=<…>`
-        let tries = tries.split_once("value=<").and_then(|(_, value)| Some(value.rsplit_once('>')?.0.to_owned()));
+        let tries = tries_in(&replies.pop().unwrap_or_default());
         let counters = replies.pop().unwrap_or_default();
         let info = replies.pop().unwrap_or_default();
         let info: Info = info.parse().map_err(|problem| self.session.unreadable("show info", problem))?;
@@ -103,6 +110,11 @@ impl WorkerWatch {
             info.connections.ok_or_else(|| self.session.unreadable("show info", "it has no CurrConns".to_owned()))?;
         Ok(WorkerLook { is_stopping: info.is_stopping, connections, servers, tries })
     }
+}
+
+/// `proc.hapilot_tries: type=str value=<…>`
+fn tries_in(reply: &str) -> Option<String> {
+    reply.split_once("value=<").and_then(|(_, value)| Some(value.rsplit_once('>')?.0.to_owned()))
 }
 
 /// The lines of a ring of one worker.

@@ -11,7 +11,6 @@
 //!
 //! Probes that succeed neither close it nor keep it closed: they do not ask what clients ask.
 
-use super::Outcome;
 use super::window::Tally;
 use crate::model::Moment;
 use serde::Serialize;
@@ -41,8 +40,8 @@ pub(super) struct Circuit {
     pub(super) phase: CircuitPhase,
     /// Openings since real traffic last showed for minutes that the server works.
     pub(super) openings: u32,
-    /// Rejected keys opened it, and so count as failures of the trickle.
-    by_key: bool,
+    /// Rejected keys opened it, or may have: they count as failures of the trickle.
+    for_key: bool,
     successes: u32,
     /// Requests from before the opening that may still fail: they are not the trickle's.
     stragglers: u32,
@@ -62,10 +61,10 @@ pub(super) enum Trickle {
 }
 
 impl Circuit {
-    pub(super) fn open(&mut self, outcome: Outcome) {
+    pub(super) fn open(&mut self, for_key: bool) {
         self.phase = CircuitPhase::Open;
         self.openings = self.openings.saturating_add(1);
-        self.by_key = outcome == Outcome::Credential;
+        self.for_key = for_key;
     }
 
     /// The hold is over: a trickle may pass. `in_flight` requests are still under way from before.
@@ -74,13 +73,18 @@ impl Circuit {
         (self.successes, self.stragglers, self.quiet_from) = (0, in_flight, now);
     }
 
+    /// Whether requests wait because the key was rejected, or may have been.
+    pub(super) fn is_open_for_key(&self) -> bool {
+        self.phase == CircuitPhase::Open && self.for_key
+    }
+
     pub(super) fn close(&mut self) {
         self.phase = CircuitPhase::Closed;
     }
 
     /// What became of the trickle; only while half open.
     pub(super) fn trickled(&mut self, just: Tally, in_flight: u32, now: Moment) -> Trickle {
-        let failures = just.failures + if self.by_key { just.rejected } else { 0 };
+        let failures = just.failures + if self.for_key { just.rejected } else { 0 };
         let old = failures.min(self.stragglers);
         self.stragglers = (self.stragglers - old).min(in_flight);
         if failures > old {

@@ -69,9 +69,7 @@ impl ServerHealth {
         let is_limited = self.lines.values().any(|line| line.evidence.limits > 0);
         (sample.hidden > 0 && is_limited).then(|| {
             let asked = self.lines.values().filter_map(|line| line.evidence.limit_left(now)).max();
-            let mut explained = LiveSample { hidden: 0, retry_after: sample.retry_after.max(asked), ..sample.clone() };
-            *explained.outcomes.entry(Outcome::RateLimited).or_default() += sample.hidden;
-            explained
+            sample.explained(Outcome::RateLimited, asked)
         })
     }
 
@@ -102,7 +100,7 @@ impl ServerHealth {
                 let seen = self.traffic.as_ref().and_then(|traffic| traffic.fall(1, now)).map(|fall| fall.outcome);
                 let by_key = if just.failures == 0 { Outcome::Credential } else { Outcome::ServerError };
                 let why = "a real request of the trickle failed".to_owned();
-                self.open(&Fall { outcome: seen.unwrap_or(by_key), why }, now)
+                self.open(&Fall { outcome: seen.unwrap_or(by_key), is_unseen: seen.is_none(), why }, now)
             }
             Trickle::Proven => {
                 self.begin_ramp(now);
@@ -119,7 +117,7 @@ impl ServerHealth {
     }
 
     fn open(&mut self, fall: &Fall, now: Moment) -> Option<Transition> {
-        self.circuit.open(fall.outcome);
+        self.circuit.open(fall.is_unseen || fall.outcome == Outcome::Credential);
         if let Some(traffic) = &mut self.traffic {
             traffic.forget();
         }
@@ -380,6 +378,45 @@ mod tests {
     }
 
     #[test]
+    fn failures_of_unknown_class_speak_for_the_server_where_the_minute_before_knew_none() {
+        for (successes, failures_before, needed) in [(5, 0, 2), (4, 0, 5), (50, 1, 5)] {
+            let (mut health, hidden) = (server(), LiveSample { hidden: 1, ..LiveSample::default() });
+            if failures_before > 0 {
+                health.live(&hidden, at(1.0));
+            }
+            health.live(&sample(&[(Outcome::Ok, successes)]), at(2.0));
+            let mut run = 0;
+            while !health.state().is_unhealthy() {
+                run += 1;
+                health.live(&hidden, at(2.0 + f64::from(run) * 0.1));
+            }
+            assert_eq!(run, needed, "{successes} {failures_before}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_requests_find_rejected_is_tried_again_after_seconds_and_a_new_key_at_once() {
+        for is_renewed in [false, true] {
+            let mut health = server();
+            let params = HealthParams { interval: Duration::from_secs(1), rise: 2, ..health.params().clone() };
+            health.reconfigure(params, at(0.5));
+            let begun = feed(&mut health, 1.0, 2, &[(Outcome::Credential, 1)]);
+            assert_eq!(health.state(), State::Unhealthy(Outcome::Credential));
+            if is_renewed {
+                health.probe_soon(at(begun));
+            }
+            let mut now = begun;
+            while health.state() != State::Probation {
+                now += 0.2;
+                probe_ok(&mut health, at(now));
+                health.tick(at(now));
+            }
+            let expected = if is_renewed { 0.1..1.0 } else { 15.0 * 0.79..15.0 * 1.23 };
+            assert!(expected.contains(&(now - begun)), "{} s", now - begun);
+        }
+    }
+
+    #[test]
     fn without_a_usable_key_it_takes_nothing_until_told_otherwise() {
         let mut health = server();
         health.set_keyless(Some(Keyless { until: Some(at(100.0)), why: "both keys were rejected".into() }));
@@ -403,7 +440,7 @@ mod tests {
             assert!(second < 10 || next > at(f64::from(second) + 2.0), "{second}");
         }
         assert!(health.next_probe(ProbeKind::Chat).is_some_and(|next| next <= at(3_600.0 + 301.0)));
-        health.live(&LiveSample { hidden: 2, ..LiveSample::default() }, at(3_601.0));
+        health.live(&LiveSample { hidden: 1, ..LiveSample::default() }, at(3_601.0));
         assert!(health.next_probe(ProbeKind::Chat).is_some_and(|next| next <= at(3_601.0)));
     }
 

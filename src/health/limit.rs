@@ -36,10 +36,20 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    /// Takes in what has just finished; `window` is the last minute with it, `lately` the last seconds.
-    pub(super) fn record(&mut self, just: Tally, asked: Option<Duration>, lately: Tally, window: Tally, now: Moment) {
+    /// Takes in what has just finished, and of that what came after the last success; `window` is the last minute with
+    /// it, `lately` the last seconds.
+    pub(super) fn record(
+        &mut self,
+        just: Tally,
+        since_success: Tally,
+        asked: Option<Duration>,
+        lately: Tally,
+        window: Tally,
+        now: Moment,
+    ) {
         let said_no = just.limited + just.overloaded;
-        self.run = if just.successes > 0 { 0 } else { self.run.saturating_add(said_no) };
+        let before = if just.successes > 0 { 0 } else { self.run };
+        self.run = before.saturating_add(since_success.limited + since_success.overloaded);
         if just.successes > 0 {
             // After the pause the next answer decides. During it, stragglers say nothing.
             self.pause_until = self.pause_until.filter(|until| now < *until);
@@ -95,8 +105,13 @@ mod tests {
         Tally { successes, limited, ..Tally::default() }
     }
 
+    /// The successes first.
+    fn record(limit: &mut Limit, just: Tally, asked: Option<Duration>, lately: Tally, window: Tally, now: Moment) {
+        limit.record(just, Tally { successes: 0, ..just }, asked, lately, window, now);
+    }
+
     fn pause(limit: &mut Limit, asked_s: u64, now: Moment) {
-        limit.record(tally(0, 1), Some(Duration::from_secs(asked_s)), tally(0, 1), tally(0, 1), now);
+        record(limit, tally(0, 1), Some(Duration::from_secs(asked_s)), tally(0, 1), tally(0, 1), now);
     }
 
     #[test]
@@ -113,20 +128,20 @@ mod tests {
     fn after_a_pause_one_success_ends_the_limit_and_during_it_none_does() {
         let mut limit = Limit::default();
         pause(&mut limit, 40, at(100));
-        limit.record(tally(3, 0), None, tally(3, 1), tally(3, 1), at(120));
+        record(&mut limit, tally(3, 0), None, tally(3, 1), tally(3, 1), at(120));
         assert!(limit.pause(at(120)).is_some());
         assert!(limit.pause(at(141)).is_none() && limit.holds(at(141)));
-        limit.record(tally(1, 0), None, tally(1, 0), tally(4, 1), at(141));
+        record(&mut limit, tally(1, 0), None, tally(1, 0), tally(4, 1), at(141));
         assert!(!limit.holds(at(141)));
     }
 
     #[test]
     fn one_limited_caller_among_many_is_not_the_servers_limit() {
         let mut limit = Limit::default();
-        limit.record(tally(0, 1), Some(Duration::from_secs(9)), tally(40, 4), tally(540, 60), at(100));
+        record(&mut limit, tally(0, 1), Some(Duration::from_secs(9)), tally(40, 4), tally(540, 60), at(100));
         assert!(!limit.holds(at(100)));
         for _ in 0..RUN {
-            limit.record(tally(0, 1), Some(Duration::from_secs(9)), tally(40, 4), tally(540, 60), at(100));
+            record(&mut limit, tally(0, 1), Some(Duration::from_secs(9)), tally(40, 4), tally(540, 60), at(100));
         }
         assert!(limit.pause(at(108)).is_some());
     }
@@ -138,16 +153,27 @@ mod tests {
             for run in 1..=needed {
                 assert!(!limit.holds(at(100)), "{others} {run}");
                 let window = tally(500, others + run);
-                limit.record(tally(0, 1), Some(Duration::from_secs(9)), tally(50, run), window, at(100));
+                record(&mut limit, tally(0, 1), Some(Duration::from_secs(9)), tally(50, run), window, at(100));
             }
             assert!(limit.pause(at(108)).is_some(), "{others}");
         }
     }
 
     #[test]
+    fn those_after_the_last_success_are_in_a_row_and_those_before_it_are_not() {
+        for (since_success, is_limited) in [(tally(0, 1), true), (tally(0, 0), false)] {
+            let (mut limit, asked) = (Limit::default(), Some(Duration::from_secs(9)));
+            limit.record(tally(2, 1), since_success, asked, tally(50, 1), tally(500, 1), at(100));
+            assert!(!limit.holds(at(100)));
+            limit.record(tally(0, 1), tally(0, 1), asked, tally(50, 2), tally(500, 2), at(100));
+            assert_eq!(limit.pause(at(108)).is_some(), is_limited);
+        }
+    }
+
+    #[test]
     fn a_limit_without_a_time_is_forgotten_after_half_a_minute() {
         let mut limit = Limit::default();
-        limit.record(tally(0, 1), None, tally(0, 1), tally(0, 1), at(100));
+        record(&mut limit, tally(0, 1), None, tally(0, 1), tally(0, 1), at(100));
         assert!(limit.holds(at(129)) && !limit.holds(at(130)) && limit.pause(at(100)).is_none());
     }
 }

@@ -32,7 +32,7 @@ pub use budget::{Budget, BudgetLimits, Refusal, Spent};
 pub use circuit::CircuitPhase;
 pub use factor::{Factor, FactorKind, Signals};
 pub use guards::{Guard, GuardEvent, Member, PoolGuards, Ruling};
-pub use live::LiveSample;
+pub use live::{LiveSample, SinceSuccess};
 pub use outcome::{Count, Load, Observation, Outcome, Phase, ProbeKind};
 pub use params::HealthParams;
 pub use server::{Keyless, ServerHealth};

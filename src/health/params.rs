@@ -151,8 +151,11 @@ impl HealthParams {
     ///
     /// Fifteen seconds, as the rules say, but no more than its successes take anyway: who probes every 500 ms
     /// expects a mended server back in a second or two. It doubles with each further fall.
-    pub(super) fn first_hold(&self) -> Duration {
-        HOLD_MAX.min(self.interval * self.rise)
+    ///
+    /// Where requests showed that its key is rejected, although a free probe says otherwise, it is always fifteen: only
+    /// more of them can tell that the key works again, and keys mend by hand.
+    pub(super) fn first_hold(&self, is_for_key: bool) -> Duration {
+        if is_for_key { HOLD_MAX } else { HOLD_MAX.min(self.interval * self.rise) }
     }
 }
 
@@ -183,6 +186,6 @@ mod tests {
         assert_eq!(params.routine_gap(ProbeKind::Models), Duration::from_secs(10));
         assert_eq!(params.retry_gap(ProbeKind::Models), Duration::from_secs(2));
         assert_eq!(params.retry_gap(ProbeKind::Chat), Duration::from_secs(30));
-        assert_eq!(params.first_hold(), Duration::from_secs(15));
+        assert_eq!(params.first_hold(false), Duration::from_secs(15));
     }
 }

@@ -225,6 +225,9 @@ impl ServerHealth {
             line.evidence.rejections = 0;
             line.schedule.set_due(now);
         }
+        if self.circuit.is_open_for_key() {
+            self.hold_until = now;
+        }
     }
 
     /// A probe of this kind starts now.
@@ -515,7 +518,7 @@ impl ServerHealth {
                 if self.circuit.phase == CircuitPhase::HalfOpen {
                     self.circuit.phase = CircuitPhase::Open;
                 }
-                let hold = self.swings.went_down(now, self.params.first_hold());
+                let hold = self.swings.went_down(now, self.params.first_hold(self.circuit.is_open_for_key()));
                 self.hold_until = now + self.jitter.spread(hold, 0.8, 1.2);
                 self.pardoned = false;
             }

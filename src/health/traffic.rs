@@ -23,6 +23,10 @@ const REJECTED_SHARE: f64 = 0.5;
 /// So many rejections with no success between speak for the server: each is one that another server did not share, or of
 /// what every key may.
 const REJECTED_RUN: u32 = 2;
+/// So many failures of unknown class speak for the server, where the minute before knew no failure beside so many
+/// successes: each was answered well by another server, and may have been a rejection.
+const UNSEEN_RUN: u32 = 2;
+const UNSEEN_SUCCESSES: u32 = 5;
 /// A run of failures that pauses longer than this begins anew: five failures in a day are no outage.
 const RUN_LAPSES: Duration = Duration::from_secs(300);
 /// A share of failures below this, beside [`REQUESTS`] successes, proves that the server works.
@@ -53,7 +57,20 @@ pub(super) struct Traffic {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fall {
     pub(super) outcome: Outcome,
+    /// Nobody saw what the requests came to.
+    pub(super) is_unseen: bool,
     pub(super) why: String,
+}
+
+fn tally(sample: &LiveSample) -> Tally {
+    Tally {
+        successes: sample.count(Count::Success),
+        failures: sample.failed(),
+        hidden: sample.hidden,
+        limited: sample.of(Outcome::RateLimited),
+        overloaded: sample.of(Outcome::Overloaded),
+        rejected: sample.of(Outcome::Credential),
+    }
 }
 
 impl Traffic {
@@ -75,19 +92,11 @@ impl Traffic {
 
     /// Takes in a sample; what it told, in counts.
     pub(super) fn record(&mut self, sample: &LiveSample, now: Moment) -> Tally {
-        let of = |outcome| sample.of(outcome);
-        let just = Tally {
-            successes: sample.count(Count::Success),
-            failures: sample.failed(),
-            hidden: sample.hidden,
-            limited: of(Outcome::RateLimited),
-            overloaded: of(Outcome::Overloaded),
-            rejected: of(Outcome::Credential),
-        };
+        let (just, since_success) = (tally(sample), sample.after_success());
         self.in_flight.add(f64::from(sample.in_flight), now);
         self.in_flight_now = sample.in_flight;
         self.window.add(just, now);
-        self.note_run(sample, just, now);
+        self.note_run(just, &since_success, now);
         if just.told() > 0 {
             self.last = Some(now);
         }
@@ -97,12 +106,13 @@ impl Traffic {
             self.speed.add(first_byte, just.successes, now);
         }
         let window = self.window.total(now);
-        self.limit.record(just, sample.retry_after, self.window.lately(now), window, now);
+        let lately = self.window.lately(now);
+        self.limit.record(just, tally(&since_success), sample.retry_after, lately, window, now);
         self.note_shares(now);
         just
     }
 
-    fn note_run(&mut self, sample: &LiveSample, just: Tally, now: Moment) {
+    fn note_run(&mut self, just: Tally, since_success: &LiveSample, now: Moment) {
         let is_old = self.last.is_some_and(|last| now.since(last) >= RUN_LAPSES);
         let is_alive = just.failures == 0 && just.limited + just.overloaded > 0;
         if just.successes > 0 || is_alive || is_old {
@@ -111,12 +121,10 @@ impl Traffic {
         if just.successes > 0 || is_old {
             self.rejected_run = 0;
         }
-        if just.successes > 0 {
-            return;
-        }
-        self.rejected_run = self.rejected_run.saturating_add(just.rejected);
-        self.run = self.run.saturating_add(just.failures);
-        let failures = sample.told_outcomes().filter(|(outcome, _)| outcome.count() == Count::HardFailure);
+        let since = tally(since_success);
+        self.rejected_run = self.rejected_run.saturating_add(since.rejected);
+        self.run = self.run.saturating_add(since.failures);
+        let failures = since_success.told_outcomes().filter(|(outcome, _)| outcome.count() == Count::HardFailure);
         if let Some((outcome, _)) = failures.max_by_key(|(_, n)| *n) {
             self.seen = Some(outcome);
         }
@@ -135,20 +143,23 @@ impl Traffic {
     pub(super) fn fall(&self, threshold: u32, now: Moment) -> Option<Fall> {
         // Where nobody saw how it failed, the class is unknown; the next probe learns it.
         let outcome = self.seen.unwrap_or(Outcome::ServerError);
+        let window = self.window.total(now);
+        let is_first = window.failures <= self.run && window.successes >= UNSEEN_SUCCESSES;
+        let threshold = if self.seen.is_none() && is_first { threshold.min(UNSEEN_RUN) } else { threshold };
         if self.run >= threshold {
-            let window = self.window.total(now);
             let how = if self.seen.is_some() { format!(", last {outcome}") } else { String::new() };
             let hidden = if window.hidden > 0 {
                 format!("; {} of the last minute's failures were repeated elsewhere", window.hidden)
             } else {
                 String::new()
             };
-            return Some(Fall { outcome, why: format!("{} of real requests in a row{how}{hidden}", times(self.run)) });
+            let why = format!("{} of real requests in a row{how}{hidden}", times(self.run));
+            return Some(Fall { outcome, is_unseen: self.seen.is_none(), why });
         }
-        let Tally { failures, .. } = self.window.total(now);
-        let told = self.window.total(now).told();
+        let (failures, told) = (window.failures, window.told());
         (told >= REQUESTS && wilson_lower(failures, told) > DOWN_SHARE).then(|| Fall {
             outcome,
+            is_unseen: false,
             why: format!("{failures} of {told} real requests of the last minute failed, surely more than half"),
         })
     }
@@ -159,10 +170,11 @@ impl Traffic {
         let all = window.told() + window.rejected;
         if self.rejected_run >= REJECTED_RUN {
             let why = format!("its key was rejected at {} real requests in a row", self.rejected_run);
-            return Some(Fall { outcome: Outcome::Credential, why });
+            return Some(Fall { outcome: Outcome::Credential, is_unseen: false, why });
         }
         (all >= REQUESTS && f64::from(window.rejected) >= f64::from(all) * REJECTED_SHARE).then(|| Fall {
             outcome: Outcome::Credential,
+            is_unseen: false,
             why: format!("its key was rejected at {} of {all} real requests of the last minute", window.rejected),
         })
     }

@@ -102,16 +102,18 @@ impl Tally {
         counts.into_iter().flat_map(HashMap::values_mut).for_each(|count| count.sessions = 0);
     }
 
-    /// Takes in a line of a worker's ring. `today` is what dates in it are measured by.
-    pub fn take_line(&mut self, key: WorkerKey, bytes: &[u8], now: Moment, today: SystemTime) {
+    /// Takes in a line of a worker's ring. `today` is what dates in it are measured by. Answers whether it has attempts
+    /// that were repeated, of which only the counters know more.
+    pub fn take_line(&mut self, key: WorkerKey, bytes: &[u8], now: Moment, today: SystemTime) -> bool {
         let line = match Line::parse(bytes) {
             Ok(Some(line)) => line,
-            Ok(None) => return,
+            Ok(None) => return false,
             Err(_) => {
                 self.stats.malformed += 1;
-                return;
+                return false;
             }
         };
+        let is_mute = line.retries.count > 0 && line.tries.is_none();
         self.stats.lines += 1;
         self.last_line = Some(now);
         if let Some(worker) = self.workers.get_mut(&key) {
@@ -121,12 +123,13 @@ impl Tally {
         self.take_repeated(key, &line, today);
         let Blame::Server(word) = classify(&line) else {
             self.stats.without_server += 1;
-            return;
+            return is_mute;
         };
         if let Some(server) = known(&mut self.servers, line.place) {
             server.take(&line, word, now, today);
             self.is_urgent |= server.is_urgent();
         }
+        is_mute
     }
 
     /// Takes in the attempts of a line that were repeated.
@@ -330,7 +333,7 @@ impl Server {
         self.window.add(outcome, Times { connect: line.connect, first_byte, total }, now);
         *self.outcomes_total.entry(outcome).or_default() += 1;
         self.bytes_out_total = self.bytes_out_total.saturating_add(line.bytes_out);
-        *self.fresh.outcomes.entry(outcome).or_default() += 1;
+        self.fresh.add(outcome, 1, false);
         if let Some(time) = first_byte {
             self.first_bytes = (self.first_bytes.0.saturating_add(time), self.first_bytes.1 + 1);
         }
@@ -343,8 +346,7 @@ impl Server {
 
     /// Attempts came to this, and were repeated.
     fn repeat(&mut self, outcome: Outcome, count: u32, asked: Option<Duration>) {
-        let sum = self.fresh.repeated.entry(outcome).or_default();
-        *sum = sum.saturating_add(count);
+        self.fresh.add(outcome, count, true);
         self.fresh.retry_after = self.fresh.retry_after.max(asked.filter(|_| is_limit(outcome)));
     }
 
@@ -361,7 +363,9 @@ impl Server {
         if let Some((outcome, count, asked)) = known {
             self.repeat(outcome, count, asked);
         }
-        self.fresh.hidden = self.fresh.hidden.saturating_add(unknown);
+        if unknown > 0 {
+            self.fresh.add_hidden(unknown);
+        }
     }
 
     /// Whether something was heard that may take it out.

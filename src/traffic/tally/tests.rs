@@ -1,8 +1,9 @@
 //! Lines and counters of workers that come, go and stand side by side.
 
 use super::{ServerCount, Tally, WorkerKey};
-use crate::health::{LiveSample, Outcome};
+use crate::health::{LiveSample, Outcome, SinceSuccess};
 use crate::model::Moment;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 fn at(seconds: u64) -> Moment {
@@ -61,11 +62,14 @@ fn lines_become_samples_and_are_told_once() {
     let samples = heard.samples();
     let a = LiveSample {
         outcomes: [(Outcome::Ok, 3), (Outcome::ServerError, 1)].into(),
+        since_success: SinceSuccess { outcomes: [(Outcome::ServerError, 1)].into(), hidden: 0 },
         first_byte: Some(Duration::from_millis(150)),
         ..LiveSample::default()
     };
+    let failed = BTreeMap::from([(Outcome::RateLimited, 2), (Outcome::Reset, 1)]);
     let b = LiveSample {
-        outcomes: [(Outcome::RateLimited, 2), (Outcome::Reset, 1)].into(),
+        outcomes: failed.clone(),
+        since_success: SinceSuccess { outcomes: failed, hidden: 0 },
         retry_after: Some(Duration::from_secs(300)),
         ..LiveSample::default()
     };
