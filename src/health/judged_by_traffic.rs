@@ -440,7 +440,7 @@ mod tests {
             assert!(second < 10 || next > at(f64::from(second) + 2.0), "{second}");
         }
         assert!(health.next_probe(ProbeKind::Chat).is_some_and(|next| next <= at(3_600.0 + 301.0)));
-        health.live(&LiveSample { hidden: 1, ..LiveSample::default() }, at(3_601.0));
+        health.live(&sample(&[(Outcome::ServerError, 2)]), at(3_601.0));
         assert!(health.next_probe(ProbeKind::Chat).is_some_and(|next| next <= at(3_601.0)));
     }
 
