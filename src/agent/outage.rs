@@ -59,8 +59,10 @@ fn is_out(server: &ServerSnapshot) -> Option<String> {
         }
     }
     let runtime = runtime.as_ref()?;
-    if runtime.oper == OperState::Down {
-        return Some("HAProxy's own check says that it is down".to_owned());
+    match runtime.oper {
+        OperState::Down => return Some("HAProxy's own check says that it is down".to_owned()),
+        OperState::Unresolved => return Some("HAProxy has no address for it: its name does not resolve".to_owned()),
+        OperState::Starting | OperState::Up | OperState::Stopping => {}
     }
     (runtime.weight == Weight::ZERO).then(|| word.as_ref().map_or_else(|| "its weight is 0".to_owned(), Clone::clone))
 }
@@ -150,6 +152,10 @@ mod tests {
         let out = [
             (broken("a", refuses), "a: refused"),
             (broken("a", |s| runtime(s, |r| r.oper = OperState::Down)), "a: HAProxy's own check says that it is down"),
+            (
+                broken("a", |s| runtime(s, |r| r.oper = OperState::Unresolved)),
+                "a: HAProxy has no address for it: its name does not resolve",
+            ),
             (broken("a", |s| runtime(s, |r| r.admin = AdminState::Maint)), "a: HAProxy has it in maint"),
             (broken("a", |s| runtime(s, |r| r.weight = Weight::ZERO)), "a: its weight is 0"),
             (broken("a", |s| s.admin = AdminState::Drain), "a: drain in the file"),

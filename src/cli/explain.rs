@@ -125,7 +125,11 @@ fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
     let haproxy = match (server.runtime_weight, &server.oper) {
         (Some(weight), Some(oper)) => {
             let differs = if weight == server.weight { "" } else { " (not yet what it should be)" };
-            format!("weight {weight}{differs}, wanted {}, its own check says {oper}", server.admin)
+            let why = match oper.as_str() {
+                "unresolved" => "no address: its name does not resolve".to_owned(),
+                oper => format!("its own check says {oper}"),
+            };
+            format!("weight {weight}{differs}, wanted {}, {why}", server.admin)
         }
         _ => "does not know it, or does not answer".to_owned(),
     };

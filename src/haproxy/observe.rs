@@ -121,7 +121,7 @@ fn parse_servers(reply: &str) -> Result<BTreeMap<(String, String), RuntimeServer
             weight: Weight::new(number(weight)?).map_err(|e| e.to_string())?,
             maxconn: 0,
             admin: admin_state(number(admin)?),
-            oper: oper_state(number(oper)?)?,
+            oper: oper_state(number(oper)?, number(admin)?)?,
             address: given(address).unwrap_or_default(),
             port: number(port)?,
             fqdn: given(fqdn),
@@ -144,8 +144,9 @@ fn admin_state(flags: u16) -> AdminState {
     }
 }
 
-fn oper_state(code: u16) -> Result<OperState, String> {
+fn oper_state(code: u16, admin_flags: u16) -> Result<OperState, String> {
     match code {
+        0 if admin_flags & 0x23 == 0x20 || admin_flags & 0x23 == 0x02 => Ok(OperState::Unresolved),
         0 => Ok(OperState::Down),
         1 => Ok(OperState::Starting),
         2 => Ok(OperState::Up),

@@ -99,7 +99,7 @@ impl ServerHealth {
             params: HealthParams::default(),
             state: State::Unknown,
             since: now,
-            reason: "no probe has said anything yet".into(),
+            reason: "no probe could judge it yet".into(),
             lines: BTreeMap::new(),
             swings: Swings::default(),
             hold_until: now,

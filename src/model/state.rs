@@ -60,6 +60,8 @@ pub enum OperState {
     Up,
     /// 3: up and on its way out.
     Stopping,
+    /// HAProxy took it out itself: its name does not resolve (`srv_admin_state` 0x20, or 0x02 from its hop).
+    Unresolved,
 }
 
 impl fmt::Display for OperState {
@@ -69,6 +71,7 @@ impl fmt::Display for OperState {
             Self::Starting => "starting",
             Self::Up => "up",
             Self::Stopping => "stopping",
+            Self::Unresolved => "unresolved",
         })
     }
 }

@@ -109,3 +109,28 @@ fn an_admin_socket_that_was_removed_is_told_as_such_and_not_as_a_dead_haproxy() 
         assert_eq!(get(&stage.address, "/v1/models").expect("an answer").status, 200, "it serves on");
     }
 }
+
+#[test]
+fn a_name_that_does_not_resolve_is_named_as_what_haproxy_lacks() {
+    // Asked by HAProxy itself, and by the hop that its key needs.
+    let plain = "\n[backend.plain]\nretries = 0\n[backend.plain.server.lost]\nurl = \"http://lost.invalid:9\"\n[backend.hop.server.lost]\n\
+        url = \"https://lost.invalid:9\"\n[frontend.api]";
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| swapped(&text, "\n[frontend.api]", plain));
+        let backends = |status: &serde_json::Value| status["backends"].as_array().cloned().expect("backends");
+        wait_for("both outages, and why", PATIENCE, || {
+            let status = stage.json(&["status"]);
+            let lost: Vec<_> = backends(&status)
+                .into_iter()
+                .filter(|backend| backend["name"] == "plain" || backend["name"] == "hop")
+                .filter(|backend| backend["servers"][0]["oper"] == "unresolved")
+                .filter(|backend| {
+                    backend["outage"].as_str().is_some_and(|why| why.contains("its name does not resolve"))
+                })
+                .collect();
+            (lost.len() == 2).then_some(())
+        });
+        let explained = stage.cli(&["explain", "plain/lost"]).stdout;
+        assert!(explained.contains("no address: its name does not resolve"), "{explained}");
+    }
+}

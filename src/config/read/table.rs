@@ -136,10 +136,15 @@ impl<'t> Table<'t> {
         };
         let known = || self.section.keys.iter().filter(|key| key.not_yet.is_none()).map(|key| key.name);
         let alike = closest(name, known());
-        // What it was meant to be may be a secret. In a broken file the name may even be a piece of another.
+        // What it was meant to be may be a secret, unless it is a number or the like. In a broken file the name may even be a piece of another.
         let is_harmless = |key: &str| self.section.key(key).is_some_and(|key| !key.kind.is_secret());
         let has_secrets = self.section.keys.iter().any(|key| key.kind.is_secret());
-        let doubtful = (has_secrets || self.context.source.is_broken()) && !alike.is_some_and(is_harmless);
+        let is_text = !matches!(
+            value.get_ref(),
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)
+        );
+        let is_broken = self.context.source.is_broken();
+        let doubtful = (is_broken || (has_secrets && is_text)) && !alike.is_some_and(is_harmless);
         if is_secret_key(name) || (doubtful && !self.path.is_empty()) {
             self.context.hide_unless_reference(value);
         }
