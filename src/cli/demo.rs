@@ -210,34 +210,49 @@ fn introduce(options: &args::Demo, dir: &Utf8Path, mocks: &[Mock], out: &Output)
     let beta = mocks.get(1).map(Mock::control_url).unwrap_or_default();
     out.line(format_args!(
         r#"
-{ready} HAProxy serves on http://{listen}, steered by {dir}/hapilot.toml
+{ready} HAProxy serves on http://{listen}, steered by
+  {file}
 
 {ask}
-  curl -i http://{listen}/v1/chat/completions -H 'content-type: application/json' \
+  curl -i http://{listen}/v1/chat/completions \
+    -H 'content-type: application/json' \
     -d '{{"model":"gpt-4o","messages":[{{"role":"user","content":"hello"}}]}}'
-  curl -N http://{listen}/v1/chat/completions -H 'content-type: application/json' \
-    -d '{{"model":"gpt-4o","stream":true,"messages":[{{"role":"user","content":"hello"}}]}}'
+  # the same as a stream
+  curl -N http://{listen}/v1/chat/completions \
+    -H 'content-type: application/json' \
+    -d '{{"model":"gpt-4o","stream":true,
+         "messages":[{{"role":"user","content":"hello"}}]}}'
   curl -i http://{listen}/health
 
 {look}
-  {me} -c {dir}/hapilot.toml status
-  statistics page: http://{stats}/  (demo / demo), metrics: http://{stats}/metrics
+  {me} -c {file} status
+  # the statistics page, login demo, password demo; and the metrics
+  http://{stats}/
+  http://{stats}/metrics
 
 {break_it}
-  curl -X PUT {beta}/fault -d '{{"kind":"status","code":500}}'    # beta fails: its traffic moves away
-  curl -X DELETE {beta}/fault                                   # mended: it comes back with a ramp
+  # beta fails: its traffic moves away
+  curl -X PUT {beta}/fault \
+    -d '{{"kind":"status","code":500}}'
+  # mended: it comes back with a ramp
+  curl -X DELETE {beta}/fault
 
 {edit}
-  sed -i '/server.alpha/a weight = 10' {dir}/hapilot.toml        # live without a reload
-  sed -i 's/retries   = 2/retries   = 3/' {dir}/hapilot.toml        # one proven reload
-  echo 'wieght = 5' >> {dir}/hapilot.toml                        # a mistake: reported, nothing changes
-  sed -i '/wieght/d' {dir}/hapilot.toml                          # the slip is mended
-  {me} -c {dir}/hapilot.toml plan
-  {me} -c {dir}/hapilot.toml history
-  {me} -c {dir}/hapilot.toml rollback
+  # live without a reload
+  sed -i '/server.alpha/a weight = 10' {file}
+  # one proven reload
+  sed -i 's/retries   = 2/retries   = 3/' {file}
+  # a mistake: reported, nothing changes
+  echo 'wieght = 5' >> {file}
+  # the slip is mended
+  sed -i '/wieght/d' {file}
+  {me} -c {file} plan
+  {me} -c {file} history
+  {me} -c {file} rollback
 
 Ctrl-C ends all of it.
 "#,
+        file = dir.join("hapilot.toml"),
         ready = out.paint(Tone::Good, "ready:"),
         ask = title("Ask for completions:"),
         look = title("Look:"),

@@ -110,6 +110,10 @@ fn the_edits_that_the_demo_prints_do_what_it_says() {
             let found = said.lines().find(|line| line.contains(words));
             found.unwrap_or_else(|| panic!("{words:?} in\n{said}")).to_owned()
         };
+        let below =
+            |words: &str| said.lines().skip_while(|line| !line.contains(words)).nth(1).expect("a line").to_owned();
+        let wide: Vec<_> = said.lines().filter(|line| line.len() > 80 && !line.contains("hapilot.toml")).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
         let shell = |script: &str| {
             let mut command = std::process::Command::new("sh");
             command.args(["-c", script]);
@@ -119,16 +123,16 @@ fn the_edits_that_the_demo_prints_do_what_it_says() {
         let status = || -> serde_json::Value { serde_json::from_str(&shell(&status_line).stdout).unwrap_or_default() };
         for (words, reloads) in [("live without a reload", 0), ("one proven reload", 1)] {
             let before = status()["config"]["revision"].clone();
-            assert_eq!(shell(&line(words)).code, Some(0), "{words}");
+            assert_eq!(shell(&below(words)).code, Some(0), "{words}");
             wait_for(words, PATIENCE, || {
                 let status = status();
                 (status["config"]["revision"] != before && status["config"]["is_serving"] == true).then_some(())
             });
             assert_eq!(status()["agent"]["reloads"], reloads, "{}: {words}", binary.version);
         }
-        assert_eq!(shell(&line("a mistake")).code, Some(0));
+        assert_eq!(shell(&below("a mistake")).code, Some(0));
         wait_for("the mistake to be told", PATIENCE, || (status()["config"]["is_serving"] == false).then_some(()));
-        assert_eq!(shell(&line("slip is mended")).code, Some(0));
+        assert_eq!(shell(&below("slip is mended")).code, Some(0));
         wait_for("the file to serve again", PATIENCE, || (status()["config"]["is_serving"] == true).then_some(()));
         assert_eq!(shell(&line(" rollback")).code, Some(0));
         assert_eq!(demo.stop(), Some(0), "{}", demo.stderr());
