@@ -7,6 +7,7 @@
 //! by then, they are not sent, and the next round plans for that one.
 
 use super::apply::{Applied, ApplyError, How, Prepared, Wish};
+use super::bulletin::Bulletin;
 use super::certificates;
 use super::checks::Checks;
 use super::corrections::Corrections;
@@ -75,6 +76,8 @@ pub struct Engine {
     pub limits: ReloadLimits,
     /// Drift that was put right.
     pub corrections: Corrections,
+    /// Tells them.
+    pub bulletin: Bulletin,
     /// Nothing is changed: what would be, one line each, newest state. `None`: changes are made.
     pub would: Option<Vec<String>>,
     /// Where intents are written down; `None` where nothing is applied.
@@ -109,6 +112,7 @@ impl Engine {
             reloads: 0,
             limits: ReloadLimits::default(),
             corrections: Corrections::default(),
+            bulletin: Bulletin::log_only(),
             would: None,
             journal: None,
             expected: None,
@@ -266,7 +270,7 @@ impl Engine {
             }
             if let (true, Action::Runtime(steps)) = (prepared.plan.only_waits(), &prepared.plan.action) {
                 if self.send(wish, steps, prepared.plan.based_on_pid).await?.is_some() {
-                    self.corrections.note(drift, jiff::Timestamp::now());
+                    self.corrections.note(drift, jiff::Timestamp::now(), &self.bulletin);
                     self.expected = Some(Expectation::of(&prepared.observed));
                     return Ok(applied);
                 }
@@ -277,7 +281,7 @@ impl Engine {
             // What serves was put right also where its files wait for a verdict.
             let waits = wish.is_serving && matches!(done, Err(ApplyError::TooSoon(_)));
             if done.is_ok() || (waits && matches!(prepared.plan.action, Action::Runtime(_))) {
-                self.corrections.note(std::mem::take(&mut drift), jiff::Timestamp::now());
+                self.corrections.note(std::mem::take(&mut drift), jiff::Timestamp::now(), &self.bulletin);
             }
             done?;
             if applied.how == How::Start {
