@@ -411,9 +411,13 @@ impl Agent {
         self.change_again(what, intent, replies, None).await;
     }
 
-    async fn change_again(&mut self, what: Change, intent: Intent, mut replies: Vec<Reply>, told: Option<String>) {
+    async fn change_again(&mut self, what: Change, mut intent: Intent, mut replies: Vec<Reply>, told: Option<String>) {
         let mut since = None;
         if let Some(before) = self.postponed.take() {
+            // The watch over the file may come behind the operator's `apply` of the same file: what he said holds.
+            if before.what == Change::File && what == Change::File && intent.is_of_agent() {
+                intent = before.intent;
+            }
             replies.extend(before.replies);
             since = before.in_order_since;
         }
