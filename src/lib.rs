@@ -7,8 +7,7 @@
 // Floor 0: the words.
 pub mod model;
 
-// Floor 1 and 2: decisions about health and weight, and what is told.
-pub mod event;
+// Floor 1 and 2: decisions about health and weight.
 pub mod health;
 pub mod keys;
 pub mod vip;

@@ -2,10 +2,8 @@
 //!
 //! Pure but for the log. Called by `node`.
 
-use super::bulletin::Bulletin;
 use super::certificates::{CertificateProblem, Certificates, day, expiry, renewal_time, sources};
 use crate::config::Config;
-use crate::event::{Event, Kind, Severity};
 use crate::model::{Certificate, Digest};
 use camino::Utf8PathBuf;
 use jiff::{SignedDuration, Timestamp};
@@ -42,30 +40,20 @@ pub struct CertificateStatus {
 
 impl CertificateNews {
     /// Takes in what serves now, and logs what is new.
-    pub fn look(
-        &mut self,
-        config: &Config,
-        found: &Certificates,
-        problems: &[CertificateProblem],
-        now: Timestamp,
-        bulletin: &Bulletin,
-    ) {
+    pub fn look(&mut self, config: &Config, found: &Certificates, problems: &[CertificateProblem], now: Timestamp) {
         let before = std::mem::take(&mut self.since);
         for problem in problems {
             let since = before.get(&problem.text).copied().unwrap_or_else(|| {
-                let event = Event::begins(Kind::Problem, Severity::Warning, &problem.source, &problem.text);
-                bulletin.tell(event.about("certificate"));
+                tracing::warn!("{}", problem.text);
                 now
             });
             self.since.insert(problem.text.clone(), since);
         }
-        for text in before.keys().filter(|text| !self.since.contains_key(*text)) {
-            bulletin.tell(Event::ends(Kind::Problem, "certificates", format!("mended: {text}")));
-        }
+        before.keys().filter(|text| !self.since.contains_key(*text)).for_each(|text| tracing::info!("mended: {text}"));
         let certificates = sources(found);
         self.told.retain(|file, _| certificates.contains_key(file.as_path()));
         for certificate in certificates.values() {
-            self.tell_expiry(certificate, now, bulletin);
+            self.tell_expiry(certificate, now);
         }
         let cannot = problems.iter().map(|problem| {
             let since = self.since.get(&problem.text).copied().unwrap_or(now);
@@ -88,7 +76,7 @@ impl CertificateNews {
     }
 
     /// The nearest threshold that has passed, where it was not told of this certificate.
-    fn tell_expiry(&mut self, certificate: &Certificate, now: Timestamp, bulletin: &Bulletin) {
+    fn tell_expiry(&mut self, certificate: &Certificate, now: Timestamp) {
         let left = certificate.not_after.duration_since(now);
         let is_passed = |days: &i64| left <= SignedDuration::from_hours(days * 24).min(renewal_time(certificate));
         let Some(days) = TOLD_DAYS.into_iter().rev().find(is_passed) else { return };
@@ -98,11 +86,10 @@ impl CertificateNews {
         }
         self.told.insert(certificate.source.clone(), (certificate.digest, days));
         let (file, until) = (&certificate.source, day(certificate.not_after).to_string());
-        let (severity, text) = match days {
-            0 => (Severity::Error, format!("the certificate {file} has expired ({until})")),
-            1 | 7 => (Severity::Warning, format!("the certificate {file} expires within {days} days ({until})")),
-            _ => (Severity::Info, format!("the certificate {file} expires within {days} days ({until})")),
-        };
-        bulletin.tell(Event::once(Kind::Certificate, severity, file, text).about("expiry"));
+        match days {
+            0 => tracing::error!(%file, until, "a certificate has expired"),
+            1 | 7 => tracing::warn!(%file, until, "a certificate expires within {days} days"),
+            _ => tracing::info!(%file, until, "a certificate expires within {days} days"),
+        }
     }
 }

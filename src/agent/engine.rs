@@ -7,7 +7,6 @@
 //! by then, they are not sent, and the next round plans for that one.
 
 use super::apply::{Applied, ApplyError, How, Prepared, Wish};
-use super::bulletin::Bulletin;
 use super::certificates;
 use super::checks::Checks;
 use super::corrections::Corrections;
@@ -76,8 +75,6 @@ pub struct Engine {
     pub limits: ReloadLimits,
     /// Drift that was put right.
     pub corrections: Corrections,
-    /// Tells them.
-    pub bulletin: Bulletin,
     /// Nothing is changed: what would be, one line each, newest state. `None`: changes are made.
     pub would: Option<Vec<String>>,
     /// Where intents are written down; `None` where nothing is applied.
@@ -112,7 +109,6 @@ impl Engine {
             reloads: 0,
             limits: ReloadLimits::default(),
             corrections: Corrections::default(),
-            bulletin: Bulletin::log_only(),
             would: None,
             journal: None,
             expected: None,
@@ -270,7 +266,7 @@ impl Engine {
             }
             if let (true, Action::Runtime(steps)) = (prepared.plan.only_waits(), &prepared.plan.action) {
                 if self.send(wish, steps, prepared.plan.based_on_pid).await?.is_some() {
-                    self.corrections.note(drift, jiff::Timestamp::now(), &self.bulletin);
+                    self.corrections.note(drift, jiff::Timestamp::now());
                     self.expected = Some(Expectation::of(&prepared.observed));
                     return Ok(applied);
                 }
@@ -281,7 +277,7 @@ impl Engine {
             // What serves was put right also where its files wait for a verdict.
             let waits = wish.is_serving && matches!(done, Err(ApplyError::TooSoon(_)));
             if done.is_ok() || (waits && matches!(prepared.plan.action, Action::Runtime(_))) {
-                self.corrections.note(std::mem::take(&mut drift), jiff::Timestamp::now(), &self.bulletin);
+                self.corrections.note(std::mem::take(&mut drift), jiff::Timestamp::now());
             }
             done?;
             if applied.how == How::Start {

@@ -65,7 +65,7 @@ impl Agent {
                 }
             }
             if let Some(transition) = self.node.fleet.live(&id, &sample, now) {
-                super::following::log_transition(&id, &transition, &self.node.bulletin);
+                super::following::log_transition(&id, &transition);
                 self.follow_soon();
             }
         }

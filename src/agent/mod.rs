@@ -6,7 +6,6 @@ mod adopted;
 mod apply;
 mod asking;
 mod attempt;
-mod bulletin;
 mod certificate_news;
 mod certificates;
 mod checks;

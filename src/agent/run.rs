@@ -18,7 +18,6 @@ use super::request::{Handle, Reply, Request, VipVerb};
 use super::snapshot::Snapshot;
 use super::spending::Spending;
 use super::vips::Vips;
-use crate::event::{Event, Kind, Severity};
 use crate::health::{GuardEvent, Observation, ProbeKind};
 use crate::model::Digest;
 use crate::probe::Prober;
@@ -162,9 +161,9 @@ impl Agent {
             self.change(Change::Expire, Intent::of_agent(None), vec![]).await;
         }
         match self.node.settle().await {
-            Ok(report) => log_start(&report, &self.node.bulletin),
+            Ok(report) => log_start(&report),
             Err(attempt) => {
-                log_failure(&attempt, None, &self.node.bulletin);
+                log_failure(&attempt, None);
                 self.try_again(&attempt, Intent::of_agent(None));
             }
         }
@@ -281,7 +280,7 @@ impl Agent {
         self.node.fleet.set_clock(since_1970(), now);
         let due = self.node.fleet.due(now);
         for (id, transition) in &due.transitions {
-            log_transition(id, transition, &self.node.bulletin);
+            log_transition(id, transition);
         }
         due.probes.into_iter().for_each(|(id, kind)| self.waiting.push(Wanted { id, kind, key: None }));
         let (tests, learnt) = self.node.keyring.due(|id| !self.node.fleet.is_silent(id), now);
@@ -356,20 +355,17 @@ impl Agent {
         };
         let over = |event: &GuardEvent| event.pool.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
         for event in events.iter().filter(|event| !is_in(&self.guards_told, event)) {
-            let text = format!("a guard holds weights of {} back: {}", over(event), event.guard);
-            let told = Event::begins(Kind::Guard, Severity::Warning, over(event), text).about(event.guard);
-            self.node.bulletin.tell(told.because(&event.why));
+            tracing::warn!(guard = %event.guard, backend = over(event), why = event.why, "a guard holds weights back");
         }
         for event in self.guards_told.iter().filter(|event| !is_in(&events, event)) {
-            let text = format!("the guard over {} is over: {}", over(event), event.guard);
-            self.node.bulletin.tell(Event::ends(Kind::Guard, over(event), text).about(event.guard));
+            tracing::info!(guard = %event.guard, backend = over(event), "the guard is over");
         }
         self.guards_told = events;
     }
 
     /// Follows what was learnt of keys.
     pub(super) fn heed(&mut self, learnt: &Learnt) {
-        learnt.tell(&self.node.bulletin);
+        learnt.log();
         if !learnt.events.is_empty() {
             self.tell_keyless();
         }
@@ -395,14 +391,13 @@ impl Agent {
             self.change_again(Change::File, intent, vec![], problem.clone()).await;
         }
         if problem.is_some() && !was_waiting && self.node.file_problem.is_none() {
-            let text = format!("{} can be served again, and is", self.node.place.file);
-            self.node.bulletin.tell(Event::ends(Kind::Refused, "file", text));
+            tracing::info!("{} can be served again, and is", self.node.place.file);
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.
         if self.node.file_problem.is_some()
             && let Err(attempt) = self.node.refresh().await
         {
-            log_failure(&attempt, None, &self.node.bulletin);
+            log_failure(&attempt, None);
         }
     }
 
@@ -411,13 +406,9 @@ impl Agent {
         self.change_again(what, intent, replies, None).await;
     }
 
-    async fn change_again(&mut self, what: Change, mut intent: Intent, mut replies: Vec<Reply>, told: Option<String>) {
+    async fn change_again(&mut self, what: Change, intent: Intent, mut replies: Vec<Reply>, told: Option<String>) {
         let mut since = None;
         if let Some(before) = self.postponed.take() {
-            // The watch over the file may come behind the operator's `apply` of the same file: what he said holds.
-            if before.what == Change::File && what == Change::File && intent.is_of_agent() {
-                intent = before.intent;
-            }
             replies.extend(before.replies);
             since = before.in_order_since;
         }
@@ -432,7 +423,7 @@ impl Agent {
                     ));
                     self.node.order_wait = None;
                     self.node.file_problem = Some(failed.message.clone());
-                    log_failure(&Attempt::Failed(failed.clone()), told.as_deref(), &self.node.bulletin);
+                    log_failure(&Attempt::Failed(failed.clone()), told.as_deref());
                     self.try_again(&Attempt::Failed(failed.clone()), Intent { adopt: false, ..intent });
                     replies.into_iter().for_each(|reply| drop(reply.send(Err(failed.clone()))));
                     return;
@@ -455,7 +446,7 @@ impl Agent {
                 return;
             }
             Err(attempt) => {
-                log_failure(&attempt, told.as_deref(), &self.node.bulletin);
+                log_failure(&attempt, told.as_deref());
                 if what == Change::File {
                     // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.
                     self.try_again(&attempt, Intent { adopt: false, force: false, ..intent });
@@ -560,7 +551,7 @@ impl Agent {
     fn publish(&mut self) {
         let begun = Instant::now();
         let mut snapshot = Snapshot::of(&self.node);
-        self.outages.tell(&mut snapshot, jiff::Timestamp::now(), &self.node.bulletin);
+        self.outages.tell(&mut snapshot, jiff::Timestamp::now());
         self.snapshot.send_replace(Arc::new(snapshot));
         self.publish_at = Instant::now() + PUBLISH.max(begun.elapsed() * PUBLISH_PAUSES);
     }

@@ -146,7 +146,7 @@ impl Node {
             BTreeSet::new()
         });
         let (charge, charged) = watch::channel(self.charge(&released, &BTreeSet::new()));
-        let report = guardian::start(charged, self.bulletin.clone());
+        let report = guardian::start(charged);
         Vips {
             charge,
             report,

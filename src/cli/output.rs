@@ -145,18 +145,6 @@ impl Output {
         }
     }
 
-    /// Prints text as it is; whether somebody still reads.
-    pub fn print_on(&self, text: &str) -> bool {
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
-    }
-
-    /// Prints what the operator should know besides, in lines that fit.
-    pub fn remark(&self, text: impl Display) {
-        let text = layout::wrap(&self.with_clocks(&format!("note: {text}")), self.width, 2);
-        self.line(self.paint(Tone::Warn, text));
-    }
-
     /// Prints one line.
     pub fn line(&self, text: impl Display) {
         self.print(&format!("{text}\n"));

@@ -12,7 +12,6 @@ pub mod directory;
 pub mod fault;
 pub mod files;
 pub mod lack;
-pub mod lines;
 pub mod lock;
 pub mod pidfd;
 pub mod ports;

@@ -10,7 +10,7 @@ use source::{sources, test_files};
 const FLOORS: [&[&str]; 12] = [
     &["model"],
     &["health", "rollout"],
-    &["weights", "keys", "vip", "event"],
+    &["weights", "keys", "vip"],
     &["config"],
     &["desired"],
     &["render"],
