@@ -146,7 +146,8 @@ fn admin_state(flags: u16) -> AdminState {
 
 fn oper_state(code: u16, admin_flags: u16) -> Result<OperState, String> {
     match code {
-        0 if admin_flags & 0x23 == 0x20 || admin_flags & 0x23 == 0x02 => Ok(OperState::Unresolved),
+        // Not one that somebody put into maint.
+        0 if admin_flags & 0x01 == 0 && admin_flags & 0x22 != 0 => Ok(OperState::Unresolved),
         0 => Ok(OperState::Down),
         1 => Ok(OperState::Starting),
         2 => Ok(OperState::Up),
