@@ -21,6 +21,11 @@ pub struct Intent {
 }
 
 impl Intent {
+    /// Whether no operator wants it.
+    pub(super) fn is_of_agent(&self) -> bool {
+        self.actor == AGENT
+    }
+
     /// The agent's own.
     pub fn of_agent(reason: Option<&str>) -> Self {
         Self { actor: AGENT.to_owned(), reason: reason.map(str::to_owned), ..Self::default() }

@@ -406,9 +406,12 @@ impl Agent {
         self.change_again(what, intent, replies, None).await;
     }
 
-    async fn change_again(&mut self, what: Change, intent: Intent, mut replies: Vec<Reply>, told: Option<String>) {
+    async fn change_again(&mut self, what: Change, mut intent: Intent, mut replies: Vec<Reply>, told: Option<String>) {
         let mut since = None;
         if let Some(before) = self.postponed.take() {
+            // The watch over the file may come behind an operator's `apply` of it: while he waits, his words hold.
+            let holds = before.what == what && !before.replies.is_empty() && intent.is_of_agent();
+            intent = if holds { before.intent } else { intent };
             replies.extend(before.replies);
             since = before.in_order_since;
         }

@@ -191,3 +191,32 @@ fn what_was_judged_before_is_not_put_on_trial() {
         assert_eq!(stage.weight("a"), 40);
     }
 }
+
+#[test]
+fn an_apply_that_waits_for_its_reload_keeps_its_trial_and_reason_whoever_looks_at_the_file_meanwhile() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        stage.edit("idle = \"10s\"", "idle = \"11s\"");
+        wait_for("the first reload", PATIENCE, || stage.read("haproxy.cfg").contains("11s").then_some(()));
+        // The next reload waits for its gap, and the watch over the file comes before, behind and between.
+        stage.edit("idle = \"11s\"", "idle = \"12s\"");
+        let (said, again) = std::thread::scope(|scope| {
+            let apply = scope.spawn(|| stage.done(&["apply", "--confirm", "5m", "--reason", "a try"]));
+            let mut again = 0;
+            while !apply.is_finished() {
+                // As an editor that writes the same twice.
+                stage.write_file(&stage.text());
+                again += 1;
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+            (apply.join().expect("the apply"), again)
+        });
+        assert!(said.contains("on trial") && again > 0, "{}: {again} times: {said}", binary.version);
+        let history = stage.json(&["history"]);
+        assert_eq!(
+            (&history[0]["reason"], &history[0]["outcome"]),
+            (&"a try".into(), &"provisional".into()),
+            "{history}"
+        );
+    }
+}
