@@ -3,7 +3,7 @@
 use super::support::haproxy::{Binary, binaries};
 use super::support::process::is_alive;
 use super::support::stage::Stage;
-use super::support::{PATIENCE, wait_for};
+use super::support::{PATIENCE, pause, wait_for};
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
@@ -207,7 +207,7 @@ fn an_apply_that_waits_for_its_reload_keeps_its_trial_and_reason_whoever_looks_a
                 // As an editor that writes the same twice.
                 stage.write_file(&stage.text());
                 again += 1;
-                std::thread::park_timeout(Duration::from_millis(100));
+                pause(Duration::from_millis(100));
             }
             (apply.join().expect("the apply"), again)
         });
