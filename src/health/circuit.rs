@@ -40,7 +40,7 @@ pub(super) struct Circuit {
     pub(super) phase: CircuitPhase,
     /// Openings since real traffic last showed for minutes that the server works.
     pub(super) openings: u32,
-    /// Rejected keys opened it, or may have: they count as failures of the trickle.
+    /// Rejected keys opened it, and so count as failures of the trickle.
     for_key: bool,
     successes: u32,
     /// Requests from before the opening that may still fail: they are not the trickle's.
@@ -73,7 +73,7 @@ impl Circuit {
         (self.successes, self.stragglers, self.quiet_from) = (0, in_flight, now);
     }
 
-    /// Whether requests wait because the key was rejected, or may have been.
+    /// Whether requests wait because the key was rejected.
     pub(super) fn is_open_for_key(&self) -> bool {
         self.phase == CircuitPhase::Open && self.for_key
     }

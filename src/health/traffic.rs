@@ -57,8 +57,6 @@ pub(super) struct Traffic {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fall {
     pub(super) outcome: Outcome,
-    /// Nobody saw what the requests came to.
-    pub(super) is_unseen: bool,
     pub(super) why: String,
 }
 
@@ -154,12 +152,11 @@ impl Traffic {
                 String::new()
             };
             let why = format!("{} of real requests in a row{how}{hidden}", times(self.run));
-            return Some(Fall { outcome, is_unseen: self.seen.is_none(), why });
+            return Some(Fall { outcome, why });
         }
         let (failures, told) = (window.failures, window.told());
         (told >= REQUESTS && wilson_lower(failures, told) > DOWN_SHARE).then(|| Fall {
             outcome,
-            is_unseen: false,
             why: format!("{failures} of {told} real requests of the last minute failed, surely more than half"),
         })
     }
@@ -170,11 +167,10 @@ impl Traffic {
         let all = window.told() + window.rejected;
         if self.rejected_run >= REJECTED_RUN {
             let why = format!("its key was rejected at {} real requests in a row", self.rejected_run);
-            return Some(Fall { outcome: Outcome::Credential, is_unseen: false, why });
+            return Some(Fall { outcome: Outcome::Credential, why });
         }
         (all >= REQUESTS && f64::from(window.rejected) >= f64::from(all) * REJECTED_SHARE).then(|| Fall {
             outcome: Outcome::Credential,
-            is_unseen: false,
             why: format!("its key was rejected at {} of {all} real requests of the last minute", window.rejected),
         })
     }

@@ -297,7 +297,8 @@ impl Key {
         let before = self.retired;
         if let Some(retired) = self.retired.as_mut().filter(|before| before.retest_at > now && before.why == why) {
             // Between two tests many may say the same: that neither lengthens the wait nor starts it anew.
-            retired.by = retired.by.max(source);
+            // Whoever rejected it can tell that it is accepted again.
+            retired.by = retired.by.min(source);
             return;
         }
         self.rejections = self.rejections.saturating_add(1);
@@ -309,7 +310,7 @@ impl Key {
             }
         };
         let retest_at = before.map_or(now + gap, |before| before.retest_at.max(now + gap));
-        let by = before.map_or(source, |before| before.by.max(source));
+        let by = before.map_or(source, |before| before.by.min(source));
         self.retired = Some(Retired { why, by, retest_at });
         self.ask = Some(voter);
         self.test_at = retest_at;

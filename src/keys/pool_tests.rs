@@ -96,6 +96,12 @@ fn each_word_has_its_effect() {
             [retired(Billing, 72), InService],
             1,
         ),
+        (
+            "whoever rejected it, first or later, can tell that it is accepted again",
+            vec![(10, spent(0, live)), (11, spent(0, free)), (12, spent(0, live)), (72, word(0, free, Outcome::Ok))],
+            [InService, InService],
+            1,
+        ),
         ("a quota is asked again after an hour", vec![(10, spent(0, deep))], [retired(Billing, 3610), InService], 1),
         (
             "the free probe does not bring it back before",
