@@ -39,6 +39,7 @@ impl Node {
                 let applied = Applied { how: How::Runtime, ..Applied::nothing() };
                 Report::new(applied, self.revision(), String::new(), began.elapsed())
             }
+            Err(Attempt::Failed(failed)) => return Err(self.kept_all_the_same(id, &failed).into()),
             result => result?,
         };
         report.notes.extend(self.words_problem.clone());
@@ -57,6 +58,17 @@ impl Node {
             }
             self.words_problem = problem;
         }
+    }
+
+    /// HAProxy could not be told, or not wholly: the word is kept, and follows.
+    fn kept_all_the_same(&self, id: &ServerId, failed: &Failed) -> Failed {
+        let why = failed.message.trim_end().trim_end_matches("nothing was changed").trim_end();
+        let status = self.place.command("status");
+        Failed::refused(format!(
+            "{why}\nwhat you said of {id} is kept all the same, and HAProxy follows as soon as it can: see `{status}`; \
+             `{}` takes it back",
+            self.place.command(&format!("server ready {id}"))
+        ))
     }
 
     /// A note where operators have taken every server of this backend out of service.

@@ -5,6 +5,7 @@ use super::support::http::{Connection, Request, Stream, get};
 use super::support::stage::{LENIENT, SPARE, Stage, swapped};
 use super::support::{PATIENCE, wait_for};
 use hapilot::mock::{Fault, FaultKind};
+use nix::sys::signal::{Signal, kill};
 use std::time::Duration;
 
 /// A node whose probes stay out of the way.
@@ -133,5 +134,22 @@ fn servers_added_or_removed_by_hand_are_put_right() {
         });
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
         assert_eq!(stage.worker(), worker, "a reload");
+    }
+}
+
+#[test]
+fn a_word_that_a_hanging_haproxy_does_not_take_is_kept_and_said_to_be() {
+    for binary in binaries() {
+        let stage = quiet(&binary);
+        let hung = stage.worker();
+        kill(hung, Signal::SIGSTOP).expect("a signal");
+        let told = stage.cli(&["server", "weight", "chat/a", "42"]);
+        kill(hung, Signal::SIGCONT).expect("a signal");
+        assert_eq!(told.code, Some(1), "{}: {}{}", binary.version, told.stdout, told.stderr);
+        assert!(told.stderr.contains("did not answer in time"), "{}", told.stderr);
+        assert!(told.stderr.contains("chat/a is kept all the same"), "{}", told.stderr);
+        assert!(told.stderr.contains("server ready chat/a"), "{}", told.stderr);
+        assert!(!told.stderr.contains("nothing was changed"), "{}", told.stderr);
+        wait_for("what was kept to be in force", PATIENCE, || (stage.weight("a") == 42).then_some(()));
     }
 }
