@@ -133,8 +133,10 @@ pub(super) struct Key {
     /// Live rejections in a row; the first only makes it suspect.
     live_rejections: u32,
     live_billing: bool,
-    /// Which server accepted it last when, and has not rejected it since.
+    /// Which server accepted it last when, and has not rejected it since…
     accepted: BTreeMap<u16, Moment>,
+    /// …and which did so for what costs money.
+    account_accepted: BTreeMap<u16, Moment>,
     deaf_until: Moment,
     pub(super) suspect: bool,
     /// When the free probe is to ask for it.
@@ -161,6 +163,7 @@ impl Key {
             live_rejections: 0,
             live_billing: false,
             accepted: BTreeMap::new(),
+            account_accepted: BTreeMap::new(),
             deaf_until: Moment::default(),
             suspect: false,
             test_at,
@@ -188,6 +191,7 @@ impl Key {
     /// Forgets who said what, and what is under way: which of the servers is which may be another.
     pub(super) fn start_over(&mut self) {
         self.accepted.clear();
+        self.account_accepted.clear();
         self.ask = None;
         self.is_testing = false;
     }
@@ -200,6 +204,9 @@ impl Key {
     /// It worked.
     pub(super) fn accept(&mut self, source: Source, voter: u16, now: Moment) {
         self.accepted.insert(voter, now);
+        if source > Source::Free {
+            self.account_accepted.insert(voter, now);
+        }
         if self.lifts(source, now) {
             self.retired = None;
         }
@@ -285,7 +292,13 @@ impl Key {
             }
         }
         self.accepted.remove(&voter);
-        if let Some((other, at)) = self.accepted_elsewhere(voter, now) {
+        self.account_accepted.remove(&voter);
+        // A free probe that is answered elsewhere knows nothing of an account that clients found spent.
+        let accepted = match why {
+            Rejection::Billing if source > Source::Free => &self.account_accepted,
+            Rejection::Billing | Rejection::Credential => &self.accepted,
+        };
+        if let Some((other, at)) = elsewhere(accepted, voter, now) {
             if now.since(at) >= ACCEPTED_JUST_NOW {
                 self.suspect = true;
                 self.ask = Some(other);
@@ -345,13 +358,13 @@ impl Key {
     }
 
     fn is_contradicted(&self, voter: u16, now: Moment) -> bool {
-        self.accepted_elsewhere(voter, now).is_some()
+        elsewhere(&self.accepted, voter, now).is_some()
     }
+}
 
-    /// Another server that has accepted it lately, and when: the last one.
-    fn accepted_elsewhere(&self, voter: u16, now: Moment) -> Option<(u16, Moment)> {
-        let lately = |at: Moment| now.since(at) <= ACCEPTED_LATELY;
-        let others = self.accepted.iter().filter(|(other, at)| **other != voter && lately(**at));
-        others.map(|(other, at)| (*other, *at)).max_by_key(|(_, at)| *at)
-    }
+/// Another server that has accepted it lately, and when: the last one.
+fn elsewhere(accepted: &BTreeMap<u16, Moment>, voter: u16, now: Moment) -> Option<(u16, Moment)> {
+    let lately = |at: Moment| now.since(at) <= ACCEPTED_LATELY;
+    let others = accepted.iter().filter(|(other, at)| **other != voter && lately(**at));
+    others.map(|(other, at)| (*other, *at)).max_by_key(|(_, at)| *at)
 }

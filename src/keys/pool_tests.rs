@@ -46,6 +46,17 @@ fn retired(why: Rejection, seconds: u64) -> KeyState {
 }
 
 #[test]
+fn a_spent_account_is_not_contradicted_by_a_free_probe_elsewhere_but_by_an_answer_that_costs() {
+    for (source, is_retired) in [(Source::Free, true), (Source::Deep, false), (Source::Live, false)] {
+        let accepted = KeyWord { voter: 1, ..word(0, source, Outcome::Ok) };
+        let rejected = KeyWord { count: 2, ..spent(0, Source::Live) };
+        let (_, states) = after(&[(10, accepted), (11, rejected)]);
+        let state = states[0];
+        assert_eq!(matches!(state, KeyState::Retired { .. }), is_retired, "{source:?}: {state}");
+    }
+}
+
+#[test]
 fn each_word_has_its_effect() {
     use KeyState::InService;
     use Rejection::{Billing, Credential};
