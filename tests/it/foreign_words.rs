@@ -7,7 +7,7 @@ use super::support::stage::{Stage, swapped};
 use super::support::{PATIENCE, wait_for, write};
 use hapilot::mock::{Fault, FaultKind};
 
-const OTHER: &str = "sk-of-another-server-0815";
+const OTHER: &str = "sk-of-another-server-qzvw";
 
 #[test]
 fn a_key_of_the_environment_is_in_no_word_of_haproxys() {
@@ -33,7 +33,7 @@ fn a_key_of_the_environment_is_in_no_word_of_haproxys() {
             let said = run(command, LIMIT);
             let all = said.stdout + &said.stderr;
             assert_ne!(said.code, Some(0), "{all}");
-            assert!(!all.contains("0815") && !all.contains("one-42"), "{words:?}: {all}");
+            assert!(!all.contains("qzvw") && !all.contains("one-42"), "{words:?}: {all}");
             assert!(all.contains("[secret]"), "{words:?}: {all}");
         }
     }
@@ -55,16 +55,16 @@ fn a_key_that_a_backend_repeats_is_seen_nowhere() {
         let status = wait_for("the words of the backend", PATIENCE, || {
             Some(stage.json(&["status"]).to_string()).filter(|status| status.contains("is not enough"))
         });
-        assert!(status.contains("[secret]") && !status.contains("0815"), "{status}");
+        assert!(status.contains("[secret]") && !status.contains("qzvw"), "{status}");
         wait_for("the results on disk", PATIENCE, || {
             fs_err::read_to_string(stage.path("state/probes.json"))
                 .is_ok_and(|text| text.contains("is not enough"))
                 .then_some(())
         });
-        assert!(!stage.read("state/probes.json").contains("0815"));
-        assert!(!stage.agent_said("0815"));
+        assert!(!stage.read("state/probes.json").contains("qzvw"));
+        assert!(!stage.agent_said("qzvw"));
         let probe = stage.cli(&["probe", "chat/a"]);
-        assert!(!(probe.stdout + &probe.stderr).contains("0815"));
+        assert!(!(probe.stdout + &probe.stderr).contains("qzvw"));
     }
 }
 
@@ -75,13 +75,13 @@ fn a_key_in_the_place_of_a_name_is_not_shown() {
         let text = stage.text();
         let reference = format!("keys = [\"file:{}\"] # a", stage.path("key").display());
         for literal in
-            ["env:sk-proj-0815abcdef", "env:hf_0815abcdefgh", "credential:sk-0815-abcdefgh", "file:sk-0815abcdef"]
+            ["env:sk-proj-qzvwabcdef", "env:hf_qzvwabcdefgh", "credential:sk-qzvw-abcdefgh", "file:sk-qzvwabcdef"]
         {
             stage.write_file(&swapped(&text, &reference, &format!("keys = [\"{literal}\"]")));
             for words in [&["check"][..], &["check", "--json"], &["apply"]] {
                 let said = stage.cli(words);
                 let all = said.stdout + &said.stderr;
-                assert!(said.code != Some(0) && !all.contains("0815"), "{literal}: {all}");
+                assert!(said.code != Some(0) && !all.contains("qzvw"), "{literal}: {all}");
             }
         }
     }
