@@ -5,6 +5,7 @@
 use super::apply::Prepared;
 use super::explain::{explain, warning};
 use super::sources::Sources;
+use crate::model::Sourced;
 use crate::config::Config;
 use crate::haproxy::{self, BinaryError, CheckReport, Severity, Verdict};
 use crate::model::{BindAddress, Digest};
@@ -226,16 +227,28 @@ fn taken_ports(config: &Config, prepared: &Prepared) -> Vec<String> {
     let taken = sys::ports::bind_test(&new)
         .into_iter()
         .filter(|taken| !taken.holder.as_ref().is_some_and(|holder| own.contains(&holder.pid)));
-    taken.map(|taken| format!("error: {taken}")).collect()
+    let place = |at: BindAddress| sourced_binds(config).find(|bind| bind.value == at).and_then(|bind| bind.origin);
+    let told = |taken: sys::ports::BindProblem| {
+        let place =
+            place(taken.address).map(|origin| format!(" (line {} of the file)", origin.line)).unwrap_or_default();
+        let help = match taken.holder {
+            Some(_) => "\n  help: stop that program, or choose another port",
+            None => "",
+        };
+        format!("error: {taken}{place}{help}")
+    };
+    taken.map(told).collect()
 }
 
 /// Every address that the configuration listens on.
 pub(super) fn binds(config: &Config) -> impl Iterator<Item = BindAddress> + '_ {
-    let frontends = config
-        .frontends
-        .iter()
-        .flat_map(|frontend| frontend.bind.iter().chain(&frontend.redirect_http).map(|bind| bind.value));
-    frontends.chain(config.haproxy.stats.iter().map(|stats| stats.bind.value))
+    sourced_binds(config).map(|bind| bind.value)
+}
+
+fn sourced_binds(config: &Config) -> impl Iterator<Item = &Sourced<BindAddress>> {
+    let frontends = config.frontends.iter();
+    let frontends = frontends.flat_map(|frontend| frontend.bind.iter().chain(&frontend.redirect_http));
+    frontends.chain(config.haproxy.stats.iter().map(|stats| &stats.bind))
 }
 
 /// The addresses after `bind` in a haproxy.cfg, as far as they are plain.

@@ -79,8 +79,8 @@ pub enum SourcesError {
     /// Nothing is wrong but that this process may not read these secrets; one line each, with the place in the file.
     #[error(
         "{}\n  help: the agent's unit takes env: from /etc/default/hapilot (EnvironmentFile=) and credential: from \
-         LoadCredential=; while the agent runs, let it do this: its commands need no secret\n  help: or hand them to this \
-         command: `env NAME=VALUE hapilot …`, for a file `sudo -u USER hapilot …`",
+         LoadCredential=; a new one is there after `systemctl restart hapilot`\n  help: where no agent runs, a command can \
+         be given them: `env NAME=VALUE hapilot …`, for a file `sudo -u USER hapilot …`",
         .0.join("\n")
     )]
     Secrets(Vec<String>),
@@ -286,7 +286,7 @@ impl Reader<'_> {
                     let unread = Unread { reference: reference.value.clone(), owner, is_key, told, is_mistake };
                     self.unread.extend((!is_told).then_some(unread));
                 }
-                Err(e) => self.problem(reference, sys::chain(&e)),
+                Err(e) => self.problem(reference, format_args!("{} of {owner}: {}", reference.value, sys::chain(&e))),
             }
         }
         self.judge_keys(config, &secrets);

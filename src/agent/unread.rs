@@ -45,13 +45,13 @@ impl Unread {
     pub fn line(all: &[Self]) -> Option<String> {
         let count = all.len();
         let noun = if all.iter().all(|one| one.is_key) { "key" } else { "secret" };
-        let (plural, verb) = if count == 1 { ("", "was") } else { ("s", "were") };
+        let (plural, verb, them) = if count == 1 { ("", "was", "it") } else { ("s", "were", "them") };
         let named: Vec<_> =
             all.iter().take(MAX_NAMED).map(|one| format!("{} ({})", one.owner, one.reference)).collect();
         let more = if count > MAX_NAMED { format!(" and {} more", count - MAX_NAMED) } else { String::new() };
         (count > 0).then(|| {
             format!(
-                "{count} {noun}{plural} cannot be read here and {verb} left out of the comparison: {}{more}",
+                "{count} {noun}{plural} cannot be read here and {verb} left out; the agent needs {them}: {}{more}",
                 named.join(", ")
             )
         })

@@ -193,6 +193,6 @@ fn print(applied: &Applied, out: &Output, is_plan: bool) {
         out.line(out.paint(Tone::Dim, format_args!("revision {revision} {serves}; took {}", ms(applied.took_ms))));
     }
     for note in &applied.notes {
-        out.line(out.paint(Tone::Warn, format_args!("note: {note}")));
+        out.remark(note);
     }
 }

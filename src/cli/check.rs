@@ -92,16 +92,21 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         None => {
             let servers = sources.config.servers().count();
             out.line(format_args!(
-                "{} {}: {} frontends, {} backends, {servers} servers; HAProxy accepts it",
+                "{} {}: {}, {}, {}; HAProxy accepts it",
                 out.paint(Tone::Good, "ok"),
                 place.file,
-                sources.config.frontends.len(),
-                sources.config.backends.len(),
+                counted(sources.config.frontends.len(), "frontend"),
+                counted(sources.config.backends.len(), "backend"),
+                counted(servers, "server"),
             ));
-            out.line(buffers(&sources.config));
+            out.text(3, buffers(&sources.config));
             Ok(())
         }
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What `buffer` may cost, in words: a request in flight holds one whole.

@@ -226,9 +226,8 @@ fn introduce(options: &args::Demo, dir: &Utf8Path, mocks: &[Mock], out: &Output)
 
 {look}
   {me} -c {file} status
-  # the statistics page, login demo, password demo; and the metrics
-  http://{stats}/
-  http://{stats}/metrics
+  # the statistics page, login demo, password demo: http://{stats}/
+  curl -u demo:demo http://{stats}/metrics
 
 {break_it}
   # beta fails: its traffic moves away

@@ -145,6 +145,12 @@ impl Output {
         }
     }
 
+    /// Prints what the operator should know besides, in lines that fit.
+    pub fn remark(&self, text: impl Display) {
+        let text = layout::wrap(&self.with_clocks(&format!("note: {text}")), self.width, 2);
+        self.line(self.paint(Tone::Warn, text));
+    }
+
     /// Prints one line.
     pub fn line(&self, text: impl Display) {
         self.print(&format!("{text}\n"));

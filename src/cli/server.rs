@@ -38,14 +38,16 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
         out.print_json(&applied);
         return Ok(());
     }
-    if applied.steps.is_empty() {
-        out.line(out.paint(Tone::Good, "it was so already"));
+    match (applied.how.as_str(), applied.steps.is_empty()) {
+        ("start", _) => out.line(out.paint(Tone::Warn, "kept; no HAProxy runs, it is in force when one does")),
+        (_, true) => out.line(out.paint(Tone::Good, "it was so already")),
+        (_, false) => {}
     }
     for step in &applied.steps {
         out.line(step);
     }
     for note in &applied.notes {
-        out.line(out.paint(Tone::Warn, format_args!("note: {note}")));
+        out.remark(note);
     }
     Ok(())
 }

@@ -52,6 +52,9 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     // Nobody has applied anything in this life; what was looked at says whether the file is what runs.
     status.config.is_serving = looked.as_ref().is_ok_and(|(prepared, _)| prepared.plan.is_empty());
     status.problems.push("the agent does not run: nobody probes, weights stay as they are".to_owned());
+    if status.haproxy.is_none() {
+        status.problems.push("HAProxy does not run, or does not answer: nobody is served".to_owned());
+    }
     status.problems.extend(node.serving.unread.iter().filter(|one| one.is_mistake).map(|one| one.told.clone()));
     status.warnings = node.engine.said.warnings.clone();
     if let Err(crate::agent::Attempt::Failed(failed)) = looked {
@@ -86,7 +89,7 @@ fn print(status: &Status, out: &Output) {
     let serving = match (status.config.is_serving, &status.haproxy) {
         (true, Some(_)) => out.paint(Tone::Good, "serves"),
         (true, None) => out.paint(Tone::Warn, "is ready, and no HAProxy runs it"),
-        (false, _) => out.paint(Tone::Warn, "does not serve"),
+        (false, _) => out.paint(Tone::Warn, "is not what serves"),
     };
     match &status.waits {
         Some(Waits { saved, changes, is_reload }) => {
@@ -97,7 +100,13 @@ fn print(status: &Status, out: &Output) {
             row(out, "file", format_args!("{path} was saved{saved} and waits: {what}; {next}"));
             row(out, "serves", revision);
         }
-        None => row(out, "file", format_args!("{} {serving}, {revision}", status.config.path)),
+        None if status.config.is_serving || status.config.revision.is_none() => {
+            row(out, "file", format_args!("{} {serving}, {revision}", status.config.path));
+        }
+        None => {
+            row(out, "file", format_args!("{} {serving}", status.config.path));
+            row(out, "serves", revision);
+        }
     }
     match &status.haproxy {
         Some(haproxy) => {

@@ -49,7 +49,9 @@ async fn status(place: &Place, out: Output) -> Result<(), Failure> {
 fn vips_of(status: &Status) -> Result<&Vips, Failure> {
     status.vips.as_ref().ok_or_else(|| match status.agent {
         Some(_) => Failure::refused("error: the file gives this node no part in a [vip.NAME]"),
-        None => Failure::refused("error: the agent does not run on this node, so nobody watches its virtual addresses"),
+        None => Failure::refused(
+            "error: the agent does not run on this node: if the file has virtual addresses, nobody watches them",
+        ),
     })
 }
 

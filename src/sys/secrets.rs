@@ -46,7 +46,7 @@ pub enum SecretError {
         name: String,
     },
     /// The file is missing, unreadable or too long.
-    #[error("could not read the secret in {path}")]
+    #[error("it cannot be read")]
     File {
         /// The file.
         path: Utf8PathBuf,
