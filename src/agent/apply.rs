@@ -100,6 +100,15 @@ impl ApplyError {
         let words = format!("error: {}", sys::chain(error));
         if sys::lack::is_ours_within(error) { Self::Own(words) } else { Self::Observe(words) }
     }
+
+    /// What kept the files of a revision that serves already from being written.
+    pub(super) fn of_files(self) -> Self {
+        match self {
+            Self::Refused(refusal) => Self::Files(refusal.to_string()),
+            Self::Write(words) => Self::Files(words),
+            other => other,
+        }
+    }
 }
 
 /// Why an apply ended early. The text says what serves now and what to do.
@@ -125,6 +134,9 @@ pub enum ApplyError {
     /// A file could not be written; what was written before it has been put back.
     #[error("{0}\nHAProxy was not touched")]
     Write(String),
+    /// What serves already could not be written into its files; health steers HAProxy all the same.
+    #[error("{0}\nweights and states reach HAProxy all the same; its files follow by themselves when this is mended")]
+    Files(String),
     /// HAProxy refused the reload or the new worker could not be proven; the files have been put back.
     #[error("{0}")]
     Reload(String),

@@ -18,6 +18,19 @@ pub enum Attempt {
     TooSoon(Instant),
 }
 
+impl Attempt {
+    /// The answer for whoever does not wait.
+    pub(super) fn into_failed(self) -> Failed {
+        match self {
+            Self::Failed(failed) => failed,
+            Self::TooSoon(at) => {
+                let left = at.saturating_duration_since(Instant::now()).as_millis();
+                Failed::refused(format!("the last reload was just now; the change follows by itself in {left} ms"))
+            }
+        }
+    }
+}
+
 impl From<Failed> for Attempt {
     fn from(failed: Failed) -> Self {
         Self::Failed(failed)

@@ -20,6 +20,7 @@ use super::preflight::{self, Refusal, Said};
 use super::reloading::reload;
 use super::renderer::Renderer;
 use super::start;
+use super::unanswered::Unanswered;
 use super::unread::{self, Unread};
 use crate::haproxy;
 use crate::model::Digest;
@@ -49,6 +50,8 @@ pub struct Engine {
     pub runtime: Option<plan::Runtime>,
     /// When it was seen.
     pub seen: Option<Instant>,
+    /// Since when nobody listens on the admin socket.
+    pub absent_since: Option<Instant>,
     /// The version that was rendered for last: the running one, else the installed one.
     pub version: Option<plan::Version>,
     /// What HAProxy said when files were last judged.
@@ -79,6 +82,8 @@ pub struct Engine {
     pub would: Option<Vec<String>>,
     /// Where intents are written down; `None` where nothing is applied.
     pub(super) journal: Option<Journal>,
+    /// Whether HAProxy answers.
+    pub unanswered: Unanswered,
     expected: Option<Expectation>,
     maxconn_look: MaxconnLook,
 }
@@ -95,6 +100,7 @@ impl Engine {
         Self {
             runtime: None,
             seen: None,
+            absent_since: None,
             version: None,
             said: Said::default(),
             doubts: None,
@@ -111,6 +117,7 @@ impl Engine {
             corrections: Corrections::default(),
             would: None,
             journal: None,
+            unanswered: Unanswered::default(),
             expected: None,
             maxconn_look: MaxconnLook::default(),
         }
@@ -124,7 +131,7 @@ impl Engine {
         // Which maps to ask for follows from the files, and those from the version: nearly always the one seen last.
         let mut version = match &self.runtime {
             Some(runtime) => runtime.version,
-            None => look::version_here(&wish.sources.config).await?,
+            None => look::version_here(&wish.sources.config, &self.unanswered).await?,
         };
         let live = LiveFiles::of(&wish.sources.config.haproxy.config);
         let mut files = live.look().map_err(|e| ApplyError::Observe(format!("error: {e}")))?;
@@ -133,7 +140,7 @@ impl Engine {
             self.check_ahead(wish, &rendered)?;
             let maps: Vec<String> = rendered.maps.keys().cloned().collect();
             let asks_maxconn = self.maxconn_look.is_due(&rendered, self.runtime.as_ref(), Instant::now());
-            match look::observe(&wish.sources.config, &maps, asks_maxconn).await? {
+            match look::observe(&wish.sources.config, &maps, asks_maxconn, &self.unanswered).await? {
                 // HAProxy was upgraded since the last look.
                 Some(runtime) if runtime.version != version => version = runtime.version,
                 // It has gone: the one that is installed will read the files.
@@ -144,8 +151,10 @@ impl Engine {
             }
         };
         let rendered = unread::leave_out(wish.sources, rendered, runtime.as_ref(), &live, &mut files);
+        self.tell_replaced(runtime.as_ref());
         self.runtime.clone_from(&runtime);
         self.seen = Some(Instant::now());
+        self.absent_since = if runtime.is_some() { None } else { self.absent_since.or(self.seen) };
         self.limits.saw(self.runtime.as_ref(), Instant::now());
         self.version = Some(version);
         let wanted = plan::marker(&rendered.structure.digest);
@@ -176,6 +185,22 @@ impl Engine {
         });
         let live_text = files.text;
         Ok(Prepared { rendered, observed, plan, live_text })
+    }
+
+    /// A restart or a reload by somebody else is told, even where nothing is left to put right.
+    fn tell_replaced(&self, runtime: Option<&plan::Runtime>) {
+        let is_own = self.last_reload > self.seen;
+        if let (Some(before), Some(now), false) = (&self.runtime, runtime, is_own)
+            && before.pid != now.pid
+        {
+            let (uptime_s, old, pid) = (now.uptime_s, before.pid, now.pid);
+            tracing::warn!(
+                old,
+                pid,
+                uptime_s,
+                "another HAProxy worker serves: it was restarted, or reloaded by somebody else"
+            );
+        }
     }
 
     /// Starts `haproxy -c` where it is sure to be needed: the structure is another than the one that was seen last.
@@ -309,13 +334,18 @@ impl Engine {
         let undo = match written {
             Ok(undo) => undo,
             Err(e) => {
-                if let (true, Action::Runtime(steps)) = (wish.is_serving, &plan.action) {
-                    // Certificates can wait until what speaks against them is mended.
-                    let steps: Vec<Step> =
-                        steps.iter().filter(|step| !matches!(step, Step::Certificate(_))).cloned().collect();
+                let steps = match (wish.is_serving, &plan.action) {
+                    (true, Action::Runtime(steps)) => steps.as_slice(),
+                    (true, Action::Nothing) => &[],
+                    _ => return Err(e),
+                };
+                // Certificates can wait until what speaks against them is mended.
+                let steps: Vec<Step> =
+                    steps.iter().filter(|step| !matches!(step, Step::Certificate(_))).cloned().collect();
+                if !steps.is_empty() {
                     self.execute(wish, &steps, plan.based_on_pid, applied).await?;
                 }
-                return Err(e);
+                return Err(e.of_files());
             }
         };
         let carried_out = self.carry_out(wish, prepared, &undo, applied).await;
@@ -459,6 +489,13 @@ impl Engine {
             expected.took(&done);
         }
         done
+    }
+
+    /// Whether HAProxy runs what was rendered last, but for weights, maps and states.
+    pub fn runs_the_last(&self) -> bool {
+        let description = self.runtime.as_ref().and_then(|runtime| runtime.description.as_ref());
+        let last = self.last.as_ref().map(|(_, rendered)| plan::marker(&rendered.structure.digest));
+        last.is_some() && description == last.as_ref()
     }
 
     /// Asks each old worker what it still has, for whoever reads `status`.

@@ -10,9 +10,12 @@ use crate::model::ServerId;
 use crate::plan::Step;
 use crate::render;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// So many changes of one round are told one by one; of a site of thousands, the rest is counted.
 const MAX_TOLD: usize = 20;
+/// A new master answers so long before its worker does, at the most; 0.1 s were seen.
+const START_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Node {
     /// Keeps why HAProxy does not follow, and tells it where that is news.
@@ -21,6 +24,9 @@ impl Node {
         let is_absent = matches!(result, Ok(applied) if applied.how == How::Start);
         if is_absent && self.owns_haproxy && !self.has_followed {
             tracing::info!("the files are ready; HAProxy is started with them");
+            return;
+        }
+        if is_absent && self.haproxy_problem.is_none() && self.may_be_starting() {
             return;
         }
         let is_first = !self.has_followed;
@@ -36,6 +42,9 @@ impl Node {
         match &problem {
             Some(problem) if result.is_ok() && self.is_settled => tracing::error!("HAProxy is gone: {problem}"),
             Some(problem) if result.is_ok() => tracing::warn!("{problem}"),
+            Some(problem) if matches!(result, Err(ApplyError::Files(_))) => {
+                tracing::warn!(%problem, "HAProxy's files are behind");
+            }
             Some(problem) => tracing::warn!(%problem, "HAProxy does not follow"),
             None => {
                 let again = if is_first { "" } else { " again" };
@@ -57,12 +66,23 @@ impl Node {
         }
     }
 
+    /// A master that answers without a worker's socket: HAProxy starts, or somebody removed the socket.
+    fn has_master_alone(&self) -> bool {
+        let haproxy = &self.serving.config.haproxy;
+        // To connect takes no time where somebody listens on a file.
+        !haproxy.admin_socket.exists() && std::os::unix::net::UnixStream::connect(&haproxy.master_socket.value).is_ok()
+    }
+
+    fn may_be_starting(&self) -> bool {
+        let is_short = self.engine.absent_since.is_some_and(|since| since.elapsed() < START_PATIENCE);
+        is_short && self.has_master_alone()
+    }
+
     /// What to do where no HAProxy runs.
     pub(super) fn start_hint(&self) -> String {
         let haproxy = &self.serving.config.haproxy;
         let (admin, master) = (&haproxy.admin_socket.value, &haproxy.master_socket.value);
-        // To connect takes no time where somebody listens on a file.
-        if !admin.exists() && std::os::unix::net::UnixStream::connect(master).is_ok() {
+        if self.has_master_alone() {
             return format!(
                 "HAProxy runs and serves on, its master answers on {master}; but its admin socket {admin} was removed, so \
                  that nobody can steer it\n  help: restart it, which makes the socket again: systemctl restart haproxy"

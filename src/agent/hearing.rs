@@ -39,12 +39,13 @@ impl Agent {
         }
         let (listening, batches) = match &wanted {
             Some(socket) => {
-                let (listening, batches) = Listening::start(socket);
+                let (listening, batches) = Listening::start(socket, self.node.engine.unanswered.clone());
                 (Some(listening), Some(batches))
             }
             None => (None, None),
         };
         self.node.listening = listening;
+        self.node.engine.unanswered.forget();
         self.hearing = Hearing { at: wanted, batches };
     }
 

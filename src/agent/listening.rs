@@ -6,6 +6,7 @@
 //! HAProxy is never waited upon by anything
 //! but these tasks, and never waits for them: when they are slow its ring is full, and the lines lost are counted.
 
+use super::unanswered::Unanswered;
 use crate::haproxy::{AdminError, EventStream, WorkerLook, WorkerWatch};
 use crate::health::LiveSample;
 use crate::model::{Moment, ServerId};
@@ -66,8 +67,9 @@ pub struct Listening {
 impl Listening {
     /// Begins to listen at this admin socket, on the runtime of the caller. HAProxy may be absent, or come without the
     /// ring (an older file of ours, or `[haproxy] live = false`): then it is tried again for ever, by and by.
-    pub fn start(admin_socket: &Utf8Path) -> (Self, mpsc::Receiver<Batch>) {
-        let heard = Arc::new(Heard { tally: Mutex::default(), started: Instant::now(), urgent: Notify::new() });
+    pub fn start(admin_socket: &Utf8Path, unanswered: Unanswered) -> (Self, mpsc::Receiver<Batch>) {
+        let (tally, started, urgent) = (Mutex::default(), Instant::now(), Notify::new());
+        let heard = Arc::new(Heard { tally, started, urgent, unanswered });
         let (sender, receiver) = mpsc::channel(MAX_BATCHES);
         let mut tasks = JoinSet::new();
         tasks.spawn(attach_for_ever(admin_socket.to_owned(), Arc::clone(&heard)));
@@ -93,6 +95,8 @@ struct Heard {
     started: Instant,
     /// Something was heard that should not wait.
     urgent: Notify,
+    /// Whether the worker that serves answers.
+    unanswered: Unanswered,
 }
 
 impl Heard {
@@ -182,7 +186,7 @@ async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<Heard>) {
     let mut pause = RETRY;
     let mut told = String::new();
     loop {
-        match Worker::attach(&admin_socket, last).await {
+        match Worker::attach(&admin_socket, last, &heard.unanswered).await {
             Ok(worker) => {
                 pause = RETRY;
                 told.clear();
@@ -238,8 +242,8 @@ struct Worker {
 }
 
 impl Worker {
-    async fn attach(admin_socket: &Utf8Path, last: Option<Followed>) -> Result<Self, Deaf> {
-        let mut watch = WorkerWatch::open(admin_socket, ANSWER).await?;
+    async fn attach(admin_socket: &Utf8Path, last: Option<Followed>, unanswered: &Unanswered) -> Result<Self, Deaf> {
+        let mut watch = unanswered.on(WorkerWatch::open(admin_socket, ANSWER)).await?;
         if !watch.has_ring(LIVE_RING, ANSWER).await? {
             return Err(Deaf::NoRing);
         }
@@ -305,7 +309,12 @@ async fn watch_over(
     let (mut was_stopping, mut served) = (false, Instant::now());
     loop {
         let begun = Instant::now();
-        let look = match watch.look(ANSWER).await {
+        let answer = match was_stopping {
+            // It may be slow, and serves nobody new.
+            true => watch.look(ANSWER).await,
+            false => heard.unanswered.on(watch.look(ANSWER)).await,
+        };
+        let look = match answer {
             Ok(look) => look,
             Err(error) => {
                 tracing::debug!("live traffic: {}", sys::chain(&error));
@@ -326,7 +335,9 @@ async fn watch_over(
         }
         let rest = begun.elapsed() * LOOK_PAUSES;
         let pause = if look.is_stopping { LOOK_STOPPING } else { LOOK };
-        if let Err(error) = pause_until_news(watch, look_soon, &look, rest, pause.saturating_sub(rest)).await {
+        let unanswered = (!was_stopping).then_some(&heard.unanswered);
+        let pauses = [rest, pause.saturating_sub(rest)];
+        if let Err(error) = pause_until_news(watch, look_soon, &look, pauses, unanswered).await {
             tracing::debug!("live traffic: {}", sys::chain(&error));
             return false;
         }
@@ -338,8 +349,8 @@ async fn pause_until_news(
     watch: &mut WorkerWatch,
     look_soon: &Notify,
     seen: &WorkerLook,
-    rest: Duration,
-    pause: Duration,
+    [rest, pause]: [Duration; 2],
+    unanswered: Option<&Unanswered>,
 ) -> Result<(), AdminError> {
     sleep(rest).await;
     let ends = Instant::now() + pause;
@@ -349,8 +360,15 @@ async fn pause_until_news(
             () = look_soon.notified() => return Ok(()),
             () = sleep(left.min(GLANCE)) => {}
         }
-        if seen.tries.is_some() && watch.tries(ANSWER).await? != seen.tries {
-            return Ok(());
+        if seen.tries.is_some() {
+            let question = watch.tries(ANSWER);
+            let tries = match unanswered {
+                Some(unanswered) => unanswered.on(question).await?,
+                None => question.await?,
+            };
+            if tries != seen.tries {
+                return Ok(());
+            }
         }
     }
     Ok(())

@@ -1,13 +1,14 @@
 //! Looks at what runs and at what is installed, for `engine`.
 
 use super::apply::ApplyError;
+use super::unanswered::Unanswered;
 use crate::config::Config;
 use crate::haproxy;
 use crate::plan;
 use crate::render::Rendered;
 
-pub(super) async fn version_here(config: &Config) -> Result<plan::Version, ApplyError> {
-    match observe(config, &[], false).await? {
+pub(super) async fn version_here(config: &Config, unanswered: &Unanswered) -> Result<plan::Version, ApplyError> {
+    match observe(config, &[], false, unanswered).await? {
         Some(runtime) => Ok(runtime.version),
         None => installed_version(config).await,
     }
@@ -21,9 +22,12 @@ pub(super) async fn observe(
     config: &Config,
     maps: &[String],
     asks_maxconn: bool,
+    unanswered: &Unanswered,
 ) -> Result<Option<plan::Runtime>, ApplyError> {
     let haproxy = &config.haproxy;
-    haproxy::observe(&haproxy.admin_socket, Some(haproxy.master_socket.value.as_path()), maps, asks_maxconn)
+    let master = Some(haproxy.master_socket.value.as_path());
+    unanswered
+        .on(haproxy::observe(&haproxy.admin_socket, master, maps, asks_maxconn))
         .await
         .map_err(|e| ApplyError::unasked(&e))
 }

@@ -1,4 +1,4 @@
-//! The state directory is deleted while the agent runs: it is noticed, made again, and told.
+//! The state directory is deleted or full while the agent runs: it is noticed and told, and one that is gone is made again.
 //!
 //! What serves goes on; what only the directory knew (older revisions, an open trial) is lost. Called by `node`.
 
@@ -7,12 +7,15 @@ use super::node::Node;
 use super::report::Failed;
 use crate::sys;
 
+/// A revision of thousands of servers has some megabytes, a common one some tens of kilobytes.
+const ROOM_BYTES: u64 = 256 << 10;
+
 impl Node {
     /// Makes the state directory again where it is gone. The history is written again by what follows a
     /// `history_problem`.
     pub(super) fn keep_state(&mut self) {
         if self.lock.as_ref().is_none_or(sys::lock::Lock::is_in_place) {
-            return;
+            return self.look_for_room();
         }
         let state = self.ledger.state.clone();
         let told = match self.regain_state() {
@@ -30,6 +33,19 @@ impl Node {
             tracing::error!("{told}");
             self.history_problem = Some(told);
         }
+    }
+
+    /// Whether the directory has room is asked before something is lost, and told until there is.
+    fn look_for_room(&mut self) {
+        let problem = self.lock.as_ref().and_then(|_| sys::space::writable(&self.ledger.state, ROOM_BYTES).err()).map(|e| {
+            format!("the history, operators' words and what was learnt cannot be written down: {e}\n  help: make room there")
+        });
+        match (&problem, &self.room_problem) {
+            (Some(problem), None) => tracing::error!("{problem}"),
+            (None, Some(_)) => tracing::info!("{} has room again", self.ledger.state),
+            _ => {}
+        }
+        self.room_problem = problem;
     }
 
     fn regain_state(&mut self) -> Result<(), Failed> {

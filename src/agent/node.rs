@@ -56,6 +56,8 @@ pub struct Node {
     pub history_problem: Option<String>,
     /// Operators' words hold, but would be forgotten at a restart: why. Tried again with each look at HAProxy.
     pub words_problem: Option<String>,
+    /// The state directory has no room: why.
+    pub room_problem: Option<String>,
     /// What operators set by command.
     pub overrides: Overrides,
     /// The health of all servers.
@@ -69,7 +71,7 @@ pub struct Node {
     /// keepalived.conf is not as it should be: why.
     pub vrrp_problem: Option<String>,
     /// The first apply of this life is under way.
-    is_opening: bool,
+    pub(super) is_opening: bool,
     /// A new file waits for its turn among the nodes: whom for.
     pub order_wait: Option<String>,
     /// Plans and applies.
@@ -144,6 +146,7 @@ impl Node {
             lacks: false,
             history_problem: None,
             words_problem: None,
+            room_problem: None,
             certificate_news: CertificateNews::default(),
             told_causes: BTreeMap::new(),
             recovered: None,
@@ -209,63 +212,6 @@ impl Node {
         Ok(report)
     }
 
-    /// The first apply of this life: the chosen sources, without reading the file again. Where they are the file's
-    /// and refused, the last good revision serves on in their place: health must go on steering.
-    ///
-    /// # Errors
-    /// As [`Self::apply_file`]; the file's refusal also where a revision serves on.
-    pub async fn settle(&mut self) -> Result<Report, Attempt> {
-        self.recover();
-        let problem = self.file_problem.take();
-        let result = self.serve_at_start().await;
-        match (problem, result) {
-            // A revision serves in the file's place, which stays told.
-            (Some(problem), result) => {
-                self.file_problem = Some(problem);
-                result
-            }
-            (None, Err(Attempt::Failed(failed))) => {
-                self.fall_back(&failed.message).await;
-                Err(Attempt::Failed(failed))
-            }
-            (None, result) => result,
-        }
-    }
-
-    async fn serve_at_start(&mut self) -> Result<Report, Attempt> {
-        let reason = self.recovered.as_ref().map_or_else(|| "start".to_owned(), |told| format!("start; {told}"));
-        let intent = Intent::of_agent(Some(&reason));
-        let problem = self.file_problem.clone();
-        self.is_opening = true;
-        let result = self.serve(self.serving.clone(), &intent, SourceOfChange::Start).await;
-        self.is_opening = false;
-        // An older revision that serves does not mend the file.
-        self.file_problem = problem.or(self.file_problem.take());
-        result
-    }
-
-    /// The revision that served last instead of the file, where that is another content and can still be served.
-    async fn fall_back(&mut self, problem: &str) {
-        let Some(current) = self.ledger.current() else { return };
-        let Ok(toml) = self.ledger.toml_of(current) else { return };
-        if toml == self.serving.toml {
-            return;
-        }
-        let Ok(sources) = self.place.understand(toml) else { return };
-        // What HAProxy runs is the revision's, and so are the weights to begin with.
-        let adopted = adopt(&sources.config, base_weights(&self.place, &self.ledger)).await;
-        let spent = self.fleet.spent();
-        self.fleet = Fleet::new(sources.config.clone(), adopted.weights, self.now());
-        self.fleet.restore_spent(&spent);
-        self.keyring = Keyring::new(&sources, &adopted.keys, self.now());
-        self.serving = sources;
-        tracing::warn!(revision = current, "the file cannot be served; the revision serves on");
-        if let Err(Attempt::Failed(failed)) = self.serve_at_start().await {
-            tracing::error!("nor can the revision\n{}", failed.message.trim_end());
-        }
-        self.file_problem = Some(problem.to_owned());
-    }
-
     /// Reads anew what the serving revision refers to: keys, certificates, the template. For a time in which the file
     /// itself is not what serves.
     ///
@@ -305,10 +251,6 @@ impl Node {
             self.keep_words();
             ended.iter().for_each(|id| tracing::info!(server = %id, "the operator's word on {id} ended"));
         }
-        if self.history_problem.is_some() {
-            let intent = Intent::of_agent(Some("the history is complete again"));
-            return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
-        }
         let began = Instant::now();
         self.renew_certificates();
         let now = self.now();
@@ -322,6 +264,10 @@ impl Node {
         self.tell_steps(&applied.steps);
         for reason in &applied.reload_reasons {
             tracing::info!("HAProxy was reloaded: {reason}");
+        }
+        if self.history_problem.is_some() {
+            let intent = Intent::of_agent(Some("the history is complete again"));
+            return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
         }
         Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
     }

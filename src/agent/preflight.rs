@@ -5,14 +5,14 @@
 use super::apply::Prepared;
 use super::explain::{explain, warning};
 use super::sources::Sources;
-use crate::model::Sourced;
 use crate::config::Config;
 use crate::haproxy::{self, BinaryError, CheckReport, Severity, Verdict};
+use crate::model::Sourced;
 use crate::model::{BindAddress, Digest};
 use crate::plan::{Action, Obstacle};
 use crate::render::{MapFile, Rendered, moved};
 use crate::sys;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -133,8 +133,17 @@ pub(super) const STAGING: &str = "hapilot-check-";
 
 /// Secret maps are staged with as many entries, and no secret: `-c` reads that they are maps, and a death in between
 /// leaves nothing that could be read.
+///
+/// Where the disk of the history has no room, the system's directory for temporary files may have some.
 fn stage(rendered: &Rendered, config: &Config) -> std::io::Result<tempfile::TempDir> {
-    let staging = sys::directory::temporary(&config.node.state, STAGING)?;
+    stage_in(&config.node.state, rendered, config).or_else(|full| {
+        let temporary = Utf8PathBuf::try_from(std::env::temp_dir()).map_err(std::io::Error::other)?;
+        stage_in(&temporary, rendered, config).map_err(|_| full)
+    })
+}
+
+fn stage_in(directory: &Utf8Path, rendered: &Rendered, config: &Config) -> std::io::Result<tempfile::TempDir> {
+    let staging = sys::directory::temporary(directory, STAGING)?;
     let root = Utf8Path::from_path(staging.path()).ok_or(std::io::ErrorKind::InvalidFilename)?;
     let placeholders = |map: &MapFile| (0..map.entries.len()).map(|at| format!("{at} -\n")).collect();
     let text = |map: &MapFile| if map.is_secret { placeholders(map) } else { map.text() };
@@ -166,7 +175,8 @@ pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -
         .collect();
     let directory = haproxy.config.parent().unwrap_or(Utf8Path::new("/"));
     if !prepared.plan.files.is_empty()
-        && let Err(e) = sys::space::writable(directory, prepared.rendered.haproxy_cfg.len() as u64 * 2)
+        && let Err(e) =
+            sys::space::writable(directory, (prepared.rendered.haproxy_cfg.len() as u64 * 2).next_multiple_of(64 << 10))
     {
         refusals.push(format!("error: {e}"));
     }

@@ -5,6 +5,7 @@
 use super::apply::{ApplyError, Wish};
 use super::look;
 use super::sources::Sources;
+use super::unanswered::Unanswered;
 use crate::config::Config;
 use crate::desired::Desired;
 use crate::model::ServerId;
@@ -92,7 +93,7 @@ impl Renderer {
 /// # Errors
 /// The desired state cannot be rendered.
 pub async fn render_files(sources: &Sources, desired: &Desired) -> Result<Rendered, ApplyError> {
-    let version = look::version_here(&sources.config).await?;
+    let version = look::version_here(&sources.config, &Unanswered::default()).await?;
     render_for(sources, desired, version, None)
 }
 

@@ -4,6 +4,7 @@ use super::intent::Intent;
 use super::node::Node;
 use super::report::{Failed, Report};
 use super::snapshot::Snapshot;
+use super::unanswered::Unanswered;
 use crate::model::{AdminState, Name, ServerId, Weight};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,4 +94,6 @@ pub struct Handle {
     pub requests: mpsc::Sender<Request>,
     /// What is known, out.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// Whether HAProxy answers, known also while the loop waits for it.
+    pub unanswered: Unanswered,
 }

@@ -3,6 +3,7 @@
 //! Events come from the file watch, signals, probes, requests of the command line and time; each is handled to its
 //! end before the next. Probes run beside it. Nothing here decides: `Fleet` says what is due, `Node` what follows.
 
+use super::apply::How;
 use super::asking::{Asked, Wanted, places};
 use super::attempt::Attempt;
 use super::following::{log_failure, log_start, log_transition};
@@ -13,7 +14,7 @@ use super::last_results::LastResults;
 use super::node::Node;
 use super::outage::Outages;
 use super::queue::Queue;
-use super::report::{Failed, Report};
+use super::report::Failed;
 use super::request::{Handle, Reply, Request, VipVerb};
 use super::snapshot::Snapshot;
 use super::spending::Spending;
@@ -31,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Desired, files and runtime are compared this often, whatever else happens.
 const RECONCILE: Duration = Duration::from_secs(5);
+/// A HAProxy that is not there is looked for this often.
+const ABSENT: Duration = Duration::from_secs(1);
 /// Weights are decided anew this often, whatever else happens; how often servers are compared is the fleet's affair.
 const WEIGHTS: Duration = Duration::from_secs(5);
 /// After HAProxy has followed, the next time comes after so many times as long as that took: a storm of transitions
@@ -143,7 +146,8 @@ impl Agent {
             expire_at: now,
             publish_at: now,
         };
-        (agent, Handle { requests: sender, snapshot: seen })
+        let unanswered = agent.node.engine.unanswered.clone();
+        (agent, Handle { requests: sender, snapshot: seen, unanswered })
     }
 
     /// Runs until SIGTERM or SIGINT. HAProxy serves on afterwards.
@@ -257,7 +261,7 @@ impl Agent {
     async fn answer_plan(&mut self, reply: Reply) {
         match self.node.plan_report().await {
             Err(Attempt::TooSoon(_)) if self.node.engine.checks.is_checking() => self.plans.push(reply),
-            result => drop(reply.send(flat(result))),
+            result => drop(reply.send(result.map_err(Attempt::into_failed))),
         }
     }
 
@@ -337,6 +341,8 @@ impl Agent {
         let now = Instant::now();
         self.weights_at = now + WEIGHTS;
         self.reconcile_at = match result {
+            // It may be starting at this moment.
+            Ok(report) if report.applied.how == How::Start => now + ABSENT,
             Ok(_) | Err(Attempt::Failed(_)) => now + RECONCILE,
             // Something structural differs (HAProxy was reloaded by hand with another file): after the gap.
             Err(Attempt::TooSoon(at)) => at,
@@ -524,7 +530,7 @@ impl Agent {
             Request::Server { id, state, weight, period, actor, reply } => {
                 let result = self.node.set_server(&id, state, weight, period, &actor).await;
                 self.publish();
-                let _ = reply.send(flat(result));
+                let _ = reply.send(result.map_err(Attempt::into_failed));
             }
             Request::Confirm(actor, reply) => {
                 let result = self.node.confirm(&actor);
@@ -584,17 +590,4 @@ fn pause_after(begun: Instant) -> Instant {
 /// The wall clock; before 1970 is 1970.
 fn since_1970() -> Duration {
     jiff::Timestamp::now().as_duration().try_into().unwrap_or_default()
-}
-
-fn flat(result: Result<Report, Attempt>) -> Result<Report, Failed> {
-    result.map_err(|attempt| match attempt {
-        Attempt::Failed(failed) => failed,
-        Attempt::TooSoon(at) => {
-            let left = at.saturating_duration_since(Instant::now());
-            Failed::refused(format!(
-                "the last reload was just now; the change follows by itself in {} ms",
-                left.as_millis()
-            ))
-        }
-    })
 }

@@ -130,6 +130,7 @@ impl From<&HaproxySnapshot> for wire::Haproxy {
             uptime_s: *uptime_s,
             structure: structure.clone(),
             old_workers: old_workers.clone(),
+            silent_s: None,
             finishing: finishing.iter().map(old).collect(),
         }
     }

@@ -129,13 +129,7 @@ fn agent(registry: &mut Registry, status: &Status) {
         status.config.is_serving.into(),
     );
     number(registry, "problems", "Lines of `status` that somebody should read", None, status.problems.len() as u64);
-    number(
-        registry,
-        "haproxy_up",
-        "1 while HAProxy answers on its admin socket",
-        None,
-        status.haproxy.is_some().into(),
-    );
+    number(registry, "haproxy_up", "1 while HAProxy answers on its admin socket", None, answers(status).into());
     if let Some(revision) = status.config.revision {
         number(registry, "revision", "The revision that serves", None, revision.into());
     }
@@ -172,11 +166,15 @@ fn guards(registry: &mut Registry, guards: &[Guard]) {
     registry.register("guard_active", "1 while the guard holds back weights; no backend: all of them", active);
 }
 
+fn answers(status: &Status) -> bool {
+    status.haproxy.as_ref().is_some_and(Haproxy::answers)
+}
+
 /// A backend can serve where HAProxy runs and a server is left that takes requests.
 fn outages(registry: &mut Registry, status: &Status) {
     let serving = Family::<Pool, Gauge>::default();
     for backend in &status.backends {
-        let can_serve = status.haproxy.is_some() && backend.outage.is_none();
+        let can_serve = answers(status) && backend.outage.is_none();
         serving.get_or_create(&Pool { backend: backend.name.clone() }).set(can_serve.into());
     }
     registry.register("backend_serving", "1 while a server of the backend can take requests, 0 in an outage", serving);

@@ -137,12 +137,29 @@ pub async fn serve_readers(address: SocketAddr, handle: Handle) {
 
 async fn metrics(State(handle): State<Handle>) -> Response {
     let snapshot = fresh(&handle).await;
-    let text = metrics::text(&Status::from(&*snapshot), snapshot.traffic.as_ref());
+    let text = metrics::text(&status_of(&handle, &snapshot), snapshot.traffic.as_ref());
     ([(CONTENT_TYPE, super::exposition::CONTENT_TYPE)], text).into_response()
 }
 
 async fn status(State(handle): State<Handle>) -> Response {
-    Json(Status::from(&*fresh(&handle).await)).into_response()
+    Json(status_of(&handle, &*fresh(&handle).await)).into_response()
+}
+
+/// The snapshot, and whether HAProxy answers at this very moment.
+fn status_of(handle: &Handle, snapshot: &Snapshot) -> Status {
+    let mut status = Status::from(snapshot);
+    if let (Some(haproxy), Some(silence)) = (&mut status.haproxy, handle.unanswered.lasts()) {
+        haproxy.silent_s = Some(silence.as_secs_f64());
+        let (pid, seconds) = (haproxy.pid, silence.as_secs());
+        status.problems.insert(
+            0,
+            format!(
+                "HAProxy (pid {pid}) has owed an answer for {seconds} s: it hangs or is out of breath, and so may its clients\n  \
+                 help: `top -p {pid}` shows whether it works or stands still; `systemctl restart haproxy` ends both"
+            ),
+        );
+    }
+    status
 }
 
 /// What is known now; a loop that is busy with a reload answers with what it knew before.

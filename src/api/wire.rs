@@ -161,6 +161,16 @@ pub struct Haproxy {
     /// The same with their ages.
     #[serde(default)]
     pub finishing: Vec<OldWorker>,
+    /// Seconds since which it owes an answer on its admin socket: it hangs. `None` while it answers.
+    #[serde(default)]
+    pub silent_s: Option<f64>,
+}
+
+impl Haproxy {
+    /// Whether it answers.
+    pub fn answers(&self) -> bool {
+        self.silent_s.is_none()
+    }
 }
 
 /// One backend.

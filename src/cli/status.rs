@@ -115,7 +115,10 @@ fn print(status: &Status, out: &Output) {
                 1 => ", 1 old worker finishes".to_owned(),
                 many => format!(", {many} old workers finish"),
             };
-            let running = out.paint(Tone::Good, "running");
+            let running = match haproxy.answers() {
+                true => out.paint(Tone::Good, "running"),
+                false => out.paint(Tone::Bad, "DOES NOT ANSWER"),
+            };
             let up = span(haproxy.uptime_s);
             row(out, "haproxy", format_args!("{running} {} pid {}, up {up}{old}", haproxy.version, haproxy.pid));
         }

@@ -9,6 +9,8 @@ use std::io;
 
 /// Checks that a directory exists, may be written by this process, and has `needed_bytes` of free space.
 ///
+/// The error's words do not change while the directory stays as full as it is, so that it is told once.
+///
 /// # Errors
 /// Says which of the three is missing; the caller refuses to begin.
 pub fn writable(directory: &Utf8Path, needed_bytes: u64) -> io::Result<()> {
@@ -28,7 +30,7 @@ pub fn writable(directory: &Utf8Path, needed_bytes: u64) -> io::Result<()> {
     if free_bytes < needed_bytes {
         return Err(io::Error::new(
             io::ErrorKind::StorageFull,
-            format!("{directory} has {free_bytes} bytes free, and {needed_bytes} are needed"),
+            format!("{directory} has no room: less than {} KiB are free", needed_bytes.div_ceil(1024)),
         ));
     }
     Ok(())
@@ -44,7 +46,7 @@ mod tests {
         let held = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(held.path()).unwrap();
         writable(dir, 1).unwrap();
-        assert!(writable(dir, u64::MAX).unwrap_err().to_string().contains("are needed"));
+        assert!(writable(dir, u64::MAX).unwrap_err().to_string().contains("has no room"));
         assert!(writable(&dir.join("missing"), 1).unwrap_err().to_string().contains("missing"));
         assert!(writable("/proc/version".into(), 1).unwrap_err().to_string().contains("not a directory"));
     }

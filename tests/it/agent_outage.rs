@@ -4,8 +4,10 @@ use super::support::haproxy::binaries;
 use super::support::http::get;
 use super::support::port::free_port;
 use super::support::stage::{SERVERS, Stage, swapped};
-use super::support::{PATIENCE, wait_for};
+use super::support::{PATIENCE, pause, wait_for};
 use hapilot::mock::{Fault, FaultKind};
+use nix::sys::signal::{self, Signal};
+use std::time::{Duration, Instant};
 
 /// Lines of the agent's log with all of these words.
 fn said(stage: &mut Stage, words: &[&str]) -> Vec<String> {
@@ -78,6 +80,61 @@ fn a_haproxy_that_is_gone_is_one_error_and_one_line_when_it_is_back() {
         let gone = said(&mut stage, &["ERROR", "HAProxy is gone"]);
         let back = said(&mut stage, &["follows again"]);
         assert_eq!((gone.len(), back.len()), (1, 1), "{gone:#?} {back:#?}");
+    }
+}
+
+#[test]
+fn a_haproxy_that_hangs_is_told_everywhere_in_seconds_and_over_when_it_answers() {
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let listen = format!("\nlisten = \"{metrics}\"\n[frontend.api]");
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| swapped(&text, "\n[frontend.api]", &listen));
+        let samples = || get(&metrics, "/metrics").expect("an answer").text();
+        let says = |up: u8| {
+            let text = samples();
+            [format!("hapilot_haproxy_up {up}\n"), format!("hapilot_backend_serving{{backend=\"chat\"}} {up}\n")]
+                .iter()
+                .all(|line| text.contains(line))
+        };
+        assert!(says(1), "{}", samples());
+        let worker = stage.worker();
+        signal::kill(worker, Signal::SIGSTOP).expect("a signal");
+        let hung = Instant::now();
+        wait_for("the metrics to say it", PATIENCE, || says(0).then_some(()));
+        // The age is that of a question, which comes every half second, and is told from two seconds on.
+        let told = hung.elapsed();
+        let status = stage.cli(&["status"]);
+        assert_eq!(status.code, Some(1), "{}", status.stdout);
+        assert!(status.stdout.contains("DOES NOT ANSWER"), "{}", status.stdout);
+        assert!(status.stdout.contains("has owed an answer for"), "{}", status.stdout);
+        // Longer than each question waits: the next ones wait in vain as well.
+        for _ in 0..14 {
+            pause(Duration::from_millis(500));
+            assert!(says(0), "{}: {}", binary.version, samples());
+        }
+        signal::kill(worker, Signal::SIGCONT).expect("a signal");
+        wait_for("the end", PATIENCE, || says(1).then_some(()));
+        wait_for("a status without problems", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
+        assert!(told < Duration::from_secs(10), "{told:?}");
+    }
+}
+
+#[test]
+fn a_haproxy_that_is_restarted_in_an_instant_is_told_and_nothing_else_is_made_of_it() {
+    for binary in binaries() {
+        let mut stage = Stage::running(&binary, |text| text);
+        for times in 1..=3 {
+            stage.end_haproxy();
+            stage.start_haproxy();
+            wait_for("the new worker to be known", PATIENCE, || {
+                let pid = stage.json(&["status"])["haproxy"]["pid"].as_u64();
+                (pid == Some(stage.worker().as_raw() as u64)).then_some(())
+            });
+            let told = said(&mut stage, &["another HAProxy worker serves"]).len();
+            let back = said(&mut stage, &["follows again"]).len();
+            assert_eq!(told + back, times, "{}", stage.agent().stderr());
+        }
+        assert!(!stage.agent_said("was removed"), "{}", stage.agent().stderr());
     }
 }
 

@@ -5,6 +5,7 @@ use super::support::haproxy::{Binary, binaries};
 use super::support::process::Background;
 use super::support::stage::{Stage, swapped};
 use super::support::{PATIENCE, is_root, pause, skip_or_demand, wait_for, write};
+use hapilot::mock::Fault;
 use nix::sys::stat::Mode;
 use std::path::Path;
 use std::time::Duration;
@@ -59,6 +60,89 @@ fn what_would_write_or_stay_is_refused_as_well_where_the_file_is_none() {
     for words in [&["run"][..], &["apply"], &["plan"], &["probe"], &["rollback"], &["diff"], &["history"]] {
         let said = stage.inside("mount -t tmpfs tmpfs /var/lib", words);
         assert!(said.code != Some(0) || words == ["history"], "{words:?}: {}", said.stdout);
+    }
+}
+
+/// A small disk of its own over a directory of the node.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn over(directory: std::path::PathBuf) -> Self {
+        fs_err::create_dir_all(&directory).expect("a directory");
+        let disk = Self(directory);
+        assert!(disk.run("mount", &["-t", "tmpfs", "-o", "size=4m", "tmpfs"]), "a mount");
+        disk
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> bool {
+        std::process::Command::new(program).args(arguments).arg(&self.0).status().is_ok_and(|status| status.success())
+    }
+
+    /// Leaves no room for one byte; what is there stays.
+    fn fill(&self) {
+        let mut file = fs_err::File::create(self.0.join("filler")).expect("a file");
+        while std::io::Write::write(&mut file, &[0; 4096]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs_err::remove_file(self.0.join("filler")).expect("our own file");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.run("umount", &["--lazy"]);
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_at_a_restart_keeps_no_server_out() {
+    if !is_root() {
+        return skip_or_demand("needs root, to mount a small disk");
+    }
+    // The one of the history; and one that has everything, haproxy.cfg as well.
+    let all = binaries();
+    let ends = [all.first().expect("a HAProxy"), all.last().expect("a HAProxy")];
+    for (binary, place) in ends.into_iter().zip(["state", ""]) {
+        let mut stage = Stage::new(binary);
+        let (text, key) = (stage.text(), stage.read("key"));
+        let disk = Disk::over(stage.path(place));
+        stage.write_file(&text);
+        write(stage.path("key"), &key);
+        stage.done(&["apply"]);
+        stage.start_haproxy();
+        stage.start_agent();
+        stage.wait_for_health();
+        stage.break_mock("a", vec![Fault::status(500)]);
+        wait_for("a to be out", PATIENCE, || (stage.weight("a") == 0).then_some(()));
+        stage.agent().kill();
+        disk.fill();
+        stage.mend_mock("a");
+        stage.break_mock("b", vec![Fault::status(500)]);
+        stage.begin_agent();
+        wait_for("a to come back and b to go", PATIENCE, || {
+            (stage.weight("a") > 0 && stage.weight("b") == 0).then_some(())
+        });
+        let problem = wait_for("the problem to be told", PATIENCE, || {
+            let status = stage.cli(&["status"]);
+            (status.code == Some(1)).then_some(status.stdout)
+        });
+        assert!(problem.contains("has no room") || problem.contains("No space left"), "{problem}");
+        if place.is_empty() {
+            assert!(problem.contains("weights and states reach HAProxy"), "{problem}");
+        }
+        assert!(!problem.contains("nothing was changed"), "{problem}");
+        pause(Duration::from_secs(11));
+        let log = stage.agent().stderr();
+        assert!(log.matches("has no room").count() <= 2 && log.matches("No space left").count() <= 3, "{log}");
+        assert!(!log.contains("does not follow"), "{log}");
+        disk.make_room();
+        wait_for("a status without problems", PATIENCE, || {
+            let status = stage.json(&["status"]);
+            status["problems"].as_array().is_some_and(Vec::is_empty).then_some(())
+        });
+        stage.edit("weight = 100 # a", "weight = 40 # a");
+        wait_for("an edit", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
     }
 }
 

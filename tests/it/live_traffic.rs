@@ -6,7 +6,7 @@ use super::support::load::Load;
 use super::support::stage::{SERVERS, Stage, swapped};
 use super::support::{PATIENCE, pause, wait_for, write};
 use camino::Utf8PathBuf;
-use hapilot::agent::{Batch, Listening};
+use hapilot::agent::{Batch, Listening, Unanswered};
 use hapilot::health::{LiveSample, Outcome, Phase};
 use hapilot::mock::{Fault, FaultKind};
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ impl Ear {
         let socket = Utf8PathBuf::from_path_buf(stage.path("admin.sock")).expect("a path in UTF-8");
         let (listening, batches) = {
             let _entered = runtime.enter();
-            Listening::start(&socket)
+            Listening::start(&socket, Unanswered::default())
         };
         let ear = Self { listening, batches, samples: BTreeMap::new(), _runtime: runtime };
         ear.wait_for_workers(1);
