@@ -84,7 +84,8 @@ impl Circuit {
 
     /// What became of the trickle; only while half open.
     pub(super) fn trickled(&mut self, just: Tally, in_flight: u32, now: Moment) -> Trickle {
-        let failures = just.failures + if self.for_key { just.rejected } else { 0 };
+        let own = just.failures.saturating_sub(just.shared);
+        let failures = own + if self.for_key { just.rejected } else { 0 };
         let old = failures.min(self.stragglers);
         self.stragglers = (self.stragglers - old).min(in_flight);
         if failures > old {

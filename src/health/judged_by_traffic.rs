@@ -213,6 +213,30 @@ mod tests {
     }
 
     #[test]
+    fn failures_that_another_server_shares_weigh_a_quarter_and_no_success_forgives_them_later() {
+        let shared = |told: u32| {
+            let mut sample = sample(&[(Outcome::ServerError, told)]);
+            sample.shared = 1;
+            sample
+        };
+        for told in [1, 0] {
+            let mut health = server();
+            for step in 0..15 {
+                // Told at once; or first by the counters alone, and explained by the line.
+                if told == 0 {
+                    health.live(&sample(&[(Outcome::ServerError, 1)]), at(1.0 + f64::from(step)));
+                }
+                health.live(&shared(told), at(1.1 + f64::from(step)));
+            }
+            assert_eq!(health.state(), State::Healthy, "{told}");
+            for _ in 0..4 {
+                health.live(&sample(&[(Outcome::ServerError, 1)]), at(21.0));
+            }
+            assert!(health.state().is_unhealthy(), "{told}");
+        }
+    }
+
+    #[test]
     fn hidden_failures_of_a_server_whose_probe_met_a_limit_are_that_limit() {
         let mut health = server();
         health.observe(&Observation::new(ProbeKind::Models, Outcome::RateLimited, Duration::ZERO), at(2.0));

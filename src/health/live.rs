@@ -16,6 +16,8 @@ pub struct LiveSample {
     pub repeated: BTreeMap<Outcome, u32>,
     /// Those of which nobody knows how they failed: HAProxy counts them, no more.
     pub hidden: u32,
+    /// Server errors, told now or before, that another server gave to the same request as well.
+    pub shared: u32,
     /// Of all these, what was told after the last success. Without a success in the sample that is all, and need not
     /// be said.
     pub since_success: SinceSuccess,
@@ -35,6 +37,8 @@ pub struct SinceSuccess {
     pub outcomes: BTreeMap<Outcome, u32>,
     /// Those of which nobody knows how they failed.
     pub hidden: u32,
+    /// Server errors that another server shares.
+    pub shared: u32,
 }
 
 impl LiveSample {
@@ -55,6 +59,12 @@ impl LiveSample {
         self.since_success.hidden = self.since_success.hidden.saturating_add(count);
     }
 
+    /// Takes in a server error that has turned out to be another server's as well.
+    pub fn add_shared(&mut self) {
+        self.shared = self.shared.saturating_add(1);
+        self.since_success.shared = self.since_success.shared.saturating_add(1);
+    }
+
     /// The same, where it has become clear what the hidden ones came to, and which silence they ask for.
     pub fn explained(&self, outcome: Outcome, asked: Option<Duration>) -> Self {
         let mut explained = Self { hidden: 0, retry_after: self.retry_after.max(asked), ..self.clone() };
@@ -70,8 +80,8 @@ impl LiveSample {
         if self.count(Count::Success) == 0 {
             return self.clone();
         }
-        let SinceSuccess { outcomes, hidden } = self.since_success.clone();
-        Self { outcomes, hidden, ..Self::default() }
+        let SinceSuccess { outcomes, hidden, shared } = self.since_success.clone();
+        Self { outcomes, hidden, shared, ..Self::default() }
     }
 
     /// Requests that tell something of the server: successes, failures, limits and hidden failures.
@@ -101,7 +111,7 @@ impl LiveSample {
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.outcomes.is_empty() && self.repeated.is_empty() && self.hidden == 0
+        self.outcomes.is_empty() && self.repeated.is_empty() && self.hidden == 0 && self.shared == 0
     }
 }
 

@@ -27,6 +27,9 @@ const REJECTED_RUN: u32 = 2;
 /// successes: each was answered well by another server, and may have been a rejection.
 const UNSEEN_RUN: u32 = 2;
 const UNSEEN_SUCCESSES: u32 = 5;
+/// So many failures that another server shares weigh as much as one of this server's own: one request that no server
+/// can answer, sent a few times, must not take a quiet pool out; a pool of which every request fails must be told.
+const SHARED_PARTS: u32 = 4;
 /// A run of failures that pauses longer than this begins anew: five failures in a day are no outage.
 const RUN_LAPSES: Duration = Duration::from_secs(300);
 /// A share of failures below this, beside [`REQUESTS`] successes, proves that the server works.
@@ -40,6 +43,8 @@ pub(super) struct Traffic {
     window: Window,
     /// Failures with no success between; whether any of them was seen by a client, and as what.
     run: u32,
+    /// Of the run, those that another server shares.
+    shared_run: u32,
     seen: Option<Outcome>,
     /// Rejections of the key with no success between.
     rejected_run: u32,
@@ -65,6 +70,7 @@ fn tally(sample: &LiveSample) -> Tally {
         successes: sample.count(Count::Success),
         failures: sample.failed(),
         hidden: sample.hidden,
+        shared: sample.shared,
         limited: sample.of(Outcome::RateLimited),
         overloaded: sample.of(Outcome::Overloaded),
         rejected: sample.of(Outcome::Credential),
@@ -76,6 +82,7 @@ impl Traffic {
         Self {
             window: Window::default(),
             run: 0,
+            shared_run: 0,
             seen: None,
             rejected_run: 0,
             last: None,
@@ -114,7 +121,7 @@ impl Traffic {
         let is_old = self.last.is_some_and(|last| now.since(last) >= RUN_LAPSES);
         let is_alive = just.failures == 0 && just.limited + just.overloaded > 0;
         if just.successes > 0 || is_alive || is_old {
-            (self.run, self.seen) = (0, None);
+            (self.run, self.shared_run, self.seen) = (0, 0, None);
         }
         if just.successes > 0 || is_old {
             self.rejected_run = 0;
@@ -122,6 +129,7 @@ impl Traffic {
         let since = tally(since_success);
         self.rejected_run = self.rejected_run.saturating_add(since.rejected);
         self.run = self.run.saturating_add(since.failures);
+        self.shared_run = self.shared_run.saturating_add(since.shared).min(self.run);
         let failures = since_success.told_outcomes().filter(|(outcome, _)| outcome.count() == Count::HardFailure);
         if let Some((outcome, _)) = failures.max_by_key(|(_, n)| *n) {
             self.seen = Some(outcome);
@@ -144,7 +152,7 @@ impl Traffic {
         let window = self.window.total(now);
         let is_first = window.failures <= self.run && window.successes >= UNSEEN_SUCCESSES;
         let threshold = if self.seen.is_none() && is_first { threshold.min(UNSEEN_RUN) } else { threshold };
-        if self.run >= threshold {
+        if self.run - self.shared_run + self.shared_run / SHARED_PARTS >= threshold {
             let how = if self.seen.is_some() { format!(", last {outcome}") } else { String::new() };
             let hidden = if window.hidden > 0 {
                 format!("; {} of the last minute's failures were repeated elsewhere", window.hidden)
@@ -231,8 +239,8 @@ impl Traffic {
     /// Forgets what is past: the circuit opens, and what comes next is judged anew.
     pub(super) fn forget(&mut self) {
         self.window = Window::default();
-        (self.run, self.seen, self.errors, self.overloaded) = (0, None, false, false);
-        self.rejected_run = 0;
+        (self.run, self.shared_run, self.rejected_run, self.seen) = (0, 0, 0, None);
+        (self.errors, self.overloaded) = (false, false);
     }
 
     /// Share of successes among the last minute's successes and failures, where there were enough.

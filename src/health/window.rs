@@ -21,6 +21,8 @@ pub(super) struct Tally {
     pub(super) failures: u32,
     /// Of the failures, those whose class nobody saw.
     pub(super) hidden: u32,
+    /// Failures, these or earlier ones, that another server shares.
+    pub(super) shared: u32,
     /// 429.
     pub(super) limited: u32,
     /// 529, and 503 with Retry-After.
@@ -43,10 +45,11 @@ impl Tally {
 
 impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
-        let Self { successes, failures, hidden, limited, overloaded, rejected } = other;
+        let Self { successes, failures, hidden, shared, limited, overloaded, rejected } = other;
         self.successes = self.successes.saturating_add(successes);
         self.failures = self.failures.saturating_add(failures);
         self.hidden = self.hidden.saturating_add(hidden);
+        self.shared = self.shared.saturating_add(shared);
         self.limited = self.limited.saturating_add(limited);
         self.overloaded = self.overloaded.saturating_add(overloaded);
         self.rejected = self.rejected.saturating_add(rejected);

@@ -7,6 +7,9 @@
 //! well; or where it was a 401 to what every key may. Else it may be about what the client asked for: it only makes the
 //! key doubtful, so that a free probe asks. A spent account is never the client's.
 //!
+//! **Whose mistake a 500 is.** Where two servers answer the same request so, it may be the request's own (a poison), or
+//! something that both share: it weighs less against each of them.
+//!
 //! **Source**: configuration manual, "Session state at disconnection"; what 2.6, 3.0 and 3.2 wrote about each fault.
 
 use super::attempt::{Attempt, Means};
@@ -22,11 +25,13 @@ pub struct Word {
     pub is_billing: bool,
     /// It was a rejection, and perhaps the client's own.
     pub doubts_key: bool,
+    /// A server error that another server gave to the same request as well.
+    pub is_shared: bool,
 }
 
 impl From<Outcome> for Word {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, is_billing: false, doubts_key: false }
+        Self { outcome, is_billing: false, doubts_key: false, is_shared: false }
     }
 }
 
@@ -77,7 +82,9 @@ pub fn classify(line: &Line<'_>) -> Blame {
             let asks = line.retry_after.is_some() || last.is_some_and(|last| last.asks_for_silence());
             let was_rejected_before = hidden.iter().any(is_rejection);
             let word = line.status.map_or(Outcome::SelfCaused.into(), |status| of_answer(status, means, asks));
-            if was_rejected_before { doubtful(word, line.status) } else { word }
+            let word = if was_rejected_before { doubtful(word, line.status) } else { word };
+            let is_shared = word.outcome == Outcome::ServerError && is_shared(server_of(line), None, &hidden);
+            Word { is_shared, ..word }
         }
     })
 }
@@ -88,11 +95,29 @@ pub fn repeated<'a>(line: &Line<'a>) -> Vec<(Attempt<'a>, Word)> {
     if hidden.is_empty() {
         return vec![];
     }
-    let ended = match classify(line) {
-        Blame::Server(Word { outcome: Outcome::Ok, .. }) => Ended::Well,
-        Blame::Server(_) | Blame::NoServer => Ended::Badly,
+    let (ended, last) = match classify(line) {
+        Blame::Server(Word { outcome: Outcome::Ok, .. }) => (Ended::Well, None),
+        Blame::Server(word) => (Ended::Badly, Some(word.outcome)),
+        Blame::NoServer => (Ended::Badly, None),
     };
-    hidden.into_iter().map(|attempt| (attempt, of_attempt(&attempt, ended))).collect()
+    let last = last.filter(|outcome| *outcome == Outcome::ServerError).map(|_| server_of(line));
+    let judged = |attempt: &Attempt<'a>| {
+        let word = of_attempt(attempt, ended);
+        let is_error = ended == Ended::Badly && word.outcome == Outcome::ServerError;
+        Word { is_shared: is_error && is_shared(attempt.server, last, &hidden), ..word }
+    };
+    hidden.iter().map(|attempt| (*attempt, judged(attempt))).collect()
+}
+
+/// Whether a server other than this one answered the same request with an error: the last one, or one before.
+fn is_shared(server: &str, last: Option<&str>, hidden: &[Attempt<'_>]) -> bool {
+    let is_error = |attempt: &&Attempt<'_>| of_attempt(attempt, Ended::Badly).outcome == Outcome::ServerError;
+    let others = hidden.iter().filter(is_error).map(|attempt| attempt.server).chain(last);
+    others.into_iter().any(|other| other != server)
+}
+
+fn server_of<'a>(line: &Line<'a>) -> &'a str {
+    line.place.split_once('/').map_or("", |(_, server)| server)
 }
 
 /// How a request ended of which an attempt was repeated.
@@ -121,7 +146,11 @@ pub(super) fn of_attempt(attempt: &Attempt<'_>, ended: Ended) -> Word {
 /// A rejection that another server shares: the client's own, unless a free probe knows better.
 fn doubtful(word: Word, status: Option<u16>) -> Word {
     let is_rejected = matches!(status, Some(401 | 403)) && !word.is_billing;
-    if is_rejected { Word { outcome: Outcome::ProbeConfig, is_billing: false, doubts_key: true } } else { word }
+    if is_rejected {
+        Word { outcome: Outcome::ProbeConfig, is_billing: false, doubts_key: true, is_shared: false }
+    } else {
+        word
+    }
 }
 
 fn is_rejection(attempt: &Attempt<'_>) -> bool {
@@ -131,7 +160,7 @@ fn is_rejection(attempt: &Attempt<'_>) -> bool {
 /// The attempt that the client saw, where it was answered badly, and those before it.
 fn last_and_hidden<'a>(line: &Line<'a>) -> (Option<Attempt<'a>>, Vec<Attempt<'a>>) {
     let mut all: Vec<_> = line.attempts().collect();
-    let server = line.place.split_once('/').map_or("", |(_, server)| server);
+    let server = server_of(line);
     // No answer came of a connection that was not there.
     let came_to_answer = !matches!(line.state.0[1], b'C' | b'Q');
     let is_bad = line.status.is_none_or(|status| status >= 400);
@@ -235,7 +264,7 @@ mod tests {
             ("::::", Outcome::Reset, false),
             ("200::::e", Outcome::BadContent, false),
         ] {
-            let word = Word { outcome, is_billing, doubts_key: false };
+            let word = Word { outcome, is_billing, doubts_key: false, is_shared: false };
             let (last, hidden) = tried("200", "--", &format!("a:{attempt} "));
             assert_eq!((last.outcome, hidden), (Outcome::Ok, vec![("a".to_owned(), word)]), "{attempt}");
             // The same server twice, and what the client saw is no repeat.
@@ -252,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_rejection_that_another_server_shares_is_the_clients_own() {
-        let doubt = Word { outcome: Outcome::ProbeConfig, is_billing: false, doubts_key: true };
+        let doubt = Word { outcome: Outcome::ProbeConfig, is_billing: false, doubts_key: true, is_shared: false };
         for status in ["401", "403"] {
             let (last, hidden) = tried(status, "--", &format!("a:{status}::::i b:{status}::::i "));
             assert_eq!((last, hidden), (doubt, vec![("a".to_owned(), doubt)]), "{status}");
@@ -267,6 +296,23 @@ mod tests {
         // A spent account is not.
         let (last, hidden) = tried("429", "--", "a:403::::iq b:429::::iq ");
         assert!(last.is_billing && hidden[0].1.is_billing);
+    }
+
+    #[test]
+    fn a_server_error_that_another_server_shares_is_marked() {
+        let shared = Word { is_shared: true, ..Outcome::ServerError.into() };
+        for (first, second) in [("500", "500"), ("502", "500"), ("500", "503"), ("520", "504")] {
+            let (last, hidden) = tried(second, "--", &format!("a:{first}:::: b:{second}:::: "));
+            assert_eq!((last, hidden), (shared, vec![("a".to_owned(), shared)]), "{first} {second}");
+        }
+        // The same server twice says nothing of the request; nor does one that hung up, refused, or asked for silence.
+        for tries in ["b:500:::: b:500:::: ", "a::::: b:500:::: ", "a:503:::SC: b:500:::: ", "a:503:5::: b:500:::: "] {
+            let (last, hidden) = tried("500", "--", tries);
+            assert!(!last.is_shared && !hidden[0].1.is_shared, "{tries}: {last:?} {hidden:?}");
+        }
+        // A third took it: then it was they.
+        let (_, hidden) = tried("200", "--", "a:500:::: c:500:::: ");
+        assert!(hidden.iter().all(|(_, word)| !word.is_shared), "{hidden:?}");
     }
 
     #[test]

@@ -146,6 +146,9 @@ impl Tally {
                 if is_news {
                     server.repeat(word.outcome, 1, asked);
                 }
+                if word.is_shared {
+                    server.fresh.add_shared();
+                }
                 self.is_urgent |= server.is_urgent();
             }
         }
@@ -334,6 +337,9 @@ impl Server {
         *self.outcomes_total.entry(outcome).or_default() += 1;
         self.bytes_out_total = self.bytes_out_total.saturating_add(line.bytes_out);
         self.fresh.add(outcome, 1, false);
+        if word.is_shared {
+            self.fresh.add_shared();
+        }
         if let Some(time) = first_byte {
             self.first_bytes = (self.first_bytes.0.saturating_add(time), self.first_bytes.1 + 1);
         }

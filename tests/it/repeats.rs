@@ -206,3 +206,28 @@ fn each_word_of_a_long_list_is_looked_for_in_what_a_repeat_hides() {
         });
     }
 }
+
+#[test]
+fn a_request_that_no_server_can_answer_takes_no_server_out_when_it_is_sent_again_and_again() {
+    // 2.6 does not tell which server a repeat was at, nor what it answered.
+    for binary in binaries().into_iter().filter(|binary| binary.version.major >= 3) {
+        let stage = Stage::running(&binary, |text| text);
+        for code in [500, 502] {
+            SERVERS.iter().for_each(|server| stage.break_mock(server, vec![of_completions(Fault::status(code))]));
+            for _ in 0..6 {
+                let answer = post(&stage.address, CHAT, BODY).expect("an answer");
+                assert_eq!(answer.status, code, "{}", binary.version);
+            }
+            SERVERS.iter().for_each(|server| stage.mend_mock(server));
+            let told = wait_for("all to be heard", PATIENCE, || {
+                let told: Vec<_> = SERVERS.iter().map(|server| stage.server_status(server)).collect();
+                let heard =
+                    |server: &serde_json::Value| server["live"]["outcomes"]["server_error"].as_u64().unwrap_or(0);
+                (told.iter().map(heard).sum::<u64>() >= 6).then_some(told)
+            });
+            for server in told {
+                assert_eq!(server["health"], "healthy", "{}: {server}", binary.version);
+            }
+        }
+    }
+}

@@ -62,14 +62,14 @@ fn lines_become_samples_and_are_told_once() {
     let samples = heard.samples();
     let a = LiveSample {
         outcomes: [(Outcome::Ok, 3), (Outcome::ServerError, 1)].into(),
-        since_success: SinceSuccess { outcomes: [(Outcome::ServerError, 1)].into(), hidden: 0 },
+        since_success: SinceSuccess { outcomes: [(Outcome::ServerError, 1)].into(), ..SinceSuccess::default() },
         first_byte: Some(Duration::from_millis(150)),
         ..LiveSample::default()
     };
     let failed = BTreeMap::from([(Outcome::RateLimited, 2), (Outcome::Reset, 1)]);
     let b = LiveSample {
         outcomes: failed.clone(),
-        since_success: SinceSuccess { outcomes: failed, hidden: 0 },
+        since_success: SinceSuccess { outcomes: failed, ..SinceSuccess::default() },
         retry_after: Some(Duration::from_secs(300)),
         ..LiveSample::default()
     };
