@@ -174,6 +174,7 @@ impl From<&ServerSnapshot> for wire::Server {
             reason: health.as_ref().map(|health| health.reason.clone()).unwrap_or_default(),
             since_s: health.as_ref().map_or(0, |health| health.since_ms / 1000),
             attention: health.as_ref().and_then(attention),
+            held_s: health.as_ref().and_then(|health| health.held_ms).filter(|ms| *ms > 0).map(|ms| ms.div_ceil(1000)),
             circuit: health.as_ref().and_then(|health| health.circuit.as_ref()).map(circuit),
             factors: factors.collect(),
             probes: health.iter().flat_map(probes).collect(),

@@ -221,6 +221,9 @@ pub struct Server {
     pub since_s: u64,
     /// Something that the operator should mend: a rejected key, a wrong probe.
     pub attention: Option<String>,
+    /// Seconds for which it stays out at the least, however well it does; `None` where nothing holds it.
+    #[serde(default)]
+    pub held_s: Option<u64>,
     /// The circuit that failures of real requests open, in words; nothing where it was always closed.
     #[serde(default)]
     pub circuit: Option<String>,

@@ -90,6 +90,11 @@ fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
     }
     let why = if server.reason.is_empty() { String::new() } else { format!(": {}", server.reason) };
     row("health", format!("{} for {}{why}", server.health, span(server.since_s)));
+    // An open circuit says the same.
+    let is_told = server.circuit.as_ref().is_some_and(|circuit| circuit.starts_with("open"));
+    if let Some(held_s) = server.held_s.filter(|_| !is_told) {
+        row("held", format!("out for {} more at the least; then what its probes say decides", span(held_s)));
+    }
     if let Some(circuit) = &server.circuit {
         row("circuit", circuit.clone());
     }

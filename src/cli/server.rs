@@ -5,6 +5,7 @@ use super::args::ServerCommand;
 use super::output::{Failure, Output, Tone};
 use crate::agent::{Attempt, Node, Place};
 use crate::api::wire::{Applied, ServerRequest};
+use crate::model::ServerId;
 
 /// `hapilot server …`
 pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) -> Result<(), Failure> {
@@ -28,10 +29,12 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
             }
             let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
             let result = node.set_server(&target.server, state, weight, None, &actor()).await;
-            Applied::from(&result.map_err(|attempt| match attempt {
+            let mut report = result.map_err(|attempt| match attempt {
                 Attempt::Failed(failed) => Failure::from(failed),
                 Attempt::TooSoon(_) => Failure::refused("error: HAProxy was reloaded just now; try again"),
-            })?)
+            })?;
+            report.notes.extend(frozen(&node, &target.server));
+            Applied::from(&report)
         }
     };
     if out.json {
@@ -50,4 +53,19 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
         out.remark(note);
     }
     Ok(())
+}
+
+/// A weight that health left, and that nobody raises while no agent runs.
+fn frozen(node: &Node, id: &ServerId) -> Option<String> {
+    let (_, server) = node.serving.config.server(id)?;
+    let has = node.fleet.decision(id)?.weight;
+    let is_said = node.overrides.get(id).is_some_and(|entry| entry.wish.weight.is_some());
+    (has < server.weight.value && !is_said).then(|| {
+        format!(
+            "{id} keeps the weight that health left it, {has} of {}: the agent does not run, and nobody raises it; \
+             `{}` does",
+            server.weight.value,
+            node.place.command(&format!("server weight {id} {}", server.weight.value))
+        )
+    })
 }

@@ -281,6 +281,16 @@ fn cells(server: &Server) -> [(Tone, String); 8] {
 fn notes(server: &Server) -> Vec<(Tone, String)> {
     let mut notes = Vec::new();
     notes.extend(server.r#override.iter().map(|word| (Tone::Warn, format!("by command: {word}"))));
+    if let Some(live) = server.live.as_ref().filter(|_| server.admin != "ready") {
+        notes.push((
+            Tone::Plain,
+            match live.in_flight {
+                0 => "nothing is in flight any more".to_owned(),
+                1 => "1 request is still in flight".to_owned(),
+                many => format!("{many} requests are still in flight"),
+            },
+        ));
+    }
     notes.extend(server.attention.iter().map(|attention| (Tone::Warn, attention.clone())));
     if server.health != "healthy" && !server.reason.is_empty() {
         notes.push((Tone::Dim, server.reason.clone()));
