@@ -174,6 +174,9 @@ impl Place {
             (true, false) => return Err(SourcesError::Secrets(lacking)),
             (false, _) => {
                 problems.extend(lacking);
+                // What would be told of them next.
+                let unserved = certificate_problems.into_iter().filter(|problem| problem.is_unserved);
+                problems.extend(unserved.map(|problem| problem.text));
                 return Err(SourcesError::References(problems));
             }
         }

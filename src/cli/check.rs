@@ -64,7 +64,10 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         Err(e) => Some(e.to_string()),
     };
     sources.warnings.append(&mut engine.said.warnings);
-    sources.warnings.extend(sources.certificate_problems.iter().map(|problem| problem.text.clone()));
+    // What refuses the file is told once, as that.
+    let is_told = |text: &String| refused.as_ref().is_some_and(|refused| refused.contains(text.as_str()));
+    let problems = sources.certificate_problems.iter().map(|problem| problem.text.clone());
+    sources.warnings.extend(problems.filter(|text| !is_told(text)));
     sources.warnings.extend(doubts);
     sources.warnings.extend(replaced);
     let unresolved = engine.said.unresolved.iter();

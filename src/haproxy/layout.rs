@@ -44,7 +44,8 @@ const PARTS: [&str; 6] = ["privkey.pem", "cert.pem", "chain.pem", "ca.crt", "ca.
 /// # Errors
 /// It is missing or unreadable, or has too many entries.
 pub fn certificate_files(path: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
-    if !fs_err::metadata(path)?.is_dir() {
+    let found = std::fs::metadata(path).map_err(|e| io::Error::new(e.kind(), format!("{path}: {e}")))?;
+    if !found.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let own = certificates_of(sys::directory::files_at(path)?);

@@ -46,13 +46,8 @@ pub enum SecretError {
         name: String,
     },
     /// The file is missing, unreadable or too long.
-    #[error("it cannot be read")]
-    File {
-        /// The file.
-        path: Utf8PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(io::Error),
     /// The file holds something that no header could carry.
     #[error("the secret in {place} cannot be used")]
     Value {
@@ -69,7 +64,7 @@ impl SecretError {
         match self {
             Self::Environment { problem, .. } => *problem == NOT_SET,
             Self::NoCredentials { .. } => true,
-            Self::File { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            Self::File(error) => error.kind() == io::ErrorKind::PermissionDenied,
             Self::Value { .. } => false,
         }
     }
@@ -155,11 +150,11 @@ fn variable_in(file: &Utf8Path, name: &str) -> Option<String> {
 }
 
 fn read_text(path: &Utf8Path) -> Result<String, SecretError> {
-    let told = |source| SecretError::File { path: path.to_owned(), source };
-    let bytes = files::read_limited(path, MAX_BYTES).map_err(told)?;
+    let bytes = files::read_limited(path, MAX_BYTES).map_err(SecretError::File)?;
     let mut text = String::from_utf8(bytes)
         // The error of the conversion would carry the bytes.
-        .map_err(|_| told(io::Error::new(io::ErrorKind::InvalidData, "not valid UTF-8")))?;
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{path} is not valid UTF-8")))
+        .map_err(SecretError::File)?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {

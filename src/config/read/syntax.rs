@@ -10,6 +10,10 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, Error};
 
+const ODD_QUOTES: &str = "not TOML: a quote is missing on this line, or one is too many";
+const NOT_CLOSED: &str = "not TOML: the text is not closed on its line";
+const OPEN_HERE: &str = " is open here: close it; the rest of the file was not judged";
+
 /// Most lines that are blanked, one parse each.
 const MAX_BLANKED: usize = 20;
 
@@ -69,8 +73,12 @@ pub(super) fn mistakes(text: &str, source: &Source<'_>, errors: &[Error]) -> Vec
         // What is not closed swallows the rest of the file: only what comes first is a mistake for certain.
         found.truncate(1);
         if let Some(first) = found.first_mut() {
-            first.message = "not TOML: a list or table before this place is not closed".to_owned();
-            first.help = Some("a bracket is open here: close it; the rest of the file was not judged".to_owned());
+            let lacks_quote = [ODD_QUOTES, NOT_CLOSED].contains(&first.message.as_str());
+            if !lacks_quote {
+                first.message = "not TOML: a list or table before this place is not closed".to_owned();
+            }
+            let what = if lacks_quote { "a quote" } else { "a bracket" };
+            first.help = Some(format!("{what}{OPEN_HERE}"));
         }
     }
     found
@@ -87,17 +95,28 @@ fn mistake(text: &str, source: &Source<'_>, error: &Error) -> Found {
             ("a text stands in quotes".to_owned(), Some("write \"…\" around it"))
         }
         m if m.starts_with("invalid basic string") || m.starts_with("invalid literal string") => {
-            ("the text is not closed on its line".to_owned(), Some("add the closing quote"))
+            return Found::error("syntax", NOT_CLOSED.to_owned(), span).help("add the closing quote");
         }
         m if m.starts_with("key with no value") => ("a key without a value".to_owned(), Some("write key = value")),
         m if m.starts_with("unclosed") => (m.split(',').next().unwrap_or(m).to_owned(), None),
         m => (m.to_owned(), None),
     };
+    if help.is_none() && has_odd_quotes(source.line(source.line_of(span.start))) {
+        return Found::error("syntax", ODD_QUOTES.to_owned(), span).help("each text stands between two quotes: \"…\"");
+    }
     let found = Found::error("syntax", format!("not TOML: {message}"), span);
     match help {
         Some(help) => found.help(help),
         None => found,
     }
+}
+
+/// Whether one quote of a line has no other.
+fn has_odd_quotes(line: &str) -> bool {
+    let is_odd = |text: &str| text.matches('"').count() % 2 == 1;
+    // A remark may have any.
+    let code = line.match_indices('#').map(|(at, _)| &line[..at]).find(|code| !is_odd(code)).unwrap_or(line);
+    !code.contains("\\\"") && is_odd(code)
 }
 
 /// A place at the end of a line or of the file moves to the last thing before it, which is what can be seen.
@@ -145,7 +164,7 @@ fn duplicate(source: &Source<'_>, span: Range<usize>) -> Found {
 pub(super) fn drop_consequences(syntax: &[Found], found: &mut Vec<Found>, source: &Source<'_>) {
     let line = |found: &Found| found.span.as_ref().map(|span| source.line_of(span.start));
     let broken: BTreeSet<usize> = syntax.iter().filter(|found| found.code == "syntax").filter_map(line).collect();
-    let open = syntax.iter().find(|found| found.help.as_deref().is_some_and(|help| help.starts_with("a bracket")));
+    let open = syntax.iter().find(|found| found.help.as_deref().is_some_and(|help| help.ends_with(OPEN_HERE)));
     let open = open.and_then(line);
     // A list that lost its key reads like a section, and its name would be the secret that it holds.
     let after_broken = |line: usize| {
