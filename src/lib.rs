@@ -7,7 +7,8 @@
 // Floor 0: the words.
 pub mod model;
 
-// Floor 1 and 2: decisions about health and weight.
+// Floor 1 and 2: decisions about health and weight, and what is told.
+pub mod event;
 pub mod health;
 pub mod keys;
 pub mod vip;

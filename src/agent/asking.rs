@@ -111,7 +111,7 @@ impl Agent {
             return;
         }
         if let Some(transition) = self.node.fleet.observe(id, &observation, now) {
-            super::following::log_transition(id, &transition);
+            super::following::log_transition(id, &transition, &self.node.bulletin);
             self.follow_soon();
         }
     }

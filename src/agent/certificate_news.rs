@@ -2,8 +2,10 @@
 //!
 //! Pure but for the log. Called by `node`.
 
+use super::bulletin::Bulletin;
 use super::certificates::{CertificateProblem, Certificates, day, expiry, renewal_time, sources};
 use crate::config::Config;
+use crate::event::{Event, Kind, Severity};
 use crate::model::{Certificate, Digest};
 use camino::Utf8PathBuf;
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +17,8 @@ const TOLD_DAYS: [i64; 5] = [30, 14, 7, 1, 0];
 /// What is known of the certificates that serve.
 #[derive(Clone, Debug, Default)]
 pub struct CertificateNews {
-    since: BTreeMap<String, Timestamp>,
+    /// By what is told: since when, and of which file.
+    since: BTreeMap<String, (Timestamp, Utf8PathBuf)>,
     told: BTreeMap<Utf8PathBuf, (Digest, i64)>,
     /// Those that serve, in the order of their files.
     pub all: Vec<CertificateStatus>,
@@ -40,23 +43,33 @@ pub struct CertificateStatus {
 
 impl CertificateNews {
     /// Takes in what serves now, and logs what is new.
-    pub fn look(&mut self, config: &Config, found: &Certificates, problems: &[CertificateProblem], now: Timestamp) {
+    pub fn look(
+        &mut self,
+        config: &Config,
+        found: &Certificates,
+        problems: &[CertificateProblem],
+        now: Timestamp,
+        bulletin: &Bulletin,
+    ) {
         let before = std::mem::take(&mut self.since);
         for problem in problems {
-            let since = before.get(&problem.text).copied().unwrap_or_else(|| {
-                tracing::warn!("{}", problem.text);
-                now
+            let since = before.get(&problem.text).cloned().unwrap_or_else(|| {
+                let event = Event::begins(Kind::Problem, Severity::Warning, &problem.source, &problem.text);
+                bulletin.tell(event.about("certificate"));
+                (now, problem.source.clone())
             });
             self.since.insert(problem.text.clone(), since);
         }
-        before.keys().filter(|text| !self.since.contains_key(*text)).for_each(|text| tracing::info!("mended: {text}"));
+        for (text, (_, source)) in before.iter().filter(|(text, _)| !self.since.contains_key(*text)) {
+            bulletin.tell(Event::ends(Kind::Problem, source, format!("mended: {text}")).about("certificate"));
+        }
         let certificates = sources(found);
         self.told.retain(|file, _| certificates.contains_key(file.as_path()));
         for certificate in certificates.values() {
-            self.tell_expiry(certificate, now);
+            self.tell_expiry(certificate, now, bulletin);
         }
         let cannot = problems.iter().map(|problem| {
-            let since = self.since.get(&problem.text).copied().unwrap_or(now);
+            let since = self.since.get(&problem.text).map_or(now, |(since, _)| *since);
             format!("{} (since {})", problem.text, since.strftime("%Y-%m-%d %H:%M:%S UTC"))
         });
         let expire = certificates.values().filter_map(|certificate| expiry(config, certificate, now));
@@ -76,7 +89,7 @@ impl CertificateNews {
     }
 
     /// The nearest threshold that has passed, where it was not told of this certificate.
-    fn tell_expiry(&mut self, certificate: &Certificate, now: Timestamp) {
+    fn tell_expiry(&mut self, certificate: &Certificate, now: Timestamp, bulletin: &Bulletin) {
         let left = certificate.not_after.duration_since(now);
         let is_passed = |days: &i64| left <= SignedDuration::from_hours(days * 24).min(renewal_time(certificate));
         let Some(days) = TOLD_DAYS.into_iter().rev().find(is_passed) else { return };
@@ -86,10 +99,11 @@ impl CertificateNews {
         }
         self.told.insert(certificate.source.clone(), (certificate.digest, days));
         let (file, until) = (&certificate.source, day(certificate.not_after).to_string());
-        match days {
-            0 => tracing::error!(%file, until, "a certificate has expired"),
-            1 | 7 => tracing::warn!(%file, until, "a certificate expires within {days} days"),
-            _ => tracing::info!(%file, until, "a certificate expires within {days} days"),
-        }
+        let (severity, text) = match days {
+            0 => (Severity::Error, format!("the certificate {file} has expired ({until})")),
+            1 | 7 => (Severity::Warning, format!("the certificate {file} expires within {days} days ({until})")),
+            _ => (Severity::Info, format!("the certificate {file} expires within {days} days ({until})")),
+        };
+        bulletin.tell(Event::once(Kind::Certificate, severity, file, text).about("expiry"));
     }
 }

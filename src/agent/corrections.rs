@@ -1,5 +1,7 @@
 //! The last corrections of drift: what somebody else changed and hapilot put right.
 
+use super::bulletin::Bulletin;
+use crate::event::{Event, Kind, Severity};
 use jiff::Timestamp;
 use std::collections::VecDeque;
 
@@ -24,15 +26,17 @@ pub struct Corrections {
 
 impl Corrections {
     /// Takes them in and logs them; beyond a screenful they are counted.
-    pub fn note(&mut self, lines: Vec<String>, at: Timestamp) {
+    pub fn note(&mut self, lines: Vec<String>, at: Timestamp, bulletin: &Bulletin) {
         self.total += lines.len() as u64;
         let more = lines.len().saturating_sub(KEPT);
         for text in lines.into_iter().take(KEPT) {
-            tracing::warn!("drift put right: {text}");
+            let told = format!("drift put right: {text}");
+            bulletin.tell(Event::once(Kind::Drift, Severity::Warning, "haproxy", told));
             self.last.push_back(Correction { at, text });
         }
         if more > 0 {
-            tracing::warn!("drift put right: and {more} more");
+            let told = format!("drift put right: and {more} more");
+            bulletin.tell(Event::once(Kind::Drift, Severity::Warning, "haproxy", told));
         }
         while self.last.len() > KEPT {
             self.last.pop_front();
@@ -54,7 +58,11 @@ impl Corrections {
 fn only_the_last_are_kept() {
     let mut corrections = Corrections::default();
     for round in 0..3 {
-        corrections.note((0..15).map(|at| format!("{round}.{at}")).collect(), Timestamp::UNIX_EPOCH);
+        corrections.note(
+            (0..15).map(|at| format!("{round}.{at}")).collect(),
+            Timestamp::UNIX_EPOCH,
+            &Bulletin::log_only(),
+        );
     }
     let kept: Vec<_> = corrections.newest().map(|correction| correction.text.as_str()).collect();
     assert_eq!((kept.len(), kept[0], kept[19]), (20, "2.14", "1.10"));

@@ -7,6 +7,7 @@
 //! by then, they are not sent, and the next round plans for that one.
 
 use super::apply::{Applied, ApplyError, How, Prepared, Wish};
+use super::bulletin::Bulletin;
 use super::certificates;
 use super::checks::Checks;
 use super::corrections::Corrections;
@@ -22,6 +23,7 @@ use super::renderer::Renderer;
 use super::start;
 use super::unanswered::Unanswered;
 use super::unread::{self, Unread};
+use crate::event::{Event, Kind, Severity};
 use crate::haproxy;
 use crate::model::Digest;
 use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
@@ -78,6 +80,8 @@ pub struct Engine {
     pub limits: ReloadLimits,
     /// Drift that was put right.
     pub corrections: Corrections,
+    /// Tells them.
+    pub bulletin: Bulletin,
     /// Nothing is changed: what would be, one line each, newest state. `None`: changes are made.
     pub would: Option<Vec<String>>,
     /// Where intents are written down; `None` where nothing is applied.
@@ -115,6 +119,7 @@ impl Engine {
             reloads: 0,
             limits: ReloadLimits::default(),
             corrections: Corrections::default(),
+            bulletin: Bulletin::log_only(),
             would: None,
             journal: None,
             unanswered: Unanswered::default(),
@@ -193,13 +198,9 @@ impl Engine {
         if let (Some(before), Some(now), false) = (&self.runtime, runtime, is_own)
             && before.pid != now.pid
         {
-            let (uptime_s, old, pid) = (now.uptime_s, before.pid, now.pid);
-            tracing::warn!(
-                old,
-                pid,
-                uptime_s,
-                "another HAProxy worker serves: it was restarted, or reloaded by somebody else"
-            );
+            let text = format!("another HAProxy worker serves, pid {} in the place of {}", now.pid, before.pid);
+            let event = Event::once(Kind::Haproxy, Severity::Warning, "haproxy", text);
+            self.bulletin.tell(event.because("it was restarted, or reloaded by somebody else"));
         }
     }
 
@@ -291,7 +292,7 @@ impl Engine {
             }
             if let (true, Action::Runtime(steps)) = (prepared.plan.only_waits(), &prepared.plan.action) {
                 if self.send(wish, steps, prepared.plan.based_on_pid).await?.is_some() {
-                    self.corrections.note(drift, jiff::Timestamp::now());
+                    self.corrections.note(drift, jiff::Timestamp::now(), &self.bulletin);
                     self.expected = Some(Expectation::of(&prepared.observed));
                     return Ok(applied);
                 }
@@ -302,7 +303,7 @@ impl Engine {
             // What serves was put right also where its files wait for a verdict.
             let waits = wish.is_serving && matches!(done, Err(ApplyError::TooSoon(_)));
             if done.is_ok() || (waits && matches!(prepared.plan.action, Action::Runtime(_))) {
-                self.corrections.note(std::mem::take(&mut drift), jiff::Timestamp::now());
+                self.corrections.note(std::mem::take(&mut drift), jiff::Timestamp::now(), &self.bulletin);
             }
             done?;
             if applied.how == How::Start {

@@ -2,8 +2,10 @@
 
 use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
+use super::bulletin::Bulletin;
 use super::node::Node;
 use super::report::Report;
+use crate::event::{Event, Kind, Severity};
 use crate::haproxy;
 use crate::health::Transition;
 use crate::model::ServerId;
@@ -40,18 +42,26 @@ impl Node {
             return;
         }
         match &problem {
-            Some(problem) if result.is_ok() && self.is_settled => tracing::error!("HAProxy is gone: {problem}"),
-            Some(problem) if result.is_ok() => tracing::warn!("{problem}"),
-            Some(problem) if matches!(result, Err(ApplyError::Files(_))) => {
-                tracing::warn!(%problem, "HAProxy's files are behind");
+            Some(problem) if result.is_ok() && self.is_settled => {
+                let text = format!("HAProxy is gone: {problem}");
+                self.bulletin.tell(Event::begins(Kind::Haproxy, Severity::Error, "haproxy", text));
             }
-            Some(problem) => tracing::warn!(%problem, "HAProxy does not follow"),
+            Some(problem) if result.is_ok() => {
+                self.bulletin.tell(Event::begins(Kind::Haproxy, Severity::Warning, "haproxy", problem));
+            }
+            Some(problem) => {
+                let is_behind = matches!(result, Err(ApplyError::Files(_)));
+                let text = if is_behind { "HAProxy's files are behind" } else { "HAProxy does not follow" };
+                let event = Event::begins(Kind::Haproxy, Severity::Warning, "haproxy", text);
+                self.bulletin.tell(event.because(problem));
+            }
             None => {
                 let again = if is_first { "" } else { " again" };
-                match self.runtime() {
-                    Some(runtime) => tracing::info!(pid = runtime.pid, "HAProxy {} follows{again}", runtime.version),
-                    None => tracing::info!("HAProxy follows{again}"),
-                }
+                let text = match self.runtime() {
+                    Some(runtime) => format!("HAProxy {} follows{again}, pid {}", runtime.version, runtime.pid),
+                    None => format!("HAProxy follows{again}"),
+                };
+                self.bulletin.tell(Event::ends(Kind::Haproxy, "haproxy", text));
             }
         }
         self.haproxy_problem = problem;
@@ -59,11 +69,12 @@ impl Node {
 
     /// The last word of an agent that ends.
     pub(super) fn log_stop(&self) {
-        match (self.owns_haproxy, self.runtime()) {
-            (true, _) => tracing::info!("stopping, and HAProxy with it"),
-            (false, Some(_)) => tracing::info!("stopping; HAProxy serves on"),
-            (false, None) => tracing::info!("stopping; no HAProxy runs"),
-        }
+        let text = match (self.owns_haproxy, self.runtime()) {
+            (true, _) => "stopping, and HAProxy with it",
+            (false, Some(_)) => "stopping; HAProxy serves on",
+            (false, None) => "stopping; no HAProxy runs",
+        };
+        self.bulletin.tell(Event::ends(Kind::Agent, "agent", text));
     }
 
     /// A master that answers without a worker's socket: HAProxy starts, or somebody removed the socket.
@@ -106,7 +117,8 @@ impl Node {
             let Step::SetWeight { proxy, server, from, to } = step else {
                 told += 1;
                 if told <= MAX_TOLD {
-                    tracing::info!("HAProxy: {step}");
+                    let text = format!("HAProxy: {step}");
+                    self.bulletin.tell(Event::once(Kind::Haproxy, Severity::Info, "haproxy", text));
                 }
                 continue;
             };
@@ -119,7 +131,8 @@ impl Node {
             }
             told += 1;
             if told <= MAX_TOLD {
-                tracing::info!(backend = %id.backend, server = %id.server, %from, %to, cause, "{id} weight {from} → {to} ({cause})");
+                let text = format!("{id} weight {from} → {to} ({cause})");
+                self.bulletin.tell(Event::once(Kind::Weight, Severity::Info, id, text));
             }
         }
         if told > MAX_TOLD {
@@ -148,7 +161,7 @@ impl Node {
 }
 
 /// What serves when the agent begins.
-pub(super) fn log_start(report: &Report) {
+pub(super) fn log_start(report: &Report, bulletin: &Bulletin) {
     let how = match report.applied.how {
         How::Unchanged => "HAProxy runs it already",
         How::Files => "files were written, HAProxy ran it already",
@@ -156,27 +169,30 @@ pub(super) fn log_start(report: &Report) {
         How::Reload => "by a reload",
         How::Start => "as soon as HAProxy is started",
     };
-    match report.revision {
-        Some(revision) => tracing::info!(revision, how = %report.applied.how, "serving revision {revision}: {how}"),
-        None => tracing::info!(how = %report.applied.how, "serving: {how}"),
-    }
+    let text = match report.revision {
+        Some(revision) => format!("hapilot runs; serving revision {revision}: {how}"),
+        None => format!("hapilot runs; serving: {how}"),
+    };
+    bulletin.tell(Event::begins(Kind::Agent, Severity::Info, "agent", text));
 }
 
 /// A refusal, unless it is the one that was `told` already: a try that repeats by time has no news.
-pub(super) fn log_failure(attempt: &Attempt, told: Option<&str>) {
+pub(super) fn log_failure(attempt: &Attempt, told: Option<&str>, bulletin: &Bulletin) {
     if let Attempt::Failed(failed) = attempt
         && told != Some(&failed.message)
     {
-        tracing::error!("the change is refused, the last good state serves on\n{}", failed.message.trim_end());
+        let text = format!("the change is refused, the last good state serves on\n{}", failed.message.trim_end());
+        bulletin.tell(Event::begins(Kind::Refused, Severity::Error, "file", text));
     }
 }
 
 /// A change of health: one line; a server that goes out is a warning.
-pub(super) fn log_transition(id: &ServerId, transition: &Transition) {
+pub(super) fn log_transition(id: &ServerId, transition: &Transition, bulletin: &Bulletin) {
     let (from, to) = (transition.from, transition.to);
-    let reason = transition.reason.as_str();
-    match to.is_unhealthy() {
-        true => tracing::warn!(server = %id, %from, %to, reason, "{id} is out: health {from} → {to}"),
-        false => tracing::info!(server = %id, %from, %to, reason, "{id} health {from} → {to}"),
-    }
+    let event = match to.is_unhealthy() {
+        true => Event::begins(Kind::Health, Severity::Warning, id, format!("{id} is out: health {from} → {to}")),
+        // Also of one that an agent before this one saw go out.
+        false => Event::ends(Kind::Health, id, format!("{id} health {from} → {to}")),
+    };
+    bulletin.tell(event.because(&transition.reason));
 }

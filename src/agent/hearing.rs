@@ -66,7 +66,7 @@ impl Agent {
                 }
             }
             if let Some(transition) = self.node.fleet.live(&id, &sample, now) {
-                super::following::log_transition(&id, &transition);
+                super::following::log_transition(&id, &transition, &self.node.bulletin);
                 self.follow_soon();
             }
         }

@@ -3,8 +3,10 @@
 //! Pure: time is handed in; runs no test and writes no map itself. Knows keys by their digests, never by their values.
 //! Called by `node`, which makes the map follow, and by the loop, which runs the probes.
 
+use super::bulletin::Bulletin;
 use super::sources::Sources;
 use crate::desired::{KeyEntry, key_entries, key_id};
+use crate::event::{Event, Kind, Severity};
 use crate::health::{Observation, Outcome, ProbeKind};
 use crate::keys::{Exhausted, KeyPool, KeyPoolParams, KeyState, KeyWord, Source, Told};
 use crate::model::{Digest, Moment, Secret, SecretRef, ServerId};
@@ -367,18 +369,20 @@ impl Learnt {
         }
     }
 
-    /// One line of the log for each event.
-    pub fn log(&self) {
+    /// Tells each.
+    pub fn tell(&self, bulletin: &Bulletin) {
         for (entry, Exhausted { is_rejected, .. }) in &self.exhausted {
             let why = if *is_rejected { "all were rejected" } else { "all rest or were rejected" };
-            tracing::error!(entry, why, "no key may be used; HAProxy goes on with the last one");
+            let text = format!("no key of {entry} may be used; HAProxy goes on with the last one");
+            bulletin.tell(Event::once(Kind::Key, Severity::Error, entry, text).because(why));
         }
         for KeyEvent { entry, key, reference, from, to, is_grave } in &self.events {
-            if *is_grave {
-                tracing::warn!(entry, key, reference, from, to, "key");
-            } else {
-                tracing::info!(entry, key, reference, from, to, "key");
-            }
+            let severity = if *is_grave { Severity::Warning } else { Severity::Info };
+            let text = match to.as_str() {
+                "active" => format!("key {key} of {entry} ({reference}) serves in the place of {from}"),
+                _ => format!("key {key} of {entry} ({reference}): {from} → {to}"),
+            };
+            bulletin.tell(Event::once(Kind::Key, severity, entry, text).about(key));
         }
     }
 }

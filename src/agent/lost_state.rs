@@ -5,6 +5,7 @@
 use super::ledger::Ledger;
 use super::node::Node;
 use super::report::Failed;
+use crate::event::{Event, Kind, Severity};
 use crate::sys;
 
 /// A revision of thousands of servers has some megabytes, a common one some tens of kilobytes.
@@ -30,7 +31,7 @@ impl Node {
             Err(failed) => format!("{state} was deleted while the agent ran and cannot be made again: {failed}"),
         };
         if self.history_problem.as_ref() != Some(&told) {
-            tracing::error!("{told}");
+            self.bulletin.tell(Event::begins(Kind::Problem, Severity::Error, "agent", &told).about("state"));
             self.history_problem = Some(told);
         }
     }
@@ -41,8 +42,13 @@ impl Node {
             format!("the history, operators' words and what was learnt cannot be written down: {e}\n  help: make room there")
         });
         match (&problem, &self.room_problem) {
-            (Some(problem), None) => tracing::error!("{problem}"),
-            (None, Some(_)) => tracing::info!("{} has room again", self.ledger.state),
+            (Some(problem), None) => {
+                self.bulletin.tell(Event::begins(Kind::Problem, Severity::Error, "agent", problem).about("room"));
+            }
+            (None, Some(_)) => {
+                let text = format!("{} has room again", self.ledger.state);
+                self.bulletin.tell(Event::ends(Kind::Problem, "agent", text).about("room"));
+            }
             _ => {}
         }
         self.room_problem = problem;

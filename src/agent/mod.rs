@@ -6,6 +6,7 @@ mod adopted;
 mod apply;
 mod asking;
 mod attempt;
+mod bulletin;
 mod certificate_news;
 mod certificates;
 mod checks;

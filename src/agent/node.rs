@@ -6,6 +6,7 @@
 use super::adopted::{adopt, base_weights};
 use super::apply::{Applied, ApplyError, How, Wish};
 use super::attempt::Attempt;
+use super::bulletin::Bulletin;
 use super::certificate_news::CertificateNews;
 use super::engine::Engine;
 use super::fleet::Fleet;
@@ -22,6 +23,7 @@ use super::sources::{Place, Sources, SourcesError};
 use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
 use crate::desired::Desired;
+use crate::event::{Event, Kind, Severity};
 use crate::model::{Digest, Moment, SecretRef, ServerId, Sourced, Weight};
 use crate::plan::Runtime;
 use crate::render;
@@ -82,6 +84,8 @@ pub struct Node {
     pub(super) told_causes: BTreeMap<ServerId, String>,
     /// What the start found of an apply that was interrupted, and did about it.
     pub recovered: Option<String>,
+    /// Tells what happens.
+    pub(super) bulletin: Bulletin,
     pub(super) ledger: Ledger,
     /// The file just before it was read at the start.
     pub(super) read_at_start: Option<Digest>,
@@ -114,6 +118,8 @@ impl Node {
         let mut node = Self::around(place, loaded, Ledger::open(&state).map_err(first)?, Some(lock)).await?;
         node.read_at_start = read_at_start;
         node.engine.journal = Some(Journal::of(&state));
+        node.bulletin = Bulletin::open(&state);
+        node.engine.bulletin = node.bulletin.clone();
         Ok(node)
     }
 
@@ -143,6 +149,7 @@ impl Node {
             haproxy_problem: None,
             has_followed: false,
             owns_haproxy: false,
+            bulletin: Bulletin::log_only(),
             lacks: false,
             history_problem: None,
             words_problem: None,
@@ -249,7 +256,9 @@ impl Node {
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
         if self.words_problem.is_some() || !ended.is_empty() && !self.is_observer() {
             self.keep_words();
-            ended.iter().for_each(|id| tracing::info!(server = %id, "the operator's word on {id} ended"));
+            let event =
+                |id| Event::once(Kind::Override, Severity::Info, id, format!("the operator's word on {id} ended"));
+            ended.iter().for_each(|id| self.bulletin.tell(event(id)));
         }
         let began = Instant::now();
         self.renew_certificates();
@@ -267,7 +276,8 @@ impl Node {
         self.engine.look_at_old_workers(&config.haproxy.master_socket.value).await;
         self.tell_steps(&applied.steps);
         for reason in &applied.reload_reasons {
-            tracing::info!("HAProxy was reloaded: {reason}");
+            let text = format!("HAProxy was reloaded: {reason}");
+            self.bulletin.tell(Event::once(Kind::Haproxy, Severity::Info, "haproxy", text));
         }
         if self.history_problem.is_some() && behind.is_none() {
             let intent = Intent::of_agent(Some("the history is complete again"));
@@ -293,7 +303,8 @@ impl Node {
     /// Takes over certificates that were renewed under the same configuration, however that was (not) noticed.
     fn renew_certificates(&mut self) {
         if self.serving.renew_certificates() {
-            tracing::info!("certificates were renewed, added or removed");
+            let text = "certificates were renewed, added or removed";
+            self.bulletin.tell(Event::once(Kind::Certificate, Severity::Info, "certificates", text));
         }
         self.tell_certificates();
     }
@@ -301,7 +312,7 @@ impl Node {
     /// Takes note of the certificates that serve, and logs what is new of them.
     pub fn tell_certificates(&mut self) {
         let Sources { config, certificates, certificate_problems, .. } = &self.serving;
-        self.certificate_news.look(config, certificates, certificate_problems, Timestamp::now());
+        self.certificate_news.look(config, certificates, certificate_problems, Timestamp::now(), &self.bulletin);
     }
 
     pub(super) async fn serve(
@@ -394,7 +405,7 @@ impl Node {
             let entry = super::report::entry(intent, source, &applied, &self.serving.toml, rendered);
             let keep = self.serving.config.history.keep;
             let recorded = self.ledger.record(&entry, keep, armed.standing.clone());
-            entry.tell(self.revision());
+            entry.tell(self.revision(), &self.bulletin);
             if let Ok(revision) = &recorded {
                 notes.extend(self.begin_trial(armed, *revision));
             }
@@ -444,10 +455,10 @@ impl Node {
     fn note_history(&mut self, failed: Option<Failed>) {
         let problem = failed.map(|failed| format!("what serves cannot be written into the history: {failed}"));
         if problem != self.history_problem {
-            match &problem {
-                Some(problem) => tracing::error!("{problem}"),
-                None => tracing::info!("the history is complete again"),
-            }
+            self.bulletin.tell(match &problem {
+                Some(problem) => Event::begins(Kind::Problem, Severity::Error, "history", problem),
+                None => Event::ends(Kind::Problem, "history", "the history is complete again"),
+            });
             self.history_problem = problem;
         }
     }

@@ -2,10 +2,14 @@
 //!
 //! Pure but for the log. Called by the loop with each snapshot.
 
+use super::bulletin::Bulletin;
 use super::snapshot::{BackendSnapshot, ServerSnapshot, Snapshot};
+use crate::event::{Event, Kind, Severity};
+use crate::model::format_duration;
 use crate::model::{AdminState, OperState, Weight};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// So many reasons are told; the rest is counted.
 const MAX_REASONS: usize = 3;
@@ -73,23 +77,26 @@ pub(super) struct Outages(BTreeMap<String, Timestamp>);
 
 impl Outages {
     /// Tells what began and what is over, and notes in the picture since when each lasts.
-    pub fn tell(&mut self, snapshot: &mut Snapshot, now: Timestamp) {
+    pub fn tell(&mut self, snapshot: &mut Snapshot, now: Timestamp, bulletin: &Bulletin) {
         // Without a HAProxy no backend serves; that is said as one thing, and not for each backend.
         if snapshot.haproxy.is_none() {
             return;
         }
-        for BackendSnapshot { name, outage, servers, .. } in &mut snapshot.backends {
+        for BackendSnapshot { name, outage, .. } in &mut snapshot.backends {
             match (outage, self.0.get(name).copied()) {
                 (Some(outage), Some(since)) => outage.since = Some(since),
                 (Some(outage), None) => {
                     outage.since = Some(now);
                     self.0.insert(name.clone(), now);
-                    tracing::error!(backend = %name, servers = servers.len(), why = outage.why, "backend {name} cannot serve");
+                    let text = format!("backend {name} cannot serve");
+                    bulletin.tell(Event::begins(Kind::Outage, Severity::Error, name, text).because(&outage.why));
                 }
                 (None, Some(since)) => {
                     self.0.remove(name);
-                    let lasted_s = now.duration_since(since).as_secs();
-                    tracing::info!(backend = %name, lasted_s, "backend {name} serves again");
+                    let lasted = now.duration_since(since).as_secs().unsigned_abs();
+                    let text =
+                        format!("backend {name} serves again, after {}", format_duration(Duration::from_secs(lasted)));
+                    bulletin.tell(Event::ends(Kind::Outage, name, text));
                 }
                 (None, None) => {}
             }

@@ -1,10 +1,12 @@
 //! What became of a change, for whoever asked for it.
 
 use super::apply::{Applied, How};
+use super::bulletin::Bulletin;
 use super::intent::Intent;
 use super::ledger::Entry;
 use super::sources::SourcesError;
 use super::unread::Unread;
+use crate::event::{Event, Kind, Severity};
 use crate::plan::Action;
 use crate::render::Rendered;
 use crate::store;
@@ -148,7 +150,7 @@ pub(super) fn entry<'a>(
 
 impl Entry<'_> {
     /// One line in the log: which revision, what it changed, who made it, and why.
-    pub(super) fn tell(&self, revision: Option<u32>) {
+    pub(super) fn tell(&self, revision: Option<u32>, bulletin: &Bulletin) {
         let is_ahead = self.how == store::How::StartPending;
         let what = match self.summary.as_slice() {
             [] if is_ahead => "no HAProxy runs yet".to_owned(),
@@ -159,7 +161,8 @@ impl Entry<'_> {
         let number = revision.map(|number| format!(" {number}")).unwrap_or_default();
         let Self { actor, reason, .. } = self;
         let verb = if is_ahead { "is prepared" } else { "serves" };
-        tracing::info!(revision, actor, reason, "revision{number} {verb}: {what} ({actor}: {reason})");
+        let text = format!("revision{number} {verb}: {what} ({actor}: {reason})");
+        bulletin.tell(Event::once(Kind::Revision, Severity::Info, "file", text));
     }
 }
 

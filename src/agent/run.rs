@@ -19,6 +19,7 @@ use super::request::{Handle, Reply, Request, VipVerb};
 use super::snapshot::Snapshot;
 use super::spending::Spending;
 use super::vips::Vips;
+use crate::event::{Event, Kind, Severity};
 use crate::health::{GuardEvent, Observation, ProbeKind};
 use crate::model::Digest;
 use crate::probe::Prober;
@@ -165,9 +166,9 @@ impl Agent {
             self.change(Change::Expire, Intent::of_agent(None), vec![]).await;
         }
         match self.node.settle().await {
-            Ok(report) => log_start(&report),
+            Ok(report) => log_start(&report, &self.node.bulletin),
             Err(attempt) => {
-                log_failure(&attempt, None);
+                log_failure(&attempt, None, &self.node.bulletin);
                 self.try_again(&attempt, Intent::of_agent(None));
             }
         }
@@ -284,7 +285,7 @@ impl Agent {
         self.node.fleet.set_clock(since_1970(), now);
         let due = self.node.fleet.due(now);
         for (id, transition) in &due.transitions {
-            log_transition(id, transition);
+            log_transition(id, transition, &self.node.bulletin);
         }
         due.probes.into_iter().for_each(|(id, kind)| self.waiting.push(Wanted { id, kind, key: None }));
         let (tests, learnt) = self.node.keyring.due(|id| !self.node.fleet.is_silent(id), now);
@@ -361,17 +362,20 @@ impl Agent {
         };
         let over = |event: &GuardEvent| event.pool.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
         for event in events.iter().filter(|event| !is_in(&self.guards_told, event)) {
-            tracing::warn!(guard = %event.guard, backend = over(event), why = event.why, "a guard holds weights back");
+            let text = format!("a guard holds weights of {} back: {}", over(event), event.guard);
+            let told = Event::begins(Kind::Guard, Severity::Warning, over(event), text).about(event.guard);
+            self.node.bulletin.tell(told.because(&event.why));
         }
         for event in self.guards_told.iter().filter(|event| !is_in(&events, event)) {
-            tracing::info!(guard = %event.guard, backend = over(event), "the guard is over");
+            let text = format!("the guard over {} is over: {}", over(event), event.guard);
+            self.node.bulletin.tell(Event::ends(Kind::Guard, over(event), text).about(event.guard));
         }
         self.guards_told = events;
     }
 
     /// Follows what was learnt of keys.
     pub(super) fn heed(&mut self, learnt: &Learnt) {
-        learnt.log();
+        learnt.tell(&self.node.bulletin);
         if !learnt.events.is_empty() {
             self.tell_keyless();
         }
@@ -397,13 +401,14 @@ impl Agent {
             self.change_again(Change::File, intent, vec![], problem.clone()).await;
         }
         if problem.is_some() && !was_waiting && self.node.file_problem.is_none() {
-            tracing::info!("{} can be served again, and is", self.node.place.file);
+            let text = format!("{} can be served again, and is", self.node.place.file);
+            self.node.bulletin.tell(Event::ends(Kind::Refused, "file", text));
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.
         if self.node.file_problem.is_some()
             && let Err(attempt) = self.node.refresh().await
         {
-            log_failure(&attempt, None);
+            log_failure(&attempt, None, &self.node.bulletin);
         }
     }
 
@@ -432,7 +437,7 @@ impl Agent {
                     ));
                     self.node.order_wait = None;
                     self.node.file_problem = Some(failed.message.clone());
-                    log_failure(&Attempt::Failed(failed.clone()), told.as_deref());
+                    log_failure(&Attempt::Failed(failed.clone()), told.as_deref(), &self.node.bulletin);
                     self.try_again(&Attempt::Failed(failed.clone()), Intent { adopt: false, ..intent });
                     replies.into_iter().for_each(|reply| drop(reply.send(Err(failed.clone()))));
                     return;
@@ -455,7 +460,7 @@ impl Agent {
                 return;
             }
             Err(attempt) => {
-                log_failure(&attempt, told.as_deref());
+                log_failure(&attempt, told.as_deref(), &self.node.bulletin);
                 if what == Change::File {
                     // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.
                     self.try_again(&attempt, Intent { adopt: false, force: false, ..intent });
@@ -560,7 +565,7 @@ impl Agent {
     fn publish(&mut self) {
         let begun = Instant::now();
         let mut snapshot = Snapshot::of(&self.node);
-        self.outages.tell(&mut snapshot, jiff::Timestamp::now());
+        self.outages.tell(&mut snapshot, jiff::Timestamp::now(), &self.node.bulletin);
         self.snapshot.send_replace(Arc::new(snapshot));
         self.publish_at = Instant::now() + PUBLISH.max(begun.elapsed() * PUBLISH_PAUSES);
     }

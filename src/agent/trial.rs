@@ -10,6 +10,7 @@ use super::ledger::{Ledger, told};
 use super::node::Node;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources};
+use crate::event::{Event, Kind, Severity};
 use crate::model::{Digest, format_duration};
 use crate::store::{self, Clocks, Provisional, Source, Standing};
 use crate::sys;
@@ -131,7 +132,8 @@ impl Node {
             return Err(Failed::refused("the deadline has passed; the last confirmed revision comes back"));
         }
         let revision = self.ledger.confirm()?;
-        tracing::info!(revision, actor, "the revision is confirmed");
+        let text = format!("revision {revision} is confirmed by {actor}");
+        self.bulletin.tell(Event::once(Kind::Trial, Severity::Info, "file", text));
         Ok(Report::note(self.revision(), format!("revision {revision} is confirmed")))
     }
 
@@ -154,7 +156,8 @@ impl Node {
         };
         let given = format_duration(trial.given());
         let reason = format!("revision {} was not confirmed within {given}", trial.revision);
-        tracing::warn!(revision = trial.revision, back_to = trial.back_to, "{reason}; rolling back");
+        let text = format!("{reason}; rolling back to revision {}", trial.back_to);
+        self.bulletin.tell(Event::once(Kind::Trial, Severity::Warning, "file", text));
         let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
         self.roll_back(Some(trial.back_to), &intent).await
     }

@@ -5,6 +5,7 @@ use super::guardian::{self, Charge, VipReport};
 use super::node::Node;
 use super::report::{Failed, Report};
 use crate::config::{Config, own_vips};
+use crate::event::{Event, Kind, Severity};
 use crate::haproxy::{self, Listener};
 use crate::health::State;
 use crate::heartbeat::{Refusal, Serves};
@@ -146,7 +147,7 @@ impl Node {
             BTreeSet::new()
         });
         let (charge, charged) = watch::channel(self.charge(&released, &BTreeSet::new()));
-        let report = guardian::start(charged);
+        let report = guardian::start(charged, self.bulletin.clone());
         Vips {
             charge,
             report,
@@ -293,7 +294,7 @@ impl Node {
         released.extend(names.iter().cloned());
         self.keep_released(released)?;
         let list = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        tracing::info!(vips = list, actor, "released");
+        self.bulletin.tell(Event::once(Kind::Vip, Severity::Info, &list, format!("{actor} released {list}")));
         self.attend_vips();
         Ok(Report::note(self.revision(), format!("{list}: released; other nodes take over")))
     }
@@ -311,7 +312,7 @@ impl Node {
         vips.wanted_until = Instant::now() + RECLAIM;
         self.keep_released(released)?;
         let list = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        tracing::info!(vips = list, actor, "reclaimed");
+        self.bulletin.tell(Event::once(Kind::Vip, Severity::Info, &list, format!("{actor} reclaimed {list}")));
         self.attend_vips();
         Ok(Report::note(self.revision(), format!("{list}: reclaimed")))
     }

@@ -5,6 +5,7 @@ use super::attempt::Attempt;
 use super::node::Node;
 use super::report::{Failed, Report};
 use crate::config::{Config, Server};
+use crate::event::{Event, Kind, Severity};
 use crate::model::{AdminState, ServerId, Weight};
 use jiff::Timestamp;
 use std::time::{Duration, Instant};
@@ -31,7 +32,8 @@ impl Node {
         self.keep_words();
         let state_word = state.map(|state| format!(" {state}")).unwrap_or_default();
         let weight_word = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
-        tracing::info!(server = %id, actor, "{actor} sets {id}{state_word}{weight_word}");
+        let text = format!("{actor} sets {id}{state_word}{weight_word}");
+        self.bulletin.tell(Event::once(Kind::Override, Severity::Info, id, text));
         let began = Instant::now();
         let mut report = match self.reconcile().await {
             // The command went to HAProxy; its files wait for a verdict that takes its time.
@@ -52,10 +54,10 @@ impl Node {
         let failed = self.ledger.keep_overrides(&self.overrides).and_then(|()| self.ledger.keep_current()).err();
         let problem = failed.map(|failed| format!("what operators said last is not kept over a restart: {failed}"));
         if problem != self.words_problem {
-            match &problem {
-                Some(problem) => tracing::error!("{problem}"),
-                None => tracing::info!("what operators said is kept again"),
-            }
+            self.bulletin.tell(match &problem {
+                Some(problem) => Event::begins(Kind::Problem, Severity::Error, "overrides", problem),
+                None => Event::ends(Kind::Problem, "overrides", "what operators said is kept again"),
+            });
             self.words_problem = problem;
         }
     }

@@ -1,5 +1,6 @@
 //! The command line: names are a contract, meanings are checked here once.
 
+use crate::event::Severity;
 use crate::health::ProbeKind;
 use crate::model::{AdminState, Name, ServerId, Weight, parse_duration};
 use camino::Utf8PathBuf;
@@ -114,6 +115,8 @@ pub enum Command {
         #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
         limit: usize,
     },
+    /// Tell what happened: health, weights, keys, addresses, changes, problems
+    Events(Events),
     /// Compare two revisions, or one with the file
     Diff {
         /// A revision by number or tag; default: the current one
@@ -224,6 +227,23 @@ pub struct Rollback {
     /// Put the content that serves then into the file too; the file as it was is kept beside
     #[arg(long)]
     pub write: bool,
+}
+
+/// `events`
+#[derive(Args, Clone, Debug)]
+pub struct Events {
+    /// From so long ago: 30m, 2h, 7d
+    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = duration)]
+    pub since: Duration,
+    /// Of this only: BACKEND/SERVER, BACKEND and its servers, a virtual address, haproxy
+    #[arg(long, value_name = "SUBJECT")]
+    pub subject: Option<String>,
+    /// At least this bad: info, warning or error
+    #[arg(long, value_name = "SEVERITY", value_parser = severity)]
+    pub severity: Option<Severity>,
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
 }
 
 /// `history …`
@@ -441,6 +461,15 @@ fn trial(text: &str) -> Result<Duration, String> {
         return Err("a trial lasts 1s to 7d".to_owned());
     }
     Ok(length)
+}
+
+fn severity(text: &str) -> Result<Severity, String> {
+    match text {
+        "info" => Ok(Severity::Info),
+        "warning" => Ok(Severity::Warning),
+        "error" => Ok(Severity::Error),
+        _ => Err("it is info, warning or error".to_owned()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -10,6 +10,7 @@ mod confirm;
 mod demo;
 mod demo_guard;
 mod error_text;
+mod events;
 mod explain;
 mod history;
 mod key;
@@ -93,6 +94,7 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
             history::show(&place, &revision, haproxy, out)
         }
         Command::History { limit, command: None } => history::history(&place, limit, out),
+        Command::Events(options) => events::events(&place, &options, out).await,
         Command::Diff { from, to, haproxy } => history::diff(&place, from.as_deref(), to.as_deref(), haproxy, out),
         Command::Tag { revision, name } => confirm::tag(&place, &revision, name, out).await,
         Command::Rollback(options) => apply::rollback(&place, options, out).await,

@@ -151,6 +151,12 @@ impl Output {
         self.line(self.paint(Tone::Warn, text));
     }
 
+    /// Prints text as it is; whether somebody still reads.
+    pub fn print_on(&self, text: &str) -> bool {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+    }
+
     /// Prints one line.
     pub fn line(&self, text: impl Display) {
         self.print(&format!("{text}\n"));

@@ -13,6 +13,7 @@
 //! STATE/current.json                     which revision serves
 //! STATE/overrides.json                   what operators set by command
 //! STATE/confirm.json                     the revision on trial and its deadline
+//! STATE/events.jsonl                     what happened, and events.jsonl.1 before it
 //! STATE/probes.json                      what the last probes told
 //! STATE/spent.json                       what the deep probes of the day have cost
 //! STATE/released.json                    virtual addresses that operators moved away
@@ -21,6 +22,7 @@
 
 mod current;
 mod error;
+mod events;
 mod journal;
 mod manifest;
 mod overrides;
@@ -32,6 +34,7 @@ mod spent;
 
 pub use current::{Current, load_current, save_current};
 pub use error::StoreError;
+pub use events::{EventReader, EventWriter};
 pub use journal::{FormerFile, IntendedFile, Journal, Undertaking};
 pub use manifest::{FileRecord, How, Manifest, Outcome, Source, Standing};
 pub use overrides::{load_overrides, save_overrides};

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod fault;
 pub mod files;
 pub mod lack;
+pub mod lines;
 pub mod lock;
 pub mod pidfd;
 pub mod ports;

@@ -198,7 +198,7 @@ fn rotates(binary: &Binary, name: &str, fault: Fault, state: &str) -> Keyed {
     for _ in 0..20 {
         assert_eq!(keyed.ask(), (200, Some("k2".to_owned())));
     }
-    let line = format!("to=\"{state}");
+    let line = format!("→ {state}");
     wait_for("the log to name it", PATIENCE, || keyed.stage.agent_said(&line).then_some(()));
     // `status` follows when the round is over; a short rest may have ended by then.
     wait_for("the first key to be out", PATIENCE, || {

@@ -18,7 +18,10 @@ fn written(stage: &Stage) -> BTreeMap<PathBuf, (u64, i64, i64)> {
         if metadata.is_dir() {
             let entries = fs_err::read_dir(&path).expect("a directory");
             pending.extend(entries.map(|entry| entry.expect("an entry").path()));
-        } else if path.file_name().is_some_and(|name| name != "lock" && name != "probes.json") {
+        } else if path
+            .file_name()
+            .is_some_and(|name| !["lock", "probes.json", "events.jsonl"].iter().any(|beside| name == *beside))
+        {
             found.insert(path, (metadata.ino(), metadata.mtime(), metadata.mtime_nsec()));
         }
     }

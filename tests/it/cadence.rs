@@ -65,7 +65,7 @@ fn hundreds_of_hanging_servers_delay_no_other_backends_probes() {
         agent.wait_for_output("serving");
         let unhealthy = || {
             let said = agent.stderr();
-            (said.matches("to=unhealthy").count() >= HANGING / 4).then_some(())
+            (said.matches("is out: health").count() >= HANGING / 4).then_some(())
         };
         wait_for("the hanging ones to be found out", PATIENCE * 3, unhealthy);
         let since = Instant::now();

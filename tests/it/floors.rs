@@ -10,7 +10,7 @@ use source::{sources, test_files};
 const FLOORS: [&[&str]; 12] = [
     &["model"],
     &["health", "rollout"],
-    &["weights", "keys", "vip"],
+    &["weights", "keys", "vip", "event"],
     &["config"],
     &["desired"],
     &["render"],

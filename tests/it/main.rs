@@ -6,6 +6,7 @@ mod agent_commands;
 mod agent_confirm;
 mod agent_demo;
 mod agent_edits;
+mod agent_events;
 mod agent_first_contact;
 mod agent_hanging_check;
 mod agent_health;

@@ -219,8 +219,8 @@ fn an_expiry_is_told_by_status_metrics_plan_and_once_by_the_log() {
     let address = format!("127.0.0.1:{}", free_port());
     edit(&node, "[api]\n", &format!("[api]\nlisten = \"{address}\"\n"));
     let mut running = started(&node);
-    running.wait_for_output("a certificate has expired");
-    running.wait_for_output("a certificate expires within 7 days");
+    running.wait_for_output("gone.pem has expired");
+    running.wait_for_output("soon.pem expires within 7 days");
     let done = agent::run(&["-c", &node.toml(), "--json", "status"]);
     let status: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(done.code, Some(1));
@@ -247,7 +247,7 @@ fn an_expiry_is_told_by_status_metrics_plan_and_once_by_the_log() {
     // Once: looks repeat every five seconds.
     let looks = || get(&address, "/v1/status").unwrap().json()["agent"]["uptime_s"].as_u64().unwrap();
     wait_for("another look", PATIENCE, || (looks() >= 7).then_some(()));
-    assert_eq!(running.stderr().matches("a certificate has expired").count(), 1);
+    assert_eq!(running.stderr().matches("gone.pem has expired").count(), 1);
     let renewed = made("gone.test");
     node.put("gone.pem", &renewed.pem);
     wait_until_shown(&node, "gone.test", &renewed);

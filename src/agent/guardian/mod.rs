@@ -11,6 +11,7 @@ mod watch;
 
 pub use report::{PeerView, VipEvent, VipEventKind, VipReport, VipView};
 
+use super::bulletin::Bulletin;
 use crate::config::{Config, Vip, own_vips};
 use crate::haproxy::Listener;
 use crate::heartbeat::{Refusal, Serves};
@@ -73,8 +74,8 @@ pub fn dialect(vip: &Vip, config: &Config) -> String {
 }
 
 /// Begins to watch; ends with the sender of the charge.
-pub fn start(charge: channel::Receiver<Charge>) -> channel::Receiver<VipReport> {
+pub fn start(charge: channel::Receiver<Charge>, bulletin: Bulletin) -> channel::Receiver<VipReport> {
     let (report, seen) = channel::channel(VipReport::default());
-    tokio::spawn(Box::pin(watch::Guardian::new(charge, report).run()));
+    tokio::spawn(Box::pin(watch::Guardian::new(charge, report, bulletin).run()));
     seen
 }

@@ -1,5 +1,6 @@
 //! What the guardian knows, for whoever looks: `status`, metrics, the agent's loop.
 
+use crate::event::{Event, Kind, Severity};
 use crate::heartbeat::News;
 use crate::model::{Name, VrrpState};
 use crate::vip::{Local, Word};
@@ -32,6 +33,8 @@ pub struct VipReport {
     pub events: VecDeque<VipEvent>,
     /// How often each kind happened since the agent's start.
     pub counts: BTreeMap<VipEventKind, u64>,
+    /// What happened and is not told yet.
+    pub(super) untold: Vec<Event>,
 }
 
 /// This node's part in one VIP.
@@ -81,13 +84,12 @@ impl VipReport {
             && self.events.front() == other.events.front()
     }
 
-    /// Notes what happened, in the log as well.
+    /// Notes what happened; whoever holds the report tells it.
     pub(super) fn note(&mut self, kind: VipEventKind, vip: Option<&Name>, text: String) {
         let name = vip.map(ToString::to_string);
-        match kind.is_bad() {
-            true => tracing::warn!(event = %kind, vip = name, "{text}"),
-            false => tracing::info!(event = %kind, vip = name, "{text}"),
-        }
+        let severity = if kind.is_bad() { Severity::Warning } else { Severity::Info };
+        let subject = name.unwrap_or_else(|| "node".to_owned());
+        self.untold.push(Event::once(Kind::Vip, severity, subject, &text).about(kind));
         *self.counts.entry(kind).or_default() += 1;
         self.events.push_front(VipEvent { at: Timestamp::now(), kind, vip: vip.cloned(), text });
         self.events.truncate(MAX_EVENTS);

@@ -4,6 +4,7 @@ use super::local::{self, Sight};
 use super::own::Own;
 use super::report::{PeerView, VipEventKind, VipReport};
 use super::{Charge, dialect};
+use crate::agent::bulletin::Bulletin;
 use crate::config::Config;
 use crate::heartbeat::{Circle, Key, News, VipNews};
 use crate::keepalived::{self, Daemon, Ear, Events, Track, VipState};
@@ -49,6 +50,7 @@ pub(super) struct Guardian {
     report: watch::Sender<VipReport>,
     /// What is being made, published when a round has ended.
     draft: VipReport,
+    bulletin: Bulletin,
     sight: watch::Receiver<Sight>,
     own: Own,
     hold: HoldDown,
@@ -91,13 +93,14 @@ struct CircleOf {
 }
 
 impl Guardian {
-    pub fn new(charge: watch::Receiver<Charge>, report: watch::Sender<VipReport>) -> Self {
+    pub fn new(charge: watch::Receiver<Charge>, report: watch::Sender<VipReport>, bulletin: Bulletin) -> Self {
         let now = Instant::now();
         Self {
             sight: local::watch(charge.clone()),
             charge,
             report,
             draft: VipReport::default(),
+            bulletin,
             own: Own::default(),
             hold: HoldDown::default(),
             started: now,
@@ -179,6 +182,7 @@ impl Guardian {
             if std::mem::take(&mut self.tell_now) {
                 self.tell(&charge);
             }
+            std::mem::take(&mut self.draft.untold).into_iter().for_each(|event| self.bulletin.tell(event));
             self.draft.problems = self.problems.values().flatten().cloned().collect();
             self.report.send_if_modified(|report| {
                 let is_news = !report.is_like(&self.draft);
