@@ -255,7 +255,7 @@ impl Fleet {
     /// Whom the operator has taken out of service: they are not probed until they come back.
     pub fn silence(&mut self, overrides: &Overrides, now: Moment) {
         let is_silent = |(id, (_, server)): &(&ServerId, (&Backend, &Server))| {
-            let state = overrides.get(id).and_then(|entry| entry.wish.state);
+            let state = overrides.get(id).and_then(|entry| entry.wish().state);
             state.unwrap_or(server.state.value) == AdminState::Maint
         };
         let silent: BTreeSet<_> =
@@ -476,7 +476,7 @@ impl Fleet {
         now: Moment,
     ) -> PoolMember {
         debug_assert_eq!(id.server, server.name);
-        let wish = overrides.get(id).map(|entry| entry.wish).unwrap_or_default();
+        let wish = overrides.get(id).map(super::overrides::Override::wish).unwrap_or_default();
         PoolMember {
             base: server.weight.value,
             pinned: wish.weight,

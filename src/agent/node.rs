@@ -136,7 +136,7 @@ impl Node {
         let started = Instant::now();
         let mut adopted = adopt(&serving.config, base_weights(&place, &ledger)).await;
         // What an operator's command gave is not what health left.
-        adopted.weights.retain(|id, _| overrides.get(id).is_none_or(|entry| entry.wish.weight.is_none()));
+        adopted.weights.retain(|id, _| overrides.get(id).is_none_or(|entry| entry.wish().weight.is_none()));
         let fleet = Fleet::new(serving.config.clone(), adopted.weights, Moment::default());
         let keyring = Keyring::new(&serving, &adopted.keys, Moment::default());
         let engine = Engine::new();

@@ -9,15 +9,64 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// One operator's word on one server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What operators said of one server: its state and its weight each have an author and an end of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct Override {
-    /// What was set.
-    pub wish: DesiredOverride,
-    /// Who set it.
-    pub actor: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<Said<AdminState>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<Said<Weight>>,
+}
+
+/// One word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Said<T> {
+    value: T,
+    /// Who said it.
+    actor: String,
     /// When it ends by itself; `None`: by `server ready` only.
-    pub until: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+/// As a file may have it: in the form of before, state and weight have one author and one end.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Before { wish: DesiredOverride, actor: String, until: Option<Timestamp> },
+    Now { state: Option<Said<AdminState>>, weight: Option<Said<Weight>> },
+}
+
+impl From<Stored> for Override {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Before { wish, actor, until } => Self {
+                state: wish.state.map(|value| Said { value, actor: actor.clone(), until }),
+                weight: wish.weight.map(|value| Said { value, actor, until }),
+            },
+            Stored::Now { state, weight } => Self { state, weight },
+        }
+    }
+}
+
+impl Override {
+    /// What was set.
+    pub fn wish(&self) -> DesiredOverride {
+        let (state, weight) = (self.state.as_ref(), self.weight.as_ref());
+        DesiredOverride { state: state.map(|said| said.value), weight: weight.map(|said| said.value) }
+    }
+
+    fn ends(&self) -> impl Iterator<Item = Timestamp> {
+        let (state, weight) = (self.state.as_ref(), self.weight.as_ref());
+        state.and_then(|said| said.until).into_iter().chain(weight.and_then(|said| said.until))
+    }
+
+    /// Without what has ended.
+    fn expire(&mut self, now: Timestamp) {
+        let has_ended = |until: Option<Timestamp>| until.is_some_and(|until| until <= now);
+        self.state.take_if(|said| has_ended(said.until));
+        self.weight.take_if(|said| has_ended(said.until));
+    }
 }
 
 /// All overrides.
@@ -25,7 +74,7 @@ pub struct Override {
 pub struct Overrides(BTreeMap<ServerId, Override>);
 
 impl Overrides {
-    /// Sets a state or a weight; state ready without a weight ends what was set before.
+    /// Sets a state or a weight, each with its own end; state ready without a weight ends what was set before.
     pub fn set(
         &mut self,
         id: ServerId,
@@ -35,30 +84,41 @@ impl Overrides {
         until: Option<Timestamp>,
         file_state: AdminState,
     ) {
-        let before = self.0.remove(&id).map(|entry| entry.wish).unwrap_or_default();
-        let wish = match (state, weight) {
+        let before = self.0.remove(&id).unwrap_or_default();
+        let state = state.map(|value| Said { value, actor: actor.clone(), until });
+        let entry = match (state, weight) {
             // Back to the file; where the file itself says otherwise, the operator's word is needed to overrule it.
-            (Some(AdminState::Ready), None) => {
-                DesiredOverride { state: (file_state != AdminState::Ready).then_some(AdminState::Ready), weight: None }
+            (Some(said), None) if said.value == AdminState::Ready => {
+                Override { state: (file_state != AdminState::Ready).then_some(said), weight: None }
             }
-            (state, weight) => DesiredOverride { state: state.or(before.state), weight: weight.or(before.weight) },
+            (state, weight) => Override {
+                state: state.or(before.state),
+                weight: weight.map(|value| Said { value, actor, until }).or(before.weight),
+            },
         };
-        if wish != DesiredOverride::default() {
-            self.0.insert(id, Override { wish, actor, until });
+        if entry != Override::default() {
+            self.0.insert(id, entry);
         }
     }
 
     /// Removes what has ended and what names no server any more; returns the servers concerned.
     pub fn expire(&mut self, now: Timestamp, exists: impl Fn(&ServerId) -> bool) -> Vec<ServerId> {
-        let ended = |id: &ServerId, entry: &Override| !exists(id) || entry.until.is_some_and(|until| until <= now);
-        let gone: Vec<_> = self.0.iter().filter(|(id, entry)| ended(id, entry)).map(|(id, _)| id.clone()).collect();
-        self.0.retain(|id, entry| !ended(id, entry));
-        gone
+        let mut concerned = Vec::new();
+        self.0.retain(|id, entry| {
+            let before = entry.wish();
+            entry.expire(now);
+            let stays = exists(id) && *entry != Override::default();
+            if !stays || entry.wish() != before {
+                concerned.push(id.clone());
+            }
+            stays
+        });
+        concerned
     }
 
     /// Time until the next one ends.
     pub fn next_end(&self, now: Timestamp) -> Option<Duration> {
-        let ends = self.0.values().filter_map(|entry| entry.until);
+        let ends = self.0.values().flat_map(Override::ends);
         ends.min().map(|end| Duration::try_from(end.duration_since(now)).unwrap_or_default())
     }
 
@@ -69,23 +129,26 @@ impl Overrides {
 
     /// As `Desired` takes them.
     pub fn wishes(&self) -> BTreeMap<ServerId, DesiredOverride> {
-        self.0.iter().map(|(id, entry)| (id.clone(), entry.wish)).collect()
+        self.0.iter().map(|(id, entry)| (id.clone(), entry.wish())).collect()
     }
 }
 
 impl std::fmt::Display for Override {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { wish, actor, until } = self;
-        if let Some(state) = wish.state {
-            write!(f, "{state} ")?;
+        fn tail<T>(said: &Said<T>) -> String {
+            let until = said.until.map(|until| format!(" until {}", until.strftime("%Y-%m-%dT%H:%M:%SZ")));
+            format!("by {}{}", said.actor, until.unwrap_or_default())
         }
-        if let Some(weight) = wish.weight {
-            write!(f, "weight {weight} ")?;
-        }
-        write!(f, "by {actor}")?;
-        match until {
-            Some(until) => write!(f, " until {}", until.strftime("%Y-%m-%dT%H:%M:%SZ")),
-            None => Ok(()),
+        match (&self.state, &self.weight) {
+            (Some(state), Some(weight)) if tail(state) == tail(weight) => {
+                write!(f, "{} and weight {} {}", state.value, weight.value, tail(state))
+            }
+            (Some(state), Some(weight)) => {
+                write!(f, "{} {}; weight {} {}", state.value, tail(state), weight.value, tail(weight))
+            }
+            (Some(state), None) => write!(f, "{} {}", state.value, tail(state)),
+            (None, Some(weight)) => write!(f, "weight {} {}", weight.value, tail(weight)),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -103,7 +166,7 @@ mod tests {
         let mut overrides = Overrides::default();
         overrides.set(id(), Some(AdminState::Drain), None, "ops".into(), None, AdminState::Ready);
         overrides.set(id(), None, Some(Weight::new(10).unwrap()), "ops".into(), None, AdminState::Ready);
-        let wish = overrides.get(&id()).unwrap().wish;
+        let wish = overrides.get(&id()).unwrap().wish();
         assert_eq!((wish.state, wish.weight.map(Weight::get)), (Some(AdminState::Drain), Some(10)));
         overrides.set(id(), Some(AdminState::Ready), None, "ops".into(), None, AdminState::Ready);
         assert_eq!(overrides, Overrides::default());
@@ -126,5 +189,39 @@ mod tests {
         assert!(overrides.expire(now, |_| true).is_empty());
         assert_eq!(overrides.clone().expire(now, |_| false), [id()]);
         assert_eq!(overrides.expire(later, |_| true), [id()]);
+    }
+
+    #[test]
+    fn state_and_weight_each_end_at_their_own_time() {
+        let (now, weight) = (Timestamp::UNIX_EPOCH, Weight::new(5).unwrap());
+        let (soon, later) = (now + Duration::from_secs(3), now + Duration::from_secs(9));
+        for (state_ends, weight_ends) in [(Some(soon), None), (None, Some(soon)), (Some(soon), Some(later))] {
+            for is_state_first in [true, false] {
+                let mut overrides = Overrides::default();
+                for is_state in [is_state_first, !is_state_first] {
+                    let (state, weight) = (is_state.then_some(AdminState::Drain), (!is_state).then_some(weight));
+                    let until = if is_state { state_ends } else { weight_ends };
+                    overrides.set(id(), state, weight, "ops".into(), until, AdminState::Ready);
+                }
+                let told = overrides.get(&id()).unwrap().to_string();
+                assert!(told.contains("drain by ops") && told.contains("; weight 5 by ops"), "{told}");
+                let kept = serde_json::to_string(&overrides).unwrap();
+                assert_eq!(serde_json::from_str::<Overrides>(&kept).unwrap(), overrides);
+                assert_eq!(overrides.next_end(now), Some(Duration::from_secs(3)));
+                assert_eq!(overrides.expire(soon, |_| true), [id()]);
+                let left = overrides.get(&id()).unwrap().wish();
+                assert_eq!(
+                    (left.state.is_none(), left.weight.is_none()),
+                    (state_ends == Some(soon), weight_ends == Some(soon))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_form_of_before_is_read() {
+        let text = r#"{"chat/a":{"wish":{"state":"drain","weight":7},"actor":"ops","until":"2026-01-01T00:00:00Z"}}"#;
+        let overrides: Overrides = serde_json::from_str(text).unwrap();
+        assert_eq!(overrides.get(&id()).unwrap().to_string(), "drain and weight 7 by ops until 2026-01-01T00:00:00Z");
     }
 }

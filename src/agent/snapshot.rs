@@ -206,12 +206,12 @@ impl Snapshot {
             let id = ServerId::new(backend.name.clone(), server.name.clone());
             let word = node.overrides.get(&id);
             let decision = node.fleet.decision(&id).cloned();
-            let weight = word.and_then(|word| word.wish.weight).or(decision.as_ref().map(|decision| decision.weight));
+            let weight = word.and_then(|word| word.wish().weight).or(decision.as_ref().map(|decision| decision.weight));
             ServerSnapshot {
                 url: server.url.to_string(),
                 tier: server.tier,
                 base: server.weight.value,
-                admin: word.and_then(|word| word.wish.state).unwrap_or(server.state.value),
+                admin: word.and_then(|word| word.wish().state).unwrap_or(server.state.value),
                 weight: weight.unwrap_or(server.weight.value),
                 decision,
                 runtime: names.get(&id).and_then(|names| node.runtime()?.servers.get(&names.weight)).cloned(),

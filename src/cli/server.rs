@@ -59,7 +59,7 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
 fn frozen(node: &Node, id: &ServerId) -> Option<String> {
     let (_, server) = node.serving.config.server(id)?;
     let has = node.fleet.decision(id)?.weight;
-    let is_said = node.overrides.get(id).is_some_and(|entry| entry.wish.weight.is_some());
+    let is_said = node.overrides.get(id).is_some_and(|entry| entry.wish().weight.is_some());
     (has < server.weight.value && !is_said).then(|| {
         format!(
             "{id} keeps the weight that health left it, {has} of {}: the agent does not run, and nobody raises it; \
