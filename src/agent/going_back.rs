@@ -20,7 +20,11 @@ impl Node {
             Some(to) => to,
             None if self.file_never_served() => return Err(self.nothing_to_roll_back().into()),
             None => self.ledger.previous_good()?.ok_or_else(|| {
-                Failed::refused("there is no earlier revision to go back to; `hapilot history` lists them")
+                Failed::refused(format!(
+                    "there is no earlier revision with another content to go back to; `{}` lists them, `{}` serves any",
+                    self.place.command("history"),
+                    self.place.command("rollback REV")
+                ))
             })?,
         };
         self.recover();
@@ -35,6 +39,12 @@ impl Node {
             // It was gone back: that much is so, on a full disk as well.
             self.keep_words();
             report.notes.extend(self.words_problem.clone());
+            report.notes.push(format!(
+                "that {} was rolled back could not be written down: the next start of the agent serves it again, unless \
+                 there is room before, or `{}` has put what serves into it",
+                self.place.file,
+                self.place.command("rollback --write")
+            ));
         }
         if rejected.is_some() {
             self.tell_rolled_back();

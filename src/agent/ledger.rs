@@ -113,14 +113,28 @@ impl Ledger {
         manifest.files.iter().find(|file| file.path == "hapilot.toml").map(|file| file.sha256)
     }
 
+    /// Whether what serves was brought back by a rollback.
+    pub fn serves_a_rollback(&self) -> bool {
+        let manifest = self.current().and_then(|current| self.revisions.manifest(current).ok());
+        manifest.is_some_and(|manifest| matches!(manifest.source, Source::Rollback { .. }))
+    }
+
     /// The last confirmed revision before the current one with other content.
     ///
     /// # Errors
     /// The history cannot be read.
     pub fn previous_good(&self) -> Result<Option<u32>, Failed> {
-        let Some(current) = self.current() else { return Ok(None) };
+        let Some(mut current) = self.current() else { return Ok(None) };
         let content = self.current_toml();
         let all = self.revisions.list().map_err(|e| told(&e))?;
+        // What a rollback brought back stands where it first stood: to go back once more is to go further.
+        let manifest_of = |number: u32| all.iter().find(|one| one.number == number)?.manifest.as_ref().ok();
+        while let Some(Source::Rollback { of }) = manifest_of(current).map(|manifest| manifest.source) {
+            if of >= current {
+                break;
+            }
+            current = of;
+        }
         let good = all.into_iter().rev().filter(|listed| listed.number < current).filter_map(|listed| {
             let manifest = listed.manifest.ok().filter(Manifest::is_good)?;
             let toml = manifest.files.iter().find(|file| file.path == "hapilot.toml")?.sha256;

@@ -37,7 +37,11 @@ pub(super) async fn take_lock(place: &Place, state: &Utf8Path) -> Result<sys::lo
             Err(error) => error,
         };
         if is_agent || began.elapsed() >= LOCK_PATIENCE || matches!(error, sys::lock::LockError::Io { .. }) {
-            return Err(Failed::refused(format!("another hapilot works on this node: {}", sys::chain(&error))));
+            let words = sys::chain(&error);
+            return Err(Failed::refused(match error {
+                sys::lock::LockError::Io { .. } if !is_agent => format!("the state directory cannot be used: {words}"),
+                _ => format!("another hapilot works on this node: {words}"),
+            }));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -183,7 +183,7 @@ pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -
     match &prepared.plan.action {
         Action::Nothing | Action::Runtime(_) => {}
         Action::Reload(_) => {
-            refusals.extend(taken_ports(&sources.config, prepared));
+            refusals.extend(taken_ports(&sources.config, prepared, &[]));
             refusals.extend(super::start::refusal(sources, prepared).map(|why| format!("error: {why}")));
             let master = prepared.observed.runtime.as_ref().and_then(|runtime| runtime.master.as_ref());
             if master.is_none() {
@@ -192,7 +192,11 @@ pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -
         }
         // Once the files lie there, HAProxy may be starting at this very moment: leave it its ports.
         Action::Start if prepared.plan.files.is_empty() => {}
-        Action::Start => refusals.extend(taken_ports(&sources.config, prepared)),
+        Action::Start => {
+            let own = own_processes(sources).await;
+            let taken = taken_ports(&sources.config, prepared, &own);
+            refusals.extend(taken);
+        }
     }
     if refusals.is_empty() { Ok(()) } else { Err(Refusal(refusals)) }
 }
@@ -218,9 +222,21 @@ async fn mute_master(sources: &Sources) -> String {
     format!("error: a reload is needed, and HAProxy's master socket {socket} does not answer{why}\n  help: {help}")
 }
 
+/// The processes of our own HAProxy where its admin socket is gone: its master still names them.
+async fn own_processes(sources: &Sources) -> Vec<u32> {
+    let master_socket = &sources.config.haproxy.master_socket;
+    // To ask waits for one that is about to listen; nobody is, where HAProxy does not run.
+    if std::os::unix::net::UnixStream::connect(&master_socket.value).is_err() {
+        return vec![];
+    }
+    let Ok(found) = haproxy::processes(master_socket, MASTER_DEADLINE).await else { return vec![] };
+    let haproxy::Processes { master, workers } = found;
+    [master.pid].into_iter().chain(master.old_workers).chain(workers).collect()
+}
+
 /// Ports that the new configuration binds, the running one does not, and somebody else holds. HAProxy would notice
 /// only in the middle of a reload, with its old listeners paused for two seconds.
-fn taken_ports(config: &Config, prepared: &Prepared) -> Vec<String> {
+fn taken_ports(config: &Config, prepared: &Prepared, own: &[u32]) -> Vec<String> {
     let bound = binds_in(&prepared.live_text);
     let runs = prepared.observed.runtime.is_some();
     let new: Vec<BindAddress> = binds(config).filter(|bind| !(runs && bound.contains(bind))).collect();
@@ -233,6 +249,7 @@ fn taken_ports(config: &Config, prepared: &Prepared) -> Vec<String> {
                 runtime.master.iter().flat_map(|master| master.old_workers.iter().copied().chain([master.pid]));
             master.chain([runtime.pid])
         })
+        .chain(own.iter().copied())
         .collect();
     let taken = sys::ports::bind_test(&new)
         .into_iter()

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// An apply waits up to 5 s for its turn, a reload takes up to 60 s.
 const DEADLINE: Duration = Duration::from_secs(90);
+/// After so long without an answer it is asked whether it is alive, and given as long again.
+const ALIVE: Duration = Duration::from_secs(4);
 /// Which file the command line was given.
 pub(super) const FILE_HEADER: &str = "x-hapilot-file";
 /// Which node it acts for, where it was given one.
@@ -28,8 +30,8 @@ pub struct Client {
 /// What a command is about: the agent refuses one about another file or node than its own.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// The operator's file.
-    pub file: Utf8PathBuf,
+    /// The operator's file; `None` where only the agent's socket was named.
+    pub file: Option<Utf8PathBuf>,
     /// `--node`.
     pub node: Option<Name>,
 }
@@ -152,18 +154,44 @@ impl Client {
         self.finish(self.http.post(format!("http://agent/v1/{what}")).json(body)).await
     }
 
+    /// Waits as long as it takes while the agent is alive: one that is stopped or out of breath keeps nobody waiting.
+    async fn patiently<T>(&self, answer: impl Future<Output = T>) -> Result<T, ClientError> {
+        tokio::pin!(answer);
+        loop {
+            if let Ok(answer) = tokio::time::timeout(ALIVE, &mut answer).await {
+                return Ok(answer);
+            }
+            // The agent answers this one at once, whatever its loop waits for.
+            let look = self.http.get("http://agent/v1/status").timeout(ALIVE).send();
+            tokio::select! {
+                answer = &mut answer => return Ok(answer),
+                alive = look => if alive.is_err() {
+                    let why = format!(
+                        "the agent takes connections and does not answer for {} s: it is stopped or out of breath, and may \
+                         still do what it was told when it goes on; traffic does not need it\n  help: see `systemctl \
+                         status hapilot`, or restart it",
+                        2 * ALIVE.as_secs()
+                    );
+                    return Err(ClientError::Broken { socket: self.socket.clone(), why });
+                },
+            }
+        }
+    }
+
     async fn finish<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
         let broken = |e: reqwest::Error| {
             let why = if e.is_timeout() { format!("no answer within {} s", DEADLINE.as_secs()) } else { e.to_string() };
             ClientError::Broken { socket: self.socket.clone(), why }
         };
         let mut request = request;
-        let file = camino::absolute_utf8(&self.about.file).unwrap_or_else(|_| self.about.file.clone());
-        request = request.header(FILE_HEADER, file.as_str().as_bytes());
+        if let Some(file) = &self.about.file {
+            let file = camino::absolute_utf8(file).unwrap_or_else(|_| file.clone());
+            request = request.header(FILE_HEADER, file.as_str().as_bytes());
+        }
         if let Some(node) = &self.about.node {
             request = request.header(NODE_HEADER, node.as_str());
         }
-        let response = request.send().await.map_err(broken)?;
+        let response = self.patiently(request.send()).await?.map_err(broken)?;
         if response.status().is_success() {
             return response.json().await.map_err(broken);
         }

@@ -84,6 +84,14 @@ pub(super) async fn apply(place: &Place, options: &args::Apply, out: Output) -> 
 /// `hapilot rollback`
 pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output) -> Result<(), Failure> {
     let args::Rollback { revision, reason, write } = options;
+    if write && revision.is_none() && has_what_serves(place)? {
+        out.note(format_args!(
+            "{} has what serves already: nothing was changed\n  help: to go back and write that: {}",
+            place.file,
+            place.command("rollback REV --write")
+        ));
+        return Ok(());
+    }
     let is_serving = write && revision.is_none() && is_rolled_back(place)?;
     if !is_serving {
         let revision = revision.map(|name| super::confirm::resolve(place, &name)).transpose()?;
@@ -108,6 +116,12 @@ pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output
         place.command("rollback --write")
     ));
     Ok(())
+}
+
+/// Whether a rollback serves, and the file was given its content since: who says `--write` wants no more than that.
+fn has_what_serves(place: &Place) -> Result<bool, Failure> {
+    let ledger = Ledger::read_only(&place.state_directory()).map_err(Failure::from)?;
+    Ok(ledger.serves_a_rollback() && ledger.current_toml().is_some_and(|serves| place.digest() == Some(serves)))
 }
 
 /// Whether the file as it stands was rolled back already, so that `--write` alone is missing.
@@ -142,7 +156,9 @@ async fn patiently(mut attempt: impl AsyncFnMut() -> Result<Report, Attempt>) ->
 
 /// The running agent, where there is one. The socket's path stands in the file; a file with mistakes still tells it.
 pub(super) fn agent(place: &Place) -> Result<Option<Client>, Failure> {
-    let about = About { file: place.file.clone(), node: place.node.clone() };
+    // Who names the agent's socket alone means that agent, whichever file it serves.
+    let is_named = place.socket.is_none() || place.file.exists();
+    let about = About { file: is_named.then(|| place.file.clone()), node: place.node.clone() };
     Client::connect(&place.agent_socket(), about).map_err(Failure::from)
 }
 

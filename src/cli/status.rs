@@ -52,7 +52,8 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     // Nobody has applied anything in this life; what was looked at says whether the file is what runs.
     status.config.is_serving = looked.as_ref().is_ok_and(|(prepared, _)| prepared.plan.is_empty());
     status.problems.push("the agent does not run: nobody probes, weights stay as they are".to_owned());
-    if status.haproxy.is_none() {
+    let admin_socket = &node.serving.config.haproxy.admin_socket.value;
+    if status.haproxy.is_none() && std::os::unix::net::UnixStream::connect(admin_socket).is_err() {
         status.problems.push("HAProxy does not run, or does not answer: nobody is served".to_owned());
     }
     status.problems.extend(node.serving.unread.iter().filter(|one| one.is_mistake).map(|one| one.told.clone()));
@@ -294,6 +295,9 @@ fn notes(server: &Server) -> Vec<(Tone, String)> {
     notes.extend(server.attention.iter().map(|attention| (Tone::Warn, attention.clone())));
     if server.health != "healthy" && !server.reason.is_empty() {
         notes.push((Tone::Dim, server.reason.clone()));
+    }
+    if server.oper.as_deref() == Some("unresolved") {
+        notes.push((Tone::Warn, "its name does not resolve: it gets no request until it does".to_owned()));
     }
     if let Some(runtime) = server.runtime_weight.filter(|runtime| *runtime != server.weight) {
         notes.push((Tone::Warn, format!("HAProxy runs weight {runtime}, not yet {}", server.weight)));

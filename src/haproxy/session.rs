@@ -38,6 +38,10 @@ impl Session {
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock && Instant::now() + RETRY < deadline => {
                     sleep(RETRY).await;
                 }
+                // It stayed full: nobody takes any.
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                    return Err(AdminError::Deadline { socket: socket.to_owned() });
+                }
                 Err(source) => return Err(AdminError::from_io(socket, source)),
             }
         };

@@ -162,7 +162,10 @@ impl Traffic {
             let why = format!("{} of real requests in a row{how}{hidden}", times(self.run));
             return Some(Fall { outcome, why });
         }
-        let (failures, told) = (window.failures, window.told());
+        // What other servers share weighs less, here as well.
+        let shared = window.shared.min(window.failures);
+        let light = shared - shared / SHARED_PARTS;
+        let (failures, told) = (window.failures - light, window.told() - light);
         (told >= REQUESTS && wilson_lower(failures, told) > DOWN_SHARE).then(|| Fall {
             outcome,
             why: format!("{failures} of {told} real requests of the last minute failed, surely more than half"),

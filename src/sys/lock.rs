@@ -44,7 +44,12 @@ impl Lock {
     pub fn acquire(path: &Utf8Path) -> Result<Self, LockError> {
         let told = |source| LockError::Io { path: path.to_owned(), source };
         fault::pass("lock.open", path).map_err(told)?;
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(told)?;
+        let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let (mut file, is_writable) = match opened {
+            // A lock needs no room: on a disk that has become read-only, the file that is there will do.
+            Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => (File::open(path).map_err(told)?, false),
+            opened => (opened.map_err(told)?, true),
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -60,7 +65,13 @@ impl Lock {
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
-        record(&mut file).map_err(told)?;
+        if is_writable {
+            // A full disk keeps nobody from locking.
+            record(&mut file).or_else(|e| match e.kind() {
+                io::ErrorKind::StorageFull => Ok(()),
+                _ => Err(told(e)),
+            })?;
+        }
         Ok(Self { file, path: path.to_owned() })
     }
 

@@ -210,6 +210,33 @@ fn a_revision_is_shown_and_a_rollback_writes_it_into_the_file() {
 }
 
 #[test]
+fn a_rollback_that_is_repeated_goes_further_back_and_never_forth() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        for (at, weight) in [80, 60, 40].into_iter().enumerate() {
+            let before = if at == 0 { 100 } else { stage.weight("a") };
+            stage.edit(&format!("weight = {before} # a"), &format!("weight = {weight} # a"));
+            wait_for("the edit", PATIENCE, || (stage.weight("a") == weight).then_some(()));
+            wait_for("its revision", PATIENCE, || (stage.revisions().0 == at + 2).then_some(()));
+        }
+        for weight in [60, 80, 100] {
+            stage.done(&["rollback"]);
+            assert_eq!(stage.weight("a"), weight);
+        }
+        let refused = stage.cli(&["rollback"]);
+        assert!(refused.code == Some(1) && refused.stderr.contains("no earlier revision"), "{}", refused.stderr);
+        assert_eq!(stage.weight("a"), 100);
+        // Who writes by hand what serves, and then says `--write`, wants no other content.
+        stage.edit("weight = 40 # a", "weight = 100 # a");
+        wait_for("the file to be what serves", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
+        let before = stage.revisions();
+        let said = stage.cli(&["rollback", "--write"]);
+        assert!(said.code == Some(0) && said.stderr.contains("has what serves already"), "{}", said.stderr);
+        assert_eq!((stage.weight("a"), stage.revisions()), (100, before));
+    }
+}
+
+#[test]
 fn a_reason_reaches_the_revision_that_the_agent_was_faster_to_apply() {
     for binary in binaries().into_iter().take(1) {
         let stage = Stage::running(&binary, |text| text);

@@ -164,6 +164,11 @@ fn an_admin_socket_that_was_removed_is_told_as_such_and_not_as_a_dead_haproxy() 
             (problems.contains("was removed") && problems.contains("restart it")).then_some(())
         });
         assert_eq!(get(&stage.address, "/v1/models").expect("an answer").status, 200, "it serves on");
+        // Its ports are our own HAProxy's: nobody is told to stop that.
+        stage.edit("idle = \"10s\"", "idle = \"11s\"");
+        let said = stage.cli(&["apply"]);
+        let words = format!("{}{}", said.stdout, said.stderr);
+        assert!(!words.contains("is held by") && words.contains("restart it"), "{}: {words}", binary.version);
     }
 }
 

@@ -147,6 +147,51 @@ fn a_disk_that_is_full_at_a_restart_keeps_no_server_out() {
 }
 
 #[test]
+fn a_state_directory_that_has_become_read_only_keeps_no_agent_from_steering() {
+    if !is_root() {
+        return skip_or_demand("needs root, to mount a small disk");
+    }
+    let mut stage = Stage::new(&binary());
+    let disk = Disk::over(stage.path("state"));
+    stage.done(&["apply"]);
+    stage.start_haproxy();
+    stage.start_agent();
+    stage.wait_for_health();
+    stage.agent().kill();
+    assert!(disk.run("mount", &["-o", "remount,ro"]), "a remount");
+    stage.break_mock("a", vec![Fault::status(500)]);
+    stage.begin_agent();
+    wait_for("a to be out", PATIENCE, || (stage.weight("a") == 0).then_some(()));
+    wait_for("the problem to be told", PATIENCE, || {
+        let status = stage.cli(&["status"]);
+        (status.code == Some(1) && status.stdout.contains("ead-only file system")).then_some(())
+    });
+    assert!(disk.run("mount", &["-o", "remount,rw"]), "a remount");
+    stage.mend_mock("a");
+    wait_for("a status without problems", PATIENCE * 2, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
+}
+
+#[test]
+fn an_agent_that_is_stopped_keeps_no_command_waiting() {
+    let mut stage = Stage::running(&binary(), |text| text);
+    let agent = stage.agent().pid();
+    nix::sys::signal::kill(agent, nix::sys::signal::Signal::SIGSTOP).expect("a signal");
+    for words in [&["status"][..], &["server", "drain", "chat/a"]] {
+        let begun = std::time::Instant::now();
+        let said = stage.cli(words);
+        assert!(said.code == Some(1) && said.stderr.contains("does not answer"), "{words:?}: {}", said.stderr);
+        assert!(begun.elapsed() < Duration::from_secs(30), "{words:?}");
+    }
+    nix::sys::signal::kill(agent, nix::sys::signal::Signal::SIGCONT).expect("a signal");
+    wait_for("a status", PATIENCE, || stage.cli(&["status"]).stdout.contains("chat").then_some(()));
+    // The socket alone names an agent, whichever file it serves.
+    let socket = stage.path("hapilot.sock");
+    let words = ["-c", "/nowhere/hapilot.toml", "--socket", socket.to_str().expect("ASCII"), "status"];
+    let said = agent::run(&words);
+    assert!(said.stdout.contains("chat"), "{}", said.stderr);
+}
+
+#[test]
 fn a_socket_path_that_names_somebody_elses_file_is_refused() {
     let mut stage = Stage::with_haproxy(&binary(), |text| text);
     let file = stage.file();

@@ -231,3 +231,18 @@ fn a_request_that_no_server_can_answer_takes_no_server_out_when_it_is_sent_again
         }
     }
 }
+
+#[test]
+fn an_answer_that_is_no_http_is_repeated_like_any_failure() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        for kind in [FaultKind::Garbage, FaultKind::ManyHeaders, FaultKind::TwoLengths] {
+            stage.break_mock("a", vec![of_completions(Fault::new(kind))]);
+            for _ in 0..6 {
+                let answer = post(&stage.address, CHAT, BODY).expect("an answer");
+                assert_eq!(answer.status, 200, "{}: {kind:?}", binary.version);
+            }
+            stage.mend_mock("a");
+        }
+    }
+}

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tera::Value;
 
 /// Answers that another server may do better, in any version.
-const RETRIED: &str = "conn-failure empty-response 500 502 503 504";
+const RETRIED: &str = "conn-failure empty-response junk-response 500 502 503 504";
 
 /// How often HAProxy looks again while a server changes its state.
 const FAST_INTER: Duration = Duration::from_secs(1);

@@ -317,15 +317,26 @@ fn unreadable(chance: &mut Chance, path: &str, model: &str) -> Request {
         4 => ("application/json", "", format!("{{\"model\":\"{}\"}}", "-".repeat(257)).into_bytes()),
         5 => ("application/json", "", format!("{{model:{good}}}").into_bytes()),
         6 => ("application/json", "", format!("{{\"model\":{good}}} {{\"model\":\"gpt-4o\"}}").into_bytes()),
-        7 => (
-            "application/json",
-            "",
-            format!("{{\"model\":{good}}}").encode_utf16().flat_map(u16::to_le_bytes).collect(),
-        ),
+        7 => wide(chance, &good),
         _ => ("multipart/form-data", "", b"--x\r\n".to_vec()),
     };
     let bytes = post(chance, path, content_type, extra, &body);
     Request { kind: "unreadable", bytes, truth: Truth::Refused }
+}
+
+/// JSON that no reader of UTF-8 sees, and some servers do, whatever it is called.
+fn wide(chance: &mut Chance, model: &str) -> (&'static str, &'static str, Vec<u8>) {
+    let lead = *chance.pick(&["", " ", "\u{feff}", "\u{feff}\n"]);
+    let text = format!("{lead}{{\"model\":{model}}}");
+    let body = match chance.below(4) {
+        0 => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        1 => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+        2 => text.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect(),
+        _ => text.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect(),
+    };
+    let types = ["application/json", "text/plain", "image/png", "*/*", "application/octet-stream"];
+    let content_type = *chance.pick(&[&types[..], &["application/x-www-form-urlencoded"]].concat());
+    (content_type, "", body)
 }
 
 /// Forms about which readers differ.
