@@ -370,7 +370,9 @@ impl Node {
             Err(ApplyError::TooSoon(at)) => return Err(Attempt::TooSoon(at)),
             Err(e) => {
                 self.keep_failure(&e, intent, source, &sources);
-                if may_fail_file {
+                // That HAProxy cannot be asked is no word about a file that it serves already.
+                let is_unasked = matches!(e, ApplyError::Observe(_) | ApplyError::Own(_));
+                if may_fail_file && !(is_unasked && self.is_settled && sources.toml == self.serving.toml) {
                     self.file_problem = Some(e.to_string());
                 }
                 return Err(Attempt::from(e));

@@ -460,7 +460,9 @@ impl Agent {
                 return;
             }
             Err(attempt) => {
-                log_failure(&attempt, told.as_deref(), &self.node.bulletin);
+                // That HAProxy does not follow is told already.
+                let told = told.as_deref().or(self.node.haproxy_problem.as_deref());
+                log_failure(&attempt, told, &self.node.bulletin);
                 if what == Change::File {
                     // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.
                     self.try_again(&attempt, Intent { adopt: false, force: false, ..intent });

@@ -1,7 +1,7 @@
 //! `plan`, `apply` and `rollback`: through the running agent, or alone where none runs.
 
 use super::args;
-use super::output::{Failure, Output, Tone, ms};
+use super::output::{Failure, Output, Tone, counted, ms};
 use crate::agent::{Attempt, Intent, Ledger, Node, Place, Report, SecretUse, Unread};
 use crate::api::wire::{Applied, ApplyRequest, RollbackRequest};
 use crate::api::{About, Client, ClientError};
@@ -189,10 +189,15 @@ fn print(applied: &Applied, out: &Output, is_plan: bool) {
         ("unchanged", _) => (Tone::Good, "nothing to do: HAProxy runs what the file says".to_owned()),
         ("files", true) => (Tone::Plain, "files only: the running HAProxy already has it".to_owned()),
         ("files", false) => (Tone::Good, "files written; the running HAProxy already had it".to_owned()),
-        ("runtime", true) => (Tone::Good, format!("no reload: {} runtime commands", applied.steps.len())),
-        ("runtime", false) => (Tone::Good, format!("applied with {} runtime commands, no reload", applied.steps.len())),
+        ("runtime", true) => (Tone::Good, format!("no reload: {}", counted(applied.steps.len(), "runtime command"))),
+        ("runtime", false) => {
+            (Tone::Good, format!("applied with {}, no reload", counted(applied.steps.len(), "runtime command")))
+        }
         ("reload", true) => (Tone::Warn, "a reload, because".to_owned()),
         ("reload", false) => (Tone::Good, "applied with a proven reload, because".to_owned()),
+        ("start", true) if applied.files.is_empty() => {
+            (Tone::Warn, "HAProxy does not run; its files are as they should be".to_owned())
+        }
         ("start", true) => (Tone::Warn, "HAProxy does not run: the files would be written".to_owned()),
         ("start", false) => (Tone::Warn, "files written; HAProxy does not run yet".to_owned()),
         (other, _) => (Tone::Plain, other.to_owned()),

@@ -1,6 +1,6 @@
 //! `check` and `render`: what can be judged and shown without touching anything.
 
-use super::output::{Failure, Output, Tone};
+use super::output::{Failure, Output, Tone, counted};
 use crate::agent::{
     Engine, Failed, Intent, Place, SecretUse, Sources, Unread, Wish, check_certificates, render_files, replaced_file,
     start_doubts, vrrp_change,
@@ -94,22 +94,21 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         Some(refused) => Err(Failure::refused(refused)),
         None => {
             let servers = sources.config.servers().count();
-            out.line(format_args!(
-                "{} {}: {}, {}, {}; HAProxy accepts it",
-                out.paint(Tone::Good, "ok"),
-                place.file,
-                counted(sources.config.frontends.len(), "frontend"),
-                counted(sources.config.backends.len(), "backend"),
-                counted(servers, "server"),
-            ));
+            out.text(
+                3,
+                format_args!(
+                    "{} {}: {}, {}, {}; HAProxy accepts it",
+                    out.paint(Tone::Good, "ok"),
+                    place.file,
+                    counted(sources.config.frontends.len(), "frontend"),
+                    counted(sources.config.backends.len(), "backend"),
+                    counted(servers, "server"),
+                ),
+            );
             out.text(3, buffers(&sources.config));
             Ok(())
         }
     }
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What `buffer` may cost, in words: a request in flight holds one whole.

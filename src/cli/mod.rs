@@ -44,6 +44,10 @@ pub fn main() -> ExitCode {
             eprintln!("error: a command is missing\n\n{}", Cli::command().render_help());
             return ExitCode::from(output::USAGE);
         }
+        Err(error) if error.use_stderr() => {
+            Output::new(false, args::Color::Never).note(error.render().to_string().trim_end());
+            return ExitCode::from(output::USAGE);
+        }
         Err(error) => error.exit(),
     };
     let out = Output::new(cli.common.json, cli.common.color);

@@ -105,6 +105,11 @@ impl Tone {
     }
 }
 
+/// `1 server`, `2 servers`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 impl Output {
     /// Decides on colours.
     pub fn new(json: bool, color: Color) -> Self {

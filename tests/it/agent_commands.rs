@@ -116,7 +116,7 @@ fn what_only_looks_says_what_it_sees_and_no_key() {
         stage.agent().wait(PATIENCE);
         stage.edit("weight = 100 # a", "weight = 9 # a");
         let plan = stage.done(&["plan"]);
-        assert!(plan.contains("no reload: 1 runtime commands") && plan.contains("weight chat/a 100 → 9"), "{plan}");
+        assert!(plan.contains("no reload: 1 runtime command") && plan.contains("weight chat/a 100 → 9"), "{plan}");
         assert!(plan.lines().any(|line| line.starts_with('+') && line.contains("weight 9")), "{plan}");
         said.push(plan);
         stage.edit("idle = \"10s\"", "idle = \"12s\"");

@@ -193,7 +193,7 @@ fn a_plan_without_secrets_shows_what_else_changes() {
         stage.edit("weight = 100 # a", "weight = 40 # a");
         let plan = run(poor(&stage, &["plan"]));
         assert_eq!(plan.code, Some(0), "{}", plan.stderr);
-        assert!(plan.stdout.contains("no reload: 1 runtime commands"), "{}", plan.stdout);
+        assert!(plan.stdout.contains("no reload: 1 runtime command"), "{}", plan.stdout);
         assert!(plan.stdout.contains("weight chat/a 100 → 40") && !plan.stdout.contains("keys.map"), "{}", plan.stdout);
         // What is wrong for everybody is a mistake here too.
         stage.edit("\"credential:provider\"", "\"file:/nowhere/at/all\"");
