@@ -86,6 +86,8 @@ pub struct Engine {
     pub would: Option<Vec<String>>,
     /// Where intents are written down; `None` where nothing is applied.
     pub(super) journal: Option<Journal>,
+    /// The last look brought HAProxy what it should have, and not its files.
+    pub files_wait: bool,
     /// Whether HAProxy answers.
     pub unanswered: Unanswered,
     expected: Option<Expectation>,
@@ -122,6 +124,7 @@ impl Engine {
             bulletin: Bulletin::log_only(),
             would: None,
             journal: None,
+            files_wait: false,
             unanswered: Unanswered::default(),
             expected: None,
             maxconn_look: MaxconnLook::default(),

@@ -4,7 +4,7 @@
 //! one path only. Knows no socket of its own.
 
 use super::adopted::{adopt, base_weights};
-use super::apply::{Applied, ApplyError, How, Wish};
+use super::apply::{ApplyError, How, Wish};
 use super::attempt::Attempt;
 use super::bulletin::Bulletin;
 use super::certificate_news::CertificateNews;
@@ -268,24 +268,19 @@ impl Node {
         let desired = desired(&self.serving, &weights, &self.overrides, &self.keyring);
         let result = self.engine.apply(wish_of(&self.serving, &desired), Some(&self.ledger)).await;
         self.remember(&result);
-        let (applied, behind) = match result {
-            // HAProxy has what it should, and `status` tells what keeps the files back.
-            Err(ApplyError::Files(why)) => (Applied { how: How::Runtime, ..Applied::nothing() }, Some(why)),
-            result => (result?, None),
-        };
+        self.engine.files_wait = matches!(result, Err(ApplyError::Files(_)));
+        let applied = result?;
         self.engine.look_at_old_workers(&config.haproxy.master_socket.value).await;
         self.tell_steps(&applied.steps);
         for reason in &applied.reload_reasons {
             let text = format!("HAProxy was reloaded: {reason}");
             self.bulletin.tell(Event::once(Kind::Haproxy, Severity::Info, "haproxy", text));
         }
-        if self.history_problem.is_some() && behind.is_none() {
+        if self.history_problem.is_some() {
             let intent = Intent::of_agent(Some("the history is complete again"));
             return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
         }
-        let mut report = Report::new(applied, self.revision(), String::new(), began.elapsed());
-        report.notes.extend(behind.map(|why| format!("HAProxy follows; its files do not: {why}")));
-        Ok(report)
+        Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
     }
 
     /// Sends the weights and keys that follow from what is known now, and nothing else: no file, no look at what runs.

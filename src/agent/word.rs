@@ -41,6 +41,12 @@ impl Node {
                 let applied = Applied { how: How::Runtime, ..Applied::nothing() };
                 Report::new(applied, self.revision(), String::new(), began.elapsed())
             }
+            Err(Attempt::Failed(failed)) if self.engine.files_wait => {
+                let applied = Applied { how: How::Runtime, ..Applied::nothing() };
+                let mut report = Report::new(applied, self.revision(), String::new(), began.elapsed());
+                report.notes.push(format!("HAProxy has it; its files do not: {failed}"));
+                report
+            }
             Err(Attempt::Failed(failed)) => return Err(self.kept_all_the_same(id, &failed).into()),
             result => result?,
         };

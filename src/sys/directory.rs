@@ -121,8 +121,8 @@ pub fn sweep(directory: &Utf8Path, prefix: &str) -> Vec<Utf8PathBuf> {
         let age = metadata.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
         let is_dead = match rest.split_once('-').and_then(|(pid, _)| pid.parse().ok()) {
             Some(pid) if pid == std::process::id() => false,
-            // Another process may have its number by now.
-            Some(pid) => super::process::name_of(pid).is_ok_and(|name| name.is_none() || name != own),
+            // Another process may have its number by now; a young one may be hapilot under another name.
+            Some(pid) => super::process::name_of(pid).is_ok_and(|name| name.is_none() || name != own && age > UNNAMED),
             None => age > UNNAMED,
         };
         metadata.is_dir() && metadata.uid() == user && is_dead
