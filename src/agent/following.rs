@@ -5,6 +5,7 @@ use super::attempt::Attempt;
 use super::bulletin::Bulletin;
 use super::node::Node;
 use super::report::Report;
+use super::troubles::{Matter, News};
 use crate::event::{Event, Kind, Severity};
 use crate::haproxy;
 use crate::health::Transition;
@@ -28,7 +29,7 @@ impl Node {
             tracing::info!("the files are ready; HAProxy is started with them");
             return;
         }
-        if is_absent && self.haproxy_problem.is_none() && self.may_be_starting() {
+        if is_absent && !self.troubles.has(Matter::Haproxy) && self.may_be_starting() {
             return;
         }
         let is_first = !self.has_followed;
@@ -38,7 +39,7 @@ impl Node {
             Err(ApplyError::TooSoon(_)) => return,
             Err(e) => Some(e.to_string()),
         };
-        if problem == self.haproxy_problem {
+        if self.troubles.note(Matter::Haproxy, problem.as_ref()) == News::None {
             return;
         }
         match &problem {
@@ -64,7 +65,6 @@ impl Node {
                 self.bulletin.tell(Event::ends(Kind::Haproxy, "haproxy", text));
             }
         }
-        self.haproxy_problem = problem;
     }
 
     /// The last word of an agent that ends.

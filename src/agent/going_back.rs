@@ -7,6 +7,7 @@ use super::intent::Intent;
 use super::node::Node;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, SourcesError};
+use super::troubles::Matter;
 use crate::model::Digest;
 
 impl Node {
@@ -38,7 +39,7 @@ impl Node {
         if self.ledger.reject(rejected).is_err() {
             // It was gone back: that much is so, on a full disk as well.
             self.keep_words();
-            report.notes.extend(self.words_problem.clone());
+            report.notes.extend(self.troubles.of(Matter::Words).cloned());
             report.notes.push(format!(
                 "that {} was rolled back could not be written down: the next start of the agent serves it again, unless \
                  there is room before, or `{}` has put what serves into it",

@@ -5,7 +5,7 @@
 use super::ledger::Ledger;
 use super::node::Node;
 use super::report::Failed;
-use crate::event::{Event, Kind, Severity};
+use super::troubles::Matter;
 use crate::sys;
 
 /// A revision of thousands of servers has some megabytes, a common one some tens of kilobytes.
@@ -13,7 +13,7 @@ const ROOM_BYTES: u64 = 256 << 10;
 
 impl Node {
     /// Makes the state directory again where it is gone. The history is written again by what follows a
-    /// `history_problem`.
+    /// trouble with it.
     pub(super) fn keep_state(&mut self) {
         if self.lock.as_ref().is_none_or(sys::lock::Lock::is_in_place) {
             return self.look_for_room();
@@ -30,10 +30,7 @@ impl Node {
             }
             Err(failed) => format!("{state} was deleted while the agent ran and cannot be made again: {failed}"),
         };
-        if self.history_problem.as_ref() != Some(&told) {
-            self.bulletin.tell(Event::begins(Kind::Problem, Severity::Error, "agent", &told).about("state"));
-            self.history_problem = Some(told);
-        }
+        self.troubles.set(Matter::History, Some(told));
     }
 
     /// Whether the directory has room is asked before something is lost, and told until there is.
@@ -41,17 +38,7 @@ impl Node {
         let problem = self.lock.as_ref().and_then(|_| sys::space::writable(&self.ledger.state, ROOM_BYTES).err()).map(|e| {
             format!("the history, operators' words and what was learnt cannot be written down: {e}\n  help: make room there")
         });
-        match (&problem, &self.room_problem) {
-            (Some(problem), None) => {
-                self.bulletin.tell(Event::begins(Kind::Problem, Severity::Error, "agent", problem).about("room"));
-            }
-            (None, Some(_)) => {
-                let text = format!("{} has room again", self.ledger.state);
-                self.bulletin.tell(Event::ends(Kind::Problem, "agent", text).about("room"));
-            }
-            _ => {}
-        }
-        self.room_problem = problem;
+        self.troubles.set(Matter::Room, problem);
     }
 
     fn regain_state(&mut self) -> Result<(), Failed> {

@@ -57,6 +57,7 @@ mod sources;
 mod spending;
 mod start;
 mod trial;
+mod troubles;
 mod unanswered;
 mod unread;
 mod vips;

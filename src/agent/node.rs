@@ -20,6 +20,7 @@ use super::preflight::STAGING;
 use super::report::{Failed, Report, SourceOfChange};
 use super::saved::Waiting;
 use super::sources::{Place, Sources, SourcesError};
+use super::troubles::{Matter, Troubles};
 use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
 use crate::desired::Desired;
@@ -46,20 +47,14 @@ pub struct Node {
     pub file_problem: Option<String>,
     /// What a good file would do that waits for the operator.
     pub(super) waiting: Option<Waiting>,
-    /// The last attempt to make HAProxy follow failed: why.
-    pub haproxy_problem: Option<String>,
+    /// What else is wrong; what could not be written is tried again with each look at HAProxy.
+    pub troubles: Troubles,
     /// HAProxy has followed in this life.
     pub(super) has_followed: bool,
     /// Whoever runs this agent starts HAProxy after the first files, and ends it with the agent.
     pub owns_haproxy: bool,
     /// That was for want of descriptors or memory of this process: no word of HAProxy's.
     pub(super) lacks: bool,
-    /// What serves could not be written into the history: why. Tried again with each look at HAProxy.
-    pub history_problem: Option<String>,
-    /// Operators' words hold, but would be forgotten at a restart: why. Tried again with each look at HAProxy.
-    pub words_problem: Option<String>,
-    /// The state directory has no room: why.
-    pub room_problem: Option<String>,
     /// What operators set by command.
     pub overrides: Overrides,
     /// The health of all servers.
@@ -70,8 +65,6 @@ pub struct Node {
     pub listening: Option<Listening>,
     /// The virtual addresses, while an agent runs and the file has some.
     pub vips: Option<Vips>,
-    /// keepalived.conf is not as it should be: why.
-    pub vrrp_problem: Option<String>,
     /// The first apply of this life is under way.
     pub(super) is_opening: bool,
     /// A new file waits for its turn among the nodes: whom for.
@@ -120,6 +113,7 @@ impl Node {
         node.engine.journal = Some(Journal::of(&state));
         node.bulletin = Bulletin::open(&state);
         node.engine.bulletin = node.bulletin.clone();
+        node.troubles.bulletin = node.bulletin.clone();
         Ok(node)
     }
 
@@ -146,14 +140,11 @@ impl Node {
             is_settled: false,
             file_problem,
             waiting: None,
-            haproxy_problem: None,
+            troubles: Troubles::default(),
             has_followed: false,
             owns_haproxy: false,
             bulletin: Bulletin::log_only(),
             lacks: false,
-            history_problem: None,
-            words_problem: None,
-            room_problem: None,
             certificate_news: CertificateNews::default(),
             told_causes: BTreeMap::new(),
             recovered: None,
@@ -162,7 +153,6 @@ impl Node {
             keyring,
             listening: None,
             vips: None,
-            vrrp_problem: None,
             is_opening: false,
             order_wait: None,
             engine,
@@ -254,7 +244,7 @@ impl Node {
         }
         let config = self.serving.config.clone();
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
-        if self.words_problem.is_some() || !ended.is_empty() && !self.is_observer() {
+        if self.troubles.has(Matter::Words) || !ended.is_empty() && !self.is_observer() {
             self.keep_words();
             let event =
                 |id| Event::once(Kind::Override, Severity::Info, id, format!("the operator's word on {id} ended"));
@@ -276,7 +266,7 @@ impl Node {
             let text = format!("HAProxy was reloaded: {reason}");
             self.bulletin.tell(Event::once(Kind::Haproxy, Severity::Info, "haproxy", text));
         }
-        if self.history_problem.is_some() {
+        if self.troubles.has(Matter::History) {
             let intent = Intent::of_agent(Some("the history is complete again"));
             return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
         }
@@ -416,10 +406,11 @@ impl Node {
         }
         let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
         report.notes.extend(notes);
-        self.vrrp_problem = vrrp_notes.as_ref().err().map(|e| format!("keepalived.conf could not be written: {e}"));
+        let unwritten = vrrp_notes.as_ref().err().map(|e| format!("keepalived.conf could not be written: {e}"));
+        self.troubles.set(Matter::Keepalived, unwritten);
         report.notes.extend(vrrp_notes.unwrap_or_default());
-        report.notes.extend(self.vrrp_problem.clone());
-        report.notes.extend(self.history_problem.clone());
+        report.notes.extend(self.troubles.of(Matter::Keepalived).cloned());
+        report.notes.extend(self.troubles.of(Matter::History).cloned());
         if report.applied.how == How::Start {
             report.notes.push(self.start_hint());
             report.notes.extend(self.engine.doubts.clone());
@@ -451,13 +442,7 @@ impl Node {
     /// A full disk must not keep a change from being served; it is told until it is mended.
     fn note_history(&mut self, failed: Option<Failed>) {
         let problem = failed.map(|failed| format!("what serves cannot be written into the history: {failed}"));
-        if problem != self.history_problem {
-            self.bulletin.tell(match &problem {
-                Some(problem) => Event::begins(Kind::Problem, Severity::Error, "history", problem),
-                None => Event::ends(Kind::Problem, "history", "the history is complete again"),
-            });
-            self.history_problem = problem;
-        }
+        self.troubles.set(Matter::History, problem);
     }
 
     /// Whether the file as it stands is the one that was rolled back: only an operator's `apply` serves it again.

@@ -18,6 +18,7 @@ use super::report::Failed;
 use super::request::{Handle, Reply, Request, VipVerb};
 use super::snapshot::Snapshot;
 use super::spending::Spending;
+use super::troubles::Matter;
 use super::vips::Vips;
 use crate::event::{Event, Kind, Severity};
 use crate::health::{GuardEvent, Observation, ProbeKind};
@@ -460,8 +461,7 @@ impl Agent {
                 return;
             }
             Err(attempt) => {
-                // That HAProxy does not follow is told already.
-                let told = told.as_deref().or(self.node.haproxy_problem.as_deref());
+                let told = told.as_ref().or(self.node.troubles.of(Matter::Haproxy)).map(String::as_str);
                 log_failure(&attempt, told, &self.node.bulletin);
                 if what == Change::File {
                     // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.

@@ -246,12 +246,8 @@ impl Snapshot {
         let waits = node.order_wait.as_ref().map(|wait| format!("the file waits for its turn: {wait}"));
         let file_problem = node.file_problem.iter().filter(|_| node.waiting().is_none());
         let untold = node.bulletin.problem();
-        let problems = file_problem
-            .chain(&node.haproxy_problem)
-            .chain(&node.history_problem)
-            .chain(&node.words_problem)
-            .chain(&node.room_problem);
-        let problems = problems.chain(&node.serving.outdated).chain(&node.vrrp_problem).chain(&waits).chain(&untold);
+        let problems =
+            file_problem.chain(node.troubles.all()).chain(&node.serving.outdated).chain(&waits).chain(&untold);
         let problems = problems.cloned().chain(node.certificate_news.problems.iter().cloned());
         let problems = problems.chain(vips.iter().flat_map(VipsSnapshot::problems)).collect();
         let trial = node.trial().map(|(trial, left)| TrialSnapshot {

@@ -4,6 +4,7 @@
 use super::guardian::{self, Charge, VipReport};
 use super::node::Node;
 use super::report::{Failed, Report};
+use super::troubles::Matter;
 use crate::config::{Config, own_vips};
 use crate::event::{Event, Kind, Severity};
 use crate::haproxy::{self, Listener};
@@ -115,7 +116,7 @@ impl Node {
             vips.listener = Some((rendered.structure.digest, listener));
         }
         let listener = vips.listener.as_ref().and_then(|(_, listener)| listener.clone());
-        let is_degraded = self.is_settled && self.haproxy_problem.is_some() && !self.lacks;
+        let is_degraded = self.is_settled && self.troubles.has(Matter::Haproxy) && !self.lacks;
         vips.degraded_since = vips.degraded_since.or(Some(Instant::now())).filter(|_| is_degraded);
         let is_degraded = vips.degraded_since.is_some_and(|since| since.elapsed() >= DEGRADED);
         let charge = Charge { listener, serves, is_degraded, ..self.charge(&vips.released, &vips.wanted) };
@@ -222,7 +223,7 @@ impl Node {
         // What was dead before is not this file's doing; nor can the first one of a life be judged by it.
         let lost = vips.dead_before.iter().flat_map(|before| dead.difference(before));
         let lost: Vec<String> = lost.map(ToString::to_string).collect();
-        let failed = match (&self.haproxy_problem, lost.is_empty()) {
+        let failed = match (self.troubles.of(Matter::Haproxy), lost.is_empty()) {
             (Some(problem), _) => Some(problem.lines().next().unwrap_or_default().to_owned()),
             (None, false) => Some(format!("no server of {} answers as it should", lost.join(", "))),
             (None, true) => None,

@@ -7,6 +7,7 @@ use super::intent::Intent;
 use super::node::Node;
 use super::report::{Failed, unified_diff};
 use super::sources::Sources;
+use super::troubles::Matter;
 use crate::config::{Config, Vip, own_vips};
 use crate::keepalived::{self, Events, Track};
 use crate::network;
@@ -183,12 +184,6 @@ impl Node {
             }
             Err(failed) => Some(failed.message),
         };
-        if problem != self.vrrp_problem {
-            match &problem {
-                Some(problem) => tracing::warn!("{problem}"),
-                None => tracing::info!("keepalived.conf is as it should be"),
-            }
-            self.vrrp_problem = problem;
-        }
+        self.troubles.set(Matter::Keepalived, problem);
     }
 }

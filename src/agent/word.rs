@@ -4,6 +4,7 @@ use super::apply::{Applied, How};
 use super::attempt::Attempt;
 use super::node::Node;
 use super::report::{Failed, Report};
+use super::troubles::Matter;
 use crate::config::{Config, Server};
 use crate::event::{Event, Kind, Severity};
 use crate::model::{AdminState, ServerId, Weight};
@@ -50,7 +51,7 @@ impl Node {
             Err(Attempt::Failed(failed)) => return Err(self.kept_all_the_same(id, &failed).into()),
             result => result?,
         };
-        report.notes.extend(self.words_problem.clone());
+        report.notes.extend(self.troubles.of(Matter::Words).cloned());
         report.notes.extend(self.nobody_is_left(id));
         Ok(report)
     }
@@ -59,13 +60,7 @@ impl Node {
     pub(super) fn keep_words(&mut self) {
         let failed = self.ledger.keep_overrides(&self.overrides).and_then(|()| self.ledger.keep_current()).err();
         let problem = failed.map(|failed| format!("what operators said last is not kept over a restart: {failed}"));
-        if problem != self.words_problem {
-            self.bulletin.tell(match &problem {
-                Some(problem) => Event::begins(Kind::Problem, Severity::Error, "overrides", problem),
-                None => Event::ends(Kind::Problem, "overrides", "what operators said is kept again"),
-            });
-            self.words_problem = problem;
-        }
+        self.troubles.set(Matter::Words, problem);
     }
 
     /// HAProxy could not be told, or not wholly: the word is kept, and follows.
