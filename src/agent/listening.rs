@@ -309,12 +309,9 @@ async fn watch_over(
     let (mut was_stopping, mut served) = (false, Instant::now());
     loop {
         let begun = Instant::now();
-        let answer = match was_stopping {
-            // It may be slow, and serves nobody new.
-            true => watch.look(ANSWER).await,
-            false => heard.unanswered.on(watch.look(ANSWER)).await,
-        };
-        let look = match answer {
+        // One on its way out may be slow, and serves nobody new.
+        let unanswered = (!was_stopping).then_some(&heard.unanswered);
+        let look = match asked(unanswered, watch.look(ANSWER)).await {
             Ok(look) => look,
             Err(error) => {
                 tracing::debug!("live traffic: {}", sys::chain(&error));
@@ -344,6 +341,17 @@ async fn watch_over(
     }
 }
 
+/// An answer, whose time is taken where the worker is one that serves.
+async fn asked<T>(
+    unanswered: Option<&Unanswered>,
+    question: impl Future<Output = Result<T, AdminError>>,
+) -> Result<T, AdminError> {
+    match unanswered {
+        Some(unanswered) => unanswered.on(question).await,
+        None => question.await,
+    }
+}
+
 /// Rests, and then waits for the time to look again, or for what is worth a look sooner.
 async fn pause_until_news(
     watch: &mut WorkerWatch,
@@ -360,15 +368,8 @@ async fn pause_until_news(
             () = look_soon.notified() => return Ok(()),
             () = sleep(left.min(GLANCE)) => {}
         }
-        if seen.tries.is_some() {
-            let question = watch.tries(ANSWER);
-            let tries = match unanswered {
-                Some(unanswered) => unanswered.on(question).await?,
-                None => question.await?,
-            };
-            if tries != seen.tries {
-                return Ok(());
-            }
+        if seen.tries.is_some() && asked(unanswered, watch.tries(ANSWER)).await? != seen.tries {
+            return Ok(());
         }
     }
     Ok(())

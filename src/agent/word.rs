@@ -36,21 +36,21 @@ impl Node {
         let text = format!("{actor} sets {id}{state_word}{weight_word}");
         self.bulletin.tell(Event::once(Kind::Override, Severity::Info, id, text));
         let began = Instant::now();
-        let mut report = match self.reconcile().await {
-            // The command went to HAProxy; its files wait for a verdict that takes its time.
-            Err(Attempt::TooSoon(_)) if self.engine.checks.is_checking() => {
+        let (result, mut notes) = (self.reconcile().await, vec![]);
+        let is_checking = self.engine.checks.is_checking();
+        let mut report = match result {
+            // The command went to HAProxy; its files wait for a verdict that takes its time, or for room.
+            Err(attempt) if self.engine.files_wait || is_checking && matches!(attempt, Attempt::TooSoon(_)) => {
+                if let Attempt::Failed(failed) = attempt {
+                    notes.push(format!("HAProxy has it; its files do not: {failed}"));
+                }
                 let applied = Applied { how: How::Runtime, ..Applied::nothing() };
                 Report::new(applied, self.revision(), String::new(), began.elapsed())
-            }
-            Err(Attempt::Failed(failed)) if self.engine.files_wait => {
-                let applied = Applied { how: How::Runtime, ..Applied::nothing() };
-                let mut report = Report::new(applied, self.revision(), String::new(), began.elapsed());
-                report.notes.push(format!("HAProxy has it; its files do not: {failed}"));
-                report
             }
             Err(Attempt::Failed(failed)) => return Err(self.kept_all_the_same(id, &failed).into()),
             result => result?,
         };
+        report.notes.append(&mut notes);
         report.notes.extend(self.troubles.of(Matter::Words).cloned());
         report.notes.extend(self.nobody_is_left(id));
         Ok(report)
