@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// `show info` has some 3 KB; what comes before its end is read in vain.
 const MAX_INFO_BYTES: usize = 64 << 10;
-/// The variable that our rules write the last attempts to (`templates/parts/attempts.cfg`).
+/// The variable that our rules write the last attempts to (`templates/parts/attempt.cfg`).
 const TRIES: &str = "get var proc.hapilot_tries";
 
 /// The counters of one worker, asked again and again over one connection.

@@ -13,7 +13,7 @@ use tera::{Context, Tera};
 const BUILT_IN: &str = "builtin/haproxy.cfg";
 
 /// Every built-in template by the name under which templates include or extend it.
-const SOURCES: [(&str, &str); 16] = [
+const SOURCES: [(&str, &str); 18] = [
     (BUILT_IN, include_str!("../../templates/haproxy.cfg")),
     ("parts/global.cfg", include_str!("../../templates/parts/global.cfg")),
     ("parts/defaults.cfg", include_str!("../../templates/parts/defaults.cfg")),
@@ -26,6 +26,8 @@ const SOURCES: [(&str, &str); 16] = [
     ("parts/frontend.cfg", include_str!("../../templates/parts/frontend.cfg")),
     ("parts/routes.cfg", include_str!("../../templates/parts/routes.cfg")),
     ("parts/backend.cfg", include_str!("../../templates/parts/backend.cfg")),
+    ("parts/attempt.cfg", include_str!("../../templates/parts/attempt.cfg")),
+    ("parts/last_attempt.cfg", include_str!("../../templates/parts/last_attempt.cfg")),
     ("parts/attempts.cfg", include_str!("../../templates/parts/attempts.cfg")),
     ("parts/identity.cfg", include_str!("../../templates/parts/identity.cfg")),
     ("parts/server.cfg", include_str!("../../templates/parts/server.cfg")),

@@ -1,4 +1,4 @@
-//! What one attempt of a request came to, as the rules of `templates/parts/attempts.cfg` write it: also of those that a
+//! What one attempt of a request came to, as the rules of `templates/parts/attempt.cfg` write it: also of those that a
 //! repeat hid.
 //!
 //! ```text

@@ -43,13 +43,9 @@ fn every_request_goes_where_its_true_model_leads_or_is_refused() {
                 let answer = ask(port, &request.bytes);
                 (cpu(&serving).saturating_sub(before), answer)
             };
-            let (mut cost, answer) = once();
+            let (first, answer) = once();
             // What it costs is what it costs each time; a neighbour on the machine is there once.
-            for _ in 0..2 {
-                if cost > MOST_CPU {
-                    cost = cost.min(once().0);
-                }
-            }
+            let cost = if first > MOST_CPU / 4 { middle([first, once().0, once().0]) } else { first };
             let what = || format!("seed {seed}, request {number}, {}: {answer:?}", request.kind);
             dearest = dearest.max((cost, request.kind, number));
             assert!(cost <= MOST_CPU, "{cost:?} for {}", what());
@@ -69,6 +65,11 @@ fn every_request_goes_where_its_true_model_leads_or_is_refused() {
         println!("{}: {served} served, {refused} refused, of CPU the dearest {dearest:?}", haproxy.path);
         assert!(served > requests / 2 && refused > requests / 20, "the generator has become one-sided");
     });
+}
+
+fn middle(mut of: [Duration; 3]) -> Duration {
+    of.sort();
+    of[1]
 }
 
 /// A frontend with thirty routes; every backend's server is the same.

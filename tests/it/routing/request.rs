@@ -368,7 +368,7 @@ fn large(chance: &mut Chance, path: &str, model: &str) -> Request {
     let bytes = post(chance, path, "application/json", "", body.as_bytes());
     let to = table::leads_to(path, Some(model)).to_owned();
     // From 3.4 on all of it is seen; a text of nothing but quotes costs more than a request may.
-    let may_be_refused = size > 200_000 && (!model_first || unit == "\\\"");
+    let may_be_refused = size > 200_000 && !model_first || size > 150_000 && unit == "\\\"";
     let truth = Truth::Leads { to, may_be_refused };
     Request { kind: "large", bytes, truth }
 }
