@@ -1,16 +1,17 @@
 //! A change that did not happen, or only would.
 
-use super::apply::{ApplyError, Prepared, Wish};
+use super::apply::{ApplyError, Prepared};
 use super::certificates;
 use super::intent::Intent;
 use super::node::{Node, desired};
+use super::order::Order;
 use super::report::{Failed, Report};
 use super::sources::Sources;
 use super::start::start_doubts;
 use std::time::Instant;
 
 /// Why a change did not happen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Attempt {
     /// It is refused or failed.
     Failed(Failed),
@@ -52,6 +53,13 @@ impl Node {
     /// # Errors
     /// The file's mistakes, or whatever would keep it from being served.
     pub async fn plan(&mut self) -> Result<(Prepared, Sources), Attempt> {
+        let order = self.begin_plan()?;
+        let prepared = self.engine.plan(order.wish(), &self.ledger).await?;
+        Ok((prepared, order.sources))
+    }
+
+    /// The question that [`Self::plan`] asks.
+    pub(super) fn begin_plan(&mut self) -> Result<Order, Failed> {
         let sources = self.place.load().map_err(|e| Failed::from_sources(&e))?;
         let now = self.now();
         let mut fleet = self.fleet.clone();
@@ -60,16 +68,7 @@ impl Node {
         let mut keyring = self.keyring.clone();
         keyring.reconfigure(&sources, now);
         let desired = desired(&sources, &weights, &self.overrides, &keyring);
-        let wish = Wish {
-            sources: &sources,
-            desired: &desired,
-            may_replace_foreign_file: false,
-            is_serving: false,
-            may_exceed_limits: true,
-        };
-        let prepared = self.engine.prepare(wish, Some(&self.ledger)).await?;
-        self.engine.judge(wish, &prepared).await?;
-        Ok((prepared, sources))
+        Ok(Order::to_plan(sources, desired))
     }
 
     /// The same for whoever asked, with what `--force` would be needed for.
@@ -78,8 +77,13 @@ impl Node {
     /// As [`Self::plan`].
     pub async fn plan_report(&mut self) -> Result<Report, Attempt> {
         let (prepared, sources) = self.plan().await?;
+        Ok(self.end_plan(&prepared, &sources).await)
+    }
+
+    /// The answer to who asked what an apply would do.
+    pub(super) async fn end_plan(&mut self, prepared: &Prepared, sources: &Sources) -> Report {
         let mut report = prepared.report();
-        match self.vrrp_change(&sources, &Intent::of_agent(None), false).await {
+        match self.vrrp_change(sources, &Intent::of_agent(None), false).await {
             Ok(None) => {}
             Ok(Some(change)) => {
                 report.diff.push_str(&change.diff());
@@ -88,13 +92,13 @@ impl Node {
             Err(failed) => report.notes.push(failed.message),
         }
         report.notes.extend(self.engine.said.warnings.iter().cloned());
-        report.notes.extend(certificates::notes(&sources));
-        report.notes.extend(self.not_in_force(&sources));
-        report.notes.extend(start_doubts(&sources, &prepared));
+        report.notes.extend(certificates::notes(sources));
+        report.notes.extend(self.not_in_force(sources));
+        report.notes.extend(start_doubts(sources, prepared));
         report.unread.clone_from(&sources.unread);
-        let guards = self.guards(&sources);
+        let guards = self.guards(sources);
         let command = self.place.command("apply --force");
         report.notes.extend(guards.iter().map(|guard| format!("{guard}; that wants `{command}`")));
-        Ok(report)
+        report
     }
 }

@@ -16,6 +16,7 @@ use super::limits::{RELOAD_GAP, ReloadLimits};
 use super::live_files::{LiveFiles, Undo};
 use super::look;
 use super::maxconn_look::MaxconnLook;
+use super::news::News;
 use super::observer::{brief, describe};
 use super::preflight::{self, Refusal, Said};
 use super::reloading::reload;
@@ -27,7 +28,7 @@ use crate::event::{Event, Kind, Severity};
 use crate::haproxy;
 use crate::model::Digest;
 use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
-use crate::render::{self, Rendered};
+use crate::render::Rendered;
 use crate::store::Journal;
 use crate::sys;
 use camino::Utf8Path;
@@ -64,14 +65,14 @@ pub struct Engine {
     pub warnings: Vec<String>,
     /// haproxy.cfg as it was before the last apply, and what was rendered for it.
     pub last: Option<(String, Arc<Rendered>)>,
-    renderer: Renderer,
+    pub(super) renderer: Renderer,
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
-    judged: Option<Digest>,
+    pub(super) judged: Option<Digest>,
     /// A `haproxy -c` that runs already while HAProxy is looked at.
     pub(super) checks: Checks,
     /// HAProxy refused to add or remove a server in this apply: its words.
-    reload_instead: Option<String>,
-    last_reload: Option<Instant>,
+    pub(super) reload_instead: Option<String>,
+    pub(super) last_reload: Option<Instant>,
     /// Writes since the start: files, runtime commands, reloads.
     pub writes: u64,
     /// Reloads since the start.
@@ -90,8 +91,12 @@ pub struct Engine {
     pub files_wait: bool,
     /// Whether HAProxy answers.
     pub unanswered: Unanswered,
-    expected: Option<Expectation>,
-    maxconn_look: MaxconnLook,
+    /// What was decided and sent beside the order that is carried out.
+    pub(super) news: News,
+    /// The engine itself is away.
+    pub(super) stands_in: bool,
+    pub(super) expected: Option<Expectation>,
+    pub(super) maxconn_look: MaxconnLook,
 }
 
 impl Default for Engine {
@@ -126,6 +131,8 @@ impl Engine {
             journal: None,
             files_wait: false,
             unanswered: Unanswered::default(),
+            news: News::default(),
+            stands_in: false,
             expected: None,
             maxconn_look: MaxconnLook::default(),
         }
@@ -136,6 +143,8 @@ impl Engine {
     /// # Errors
     /// [`ApplyError::Render`] and [`ApplyError::Observe`].
     pub async fn prepare(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Prepared, ApplyError> {
+        let newer = self.news.over(wish.desired);
+        let wish = Wish { desired: newer.as_ref().unwrap_or(wish.desired), ..wish };
         // Which maps to ask for follows from the files, and those from the version: nearly always the one seen last.
         let mut version = match &self.runtime {
             Some(runtime) => runtime.version,
@@ -222,6 +231,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Says what an apply would do, judged as an apply would.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`] and [`Self::judge`].
+    pub(super) async fn plan(&mut self, wish: Wish<'_>, ledger: &Ledger) -> Result<Prepared, ApplyError> {
+        let prepared = self.prepare(wish, Some(ledger)).await?;
+        self.judge(wish, &prepared).await?;
+        Ok(prepared)
+    }
+
     /// Judges a prepared change as an apply would, without carrying it out.
     ///
     /// # Errors
@@ -285,7 +304,10 @@ impl Engine {
         }
         // Known again when nothing is left to do: after a failure nobody can tell our own half from another's.
         let mut drift = match self.expected.take() {
-            Some(expected) => plan::drift(&expected, &prepared.observed, &prepared.plan),
+            Some(mut expected) => {
+                expected.took(&self.news.taken());
+                plan::drift(&expected, &prepared.observed, &prepared.plan)
+            }
             None => vec![],
         };
         for _ in 0..MAX_ROUNDS {
@@ -437,6 +459,7 @@ impl Engine {
         seen: Option<u32>,
         applied: &mut Applied,
     ) -> Result<(), ApplyError> {
+        let steps = &self.news.without(steps, &wish.desired.config);
         let Some(executed) = self.send(wish, steps, seen).await? else {
             applied.how.raise(How::Files);
             return Ok(());
@@ -459,40 +482,6 @@ impl Engine {
         applied.steps.extend(done.map(|(_, step)| step.clone()));
         applied.how.raise(How::Runtime);
         Ok(())
-    }
-
-    /// Sends what health decided, weights and keys, by the HAProxy that was seen last, before the long way of render, observe and write:
-    /// every millisecond is somebody's request. The files follow with the next apply; a death in between leaves them
-    /// one decision behind, and the next start decides again.
-    ///
-    /// What fails is seen and told by the whole round that follows.
-    pub async fn hasten(&mut self, wish: Wish<'_>) -> Vec<Step> {
-        let names = self.renderer.names(&wish.desired.config);
-        let is_ours = |text: &String| text.starts_with("hapilot ");
-        let Some(runtime) = &self.runtime else { return vec![] };
-        if self.would.is_some() || !runtime.description.as_ref().is_some_and(is_ours) {
-            return vec![];
-        }
-        let mut steps = plan::weight_steps(wish.desired, &names, runtime);
-        if self.renderer.has_other_keys(wish.desired) {
-            let keys = render::keys(wish.desired).unwrap_or_default();
-            steps.extend(plan::keys_step(render::KEYS_MAP, keys, runtime));
-        }
-        if steps.is_empty() {
-            return steps;
-        }
-        let Ok(Some(executed)) = self.send(wish, &steps, Some(runtime.pid)).await else { return vec![] };
-        self.writes += executed.done as u64;
-        let failed: Vec<usize> = executed.failures.iter().map(|failure| failure.index).collect();
-        let done = steps.into_iter().enumerate().filter(|(index, _)| !failed.contains(index));
-        let done: Vec<Step> = done.map(|(_, step)| step).collect();
-        if let Some(runtime) = &mut self.runtime {
-            runtime.took(&done);
-        }
-        if let Some(expected) = &mut self.expected {
-            expected.took(&done);
-        }
-        done
     }
 
     /// Whether HAProxy runs what was rendered last, but for weights, maps and states.

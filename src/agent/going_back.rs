@@ -6,6 +6,7 @@ use super::attempt::Attempt;
 use super::intent::Intent;
 use super::node::Node;
 use super::report::{Failed, Report, SourceOfChange};
+use super::serving::{Begun, Then};
 use super::sources::{Place, SourcesError};
 use super::troubles::Matter;
 use crate::model::Digest;
@@ -17,6 +18,12 @@ impl Node {
     /// # Errors
     /// No such revision, or it cannot be served any more.
     pub async fn roll_back(&mut self, to: Option<u32>, intent: &Intent) -> Result<Report, Attempt> {
+        let begun = self.begin_rollback(to, intent).await?;
+        Box::pin(self.carry_out(begun)).await
+    }
+
+    /// The first half of [`Self::roll_back`].
+    pub(super) async fn begin_rollback(&mut self, to: Option<u32>, intent: &Intent) -> Result<Begun, Attempt> {
         let to = match to {
             Some(to) => to,
             None if self.file_never_served() => return Err(self.nothing_to_roll_back().into()),
@@ -32,7 +39,11 @@ impl Node {
         let before = self.ledger.current();
         let toml = self.ledger.toml_of(to)?;
         let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
-        let mut report = self.serve(sources, intent, SourceOfChange::Rollback(to)).await?;
+        self.begin(sources, intent, SourceOfChange::Rollback(to), Then::Rollback { before }).await
+    }
+
+    /// What follows once an older revision serves in the place of the one `before`.
+    pub(super) fn end_rollback(&mut self, before: Option<u32>, intent: &Intent, report: &mut Report) {
         self.close_trial(before, intent.reason.as_deref().unwrap_or("rolled back"));
         // Going to what the file has anyway leaves nothing of it.
         let rejected = self.place.digest().filter(|file| *file != Digest::of(&self.serving.toml));
@@ -52,7 +63,6 @@ impl Node {
         } else {
             self.file_problem = None;
         }
-        Ok(report)
     }
 
     /// The file has the content that was left: that is told, and not what it had in between.

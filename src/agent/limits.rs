@@ -16,7 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const NOW: &str = "`hapilot apply --force` does not wait, and no rollback does";
 
 /// The reloads and the old workers of the last hour.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ReloadLimits {
     /// When each reload was made, by the clock that nobody sets and by the one that people read.
     made: VecDeque<(Instant, Timestamp)>,

@@ -4,20 +4,22 @@
 //! one path only. Knows no socket of its own.
 
 use super::adopted::{adopt, base_weights};
-use super::apply::{ApplyError, How, Wish};
+use super::apply::{Applied, ApplyError};
 use super::attempt::Attempt;
 use super::bulletin::Bulletin;
 use super::certificate_news::CertificateNews;
 use super::engine::Engine;
 use super::fleet::Fleet;
-use super::intent::Intent;
 use super::keyring::Keyring;
 use super::ledger::Ledger;
 use super::listening::Listening;
 use super::locking::take_lock;
+use super::news::Known;
+use super::order::Order;
 use super::overrides::Overrides;
 use super::preflight::STAGING;
-use super::report::{Failed, Report, SourceOfChange};
+use super::push::Push;
+use super::report::{Failed, Report};
 use super::saved::Waiting;
 use super::sources::{Place, Sources, SourcesError};
 use super::troubles::{Matter, Troubles};
@@ -25,13 +27,13 @@ use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
 use crate::desired::Desired;
 use crate::event::{Event, Kind, Severity};
-use crate::model::{Digest, Moment, SecretRef, ServerId, Sourced, Weight};
-use crate::plan::Runtime;
+use crate::model::{Digest, Moment, ServerId, Weight};
+use crate::plan::{Runtime, Step};
 use crate::render;
 use crate::store::Journal;
 use crate::sys;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// What this node serves.
@@ -61,6 +63,10 @@ pub struct Node {
     pub fleet: Fleet,
     /// The keys of all servers.
     pub keyring: Keyring,
+    /// Whom operators spoke of since HAProxy was looked at last.
+    pub(super) said: BTreeSet<ServerId>,
+    /// What HAProxy was to follow when the order that is under way began.
+    pub(super) known: Option<Known>,
     /// The ears at HAProxy, while an agent runs and the file wants them.
     pub listening: Option<Listening>,
     /// The virtual addresses, while an agent runs and the file has some.
@@ -151,6 +157,8 @@ impl Node {
             overrides,
             fleet,
             keyring,
+            said: BTreeSet::new(),
+            known: None,
             listening: None,
             vips: None,
             is_opening: false,
@@ -180,68 +188,32 @@ impl Node {
         self.engine.runtime.as_ref()
     }
 
-    /// Reads the file and serves it.
-    ///
-    /// # Errors
-    /// The file's mistakes, or whatever keeps it from being served; what serves goes on.
-    pub async fn apply_file(&mut self, intent: &Intent) -> Result<Report, Attempt> {
-        self.recover();
-        let sources = match self.place.load() {
-            Ok(sources) => sources,
-            Err(e) => {
-                let failed = Failed::from_sources(&e);
-                self.file_problem = Some(failed.message.clone());
-                return Err(Attempt::Failed(failed));
-            }
-        };
-        let comes_back = self.ledger.rejected().is_some() && sources.toml != self.serving.toml;
-        if !self.is_observer() {
-            self.ledger.reject(None)?;
-        }
-        let source = if self.is_settled { SourceOfChange::Edit } else { SourceOfChange::Start };
-        let mut report = self.serve(sources, intent, source).await?;
-        if comes_back {
-            // Whoever edits an unrelated line must not miss it; an edit that waits would surprise the one who mends.
-            let text = "the file was rolled back before: what it still has of that serves again";
-            tracing::warn!(revision = self.revision(), "{text}");
-            report.notes.push(format!("{text}; `{}` says what changed", self.place.command("diff REV")));
-        }
-        Ok(report)
-    }
-
-    /// Reads anew what the serving revision refers to: keys, certificates, the template. For a time in which the file
-    /// itself is not what serves.
-    ///
-    /// # Errors
-    /// Something cannot be read; what was read before serves on.
-    pub async fn refresh(&mut self) -> Result<(), Attempt> {
-        if !self.is_settled {
-            return Ok(());
-        }
-        let sources = self.place.understand(self.serving.toml.clone()).map_err(|e| Failed::from_sources(&e))?;
-        let (problem, intent) =
-            (self.file_problem.take(), Intent::of_agent(Some("what the revision refers to changed")));
-        let result = self.serve(sources.clone(), &intent, SourceOfChange::Start).await;
-        self.file_problem = problem;
-        if let Err(Attempt::TooSoon(_)) = result {
-            // The next look at HAProxy carries it out.
-            self.keyring.reconfigure(&sources, self.now());
-            self.serving = sources;
-            return Ok(());
-        }
-        result.map(|_| ())
-    }
-
-    /// Makes HAProxy follow what is known now: weights, overrides that ended, drift.
+    /// Makes HAProxy follow what is known now: weights, overrides that ended, drift; all of it, in place.
     ///
     /// # Errors
     /// As [`Self::apply_file`].
     pub async fn reconcile(&mut self) -> Result<Report, Attempt> {
-        self.keep_state();
         if !self.is_settled {
+            self.keep_state();
             // Nothing of this life serves yet: what does then is a revision, and not only a change of weights.
-            return self.settle().await;
+            return Box::pin(self.settle()).await;
         }
+        let order = self.begin_reconcile();
+        let result = Box::pin(self.engine.apply(order.wish(), Some(&self.ledger))).await;
+        self.engine.look_at_old_workers(&order.sources.config.haproxy.master_socket.value).await;
+        let report = self.end_reconcile(order.began, result)?;
+        if self.troubles.has(Matter::History) {
+            let begun = Box::pin(self.begin_again()).await?;
+            return Box::pin(self.carry_out(begun)).await;
+        }
+        Ok(report)
+    }
+
+    /// What HAProxy is to follow: the weights, states and keys that are known now.
+    pub(super) fn begin_reconcile(&mut self) -> Order {
+        self.keep_state();
+        // The whole comparison sees states as well.
+        self.said.clear();
         let config = self.serving.config.clone();
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
         if self.troubles.has(Matter::Words) || !ended.is_empty() && !self.is_observer() {
@@ -250,39 +222,53 @@ impl Node {
                 |id| Event::once(Kind::Override, Severity::Info, id, format!("the operator's word on {id} ended"));
             ended.iter().for_each(|id| self.bulletin.tell(event(id)));
         }
-        let began = Instant::now();
         self.renew_certificates();
         let now = self.now();
         self.fleet.silence(&self.overrides, now);
-        let weights = self.fleet.decide(&self.overrides, now);
-        let desired = desired(&self.serving, &weights, &self.overrides, &self.keyring);
-        let result = self.engine.apply(wish_of(&self.serving, &desired), Some(&self.ledger)).await;
+        Order::to_reconcile(self.serving.clone(), self.decided())
+    }
+
+    /// What came of it.
+    ///
+    /// # Errors
+    /// HAProxy does not follow.
+    pub(super) fn end_reconcile(
+        &mut self,
+        began: Instant,
+        result: Result<Applied, ApplyError>,
+    ) -> Result<Report, Attempt> {
         self.remember(&result);
         self.engine.files_wait = matches!(result, Err(ApplyError::Files(_)));
         let applied = result?;
-        self.engine.look_at_old_workers(&config.haproxy.master_socket.value).await;
         self.tell_steps(&applied.steps);
         for reason in &applied.reload_reasons {
             let text = format!("HAProxy was reloaded: {reason}");
             self.bulletin.tell(Event::once(Kind::Haproxy, Severity::Info, "haproxy", text));
         }
-        if self.troubles.has(Matter::History) {
-            let intent = Intent::of_agent(Some("the history is complete again"));
-            return self.serve(self.serving.clone(), &intent, SourceOfChange::Edit).await;
-        }
         Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
     }
 
-    /// Sends the weights and keys that follow from what is known now, and nothing else: no file, no look at what runs.
-    /// [`Self::reconcile`] does the rest, later.
-    pub async fn hasten(&mut self) {
-        if !self.is_settled {
-            return;
-        }
+    /// What should serve by all that is known now, under the configuration that serves.
+    pub(super) fn decided(&mut self) -> Desired {
         let weights = self.fleet.decide(&self.overrides, self.now());
-        let desired = desired(&self.serving, &weights, &self.overrides, &self.keyring);
-        let steps = self.engine.hasten(wish_of(&self.serving, &desired)).await;
-        self.tell_steps(&steps);
+        desired(&self.serving, &weights, &self.overrides, &self.keyring)
+    }
+
+    /// The weights, keys and operators' words that HAProxy does not have yet, by what was seen of it last: no file, no
+    /// look at what runs. [`Self::begin_reconcile`] does the rest, later.
+    pub(super) fn begin_push(&mut self) -> Option<Push> {
+        if !self.is_settled {
+            return None;
+        }
+        let desired = self.decided();
+        self.engine.news.note(self.known.as_ref(), &desired);
+        self.engine.push(&self.serving.config.haproxy.admin_socket.value, &desired, &self.said)
+    }
+
+    /// What HAProxy took of it.
+    pub(super) fn end_push(&mut self, done: &[Step]) {
+        self.engine.took(done);
+        self.tell_steps(done);
     }
 
     /// Takes over certificates that were renewed under the same configuration, however that was (not) noticed.
@@ -300,139 +286,13 @@ impl Node {
         self.certificate_news.look(config, certificates, certificate_problems, Timestamp::now(), &self.bulletin);
     }
 
-    pub(super) async fn serve(
-        &mut self,
-        sources: Sources,
-        intent: &Intent,
-        source: SourceOfChange,
-    ) -> Result<Report, Attempt> {
-        let began = Instant::now();
-        let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
-        if let Err(failed) = self.ask_guards(&sources, intent, source) {
-            self.file_problem = Some(failed.message.clone());
-            return Err(failed.into());
-        }
-        let is_rollback = matches!(source, SourceOfChange::Rollback(_));
-        let vrrp = match self.vrrp_change(&sources, intent, is_rollback).await {
-            Ok(vrrp) => vrrp,
-            // A rollback is never blocked (I14), and an agent that starts steers HAProxy whatever Keepalived's file is like;
-            // `reconcile` goes on trying and telling.
-            Err(_) if is_rollback || self.is_opening => None,
-            Err(failed) => {
-                if may_fail_file {
-                    self.file_problem = Some(failed.message.clone());
-                }
-                return Err(failed.into());
-            }
-        };
-        let is_news = !self.is_observer() && self.is_news(&sources, intent);
-        let armed = if is_news { Some(self.arm(&sources, intent, source)?) } else { None };
-        let now = self.now();
-        let mut fleet = self.fleet.clone();
-        fleet.reconfigure(sources.config.clone(), now);
-        fleet.silence(&self.overrides, now);
-        let weights = fleet.decide(&self.overrides, now);
-        let mut keyring = self.keyring.clone();
-        keyring.reconfigure(&sources, now);
-        let desired = desired(&sources, &weights, &self.overrides, &keyring);
-        let wish = Wish {
-            sources: &sources,
-            desired: &desired,
-            may_replace_foreign_file: intent.adopt,
-            is_serving: false,
-            may_exceed_limits: intent.force || self.is_opening || matches!(source, SourceOfChange::Rollback(_)),
-        };
-        let result = self.engine.apply(wish, Some(&self.ledger)).await;
-        // A file that is refused says nothing about how HAProxy follows what serves.
-        if !matches!(result, Err(ApplyError::Refused(_) | ApplyError::Render(_))) {
-            self.remember(&result);
-        }
-        if let (Err(_), Some(armed)) = (&result, &armed) {
-            self.disarm(armed);
-        }
-        let applied = match result {
-            Ok(applied) => applied,
-            Err(ApplyError::TooSoon(at)) => return Err(Attempt::TooSoon(at)),
-            Err(e) => {
-                self.keep_failure(&e, intent, source, &sources);
-                // That HAProxy cannot be asked is no word about a file that it serves already.
-                let is_unasked = matches!(e, ApplyError::Observe(_) | ApplyError::Own(_));
-                if may_fail_file && !(is_unasked && self.is_settled && sources.toml == self.serving.toml) {
-                    self.file_problem = Some(e.to_string());
-                }
-                return Err(Attempt::from(e));
-            }
-        };
-        let vrrp_notes = match vrrp {
-            Some(change) => {
-                self.announce(&sources.config).await;
-                change.carry_out()
-            }
-            None => Ok(vec![]),
-        };
-        self.tell_not_in_force(&sources);
-        let renewed = renewed_keys(&self.serving, &sources);
-        let is_known = |warning: &&String| self.is_settled && self.serving.warnings.contains(warning);
-        sources.warnings.iter().filter(|warning| !is_known(warning)).for_each(|warning| tracing::warn!("{warning}"));
-        self.serving = sources;
-        self.fleet = fleet;
-        self.keyring = keyring;
-        renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));
-        self.is_settled = true;
-        self.tell_certificates();
-        if !matches!(source, SourceOfChange::Rollback(_)) {
-            self.file_problem = None;
-        }
-        let diff = match &self.engine.last {
-            Some((before, after)) => super::report::unified_diff(before, &after.haproxy_cfg, "haproxy.cfg"),
-            None => String::new(),
-        };
-        let mut notes = Vec::new();
-        if let (Some(armed), Some((_, rendered))) = (&armed, &self.engine.last) {
-            let entry = super::report::entry(intent, source, &applied, &self.serving.toml, rendered);
-            let keep = self.serving.config.history.keep;
-            let recorded = self.ledger.record(&entry, keep, armed.standing.clone());
-            entry.tell(self.revision(), &self.bulletin);
-            if let Ok(revision) = &recorded {
-                notes.extend(self.begin_trial(armed, *revision));
-            }
-            notes.extend(armed.note.clone());
-            self.note_history(recorded.err());
-        } else {
-            // First, since a reason makes the revision the operator's.
-            let trial = intent.confirm.map(|given| self.put_on_trial(given, &intent.actor)).transpose()?;
-            notes.extend(self.attach_reason(intent)?);
-            notes.extend(trial);
-        }
-        let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
-        report.notes.extend(notes);
-        let unwritten = vrrp_notes.as_ref().err().map(|e| format!("keepalived.conf could not be written: {e}"));
-        self.troubles.set(Matter::Keepalived, unwritten);
-        report.notes.extend(vrrp_notes.unwrap_or_default());
-        report.notes.extend(self.troubles.of(Matter::Keepalived).cloned());
-        report.notes.extend(self.troubles.of(Matter::History).cloned());
-        if report.applied.how == How::Start {
-            report.notes.push(self.start_hint());
-            report.notes.extend(self.engine.doubts.clone());
-        }
-        report.notes.extend(self.serving.warnings.iter().cloned());
-        report.notes.extend(self.serving.certificate_problems.iter().map(|problem| problem.text.clone()));
-        report.notes.extend(self.engine.warnings.iter().cloned());
-        report.notes.extend(self.not_in_force(&self.serving));
-        let unresolved = self.engine.said.unresolved.iter();
-        report.notes.extend(
-            unresolved.map(|server| format!("{server}: its name does not resolve now; it serves when it does")),
-        );
-        Ok(report)
-    }
-
     /// What the file says and the running version does not do.
     pub(super) fn not_in_force(&self, sources: &Sources) -> Vec<String> {
         let target = self.engine.version.map(|version| render::Target::new(version.major, version.minor));
         target.map_or_else(Vec::new, |target| target.not_in_force(&sources.config))
     }
 
-    fn tell_not_in_force(&self, sources: &Sources) {
+    pub(super) fn tell_not_in_force(&self, sources: &Sources) {
         let before = if self.is_settled { self.not_in_force(&self.serving) } else { vec![] };
         for line in self.not_in_force(sources).iter().filter(|line| !before.contains(line)) {
             tracing::warn!("{line}");
@@ -440,7 +300,7 @@ impl Node {
     }
 
     /// A full disk must not keep a change from being served; it is told until it is mended.
-    fn note_history(&mut self, failed: Option<Failed>) {
+    pub(super) fn note_history(&mut self, failed: Option<Failed>) {
         let problem = failed.map(|failed| format!("what serves cannot be written into the history: {failed}"));
         self.troubles.set(Matter::History, problem);
     }
@@ -461,11 +321,6 @@ impl Node {
         let names = render::names_of(backend, server);
         self.runtime()?.servers.get(&names.address)?.address.parse().ok()
     }
-}
-
-/// Nothing but weights, states and drift.
-fn wish_of<'a>(serving: &'a Sources, desired: &'a Desired) -> Wish<'a> {
-    Wish { sources: serving, desired, may_replace_foreign_file: false, is_serving: true, may_exceed_limits: false }
 }
 
 /// The file where it is good and was not rolled back; else the revision that serves.
@@ -509,18 +364,6 @@ fn choose(
         false => tracing::warn!(revision = current, "the file cannot be served; the revision serves on:\n{problem}"),
     }
     Ok((sources, Some(problem)))
-}
-
-/// Servers of which a key has the same place and another value: a rejected key is else asked about once a minute.
-fn renewed_keys(before: &Sources, after: &Sources) -> Vec<ServerId> {
-    let servers = after.config.servers().filter_map(|(backend, server)| {
-        let is_renewed = |key: &Sourced<SecretRef>| {
-            before.secrets.get(&key.value).is_some_and(|old| after.secrets.get(&key.value) != Some(old))
-        };
-        let id = ServerId::new(backend.name.clone(), server.name.clone());
-        server.keys.iter().any(is_renewed).then_some(id)
-    });
-    servers.collect()
 }
 
 pub(super) fn desired(

@@ -17,9 +17,9 @@ use std::sync::Arc;
 type Names = BTreeMap<ServerId, RuntimeNames>;
 
 /// Makes the files of a wish.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Renderer {
-    kept: Option<Kept>,
+    kept: Option<Arc<Kept>>,
     /// What the servers of the configuration that was asked for last are called.
     names: Option<(Arc<Config>, Arc<Names>)>,
 }
@@ -72,7 +72,8 @@ impl Renderer {
             kept => {
                 let structure = kept.as_ref().and_then(|kept| kept.structure_of(wish.desired, target));
                 let rendered = Arc::new(render_for(wish.sources, wish.desired, version, structure)?);
-                self.kept = Some(Kept { desired: wish.desired.clone(), target, rendered: rendered.clone() });
+                let kept = Kept { desired: wish.desired.clone(), target, rendered: rendered.clone() };
+                self.kept = Some(Arc::new(kept));
                 Ok(rendered)
             }
         }

@@ -9,6 +9,7 @@ use super::intent::{AGENT, Intent};
 use super::ledger::{Ledger, told};
 use super::node::Node;
 use super::report::{Failed, Report, SourceOfChange};
+use super::serving::Begun;
 use super::sources::{Place, Sources};
 use crate::event::{Event, Kind, Severity};
 use crate::model::{Digest, format_duration};
@@ -151,15 +152,28 @@ impl Node {
     /// # Errors
     /// As [`Self::roll_back`]; the deadline stays passed, and the caller tries again.
     pub async fn expire(&mut self, actor: &str) -> Result<Report, Attempt> {
+        match self.begin_expire(actor).await? {
+            Some(begun) => Box::pin(self.carry_out(begun)).await,
+            None => Ok(self.not_overdue()),
+        }
+    }
+
+    /// The answer where no deadline has passed.
+    pub(super) fn not_overdue(&self) -> Report {
+        Report::note(self.revision(), "no deadline has passed".to_owned())
+    }
+
+    /// The first half of [`Self::expire`]; `None`: no deadline has passed.
+    pub(super) async fn begin_expire(&mut self, actor: &str) -> Result<Option<Begun>, Attempt> {
         let Some(trial) = self.trial().filter(|(_, left)| left.is_zero()).map(|(trial, _)| trial.clone()) else {
-            return Ok(Report::note(self.revision(), "no deadline has passed".to_owned()));
+            return Ok(None);
         };
         let given = format_duration(trial.given());
         let reason = format!("revision {} was not confirmed within {given}", trial.revision);
         let text = format!("{reason}; rolling back to revision {}", trial.back_to);
         self.bulletin.tell(Event::once(Kind::Trial, Severity::Warning, "file", text));
         let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
-        self.roll_back(Some(trial.back_to), &intent).await
+        self.begin_rollback(Some(trial.back_to), &intent).await.map(Some)
     }
 
     /// Opens the trial of a revision that is about to be applied, where it wants one, and makes sure that somebody

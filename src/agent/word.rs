@@ -8,6 +8,8 @@ use super::troubles::Matter;
 use crate::config::{Config, Server};
 use crate::event::{Event, Kind, Severity};
 use crate::model::{AdminState, ServerId, Weight};
+use crate::plan::Step;
+use crate::render;
 use jiff::Timestamp;
 use std::time::{Duration, Instant};
 
@@ -25,18 +27,71 @@ impl Node {
         period: Option<Duration>,
         actor: &str,
     ) -> Result<Report, Attempt> {
+        self.say(id, state, weight, period, actor)?;
+        let began = Instant::now();
+        let result = self.reconcile().await;
+        self.word_followed(id, result, began)
+    }
+
+    /// Keeps an operator's word.
+    ///
+    /// # Errors
+    /// No such server.
+    pub(super) fn say(
+        &mut self,
+        id: &ServerId,
+        state: Option<AdminState>,
+        weight: Option<Weight>,
+        period: Option<Duration>,
+        actor: &str,
+    ) -> Result<(), Failed> {
         let Some((_, server)) = self.serving.config.server(id) else {
-            return Err(Failed::refused(format!("there is no server {id}{}", nearest(&self.serving.config, id))).into());
+            return Err(Failed::refused(format!("there is no server {id}{}", nearest(&self.serving.config, id))));
         };
         let until = period.and_then(|period| Timestamp::now().checked_add(period).ok());
         self.overrides.set(id.clone(), state, weight, actor.to_owned(), until, server.state.value);
         self.keep_words();
+        self.said.insert(id.clone());
         let state_word = state.map(|state| format!(" {state}")).unwrap_or_default();
         let weight_word = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
         let text = format!("{actor} sets {id}{state_word}{weight_word}");
         self.bulletin.tell(Event::once(Kind::Override, Severity::Info, id, text));
-        let began = Instant::now();
-        let (result, mut notes) = (self.reconcile().await, vec![]);
+        Ok(())
+    }
+
+    /// Whether HAProxy, as it was seen last, has what is wanted of a server.
+    pub(super) fn has_followed_word(&mut self, id: &ServerId) -> bool {
+        let wanted = self.decided().servers.get(id).copied();
+        let Some((backend, server)) = self.serving.config.server(id) else { return false };
+        let name = render::names_of(backend, server).weight;
+        let seen = self.runtime().and_then(|runtime| runtime.servers.get(&name));
+        seen.map(|seen| (seen.admin, seen.weight)) == wanted.map(|wanted| (wanted.state, wanted.weight))
+    }
+
+    /// Those of the steps that are about a server.
+    pub(super) fn steps_of(&self, id: &ServerId, steps: &[Step]) -> Vec<Step> {
+        let Some((backend, server)) = self.serving.config.server(id) else { return vec![] };
+        let name = render::names_of(backend, server).weight;
+        let is_its = |step: &&Step| match step {
+            Step::SetWeight { proxy, server, .. } | Step::SetState { proxy, server, .. } => {
+                (proxy, server) == (&name.0, &name.1)
+            }
+            _ => false,
+        };
+        steps.iter().filter(is_its).cloned().collect()
+    }
+
+    /// The answer to who said something of a server.
+    ///
+    /// # Errors
+    /// HAProxy does not follow (the word stays and is tried again).
+    pub(super) fn word_followed(
+        &mut self,
+        id: &ServerId,
+        result: Result<Report, Attempt>,
+        began: Instant,
+    ) -> Result<Report, Attempt> {
+        let mut notes = vec![];
         let is_checking = self.engine.checks.is_checking();
         let mut report = match result {
             // The command went to HAProxy; its files wait for a verdict that takes its time, or for room.

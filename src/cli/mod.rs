@@ -91,7 +91,7 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
         Command::Probe(options) => probe::probe(&place, &options, out).await,
         Command::Key { command } => key::key(&place, &command, out).await,
         Command::Status => status::status(&place, out).await,
-        Command::Server { command } => server::server(&place, &command, out).await,
+        Command::Server { command } => Box::pin(server::server(&place, &command, out)).await,
         Command::Vip { command } => vip::vip(&place, &command, out).await,
         Command::Backstop { directory, admin_socket } => vip::backstop(&directory, admin_socket.as_deref()),
         Command::History { command: Some(args::HistoryCommand::Show { revision, haproxy }), .. } => {
@@ -119,6 +119,6 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
         }
         Command::Mock(options) => mock::mock(&options, out).await,
         Command::Network => network::settle(&place, out).await,
-        Command::Deadline { state } => confirm::guard(&place, &state).await,
+        Command::Deadline { state } => Box::pin(confirm::guard(&place, &state)).await,
     }
 }

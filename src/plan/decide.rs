@@ -264,6 +264,22 @@ pub fn weight_steps(desired: &Desired, names: &BTreeMap<ServerId, RuntimeNames>,
     steps
 }
 
+/// An operator's word on one server, likewise: he asked for it, so it is not weighed against the others.
+pub fn word_steps(
+    id: &ServerId,
+    desired: &Desired,
+    names: &BTreeMap<ServerId, RuntimeNames>,
+    runtime: &Runtime,
+) -> Vec<Step> {
+    let seen = names.get(id).and_then(|names| Some((&names.weight, runtime.servers.get(&names.weight)?)));
+    let (Some((name, now)), Some(wish)) = (seen, desired.servers.get(id)) else { return vec![] };
+    let Some(state) = state_step(name, now.admin, wish.state) else { return vec![] };
+    let weight = weight_step(name, now.weight, wish.weight);
+    // Who comes in has its weight before, who goes has it behind.
+    let (before, behind) = if wish.state == AdminState::Ready { (weight, None) } else { (None, weight) };
+    before.into_iter().chain([state]).chain(behind).collect()
+}
+
 /// The keys alone, likewise: each request with a key that is limited or rejected is an answer that nobody wants. Only
 /// where the map has the entries and the form that the templates read; else the plan decides.
 pub fn keys_step(map: &str, entries: Vec<(String, String)>, runtime: &Runtime) -> Option<Step> {

@@ -14,7 +14,7 @@ mod reshaped;
 mod step;
 
 pub use certificates::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCertificates};
-pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide, keys_step, weight_steps};
+pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide, keys_step, weight_steps, word_steps};
 pub use drift::{Expectation, drift};
 pub use guards::{Guard, guards};
 pub use observed::{FileState, Master, Observed, Runtime, RuntimeServer, Version};

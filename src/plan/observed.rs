@@ -68,6 +68,11 @@ impl Runtime {
                         now.weight = *to;
                     }
                 }
+                Step::SetState { proxy, server, from: _, to } => {
+                    if let Some(now) = self.servers.get_mut(&(proxy.clone(), server.clone())) {
+                        now.admin = *to;
+                    }
+                }
                 Step::ReplaceMap { map, entries, .. } => {
                     self.maps.insert(map.clone(), entries.clone());
                 }

@@ -1,6 +1,7 @@
 //! The one integration binary: one module per subject, and what they share in `support`.
 
 mod admin;
+mod agent_beside;
 mod agent_chaos;
 mod agent_commands;
 mod agent_confirm;

@@ -1,0 +1,257 @@
+//! Changes of what serves, as the loop has them: begun, postponed until their reload is due, tried again, answered.
+//!
+//! One is under way at a time; the last one wins, and all who wait get its answer. The engine's part runs beside the loop.
+
+use super::attempt::Attempt;
+use super::following::log_failure;
+use super::intent::Intent;
+use super::report::{Failed, Report};
+use super::request::Reply;
+use super::run::{Agent, RETRY};
+use super::serving::Begun;
+use super::troubles::Matter;
+use super::work::Task;
+use crate::event::{Event, Kind};
+use crate::model::Digest;
+use crate::vip::Turn;
+use std::time::{Duration, Instant};
+
+/// How often a file looks whether its turn among the nodes has come.
+const ORDER_LOOK: Duration = Duration::from_millis(250);
+/// Who applies a file is answered after this at the latest; the file waits on.
+const ORDER_PATIENCE: Duration = Duration::from_secs(75);
+
+#[derive(Debug)]
+pub(super) struct Postponed {
+    pub at: Instant,
+    /// It waits for other nodes, since then.
+    in_order_since: Option<Instant>,
+    pub what: Aim,
+    intent: Intent,
+    replies: Vec<Reply>,
+}
+
+/// What a change is to lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// The operator's file serves.
+    File,
+    /// An older revision does.
+    Rollback(Option<u32>),
+    /// The last confirmed one does, where a deadline has passed.
+    Expire,
+    /// What serves, with what it refers to read anew.
+    Refresh,
+    /// What serves is in the history.
+    Again,
+}
+
+/// Who waits for a change, and what was told before.
+#[derive(Debug)]
+pub(super) struct Waiters {
+    what: Aim,
+    intent: Intent,
+    replies: Vec<Reply>,
+    /// The refusal that was told last.
+    told: Option<String>,
+    /// It began with a new content of the file.
+    is_edit: bool,
+    was_waiting: bool,
+}
+
+impl Waiters {
+    /// Where the answers go.
+    pub fn into_replies(self) -> Vec<Reply> {
+        self.replies
+    }
+}
+
+impl Agent {
+    /// Reads the file, which may be another.
+    pub(super) async fn file_changed(&mut self, why: &'static str) {
+        if !self.is_free() {
+            self.edited = Some(why);
+            return;
+        }
+        let intent = Intent::of_agent(Some(why));
+        // A rollback that waits for its reload is not given up for a file that is as it was.
+        let is_news = self.node.place.digest() != Some(Digest::of(&self.node.serving.toml));
+        let waits_for_another = self.postponed.as_ref().is_some_and(|postponed| postponed.what != Aim::File);
+        let was_waiting = self.node.waiting().is_some();
+        let waits = is_news && self.node.lets_the_file_wait().await;
+        let told = self.node.file_problem.clone();
+        let waiters = Waiters { what: Aim::File, intent, replies: vec![], told, is_edit: true, was_waiting };
+        if self.node.is_file_rejected() {
+            self.node.tell_rolled_back();
+            self.edit_ended(&waiters).await;
+        } else if !waits && (is_news || !waits_for_another) {
+            // An editor may write twice; a mistake is told once.
+            self.change_again(waiters).await;
+        } else {
+            self.edit_ended(&waiters).await;
+        }
+    }
+
+    /// What follows from a new content of the file, whatever became of it.
+    async fn edit_ended(&mut self, waiters: &Waiters) {
+        if !waiters.is_edit {
+            return;
+        }
+        if waiters.told.is_some() && !waiters.was_waiting && self.node.file_problem.is_none() {
+            let text = format!("{} can be served again, and is", self.node.place.file);
+            self.node.bulletin.tell(Event::ends(Kind::Refused, "file", text));
+        }
+        // It may have been a key or a certificate of the revision that serves in the file's place.
+        if self.node.file_problem.is_some() && self.is_free() {
+            let begun = self.node.begin_refresh().await;
+            self.set_about(waiters_of(Aim::Refresh), begun).await;
+        }
+    }
+
+    /// Writes what serves into the history again.
+    pub(super) async fn complete_history(&mut self) {
+        let begun = self.node.begin_again().await.map(Some);
+        self.set_about(waiters_of(Aim::Again), begun).await;
+    }
+
+    /// Carries a change out, or postpones it until its reload is due.
+    pub(super) async fn change(&mut self, what: Aim, intent: Intent, replies: Vec<Reply>) {
+        let waiters = Waiters { what, intent, replies, ..waiters_of(what) };
+        self.change_again(waiters).await;
+    }
+
+    async fn change_again(&mut self, mut waiters: Waiters) {
+        let mut since = None;
+        if let Some(before) = self.postponed.take() {
+            // The watch over the file may come behind an operator's `apply` of it: while he waits, his words hold.
+            let holds = before.what == waiters.what && !before.replies.is_empty() && waiters.intent.is_of_agent();
+            if holds {
+                waiters.intent = before.intent;
+            }
+            waiters.replies.extend(before.replies);
+            since = before.in_order_since;
+        }
+        if waiters.what == Aim::File && !waiters.intent.force {
+            match self.node.its_turn() {
+                Turn::Go => {}
+                Turn::Wait(whom) => return self.wait_in_order(whom, waiters.intent, waiters.replies, since),
+                Turn::Stop(why) => {
+                    let help = self.node.place.command("apply --force");
+                    let failed = Failed::refused(format!(
+                        "{why}\n  help: mend the file; or, to serve it here all the same: {help}\nnothing was changed"
+                    ));
+                    self.node.order_wait = None;
+                    self.node.file_problem = Some(failed.message.clone());
+                    let Waiters { intent, replies, told, .. } = waiters;
+                    log_failure(&Attempt::Failed(failed.clone()), told.as_deref(), &self.node.bulletin);
+                    self.try_again(&Attempt::Failed(failed.clone()), Intent { adopt: false, ..intent });
+                    replies.into_iter().for_each(|reply| drop(reply.send(Err(failed.clone()))));
+                    return;
+                }
+            }
+        }
+        self.node.order_wait = None;
+        let begun = match waiters.what {
+            Aim::File => self.node.begin_file(&waiters.intent).await.map(Some),
+            Aim::Rollback(to) => self.node.begin_rollback(to, &waiters.intent).await.map(Some),
+            Aim::Expire => self.node.begin_expire(&waiters.intent.actor).await,
+            Aim::Refresh => self.node.begin_refresh().await,
+            Aim::Again => self.node.begin_again().await.map(Some),
+        };
+        self.set_about(waiters, begun).await;
+    }
+
+    /// Hands the engine its part.
+    async fn set_about(&mut self, waiters: Waiters, begun: Result<Option<Begun>, Attempt>) {
+        match begun {
+            Ok(Some((order, change))) => self.start(order, Task::Change(Box::new((waiters, change)))),
+            Ok(None) => self.answer_all(waiters.replies, &Ok(self.node.not_overdue())),
+            Err(attempt) => Box::pin(self.change_ended(waiters, Err(attempt))).await,
+        }
+    }
+
+    fn answer_all(&mut self, replies: Vec<Reply>, result: &Result<Report, Failed>) {
+        // Whoever asked may be gone.
+        replies.into_iter().for_each(|reply| drop(reply.send(result.clone())));
+        self.publish_at = Instant::now();
+    }
+
+    /// Answers who waits for a change, or goes on waiting with them.
+    pub(super) async fn change_ended(&mut self, mut waiters: Waiters, result: Result<Report, Attempt>) {
+        let what = waiters.what;
+        let result = match result {
+            // What serves is brought to HAProxy with the next look.
+            Err(Attempt::TooSoon(_)) if matches!(what, Aim::Refresh | Aim::Again) => return,
+            Err(Attempt::TooSoon(at)) => {
+                match self.node.engine.checks.is_checking() {
+                    true => tracing::info!("`haproxy -c` takes its time over the change, which waits for it"),
+                    false => tracing::info!("the change needs a reload and waits for the gap between two"),
+                }
+                let (intent, replies) = (waiters.intent.clone(), std::mem::take(&mut waiters.replies));
+                self.postponed = Some(Postponed { at, in_order_since: None, what, intent, replies });
+                self.edit_ended(&waiters).await;
+                return;
+            }
+            Err(Attempt::Failed(failed)) => {
+                let attempt = Attempt::Failed(failed.clone());
+                let told = waiters.told.as_ref().or(self.node.troubles.of(Matter::Haproxy)).map(String::as_str);
+                log_failure(&attempt, told.filter(|_| what != Aim::Refresh), &self.node.bulletin);
+                if what == Aim::File {
+                    // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.
+                    self.try_again(&attempt, Intent { adopt: false, force: false, ..waiters.intent.clone() });
+                }
+                Err(failed)
+            }
+            Ok(report) => Ok(report),
+        };
+        // Servers may be new, or have other keys.
+        self.tell_keyless();
+        self.follow_soon();
+        self.answer_all(std::mem::take(&mut waiters.replies), &result);
+        self.edit_ended(&waiters).await;
+    }
+
+    /// Plans another try of a file without mistakes that was refused: what spoke against it may pass.
+    pub(super) fn try_again(&mut self, attempt: &Attempt, intent: Intent) {
+        let may_pass = matches!(attempt, Attempt::Failed(failed) if failed.exit_code == 1);
+        // A file that was rolled back is tried again when it changes, not before.
+        if may_pass && !self.node.is_file_rejected() {
+            let at = Instant::now() + RETRY;
+            self.postponed = Some(Postponed { at, in_order_since: None, what: Aim::File, intent, replies: vec![] });
+        }
+    }
+
+    pub(super) async fn resume(&mut self) {
+        let told = self.node.file_problem.clone();
+        if let Some(Postponed { what, intent, .. }) = &self.postponed {
+            let (what, intent) = (*what, intent.clone());
+            self.change_again(Waiters { intent, told, ..waiters_of(what) }).await;
+        }
+    }
+
+    /// A new file waits until the nodes that go first have proven it. Who asked is told after a minute that it waits on.
+    fn wait_in_order(&mut self, whom: String, intent: Intent, mut replies: Vec<Reply>, since: Option<Instant>) {
+        let now = Instant::now();
+        let began = since.unwrap_or(now);
+        if self.node.order_wait.as_ref() != Some(&whom) {
+            tracing::info!("the file waits for its turn: {whom}");
+        }
+        if now.saturating_duration_since(began) >= ORDER_PATIENCE {
+            let failed = Failed::refused(format!(
+                "the file waits for its turn: {whom}\n  help: give the other nodes the same file; this one follows by \
+                 itself. Without waiting: {}",
+                self.node.place.command("apply --force")
+            ));
+            replies.drain(..).for_each(|reply| drop(reply.send(Err(failed.clone()))));
+        }
+        self.node.order_wait = Some(whom);
+        let at = now + ORDER_LOOK;
+        self.postponed = Some(Postponed { at, in_order_since: Some(began), what: Aim::File, intent, replies });
+    }
+}
+
+/// Nobody waits.
+fn waiters_of(what: Aim) -> Waiters {
+    let intent = Intent::of_agent(None);
+    Waiters { what, intent, replies: vec![], told: None, is_edit: false, was_waiting: false }
+}

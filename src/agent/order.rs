@@ -1,0 +1,74 @@
+//! What the engine is told to carry out, with everything that it needs: it may go elsewhere with it.
+
+use super::apply::{Applied, ApplyError, Prepared, Wish};
+use super::engine::Engine;
+use super::ledger::Ledger;
+use super::sources::Sources;
+use crate::desired::Desired;
+use std::time::Instant;
+
+/// An apply, or the question what one would do.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub sources: Sources,
+    pub desired: Desired,
+    pub may_replace_foreign_file: bool,
+    pub is_serving: bool,
+    pub may_exceed_limits: bool,
+    /// Nothing is changed.
+    pub is_question: bool,
+    pub began: Instant,
+}
+
+/// How an order ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// An apply.
+    Applied(Result<Applied, ApplyError>),
+    /// A question.
+    Planned(Box<Result<Prepared, ApplyError>>),
+}
+
+impl Order {
+    /// Nothing but weights, states and drift.
+    pub fn to_reconcile(sources: Sources, desired: Desired) -> Self {
+        Self {
+            sources,
+            desired,
+            may_replace_foreign_file: false,
+            is_serving: true,
+            may_exceed_limits: false,
+            is_question: false,
+            began: Instant::now(),
+        }
+    }
+
+    /// What an apply would do, judged as an apply would.
+    pub fn to_plan(sources: Sources, desired: Desired) -> Self {
+        let order = Self::to_reconcile(sources, desired);
+        Self { is_serving: false, may_exceed_limits: true, is_question: true, ..order }
+    }
+
+    /// The same, to be looked at.
+    pub fn wish(&self) -> Wish<'_> {
+        Wish {
+            sources: &self.sources,
+            desired: &self.desired,
+            may_replace_foreign_file: self.may_replace_foreign_file,
+            is_serving: self.is_serving,
+            may_exceed_limits: self.may_exceed_limits,
+        }
+    }
+
+    /// Carries it out.
+    pub async fn carry_out(&self, engine: &mut Engine, ledger: &Ledger) -> Outcome {
+        if self.is_question {
+            return Outcome::Planned(Box::new(engine.plan(self.wish(), ledger).await));
+        }
+        let result = engine.apply(self.wish(), Some(ledger)).await;
+        if self.is_serving {
+            engine.look_at_old_workers(&self.sources.config.haproxy.master_socket.value).await;
+        }
+        Outcome::Applied(result)
+    }
+}

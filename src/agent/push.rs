@@ -1,0 +1,94 @@
+//! The short way to HAProxy, for what cannot wait: what health decided, weights and keys, and operators' words. It goes by
+//! the HAProxy that was seen last, without a look at it and without files; those follow with the next look. A death in
+//! between leaves the files one decision behind, and the next start decides again.
+//!
+//! What fails is seen and told by the look that follows.
+
+use super::apply::Wish;
+use super::engine::Engine;
+use crate::desired::Desired;
+use crate::haproxy;
+use crate::model::ServerId;
+use crate::plan::{self, Step};
+use crate::render;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// 5,000 weights take 25 ms. A HAProxy that takes longer is out of breath or hangs.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Steps that are on their way.
+#[derive(Debug)]
+pub(super) struct Push {
+    admin_socket: Utf8PathBuf,
+    /// The worker that they are for.
+    pid: u32,
+    steps: Vec<Step>,
+}
+
+impl Push {
+    /// Sends them; answers those that HAProxy took.
+    pub async fn carry_out(self) -> Vec<Step> {
+        let Self { admin_socket, pid, steps } = self;
+        let executed = match haproxy::execute(&admin_socket, &steps, Some(pid), DEADLINE).await {
+            Ok(executed) => executed,
+            Err(_) => return vec![],
+        };
+        let failed: BTreeSet<usize> = executed.failures.iter().map(|failure| failure.index).collect();
+        let done = steps.into_iter().enumerate().filter(|(index, _)| !failed.contains(index));
+        done.map(|(_, step)| step).collect()
+    }
+}
+
+impl Engine {
+    /// What HAProxy does not have yet, where it is known what it has. States only of `said`, of whom operators spoke.
+    pub(super) fn push(
+        &mut self,
+        admin_socket: &Utf8Path,
+        desired: &Desired,
+        said: &BTreeSet<ServerId>,
+    ) -> Option<Push> {
+        let names = self.renderer.names(&desired.config);
+        let is_ours = |text: &String| text.starts_with("hapilot ");
+        let runtime = self.runtime.as_ref().filter(|runtime| runtime.description.as_ref().is_some_and(is_ours))?;
+        if self.would.is_some() {
+            return None;
+        }
+        let mut steps = plan::weight_steps(desired, &names, runtime);
+        steps.extend(said.iter().flat_map(|id| plan::word_steps(id, desired, &names, runtime)));
+        if self.renderer.has_other_keys(desired) {
+            let keys = render::keys(desired).unwrap_or_default();
+            steps.extend(plan::keys_step(render::KEYS_MAP, keys, runtime));
+        }
+        let pid = runtime.pid;
+        (!steps.is_empty()).then(|| Push { admin_socket: admin_socket.to_owned(), pid, steps })
+    }
+
+    /// Takes note of what HAProxy took.
+    pub(super) fn took(&mut self, done: &[Step]) {
+        if done.is_empty() {
+            return;
+        }
+        self.writes += done.len() as u64;
+        if self.stands_in {
+            self.news.took(done);
+        }
+        if let Some(runtime) = &mut self.runtime {
+            runtime.took(done);
+        }
+        if let Some(expected) = &mut self.expected {
+            expected.took(done);
+        }
+    }
+
+    /// The same as the first part of an apply.
+    pub(super) async fn hasten(&mut self, wish: Wish<'_>) -> Vec<Step> {
+        let push = self.push(&wish.sources.config.haproxy.admin_socket, wish.desired, &BTreeSet::new());
+        let Some(mut push) = push else { return vec![] };
+        push.steps = self.news.without(&push.steps, &wish.desired.config);
+        let done = push.carry_out().await;
+        self.took(&done);
+        done
+    }
+}

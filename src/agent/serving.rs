@@ -1,0 +1,300 @@
+//! A change of what serves, in two halves: what is asked and written down before the engine carries it out, and what
+//! follows from how that ended.
+//!
+//! Between them the loop goes on: the second half takes the health, keys and words of its own moment. Who works alone
+//! does both at once.
+
+use super::apply::{Applied, ApplyError, How};
+use super::attempt::Attempt;
+use super::intent::Intent;
+use super::node::{Node, desired};
+use super::order::Order;
+use super::report::{Failed, Report, SourceOfChange};
+use super::sources::Sources;
+use super::trial::Armed;
+use super::troubles::Matter;
+use super::vrrp_file::VrrpChange;
+use crate::model::{SecretRef, ServerId, Sourced};
+
+/// A change that is under way.
+#[derive(Debug)]
+pub(super) struct Change {
+    intent: Intent,
+    source: SourceOfChange,
+    armed: Option<Armed>,
+    vrrp: Option<VrrpChange>,
+    then: Then,
+}
+
+/// The engine's part of a change, and what waits for its end.
+pub(super) type Begun = (Order, Change);
+
+/// What follows once it serves.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing.
+    Nothing,
+    /// The file serves; whether it was rolled back before.
+    File { comes_back: bool },
+    /// An older revision serves in the place of this one.
+    Rollback { before: Option<u32> },
+    /// The same revision serves, with what it refers to read anew; why its file does not.
+    Refresh { problem: Option<String> },
+}
+
+impl Node {
+    /// Reads the file and serves it.
+    ///
+    /// # Errors
+    /// The file's mistakes, or whatever keeps it from being served; what serves goes on.
+    pub async fn apply_file(&mut self, intent: &Intent) -> Result<Report, Attempt> {
+        let begun = self.begin_file(intent).await?;
+        Box::pin(self.carry_out(begun)).await
+    }
+
+    /// The first half of [`Self::apply_file`].
+    pub(super) async fn begin_file(&mut self, intent: &Intent) -> Result<Begun, Attempt> {
+        self.recover();
+        let sources = match self.place.load() {
+            Ok(sources) => sources,
+            Err(e) => {
+                let failed = Failed::from_sources(&e);
+                self.file_problem = Some(failed.message.clone());
+                return Err(Attempt::Failed(failed));
+            }
+        };
+        let comes_back = self.ledger.rejected().is_some() && sources.toml != self.serving.toml;
+        if !self.is_observer() {
+            self.ledger.reject(None)?;
+        }
+        let source = if self.is_settled { SourceOfChange::Edit } else { SourceOfChange::Start };
+        self.begin(sources, intent, source, Then::File { comes_back }).await
+    }
+
+    /// Reads anew what the serving revision refers to: keys, certificates, the template. For a time in which the file
+    /// itself is not what serves. `None`: nothing serves yet.
+    ///
+    /// # Errors
+    /// Something cannot be read; what was read before serves on.
+    pub(super) async fn begin_refresh(&mut self) -> Result<Option<Begun>, Attempt> {
+        if !self.is_settled {
+            return Ok(None);
+        }
+        let sources = self.place.understand(self.serving.toml.clone()).map_err(|e| Failed::from_sources(&e))?;
+        let intent = Intent::of_agent(Some("what the revision refers to changed"));
+        let problem = self.file_problem.clone();
+        let then = Then::Refresh { problem: problem.clone() };
+        let change = self.begin(sources, &intent, SourceOfChange::Start, then).await;
+        self.file_problem = problem;
+        change.map(Some)
+    }
+
+    /// Writes what serves into the history again, which was incomplete.
+    pub(super) async fn begin_again(&mut self) -> Result<Begun, Attempt> {
+        let intent = Intent::of_agent(Some("the history is complete again"));
+        self.begin(self.serving.clone(), &intent, SourceOfChange::Edit, Then::Nothing).await
+    }
+
+    pub(super) async fn serve(
+        &mut self,
+        sources: Sources,
+        intent: &Intent,
+        source: SourceOfChange,
+    ) -> Result<Report, Attempt> {
+        let begun = self.begin(sources, intent, source, Then::Nothing).await?;
+        Box::pin(self.carry_out(begun)).await
+    }
+
+    /// Both halves, in place.
+    pub(super) async fn carry_out(&mut self, (order, change): Begun) -> Result<Report, Attempt> {
+        let result = Box::pin(self.engine.apply(order.wish(), Some(&self.ledger))).await;
+        self.end(order, change, result).await
+    }
+
+    /// Everything before the engine's part.
+    pub(super) async fn begin(
+        &mut self,
+        sources: Sources,
+        intent: &Intent,
+        source: SourceOfChange,
+        then: Then,
+    ) -> Result<Begun, Attempt> {
+        let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
+        if let Err(failed) = self.ask_guards(&sources, intent, source) {
+            self.file_problem = Some(failed.message.clone());
+            return Err(failed.into());
+        }
+        let is_rollback = matches!(source, SourceOfChange::Rollback(_));
+        let vrrp = match self.vrrp_change(&sources, intent, is_rollback).await {
+            Ok(vrrp) => vrrp,
+            // A rollback is never blocked (I14), and an agent that starts steers HAProxy whatever Keepalived's file is like;
+            // `reconcile` goes on trying and telling.
+            Err(_) if is_rollback || self.is_opening => None,
+            Err(failed) => {
+                if may_fail_file {
+                    self.file_problem = Some(failed.message.clone());
+                }
+                return Err(failed.into());
+            }
+        };
+        let is_news = !self.is_observer() && self.is_news(&sources, intent);
+        let armed = if is_news { Some(self.arm(&sources, intent, source)?) } else { None };
+        let now = self.now();
+        let mut fleet = self.fleet.clone();
+        fleet.reconfigure(sources.config.clone(), now);
+        fleet.silence(&self.overrides, now);
+        let weights = fleet.decide(&self.overrides, now);
+        let mut keyring = self.keyring.clone();
+        keyring.reconfigure(&sources, now);
+        let desired = desired(&sources, &weights, &self.overrides, &keyring);
+        let order = Order {
+            may_replace_foreign_file: intent.adopt,
+            is_serving: false,
+            may_exceed_limits: intent.force || self.is_opening || is_rollback,
+            ..Order::to_reconcile(sources, desired)
+        };
+        Ok((order, Change { intent: intent.clone(), source, armed, vrrp, then }))
+    }
+
+    /// What follows from how the engine's part ended.
+    pub(super) async fn end(
+        &mut self,
+        order: Order,
+        change: Change,
+        result: Result<Applied, ApplyError>,
+    ) -> Result<Report, Attempt> {
+        let Change { intent, source, armed, vrrp, then } = change;
+        if let Then::Refresh { problem } = then {
+            let sources = order.sources.clone();
+            let result = self.end_serving(order, &intent, source, armed, vrrp, result).await;
+            self.file_problem = problem;
+            if let Err(Attempt::TooSoon(_)) = result {
+                // The next look at HAProxy carries it out.
+                self.keyring.reconfigure(&sources, self.now());
+                self.serving = sources;
+            }
+            return result;
+        }
+        let mut report = self.end_serving(order, &intent, source, armed, vrrp, result).await?;
+        match then {
+            Then::File { comes_back: true } => {
+                // Whoever edits an unrelated line must not miss it; an edit that waits would surprise the one who mends.
+                let text = "the file was rolled back before: what it still has of that serves again";
+                tracing::warn!(revision = self.revision(), "{text}");
+                report.notes.push(format!("{text}; `{}` says what changed", self.place.command("diff REV")));
+            }
+            Then::Rollback { before } => self.end_rollback(before, &intent, &mut report),
+            Then::File { .. } | Then::Refresh { .. } | Then::Nothing => {}
+        }
+        Ok(report)
+    }
+
+    async fn end_serving(
+        &mut self,
+        order: Order,
+        intent: &Intent,
+        source: SourceOfChange,
+        armed: Option<Armed>,
+        vrrp: Option<VrrpChange>,
+        result: Result<Applied, ApplyError>,
+    ) -> Result<Report, Attempt> {
+        let Order { sources, began, .. } = order;
+        let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
+        // A file that is refused says nothing about how HAProxy follows what serves.
+        if !matches!(result, Err(ApplyError::Refused(_) | ApplyError::Render(_))) {
+            self.remember(&result);
+        }
+        if let (Err(_), Some(armed)) = (&result, &armed) {
+            self.disarm(armed);
+        }
+        let applied = match result {
+            Ok(applied) => applied,
+            Err(ApplyError::TooSoon(at)) => return Err(Attempt::TooSoon(at)),
+            Err(e) => {
+                self.keep_failure(&e, intent, source, &sources);
+                // That HAProxy cannot be asked is no word about a file that it serves already.
+                let is_unasked = matches!(e, ApplyError::Observe(_) | ApplyError::Own(_));
+                if may_fail_file && !(is_unasked && self.is_settled && sources.toml == self.serving.toml) {
+                    self.file_problem = Some(e.to_string());
+                }
+                return Err(Attempt::from(e));
+            }
+        };
+        let vrrp_notes = match vrrp {
+            Some(change) => {
+                self.announce(&sources.config).await;
+                change.carry_out()
+            }
+            None => Ok(vec![]),
+        };
+        self.tell_not_in_force(&sources);
+        let renewed = renewed_keys(&self.serving, &sources);
+        let is_known = |warning: &&String| self.is_settled && self.serving.warnings.contains(warning);
+        sources.warnings.iter().filter(|warning| !is_known(warning)).for_each(|warning| tracing::warn!("{warning}"));
+        self.serving = sources;
+        let now = self.now();
+        self.fleet.reconfigure(self.serving.config.clone(), now);
+        self.fleet.silence(&self.overrides, now);
+        self.fleet.decide(&self.overrides, now);
+        self.keyring.reconfigure(&self.serving, now);
+        renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));
+        self.is_settled = true;
+        self.tell_certificates();
+        if !matches!(source, SourceOfChange::Rollback(_)) {
+            self.file_problem = None;
+        }
+        let diff = match &self.engine.last {
+            Some((before, after)) => super::report::unified_diff(before, &after.haproxy_cfg, "haproxy.cfg"),
+            None => String::new(),
+        };
+        let mut notes = Vec::new();
+        if let (Some(armed), Some((_, rendered))) = (&armed, &self.engine.last) {
+            let entry = super::report::entry(intent, source, &applied, &self.serving.toml, rendered);
+            let keep = self.serving.config.history.keep;
+            let recorded = self.ledger.record(&entry, keep, armed.standing.clone());
+            entry.tell(self.revision(), &self.bulletin);
+            if let Ok(revision) = &recorded {
+                notes.extend(self.begin_trial(armed, *revision));
+            }
+            notes.extend(armed.note.clone());
+            self.note_history(recorded.err());
+        } else {
+            // First, since a reason makes the revision the operator's.
+            let trial = intent.confirm.map(|given| self.put_on_trial(given, &intent.actor)).transpose()?;
+            notes.extend(self.attach_reason(intent)?);
+            notes.extend(trial);
+        }
+        let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
+        report.notes.extend(notes);
+        let unwritten = vrrp_notes.as_ref().err().map(|e| format!("keepalived.conf could not be written: {e}"));
+        self.troubles.set(Matter::Keepalived, unwritten);
+        report.notes.extend(vrrp_notes.unwrap_or_default());
+        report.notes.extend(self.troubles.of(Matter::Keepalived).cloned());
+        report.notes.extend(self.troubles.of(Matter::History).cloned());
+        if report.applied.how == How::Start {
+            report.notes.push(self.start_hint());
+            report.notes.extend(self.engine.doubts.clone());
+        }
+        report.notes.extend(self.serving.warnings.iter().cloned());
+        report.notes.extend(self.serving.certificate_problems.iter().map(|problem| problem.text.clone()));
+        report.notes.extend(self.engine.warnings.iter().cloned());
+        report.notes.extend(self.not_in_force(&self.serving));
+        let unresolved = self.engine.said.unresolved.iter();
+        report.notes.extend(
+            unresolved.map(|server| format!("{server}: its name does not resolve now; it serves when it does")),
+        );
+        Ok(report)
+    }
+}
+
+/// Servers of which a key has the same place and another value: a rejected key is else asked about once a minute.
+fn renewed_keys(before: &Sources, after: &Sources) -> Vec<ServerId> {
+    let servers = after.config.servers().filter_map(|(backend, server)| {
+        let is_renewed = |key: &Sourced<SecretRef>| {
+            before.secrets.get(&key.value).is_some_and(|old| after.secrets.get(&key.value) != Some(old))
+        };
+        let id = ServerId::new(backend.name.clone(), server.name.clone());
+        server.keys.iter().any(is_renewed).then_some(id)
+    });
+    servers.collect()
+}

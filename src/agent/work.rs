@@ -1,0 +1,302 @@
+//! What runs beside the loop: at most one order of the engine's, and one push. The loop starts them, hears how they
+//! ended, and waits for neither.
+//!
+//! While the engine is away its stand-in answers for it: health goes on steering, operators are answered.
+
+use super::apply::{Applied, ApplyError, How};
+use super::attempt::Attempt;
+use super::changes::Waiters;
+use super::engine::Engine;
+use super::news::Known;
+use super::order::{Order, Outcome};
+use super::report::{Failed, Report};
+use super::request::{Reply, Request};
+use super::run::{ABSENT, Agent, CHECK_PATIENCE, RECONCILE, WEIGHTS, pause_after};
+use super::serving::Change;
+use super::troubles::Matter;
+use crate::model::ServerId;
+use crate::plan::Step;
+use crate::store::Journal;
+use std::time::{Duration, Instant};
+use tokio::task::{JoinError, JoinHandle};
+
+/// An agent that is to stop waits so long for the end of an order: a reload is proven by then.
+const LAST_ORDER: Duration = Duration::from_secs(30);
+
+/// An order that is being carried out.
+#[derive(Debug)]
+pub(super) struct Work {
+    task: JoinHandle<Carried>,
+    what: Task,
+    /// What the engine had written when it went.
+    writes: u64,
+}
+
+/// The engine, what it carried out, and how that ended.
+type Carried = (Box<Engine>, Box<Order>, Outcome);
+
+/// What an order is for.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// HAProxy follows what is known, and who waits for that.
+    Reconcile { words: Vec<Word>, is_audit: bool },
+    /// Something else is to serve.
+    Change(Box<(Waiters, Change)>),
+    /// Somebody asked what an apply would do.
+    Plan(Reply),
+}
+
+/// What an operator said of a server, and waits for.
+#[derive(Debug)]
+pub(super) struct Word {
+    pub id: ServerId,
+    pub reply: Reply,
+    pub began: Instant,
+}
+
+/// How the order ended; never, where there is none.
+pub(super) async fn ended(work: Option<&mut Work>) -> Result<Carried, JoinError> {
+    match work {
+        Some(work) => (&mut work.task).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What HAProxy took of the push; never, where there is none.
+pub(super) async fn pushed(push: Option<&mut JoinHandle<Vec<Step>>>) -> Vec<Step> {
+    match push {
+        // A push that broke is one that HAProxy did not take.
+        Some(push) => push.await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
+}
+
+impl Agent {
+    /// Whether nothing is under way.
+    pub(super) fn is_free(&self) -> bool {
+        self.work.is_none() && self.push.is_none()
+    }
+
+    /// Whether a request must wait for the end of what is under way.
+    pub(super) fn must_wait(&self, request: &Request) -> bool {
+        match request {
+            Request::Apply(..) | Request::Rollback(..) | Request::Expire(_) | Request::Plan(_) => !self.is_free(),
+            // They are about the revision that is just being written.
+            Request::Confirm(..) | Request::Tag(..) => {
+                self.work.as_ref().is_some_and(|work| matches!(work.what, Task::Change(_)))
+            }
+            Request::Server { .. } | Request::Vip { .. } | Request::Refresh(_) => false,
+        }
+    }
+
+    /// Starts what is due.
+    pub(super) async fn set_out(&mut self) {
+        let now = Instant::now();
+        if self.push.is_none() && self.push_at.is_some_and(|at| at <= now) {
+            self.push_at = None;
+            match self.node.begin_push() {
+                Some(push) => self.push = Some(tokio::spawn(push.carry_out())),
+                None => self.answer_words(&[]),
+            }
+            self.push_not_before = pause_after(now);
+        }
+        let is_due = self.follow_at.is_some_and(|at| at <= now) || !self.words.is_empty();
+        if is_due && self.is_free() {
+            self.follow().await;
+        }
+    }
+
+    /// Brings weights, states and drift to HAProxy, and its files up to date.
+    async fn follow(&mut self) {
+        self.follow_at = None;
+        let is_audit = Instant::now() >= self.reconcile_at;
+        let words = std::mem::take(&mut self.words);
+        let began = Instant::now();
+        if !self.node.is_settled {
+            let result = self.node.reconcile().await;
+            self.followed(began, words, result, is_audit).await;
+            return;
+        }
+        let order = self.node.begin_reconcile();
+        self.start(order, Task::Reconcile { words, is_audit });
+    }
+
+    /// What follows from how HAProxy followed.
+    async fn followed(&mut self, began: Instant, words: Vec<Word>, result: Result<Report, Attempt>, is_audit: bool) {
+        // Counted from the end: a HAProxy that hangs is not asked attempt after attempt.
+        let now = Instant::now();
+        self.weights_at = now + WEIGHTS;
+        self.reconcile_at = match &result {
+            // It may be starting at this moment.
+            Ok(report) if report.applied.how == How::Start => now + ABSENT,
+            Ok(_) | Err(Attempt::Failed(_)) => now + RECONCILE,
+            // Something structural differs (HAProxy was reloaded by hand with another file): after the gap.
+            Err(Attempt::TooSoon(at)) => *at,
+        };
+        self.follow_not_before = pause_after(began);
+        self.tell_guards();
+        let is_complete = result.is_err() || !self.node.troubles.has(Matter::History);
+        for word in words {
+            let answer = self.node.word_followed(&word.id, result.clone(), word.began);
+            let _ = word.reply.send(answer.map_err(Attempt::into_failed));
+        }
+        if !is_complete {
+            self.complete_history().await;
+        }
+        // After HAProxy, and not with each of its weights.
+        if is_audit {
+            self.node.look_at_vrrp_file().await;
+        }
+    }
+
+    /// Hands the engine an order.
+    pub(super) fn start(&mut self, order: Order, what: Task) {
+        let known = match &what {
+            Task::Reconcile { .. } => Known::of(&order.desired),
+            Task::Change(_) | Task::Plan(_) => Known::of(&self.node.decided()),
+        };
+        self.node.known = Some(known);
+        let stand_in = self.node.engine.stand_in();
+        let writes = stand_in.writes;
+        let mut engine = Box::new(std::mem::replace(&mut self.node.engine, stand_in));
+        let order = Box::new(order);
+        let ledger = self.node.ledger.clone();
+        let task = tokio::spawn(async move {
+            let outcome = order.carry_out(&mut engine, &ledger).await;
+            (engine, order, outcome)
+        });
+        self.work = Some(Work { task, what, writes });
+    }
+
+    /// The engine is back.
+    pub(super) async fn work_ended(&mut self, ended: Result<Carried, JoinError>) {
+        let Some(Work { task: _, what, writes }) = self.work.take() else { return };
+        self.node.known = None;
+        match ended {
+            Ok((mut engine, order, outcome)) => {
+                engine.relieve(&self.node.engine, writes);
+                self.node.engine = *engine;
+                self.order_ended(what, order, outcome).await;
+            }
+            Err(broken) => self.order_broke(what, &broken),
+        }
+        self.publish_at = Instant::now();
+        self.go_on().await;
+    }
+
+    async fn order_ended(&mut self, what: Task, order: Box<Order>, outcome: Outcome) {
+        match (what, outcome) {
+            (Task::Reconcile { words, is_audit }, Outcome::Applied(result)) => {
+                let began = order.began;
+                let result = self.node.end_reconcile(began, result);
+                self.followed(began, words, result, is_audit).await;
+            }
+            (Task::Change(under_way), Outcome::Applied(result)) => {
+                let (waiters, change) = *under_way;
+                let result = self.node.end(*order, change, result).await;
+                self.change_ended(waiters, result).await;
+            }
+            (Task::Plan(reply), Outcome::Planned(planned)) => match *planned {
+                Ok(prepared) => {
+                    let report = self.node.end_plan(&prepared, &order.sources).await;
+                    let _ = reply.send(Ok(report));
+                }
+                Err(ApplyError::TooSoon(_)) if self.node.engine.checks.is_checking() => self.plans.push(reply),
+                Err(e) => drop(reply.send(Err(Attempt::from(e).into_failed()))),
+            },
+            (Task::Plan(_), Outcome::Applied(_)) | (_, Outcome::Planned(_)) => unreachable!("an order keeps its kind"),
+        }
+    }
+
+    /// A bug of ours must not end the agent: who stood in for the engine takes its place.
+    fn order_broke(&mut self, what: Task, broken: &JoinError) {
+        tracing::error!("an apply broke off, this is a bug of hapilot: {broken}");
+        self.node.engine.news.clear();
+        self.node.engine.stands_in = false;
+        self.node.engine.checks.patience = Some(CHECK_PATIENCE);
+        self.node.engine.journal = (!self.node.is_observer()).then(|| Journal::of(&self.node.ledger.state));
+        let failed = Failed::refused("this broke off by a bug of hapilot; see its log, and `hapilot status`");
+        let replies = match what {
+            Task::Reconcile { words, .. } => words.into_iter().map(|word| word.reply).collect(),
+            Task::Change(under_way) => under_way.0.into_replies(),
+            Task::Plan(reply) => vec![reply],
+        };
+        replies.into_iter().for_each(|reply| drop(reply.send(Err(failed.clone()))));
+        self.reconcile_at = Instant::now() + RECONCILE;
+    }
+
+    /// HAProxy took what was sent ahead.
+    pub(super) async fn pushed(&mut self, done: Vec<Step>) {
+        self.push = None;
+        self.node.end_push(&done);
+        self.answer_words(&done);
+        self.publish_at = self.publish_at.min(Instant::now() + Duration::from_millis(50));
+        self.go_on().await;
+    }
+
+    /// While the engine is away: who said what HAProxy has by now need not wait for the files.
+    fn answer_words(&mut self, done: &[Step]) {
+        if self.work.is_none() || self.words.is_empty() {
+            return;
+        }
+        for word in std::mem::take(&mut self.words) {
+            if !self.node.has_followed_word(&word.id) {
+                self.words.push(word);
+                continue;
+            }
+            let applied =
+                Applied { how: How::Runtime, steps: self.node.steps_of(&word.id, done), ..Applied::nothing() };
+            let report = Report::new(applied, self.node.revision(), String::new(), word.began.elapsed());
+            let answer = self.node.word_followed(&word.id, Ok(report), word.began);
+            let _ = word.reply.send(answer.map_err(Attempt::into_failed));
+            self.follow_at.get_or_insert(self.follow_not_before);
+        }
+    }
+
+    /// What waited for the end of something.
+    async fn go_on(&mut self) {
+        if self.is_free()
+            && let Some(why) = self.edited.take()
+        {
+            self.file_changed(why).await;
+        }
+        for request in std::mem::take(&mut self.held) {
+            self.answer(request).await;
+        }
+    }
+
+    /// HAProxy has judged what waits.
+    pub(super) async fn verdict_came(&mut self) {
+        self.resume().await;
+        for reply in std::mem::take(&mut self.plans) {
+            match self.is_free() {
+                true => self.ask(reply),
+                false => self.held.push(Request::Plan(reply)),
+            }
+        }
+        if self.is_free() && self.node.engine.checks.has_verdict() {
+            self.node.engine.checks.forget_change();
+        }
+    }
+
+    /// Asks what an apply would do.
+    pub(super) fn ask(&mut self, reply: Reply) {
+        match self.node.begin_plan() {
+            Ok(order) => self.start(order, Task::Plan(reply)),
+            Err(failed) => drop(reply.send(Err(failed))),
+        }
+    }
+
+    /// The end of what is under way, before the agent's own.
+    pub(super) async fn end_work(&mut self) {
+        self.held.clear();
+        let last = tokio::time::Instant::now() + LAST_ORDER;
+        while self.work.is_some() {
+            self.edited = None;
+            match tokio::time::timeout_at(last, ended(self.work.as_mut())).await {
+                Ok(ended) => self.work_ended(ended).await,
+                Err(_) => return,
+            }
+        }
+    }
+}
