@@ -35,6 +35,18 @@ pub struct DesiredServer {
     pub state: AdminState,
 }
 
+impl DesiredServer {
+    /// The wish for one server: what was decided of its weight, and what an operator said.
+    pub fn of(backend: &Backend, server: &Server, decided: Option<Weight>, word: DesiredOverride) -> Self {
+        let weight = word.weight.or(decided).unwrap_or(server.weight.value);
+        let state = word.state.unwrap_or(server.state.value);
+        // `use-server` knows weights, not drain.
+        let is_chosen = lone_first(backend).is_some_and(|first| first.name == server.name);
+        let weight = if is_chosen && state == AdminState::Drain { Weight::ZERO } else { weight };
+        Self { weight, state }
+    }
+}
+
 impl Desired {
     /// Joins a configuration with what was decided elsewhere. A server without a decision has its configured weight, and
     /// the first key of each list serves until `active_keys` is set.
@@ -50,12 +62,8 @@ impl Desired {
             .map(|(backend, server)| {
                 let id = ServerId::new(backend.name.clone(), server.name.clone());
                 let wish = overrides.get(&id).copied().unwrap_or_default();
-                let weight = wish.weight.or_else(|| weights.get(&id).copied()).unwrap_or(server.weight.value);
-                let state = wish.state.unwrap_or(server.state.value);
-                // `use-server` knows weights, not drain.
-                let is_chosen = lone_first(backend).is_some_and(|first| first.name == server.name);
-                let weight = if is_chosen && state == AdminState::Drain { Weight::ZERO } else { weight };
-                (id, DesiredServer { weight, state })
+                let wanted = DesiredServer::of(backend, server, weights.get(&id).copied(), wish);
+                (id, wanted)
             })
             .collect();
         Self { config, servers, secrets, certificates, active_keys: BTreeMap::new(), spread_keys: BTreeMap::new() }

@@ -3,13 +3,14 @@
 //! Pure: time is handed in; starts no probe itself. Called by the agent's loop.
 
 use super::costs::Costs;
+use super::fleet_params::health_params;
 use super::overrides::Overrides;
-use crate::config::{Backend, Check, Config, Server};
+use crate::config::{Backend, Config, Server};
 use crate::health::{
-    Guard, GuardEvent, HealthParams, Keyless, LiveSample, Observation, PoolGuards, PoolReport, ProbeKind, Refusal,
-    ServerHealth, Spent, State, Suspicion, Transition,
+    Guard, GuardEvent, Keyless, LiveSample, Observation, PoolGuards, PoolReport, ProbeKind, Refusal, ServerHealth,
+    Spent, State, Suspicion, Transition,
 };
-use crate::model::{AdminState, Moment, Name, Scheme, ServerId, Weight};
+use crate::model::{AdminState, Moment, Name, ServerId, Weight};
 use crate::weights::{self, PoolMember, WeightDecision, Weighting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,11 +48,15 @@ pub struct Fleet {
     /// What each backend's guards remember.
     guards: BTreeMap<Name, Arc<PoolGuards>>,
     suspicion: Suspicion,
+    /// Servers of whose last results our own network may be the reason.
+    failing: BTreeSet<ServerId>,
     costs: Costs,
     /// Share of the usual rhythm of probes.
     pace: f64,
     /// Some factor has moved, and nobody has been told yet.
     moved: bool,
+    /// Backends of which a weight may be another since the last decision.
+    dirty: BTreeSet<Name>,
     /// When this life began, and when the servers of each backend are compared again.
     began: Moment,
     compare_at: BTreeMap<Name, Moment>,
@@ -83,9 +88,11 @@ impl Fleet {
             decided_with: BTreeMap::new(),
             guards: BTreeMap::new(),
             suspicion: Suspicion::default(),
+            failing: BTreeSet::new(),
             costs: Costs::default(),
             pace: 1.0,
             moved: false,
+            dirty: BTreeSet::new(),
             began: now,
             compare_at: BTreeMap::new(),
         };
@@ -150,6 +157,7 @@ impl Fleet {
             self.servers.insert(id, health);
         }
         self.in_flight.retain(|(id, _)| self.servers.contains_key(id));
+        self.failing.retain(|id| self.servers.contains_key(id));
         others.into_iter().for_each(|id| self.plan_wake(id, now));
         self.costs.reconfigure(&config);
         self.guards.retain(|name, _| config.backends.iter().any(|backend| backend.name == *name));
@@ -194,6 +202,7 @@ impl Fleet {
         if let Some(health) = self.health_mut(id).filter(|_| is_news) {
             health.set_keyless(keyless);
             self.moved = true;
+            self.touch(&id.backend);
         }
     }
 
@@ -209,9 +218,24 @@ impl Fleet {
         let health = self.health_mut(id)?;
         let before = health.factor_value(now);
         let transition = health.live(sample, now);
-        self.moved |= self.servers.get(id).is_some_and(|health| health.factor_value(now) != before);
+        if self.servers.get(id).is_some_and(|health| health.factor_value(now) != before) {
+            self.moved = true;
+            self.touch(&id.backend);
+        }
         self.plan_wake(id.clone(), now);
         transition
+    }
+
+    /// Marks that any weight may be another than HAProxy's.
+    pub fn touch_all(&mut self) {
+        self.dirty = self.config.backends.iter().map(|backend| backend.name.clone()).collect();
+    }
+
+    /// Marks that a weight of this backend may be another.
+    pub fn touch(&mut self, backend: &Name) {
+        if !self.dirty.contains(backend) {
+            self.dirty.insert(backend.clone());
+        }
     }
 
     /// The guards at work now, each the subject of one alert, the oldest first.
@@ -296,10 +320,14 @@ impl Fleet {
             self.wake_of.remove(&id);
             let Some(health) = self.servers.get_mut(&id).map(Arc::make_mut) else { continue };
             // The factor moves with time alone in probation, and where a pause ends.
-            due.weights_may_move |= matches!(health.state(), State::Probation | State::Degraded(_));
+            let mut may_move = matches!(health.state(), State::Probation | State::Degraded(_));
             if let Some(transition) = health.tick(now) {
-                due.weights_may_move = true;
+                may_move = true;
                 due.transitions.push((id.clone(), transition));
+            }
+            due.weights_may_move |= may_move;
+            if may_move && !self.dirty.contains(&id.backend) {
+                self.dirty.insert(id.backend.clone());
             }
             for kind in ProbeKind::ALL {
                 let is_due = health.next_probe(kind).is_some_and(|next| next <= now) && !self.silent.contains(&id);
@@ -350,8 +378,17 @@ impl Fleet {
             self.costs.charge(&self.config.clone(), id, observation, now);
         }
         let health = self.health_mut(id)?;
+        let before = health.factor_value(now);
         let transition = health.observe(observation, now);
+        let is_other = transition.is_some() || health.factor_value(now) != before;
         let ours = health.ours();
+        if is_other {
+            self.touch(&id.backend);
+        }
+        match ours {
+            Some(_) => self.failing.insert(id.clone()),
+            None => self.failing.remove(id),
+        };
         self.plan_wake(id.clone(), now);
         if ours.is_some_and(|ours| ours.is_close && !ours.is_out) {
             self.ask_pool_soon(id, now);
@@ -399,33 +436,77 @@ impl Fleet {
     /// The weights that follow from all that is known; remembered as in force.
     pub fn decide(&mut self, overrides: &Overrides, now: Moment) -> BTreeMap<ServerId, Weight> {
         self.suspect_ourselves(now);
+        self.dirty.clear();
         let config = self.config.clone();
         // In the order of the names: maps are made of them at once, which costs a fraction of insertions.
         let (mut decisions, mut decided_with) = (Vec::with_capacity(self.servers.len()), Vec::new());
-        let mut healths = self.servers.iter();
         for backend in &config.backends {
-            let known = backend.servers.iter().zip(healths.by_ref());
-            let members: Vec<_> =
-                known.map(|(server, (id, health))| self.member(server, id, health, overrides, now)).collect();
-            let values = members.iter().filter_map(|member| Some((member.id.clone(), member.health.as_ref()?.value)));
-            decided_with.extend(values);
-            let guards = Arc::make_mut(self.guards.entry(backend.name.clone()).or_default());
-            guards.note(Guard::BudgetSpent, self.costs.why_spent(&backend.name, now), now);
-            let suspected = self.suspicion.over(&backend.name);
             let first = (backend.check.interval * FIRST_COMPARISON).clamp(COMPARE, FIRST_COMPARISON_MAX);
             let compare_at = self.compare_at.entry(backend.name.clone()).or_insert(self.began + first);
             let compares = *compare_at <= now;
             if compares {
                 *compare_at = now + COMPARE;
             }
-            let decided = weights::decide(backend.weighting, &members, &self.weights, guards, suspected, compares, now);
-            decisions.extend(decided.into_iter().map(|decision| (decision.id.clone(), decision)));
+            let (of_pool, with) = self.decide_pool(backend, overrides, compares, now);
+            decided_with.extend(with);
+            decisions.extend(of_pool.into_iter().map(|decision| (decision.id.clone(), decision)));
         }
         let decisions: BTreeMap<_, _> = decisions.into_iter().collect();
         self.weights = decisions.iter().map(|(id, decision)| (id.clone(), decision.weight)).collect();
         self.decisions = Arc::new(decisions);
         self.decided_with = decided_with.into_iter().collect();
         self.weights.clone()
+    }
+
+    /// Those of the backends alone of which something has moved since the last decision: what one costs does not depend
+    /// on how many others there are. Nothing is compared; that is [`Self::decide`]'s affair.
+    pub fn decide_moved(&mut self, overrides: &Overrides, now: Moment) -> BTreeMap<ServerId, Weight> {
+        let suspects = |fleet: &Self| fleet.suspicion.active().map(|(since, ..)| since);
+        let before = suspects(self);
+        if self.failing.len() > 1 || self.suspicion.has_witness() || before.is_some() {
+            self.suspect_ourselves(now);
+        }
+        if before.is_some() || suspects(self).is_some() {
+            // It is over pools that did not move.
+            return self.decide(overrides, now);
+        }
+        let (config, mut moved) = (self.config.clone(), BTreeMap::new());
+        for name in std::mem::take(&mut self.dirty) {
+            let Some(backend) = config.backend(&name) else { continue };
+            let (decided, with) = self.decide_pool(backend, overrides, false, now);
+            self.decided_with.extend(with);
+            let decisions = Arc::make_mut(&mut self.decisions);
+            for decision in decided {
+                moved.insert(decision.id.clone(), decision.weight);
+                self.weights.insert(decision.id.clone(), decision.weight);
+                decisions.insert(decision.id.clone(), decision);
+            }
+        }
+        moved
+    }
+
+    /// One backend's decisions, and what of health each was made with.
+    fn decide_pool(
+        &mut self,
+        backend: &Backend,
+        overrides: &Overrides,
+        compares: bool,
+        now: Moment,
+    ) -> (Vec<WeightDecision>, Vec<(ServerId, f64)>) {
+        let member = |server: &Server| {
+            let id = ServerId::new(backend.name.clone(), server.name.clone());
+            let (id, health) = self.servers.get_key_value(&id)?;
+            Some(self.member(server, id, health, overrides, now))
+        };
+        let members: Vec<_> = backend.servers.iter().filter_map(member).collect();
+        let values = members.iter().filter_map(|member| Some((member.id.clone(), member.health.as_ref()?.value)));
+        let decided_with = values.collect();
+        let spent = self.costs.why_spent(&backend.name, now);
+        let suspected = self.suspicion.over(&backend.name);
+        let guards = Arc::make_mut(self.guards.entry(backend.name.clone()).or_default());
+        guards.note(Guard::BudgetSpent, spent, now);
+        let decided = weights::decide(backend.weighting, &members, &self.weights, guards, suspected, compares, now);
+        (decided, decided_with)
     }
 
     /// Looks whether it is our own network that fails; if so, those who went out for it come back without hold or ramp.
@@ -508,40 +589,4 @@ fn shares_keys(a: &Server, b: &Server) -> bool {
 /// Spreads the probes of different servers; the same server gets the same seed on every node and start.
 fn seed(id: &ServerId) -> u64 {
     crate::model::Digest::of(id.to_string()).leading()
-}
-
-/// The operator's choices for the health of one server.
-pub fn health_params(backend: &Backend, server: &Server) -> HealthParams {
-    let Check {
-        origin: _,
-        interval,
-        fall,
-        rise,
-        ramp,
-        circuit,
-        models,
-        chat,
-        embeddings,
-        http,
-        metrics,
-        certificate_expiry,
-    } = &backend.check;
-    let has_certificate = certificate_expiry.is_some() && server.url.scheme == Scheme::Https;
-    let cheap = [(models.is_some(), ProbeKind::Models), (http.is_some(), ProbeKind::Http)];
-    let informs = [(metrics.is_some(), ProbeKind::Metrics), (has_certificate, ProbeKind::Certificate)];
-    let chosen =
-        |kinds: [(bool, ProbeKind); 2]| kinds.into_iter().filter(|(runs, _)| *runs).map(|(_, kind)| kind).collect();
-    let chat = chat.iter().map(|chat| (ProbeKind::Chat, chat.every));
-    let embeddings = embeddings.iter().map(|embeddings| (ProbeKind::Embeddings, embeddings.every));
-    HealthParams {
-        interval: *interval,
-        fall: *fall,
-        rise: *rise,
-        ramp: *ramp,
-        cheap: chosen(cheap),
-        deep: chat.chain(embeddings).collect(),
-        informs: chosen(informs),
-        keys: server.keys.len(),
-        circuit: *circuit,
-    }
 }

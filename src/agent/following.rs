@@ -11,8 +11,6 @@ use crate::haproxy;
 use crate::health::Transition;
 use crate::model::ServerId;
 use crate::plan::Step;
-use crate::render;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// So many changes of one round are told one by one; of a site of thousands, the rest is counted.
@@ -109,9 +107,7 @@ impl Node {
         if steps.is_empty() {
             return;
         }
-        let config = self.serving.config.clone();
-        let names: BTreeMap<_, ServerId> =
-            render::runtime_names(&config).into_iter().map(|(id, names)| (names.weight, id)).collect();
+        let names = self.engine.servers_by_name(&self.serving.config);
         let mut told = 0;
         for step in steps {
             let Step::SetWeight { proxy, server, from, to } = step else {
@@ -138,7 +134,6 @@ impl Node {
         if told > MAX_TOLD {
             tracing::info!("and {} more changes", told - MAX_TOLD);
         }
-        self.told_causes.retain(|id, _| config.server(id).is_some());
     }
 
     /// What a server's weight comes from now, in a few words.

@@ -18,6 +18,9 @@ mod explain;
 mod fleet;
 #[cfg(test)]
 mod fleet_days;
+#[cfg(test)]
+mod fleet_moved;
+mod fleet_params;
 mod following;
 mod going_back;
 mod guardian;
@@ -77,7 +80,8 @@ pub use certificate_news::CertificateStatus;
 pub use certificates::{CertificateProblem, check_certificates};
 pub use corrections::{Correction, Corrections};
 pub use engine::Engine;
-pub use fleet::{Fleet, health_params};
+pub use fleet::Fleet;
+pub use fleet_params::health_params;
 pub use guardian::{Charge, PeerView, VipEvent, VipEventKind, VipReport, VipView};
 pub use intent::Intent;
 pub use keyring::{KeyEvent, KeyStatus, Keyring, Learnt};

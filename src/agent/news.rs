@@ -2,6 +2,7 @@
 //!
 //! Written by the loop, by way of the stand-in; read by the engine before each plan and each command.
 
+use super::push::Moved;
 use crate::config::Config;
 use crate::desired::{Desired, DesiredServer, KeyEntry, key_entries};
 use crate::model::ServerId;
@@ -62,14 +63,15 @@ impl News {
 
     /// Keeps what is decided now, where that is something else than when the order began. What was once another stays
     /// kept, also where it has come back.
-    pub fn note(&self, known: Option<&Known>, now: &Desired) {
+    pub fn note(&self, known: Option<&Known>, now: &Moved) {
         let Some(known) = known else { return };
         let mut decided = self.decided();
-        for (id, wish) in &now.servers {
+        for (id, wish) in &now.wishes {
             if is_other(known.servers.get(id), wish) || is_other(decided.servers.get(id), wish) {
                 decided.servers.insert(id.clone(), *wish);
             }
         }
+        let Some(now) = &now.keys else { return };
         let has_other_keys = (&known.active_keys, &known.spread_keys) != (&now.active_keys, &now.spread_keys);
         if has_same_keys(&known.config, &now.config) && (has_other_keys || decided.keys.is_some()) {
             let config = known.config.clone();
@@ -172,6 +174,10 @@ mod tests {
         desired
     }
 
+    fn moved(desired: &Desired) -> Moved {
+        Moved { wishes: desired.servers.clone(), keys: Some(desired.clone()), ..Moved::default() }
+    }
+
     fn id() -> ServerId {
         "chat/a".parse().expect("an id")
     }
@@ -190,16 +196,16 @@ mod tests {
     fn an_order_takes_over_what_was_decided_since_it_began_and_nothing_else() {
         let (order, news) = (desired(100), News::default());
         let mut now = order.clone();
-        news.note(Some(&Known::of(&order)), &now);
+        news.note(Some(&Known::of(&order)), &moved(&now));
         assert!(news.over(&order).is_none(), "nothing is new");
         set(&mut now, 0);
-        news.note(Some(&Known::of(&order)), &now);
+        news.note(Some(&Known::of(&order)), &moved(&now));
         let newer = news.over(&order).expect("news");
         assert_eq!(newer.servers[&id()].weight, Weight::ZERO);
         assert_eq!(newer.servers.len(), order.servers.len());
         // It has come back: an order that began in between must hear of that as well.
         set(&mut now, 100);
-        news.note(Some(&Known::of(&order)), &now);
+        news.note(Some(&Known::of(&order)), &moved(&now));
         assert_eq!(news.over(&newer).expect("news").servers[&id()].weight.get(), 100);
         news.clear();
         assert!(news.over(&newer).is_none());
@@ -210,11 +216,11 @@ mod tests {
         let (order, news) = (desired(100), News::default());
         let mut now = order.clone();
         now.spread_keys.insert("chat".to_owned(), vec![0]);
-        news.note(Some(&Known::of(&order)), &now);
+        news.note(Some(&Known::of(&order)), &moved(&now));
         assert_eq!(news.over(&order).expect("news").spread_keys, now.spread_keys);
         assert!(news.over(&desired(100)).is_some(), "the same file, read again");
         assert!(news.over(&of(&keyed("one, and another"), 100)).is_none(), "the numbers mean other keys");
-        news.note(Some(&Known::of(&order)), &order);
+        news.note(Some(&Known::of(&order)), &moved(&order));
         assert_eq!(news.over(&now).expect("news").spread_keys, order.spread_keys);
     }
 

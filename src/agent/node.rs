@@ -18,14 +18,14 @@ use super::news::Known;
 use super::order::Order;
 use super::overrides::Overrides;
 use super::preflight::STAGING;
-use super::push::Push;
+use super::push::{Moved, Push};
 use super::report::{Failed, Report};
 use super::saved::Waiting;
 use super::sources::{Place, Sources, SourcesError};
 use super::troubles::{Matter, Troubles};
 use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
-use crate::desired::Desired;
+use crate::desired::{Desired, DesiredServer};
 use crate::event::{Event, Kind, Severity};
 use crate::model::{Digest, Moment, ServerId, Weight};
 use crate::plan::{Runtime, Step};
@@ -65,6 +65,8 @@ pub struct Node {
     pub keyring: Keyring,
     /// Whom operators spoke of since HAProxy was looked at last.
     pub(super) said: BTreeSet<ServerId>,
+    /// Other keys serve than HAProxy was told last.
+    pub(super) keys_moved: bool,
     /// What HAProxy was to follow when the order that is under way began.
     pub(super) known: Option<Known>,
     /// The ears at HAProxy, while an agent runs and the file wants them.
@@ -158,6 +160,7 @@ impl Node {
             fleet,
             keyring,
             said: BTreeSet::new(),
+            keys_moved: false,
             known: None,
             listening: None,
             vips: None,
@@ -260,15 +263,32 @@ impl Node {
         if !self.is_settled {
             return None;
         }
-        let desired = self.decided();
-        self.engine.news.note(self.known.as_ref(), &desired);
-        self.engine.push(&self.serving.config.haproxy.admin_socket.value, &desired, &self.said)
+        self.said.iter().for_each(|id| self.fleet.touch(&id.backend));
+        let weights = self.fleet.decide_moved(&self.overrides, self.now());
+        let wish = |(id, weight): (ServerId, Weight)| {
+            let (backend, server) = self.serving.config.server(&id)?;
+            let word = self.overrides.get(&id).map(super::overrides::Override::wish).unwrap_or_default();
+            let wish = DesiredServer::of(backend, server, Some(weight), word);
+            Some((id, wish))
+        };
+        let wishes = weights.into_iter().filter_map(wish).collect();
+        let keys = std::mem::take(&mut self.keys_moved).then(|| {
+            let weights = BTreeMap::new();
+            desired(&self.serving, &weights, &self.overrides, &self.keyring)
+        });
+        let moved = Moved { wishes, said: self.said.clone(), keys };
+        self.engine.news.note(self.known.as_ref(), &moved);
+        self.engine.push(&self.serving.config.haproxy.admin_socket.value, &self.serving.config, &moved)
     }
 
-    /// What HAProxy took of it.
-    pub(super) fn end_push(&mut self, done: &[Step]) {
+    /// What HAProxy took of it. What it did not take is tried again: a reload was under way, or it is out of breath.
+    pub(super) fn end_push(&mut self, done: &[Step], is_whole: bool) {
         self.engine.took(done);
         self.tell_steps(done);
+        if !is_whole {
+            self.fleet.touch_all();
+            self.keys_moved = true;
+        }
     }
 
     /// Takes over certificates that were renewed under the same configuration, however that was (not) noticed.

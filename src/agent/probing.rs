@@ -2,7 +2,7 @@
 //!
 //! Called by the agent's loop and by `hapilot probe`.
 
-use super::fleet::health_params;
+use super::fleet_params::health_params;
 use super::sources::Sources;
 use crate::config::{Backend, Check, ModelsProbe, Server};
 use crate::health::{Observation, ProbeKind};

@@ -6,13 +6,16 @@
 
 use super::apply::Wish;
 use super::engine::Engine;
-use crate::desired::Desired;
+use super::renderer::Servers;
+use crate::config::Config;
+use crate::desired::{Desired, DesiredServer};
 use crate::haproxy;
 use crate::model::ServerId;
 use crate::plan::{self, Step};
 use crate::render;
 use camino::{Utf8Path, Utf8PathBuf};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// 5,000 weights take 25 ms. A HAProxy that takes longer is out of breath or hangs.
@@ -28,6 +31,11 @@ pub(super) struct Push {
 }
 
 impl Push {
+    /// How many steps it has.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
     /// Sends them; answers those that HAProxy took.
     pub async fn carry_out(self) -> Vec<Step> {
         let Self { admin_socket, pid, steps } = self;
@@ -41,28 +49,40 @@ impl Push {
     }
 }
 
+/// What HAProxy may not have yet.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// Servers of which something has moved.
+    pub wishes: BTreeMap<ServerId, DesiredServer>,
+    /// Of whom operators spoke: their states as well.
+    pub said: BTreeSet<ServerId>,
+    /// Which keys serve at each entry, and which share it, where that has moved.
+    pub keys: Option<Desired>,
+}
+
 impl Engine {
-    /// What HAProxy does not have yet, where it is known what it has. States only of `said`, of whom operators spoke.
-    pub(super) fn push(
-        &mut self,
-        admin_socket: &Utf8Path,
-        desired: &Desired,
-        said: &BTreeSet<ServerId>,
-    ) -> Option<Push> {
-        let names = self.renderer.names(&desired.config);
+    /// What HAProxy does not have yet, where it is known what it has.
+    pub(super) fn push(&mut self, admin_socket: &Utf8Path, config: &Arc<Config>, moved: &Moved) -> Option<Push> {
+        let names = self.renderer.names(config);
         let is_ours = |text: &String| text.starts_with("hapilot ");
         let runtime = self.runtime.as_ref().filter(|runtime| runtime.description.as_ref().is_some_and(is_ours))?;
         if self.would.is_some() {
             return None;
         }
-        let mut steps = plan::weight_steps(desired, &names, runtime);
-        steps.extend(said.iter().flat_map(|id| plan::word_steps(id, desired, &names, runtime)));
-        if self.renderer.has_other_keys(desired) {
+        let mut steps = plan::weight_steps(&moved.wishes, &names, runtime);
+        let said = moved.said.iter().filter_map(|id| Some((id, *moved.wishes.get(id)?)));
+        steps.extend(said.flat_map(|(id, wish)| plan::word_steps(id, wish, &names, runtime)));
+        if let Some(desired) = moved.keys.as_ref().filter(|desired| self.renderer.has_other_keys(desired)) {
             let keys = render::keys(desired).unwrap_or_default();
             steps.extend(plan::keys_step(render::KEYS_MAP, keys, runtime));
         }
         let pid = runtime.pid;
         (!steps.is_empty()).then(|| Push { admin_socket: admin_socket.to_owned(), pid, steps })
+    }
+
+    /// Which server has a name in HAProxy.
+    pub(super) fn servers_by_name(&mut self, config: &Arc<Config>) -> Arc<Servers> {
+        self.renderer.servers(config)
     }
 
     /// Takes note of what HAProxy took.
@@ -84,9 +104,16 @@ impl Engine {
 
     /// The same as the first part of an apply.
     pub(super) async fn hasten(&mut self, wish: Wish<'_>) -> Vec<Step> {
-        let push = self.push(&wish.sources.config.haproxy.admin_socket, wish.desired, &BTreeSet::new());
+        let desired = wish.desired;
+        let has_other_keys = self.renderer.has_other_keys(desired);
+        let moved = Moved {
+            wishes: desired.servers.clone(),
+            said: BTreeSet::new(),
+            keys: has_other_keys.then(|| desired.clone()),
+        };
+        let push = self.push(&wish.sources.config.haproxy.admin_socket, &desired.config, &moved);
         let Some(mut push) = push else { return vec![] };
-        push.steps = self.news.without(&push.steps, &wish.desired.config);
+        push.steps = self.news.without(&push.steps, &desired.config);
         let done = push.carry_out().await;
         self.took(&done);
         done

@@ -15,13 +15,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 type Names = BTreeMap<ServerId, RuntimeNames>;
+/// By (proxy, server) as HAProxy calls them.
+pub(super) type Servers = BTreeMap<(String, String), ServerId>;
 
 /// Makes the files of a wish.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Renderer {
     kept: Option<Arc<Kept>>,
-    /// What the servers of the configuration that was asked for last are called.
-    names: Option<(Arc<Config>, Arc<Names>)>,
+    /// What the servers of the configuration that was asked for last are called, and the other way round.
+    names: Option<(Arc<Config>, Arc<Names>, Arc<Servers>)>,
 }
 
 /// A rendering, and what it was made from.
@@ -55,12 +57,22 @@ impl Kept {
 
 impl Renderer {
     pub fn names(&mut self, config: &Arc<Config>) -> Arc<Names> {
+        self.both(config).0
+    }
+
+    /// Which server has a name in HAProxy.
+    pub fn servers(&mut self, config: &Arc<Config>) -> Arc<Servers> {
+        self.both(config).1
+    }
+
+    fn both(&mut self, config: &Arc<Config>) -> (Arc<Names>, Arc<Servers>) {
         match &self.names {
-            Some((of, names)) if Arc::ptr_eq(of, config) => names.clone(),
+            Some((of, names, servers)) if Arc::ptr_eq(of, config) => (names.clone(), servers.clone()),
             Some(_) | None => {
                 let names = Arc::new(render::runtime_names(config));
-                self.names = Some((config.clone(), names.clone()));
-                names
+                let servers = Arc::new(names.iter().map(|(id, names)| (names.weight.clone(), id.clone())).collect());
+                self.names = Some((config.clone(), Arc::clone(&names), Arc::clone(&servers)));
+                (names, servers)
             }
         }
     }

@@ -19,16 +19,15 @@ use super::request::{Handle, Reply, Request, VipVerb};
 use super::snapshot::Snapshot;
 use super::spending::Spending;
 use super::vips::Vips;
-use super::work::{self, Word, Work};
+use super::work::{self, Pushing, Word, Work};
 use crate::event::{Event, Kind, Severity};
 use crate::health::{GuardEvent, Observation, ProbeKind};
-use crate::plan::Step;
 use crate::probe::Prober;
 use crate::sys;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Desired, files and runtime are compared this often, whatever else happens.
@@ -73,7 +72,7 @@ pub struct Agent {
     /// The order that the engine carries out.
     pub(super) work: Option<Work>,
     /// What is on its way to HAProxy.
-    pub(super) push: Option<JoinHandle<Vec<Step>>>,
+    pub(super) push: Option<Pushing>,
     /// Operators' words that HAProxy may not have yet.
     pub(super) words: Vec<Word>,
     /// Requests that wait for the end of what is under way.
@@ -340,6 +339,7 @@ impl Agent {
         let now = self.node.now();
         learnt.ask_soon.iter().for_each(|id| self.node.fleet.ask_soon(id, now));
         if learnt.is_rotated {
+            self.node.keys_moved = true;
             self.follow_soon();
         }
     }

@@ -237,6 +237,8 @@ impl Node {
         self.fleet.silence(&self.overrides, now);
         self.fleet.decide(&self.overrides, now);
         self.keyring.reconfigure(&self.serving, now);
+        let config = self.serving.config.clone();
+        self.told_causes.retain(|id, _| config.server(id).is_some());
         renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));
         self.is_settled = true;
         self.tell_certificates();

@@ -20,6 +20,8 @@ use crate::store::Journal;
 use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinHandle};
 
+/// What HAProxy did not take is sent again after this.
+const AGAIN: Duration = Duration::from_secs(1);
 /// An agent that is to stop waits so long for the end of an order: a reload is proven by then.
 const LAST_ORDER: Duration = Duration::from_secs(30);
 
@@ -34,6 +36,13 @@ pub(super) struct Work {
 
 /// The engine, what it carried out, and how that ended.
 type Carried = (Box<Engine>, Box<Order>, Outcome);
+
+/// Steps on their way to HAProxy, and how many.
+#[derive(Debug)]
+pub(super) struct Pushing {
+    task: JoinHandle<Vec<Step>>,
+    steps: usize,
+}
 
 /// What an order is for.
 #[derive(Debug)]
@@ -63,10 +72,10 @@ pub(super) async fn ended(work: Option<&mut Work>) -> Result<Carried, JoinError>
 }
 
 /// What HAProxy took of the push; never, where there is none.
-pub(super) async fn pushed(push: Option<&mut JoinHandle<Vec<Step>>>) -> Vec<Step> {
+pub(super) async fn pushed(push: Option<&mut Pushing>) -> Vec<Step> {
     match push {
         // A push that broke is one that HAProxy did not take.
-        Some(push) => push.await.unwrap_or_default(),
+        Some(push) => (&mut push.task).await.unwrap_or_default(),
         None => std::future::pending().await,
     }
 }
@@ -95,7 +104,10 @@ impl Agent {
         if self.push.is_none() && self.push_at.is_some_and(|at| at <= now) {
             self.push_at = None;
             match self.node.begin_push() {
-                Some(push) => self.push = Some(tokio::spawn(push.carry_out())),
+                Some(push) => {
+                    let steps = push.len();
+                    self.push = Some(Pushing { task: tokio::spawn(push.carry_out()), steps });
+                }
                 None => self.answer_words(&[]),
             }
             self.push_not_before = pause_after(now);
@@ -153,7 +165,13 @@ impl Agent {
     pub(super) fn start(&mut self, order: Order, what: Task) {
         let known = match &what {
             Task::Reconcile { .. } => Known::of(&order.desired),
-            Task::Change(_) | Task::Plan(_) => Known::of(&self.node.decided()),
+            Task::Change(_) | Task::Plan(_) => {
+                let known = Known::of(&self.node.decided());
+                // What moved since the order was made is on nobody's way yet.
+                self.node.fleet.touch_all();
+                self.push_at.get_or_insert(self.push_not_before);
+                known
+            }
         };
         self.node.known = Some(known);
         let stand_in = self.node.engine.stand_in();
@@ -227,10 +245,12 @@ impl Agent {
 
     /// HAProxy took what was sent ahead.
     pub(super) async fn pushed(&mut self, done: Vec<Step>) {
-        self.push = None;
-        self.node.end_push(&done);
+        let is_whole = self.push.take().is_none_or(|push| done.len() >= push.steps);
+        self.node.end_push(&done, is_whole);
+        if !is_whole {
+            self.push_at = Some(Instant::now() + AGAIN);
+        }
         self.answer_words(&done);
-        self.publish_at = self.publish_at.min(Instant::now() + Duration::from_millis(50));
         self.go_on().await;
     }
 

@@ -84,6 +84,11 @@ impl Suspicion {
         }
     }
 
+    /// Whether something fails that must always work.
+    pub fn has_witness(&self) -> bool {
+        !self.witnesses.is_empty()
+    }
+
     /// Looks at all pools anew.
     pub fn look(&mut self, reports: &[PoolReport<'_>], now: Moment) {
         // What began to fail long before, or is frozen longer than allowed, is no news.

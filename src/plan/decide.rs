@@ -246,14 +246,18 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
 
 /// The weights alone, for what cannot wait for a whole plan: a broken server goes out before the files are written. The
 /// last one that takes traffic waits for the plan, which may let another in first.
-pub fn weight_steps(desired: &Desired, names: &BTreeMap<ServerId, RuntimeNames>, runtime: &Runtime) -> Vec<Step> {
+pub fn weight_steps(
+    wishes: &BTreeMap<ServerId, DesiredServer>,
+    names: &BTreeMap<ServerId, RuntimeNames>,
+    runtime: &Runtime,
+) -> Vec<Step> {
     let step = |(id, wish): (&ServerId, &DesiredServer)| {
         let name = &names.get(id)?.weight;
         let now = runtime.servers.get(name)?;
         // Another state is a change of its own, with an order of its own.
         (now.admin == wish.state).then(|| weight_step(name, now.weight, wish.weight))?
     };
-    let mut steps: Vec<Step> = desired.servers.iter().filter_map(step).collect();
+    let mut steps: Vec<Step> = wishes.iter().filter_map(step).collect();
     let served = served_after(&steps, runtime);
     steps.retain(|step| match step {
         Step::SetWeight { proxy, to: Weight::ZERO, .. } => served.contains(proxy.as_str()),
@@ -267,12 +271,12 @@ pub fn weight_steps(desired: &Desired, names: &BTreeMap<ServerId, RuntimeNames>,
 /// An operator's word on one server, likewise: he asked for it, so it is not weighed against the others.
 pub fn word_steps(
     id: &ServerId,
-    desired: &Desired,
+    wish: DesiredServer,
     names: &BTreeMap<ServerId, RuntimeNames>,
     runtime: &Runtime,
 ) -> Vec<Step> {
     let seen = names.get(id).and_then(|names| Some((&names.weight, runtime.servers.get(&names.weight)?)));
-    let (Some((name, now)), Some(wish)) = (seen, desired.servers.get(id)) else { return vec![] };
+    let Some((name, now)) = seen else { return vec![] };
     let Some(state) = state_step(name, now.admin, wish.state) else { return vec![] };
     let weight = weight_step(name, now.weight, wish.weight);
     // Who comes in has its weight before, who goes has it behind.
@@ -291,18 +295,23 @@ pub fn keys_step(map: &str, entries: Vec<(String, String)>, runtime: &Runtime) -
     fits.then(|| Step::ReplaceMap { map: map.to_owned(), from_entries: now.len(), entries, is_secret: true })
 }
 
-/// Backends of which a server takes traffic when these weights are set.
-fn served_after<'a>(steps: &[Step], runtime: &'a Runtime) -> BTreeSet<&'a str> {
+/// Of the backends that these weights are in, those of which a server takes traffic when they are set.
+fn served_after(steps: &[Step], runtime: &Runtime) -> BTreeSet<String> {
     let set = |step: &Step| match step {
         Step::SetWeight { proxy, server, to, .. } => Some(((proxy.clone(), server.clone()), *to)),
         _ => None,
     };
     let set: BTreeMap<(String, String), Weight> = steps.iter().filter_map(set).collect();
-    let takes = |(name, now): &(&'a (String, String), &'a RuntimeServer)| {
-        let weight = set.get(*name).copied().unwrap_or(now.weight);
+    let proxies: BTreeSet<&String> = set.keys().map(|(proxy, _)| proxy).collect();
+    let takes = |(name, now): (&(String, String), &RuntimeServer)| {
+        let weight = set.get(name).copied().unwrap_or(now.weight);
         now.admin == AdminState::Ready && weight > Weight::ZERO
     };
-    runtime.servers.iter().filter(takes).map(|((proxy, _), _)| proxy.as_str()).collect()
+    let is_served = |proxy: &&String| {
+        let of_proxy = runtime.servers.range(((*proxy).clone(), String::new())..);
+        of_proxy.take_while(|((of, _), _)| of == *proxy).any(takes)
+    };
+    proxies.into_iter().filter(is_served).cloned().collect()
 }
 
 /// Servers that run in our backends and that nobody wants (any more).

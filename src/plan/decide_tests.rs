@@ -228,7 +228,7 @@ fn the_last_server_that_takes_traffic_goes_out_with_the_whole_plan_only() {
     let mut scene = scene();
     let steps = |scene: &Scene| {
         let names = render::runtime_names(&scene.desired.config);
-        let steps = super::weight_steps(&scene.desired, &names, scene.observed.runtime.as_ref().unwrap());
+        let steps = super::weight_steps(&scene.desired.servers, &names, scene.observed.runtime.as_ref().unwrap());
         steps.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let id = |name: &str| name.parse::<ServerId>().unwrap();

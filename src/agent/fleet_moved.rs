@@ -1,0 +1,96 @@
+//! What is decided for the backends that moved alone is what a decision over all would say of them, whatever happens in
+//! which order.
+
+use super::fleet::Fleet;
+use super::overrides::Overrides;
+use crate::config;
+use crate::health::{LiveSample, Observation, Outcome, Phase};
+use crate::model::{Moment, ServerId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const POOLS: usize = 3;
+const SERVERS: usize = 4;
+const SEEDS: u64 = 12;
+const EVENTS: usize = 600;
+
+/// SplitMix64.
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut bits = *seed;
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+fn fleet(now: Moment) -> Fleet {
+    let mut text = "[frontend.api]\nbind = [\"*:8080\"]\nbackend = \"p0\"\n".to_owned();
+    for pool in 0..POOLS {
+        for server in 0..SERVERS {
+            text +=
+                &format!("[backend.p{pool}.server.s{server}]\nurl = \"http://192.0.2.{}\"\n", pool * 10 + server + 1);
+        }
+    }
+    let config = config::parse("moved.toml", &text, "lb1").expect("a good file");
+    Fleet::new(Arc::new(config), BTreeMap::new(), now)
+}
+
+#[test]
+fn what_is_decided_of_what_moved_is_what_a_whole_decision_says() {
+    let (overrides, mut decided) = (Overrides::default(), 0);
+    for seed in 0..SEEDS {
+        let (mut seed, mut now) = (seed, Moment(Duration::from_secs(1_000_000)));
+        let mut fleet = fleet(now);
+        let mut weights = fleet.decide(&overrides, now);
+        let mut decide_at = now;
+        let mut broken = [Outcome::Ok; POOLS * SERVERS];
+        for _ in 0..EVENTS {
+            now = now + Duration::from_millis(next(&mut seed) % 3_000);
+            let due = fleet.due(now);
+            if next(&mut seed).is_multiple_of(20) {
+                let outcomes = [
+                    Outcome::Ok,
+                    Outcome::Refused,
+                    Outcome::ServerError,
+                    Outcome::RateLimited,
+                    Outcome::Timeout(Phase::Connect),
+                ];
+                broken[(next(&mut seed) % 12) as usize] = outcomes[(next(&mut seed) % 5) as usize];
+            }
+            let of = |id: &ServerId| {
+                let digit = |name: &str| name[1..].parse::<usize>().expect("a number");
+                broken[digit(id.backend.as_str()) * SERVERS + digit(id.server.as_str())]
+            };
+            let mut changed: Vec<ServerId> = due.transitions.into_iter().map(|(id, _)| id).collect();
+            for (id, kind) in due.probes {
+                let transition = fleet.observe(&id, &Observation::new(kind, of(&id), Duration::from_millis(20)), now);
+                changed.extend(transition.map(|_| id));
+            }
+            let id: ServerId = format!("p{}/s{}", next(&mut seed) % 3, next(&mut seed) % 4).parse().expect("an id");
+            let outcome = of(&id);
+            if outcome != Outcome::Timeout(Phase::Connect) {
+                let sample = LiveSample { outcomes: BTreeMap::from([(outcome, 3)]), ..LiveSample::default() };
+                changed.extend(fleet.live(&id, &sample, now).map(|_| id.clone()));
+            }
+            if decide_at <= now {
+                // As the agent does.
+                decide_at = now + Duration::from_secs(5);
+                weights = fleet.decide(&overrides, now);
+                continue;
+            }
+            let whole = fleet.clone().decide(&overrides, now);
+            let moved = fleet.decide_moved(&overrides, now);
+            for (id, weight) in &moved {
+                assert_eq!(Some(weight), whole.get(id), "{id} at {now:?}");
+                decided += usize::from(weights.get(id) != Some(weight));
+            }
+            // Who changed its state is among them. What time alone moves in a guard comes with the next whole decision.
+            for id in changed {
+                assert!(moved.contains_key(&id), "{id} changed its state at {now:?}, and nobody decided on it");
+            }
+            weights.extend(moved);
+        }
+    }
+    assert!(decided > 200, "the generator has become dull: {decided} weights");
+}
