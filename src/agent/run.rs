@@ -366,6 +366,9 @@ impl Agent {
                     Ok(()) => {
                         self.words.push(Word { id, reply, began: Instant::now() });
                         self.push_at = Some(Instant::now());
+                        // To write the word down takes longer than HAProxy does, and is done before it is answered.
+                        self.send_ahead();
+                        self.node.keep_words();
                     }
                     Err(failed) => drop(reply.send(Err(failed))),
                 }

@@ -28,12 +28,13 @@ impl Node {
         actor: &str,
     ) -> Result<Report, Attempt> {
         self.say(id, state, weight, period, actor)?;
+        self.keep_words();
         let began = Instant::now();
         let result = self.reconcile().await;
         self.word_followed(id, result, began)
     }
 
-    /// Keeps an operator's word.
+    /// Takes an operator's word; [`Self::keep_words`] writes it down.
     ///
     /// # Errors
     /// No such server.
@@ -50,7 +51,6 @@ impl Node {
         };
         let until = period.and_then(|period| Timestamp::now().checked_add(period).ok());
         self.overrides.set(id.clone(), state, weight, actor.to_owned(), until, server.state.value);
-        self.keep_words();
         self.said.insert(id.clone());
         let state_word = state.map(|state| format!(" {state}")).unwrap_or_default();
         let weight_word = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();

@@ -100,6 +100,15 @@ impl Agent {
 
     /// Starts what is due.
     pub(super) async fn set_out(&mut self) {
+        self.send_ahead();
+        let is_due = self.follow_at.is_some_and(|at| at <= Instant::now()) || !self.words.is_empty();
+        if is_due && self.is_free() {
+            self.follow().await;
+        }
+    }
+
+    /// Starts the push, where one is due.
+    pub(super) fn send_ahead(&mut self) {
         let now = Instant::now();
         if self.push.is_none() && self.push_at.is_some_and(|at| at <= now) {
             self.push_at = None;
@@ -111,10 +120,6 @@ impl Agent {
                 None => self.answer_words(&[]),
             }
             self.push_not_before = pause_after(now);
-        }
-        let is_due = self.follow_at.is_some_and(|at| at <= now) || !self.words.is_empty();
-        if is_due && self.is_free() {
-            self.follow().await;
         }
     }
 
@@ -198,7 +203,6 @@ impl Agent {
             }
             Err(broken) => self.order_broke(what, &broken),
         }
-        self.publish_at = Instant::now();
         self.go_on().await;
     }
 
