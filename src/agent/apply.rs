@@ -1,7 +1,7 @@
 //! What an apply is asked for, what it was decided from, and how it ended: values between `engine` and who calls it.
 
 use super::limits::RELOAD_GAP;
-use super::preflight::Refusal;
+use super::objections::Objections;
 use super::sources::Sources;
 use crate::desired::Desired;
 use crate::plan::{self, FileChange, Observed, Plan, Step};
@@ -127,7 +127,7 @@ pub enum ApplyError {
     Own(String),
     /// A check found the revision unfit.
     #[error("{0}\nnothing was changed")]
-    Refused(#[from] Refusal),
+    Refused(#[from] Objections),
     /// The last reload was too recent; try again at this moment.
     #[error("the last reload was less than {} s ago; the next one follows by itself", RELOAD_GAP.as_secs())]
     TooSoon(Instant),

@@ -1,7 +1,7 @@
 //! A change that did not happen, or only would.
 
 use super::apply::{ApplyError, Prepared};
-use super::certificates;
+use super::certificate_checks;
 use super::intent::Intent;
 use super::node::{Node, desired};
 use super::order::Order;
@@ -92,7 +92,7 @@ impl Node {
             Err(failed) => report.notes.push(failed.message),
         }
         report.notes.extend(self.engine.said.warnings.iter().cloned());
-        report.notes.extend(certificates::notes(sources));
+        report.notes.extend(certificate_checks::notes(sources));
         report.notes.extend(self.not_in_force(sources));
         report.notes.extend(start_doubts(sources, prepared));
         report.unread.clone_from(&sources.unread);

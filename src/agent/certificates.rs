@@ -4,15 +4,13 @@
 //! reads it. Called by `sources` when the operator's file is read, by `node` whenever HAProxy is compared with the files,
 //! and by `engine` before a change.
 
-use super::preflight::Refusal;
-use super::sources::Sources;
 use crate::config::Config;
 use crate::haproxy::{certificate_files, read_certificate};
 use crate::model::{CERTIFICATES, Certificate, Sourced};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What is found at each path that a frontend names.
 pub(super) type Certificates = BTreeMap<Utf8PathBuf, Vec<Certificate>>;
@@ -162,14 +160,6 @@ pub(super) fn sources(certificates: &Certificates) -> BTreeMap<&Utf8Path, &Certi
     certificates.values().flatten().map(|one| (one.source.as_path(), one)).collect()
 }
 
-/// What cannot be served and what expires, one line each.
-pub(super) fn notes(read: &Sources) -> Vec<String> {
-    let now = Timestamp::now();
-    let problems = read.certificate_problems.iter().map(|problem| problem.text.clone());
-    let all = sources(&read.certificates).into_values();
-    problems.chain(all.filter_map(|one| expiry(&read.config, one, now))).collect()
-}
-
 /// That a certificate has expired, or will soon.
 pub(super) fn expiry(config: &Config, certificate: &Certificate, now: Timestamp) -> Option<String> {
     let Certificate { source, not_after, .. } = certificate;
@@ -184,27 +174,6 @@ pub(super) fn expiry(config: &Config, certificate: &Certificate, now: Timestamp)
 /// Those of a few days are renewed in their last third at the earliest: before that nothing is late.
 pub(super) fn renewal_time(certificate: &Certificate) -> SignedDuration {
     certificate.not_after.duration_since(certificate.not_before) / 3
-}
-
-/// Refuses what HAProxy could not start with: a frontend without any certificate; and unless `is_forced` a file that the
-/// operator names and that was never served, which is a mistake in the file.
-pub fn check_certificates(sources: &Sources, is_forced: bool) -> Result<(), Refusal> {
-    let is_bare = |path: &Sourced<Utf8PathBuf>| sources.certificates.get(&path.value).is_none_or(Vec::is_empty);
-    let bare = sources.config.frontends.iter().filter(|frontend| !frontend.certificates.is_empty());
-    let bare = bare.filter(|frontend| frontend.certificates.iter().all(is_bare));
-    let needed: BTreeSet<&Utf8Path> =
-        bare.flat_map(|frontend| &frontend.certificates).map(|path| path.value.as_path()).collect();
-    let is_refused = |problem: &&CertificateProblem| {
-        problem.is_unserved && !is_forced || needed.iter().any(|path| problem.source.starts_with(path))
-    };
-    let refused: Vec<_> = sources.certificate_problems.iter().filter(is_refused).collect();
-    if refused.is_empty() {
-        return Ok(());
-    }
-    let lines = refused.into_iter().map(|problem| format!("error: {}", problem.text));
-    let help = "  help: put a certificate with its key there: in one file, as FILE.key beside it, or name the directory of \
-                certbot (fullchain.pem and privkey.pem), Kubernetes (tls.crt and tls.key), acme.sh or lego";
-    Err(Refusal(lines.chain([help.to_owned()]).collect()))
 }
 
 pub(super) fn day(at: Timestamp) -> impl std::fmt::Display {

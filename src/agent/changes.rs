@@ -195,7 +195,10 @@ impl Agent {
             Err(Attempt::Failed(failed)) => {
                 let attempt = Attempt::Failed(failed.clone());
                 let told = waiters.told.as_ref().or(self.node.troubles.of(Matter::Haproxy)).map(String::as_str);
-                log_failure(&attempt, told.filter(|_| what != Aim::Refresh), &self.node.bulletin);
+                // That the history has no room is told already, and tried again with each look.
+                if what != Aim::Again {
+                    log_failure(&attempt, told.filter(|_| what != Aim::Refresh), &self.node.bulletin);
+                }
                 if what == Aim::File {
                     // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.
                     self.try_again(&attempt, Intent { adopt: false, force: false, ..waiters.intent.clone() });

@@ -8,22 +8,24 @@
 
 use super::apply::{Applied, ApplyError, How, Prepared, Wish};
 use super::bulletin::Bulletin;
-use super::certificates;
+use super::certificate_checks::check_certificates;
 use super::checks::Checks;
 use super::corrections::Corrections;
+use super::leaving_out::leave_out;
 use super::ledger::Ledger;
 use super::limits::{RELOAD_GAP, ReloadLimits};
 use super::live_files::{LiveFiles, Undo};
 use super::look;
 use super::maxconn_look::MaxconnLook;
 use super::news::News;
+use super::objections::Objections;
 use super::observer::{brief, describe};
-use super::preflight::{self, Refusal, Said};
+use super::preflight::{self, Said};
 use super::reloading::reload;
 use super::renderer::Renderer;
 use super::start;
 use super::unanswered::Unanswered;
-use super::unread::{self, Unread};
+use super::unread::Unread;
 use crate::event::{Event, Kind, Severity};
 use crate::haproxy;
 use crate::model::Digest;
@@ -167,7 +169,7 @@ impl Engine {
                 runtime => break (rendered, runtime),
             }
         };
-        let rendered = unread::leave_out(wish.sources, rendered, runtime.as_ref(), &live, &mut files);
+        let rendered = leave_out(wish.sources, rendered, runtime.as_ref(), &live, &mut files);
         self.tell_replaced(runtime.as_ref());
         self.runtime.clone_from(&runtime);
         self.seen = Some(Instant::now());
@@ -246,7 +248,7 @@ impl Engine {
     /// # Errors
     /// [`ApplyError::Refused`] with everything that speaks against it.
     pub async fn judge(&mut self, wish: Wish<'_>, prepared: &Prepared) -> Result<(), ApplyError> {
-        certificates::check_certificates(wish.sources, true)?;
+        check_certificates(wish.sources, true)?;
         let judgement = preflight::judgement(wish.sources, &prepared.rendered);
         if self.judged != Some(judgement) {
             let ahead = self.checks.take(wish, judgement);
@@ -264,7 +266,7 @@ impl Engine {
                     said
                 }
                 // Whatever the wrong one dislikes: its words would lead astray.
-                (Err(_), Some(other)) => return Err(Refusal(vec![format!("error: {other}")]).into()),
+                (Err(_), Some(other)) => return Err(Objections(vec![format!("error: {other}")]).into()),
                 (Err(refusal), None) => return Err(refusal.into()),
             };
         }
@@ -283,10 +285,10 @@ impl Engine {
     pub async fn apply(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Applied, ApplyError> {
         if let Some(told) = Unread::line(&wish.sources.unread).filter(|_| self.would.is_none()) {
             // Who looks only does not come here; nothing that stands for a secret may reach HAProxy.
-            return Err(ApplyError::Refused(Refusal(vec![format!("error: {told}")])));
+            return Err(ApplyError::Refused(Objections(vec![format!("error: {told}")])));
         }
         if !wish.is_serving {
-            certificates::check_certificates(wish.sources, wish.may_exceed_limits)?;
+            check_certificates(wish.sources, wish.may_exceed_limits)?;
         }
         self.reload_instead = None;
         let hastened = if wish.is_serving { self.hasten(wish).await } else { vec![] };
@@ -432,7 +434,7 @@ impl Engine {
             && !wish.may_exceed_limits
             && let Some(objection) = self.limits.objection(&wish.sources.config.haproxy, Instant::now())
         {
-            return Err(ApplyError::Refused(Refusal(vec![objection])));
+            return Err(ApplyError::Refused(Objections(vec![objection])));
         }
         let config = &wish.sources.config.haproxy.config;
         let failed = |e: std::io::Error| ApplyError::Write(format!("error: {e}"));

@@ -56,7 +56,7 @@ impl Node {
             return;
         };
         let applied = Applied::nothing();
-        let entry = super::report::entry(intent, source, &applied, &sources.toml, rendered);
+        let entry = super::entry::entry(intent, source, &applied, &sources.toml, rendered);
         let kept = self.ledger.record_failed(&entry, &error.to_string(), sources.config.history.keep);
         if let Err(failed) = kept {
             tracing::warn!("the failed change could not be written into the history: {failed}");

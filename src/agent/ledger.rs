@@ -2,10 +2,10 @@
 //!
 //! Puts the store's files together into the few questions that the agent asks. Only the holder of the lock writes.
 
+use super::entry::Entry;
 use super::overrides::Overrides;
 use super::report::Failed;
 use crate::model::Digest;
-use crate::render::Rendered;
 use crate::store::{self, Current, Manifest, NewFile, Outcome, Provisional, Revisions, Source, Standing};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -20,25 +20,6 @@ pub struct Ledger {
     pub(super) provisional: Option<Provisional>,
     /// What an operator confirmed in this life of the agent.
     pub(super) said_good: Option<u32>,
-}
-
-/// What a new revision consists of.
-#[derive(Clone, Debug)]
-pub struct Entry<'a> {
-    /// What began it.
-    pub source: Source,
-    /// Who asked.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-    /// By which means it serves.
-    pub how: store::How,
-    /// What it changed, one line each, without secrets.
-    pub summary: Vec<String>,
-    /// The operator's file.
-    pub toml: &'a str,
-    /// What was rendered from it.
-    pub rendered: &'a Rendered,
 }
 
 impl Ledger {

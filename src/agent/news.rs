@@ -2,13 +2,23 @@
 //!
 //! Written by the loop, by way of the stand-in; read by the engine before each plan and each command.
 
-use super::push::Moved;
 use crate::config::Config;
 use crate::desired::{Desired, DesiredServer, KeyEntry, key_entries};
 use crate::model::ServerId;
 use crate::plan::Step;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What HAProxy may not have yet.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// Servers of which something has moved.
+    pub wishes: BTreeMap<ServerId, DesiredServer>,
+    /// Of whom operators spoke: their states as well.
+    pub said: BTreeSet<ServerId>,
+    /// Which keys serve at each entry, and which share it, where that has moved.
+    pub keys: Option<Desired>,
+}
 
 /// What HAProxy was to follow at one moment.
 #[derive(Debug)]

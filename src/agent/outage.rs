@@ -14,15 +14,6 @@ use std::time::Duration;
 /// So many reasons are told; the rest is counted.
 const MAX_REASONS: usize = 3;
 
-/// A backend that can serve no request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outage {
-    /// Why: each server's reason, those that share one together.
-    pub why: String,
-    /// Since when, as far as the agent has seen it.
-    pub since: Option<Timestamp>,
-}
-
 /// Why no server of a backend can take a request; `None` where one can, as far as anybody knows.
 pub(super) fn of(servers: &[ServerSnapshot]) -> Option<String> {
     let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();

@@ -4,10 +4,10 @@
 
 use super::apply::Prepared;
 use super::explain::{explain, warning};
+use super::objections::Objections;
 use super::sources::Sources;
 use crate::config::Config;
 use crate::haproxy::{self, BinaryError, CheckReport, Severity, Verdict};
-use crate::model::Sourced;
 use crate::model::{BindAddress, Digest};
 use crate::plan::{Action, Obstacle};
 use crate::render::{MapFile, Rendered, moved};
@@ -23,11 +23,6 @@ pub(super) const CHECK_DEADLINE: Duration = Duration::from_secs(60);
 /// For the question why the master does not answer.
 const MASTER_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Everything that speaks against a change, one block of lines each.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct Refusal(pub Vec<String>);
-
 /// `haproxy -c` on the very bytes: staged in a directory of their own, where the relative paths lead to the staged maps
 /// and crt-lists. It runs beside whoever began it, and ends with this value.
 #[derive(Debug)]
@@ -41,13 +36,13 @@ pub(super) struct Check {
 
 impl Check {
     /// Stages the files and starts it.
-    pub fn begin(sources: &Sources, rendered: &Rendered, judgement: Digest) -> Result<Self, Refusal> {
+    pub fn begin(sources: &Sources, rendered: &Rendered, judgement: Digest) -> Result<Self, Objections> {
         let binary = sources.config.haproxy.binary.value.clone();
         let staging = stage(rendered, &sources.config)
-            .map_err(|e| Refusal(vec![format!("error: the files cannot be staged: {e}")]))?;
+            .map_err(|e| Objections(vec![format!("error: the files cannot be staged: {e}")]))?;
         let path = Utf8Path::from_path(staging.path()).map(|path| path.join("haproxy.cfg"));
         let path =
-            path.ok_or_else(|| Refusal(vec!["error: the temporary directory's path is not UTF-8".to_owned()]))?;
+            path.ok_or_else(|| Objections(vec!["error: the temporary directory's path is not UTF-8".to_owned()]))?;
         let mut variables = sys::redact::secret_variables();
         variables.retain(|name| rendered.haproxy_cfg.contains(name.as_str()));
         let done = CancellationToken::new();
@@ -78,12 +73,12 @@ impl Check {
 
     /// Waits for the verdict. Only what HAProxy rejects is refused; what it warns about comes back: it starts, and the
     /// cause may be the machine or a newer version, which no edit of the file made and none should wait for.
-    pub async fn end(self, sources: &Sources, rendered: &Rendered) -> Result<Said, Refusal> {
-        let failed = |why: String| Refusal(vec![format!("error: `haproxy -c` cannot be run: {why}")]);
+    pub async fn end(self, sources: &Sources, rendered: &Rendered) -> Result<Said, Objections> {
+        let failed = |why: String| Objections(vec![format!("error: `haproxy -c` cannot be run: {why}")]);
         let report = self.running.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(sys::chain(&e)))?;
         let verdict = Verdict::parse(&report.stderr, rendered);
         if !report.ok || verdict.worst() == Some(Severity::Alert) {
-            return Err(Refusal(vec![explain(&verdict, sources.file.as_str(), &sources.toml)]));
+            return Err(Objections(vec![explain(&verdict, sources.file.as_str(), &sources.toml)]));
         }
         let mut said = Said::default();
         for message in verdict.messages.iter().filter(|message| message.severity == Severity::Warning) {
@@ -112,7 +107,7 @@ fn unresolved_server(words: &str) -> Option<String> {
 }
 
 /// Servers that run with an address now and would have none after a reload.
-pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<(), Refusal> {
+pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<(), Objections> {
     let (Action::Reload(_), Some(runtime)) = (&prepared.plan.action, &prepared.observed.runtime) else { return Ok(()) };
     let has_address = |name: &&String| {
         let key = name.split_once('/').map(|(proxy, server)| (proxy.to_owned(), server.to_owned()));
@@ -122,7 +117,7 @@ pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<
     if lost.is_empty() {
         return Ok(());
     }
-    Err(Refusal(vec![format!(
+    Err(Objections(vec![format!(
         "error: DNS: the names of {} do not resolve now; a reload would take them out, while their last addresses still serve\n  help: mend the resolver of this node, or give the servers by address",
         lost.join(", ")
     )]))
@@ -165,7 +160,7 @@ fn stage_in(directory: &Utf8Path, rendered: &Rendered, config: &Config) -> std::
 }
 
 /// Judges what surrounds the files: whose the live file is, ports, the master socket, directories.
-pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -> Result<(), Refusal> {
+pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -> Result<(), Objections> {
     let haproxy = &sources.config.haproxy;
     let mut refusals: Vec<String> = prepared
         .plan
@@ -198,7 +193,7 @@ pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -
             refusals.extend(taken);
         }
     }
-    if refusals.is_empty() { Ok(()) } else { Err(Refusal(refusals)) }
+    if refusals.is_empty() { Ok(()) } else { Err(Objections(refusals)) }
 }
 
 /// Why no master answers, and what to do: to start HAProxy anew helps only where nobody listens.
@@ -239,7 +234,8 @@ async fn own_processes(sources: &Sources) -> Vec<u32> {
 fn taken_ports(config: &Config, prepared: &Prepared, own: &[u32]) -> Vec<String> {
     let bound = binds_in(&prepared.live_text);
     let runs = prepared.observed.runtime.is_some();
-    let new: Vec<BindAddress> = binds(config).filter(|bind| !(runs && bound.contains(bind))).collect();
+    let new: Vec<BindAddress> =
+        config.binds().map(|bind| bind.value).filter(|bind| !(runs && bound.contains(bind))).collect();
     let own: BTreeSet<u32> = prepared
         .observed
         .runtime
@@ -254,7 +250,7 @@ fn taken_ports(config: &Config, prepared: &Prepared, own: &[u32]) -> Vec<String>
     let taken = sys::ports::bind_test(&new)
         .into_iter()
         .filter(|taken| !taken.holder.as_ref().is_some_and(|holder| own.contains(&holder.pid)));
-    let place = |at: BindAddress| sourced_binds(config).find(|bind| bind.value == at).and_then(|bind| bind.origin);
+    let place = |at: BindAddress| config.binds().find(|bind| bind.value == at).and_then(|bind| bind.origin);
     let told = |taken: sys::ports::BindProblem| {
         let place =
             place(taken.address).map(|origin| format!(" (line {} of the file)", origin.line)).unwrap_or_default();
@@ -265,17 +261,6 @@ fn taken_ports(config: &Config, prepared: &Prepared, own: &[u32]) -> Vec<String>
         format!("error: {taken}{place}{help}")
     };
     taken.map(told).collect()
-}
-
-/// Every address that the configuration listens on.
-pub(super) fn binds(config: &Config) -> impl Iterator<Item = BindAddress> + '_ {
-    sourced_binds(config).map(|bind| bind.value)
-}
-
-fn sourced_binds(config: &Config) -> impl Iterator<Item = &Sourced<BindAddress>> {
-    let frontends = config.frontends.iter();
-    let frontends = frontends.flat_map(|frontend| frontend.bind.iter().chain(&frontend.redirect_http));
-    frontends.chain(config.haproxy.stats.iter().map(|stats| &stats.bind))
 }
 
 /// The addresses after `bind` in a haproxy.cfg, as far as they are plain.

@@ -6,15 +6,14 @@
 
 use super::apply::Wish;
 use super::engine::Engine;
+use super::news::Moved;
 use super::renderer::Servers;
 use crate::config::Config;
-use crate::desired::{Desired, DesiredServer};
 use crate::haproxy;
-use crate::model::ServerId;
 use crate::plan::{self, Step};
 use crate::render;
 use camino::{Utf8Path, Utf8PathBuf};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,17 +46,6 @@ impl Push {
         let done = steps.into_iter().enumerate().filter(|(index, _)| !failed.contains(index));
         done.map(|(_, step)| step).collect()
     }
-}
-
-/// What HAProxy may not have yet.
-#[derive(Debug, Default)]
-pub(super) struct Moved {
-    /// Servers of which something has moved.
-    pub wishes: BTreeMap<ServerId, DesiredServer>,
-    /// Of whom operators spoke: their states as well.
-    pub said: BTreeSet<ServerId>,
-    /// Which keys serve at each entry, and which share it, where that has moved.
-    pub keys: Option<Desired>,
 }
 
 impl Engine {

@@ -60,6 +60,14 @@ impl Renderer {
         self.both(config).0
     }
 
+    /// The same for who only looks.
+    pub fn names_seen(&self, config: &Arc<Config>) -> Arc<Names> {
+        match &self.names {
+            Some((of, names, _)) if Arc::ptr_eq(of, config) => names.clone(),
+            Some(_) | None => Arc::new(render::runtime_names(config)),
+        }
+    }
+
     /// Which server has a name in HAProxy.
     pub fn servers(&mut self, config: &Arc<Config>) -> Arc<Servers> {
         self.both(config).1

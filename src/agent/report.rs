@@ -1,22 +1,13 @@
 //! What became of a change, for whoever asked for it.
 
 use super::apply::{Applied, How};
-use super::bulletin::Bulletin;
-use super::intent::Intent;
-use super::ledger::Entry;
 use super::sources::SourcesError;
 use super::unread::Unread;
-use crate::event::{Event, Kind, Severity};
 use crate::plan::Action;
-use crate::render::Rendered;
-use crate::store;
 use crate::sys;
 use similar::TextDiff;
 use std::fmt::Display;
 use std::time::Duration;
-
-/// So many changes of a revision are told in its line of the log.
-const MAX_TOLD: usize = 5;
 
 /// What was done.
 #[derive(Clone, Debug)]
@@ -110,60 +101,6 @@ pub enum SourceOfChange {
     Edit,
     /// An older revision was asked for.
     Rollback(u32),
-}
-
-/// What the history keeps of a change.
-pub(super) fn entry<'a>(
-    intent: &Intent,
-    source: SourceOfChange,
-    applied: &Applied,
-    toml: &'a str,
-    rendered: &'a Rendered,
-) -> Entry<'a> {
-    let reason = intent.reason.clone().unwrap_or_else(|| match source {
-        SourceOfChange::Start => "start".to_owned(),
-        SourceOfChange::Edit => "the file changed".to_owned(),
-        SourceOfChange::Rollback(of) => format!("rollback to revision {of}"),
-    });
-    let steps = applied.steps.iter().map(ToString::to_string);
-    let reasons = applied.reload_reasons.iter().map(|reason| format!("reload: {reason}"));
-    Entry {
-        source: match source {
-            SourceOfChange::Start => store::Source::Start,
-            SourceOfChange::Edit if intent.adopt => store::Source::Adopt,
-            SourceOfChange::Edit => store::Source::Edit,
-            SourceOfChange::Rollback(of) => store::Source::Rollback { of },
-        },
-        actor: intent.actor.clone(),
-        reason,
-        how: match applied.how {
-            How::Unchanged | How::Files => store::How::Files,
-            How::Runtime => store::How::Runtime,
-            How::Reload => store::How::Reload,
-            How::Start => store::How::StartPending,
-        },
-        summary: reasons.chain(steps).collect(),
-        toml,
-        rendered,
-    }
-}
-
-impl Entry<'_> {
-    /// One line in the log: which revision, what it changed, who made it, and why.
-    pub(super) fn tell(&self, revision: Option<u32>, bulletin: &Bulletin) {
-        let is_ahead = self.how == store::How::StartPending;
-        let what = match self.summary.as_slice() {
-            [] if is_ahead => "no HAProxy runs yet".to_owned(),
-            [] => "the running HAProxy had it already".to_owned(),
-            few if few.len() <= MAX_TOLD => few.join("; "),
-            many => format!("{}; and {} more changes", many[..MAX_TOLD].join("; "), many.len() - MAX_TOLD),
-        };
-        let number = revision.map(|number| format!(" {number}")).unwrap_or_default();
-        let Self { actor, reason, .. } = self;
-        let verb = if is_ahead { "is prepared" } else { "serves" };
-        let text = format!("revision{number} {verb}: {what} ({actor}: {reason})");
-        bulletin.tell(Event::once(Kind::Revision, Severity::Info, "file", text));
-    }
 }
 
 impl Display for How {

@@ -251,7 +251,7 @@ impl Node {
         };
         let mut notes = Vec::new();
         if let (Some(armed), Some((_, rendered))) = (&armed, &self.engine.last) {
-            let entry = super::report::entry(intent, source, &applied, &self.serving.toml, rendered);
+            let entry = super::entry::entry(intent, source, &applied, &self.serving.toml, rendered);
             let keep = self.serving.config.history.keep;
             let recorded = self.ledger.record(&entry, keep, armed.standing.clone());
             entry.tell(self.revision(), &self.bulletin);

@@ -3,7 +3,6 @@
 //! Called by `preflight`, by `engine`, and by `check` through `agent`.
 
 use super::apply::Prepared;
-use super::preflight::binds;
 use super::sources::Sources;
 use crate::haproxy;
 use crate::plan::{Action, Version};
@@ -31,7 +30,7 @@ pub(super) fn refusal(sources: &Sources, prepared: &Prepared) -> Option<String> 
     let runtime = prepared.observed.runtime.as_ref()?;
     let process = runtime.master.as_ref().map_or(runtime.pid, |master| master.pid);
     let most = sys::process::most_descriptors(Some(process))?;
-    too_few(prepared.rendered.maxconn.process?, binds(&sources.config).count(), most)
+    too_few(prepared.rendered.maxconn.process?, sources.config.binds().count(), most)
 }
 
 /// The same where it does not run: whoever starts it may have another limit than this process.
@@ -40,7 +39,7 @@ pub fn start_doubts(sources: &Sources, prepared: &Prepared) -> Option<String> {
         return None;
     }
     let most = sys::process::most_descriptors(None)?;
-    let why = too_few(prepared.rendered.maxconn.process?, binds(&sources.config).count(), most)?;
+    let why = too_few(prepared.rendered.maxconn.process?, sources.config.binds().count(), most)?;
     Some(format!("started with the limits of this command: {why}"))
 }
 

@@ -198,7 +198,9 @@ impl Agent {
         match ended {
             Ok((mut engine, order, outcome)) => {
                 engine.relieve(&self.node.engine, writes);
-                self.node.engine = *engine;
+                let stand_in = std::mem::replace(&mut self.node.engine, *engine);
+                // With thousands of servers to forget a picture of HAProxy takes as long as a weight.
+                tokio::task::spawn_blocking(move || drop(stand_in));
                 self.order_ended(what, order, outcome).await;
             }
             Err(broken) => self.order_broke(what, &broken),
@@ -210,6 +212,7 @@ impl Agent {
         match (what, outcome) {
             (Task::Reconcile { words, is_audit }, Outcome::Applied(result)) => {
                 let began = order.began;
+                tokio::task::spawn_blocking(move || drop(order));
                 let result = self.node.end_reconcile(began, result);
                 self.followed(began, words, result, is_audit).await;
             }

@@ -58,6 +58,13 @@ impl Config {
         self.backends.iter().flat_map(|backend| backend.servers.iter().map(move |server| (backend, server)))
     }
 
+    /// Every address that HAProxy listens on.
+    pub fn binds(&self) -> impl Iterator<Item = &Sourced<BindAddress>> {
+        let frontends = self.frontends.iter();
+        let frontends = frontends.flat_map(|frontend| frontend.bind.iter().chain(&frontend.redirect_http));
+        frontends.chain(self.haproxy.stats.iter().map(|stats| &stats.bind))
+    }
+
     /// One server.
     pub fn server(&self, id: &ServerId) -> Option<(&Backend, &Server)> {
         let backend = self.backend(&id.backend)?;
