@@ -8,7 +8,6 @@ use super::intent::Intent;
 use super::report::{Failed, Report};
 use super::request::Reply;
 use super::run::{Agent, RETRY};
-use super::serving::Begun;
 use super::troubles::Matter;
 use super::work::Task;
 use crate::event::{Event, Kind};
@@ -103,15 +102,13 @@ impl Agent {
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.
         if self.node.file_problem.is_some() && self.is_free() {
-            let begun = self.node.begin_refresh().await;
-            self.set_about(waiters_of(Aim::Refresh), begun).await;
+            Box::pin(self.set_about(waiters_of(Aim::Refresh))).await;
         }
     }
 
     /// Writes what serves into the history again.
     pub(super) async fn complete_history(&mut self) {
-        let begun = self.node.begin_again().await.map(Some);
-        self.set_about(waiters_of(Aim::Again), begun).await;
+        self.set_about(waiters_of(Aim::Again)).await;
     }
 
     /// Carries a change out, or postpones it until its reload is due.
@@ -134,7 +131,11 @@ impl Agent {
         if waiters.what == Aim::File && !waiters.intent.force {
             match self.node.its_turn() {
                 Turn::Go => {}
-                Turn::Wait(whom) => return self.wait_in_order(whom, waiters.intent, waiters.replies, since),
+                Turn::Wait(whom) => {
+                    let (intent, replies) = (waiters.intent.clone(), std::mem::take(&mut waiters.replies));
+                    self.wait_in_order(whom, intent, replies, since);
+                    return self.edit_ended(&waiters).await;
+                }
                 Turn::Stop(why) => {
                     let help = self.node.place.command("apply --force");
                     let failed = Failed::refused(format!(
@@ -142,15 +143,20 @@ impl Agent {
                     ));
                     self.node.order_wait = None;
                     self.node.file_problem = Some(failed.message.clone());
-                    let Waiters { intent, replies, told, .. } = waiters;
-                    log_failure(&Attempt::Failed(failed.clone()), told.as_deref(), &self.node.bulletin);
-                    self.try_again(&Attempt::Failed(failed.clone()), Intent { adopt: false, ..intent });
-                    replies.into_iter().for_each(|reply| drop(reply.send(Err(failed.clone()))));
-                    return;
+                    let attempt = Attempt::Failed(failed.clone());
+                    log_failure(&attempt, waiters.told.as_deref(), &self.node.bulletin);
+                    self.try_again(&attempt, Intent { adopt: false, ..waiters.intent.clone() });
+                    self.answer_all(std::mem::take(&mut waiters.replies), &Err(failed));
+                    return self.edit_ended(&waiters).await;
                 }
             }
         }
         self.node.order_wait = None;
+        self.set_about(waiters).await;
+    }
+
+    /// Begins a change, and hands the engine its part.
+    async fn set_about(&mut self, waiters: Waiters) {
         let begun = match waiters.what {
             Aim::File => self.node.begin_file(&waiters.intent).await.map(Some),
             Aim::Rollback(to) => self.node.begin_rollback(to, &waiters.intent).await.map(Some),
@@ -158,11 +164,6 @@ impl Agent {
             Aim::Refresh => self.node.begin_refresh().await,
             Aim::Again => self.node.begin_again().await.map(Some),
         };
-        self.set_about(waiters, begun).await;
-    }
-
-    /// Hands the engine its part.
-    async fn set_about(&mut self, waiters: Waiters, begun: Result<Option<Begun>, Attempt>) {
         match begun {
             Ok(Some((order, change))) => self.start(order, Task::Change(Box::new((waiters, change)))),
             Ok(None) => self.answer_all(waiters.replies, &Ok(self.node.not_overdue())),

@@ -55,7 +55,7 @@ pub struct Fleet {
     pace: f64,
     /// Some factor has moved, and nobody has been told yet.
     moved: bool,
-    /// Backends of which a weight may be another since the last decision.
+    /// Backends of which a weight may be another than [`Fleet::decide_moved`] said last.
     dirty: BTreeSet<Name>,
     /// When this life began, and when the servers of each backend are compared again.
     began: Moment,
@@ -233,9 +233,7 @@ impl Fleet {
 
     /// Marks that a weight of this backend may be another.
     pub fn touch(&mut self, backend: &Name) {
-        if !self.dirty.contains(backend) {
-            self.dirty.insert(backend.clone());
-        }
+        self.dirty.insert(backend.clone());
     }
 
     /// The guards at work now, each the subject of one alert, the oldest first.
@@ -326,7 +324,7 @@ impl Fleet {
                 due.transitions.push((id.clone(), transition));
             }
             due.weights_may_move |= may_move;
-            if may_move && !self.dirty.contains(&id.backend) {
+            if may_move {
                 self.dirty.insert(id.backend.clone());
             }
             for kind in ProbeKind::ALL {
@@ -436,7 +434,6 @@ impl Fleet {
     /// The weights that follow from all that is known; remembered as in force.
     pub fn decide(&mut self, overrides: &Overrides, now: Moment) -> BTreeMap<ServerId, Weight> {
         self.suspect_ourselves(now);
-        self.dirty.clear();
         let config = self.config.clone();
         // In the order of the names: maps are made of them at once, which costs a fraction of insertions.
         let (mut decisions, mut decided_with) = (Vec::with_capacity(self.servers.len()), Vec::new());
@@ -458,8 +455,8 @@ impl Fleet {
         self.weights.clone()
     }
 
-    /// Those of the backends alone of which something has moved since the last decision: what one costs does not depend
-    /// on how many others there are. Nothing is compared; that is [`Self::decide`]'s affair.
+    /// Those of the backends alone of which something has moved since this was asked last, whoever decided in between: what
+    /// one costs does not depend on how many others there are. Nothing is compared; that is [`Self::decide`]'s affair.
     pub fn decide_moved(&mut self, overrides: &Overrides, now: Moment) -> BTreeMap<ServerId, Weight> {
         let suspects = |fleet: &Self| fleet.suspicion.active().map(|(since, ..)| since);
         let before = suspects(self);
@@ -468,6 +465,7 @@ impl Fleet {
         }
         if before.is_some() || suspects(self).is_some() {
             // It is over pools that did not move.
+            self.dirty.clear();
             return self.decide(overrides, now);
         }
         let (config, mut moved) = (self.config.clone(), BTreeMap::new());

@@ -80,6 +80,10 @@ fn what_is_decided_of_what_moved_is_what_a_whole_decision_says() {
                 continue;
             }
             let whole = fleet.clone().decide(&overrides, now);
+            if next(&mut seed).is_multiple_of(3) {
+                // Somebody asks for a decision, for a plan or an answer: that sends nothing.
+                fleet.decide(&overrides, now);
+            }
             let moved = fleet.decide_moved(&overrides, now);
             for (id, weight) in &moved {
                 assert_eq!(Some(weight), whole.get(id), "{id} at {now:?}");

@@ -33,9 +33,9 @@ impl Engine {
 
     /// The engine is back, and learns what HAProxy took meanwhile; `writes` is how many there were when it went.
     pub(super) fn relieve(&mut self, stand_in: &Self, writes: u64) {
-        let taken = self.news.taken();
-        self.took(&taken);
+        let own = self.writes;
+        self.took(&self.news.taken());
         self.news.clear();
-        self.writes += (stand_in.writes - writes).saturating_sub(taken.len() as u64);
+        self.writes = own + stand_in.writes - writes;
     }
 }

@@ -170,13 +170,7 @@ impl Agent {
     pub(super) fn start(&mut self, order: Order, what: Task) {
         let known = match &what {
             Task::Reconcile { .. } => Known::of(&order.desired),
-            Task::Change(_) | Task::Plan(_) => {
-                let known = Known::of(&self.node.decided());
-                // What moved since the order was made is on nobody's way yet.
-                self.node.fleet.touch_all();
-                self.push_at.get_or_insert(self.push_not_before);
-                known
-            }
+            Task::Change(_) | Task::Plan(_) => Known::of(&self.node.decided()),
         };
         self.node.known = Some(known);
         let stand_in = self.node.engine.stand_in();
