@@ -95,7 +95,7 @@ async fn converse(listener: &Listener, at: SocketAddr) -> Result<Answer, Silent>
 }
 
 async fn question(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<String> {
-    let question = format!("GET {WORKER_PATH} HTTP/1.1\r\nHost: hapilot\r\nConnection: close\r\n\r\n");
+    let question = format!("HEAD {WORKER_PATH} HTTP/1.1\r\nHost: hapilot\r\nConnection: close\r\n\r\n");
     fault::pass("bind.send", WORKER_PATH)?;
     stream.write_all(question.as_bytes()).await?;
     stream.flush().await?;

@@ -99,7 +99,7 @@ fn connection(stage: &Stage) -> Connection {
     let worker = stage.worker().to_string();
     wait_for("a connection to the new worker", PATIENCE, || {
         let mut connection = Connection::open(&stage.address).ok()?;
-        let reply = connection.send(&Request::get("/.hapilot/worker")).ok()?;
+        let reply = connection.send(&Request::head("/.hapilot/worker")).ok()?;
         (reply.header("x-hapilot-worker") == Some(&worker)).then_some(connection)
     })
 }

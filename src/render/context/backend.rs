@@ -56,6 +56,7 @@ impl ContextMaker<'_> {
             .with("connect", self.sourced_duration(connect))
             .with("first_byte", self.sourced_duration(first_byte))
             .with("idle", self.sourced_duration(idle))
+            .with("idle_differs", first_byte.value != idle.value)
             .with("longest", self.sourced_duration(longest));
         let identity =
             servers.first().filter(|_| !needs_hops).map(|server| self.identity(backend, server, name.as_str()));

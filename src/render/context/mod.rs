@@ -8,7 +8,7 @@ mod frontend;
 mod stream;
 mod tls;
 
-use super::caller::{decoded_key, spelt_key, telling_headers};
+use super::caller::{decoded_key, replaced_headers, spelt_key, telling_headers};
 use super::marks::Marks;
 use super::names::{
     KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LIVE_RING, PEERS, STATS, STATS_MAP, peers_socket,
@@ -17,7 +17,7 @@ use super::scripts::model_path;
 use super::shape::Ids;
 use super::value::{Table, duration};
 use super::{RenderError, Target};
-use crate::config::{AddressLimit, Haproxy, Stats};
+use crate::config::{AddressLimit, Frontend, Haproxy, Stats};
 use crate::desired::{Desired, needs_hops};
 use crate::model::{BindAddress, BindHost, Host, Sourced};
 use stream::stream_begin;
@@ -75,6 +75,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("errors", errors());
         context.insert_value("bad_path", error_body(BAD_PATH, "invalid_request_error", "bad_path").into());
         context.insert_value("telling_headers", telling_headers().into());
+        context.insert_value("replaced_headers", replaced_headers().into());
         let key_query = Table::default().with("decoded", decoded_key()).with("spelt", spelt_key());
         context.insert_value("key_query", key_query.into());
         let stream_error = error_body("The model server failed at the beginning.", "server_error", "stream_error");
@@ -95,6 +96,14 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("resolvers", config.servers().any(|(_, s)| matches!(s.url.host, Host::Dns(_))).into());
         let frontends: Vec<Value> = config.frontends.iter().map(|frontend| self.frontend(frontend)).collect();
         context.insert_value("frontends", frontends.into());
+        // One scheme for all callers, where there is but one.
+        let has_tls = |frontend: &Frontend| !frontend.certificates.is_empty();
+        let scheme = match config.frontends.iter().filter(|frontend| has_tls(frontend)).count() {
+            0 => Some("http"),
+            all if all == config.frontends.len() => Some("https"),
+            _ => None,
+        };
+        context.insert_value("scheme", scheme.into());
         let by_model = config.frontends.iter().filter(|frontend| frontend.routes_by_model());
         let origin = by_model.flat_map(|frontend| &frontend.routes).map(|route| route.backend.origin).next();
         let script = origin.map(|origin| self.marks.text(model_path(&config.haproxy.config.value), origin));

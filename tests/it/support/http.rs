@@ -25,6 +25,11 @@ impl Request {
         Self { method: "GET".to_owned(), path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
     }
 
+    /// A HEAD of a path.
+    pub fn head(path: &str) -> Self {
+        Self { method: "HEAD".to_owned(), ..Self::get(path) }
+    }
+
     /// A POST of JSON.
     pub fn post(path: &str, json: &str) -> Self {
         let request = Self { method: "POST".to_owned(), body: json.as_bytes().to_vec(), ..Self::get(path) };
@@ -45,7 +50,7 @@ impl Request {
         for (name, value) in &self.headers {
             text += &format!("{name}: {value}\r\n");
         }
-        if self.method != "GET" {
+        if self.method == "POST" {
             text += &format!("Content-Length: {}\r\n", self.body.len());
         }
         text += "\r\n";
@@ -86,6 +91,11 @@ impl Reply {
 /// One GET on a connection of its own.
 pub fn get(address: &str, path: &str) -> io::Result<Reply> {
     Connection::open(address)?.send(&Request::get(path))
+}
+
+/// One HEAD on a connection of its own.
+pub fn head(address: &str, path: &str) -> io::Result<Reply> {
+    Connection::open(address)?.send(&Request::head(path))
 }
 
 /// One POST of JSON on a connection of its own.
@@ -142,7 +152,9 @@ impl Connection {
                 break (status, headers);
             }
         };
-        let left = if find(&headers, "transfer-encoding").is_some_and(|value| value.contains("chunked")) {
+        let left = if request.method == "HEAD" {
+            Left::Bytes(0)
+        } else if find(&headers, "transfer-encoding").is_some_and(|value| value.contains("chunked")) {
             Left::Chunks
         } else if let Some(length) = find(&headers, "content-length") {
             Left::Bytes(length.parse().map_err(|_| io::Error::other("a content-length that is no number"))?)
