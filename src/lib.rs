@@ -11,12 +11,14 @@ pub mod model;
 pub mod event;
 pub mod health;
 pub mod keys;
+pub mod traffic;
 pub mod vip;
 pub mod weights;
 
 // Floor 3 to 6: from the operator's file to a plan.
 pub mod config;
 pub mod desired;
+pub mod fleet;
 pub mod plan;
 pub mod render;
 
@@ -31,7 +33,6 @@ pub mod mock;
 pub mod network;
 pub mod probe;
 pub mod store;
-pub mod traffic;
 
 // Floor 9 to 11: the agent and its faces.
 pub mod agent;

@@ -66,7 +66,7 @@ impl Node {
         fleet.reconfigure(sources.config.clone(), now);
         let weights = fleet.decide(&self.overrides, now);
         let mut keyring = self.keyring.clone();
-        keyring.reconfigure(&sources, now);
+        keyring.reconfigure(&sources.config, &sources.secrets, now);
         let desired = desired(&sources, &weights, &self.overrides, &keyring);
         Ok(Order::to_plan(sources, desired))
     }

@@ -141,9 +141,9 @@ impl Node {
         if let Some(word) = self.overrides.get(id) {
             return word.to_string();
         }
-        let factors = self.fleet.decision(id).map(|decision| decision.factors.as_slice()).unwrap_or_default();
+        let factors = self.fleet.view().decision(id).map(|decision| decision.factors.as_slice()).unwrap_or_default();
         let of = |name: &str| factors.iter().any(|factor| factor.name == name);
-        let state = self.fleet.health(id).map(|health| health.state());
+        let state = self.fleet.view().health(id).map(|health| health.state());
         match state {
             _ if of("guard") => "held by a guard".to_owned(),
             _ if of("keys") => "no usable key".to_owned(),

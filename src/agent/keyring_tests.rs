@@ -1,8 +1,8 @@
 //! Keys of a real file: adopted, renewed, moved, shared.
 
-use super::keyring::Keyring;
 use super::sources::{Place, Sources};
 use super::unread::SecretUse;
+use crate::fleet::{Keyring, Learnt};
 use crate::health::{Observation, Outcome, ProbeKind};
 use crate::model::{Moment, Name, Secret, ServerId};
 use crate::traffic::KeyWords;
@@ -52,7 +52,15 @@ fn id(server: &str) -> ServerId {
     format!("chat/{server}").parse().unwrap()
 }
 
-fn told(keyring: &mut Keyring, server: &str, key: &str, outcome: Outcome, now: u64) -> super::keyring::Learnt {
+fn keyring(sources: &Sources, running: &[(String, String)]) -> Keyring {
+    Keyring::new(&sources.config, &sources.secrets, running, at(0))
+}
+
+fn go_on(keyring: &mut Keyring, sources: &Sources, now: Moment) {
+    keyring.reconfigure(&sources.config, &sources.secrets, now);
+}
+
+fn told(keyring: &mut Keyring, server: &str, key: &str, outcome: Outcome, now: u64) -> Learnt {
     let key = Secret::new(key.to_owned()).unwrap();
     let observation = Observation::new(ProbeKind::Models, outcome, Duration::from_millis(5));
     keyring.observe(&id(server), &key, &observation, at(now))
@@ -64,10 +72,10 @@ fn what_haproxy_runs_goes_on_serving() {
     let sources = scene.sources(&[("192.0.2.1", &["a", "b"])]);
     let map = |value: &str| [("chat".to_owned(), value.to_owned())];
     for (value, active) in [("k2 sk-b", 1), ("k1 sk-a", 0), ("k9 sk-b", 1), ("k2 sk-x", 0), ("sk-b", 0)] {
-        let keyring = Keyring::new(&sources, &map(value), at(0));
+        let keyring = keyring(&sources, &map(value));
         assert_eq!(keyring.active(&id("s0")), Some(active), "{value}");
     }
-    let keyring = Keyring::new(&sources, &map("k2 sk-b"), at(0));
+    let keyring = keyring(&sources, &map("k2 sk-b"));
     assert_eq!(keyring.active_keys(), [("chat".to_owned(), 1)].into());
     assert!(!format!("{keyring:?}").contains("sk-"));
 }
@@ -75,23 +83,23 @@ fn what_haproxy_runs_goes_on_serving() {
 #[test]
 fn what_is_known_of_a_key_follows_its_value_through_the_list() {
     let scene = Scene::new();
-    let mut keyring = Keyring::new(&scene.sources(&[("192.0.2.1", &["a", "b"])]), &[], at(0));
+    let mut keyring = keyring(&scene.sources(&[("192.0.2.1", &["a", "b"])]), &[]);
     let learnt = told(&mut keyring, "s0", "sk-a", Outcome::Credential, 10);
     assert!(learnt.is_rotated && learnt.events[0].is_grave);
     assert!(!format!("{learnt:?}").contains("sk-"));
     // Turned round, with a third one: the second serves on, as the first of the list.
-    keyring.reconfigure(&scene.sources(&[("192.0.2.1", &["b", "c", "a"])]), at(20));
+    go_on(&mut keyring, &scene.sources(&[("192.0.2.1", &["b", "c", "a"])]), at(20));
     let states: Vec<_> = keyring.status(&id("s0"), at(20)).iter().map(|key| key.state.as_str()).collect();
     assert_eq!((keyring.active(&id("s0")), states), (Some(0), vec!["in_service", "in_service", "retired"]));
     // Renewed at its place: nothing is known of it, and it is tested at once.
     scene.write("a", "sk-renewed");
-    keyring.reconfigure(&scene.sources(&[("192.0.2.1", &["b", "c", "a"])]), at(30));
+    go_on(&mut keyring, &scene.sources(&[("192.0.2.1", &["b", "c", "a"])]), at(30));
     assert_eq!(keyring.status(&id("s0"), at(30))[2].state.as_str(), "in_service");
     let (tests, _) = keyring.due(|_| true, at(30));
     assert!(tests.contains(&(id("s0"), 2)), "{tests:?}");
     // Another server beside it, with a list of its own: the first one keeps what it has behind its hop.
     told(&mut keyring, "s0", "sk-b", Outcome::Credential, 40);
-    keyring.reconfigure(&scene.sources(&[("192.0.2.1", &["b", "c", "a"]), ("192.0.2.2", &["a"])]), at(50));
+    go_on(&mut keyring, &scene.sources(&[("192.0.2.1", &["b", "c", "a"]), ("192.0.2.2", &["a"])]), at(50));
     assert_eq!(keyring.active_keys(), [("chat/s0".to_owned(), 1)].into());
     assert_eq!(keyring.active(&id("s1")), Some(0));
 }
@@ -99,7 +107,7 @@ fn what_is_known_of_a_key_follows_its_value_through_the_list() {
 #[test]
 fn live_traffic_names_a_key_by_its_id() {
     let scene = Scene::new();
-    let mut keyring = Keyring::new(&scene.sources(&[("192.0.2.1", &["a", "b"])]), &[], at(0));
+    let mut keyring = keyring(&scene.sources(&[("192.0.2.1", &["a", "b"])]), &[]);
     told(&mut keyring, "s0", "sk-a", Outcome::Ok, 1);
     let mut live = |key: &str, now| {
         let (id, outcome) = (id("s0"), Outcome::Credential);
@@ -120,7 +128,7 @@ fn live_traffic_names_a_key_by_its_id() {
 fn one_replica_that_rejects_the_shared_key_does_not_take_it_from_the_others() {
     let scene = Scene::new();
     let keys: &[&str] = &["a", "b"];
-    let mut keyring = Keyring::new(&scene.sources(&[("192.0.2.1", keys), ("192.0.2.2", keys)]), &[], at(0));
+    let mut keyring = keyring(&scene.sources(&[("192.0.2.1", keys), ("192.0.2.2", keys)]), &[]);
     told(&mut keyring, "s1", "sk-a", Outcome::Ok, 1);
     assert!(!told(&mut keyring, "s0", "sk-a", Outcome::Credential, 10).is_rotated);
     // A server in maint is not asked; the others are.
@@ -131,7 +139,7 @@ fn one_replica_that_rejects_the_shared_key_does_not_take_it_from_the_others() {
 #[test]
 fn a_server_without_a_key_left_is_exhausted_and_asked_when_it_has_one_again() {
     let scene = Scene::new();
-    let mut keyring = Keyring::new(&scene.sources(&[("192.0.2.1", &["a", "b"])]), &[], at(0));
+    let mut keyring = keyring(&scene.sources(&[("192.0.2.1", &["a", "b"])]), &[]);
     told(&mut keyring, "s0", "sk-a", Outcome::Credential, 10);
     assert_eq!(keyring.exhausted(&id("s0"), at(10)), None);
     let learnt = told(&mut keyring, "s0", "sk-b", Outcome::Credential, 11);

@@ -3,8 +3,8 @@
 //! Puts the store's files together into the few questions that the agent asks. Only the holder of the lock writes.
 
 use super::entry::Entry;
-use super::overrides::Overrides;
 use super::report::Failed;
+use crate::fleet::Overrides;
 use crate::model::Digest;
 use crate::store::{self, Current, Manifest, NewFile, Outcome, Provisional, Revisions, Source, Standing};
 use crate::sys;

@@ -9,14 +9,11 @@ use super::attempt::Attempt;
 use super::bulletin::Bulletin;
 use super::certificate_news::CertificateNews;
 use super::engine::Engine;
-use super::fleet::Fleet;
-use super::keyring::Keyring;
 use super::ledger::Ledger;
 use super::listening::Listening;
 use super::locking::take_lock;
 use super::news::{Known, Moved};
 use super::order::Order;
-use super::overrides::Overrides;
 use super::preflight::STAGING;
 use super::push::Push;
 use super::report::{Failed, Report};
@@ -27,6 +24,7 @@ use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
 use crate::desired::{Desired, DesiredServer};
 use crate::event::{Event, Kind, Severity};
+use crate::fleet::{Fleet, Keyring, Override, Overrides};
 use crate::model::{Digest, Moment, ServerId, Weight};
 use crate::plan::{Runtime, Step};
 use crate::render;
@@ -140,7 +138,7 @@ impl Node {
         // What an operator's command gave is not what health left.
         adopted.weights.retain(|id, _| overrides.get(id).is_none_or(|entry| entry.wish().weight.is_none()));
         let fleet = Fleet::new(serving.config.clone(), adopted.weights, Moment::default());
-        let keyring = Keyring::new(&serving, &adopted.keys, Moment::default());
+        let keyring = Keyring::new(&serving.config, &serving.secrets, &adopted.keys, Moment::default());
         let engine = Engine::new();
         let mut node = Self {
             place,
@@ -267,7 +265,7 @@ impl Node {
         let weights = self.fleet.decide_moved(&self.overrides, self.now());
         let wish = |(id, weight): (ServerId, Weight)| {
             let (backend, server) = self.serving.config.server(&id)?;
-            let word = self.overrides.get(&id).map(super::overrides::Override::wish).unwrap_or_default();
+            let word = self.overrides.get(&id).map(Override::wish).unwrap_or_default();
             let wish = DesiredServer::of(backend, server, Some(weight), word);
             Some((id, wish))
         };

@@ -5,11 +5,10 @@
 use super::adopted::{adopt, base_weights};
 use super::apply::Applied;
 use super::attempt::Attempt;
-use super::fleet::Fleet;
 use super::intent::Intent;
-use super::keyring::Keyring;
 use super::node::Node;
 use super::report::{Report, SourceOfChange};
+use crate::fleet::{Fleet, Keyring};
 use std::time::Duration;
 
 impl Node {
@@ -74,7 +73,7 @@ impl Node {
         let spent = self.fleet.spent();
         self.fleet = Fleet::new(sources.config.clone(), adopted.weights, self.now());
         self.fleet.restore_spent(&spent);
-        self.keyring = Keyring::new(&sources, &adopted.keys, self.now());
+        self.keyring = Keyring::new(&sources.config, &sources.secrets, &adopted.keys, self.now());
         self.serving = sources;
         tracing::warn!(revision = current, "the file cannot be served; the revision serves on");
         if let Err(Attempt::Failed(failed)) = self.serve_at_start().await {

@@ -28,7 +28,7 @@ impl Snapshot {
         let server_of = |backend: &Backend, server: &Server| {
             let id = ServerId::new(backend.name.clone(), server.name.clone());
             let word = node.overrides.get(&id);
-            let decision = node.fleet.decision(&id).cloned();
+            let decision = node.fleet.view().decision(&id).cloned();
             let weight = word.and_then(|word| word.wish().weight).or(decision.as_ref().map(|decision| decision.weight));
             ServerSnapshot {
                 url: server.url.to_string(),
@@ -38,7 +38,7 @@ impl Snapshot {
                 weight: weight.unwrap_or(server.weight.value),
                 decision,
                 runtime: names.get(&id).and_then(|names| node.runtime()?.servers.get(&names.weight)).cloned(),
-                health: node.fleet.health(&id).map(|health| health.snapshot(node.now())),
+                health: node.fleet.view().health(&id).map(|health| health.snapshot(node.now())),
                 word: word.map(ToString::to_string),
                 keys: node.keyring.status(&id, node.now()),
                 key_rotations: node.keyring.rotations(&id),
@@ -54,7 +54,7 @@ impl Snapshot {
                     name: backend.name.to_string(),
                     provider: backend.provider.to_string(),
                     balance: backend.balance.to_string(),
-                    guard: node.fleet.guard_of(&backend.name),
+                    guard: node.fleet.view().guard_of(&backend.name),
                     outage: outage::of(&servers).map(|why| Outage { why, since: None }),
                     servers,
                 }

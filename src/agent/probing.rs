@@ -2,9 +2,9 @@
 //!
 //! Called by the agent's loop and by `hapilot probe`.
 
-use super::fleet_params::health_params;
 use super::sources::Sources;
 use crate::config::{Backend, Check, ModelsProbe, Server};
+use crate::fleet::health_params;
 use crate::health::{Observation, ProbeKind};
 use crate::model::{Host, Scheme};
 use crate::probe::{Probe, Prober, Target, TargetTls};

@@ -9,7 +9,6 @@ use super::changes::{Aim, Postponed};
 use super::following::{log_failure, log_start, log_transition};
 use super::hearing::Hearing;
 use super::intent::{AGENT, Intent};
-use super::keyring::Learnt;
 use super::last_results::LastResults;
 use super::node::Node;
 use super::outage::Outages;
@@ -21,6 +20,7 @@ use super::spending::Spending;
 use super::vips::Vips;
 use super::work::{self, Pushing, Word, Work};
 use crate::event::{Event, Kind, Severity};
+use crate::fleet::Learnt;
 use crate::health::{GuardEvent, Observation, ProbeKind};
 use crate::probe::Prober;
 use crate::sys;
@@ -332,7 +332,7 @@ impl Agent {
 
     /// Follows what was learnt of keys.
     pub(super) fn heed(&mut self, learnt: &Learnt) {
-        learnt.tell(&self.node.bulletin);
+        learnt.told().for_each(|event| self.node.bulletin.tell(event));
         if !learnt.events.is_empty() {
             self.tell_keyless();
         }

@@ -145,7 +145,7 @@ impl Node {
         fleet.silence(&self.overrides, now);
         let weights = fleet.decide(&self.overrides, now);
         let mut keyring = self.keyring.clone();
-        keyring.reconfigure(&sources, now);
+        keyring.reconfigure(&sources.config, &sources.secrets, now);
         let desired = desired(&sources, &weights, &self.overrides, &keyring);
         let order = Order {
             may_replace_foreign_file: intent.adopt,
@@ -170,7 +170,7 @@ impl Node {
             self.file_problem = problem;
             if let Err(Attempt::TooSoon(_)) = result {
                 // The next look at HAProxy carries it out.
-                self.keyring.reconfigure(&sources, self.now());
+                self.keyring.reconfigure(&sources.config, &sources.secrets, self.now());
                 self.serving = sources;
             }
             return result;
@@ -236,7 +236,7 @@ impl Node {
         self.fleet.reconfigure(self.serving.config.clone(), now);
         self.fleet.silence(&self.overrides, now);
         self.fleet.decide(&self.overrides, now);
-        self.keyring.reconfigure(&self.serving, now);
+        self.keyring.reconfigure(&self.serving.config, &self.serving.secrets, now);
         let config = self.serving.config.clone();
         self.told_causes.retain(|id, _| config.server(id).is_some());
         renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));

@@ -5,9 +5,9 @@
 use super::certificate_news::CertificateStatus;
 use super::corrections::Correction;
 use super::guardian::VipReport;
-use super::keyring::KeyStatus;
 use super::saved::Waiting;
 use crate::config::Vip;
+use crate::fleet::KeyStatus;
 use crate::health::{GuardEvent, HealthSnapshot};
 use crate::model::{AdminState, Digest, Moment, Name, ServerId, Weight};
 use crate::plan::RuntimeServer;

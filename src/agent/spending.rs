@@ -1,6 +1,6 @@
 //! Keeps what the deep probes have cost over restarts of the agent.
 
-use super::fleet::Fleet;
+use crate::fleet::Fleet;
 use crate::health::Spent;
 use crate::model::Name;
 use crate::store;

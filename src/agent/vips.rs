@@ -208,7 +208,7 @@ impl Node {
                 .iter()
                 .map(|server| crate::model::ServerId::new(backend.name.clone(), server.name.clone()));
             let states: Vec<_> =
-                ids.filter_map(|id| self.fleet.health(&id)).map(crate::health::ServerHealth::state).collect();
+                ids.filter_map(|id| self.fleet.view().health(&id)).map(crate::health::ServerHealth::state).collect();
             (backend.name.clone(), states)
         });
         let states: Vec<_> = states.collect();

@@ -134,7 +134,7 @@ impl Node {
         let backend = self.serving.config.backend(&id.backend)?;
         let serves = |server: &Server| {
             let id = ServerId { backend: id.backend.clone(), server: server.name.clone() };
-            let wish = self.overrides.get(&id).map(super::overrides::Override::wish);
+            let wish = self.overrides.get(&id).map(crate::fleet::Override::wish);
             let state = wish.and_then(|wish| wish.state).unwrap_or(server.state.value);
             let weight = wish.and_then(|wish| wish.weight).unwrap_or(server.weight.value);
             state == AdminState::Ready && weight > Weight::ZERO

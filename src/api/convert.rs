@@ -2,9 +2,10 @@
 
 use super::{wire, wire_live};
 use crate::agent::{
-    Applied, BackendSnapshot, CertificateStatus, Correction, HaproxySnapshot, KeyStatus, OldWorker, Report,
-    ServerSnapshot, Snapshot, TrialSnapshot,
+    Applied, BackendSnapshot, CertificateStatus, Correction, HaproxySnapshot, OldWorker, Report, ServerSnapshot,
+    Snapshot, TrialSnapshot,
 };
+use crate::fleet::KeyStatus;
 use crate::health::{Attention, CircuitPhase, CircuitSnapshot, HealthSnapshot};
 use crate::keys::KeyState;
 use crate::plan::FileChange;

@@ -58,7 +58,7 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
 /// A weight that health left, and that nobody raises while no agent runs.
 fn frozen(node: &Node, id: &ServerId) -> Option<String> {
     let (_, server) = node.serving.config.server(id)?;
-    let has = node.fleet.decision(id)?.weight;
+    let has = node.fleet.view().decision(id)?.weight;
     let is_said = node.overrides.get(id).is_some_and(|entry| entry.wish().weight.is_some());
     (has < server.weight.value && !is_said).then(|| {
         format!(

@@ -37,7 +37,7 @@ impl Target {
 }
 
 fn desired(node: &Node) -> Desired {
-    let decided = |id: ServerId| node.fleet.decision(&id).map(|decision| (id, decision.weight));
+    let decided = |id: ServerId| node.fleet.view().decision(&id).map(|decision| (id, decision.weight));
     let ids = node.serving.config.servers().map(|(backend, s)| ServerId::new(backend.name.clone(), s.name.clone()));
     let weights: BTreeMap<ServerId, Weight> = ids.filter_map(decided).collect();
     let sources = &node.serving;

@@ -3,8 +3,7 @@
 //! Pure: time is handed in; runs no test and writes no map itself. Knows keys by their digests, never by their values.
 //! Called by `node`, which makes the map follow, and by the loop, which runs the probes.
 
-use super::bulletin::Bulletin;
-use super::sources::Sources;
+use crate::config::Config;
 use crate::desired::{KeyEntry, key_entries, key_id};
 use crate::event::{Event, Kind, Severity};
 use crate::health::{Observation, Outcome, ProbeKind};
@@ -109,27 +108,38 @@ pub struct KeyStatus {
 
 impl Keyring {
     /// The keys of a start. `running` is HAProxy's map: the key that it has goes on serving.
-    pub fn new(sources: &Sources, running: &[(String, String)], now: Moment) -> Self {
+    pub fn new(
+        config: &Config,
+        secrets: &BTreeMap<SecretRef, Secret>,
+        running: &[(String, String)],
+        now: Moment,
+    ) -> Self {
         let mut keyring = Self::default();
         let running = running.iter().filter_map(|(entry, value)| {
             let (_, key) = value.split_once(' ')?;
             Some((entry.clone(), Digest::of(key)))
         });
-        keyring.rebuild(sources, &running.collect(), now);
+        keyring.rebuild(config, secrets, &running.collect(), now);
         keyring
     }
 
     /// Goes on with another file, or with other values behind the same references: what is known of a key stays with its
     /// value, wherever it stands in the list.
-    pub fn reconfigure(&mut self, sources: &Sources, now: Moment) {
-        self.rebuild(sources, &BTreeMap::new(), now);
+    pub fn reconfigure(&mut self, config: &Config, secrets: &BTreeMap<SecretRef, Secret>, now: Moment) {
+        self.rebuild(config, secrets, &BTreeMap::new(), now);
     }
 
-    fn rebuild(&mut self, sources: &Sources, running: &BTreeMap<String, Digest>, now: Moment) {
+    fn rebuild(
+        &mut self,
+        config: &Config,
+        secrets: &BTreeMap<SecretRef, Secret>,
+        running: &BTreeMap<String, Digest>,
+        now: Moment,
+    ) {
         let before = std::mem::take(self);
-        for entry in key_entries(&sources.config) {
+        for entry in key_entries(config) {
             let KeyEntry { name, backend, servers, keys, is_spread } = entry;
-            let digest = |reference| sources.secrets.get(reference).map(|secret| Digest::of(secret.expose()));
+            let digest = |reference| secrets.get(reference).map(|secret| Digest::of(secret.expose()));
             let held = keys.iter().map(|key| Held { reference: key.value.clone(), digest: digest(&key.value) });
             let held: Vec<Held> = held.collect();
             let mut voters: Vec<String> = Vec::new();
@@ -369,20 +379,21 @@ impl Learnt {
         }
     }
 
-    /// Tells each.
-    pub fn tell(&self, bulletin: &Bulletin) {
-        for (entry, Exhausted { is_rejected, .. }) in &self.exhausted {
+    /// What somebody should read of it.
+    pub fn told(&self) -> impl Iterator<Item = Event> {
+        let of_entry = |(entry, Exhausted { is_rejected, .. }): &(String, Exhausted)| {
             let why = if *is_rejected { "all were rejected" } else { "all rest or were rejected" };
             let text = format!("no key of {entry} may be used; HAProxy goes on with the last one");
-            bulletin.tell(Event::once(Kind::Key, Severity::Error, entry, text).because(why));
-        }
-        for KeyEvent { entry, key, reference, from, to, is_grave } in &self.events {
+            Event::once(Kind::Key, Severity::Error, entry, text).because(why)
+        };
+        let of_key = |KeyEvent { entry, key, reference, from, to, is_grave }: &KeyEvent| {
             let severity = if *is_grave { Severity::Warning } else { Severity::Info };
             let text = match to.as_str() {
                 "active" => format!("key {key} of {entry} ({reference}) serves in the place of {from}"),
                 _ => format!("key {key} of {entry} ({reference}): {from} → {to}"),
             };
-            bulletin.tell(Event::once(Kind::Key, severity, entry, text).about(key));
-        }
+            Event::once(Kind::Key, severity, entry, text).about(key)
+        };
+        self.exhausted.iter().map(of_entry).chain(self.events.iter().map(of_key))
     }
 }

@@ -3,8 +3,7 @@
 //!
 //! `HAPILOT_HEALTH_DAYS` makes more days of it (`scripts/measure/health-days` takes 30), `HAPILOT_HEALTH_SEED` other ones.
 
-use super::fleet::Fleet;
-use super::overrides::Overrides;
+use super::{Fleet, Overrides};
 use crate::config::{self, Config};
 use crate::health::{Guard, LiveSample, Observation, Outcome, Phase, ProbeKind, State};
 use crate::model::{Moment, ServerId};
@@ -136,7 +135,7 @@ impl Simulation {
             }
             if moved || decide <= self.now {
                 let is_calm = |id: &ServerId| {
-                    let health = self.fleet.health(id).expect("a server of the file");
+                    let health = self.fleet.view().health(id).expect("a server of the file");
                     health.ours().is_none() && health.state() == State::Healthy
                 };
                 // A step for each event, and the agent's five seconds only while something happens.

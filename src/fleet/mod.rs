@@ -1,17 +1,32 @@
 //! The health of all servers: which probe is due, what it told, what follows for the weights.
 //!
-//! Pure: time is handed in; starts no probe itself. Called by the agent's loop.
+//! Pure: time is handed in; starts no probe itself. Its parts are the keys that serve, what operators said and what deep probes cost. Called by the agent's loop.
 
-use super::costs::Costs;
-use super::fleet_params::health_params;
-use super::overrides::Overrides;
+mod costs;
+#[cfg(test)]
+mod days;
+mod failing;
+mod keyring;
+#[cfg(test)]
+mod moved;
+mod overrides;
+mod params;
+mod view;
+
+pub use keyring::{KeyEvent, KeyStatus, Keyring, Learnt};
+pub use overrides::{Override, Overrides};
+pub use params::health_params;
+pub use view::View;
+
 use crate::config::{Backend, Config, Server};
 use crate::health::{
-    Guard, GuardEvent, Keyless, LiveSample, Observation, PoolGuards, PoolReport, ProbeKind, Refusal, ServerHealth,
-    Spent, State, Suspicion, Transition,
+    Guard, GuardEvent, Keyless, LiveSample, Observation, PoolReport, ProbeKind, Refusal, ServerHealth, Spent, State,
+    Suspicion, Transition,
 };
 use crate::model::{AdminState, Moment, Name, ServerId, Weight};
 use crate::weights::{self, PoolMember, WeightDecision, Weighting};
+use costs::Costs;
+use failing::Failing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +47,7 @@ const FIRST_COMPARISON_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Fleet {
     config: Arc<Config>,
-    /// Those of the file, one by one in the order of [`Config::servers`].
-    servers: BTreeMap<ServerId, Arc<ServerHealth>>,
+    view: View,
     /// When which server has something to do, each server once.
     wakes: BTreeSet<(Moment, ServerId)>,
     wake_of: BTreeMap<ServerId, Moment>,
@@ -42,14 +56,12 @@ pub struct Fleet {
     silent: BTreeSet<ServerId>,
     /// Weights in force, as far as they are known.
     weights: BTreeMap<ServerId, Weight>,
-    decisions: Arc<BTreeMap<ServerId, WeightDecision>>,
     /// What health made of each weight at the last decision.
     decided_with: BTreeMap<ServerId, f64>,
-    /// What each backend's guards remember.
-    guards: BTreeMap<Name, Arc<PoolGuards>>,
     suspicion: Suspicion,
-    /// Servers of whose last results our own network may be the reason.
-    failing: BTreeSet<ServerId>,
+    failing: Failing,
+    /// How many servers of each backend are probed.
+    probed: BTreeMap<Name, usize>,
     costs: Costs,
     /// Share of the usual rhythm of probes.
     pace: f64,
@@ -78,17 +90,16 @@ impl Fleet {
     pub fn new(config: Arc<Config>, adopted: BTreeMap<ServerId, Weight>, now: Moment) -> Self {
         let mut fleet = Self {
             config: config.clone(),
-            servers: BTreeMap::new(),
+            view: View::default(),
             wakes: BTreeSet::new(),
             wake_of: BTreeMap::new(),
             in_flight: BTreeSet::new(),
             silent: BTreeSet::new(),
             weights: adopted,
-            decisions: Arc::default(),
             decided_with: BTreeMap::new(),
-            guards: BTreeMap::new(),
             suspicion: Suspicion::default(),
-            failing: BTreeSet::new(),
+            failing: Failing::default(),
+            probed: BTreeMap::new(),
             costs: Costs::default(),
             pace: 1.0,
             moved: false,
@@ -108,7 +119,7 @@ impl Fleet {
             let id = ServerId::new(backend.name.clone(), server.name.clone());
             let (Some(runs), base) = (self.weights.get(&id), server.weight.value) else { continue };
             if *runs < base
-                && let Some(health) = self.servers.get_mut(&id)
+                && let Some(health) = self.view.servers.get_mut(&id)
             {
                 Arc::make_mut(health).resume(f64::from(runs.get()) / f64::from(base.get()));
             }
@@ -127,7 +138,7 @@ impl Fleet {
             }
             // Another address, or only other keys, is another server, as far as health goes.
             if after.is_none_or(|(_, after)| after.url != server.url || !shares_keys(after, server)) {
-                self.servers.remove(&id);
+                self.view.servers.remove(&id);
                 self.plan_wake(id, now);
             }
         }
@@ -135,7 +146,7 @@ impl Fleet {
     }
 
     fn take_over(&mut self, config: Arc<Config>, now: Moment) {
-        let mut before = std::mem::take(&mut self.servers);
+        let mut before = std::mem::take(&mut self.view.servers);
         let mut others = Vec::new();
         for (backend, server) in config.servers() {
             let id = ServerId::new(backend.name.clone(), server.name.clone());
@@ -154,13 +165,16 @@ impl Fleet {
                     Arc::new(health)
                 }
             };
-            self.servers.insert(id, health);
+            self.view.servers.insert(id, health);
         }
-        self.in_flight.retain(|(id, _)| self.servers.contains_key(id));
-        self.failing.retain(|id| self.servers.contains_key(id));
+        self.in_flight.retain(|(id, _)| self.view.servers.contains_key(id));
+        let servers = &self.view.servers;
+        self.failing.retain(|id| servers.contains_key(id));
+        self.count_probed();
         others.into_iter().for_each(|id| self.plan_wake(id, now));
         self.costs.reconfigure(&config);
-        self.guards.retain(|name, _| config.backends.iter().any(|backend| backend.name == *name));
+        self.view.guards.retain(|name, _| config.backend(name).is_some());
+        self.view.decisions.retain(|name, _| config.backend(name).is_some());
     }
 
     /// How often probes run, as a share of the operator's rhythm: a sixth on a node that only stands by. Faster takes
@@ -170,7 +184,7 @@ impl Fleet {
             return;
         }
         self.pace = share;
-        let ids: Vec<_> = self.servers.keys().cloned().collect();
+        let ids: Vec<_> = self.view.servers.keys().cloned().collect();
         for id in ids {
             if let Some(health) = self.health_mut(&id) {
                 health.set_pace(share, now);
@@ -198,7 +212,7 @@ impl Fleet {
     /// No key is left with which a server's clients could be served, or (`None`) there is one again.
     pub fn set_keyless(&mut self, id: &ServerId, keyless: Option<Keyless>) {
         // Told anew with every word about a key: mostly nothing has changed.
-        let is_news = self.servers.get(id).is_some_and(|health| health.keyless() != keyless.as_ref());
+        let is_news = self.view.servers.get(id).is_some_and(|health| health.keyless() != keyless.as_ref());
         if let Some(health) = self.health_mut(id).filter(|_| is_news) {
             health.set_keyless(keyless);
             self.moved = true;
@@ -218,7 +232,7 @@ impl Fleet {
         let health = self.health_mut(id)?;
         let before = health.factor_value(now);
         let transition = health.live(sample, now);
-        if self.servers.get(id).is_some_and(|health| health.factor_value(now) != before) {
+        if self.view.servers.get(id).is_some_and(|health| health.factor_value(now) != before) {
             self.moved = true;
             self.touch(&id.backend);
         }
@@ -244,7 +258,7 @@ impl Fleet {
             since,
             why: why.to_owned(),
         });
-        let of_pools = self.guards.iter().flat_map(|(pool, guards)| {
+        let of_pools = self.view.guards.iter().flat_map(|(pool, guards)| {
             // The suspicion is one event over all pools that it is over.
             let active = guards.active().filter(|(guard, ..)| *guard != Guard::SuspectOurselves);
             active.map(|(guard, since, why)| GuardEvent { guard, pool: Some(pool.clone()), since, why: why.to_owned() })
@@ -254,20 +268,14 @@ impl Fleet {
         events
     }
 
-    /// What holds back the weights of one backend, in words.
-    pub fn guard_of(&self, backend: &Name) -> Option<String> {
-        let guards = self.guards.get(backend)?;
-        let words: Vec<_> = guards
-            .active()
-            .filter(|(guard, ..)| *guard != Guard::BudgetSpent)
-            .map(|(guard, _, why)| format!("{guard}: {why}"))
-            .collect();
-        (!words.is_empty()).then(|| words.join("; "))
+    /// What is known of every server now.
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// How often each guard has begun to work since the start.
     pub fn guards_begun(&self) -> BTreeMap<Guard, u64> {
-        let of_pools = |guard| self.guards.values().map(|guards| guards.begun(guard)).sum();
+        let of_pools = |guard| self.view.guards.values().map(|guards| guards.begun(guard)).sum();
         let mut begun: BTreeMap<_, _> =
             [Guard::KeepHalf, Guard::FailOpen, Guard::BudgetSpent].into_iter().map(|g| (g, of_pools(g))).collect();
         begun.insert(Guard::SuspectOurselves, self.suspicion.begun());
@@ -276,15 +284,24 @@ impl Fleet {
 
     /// Whom the operator has taken out of service: they are not probed until they come back.
     pub fn silence(&mut self, overrides: &Overrides, now: Moment) {
-        let is_silent = |(id, (_, server)): &(&ServerId, (&Backend, &Server))| {
-            let state = overrides.get(id).and_then(|entry| entry.wish().state);
-            state.unwrap_or(server.state.value) == AdminState::Maint
-        };
-        let silent: BTreeSet<_> =
-            self.servers.keys().zip(self.config.servers()).filter(is_silent).map(|(id, _)| id.clone()).collect();
+        let by_file = self.config.servers().filter(|(_, server)| server.state.value == AdminState::Maint);
+        let by_file = by_file.map(|(backend, server)| ServerId::new(backend.name.clone(), server.name.clone()));
+        let wishes = overrides.wishes();
+        let mut silent: BTreeSet<_> = by_file.collect();
+        for (id, wish) in &wishes {
+            match wish.state {
+                Some(AdminState::Maint) if self.view.servers.contains_key(id) => drop(silent.insert(id.clone())),
+                Some(AdminState::Ready | AdminState::Drain) => drop(silent.remove(id)),
+                Some(AdminState::Maint) | None => {}
+            }
+        }
+        if silent == self.silent {
+            return;
+        }
         let back: Vec<_> = self.silent.difference(&silent).cloned().collect();
         let gone: Vec<_> = silent.difference(&self.silent).cloned().collect();
         self.silent = silent;
+        self.count_probed();
         for id in back {
             if let Some(health) = self.health_mut(&id) {
                 health.probe_soon(now);
@@ -292,6 +309,15 @@ impl Fleet {
             self.plan_wake(id, now);
         }
         gone.into_iter().for_each(|id| self.plan_wake(id, now));
+    }
+
+    fn count_probed(&mut self) {
+        let config = self.config.clone();
+        let is_probed = |(id, health): &(&ServerId, &Arc<ServerHealth>)| {
+            !self.silent.contains(*id) && health.params().kinds().next().is_some()
+        };
+        let count = |backend: &Backend| self.view.of_backend(backend).filter(is_probed).count();
+        self.probed = config.backends.iter().map(|backend| (backend.name.clone(), count(backend))).collect();
     }
 
     /// Whether the operator has taken it out, so that nobody asks it.
@@ -316,7 +342,7 @@ impl Fleet {
             }
             self.wakes.pop_first();
             self.wake_of.remove(&id);
-            let Some(health) = self.servers.get_mut(&id).map(Arc::make_mut) else { continue };
+            let Some(health) = self.view.servers.get_mut(&id).map(Arc::make_mut) else { continue };
             // The factor moves with time alone in probation, and where a pause ends.
             let mut may_move = matches!(health.state(), State::Probation | State::Degraded(_));
             if let Some(transition) = health.tick(now) {
@@ -372,7 +398,7 @@ impl Fleet {
     /// Takes in a probe's result. A server that is gone is ignored.
     pub fn observe(&mut self, id: &ServerId, observation: &Observation, now: Moment) -> Option<Transition> {
         self.in_flight.remove(&(id.clone(), observation.kind));
-        if observation.kind.is_deep() && self.servers.contains_key(id) {
+        if observation.kind.is_deep() && self.view.servers.contains_key(id) {
             self.costs.charge(&self.config.clone(), id, observation, now);
         }
         let health = self.health_mut(id)?;
@@ -383,30 +409,22 @@ impl Fleet {
         if is_other {
             self.touch(&id.backend);
         }
-        match ours {
-            Some(_) => self.failing.insert(id.clone()),
-            None => self.failing.remove(id),
-        };
+        self.failing.note(id, ours);
         self.plan_wake(id.clone(), now);
-        if ours.is_some_and(|ours| ours.is_close && !ours.is_out) {
+        if ours.is_some_and(|ours| ours.is_close && !ours.is_out) && self.failing.asks(&id.backend, now) {
             self.ask_pool_soon(id, now);
         }
         // Another one of the pool went out for the same reason: the guards should look before the next round.
-        let same = |(other, health): (&ServerId, &Arc<ServerHealth>)| {
-            other.backend == id.backend && health.ours().is_some_and(|ours| ours.is_out)
-        };
-        self.moved |= ours.is_some() && self.of_backend(&id.backend).any(same);
+        self.moved |= ours.is_some() && self.failing.is_one_out(&id.backend);
         transition
-    }
-
-    fn of_backend<'a>(&'a self, backend: &'a Name) -> impl Iterator<Item = (&'a ServerId, &'a Arc<ServerHealth>)> {
-        self.servers.iter().filter(move |(id, _)| id.backend == *backend)
     }
 
     /// Asks the others of a server's pool at once: is it the server, or is it us?
     fn ask_pool_soon(&mut self, id: &ServerId, now: Moment) {
-        let others: Vec<_> =
-            self.of_backend(&id.backend).map(|(other, _)| other).filter(|other| *other != id).cloned().collect();
+        let config = self.config.clone();
+        let Some(backend) = config.backend(&id.backend) else { return };
+        let of_pool = self.view.of_backend(backend).map(|(other, _)| other);
+        let others: Vec<_> = of_pool.filter(|other| *other != id).cloned().collect();
         for other in others {
             if let Some(health) = self.health_mut(&other) {
                 health.ask_cheaply(now);
@@ -419,7 +437,7 @@ impl Fleet {
         if let Some(before) = self.wake_of.remove(&id) {
             self.wakes.remove(&(before, id.clone()));
         }
-        let Some(health) = self.servers.get(&id) else { return };
+        let Some(health) = self.view.servers.get(&id) else { return };
         let probes = ProbeKind::ALL
             .into_iter()
             .filter(|kind| !self.silent.contains(&id) && !self.in_flight.contains(&(id.clone(), *kind)));
@@ -436,7 +454,7 @@ impl Fleet {
         self.suspect_ourselves(now);
         let config = self.config.clone();
         // In the order of the names: maps are made of them at once, which costs a fraction of insertions.
-        let (mut decisions, mut decided_with) = (Vec::with_capacity(self.servers.len()), Vec::new());
+        let (mut weights, mut decided_with) = (Vec::with_capacity(self.view.servers.len()), Vec::new());
         for backend in &config.backends {
             let first = (backend.check.interval * FIRST_COMPARISON).clamp(COMPARE, FIRST_COMPARISON_MAX);
             let compare_at = self.compare_at.entry(backend.name.clone()).or_insert(self.began + first);
@@ -446,11 +464,9 @@ impl Fleet {
             }
             let (of_pool, with) = self.decide_pool(backend, overrides, compares, now);
             decided_with.extend(with);
-            decisions.extend(of_pool.into_iter().map(|decision| (decision.id.clone(), decision)));
+            weights.extend(of_pool.iter().map(|decision| (decision.id.clone(), decision.weight)));
         }
-        let decisions: BTreeMap<_, _> = decisions.into_iter().collect();
-        self.weights = decisions.iter().map(|(id, decision)| (id.clone(), decision.weight)).collect();
-        self.decisions = Arc::new(decisions);
+        self.weights = weights.into_iter().collect();
         self.decided_with = decided_with.into_iter().collect();
         self.weights.clone()
     }
@@ -458,26 +474,24 @@ impl Fleet {
     /// Those of the backends alone of which something has moved since this was asked last, whoever decided in between: what
     /// one costs does not depend on how many others there are. Nothing is compared; that is [`Self::decide`]'s affair.
     pub fn decide_moved(&mut self, overrides: &Overrides, now: Moment) -> BTreeMap<ServerId, Weight> {
-        let suspects = |fleet: &Self| fleet.suspicion.active().map(|(since, ..)| since);
-        let before = suspects(self);
-        if self.failing.len() > 1 || self.suspicion.has_witness() || before.is_some() {
-            self.suspect_ourselves(now);
-        }
-        if before.is_some() || suspects(self).is_some() {
-            // It is over pools that did not move.
-            self.dirty.clear();
-            return self.decide(overrides, now);
-        }
         let (config, mut moved) = (self.config.clone(), BTreeMap::new());
+        if self.failing.are_several() || self.suspicion.has_witness() || self.suspicion.active().is_some() {
+            let covered = |fleet: &Self| -> Vec<bool> {
+                config.backends.iter().map(|backend| fleet.suspicion.over(&backend.name).is_some()).collect()
+            };
+            let before = covered(self);
+            self.suspect_ourselves(now);
+            // It begins and ends over pools in which nothing has moved.
+            let changed = before.iter().zip(covered(self)).zip(&config.backends).filter(|((b, a), _)| *b != a);
+            changed.for_each(|(_, backend)| self.touch(&backend.name));
+        }
         for name in std::mem::take(&mut self.dirty) {
             let Some(backend) = config.backend(&name) else { continue };
             let (decided, with) = self.decide_pool(backend, overrides, false, now);
             self.decided_with.extend(with);
-            let decisions = Arc::make_mut(&mut self.decisions);
-            for decision in decided {
+            for decision in decided.iter() {
                 moved.insert(decision.id.clone(), decision.weight);
                 self.weights.insert(decision.id.clone(), decision.weight);
-                decisions.insert(decision.id.clone(), decision);
             }
         }
         moved
@@ -490,10 +504,10 @@ impl Fleet {
         overrides: &Overrides,
         compares: bool,
         now: Moment,
-    ) -> (Vec<WeightDecision>, Vec<(ServerId, f64)>) {
+    ) -> (Arc<[WeightDecision]>, Vec<(ServerId, f64)>) {
         let member = |server: &Server| {
             let id = ServerId::new(backend.name.clone(), server.name.clone());
-            let (id, health) = self.servers.get_key_value(&id)?;
+            let (id, health) = self.view.servers.get_key_value(&id)?;
             Some(self.member(server, id, health, overrides, now))
         };
         let members: Vec<_> = backend.servers.iter().filter_map(member).collect();
@@ -501,37 +515,34 @@ impl Fleet {
         let decided_with = values.collect();
         let spent = self.costs.why_spent(&backend.name, now);
         let suspected = self.suspicion.over(&backend.name);
-        let guards = Arc::make_mut(self.guards.entry(backend.name.clone()).or_default());
+        let guards = Arc::make_mut(self.view.guards.entry(backend.name.clone()).or_default());
         guards.note(Guard::BudgetSpent, spent, now);
         let decided = weights::decide(backend.weighting, &members, &self.weights, guards, suspected, compares, now);
+        let decided: Arc<[_]> = decided.into();
+        self.view.decisions.insert(backend.name.clone(), decided.clone());
         (decided, decided_with)
     }
 
     /// Looks whether it is our own network that fails; if so, those who went out for it come back without hold or ramp.
     fn suspect_ourselves(&mut self, now: Moment) {
         let config = self.config.clone();
-        let mut healths = self.servers.iter();
         let reports: Vec<PoolReport<'_>> = config
             .backends
             .iter()
-            .map(|backend| {
-                let of_pool = healths.by_ref().take(backend.servers.len());
-                let probed = of_pool.filter(|(id, _)| !self.silent.contains(id)).map(|(_, health)| health);
-                let probed: Vec<_> = probed.filter(|health| health.params().kinds().next().is_some()).collect();
-                let ours = probed.iter().filter_map(|health| health.ours()).collect();
-                PoolReport { pool: &backend.name, servers: probed.len(), ours }
+            .map(|Backend { name, .. }| {
+                let is_asked = |server: &Name| {
+                    self.silent.is_empty() || !self.silent.contains(&ServerId::new(name.clone(), server.clone()))
+                };
+                let ours = self.failing.of(name).filter(|(server, _)| is_asked(server)).map(|(_, ours)| ours).collect();
+                PoolReport { pool: name, servers: self.probed.get(name).copied().unwrap_or_default(), ours }
             })
             .collect();
         self.suspicion.look(&reports, now);
         let Some((since, ..)) = self.suspicion.active() else { return };
-        let out: Vec<ServerId> = self
-            .servers
-            .iter()
-            .filter(|(id, health)| {
-                health.state().is_unhealthy()
-                    && health.since() + PARDONED >= since
-                    && self.suspicion.over(&id.backend).is_some()
-            })
+        let suspected = config.backends.iter().filter(|backend| self.suspicion.over(&backend.name).is_some());
+        let out: Vec<ServerId> = suspected
+            .flat_map(|backend| self.view.of_backend(backend))
+            .filter(|(_, health)| health.state().is_unhealthy() && health.since() + PARDONED >= since)
             .map(|(id, _)| id.clone())
             .collect();
         out.iter().for_each(|id| {
@@ -539,11 +550,6 @@ impl Fleet {
                 health.pardon();
             }
         });
-    }
-
-    /// How the last weight of a server came about.
-    pub fn decision(&self, id: &ServerId) -> Option<&WeightDecision> {
-        self.decisions.get(id)
     }
 
     fn member(
@@ -555,7 +561,7 @@ impl Fleet {
         now: Moment,
     ) -> PoolMember {
         debug_assert_eq!(id.server, server.name);
-        let wish = overrides.get(id).map(super::overrides::Override::wish).unwrap_or_default();
+        let wish = overrides.get(id).map(Override::wish).unwrap_or_default();
         PoolMember {
             base: server.weight.value,
             pinned: wish.weight,
@@ -568,13 +574,8 @@ impl Fleet {
         }
     }
 
-    /// The health of one server.
-    pub fn health(&self, id: &ServerId) -> Option<&ServerHealth> {
-        self.servers.get(id).map(Arc::as_ref)
-    }
-
     fn health_mut(&mut self, id: &ServerId) -> Option<&mut ServerHealth> {
-        self.servers.get_mut(id).map(Arc::make_mut)
+        self.view.servers.get_mut(id).map(Arc::make_mut)
     }
 }
 

@@ -1,8 +1,7 @@
 //! What is decided for the backends that moved alone is what a decision over all would say of them, whatever happens in
 //! which order.
 
-use super::fleet::Fleet;
-use super::overrides::Overrides;
+use super::{Fleet, Overrides};
 use crate::config;
 use crate::health::{LiveSample, Observation, Outcome, Phase};
 use crate::model::{Moment, ServerId};
