@@ -158,7 +158,7 @@ fn observed(config: &config::Config, rendered: &Rendered, version: Version) -> O
             maxconn: 1000,
             most_maxconn: 1000,
             servers: config.servers().map(server).collect(),
-            maps: rendered.maps.iter().map(|(name, map)| (name.clone(), map.entries.clone())).collect(),
+            maps: rendered.maps.iter().map(|(name, map)| (name.clone(), Arc::new(map.entries.clone()))).collect(),
             master: None,
         }),
     }

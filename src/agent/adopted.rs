@@ -11,6 +11,7 @@ use crate::render;
 use crate::sys;
 use camino::Utf8Path;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What HAProxy runs, where it runs a configuration of ours: a restart of the agent changes none of it.
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ pub(super) async fn adopt(config: &Config, before: BTreeMap<ServerId, Weight>) -
     if !runtime.description.as_deref().is_some_and(|text| text.starts_with("hapilot ")) {
         return Adopted::default();
     }
-    let keys = runtime.maps.remove(render::KEYS_MAP).unwrap_or_default();
+    let keys = runtime.maps.remove(render::KEYS_MAP).map(Arc::unwrap_or_clone).unwrap_or_default();
     let weight_of = |(id, names): (ServerId, render::RuntimeNames)| {
         let server = runtime.servers.get(&names.weight)?;
         // A server in drain has weight 0 in the file; that is the operator's word and not its health.

@@ -28,7 +28,7 @@ pub(super) fn leave_out(
     for (path, map) in rendered.maps.iter_mut().filter(|(_, map)| map.is_secret) {
         let on_disk = live.read(path);
         let now = match runtime {
-            Some(runtime) => runtime.maps.get(path).cloned(),
+            Some(runtime) => runtime.maps.get(path).map(|entries| entries.to_vec()),
             None => on_disk.as_deref().map(parsed),
         };
         if let Some(now) = now {

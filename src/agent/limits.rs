@@ -116,7 +116,7 @@ mod tests {
             uptime_s: 1,
             maxconn: 10_000,
             most_maxconn: 10_000,
-            servers: BTreeMap::new(),
+            servers: crate::plan::RuntimeServers::default(),
             maps: BTreeMap::new(),
             master: Some(Master { pid: 2, reloads: 0, failed: 0, old_workers }),
         }

@@ -20,7 +20,7 @@ pub(super) struct MaxconnLook {
 impl MaxconnLook {
     /// Whether to ask now; a yes counts as asked.
     pub(super) fn is_due(&mut self, rendered: &Rendered, seen: Option<&Runtime>, now: Instant) -> bool {
-        let had_limits = seen.is_none_or(|seen| seen.servers.values().any(|server| server.maxconn != 0));
+        let had_limits = seen.is_none_or(|seen| seen.servers.iter().any(|(.., server)| server.maxconn != 0));
         let is_long_ago = self.last.is_none_or(|last| now.duration_since(last) >= NOW_AND_THEN);
         let is_due = rendered.maxconn.limits_servers() || had_limits || is_long_ago;
         if is_due {
@@ -68,7 +68,7 @@ mod tests {
             uptime_s: 1,
             maxconn: 1000,
             most_maxconn: 1000,
-            servers: [(("b".to_owned(), "s".to_owned()), server)].into(),
+            servers: [(("b".to_owned(), "s".to_owned()), server)].into_iter().collect(),
             maps: BTreeMap::new(),
             master: None,
         }

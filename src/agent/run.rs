@@ -364,7 +364,7 @@ impl Agent {
             Request::Server { id, state, weight, period, actor, reply } => {
                 match self.node.say(&id, state, weight, period, &actor) {
                     Ok(()) => {
-                        self.words.push(Word { id, reply, began: Instant::now() });
+                        self.words.push(Word { id, reply, began: Instant::now(), steps: vec![] });
                         self.push_at = Some(Instant::now());
                         // To write the word down takes longer than HAProxy does, and is done before it is answered.
                         self.send_ahead();

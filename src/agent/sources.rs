@@ -37,6 +37,8 @@ pub struct Sources {
     pub file: Utf8PathBuf,
     /// The operator's file as text.
     pub toml: String,
+    /// Of that text.
+    pub digest: Digest,
     /// The same as values.
     pub config: Arc<Config>,
     /// The operator's own root template or the built-in one.
@@ -184,6 +186,7 @@ impl Place {
         let file = self.file.clone();
         Ok(Sources {
             file,
+            digest: Digest::of(&toml),
             toml,
             config: Arc::new(config),
             templates,

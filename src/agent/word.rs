@@ -31,7 +31,7 @@ impl Node {
         self.keep_words();
         let began = Instant::now();
         let result = self.reconcile().await;
-        self.word_followed(id, result, began)
+        self.word_followed(id, vec![], result, began)
     }
 
     /// Takes an operator's word; [`Self::keep_words`] writes it down.
@@ -81,13 +81,15 @@ impl Node {
         steps.iter().filter(is_its).cloned().collect()
     }
 
-    /// The answer to who said something of a server.
+    /// The answer to who said something of a server: what HAProxy took for it, `ahead` of the rest or with it, and nothing
+    /// of other servers.
     ///
     /// # Errors
     /// HAProxy does not follow (the word stays and is tried again).
     pub(super) fn word_followed(
         &mut self,
         id: &ServerId,
+        ahead: Vec<Step>,
         result: Result<Report, Attempt>,
         began: Instant,
     ) -> Result<Report, Attempt> {
@@ -105,6 +107,12 @@ impl Node {
             Err(Attempt::Failed(failed)) => return Err(self.kept_all_the_same(id, &failed).into()),
             result => result?,
         };
+        let mut steps = ahead;
+        steps.extend(self.steps_of(id, &report.applied.steps));
+        if !steps.is_empty() && matches!(report.applied.how, How::Unchanged | How::Files) {
+            report.applied.how = How::Runtime;
+        }
+        report.applied.steps = steps;
         report.notes.append(&mut notes);
         report.notes.extend(self.troubles.of(Matter::Words).cloned());
         report.notes.extend(self.nobody_is_left(id));

@@ -61,6 +61,8 @@ pub(super) struct Word {
     pub id: ServerId,
     pub reply: Reply,
     pub began: Instant,
+    /// What was sent ahead for it.
+    pub steps: Vec<Step>,
 }
 
 /// How the order ended; never, where there is none.
@@ -117,7 +119,7 @@ impl Agent {
                     let steps = push.len();
                     self.push = Some(Pushing { task: tokio::spawn(push.carry_out()), steps });
                 }
-                None => self.answer_words(&[]),
+                None => self.answer_words(),
             }
             self.push_not_before = pause_after(now);
         }
@@ -154,7 +156,7 @@ impl Agent {
         self.tell_guards();
         let is_complete = result.is_err() || !self.node.troubles.has(Matter::History);
         for word in words {
-            let answer = self.node.word_followed(&word.id, result.clone(), word.began);
+            let answer = self.node.word_followed(&word.id, word.steps, result.clone(), word.began);
             let _ = word.reply.send(answer.map_err(Attempt::into_failed));
         }
         if !is_complete {
@@ -251,12 +253,15 @@ impl Agent {
         if !is_whole {
             self.push_at = Some(Instant::now() + AGAIN);
         }
-        self.answer_words(&done);
+        for word in &mut self.words {
+            word.steps.extend(self.node.steps_of(&word.id, &done));
+        }
+        self.answer_words();
         self.go_on().await;
     }
 
     /// While the engine is away: who said what HAProxy has by now need not wait for the files.
-    fn answer_words(&mut self, done: &[Step]) {
+    fn answer_words(&mut self) {
         if self.work.is_none() || self.words.is_empty() {
             return;
         }
@@ -265,10 +270,9 @@ impl Agent {
                 self.words.push(word);
                 continue;
             }
-            let applied =
-                Applied { how: How::Runtime, steps: self.node.steps_of(&word.id, done), ..Applied::nothing() };
-            let report = Report::new(applied, self.node.revision(), String::new(), word.began.elapsed());
-            let answer = self.node.word_followed(&word.id, Ok(report), word.began);
+            let report =
+                Report::new(Applied::nothing(), self.node.revision(), String::new(), word.began.elapsed());
+            let answer = self.node.word_followed(&word.id, word.steps, Ok(report), word.began);
             let _ = word.reply.send(answer.map_err(Attempt::into_failed));
             self.follow_at.get_or_insert(self.follow_not_before);
         }

@@ -6,9 +6,10 @@ use super::master;
 use super::session::Session;
 use super::stat;
 use crate::model::{AdminState, OperState, Weight};
-use crate::plan::{Runtime, RuntimeServer};
+use crate::plan::{Runtime, RuntimeServer, RuntimeServers};
 use camino::Utf8Path;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -65,7 +66,7 @@ pub async fn observe(
     for (map, reply) in maps.iter().zip(replies) {
         if !reply.starts_with(UNKNOWN_MAP) {
             let entries = parse_map(&reply).map_err(|problem| session.unreadable("show map", problem))?;
-            contents.insert(map.clone(), entries);
+            contents.insert(map.clone(), Arc::new(entries));
         }
     }
     drop(session);
@@ -87,12 +88,12 @@ pub async fn observe(
 }
 
 /// Reads `show servers state` by the names in its header.
-fn parse_servers(reply: &str) -> Result<BTreeMap<(String, String), RuntimeServer>, String> {
+fn parse_servers(reply: &str) -> Result<RuntimeServers, String> {
     let mut lines = reply.lines();
     match lines.next() {
         Some("1") => {}
         // Without a backend there is nothing to say.
-        None => return Ok(BTreeMap::new()),
+        None => return Ok(RuntimeServers::default()),
         Some(other) => return Err(format!("it begins with {other:?} instead of format version 1")),
     }
     let header: Vec<&str> = match lines.next().and_then(|line| line.strip_prefix("# ")) {
@@ -106,7 +107,7 @@ fn parse_servers(reply: &str) -> Result<BTreeMap<(String, String), RuntimeServer
     let id = column("srv_id")?;
     let (oper, admin, weight, fqdn) =
         (column("srv_op_state")?, column("srv_admin_state")?, column("srv_uweight")?, column("srv_fqdn")?);
-    let mut servers = BTreeMap::new();
+    let mut servers = RuntimeServers::default();
     let mut cells: Vec<&str> = Vec::with_capacity(header.len());
     for line in lines.filter(|line| !line.is_empty()) {
         cells.clear();

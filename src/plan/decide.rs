@@ -232,7 +232,7 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
     }
     reasons.extend(reshaped.reasons());
     let maps = question.rendered.maps.iter().filter_map(|(map, file)| {
-        let now = runtime.maps.get(map).map(Vec::as_slice).unwrap_or_default();
+        let now = runtime.maps.get(map).map(|entries| entries.as_slice()).unwrap_or_default();
         (now != file.entries).then(|| Step::ReplaceMap {
             map: map.clone(),
             from_entries: now.len(),
@@ -287,7 +287,7 @@ pub fn word_steps(
 /// The keys alone, likewise: each request with a key that is limited or rejected is an answer that nobody wants. Only
 /// where the map has the entries and the form that the templates read; else the plan decides.
 pub fn keys_step(map: &str, entries: Vec<(String, String)>, runtime: &Runtime) -> Option<Step> {
-    let now = runtime.maps.get(map).filter(|now| **now != entries)?;
+    let now = runtime.maps.get(map).filter(|now| ***now != entries)?;
     let has_id =
         |value: &str| value.strip_prefix('k').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     let is_alike = |(now, wanted): (&(String, String), &(String, String))| now.0 == wanted.0 && has_id(&now.1);
@@ -303,24 +303,28 @@ fn served_after(steps: &[Step], runtime: &Runtime) -> BTreeSet<String> {
     };
     let set: BTreeMap<(String, String), Weight> = steps.iter().filter_map(set).collect();
     let proxies: BTreeSet<&String> = set.keys().map(|(proxy, _)| proxy).collect();
-    let takes = |(name, now): (&(String, String), &RuntimeServer)| {
-        let weight = set.get(name).copied().unwrap_or(now.weight);
-        now.admin == AdminState::Ready && weight > Weight::ZERO
-    };
     let is_served = |proxy: &&String| {
-        let of_proxy = runtime.servers.range(((*proxy).clone(), String::new())..);
-        of_proxy.take_while(|((of, _), _)| of == *proxy).any(takes)
+        runtime.servers.of_proxy(proxy).any(|(server, now)| {
+            let set = set.get(&((*proxy).clone(), server.clone())).copied();
+            now.admin == AdminState::Ready && set.unwrap_or(now.weight) > Weight::ZERO
+        })
     };
     proxies.into_iter().filter(is_served).cloned().collect()
 }
 
 /// Servers that run in our backends and that nobody wants (any more).
 fn surplus_steps<'a>(question: &'a Question<'_>, runtime: &'a Runtime) -> impl Iterator<Item = Step> + 'a {
-    let wanted: BTreeSet<&(String, String)> =
-        question.names.values().flat_map(|names| [&names.weight, &names.address]).collect();
+    let wanted: BTreeSet<(&str, &str)> = question
+        .names
+        .values()
+        .flat_map(|names| [&names.weight, &names.address])
+        .map(|(proxy, server)| (proxy.as_str(), server.as_str()))
+        .collect();
     let ours: BTreeSet<&str> = question.desired.config.backends.iter().map(|backend| backend.name.as_str()).collect();
-    let is_surplus = move |name: &(String, String)| ours.contains(name.0.as_str()) && !wanted.contains(name);
-    runtime.servers.iter().filter(move |(name, _)| is_surplus(name)).map(|((proxy, server), now)| Step::RemoveServer {
+    let is_surplus =
+        move |proxy: &str, server: &str| ours.contains(proxy) && !wanted.contains(&(proxy, server));
+    let surplus = runtime.servers.iter().filter(move |(proxy, server, _)| is_surplus(proxy, server));
+    surplus.map(|(proxy, server, now)| Step::RemoveServer {
         proxy: proxy.clone(),
         server: server.clone(),
         is_out: now.admin == AdminState::Maint,

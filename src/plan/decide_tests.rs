@@ -73,7 +73,7 @@ fn scene() -> Scene {
             maxconn: 10_000,
             most_maxconn: 10_000,
             servers: desired.config.servers().map(server).collect(),
-            maps: rendered.maps.iter().map(|(name, map)| (name.clone(), map.entries.clone())).collect(),
+            maps: rendered.maps.iter().map(|(name, map)| (name.clone(), Arc::new(map.entries.clone()))).collect(),
             master: None,
         }),
     };
@@ -169,7 +169,7 @@ fn drift_is_put_right_by_what_does_it() {
     check_drift(|runtime| server(runtime, "a").admin = AdminState::Drain, &["state chat/a drain → ready"]);
     check_drift(|runtime| server(runtime, "b").port = 1, &["address chat/b 192.0.2.2:1 → 192.0.2.2:8000"]);
     check_drift(
-        |runtime| runtime.maps.get_mut("maps/routes.api.paths.map").unwrap().clear(),
+        |runtime| drop(runtime.maps.insert("maps/routes.api.paths.map".to_owned(), Arc::default())),
         &["routes changed (maps/routes.api.paths.map, 0 → 1 entry)"],
     );
     check_drift(

@@ -129,7 +129,8 @@ fn not_in(first: &[(String, String)], second: &[(String, String)]) -> Vec<String
 mod tests {
     use super::*;
     use crate::model::{AdminState, OperState, Weight};
-    use crate::plan::RuntimeServer;
+    use crate::plan::{RuntimeServer, RuntimeServers};
+    use std::sync::Arc;
 
     fn observed(weight: u16, admin: AdminState, entries: &[(&str, &str)]) -> Observed {
         let server = RuntimeServer {
@@ -142,7 +143,7 @@ mod tests {
             port: 80,
             fqdn: None,
         };
-        let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Vec<_>>();
         let map = "maps/routes.map".to_owned();
         Observed {
             scripts: BTreeMap::new(),
@@ -157,8 +158,8 @@ mod tests {
                 uptime_s: 1,
                 maxconn: 1000,
                 most_maxconn: 1000,
-                servers: BTreeMap::from([(("chat".to_owned(), "a".to_owned()), server)]),
-                maps: BTreeMap::from([(map, entries)]),
+                servers: RuntimeServers::from_iter([(("chat".to_owned(), "a".to_owned()), server)]),
+                maps: BTreeMap::from([(map, Arc::new(entries))]),
                 master: None,
             }),
         }

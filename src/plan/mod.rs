@@ -9,6 +9,7 @@ mod decide_tests;
 mod drift;
 mod guards;
 mod observed;
+mod runtime_servers;
 mod reasons;
 mod reshaped;
 mod step;
@@ -17,6 +18,7 @@ pub use certificates::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCe
 pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide, keys_step, weight_steps, word_steps};
 pub use drift::{Expectation, drift};
 pub use guards::{Guard, guards};
+pub use runtime_servers::RuntimeServers;
 pub use observed::{FileState, Master, Observed, Runtime, RuntimeServer, Version};
 pub use reasons::{ReloadReason, reload_reasons};
 pub use step::Step;

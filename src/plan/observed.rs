@@ -1,9 +1,11 @@
 //! What is there now: files on disk and what the running HAProxy says of itself. Plain data, filled by `haproxy`.
 
+use super::RuntimeServers;
 use super::{RuntimeCertificates, Step};
 use crate::model::{AdminState, Digest, OperState, Weight};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::fmt;
 
 /// Everything that a plan looks at.
@@ -49,10 +51,10 @@ pub struct Runtime {
     pub maxconn: u32,
     /// The same when the worker started: the runtime can raise it no further.
     pub most_maxconn: u32,
-    /// Servers by (proxy, server) as HAProxy calls them.
-    pub servers: BTreeMap<(String, String), RuntimeServer>,
+    /// Its servers.
+    pub servers: RuntimeServers,
     /// Content of each map that hapilot rendered, in order, by identifier.
-    pub maps: BTreeMap<String, Vec<(String, String)>>,
+    pub maps: BTreeMap<String, Arc<Vec<(String, String)>>>,
     /// What the master socket says; `None` where it cannot be reached.
     pub master: Option<Master>,
 }
@@ -74,7 +76,7 @@ impl Runtime {
                     }
                 }
                 Step::ReplaceMap { map, entries, .. } => {
-                    self.maps.insert(map.clone(), entries.clone());
+                    self.maps.insert(map.clone(), Arc::new(entries.clone()));
                 }
                 _ => {}
             }

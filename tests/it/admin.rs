@@ -58,7 +58,7 @@ async fn steps_change_what_is_observed_and_failures_come_in_haproxys_words() {
         assert_eq!(before.version, binary_version(binary.utf8_path()).await.unwrap());
         assert_eq!(before.description.as_deref(), Some("hapilot first"));
         assert_eq!(server(&before, "s2").admin, AdminState::Maint);
-        assert_eq!(before.maps, [(haproxy.map(), vec![("a".to_owned(), "1".to_owned())])].into());
+        assert_eq!(before.maps, [(haproxy.map(), std::sync::Arc::new(vec![("a".to_owned(), "1".to_owned())]))].into());
         assert_eq!(before.master.as_ref().unwrap().reloads, 0);
 
         let steps = [
@@ -146,7 +146,7 @@ async fn any_map_goes_there_and_comes_back() {
             let step = map(&haproxy, entries.clone());
             let executed = execute(&haproxy.admin(), &[step], None, LONG).await.unwrap();
             assert_eq!(executed.failures, [], "{binary:?} {entries:?}");
-            assert_eq!(runtime(&haproxy).await.maps[&haproxy.map()], entries, "{binary:?}");
+            assert_eq!(*runtime(&haproxy).await.maps[&haproxy.map()], entries, "{binary:?}");
         }
     }
 }
@@ -158,7 +158,7 @@ async fn a_large_map_is_replaced_whole_and_a_refused_one_leaves_the_old() {
         let large: Vec<_> = (0..20_000).map(|i| (format!("client-{i:064}"), format!("plan {i}"))).collect();
         let executed = execute(&haproxy.admin(), &[map(&haproxy, large.clone())], None, LONG).await.unwrap();
         assert_eq!(executed.failures, [], "{binary:?}");
-        assert_eq!(runtime(&haproxy).await.maps[&haproxy.map()], large);
+        assert_eq!(*runtime(&haproxy).await.maps[&haproxy.map()], large);
 
         let refused = vec![("fine".to_owned(), "1".to_owned()), ("not fine".to_owned(), "sk-secret".to_owned())];
         let missing = Step::ReplaceMap { map: "nope".into(), from_entries: 0, entries: large.clone(), is_secret: true };
@@ -172,7 +172,7 @@ async fn a_large_map_is_replaced_whole_and_a_refused_one_leaves_the_old() {
         let longest = vec![("k".to_owned(), "v".repeat(11_600))];
         let executed = execute(&haproxy.admin(), &[map(&haproxy, longest.clone())], None, LONG).await.unwrap();
         assert_eq!(executed.failures, [], "{binary:?}");
-        assert_eq!(runtime(&haproxy).await.maps[&haproxy.map()], longest);
+        assert_eq!(*runtime(&haproxy).await.maps[&haproxy.map()], longest);
     }
 }
 
@@ -296,7 +296,7 @@ async fn a_burst_costs_little_more_than_the_bare_writes() {
     let observed = runtime(&haproxy).await;
     let observing = begun.elapsed();
     assert_eq!(observed.servers.len(), SERVERS);
-    assert!(observed.servers.values().all(|found| found.weight.get() == 55));
+    assert!(observed.servers.iter().all(|(.., found)| found.weight.get() == 55));
     our_times.sort();
     bare_times.sort();
     eprintln!("{SERVERS} weights: ours {our_times:?}, bare {bare_times:?}; observe {observing:?}");

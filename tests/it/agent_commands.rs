@@ -42,6 +42,31 @@ fn an_operators_word_holds_over_a_restart_of_the_agent() {
 }
 
 #[test]
+fn the_answer_to_a_word_says_what_haproxy_took_for_it_and_nothing_of_others() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        let said = |words: &[&str]| stage.done(words).trim().to_owned();
+        for turn in 0..4 {
+            // Other weights move at the same time.
+            stage.break_mock("b", vec![Fault::new(hapilot::mock::FaultKind::Refuse)]);
+            let weight = 30 + turn;
+            let before = stage.weight("c");
+            let expected = format!("weight chat/c {before} → {weight}");
+            assert_eq!(said(&["server", "weight", "chat/c", &weight.to_string()]), expected, "{}", binary.version);
+            assert_eq!(said(&["server", "weight", "chat/c", &weight.to_string()]), "it was so already");
+            assert_eq!(said(&["server", "drain", "chat/c"]), "state chat/c ready → drain", "{}", binary.version);
+            assert_eq!(said(&["server", "drain", "chat/c", "--for", "20s"]), "it was so already");
+            let back = said(&["server", "ready", "chat/c"]);
+            assert!(back.contains("state chat/c drain → ready") && !back.contains("chat/b"), "{back}");
+            let json = stage.json(&["server", "maint", "chat/a"]);
+            assert_eq!((&json["how"], json["steps"].as_array().map(Vec::len)), (&"runtime".into(), Some(1)), "{json}");
+            assert!(said(&["server", "ready", "chat/a"]).contains("state chat/a maint → ready"));
+            stage.mend_mock("b");
+        }
+    }
+}
+
+#[test]
 fn a_command_about_another_file_or_node_is_refused_and_its_plan_is_its_own() {
     for binary in binaries().into_iter().take(1) {
         let stage = Stage::running(&binary, |text| text);
