@@ -78,8 +78,8 @@ impl Listening {
     }
 
     /// What live traffic looks like now. Costs some microseconds for each server.
-    pub fn picture(&self) -> Picture {
-        self.heard.tally().picture(self.heard.now())
+    pub(super) fn heard(&self) -> Arc<Heard> {
+        self.heard.clone()
     }
 
     /// How well we hear.
@@ -90,7 +90,7 @@ impl Listening {
 
 /// What all tasks add to.
 #[derive(Debug)]
-struct Heard {
+pub(super) struct Heard {
     tally: Mutex<Tally>,
     started: Instant,
     /// Something was heard that should not wait.
@@ -100,6 +100,11 @@ struct Heard {
 }
 
 impl Heard {
+    /// What the requests of clients tell.
+    pub fn picture(&self) -> Picture {
+        self.tally().picture(self.now())
+    }
+
     fn tally(&self) -> MutexGuard<'_, Tally> {
         // A panic between two additions leaves a sum that is short of one.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)

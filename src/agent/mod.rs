@@ -55,6 +55,7 @@ mod report;
 mod request;
 mod run;
 mod saved;
+mod seen;
 mod serving;
 mod snapshot;
 mod sources;
@@ -92,6 +93,7 @@ pub use report::{Failed, Report, SourceOfChange, unified_diff};
 pub use request::{Handle, Reply, Request, VipVerb};
 pub use run::Agent;
 pub use saved::Waiting;
+pub use seen::Seen;
 pub use snapshot::{
     BackendSnapshot, HaproxySnapshot, OldWorker, ServerSnapshot, Snapshot, TrialSnapshot, VipsSnapshot,
 };

@@ -3,7 +3,7 @@
 use super::intent::Intent;
 use super::node::Node;
 use super::report::{Failed, Report};
-use super::snapshot::Snapshot;
+use super::seen::Seen;
 use super::unanswered::Unanswered;
 use crate::model::{AdminState, Name, ServerId, Weight};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub enum Request {
     },
     /// What would an apply do?
     Plan(Reply),
-    /// Publish a fresh snapshot, then answer.
+    /// Publish what is known now, then answer.
     Refresh(oneshot::Sender<()>),
 }
 
@@ -93,7 +93,7 @@ pub struct Handle {
     /// Requests in.
     pub requests: mpsc::Sender<Request>,
     /// What is known, out.
-    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub seen: watch::Receiver<Arc<Seen>>,
     /// Whether HAProxy answers, known also while the loop waits for it.
     pub unanswered: Unanswered,
 }

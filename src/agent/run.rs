@@ -15,7 +15,7 @@ use super::outage::Outages;
 use super::queue::Queue;
 use super::report::Failed;
 use super::request::{Handle, Reply, Request, VipVerb};
-use super::snapshot::Snapshot;
+use super::seen::Seen;
 use super::spending::Spending;
 use super::vips::Vips;
 use super::work::{self, Pushing, Word, Work};
@@ -68,7 +68,7 @@ pub struct Agent {
     spending: Option<Spending>,
     pub(super) hearing: Hearing,
     requests: mpsc::Receiver<Request>,
-    snapshot: watch::Sender<Arc<Snapshot>>,
+    seen: watch::Sender<Arc<Seen>>,
     /// The order that the engine carries out.
     pub(super) work: Option<Work>,
     /// What is on its way to HAProxy.
@@ -104,7 +104,7 @@ impl Agent {
     /// An agent around an opened node, and how to reach it.
     pub fn new(mut node: Node) -> (Self, Handle) {
         let (sender, requests) = mpsc::channel(MAX_REQUESTS);
-        let (snapshot, seen) = watch::channel(Arc::new(Snapshot::of(&node)));
+        let (sender_of_seen, seen) = watch::channel(Arc::new(Seen::alone(&node)));
         let now = Instant::now();
         let at_start = node.now();
         node.engine.checks.patience = Some(FIRST_CHECK_PATIENCE);
@@ -121,7 +121,7 @@ impl Agent {
             probes: JoinSet::new(),
             waiting: Queue::new(places()),
             requests,
-            snapshot,
+            seen: sender_of_seen,
             work: None,
             push: None,
             words: vec![],
@@ -141,7 +141,7 @@ impl Agent {
             publish_at: now,
         };
         let unanswered = agent.node.engine.unanswered.clone();
-        (agent, Handle { requests: sender, snapshot: seen, unanswered })
+        (agent, Handle { requests: sender, seen, unanswered })
     }
 
     /// Runs until SIGTERM or SIGINT. HAProxy serves on afterwards.
@@ -400,9 +400,9 @@ impl Agent {
 
     pub(super) fn publish(&mut self) {
         let begun = Instant::now();
-        let mut snapshot = Snapshot::of(&self.node);
-        self.outages.tell(&mut snapshot, jiff::Timestamp::now(), &self.node.bulletin);
-        self.snapshot.send_replace(Arc::new(snapshot));
+        let seen = Seen::of(&self.node, &self.outages);
+        self.outages.tell(&seen, jiff::Timestamp::now(), &self.node.bulletin);
+        self.seen.send_replace(Arc::new(seen.with(&self.outages)));
         self.publish_at = Instant::now() + PUBLISH.max(begun.elapsed() * PUBLISH_PAUSES);
     }
 }

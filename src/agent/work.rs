@@ -270,8 +270,7 @@ impl Agent {
                 self.words.push(word);
                 continue;
             }
-            let report =
-                Report::new(Applied::nothing(), self.node.revision(), String::new(), word.began.elapsed());
+            let report = Report::new(Applied::nothing(), self.node.revision(), String::new(), word.began.elapsed());
             let answer = self.node.word_followed(&word.id, word.steps, Ok(report), word.began);
             let _ = word.reply.send(answer.map_err(Attempt::into_failed));
             self.follow_at.get_or_insert(self.follow_not_before);

@@ -9,7 +9,7 @@ use super::metrics;
 use super::wire::{
     Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest, VipRequest,
 };
-use crate::agent::{Failed, Handle, Intent, Report, Request, Snapshot, VipVerb};
+use crate::agent::{Failed, Handle, Intent, Report, Request, Seen, Snapshot, VipVerb};
 use crate::model::{AdminState, Name, ServerId, Weight};
 use crate::sys;
 use axum::extract::State;
@@ -93,8 +93,8 @@ async fn refuse_other(State(handle): State<Handle>, request: axum::extract::Requ
 fn other(handle: &Handle, headers: &HeaderMap) -> Option<String> {
     let said = |name: &str| std::str::from_utf8(headers.get(name)?.as_bytes()).ok();
     let (file, node) = {
-        let snapshot = handle.snapshot.borrow();
-        (snapshot.file.clone(), snapshot.node.clone())
+        let seen = handle.seen.borrow();
+        (seen.file().to_owned(), seen.node().to_owned())
     };
     let file = camino::absolute_utf8(&file).unwrap_or(file);
     if let Some(other) = said(FILE_HEADER).filter(|other| !sys::files::is_same(&file, (*other).into())) {
@@ -136,13 +136,18 @@ pub async fn serve_readers(address: SocketAddr, handle: Handle) {
 }
 
 async fn metrics(State(handle): State<Handle>) -> Response {
-    let snapshot = fresh(&handle).await;
-    let text = metrics::text(&status_of(&handle, &snapshot), snapshot.traffic.as_ref());
-    ([(CONTENT_TYPE, super::exposition::CONTENT_TYPE)], text).into_response()
+    let text = |snapshot: &Snapshot, status: &Status| metrics::text(status, snapshot.traffic.as_ref());
+    match looked(&handle, text).await {
+        Some(text) => ([(CONTENT_TYPE, super::exposition::CONTENT_TYPE)], text).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn status(State(handle): State<Handle>) -> Response {
-    Json(status_of(&handle, &*fresh(&handle).await)).into_response()
+    match looked(&handle, |_, status| serde_json::to_vec(status)).await {
+        Some(Ok(json)) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Some(Err(_)) | None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 /// The snapshot, and whether HAProxy answers at this very moment.
@@ -162,13 +167,27 @@ fn status_of(handle: &Handle, snapshot: &Snapshot) -> Status {
     status
 }
 
-/// What is known now; a loop that is busy with a reload answers with what it knew before.
-async fn fresh(handle: &Handle) -> Arc<Snapshot> {
+/// Something made of what is known now, beside all that steers: with thousands of servers that takes its time. `None`: a
+/// bug of ours.
+async fn looked<T: Send + 'static>(
+    handle: &Handle,
+    make: impl FnOnce(&Snapshot, &Status) -> T + Send + 'static,
+) -> Option<T> {
+    let (handle, seen) = (handle.clone(), fresh(handle).await);
+    let look = move || {
+        let snapshot = seen.picture();
+        make(&snapshot, &status_of(&handle, &snapshot))
+    };
+    tokio::task::spawn_blocking(look).await.ok()
+}
+
+/// What is known now; a loop that is busy answers with what it knew before.
+async fn fresh(handle: &Handle) -> Arc<Seen> {
     let (reply, fresh) = oneshot::channel();
     if handle.requests.try_send(Request::Refresh(reply)).is_ok() {
         let _ = tokio::time::timeout(Duration::from_millis(300), fresh).await;
     }
-    handle.snapshot.borrow().clone()
+    handle.seen.borrow().clone()
 }
 
 async fn plan(State(handle): State<Handle>) -> Response {

@@ -11,6 +11,7 @@ use crate::keys::{Exhausted, KeyPool, KeyPoolParams, KeyState, KeyWord, Source, 
 use crate::model::{Digest, Moment, Secret, SecretRef, ServerId};
 use crate::traffic::KeyWords;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Keys that do not serve are first tested so long after the start…
@@ -21,8 +22,8 @@ const FIRST_TEST_SPREAD_MS: u64 = 9_000;
 /// The keys of one configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
-    entries: BTreeMap<String, Entry>,
-    seats: BTreeMap<ServerId, Seat>,
+    entries: BTreeMap<String, Arc<Entry>>,
+    seats: Arc<BTreeMap<ServerId, Seat>>,
     wakes: BTreeSet<(Moment, String)>,
     wake_of: BTreeMap<String, Moment>,
 }
@@ -137,6 +138,7 @@ impl Keyring {
         now: Moment,
     ) {
         let before = std::mem::take(self);
+        let mut seats = BTreeMap::new();
         for entry in key_entries(config) {
             let KeyEntry { name, backend, servers, keys, is_spread } = entry;
             let digest = |reference| secrets.get(reference).map(|secret| Digest::of(secret.expose()));
@@ -152,7 +154,7 @@ impl Keyring {
                 });
                 let id = ServerId::new(backend.name.clone(), server.name.clone());
                 let voter = u16::try_from(voter).unwrap_or(u16::MAX);
-                self.seats.insert(id.clone(), Seat { entry: name.clone(), voter });
+                seats.insert(id.clone(), Seat { entry: name.clone(), voter });
                 ids.push(id);
             }
             let has_free_probe = backend.check.models.is_some();
@@ -183,10 +185,11 @@ impl Keyring {
                     old.pool.remade(params(active.unwrap_or(0)), &from, now)
                 }
             };
-            self.entries
-                .insert(name.clone(), Entry { pool, keys: held, servers: ids, voters, has_free_probe, turn: 0 });
+            let entry = Entry { pool, keys: held, servers: ids, voters, has_free_probe, turn: 0 };
+            self.entries.insert(name.clone(), Arc::new(entry));
             self.plan_wake(&name);
         }
+        self.seats = Arc::new(seats);
     }
 
     /// Which key serves at each entry, from 0; the first one where an entry is not named.
@@ -246,7 +249,7 @@ impl Keyring {
             ProbeKind::Chat | ProbeKind::Embeddings => Source::Deep,
             ProbeKind::Http | ProbeKind::Metrics | ProbeKind::Certificate => return Learnt::default(),
         };
-        if let Some(entry) = self.seats.get(id).and_then(|seat| self.entries.get_mut(&seat.entry)) {
+        if let Some(entry) = self.seats.get(id).and_then(|seat| self.entries.get_mut(&seat.entry).map(Arc::make_mut)) {
             entry.turn = entry.turn.wrapping_add(1);
         }
         let digest = Some(Digest::of(key.expose()));
@@ -278,7 +281,7 @@ impl Keyring {
     ) -> Learnt {
         let mut learnt = Learnt::default();
         let (Some(seat), Some(index)) = (self.seats.get(id).cloned(), index) else { return learnt };
-        if let Some(entry) = self.entries.get_mut(&seat.entry) {
+        if let Some(entry) = self.entries.get_mut(&seat.entry).map(Arc::make_mut) {
             let was_exhausted = entry.pool.exhausted(now).is_some();
             let told = entry.pool.observe(&word(index, seat.voter), now);
             learnt.take(&seat.entry, entry, told, was_exhausted, now);
@@ -301,7 +304,7 @@ impl Keyring {
             }
             self.wakes.pop_first();
             self.wake_of.remove(&name);
-            let Some(entry) = self.entries.get_mut(&name) else { continue };
+            let Some(entry) = self.entries.get_mut(&name).map(Arc::make_mut) else { continue };
             let was_exhausted = entry.pool.exhausted(now).is_some();
             let (tests, told) = entry.pool.due(now);
             for test in tests {
@@ -321,14 +324,14 @@ impl Keyring {
     /// A test has ended, or could not begin.
     pub fn test_ended(&mut self, id: &ServerId, index: usize) {
         let Some(seat) = self.seats.get(id).cloned() else { return };
-        if let Some(entry) = self.entries.get_mut(&seat.entry) {
+        if let Some(entry) = self.entries.get_mut(&seat.entry).map(Arc::make_mut) {
             entry.pool.test_ended(index);
         }
         self.plan_wake(&seat.entry);
     }
 
     fn entry_of(&self, id: &ServerId) -> Option<&Entry> {
-        self.entries.get(&self.seats.get(id)?.entry)
+        self.entries.get(&self.seats.get(id)?.entry).map(Arc::as_ref)
     }
 
     fn plan_wake(&mut self, name: &str) {

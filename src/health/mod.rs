@@ -4,6 +4,7 @@
 //! `agent`, which runs the probes, and by `weights`.
 
 mod budget;
+mod by_kind;
 mod circuit;
 mod evidence;
 mod ewma;

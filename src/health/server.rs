@@ -13,6 +13,7 @@
 //!
 //! What real requests tell comes in by [`live`](ServerHealth::live), in `judged_by_traffic`.
 
+use super::by_kind::ByKind;
 use super::circuit::{Circuit, CircuitPhase};
 use super::evidence::{Counted, Evidence};
 use super::ramp::{RAMP_FLOOR, Ramp};
@@ -25,7 +26,6 @@ use super::{
     Transition,
 };
 use crate::model::Moment;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The first cheap probes of a start spread over this, so that many servers are not asked in one instant.
@@ -72,7 +72,7 @@ pub struct ServerHealth {
     pub(super) state: State,
     pub(super) since: Moment,
     pub(super) reason: String,
-    pub(super) lines: BTreeMap<ProbeKind, Line>,
+    pub(super) lines: ByKind<Line>,
     pub(super) swings: Swings,
     pub(super) hold_until: Moment,
     pub(super) ramp: Ramp,
@@ -100,7 +100,7 @@ impl ServerHealth {
             state: State::Unknown,
             since: now,
             reason: "no probe could judge it yet".into(),
-            lines: BTreeMap::new(),
+            lines: ByKind::new(),
             swings: Swings::default(),
             hold_until: now,
             ramp: Ramp::default(),
@@ -132,7 +132,7 @@ impl ServerHealth {
     /// Takes over changed choices. State and counts stay; kinds that no longer run are forgotten, with the trouble
     /// that they saw.
     pub fn reconfigure(&mut self, params: HealthParams, now: Moment) {
-        self.lines.retain(|kind, _| params.kinds().any(|runs| runs == *kind));
+        self.lines.retain(|kind| params.kinds().any(|runs| runs == kind));
         for kind in params.kinds() {
             let due = now + self.jitter.spread(if kind.is_deep() { FIRST_DEEP } else { FIRST_CHEAP }, 0.0, 1.0);
             let line = || Line {
@@ -142,7 +142,7 @@ impl ServerHealth {
                 hurried: 0,
             };
             let gap = params.routine_gap(kind).div_f64(self.pace);
-            self.lines.entry(kind).or_insert_with(line).schedule.cap_due(now + gap);
+            self.lines.get_or_insert_with(kind, line).schedule.cap_due(now + gap);
         }
         self.params = params;
     }
@@ -217,6 +217,28 @@ impl ServerHealth {
             Some(Ours { since, is_out: run >= fall, is_close: run + 1 >= fall, no_connection })
         };
         self.lines.iter().filter_map(of).max_by_key(|ours| ours.is_out)
+    }
+
+    /// One sentence on the last change.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Whether it answers now, by the newest that is known: requests of the last seconds, else the last probes. `None`:
+    /// neither tells. What it is held back for does not count.
+    pub fn answers(&self, now: Moment) -> Option<bool> {
+        let by_probes = || {
+            let mut asked =
+                self.lines.iter().filter(|(kind, _)| kind.decides()).map(|(_, line)| &line.evidence).peekable();
+            asked.peek()?;
+            let (mut succeeds, mut fails) = (true, false);
+            for evidence in asked {
+                succeeds &= evidence.successes > 0;
+                fails |= evidence.failures > 0;
+            }
+            (succeeds || fails).then_some(!fails)
+        };
+        self.traffic.as_ref().and_then(|traffic| traffic.answers(now)).or_else(by_probes)
     }
 
     /// Asks again soon: the operator changed something (a new key, `server ready`), or this node became MASTER.

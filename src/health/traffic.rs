@@ -234,6 +234,12 @@ impl Traffic {
         window.successes >= REQUESTS && failures < PROVEN_SHARE && self.run < 2
     }
 
+    /// Whether the requests of the last seconds are answered; `None`: none came.
+    pub(super) fn answers(&self, now: Moment) -> Option<bool> {
+        let lately = self.window.lately(now);
+        (lately.told() > 0).then(|| self.run < 2 && lately.successes * 2 >= lately.told())
+    }
+
     /// Whether a probe should look at once: failures in a row, or a share of them.
     pub(super) fn is_suspect(&self) -> bool {
         self.run >= 2 || self.errors

@@ -321,8 +321,7 @@ fn surplus_steps<'a>(question: &'a Question<'_>, runtime: &'a Runtime) -> impl I
         .map(|(proxy, server)| (proxy.as_str(), server.as_str()))
         .collect();
     let ours: BTreeSet<&str> = question.desired.config.backends.iter().map(|backend| backend.name.as_str()).collect();
-    let is_surplus =
-        move |proxy: &str, server: &str| ours.contains(proxy) && !wanted.contains(&(proxy, server));
+    let is_surplus = move |proxy: &str, server: &str| ours.contains(proxy) && !wanted.contains(&(proxy, server));
     let surplus = runtime.servers.iter().filter(move |(proxy, server, _)| is_surplus(proxy, server));
     surplus.map(|(proxy, server, now)| Step::RemoveServer {
         proxy: proxy.clone(),

@@ -9,18 +9,18 @@ mod decide_tests;
 mod drift;
 mod guards;
 mod observed;
-mod runtime_servers;
 mod reasons;
 mod reshaped;
+mod runtime_servers;
 mod step;
 
 pub use certificates::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCertificates};
 pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide, keys_step, weight_steps, word_steps};
 pub use drift::{Expectation, drift};
 pub use guards::{Guard, guards};
-pub use runtime_servers::RuntimeServers;
 pub use observed::{FileState, Master, Observed, Runtime, RuntimeServer, Version};
 pub use reasons::{ReloadReason, reload_reasons};
+pub use runtime_servers::RuntimeServers;
 pub use step::Step;
 
 /// What `description` of a configuration with this structure says: `hapilot` and 12 digits.

@@ -5,8 +5,8 @@ use super::{RuntimeCertificates, Step};
 use crate::model::{AdminState, Digest, OperState, Weight};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::fmt;
+use std::sync::Arc;
 
 /// Everything that a plan looks at.
 #[derive(Clone, Debug, PartialEq)]
