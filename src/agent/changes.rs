@@ -23,11 +23,15 @@ const ORDER_PATIENCE: Duration = Duration::from_secs(75);
 #[derive(Debug)]
 pub(super) struct Postponed {
     pub at: Instant,
+    /// It waits for a verdict of `haproxy -c`.
+    pub for_verdict: bool,
     /// It waits for other nodes, since then.
     in_order_since: Option<Instant>,
     pub what: Aim,
     intent: Intent,
     replies: Vec<Reply>,
+    /// The file as it stood when this was asked for.
+    file: Option<Digest>,
 }
 
 /// What a change is to lead to.
@@ -56,9 +60,16 @@ pub(super) struct Waiters {
     /// It began with a new content of the file.
     is_edit: bool,
     was_waiting: bool,
+    /// The file as it stood when this was asked for.
+    file: Option<Digest>,
 }
 
 impl Waiters {
+    /// Whether the file is to serve.
+    pub fn are_for_file(&self) -> bool {
+        self.what == Aim::File
+    }
+
     /// Where the answers go.
     pub fn into_replies(self) -> Vec<Reply> {
         self.replies
@@ -66,6 +77,20 @@ impl Waiters {
 }
 
 impl Agent {
+    /// Why the file as it stands is about to be served, and is not yet.
+    pub(super) fn pending(&self) -> Option<&'static str> {
+        if self.edited.is_some() {
+            return Some("it changed while another change is under way");
+        }
+        let is_carried_out = self.work.as_ref().is_some_and(|work| work.brings_file(&self.node.serving.digest));
+        if is_carried_out {
+            return Some("it is being checked and brought to HAProxy");
+        }
+        let of_file = self.postponed.as_ref().filter(|postponed| postponed.what == Aim::File);
+        let waits = of_file.filter(|_| self.node.file_problem.is_none() && self.node.order_wait.is_none())?;
+        Some(if waits.for_verdict { "`haproxy -c` judges it" } else { "it waits for the gap between two reloads" })
+    }
+
     /// Reads the file, which may be another.
     pub(super) async fn file_changed(&mut self, why: &'static str) {
         if !self.is_free() {
@@ -75,11 +100,14 @@ impl Agent {
         let intent = Intent::of_agent(Some(why));
         // A rollback that waits for its reload is not given up for a file that is as it was.
         let is_news = self.node.place.digest() != Some(Digest::of(&self.node.serving.toml));
-        let waits_for_another = self.postponed.as_ref().is_some_and(|postponed| postponed.what != Aim::File);
+        let other = self.postponed.as_ref().filter(|postponed| postponed.what != Aim::File);
+        let (waits_for_another, digest) = (other.is_some(), self.node.place.digest());
+        // The watch may come behind an operator's command about that very content.
+        let is_news = is_news && other.is_none_or(|other| other.file != digest);
         let was_waiting = self.node.waiting().is_some();
         let waits = is_news && self.node.lets_the_file_wait().await;
         let told = self.node.file_problem.clone();
-        let waiters = Waiters { what: Aim::File, intent, replies: vec![], told, is_edit: true, was_waiting };
+        let waiters = Waiters { intent, told, is_edit: true, was_waiting, ..waiters_of(Aim::File) };
         if self.node.is_file_rejected() {
             self.node.tell_rolled_back();
             self.edit_ended(&waiters).await;
@@ -113,16 +141,16 @@ impl Agent {
 
     /// Carries a change out, or postpones it until its reload is due.
     pub(super) async fn change(&mut self, what: Aim, intent: Intent, replies: Vec<Reply>) {
-        let waiters = Waiters { what, intent, replies, ..waiters_of(what) };
+        let file = self.node.place.digest();
+        let waiters = Waiters { what, intent, replies, file, ..waiters_of(what) };
         self.change_again(waiters).await;
     }
 
     async fn change_again(&mut self, mut waiters: Waiters) {
         let mut since = None;
-        if let Some(before) = self.postponed.take() {
+        if let Some(before) = self.postponed.take_if(|before| before.what == waiters.what) {
             // The watch over the file may come behind an operator's `apply` of it: while he waits, his words hold.
-            let holds = before.what == waiters.what && !before.replies.is_empty() && waiters.intent.is_of_agent();
-            if holds {
+            if !before.replies.is_empty() && waiters.intent.is_of_agent() {
                 waiters.intent = before.intent;
             }
             waiters.replies.extend(before.replies);
@@ -165,9 +193,26 @@ impl Agent {
             Aim::Again => self.node.begin_again().await.map(Some),
         };
         match begun {
-            Ok(Some((order, change))) => self.start(order, Task::Change(Box::new((waiters, change)))),
+            Ok(Some((order, change))) => {
+                self.supersede(waiters.what);
+                self.start(order, Task::Change(Box::new((waiters, change))));
+            }
             Ok(None) => self.answer_all(waiters.replies, &Ok(self.node.not_overdue())),
             Err(attempt) => Box::pin(self.change_ended(waiters, Err(attempt))).await,
+        }
+    }
+
+    /// Of the file and a rollback the one that was asked for last is carried out. Who waits for the other is told.
+    fn supersede(&mut self, by: Aim) {
+        let instead = match by {
+            Aim::File => "the file was applied instead",
+            Aim::Rollback(_) => "an older revision was asked for instead",
+            // The agent's own affairs: what waits goes on waiting.
+            Aim::Expire | Aim::Refresh | Aim::Again => return,
+        };
+        if let Some(before) = self.postponed.take() {
+            let failed = Failed::refused(format!("{instead}, before this came into force\nnothing of it was served"));
+            self.answer_all(before.replies, &Err(failed));
         }
     }
 
@@ -184,12 +229,21 @@ impl Agent {
             // What serves is brought to HAProxy with the next look.
             Err(Attempt::TooSoon(_)) if matches!(what, Aim::Refresh | Aim::Again) => return,
             Err(Attempt::TooSoon(at)) => {
-                match self.node.engine.checks.is_checking() {
+                let for_verdict = self.node.engine.checks.awaited().is_some();
+                match for_verdict {
                     true => tracing::info!("`haproxy -c` takes its time over the change, which waits for it"),
                     false => tracing::info!("the change needs a reload and waits for the gap between two"),
                 }
                 let (intent, replies) = (waiters.intent.clone(), std::mem::take(&mut waiters.replies));
-                self.postponed = Some(Postponed { at, in_order_since: None, what, intent, replies });
+                let file = waiters.file;
+                let waits = Postponed { at, for_verdict, in_order_since: None, what, intent, replies, file };
+                if what == Aim::Expire && self.postponed.is_some() {
+                    // It is looked for again by itself.
+                    self.expire_at = at.min(Instant::now() + RETRY);
+                    self.answer_all(waits.replies, &Err(Attempt::TooSoon(at).into_failed()));
+                } else {
+                    self.postponed = Some(waits);
+                }
                 self.edit_ended(&waiters).await;
                 return;
             }
@@ -208,6 +262,10 @@ impl Agent {
             }
             Ok(report) => Ok(report),
         };
+        if what == Aim::Expire && self.postponed.is_none() && self.node.file_problem.is_none() {
+            // An edit that came during the trial is not part of it.
+            self.edited.get_or_insert("the file changed");
+        }
         // Servers may be new, or have other keys.
         self.tell_keyless();
         self.follow_soon();
@@ -219,17 +277,20 @@ impl Agent {
     pub(super) fn try_again(&mut self, attempt: &Attempt, intent: Intent) {
         let may_pass = matches!(attempt, Attempt::Failed(failed) if failed.exit_code == 1);
         // A file that was rolled back is tried again when it changes, not before.
-        if may_pass && !self.node.is_file_rejected() {
+        let waits_for_another = self.postponed.as_ref().is_some_and(|postponed| postponed.what != Aim::File);
+        if may_pass && !self.node.is_file_rejected() && !waits_for_another {
             let at = Instant::now() + RETRY;
-            self.postponed = Some(Postponed { at, in_order_since: None, what: Aim::File, intent, replies: vec![] });
+            let (for_verdict, in_order_since, what) = (false, None, Aim::File);
+            let (replies, file) = (vec![], None);
+            self.postponed = Some(Postponed { at, for_verdict, in_order_since, what, intent, replies, file });
         }
     }
 
     pub(super) async fn resume(&mut self) {
         let told = self.node.file_problem.clone();
-        if let Some(Postponed { what, intent, .. }) = &self.postponed {
-            let (what, intent) = (*what, intent.clone());
-            self.change_again(Waiters { intent, told, ..waiters_of(what) }).await;
+        if let Some(Postponed { what, intent, file, .. }) = &self.postponed {
+            let (what, intent, file) = (*what, intent.clone(), *file);
+            self.change_again(Waiters { intent, told, file, ..waiters_of(what) }).await;
         }
     }
 
@@ -250,12 +311,13 @@ impl Agent {
         }
         self.node.order_wait = Some(whom);
         let at = now + ORDER_LOOK;
-        self.postponed = Some(Postponed { at, in_order_since: Some(began), what: Aim::File, intent, replies });
+        let (for_verdict, in_order_since, what) = (false, Some(began), Aim::File);
+        self.postponed = Some(Postponed { at, for_verdict, in_order_since, what, intent, replies, file: None });
     }
 }
 
 /// Nobody waits.
 fn waiters_of(what: Aim) -> Waiters {
     let intent = Intent::of_agent(None);
-    Waiters { what, intent, replies: vec![], told: None, is_edit: false, was_waiting: false }
+    Waiters { what, intent, replies: vec![], told: None, is_edit: false, was_waiting: false, file: None }
 }

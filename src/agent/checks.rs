@@ -73,9 +73,12 @@ impl Checks {
         checks.into_iter().flatten().any(|check| !check.done().is_cancelled())
     }
 
-    /// What was to be known is known.
-    pub fn clear(&mut self) {
-        (self.of_change, self.of_serving, self.begun_in_vain) = (None, None, 0);
+    /// What was to be known for this wish is known. A change that waits for its verdict waits on while something is brought
+    /// to HAProxy that serves; what serves is another after a change.
+    pub fn clear(&mut self, wish: Wish<'_>) {
+        self.of_serving = None;
+        *self.of(wish) = None;
+        self.begun_in_vain = 0;
     }
 
     /// Nobody waits for it any more.

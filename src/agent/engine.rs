@@ -272,7 +272,7 @@ impl Engine {
         }
         preflight::check_names(&self.said.unresolved, prepared)?;
         preflight::check_surroundings(wish.sources, prepared).await?;
-        self.checks.clear();
+        self.checks.clear(wish);
         // Names may resolve the next time.
         self.judged = self.said.unresolved.is_empty().then_some(judgement);
         Ok(())

@@ -39,14 +39,25 @@ impl Node {
         let before = self.ledger.current();
         let toml = self.ledger.toml_of(to)?;
         let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
-        self.begin(sources, intent, SourceOfChange::Rollback(to), Then::Rollback { before }).await
+        self.begin(sources, intent, SourceOfChange::Rollback(to), Then::Rollback { before, by_deadline: false }).await
     }
 
     /// What follows once an older revision serves in the place of the one `before`.
-    pub(super) fn end_rollback(&mut self, before: Option<u32>, intent: &Intent, report: &mut Report) {
+    pub(super) fn end_rollback(
+        &mut self,
+        before: Option<u32>,
+        by_deadline: bool,
+        intent: &Intent,
+        report: &mut Report,
+    ) {
         self.close_trial(before, intent.reason.as_deref().unwrap_or("rolled back"));
         // Going to what the file has anyway leaves nothing of it.
         let rejected = self.place.digest().filter(|file| *file != Digest::of(&self.serving.toml));
+        // A deadline is about what was on trial, and about no edit that came after it.
+        let is_left = |file: &Digest| {
+            before.and_then(|before| self.ledger.toml_of(before).ok()).is_some_and(|toml| Digest::of(&toml) == *file)
+        };
+        let rejected = rejected.filter(|file| !by_deadline || is_left(file));
         if self.ledger.reject(rejected).is_err() {
             // It was gone back: that much is so, on a full disk as well.
             self.keep_words();
@@ -70,17 +81,17 @@ impl Node {
         self.file_problem = Some(rolled_back(&self.place, self.place.load().err().as_ref()));
     }
 
-    /// Whether the file waits because it cannot be served, so that an older content serves and nobody went back to it.
+    /// Whether the file cannot be served, or is not served yet, so that an older content serves and nobody went back to it.
     fn file_never_served(&self) -> bool {
         let is_other = self.place.digest() != Some(Digest::of(&self.serving.toml));
         // A file that waits to be applied is no mistake: what serves can be undone.
         let waits = self.serving.config.apply.waits_on_save;
-        self.file_problem.is_some() && is_other && !waits && !self.is_file_rejected()
+        (self.is_settled || self.file_problem.is_some()) && is_other && !waits && !self.is_file_rejected()
     }
 
     fn nothing_to_roll_back(&self) -> Failed {
         let serves = self.revision().map_or_else(|| "nothing".to_owned(), |revision| format!("revision {revision}"));
-        let problem = self.file_problem.as_deref().unwrap_or_default().trim_end();
+        let problem = self.file_problem.as_deref().unwrap_or("the file is about to be served").trim_end();
         Failed::refused(format!(
             "{problem}\nthere is nothing to roll back: {} was not served as it stands, {serves} serves on\n  help: mend the \
              file; to go further back all the same: {}\nnothing was changed",

@@ -9,7 +9,7 @@ use crate::config::own_vips;
 
 impl Snapshot {
     /// The picture now, but for what grows with the servers.
-    pub(super) fn head(node: &Node) -> Self {
+    pub(super) fn head(node: &Node, pending: Option<&'static str>) -> Self {
         let config = &node.serving.config;
         let haproxy = node.runtime().map(|runtime| HaproxySnapshot {
             version: runtime.version.to_string(),
@@ -41,7 +41,8 @@ impl Snapshot {
         Self {
             node: config.node.name.to_string(),
             file: node.place.file.clone(),
-            is_file_serving: node.file_problem.is_none() && node.is_settled,
+            is_file_serving: node.file_problem.is_none() && node.is_settled && pending.is_none(),
+            pending,
             waiting: node.waiting().cloned(),
             revision: node.revision(),
             uptime: node.now().0,

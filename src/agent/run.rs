@@ -96,7 +96,9 @@ pub struct Agent {
     pub(super) follow_at: Option<Instant>,
     pub(super) follow_not_before: Instant,
     /// A rollback at the deadline that failed is tried again no sooner.
-    expire_at: Instant,
+    pub(super) expire_at: Instant,
+    /// Nor what could not be written into the history.
+    pub(super) history_at: Instant,
     pub(super) publish_at: Instant,
 }
 
@@ -138,6 +140,7 @@ impl Agent {
             follow_at: None,
             follow_not_before: now,
             expire_at: now,
+            history_at: now,
             publish_at: now,
         };
         let unanswered = agent.node.engine.unanswered.clone();
@@ -400,7 +403,7 @@ impl Agent {
 
     pub(super) fn publish(&mut self) {
         let begun = Instant::now();
-        let seen = Seen::of(&self.node, &self.outages);
+        let seen = Seen::of(&self.node, &self.outages, self.pending());
         self.outages.tell(&seen, jiff::Timestamp::now(), &self.node.bulletin);
         self.seen.send_replace(Arc::new(seen.with(&self.outages)));
         self.publish_at = Instant::now() + PUBLISH.max(begun.elapsed() * PUBLISH_PAUSES);

@@ -32,10 +32,10 @@ pub struct Seen {
 
 impl Seen {
     /// What is known now.
-    pub(super) fn of(node: &Node, outages: &Outages) -> Self {
+    pub(super) fn of(node: &Node, outages: &Outages, pending: Option<&'static str>) -> Self {
         let config = node.serving.config.clone();
         Self {
-            head: Snapshot::head(node),
+            head: Snapshot::head(node, pending),
             names: node.engine.renderer.names_seen(&config),
             config,
             runtime: node.runtime().cloned(),
@@ -50,7 +50,7 @@ impl Seen {
 
     /// What a command that works alone knows.
     pub fn alone(node: &Node) -> Self {
-        Self::of(node, &Outages::default())
+        Self::of(node, &Outages::default(), None)
     }
 
     /// The operator's file.

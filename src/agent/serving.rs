@@ -26,6 +26,17 @@ pub(super) struct Change {
     then: Then,
 }
 
+impl Change {
+    /// The same rollback, for which nobody asked but the clock.
+    pub(super) fn by_deadline(self) -> Self {
+        let then = match self.then {
+            Then::Rollback { before, .. } => Then::Rollback { before, by_deadline: true },
+            then => then,
+        };
+        Self { then, ..self }
+    }
+}
+
 /// The engine's part of a change, and what waits for its end.
 pub(super) type Begun = (Order, Change);
 
@@ -36,8 +47,8 @@ pub(super) enum Then {
     Nothing,
     /// The file serves; whether it was rolled back before.
     File { comes_back: bool },
-    /// An older revision serves in the place of this one.
-    Rollback { before: Option<u32> },
+    /// An older revision serves in the place of this one; whether nobody asked but the clock.
+    Rollback { before: Option<u32>, by_deadline: bool },
     /// The same revision serves, with what it refers to read anew; why its file does not.
     Refresh { problem: Option<String> },
 }
@@ -183,7 +194,7 @@ impl Node {
                 tracing::warn!(revision = self.revision(), "{text}");
                 report.notes.push(format!("{text}; `{}` says what changed", self.place.command("diff REV")));
             }
-            Then::Rollback { before } => self.end_rollback(before, &intent, &mut report),
+            Then::Rollback { before, by_deadline } => self.end_rollback(before, by_deadline, &intent, &mut report),
             Then::File { .. } | Then::Refresh { .. } | Then::Nothing => {}
         }
         Ok(report)
@@ -254,7 +265,10 @@ impl Node {
             let entry = super::entry::entry(intent, source, &applied, &self.serving.toml, rendered);
             let keep = self.serving.config.history.keep;
             let recorded = self.ledger.record(&entry, keep, armed.standing.clone());
-            entry.tell(self.revision(), &self.bulletin);
+            // That there is still no room is no news.
+            if recorded.is_ok() || !self.troubles.has(Matter::History) {
+                entry.tell(self.revision(), &self.bulletin);
+            }
             if let Ok(revision) = &recorded {
                 notes.extend(self.begin_trial(armed, *revision));
             }

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub file: Utf8PathBuf,
     /// Whether the file as it stands now is served.
     pub is_file_serving: bool,
+    /// Why the file as it stands is about to be served, and is not yet.
+    pub pending: Option<&'static str>,
     /// The file as it stands waits for the operator.
     pub waiting: Option<Waiting>,
     /// The revision that serves.

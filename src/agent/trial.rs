@@ -173,7 +173,8 @@ impl Node {
         let text = format!("{reason}; rolling back to revision {}", trial.back_to);
         self.bulletin.tell(Event::once(Kind::Trial, Severity::Warning, "file", text));
         let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
-        self.begin_rollback(Some(trial.back_to), &intent).await.map(Some)
+        let (order, change) = self.begin_rollback(Some(trial.back_to), &intent).await?;
+        Ok(Some((order, change.by_deadline())))
     }
 
     /// Opens the trial of a revision that is about to be applied, where it wants one, and makes sure that somebody

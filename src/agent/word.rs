@@ -130,10 +130,13 @@ impl Node {
     fn kept_all_the_same(&self, id: &ServerId, failed: &Failed) -> Failed {
         let why = failed.message.trim_end().trim_end_matches("nothing was changed").trim_end();
         let status = self.place.command("status");
+        let way_back = self
+            .overrides
+            .get(id)
+            .map(|_| format!("; `{}` takes it back", self.place.command(&format!("server ready {id}"))));
         Failed::refused(format!(
-            "{why}\nwhat you said of {id} is kept all the same, and HAProxy follows as soon as it can: see `{status}`; \
-             `{}` takes it back",
-            self.place.command(&format!("server ready {id}"))
+            "{why}\nwhat you said of {id} is kept all the same, and HAProxy follows as soon as it can: see `{status}`{}",
+            way_back.unwrap_or_default()
         ))
     }
 

@@ -5,7 +5,7 @@
 
 use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
-use super::changes::Waiters;
+use super::changes::{Postponed, Waiters};
 use super::engine::Engine;
 use super::news::Known;
 use super::order::{Order, Outcome};
@@ -14,7 +14,7 @@ use super::request::{Reply, Request};
 use super::run::{ABSENT, Agent, CHECK_PATIENCE, RECONCILE, WEIGHTS, pause_after};
 use super::serving::Change;
 use super::troubles::Matter;
-use crate::model::ServerId;
+use crate::model::{Digest, ServerId};
 use crate::plan::Step;
 use crate::store::Journal;
 use std::time::{Duration, Instant};
@@ -22,6 +22,9 @@ use tokio::task::{JoinError, JoinHandle};
 
 /// What HAProxy did not take is sent again after this.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A new worker begins with what was written before the word, and is told at once.
+const RELOAD_NOTE: &str = "a change is under way: where it reloads HAProxy, the new worker has this a moment (some 0.2 s) \
+                           after it begins";
 /// An agent that is to stop waits so long for the end of an order: a reload is proven by then.
 const LAST_ORDER: Duration = Duration::from_secs(30);
 
@@ -32,6 +35,15 @@ pub(super) struct Work {
     what: Task,
     /// What the engine had written when it went.
     writes: u64,
+    /// The file that is to serve.
+    file: Digest,
+}
+
+impl Work {
+    /// Whether another content of the operator's file than `serving` is to serve.
+    pub fn brings_file(&self, serving: &Digest) -> bool {
+        matches!(&self.what, Task::Change(under_way) if under_way.0.are_for_file() && self.file != *serving)
+    }
 }
 
 /// The engine, what it carried out, and how that ended.
@@ -159,7 +171,8 @@ impl Agent {
             let answer = self.node.word_followed(&word.id, word.steps, result.clone(), word.began);
             let _ = word.reply.send(answer.map_err(Attempt::into_failed));
         }
-        if !is_complete {
+        if !is_complete && now >= self.history_at {
+            self.history_at = now + RECONCILE;
             self.complete_history().await;
         }
         // After HAProxy, and not with each of its weights.
@@ -178,18 +191,18 @@ impl Agent {
         let stand_in = self.node.engine.stand_in();
         let writes = stand_in.writes;
         let mut engine = Box::new(std::mem::replace(&mut self.node.engine, stand_in));
-        let order = Box::new(order);
+        let (file, order) = (order.sources.digest, Box::new(order));
         let ledger = self.node.ledger.clone();
         let task = tokio::spawn(async move {
             let outcome = order.carry_out(&mut engine, &ledger).await;
             (engine, order, outcome)
         });
-        self.work = Some(Work { task, what, writes });
+        self.work = Some(Work { task, what, writes, file });
     }
 
     /// The engine is back.
     pub(super) async fn work_ended(&mut self, ended: Result<Carried, JoinError>) {
-        let Some(Work { task: _, what, writes }) = self.work.take() else { return };
+        let Some(Work { task: _, what, writes, file: _ }) = self.work.take() else { return };
         self.node.known = None;
         match ended {
             Ok((mut engine, order, outcome)) => {
@@ -270,7 +283,10 @@ impl Agent {
                 self.words.push(word);
                 continue;
             }
-            let report = Report::new(Applied::nothing(), self.node.revision(), String::new(), word.began.elapsed());
+            let mut report = Report::new(Applied::nothing(), self.node.revision(), String::new(), word.began.elapsed());
+            if matches!(self.work.as_ref().map(|work| &work.what), Some(Task::Change(_))) {
+                report.notes.push(RELOAD_NOTE.to_owned());
+            }
             let answer = self.node.word_followed(&word.id, word.steps, Ok(report), word.began);
             let _ = word.reply.send(answer.map_err(Attempt::into_failed));
             self.follow_at.get_or_insert(self.follow_not_before);
@@ -279,6 +295,14 @@ impl Agent {
 
     /// What waited for the end of something.
     async fn go_on(&mut self) {
+        // A verdict that will never come (its check was given up) must hold nothing up.
+        let is_lost = |postponed: &&mut Postponed| postponed.for_verdict;
+        if self.work.is_none()
+            && self.node.engine.checks.awaited().is_none()
+            && let Some(postponed) = self.postponed.as_mut().filter(is_lost)
+        {
+            postponed.at = Instant::now();
+        }
         if self.is_free()
             && let Some(why) = self.edited.take()
         {
@@ -319,8 +343,16 @@ impl Agent {
             self.edited = None;
             match tokio::time::timeout_at(last, ended(self.work.as_mut())).await {
                 Ok(ended) => self.work_ended(ended).await,
-                Err(_) => return,
+                Err(_) => break,
             }
+        }
+        let kept = match self.work.take() {
+            Some(Work { what: Task::Reconcile { words, .. }, .. }) => words,
+            _ => vec![],
+        };
+        for Word { id, reply, .. } in kept.into_iter().chain(std::mem::take(&mut self.words)) {
+            let text = format!("the agent stops; what you said of {id} is kept, and HAProxy follows at the next start");
+            let _ = reply.send(Err(Failed::refused(text)));
         }
     }
 }

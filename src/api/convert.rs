@@ -18,6 +18,7 @@ impl From<&Snapshot> for wire::Status {
             node,
             file,
             is_file_serving,
+            pending,
             waiting,
             revision,
             uptime,
@@ -54,7 +55,12 @@ impl From<&Snapshot> for wire::Status {
                 writes: *writes,
                 reloads: *reloads,
             }),
-            config: wire::ConfigFile { path: file.to_string(), revision: *revision, is_serving: *is_file_serving },
+            config: wire::ConfigFile {
+                path: file.to_string(),
+                revision: *revision,
+                is_serving: *is_file_serving,
+                pending: pending.map(str::to_owned),
+            },
             waits: waiting.as_ref().map(|waiting| wire::Waits {
                 saved: waiting.saved.map(|saved| saved.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
                 changes: waiting.changes,

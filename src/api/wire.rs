@@ -143,6 +143,9 @@ pub struct ConfigFile {
     pub revision: Option<u32>,
     /// Whether the file as it stands now is what serves.
     pub is_serving: bool,
+    /// Why it is about to be served, and is not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
 }
 
 /// The running HAProxy.

@@ -101,6 +101,11 @@ fn print(status: &Status, out: &Output) {
             row(out, "file", format_args!("{path} was saved{saved} and waits: {what}; {next}"));
             row(out, "serves", revision);
         }
+        None if status.config.pending.is_some() => {
+            let pending = status.config.pending.as_deref().unwrap_or_default();
+            row(out, "file", format_args!("{} is about to be served: {pending}", status.config.path));
+            row(out, "serves", revision);
+        }
         None if status.config.is_serving || status.config.revision.is_none() => {
             row(out, "file", format_args!("{} {serving}, {revision}", status.config.path));
         }

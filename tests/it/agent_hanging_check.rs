@@ -98,6 +98,93 @@ fn a_check_that_comes_late_is_heeded_when_it_comes() {
 }
 
 #[test]
+fn whatever_is_said_while_a_check_runs_the_change_serves_when_it_is_judged() {
+    for (turn, binary) in binaries().into_iter().rev().enumerate().take(2) {
+        let stage = stage(&binary, 2);
+        write(stage.path("hang"), "");
+        let said: [&[&[&str]]; 4] = [
+            &[&["server", "drain", "chat/c"], &["server", "ready", "chat/c"]],
+            &[&["server", "weight", "chat/c", "7"], &["status"], &["server", "weight", "chat/c", "9"]],
+            &[&["server", "drain", "chat/a", "--for", "1s"]],
+            &[
+                &["plan"],
+                &["server", "maint", "chat/a"],
+                &["server", "ready", "chat/a"],
+                &["server", "ready", "chat/c"],
+            ],
+        ];
+        for (round, words) in said.iter().enumerate() {
+            let (before, after) = (10 + round, 11 + round);
+            stage.edit(&format!("idle = \"{before}s\""), &format!("idle = \"{after}s\""));
+            if (turn + round).is_multiple_of(2) {
+                stage.break_mock("b", vec![Fault::new(FaultKind::Refuse)]);
+            }
+            words.iter().for_each(|words| drop(stage.done(words)));
+            let began = Instant::now();
+            wait_for("the change", PATIENCE, || (stage.revisions().0 == round + 2).then_some(()));
+            assert!(began.elapsed() < SOON, "{}: {words:?}: {:?}", binary.version, began.elapsed());
+            stage.mend_mock("b");
+        }
+    }
+}
+
+#[test]
+fn who_asks_for_an_apply_hears_of_that_apply_and_a_file_that_is_not_served_yet_is_told() {
+    for binary in binaries().into_iter().rev().take(1) {
+        let stage = stage(&binary, 3);
+        stage.edit("idle = \"10s\"", "idle = \"11s\"");
+        wait_for("a second revision", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+        write(stage.path("hang"), "");
+        stage.edit("idle = \"11s\"", "idle = \"12s\"");
+        let pending = || {
+            let status = stage.json(&["status"]);
+            status["config"]["pending"].is_string().then_some(status)
+        };
+        let status = wait_for("the file to be told as pending", PATIENCE, pending);
+        assert_eq!((&status["config"]["is_serving"], &status["problems"]), (&false.into(), &serde_json::json!([])));
+        assert!(stage.done(&["status"]).contains("is about to be served: "), "{}", stage.done(&["status"]));
+        std::thread::scope(|scope| {
+            let apply = scope.spawn(|| stage.cli(&["apply"]));
+            wait_for("the apply to wait", PATIENCE, || pending().map(drop));
+            // What was never served is nothing to go back from.
+            let back = stage.cli(&["rollback"]);
+            assert!(back.code == Some(1) && back.stderr.contains("nothing to roll back"), "{back:?}");
+            let applied = apply.join().expect("an answer");
+            assert!(applied.code == Some(0) && applied.stdout.contains("revision 3"), "{applied:?}");
+        });
+        assert_eq!(stage.revisions().0, 3);
+        stage.edit("idle = \"12s\"", "idle = \"13s\"");
+        std::thread::scope(|scope| {
+            let apply = scope.spawn(|| stage.cli(&["apply"]));
+            wait_for("the apply to wait", PATIENCE, || pending().map(drop));
+            let back = stage.cli(&["rollback", "2"]);
+            assert!(back.code == Some(0) && back.stdout.contains("revision 4"), "{back:?}");
+            let applied = apply.join().expect("an answer");
+            assert!(applied.code == Some(1) && applied.stderr.contains("was asked for instead"), "{applied:?}");
+        });
+        assert_eq!(stage.revisions().0, 4);
+    }
+}
+
+#[test]
+fn a_deadline_that_passes_while_another_file_is_judged_takes_nothing_of_that_file() {
+    for binary in binaries().into_iter().rev().take(1) {
+        let stage = stage(&binary, 4);
+        stage.edit("idle = \"10s\"", "idle = \"11s\"");
+        stage.done(&["apply", "--confirm", "4s"]);
+        write(stage.path("hang"), "");
+        stage.edit("idle = \"11s\"", "idle = \"13s\"");
+        let serves = |stage: &Stage| {
+            let status = stage.json(&["status"]);
+            let text = stage.done(&["history", "--json"]);
+            (status["config"]["is_serving"] == true && status["config"]["revision"].as_u64() > Some(2)).then_some(text)
+        };
+        wait_for("the edit", PATIENCE * 2, || serves(&stage));
+        assert!(fs_err::read_to_string(stage.path("haproxy.cfg")).is_ok_and(|text| text.contains("13s")), "the edit");
+    }
+}
+
+#[test]
 fn a_death_during_the_check_leaves_no_key_and_what_it_leaves_is_swept() {
     for binary in binaries().into_iter().rev().take(1) {
         let mut stage = stage(&binary, 30);
