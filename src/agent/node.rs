@@ -110,7 +110,7 @@ impl Node {
         let cause = loaded.as_ref().err().map(Failed::from_sources);
         let first = |failed: Failed| cause.clone().unwrap_or(failed);
         sys::directory::create_directory(&state, 0o750).map_err(Failed::refused).map_err(first)?;
-        let lock = take_lock(&place, &state).await?;
+        let lock = take_lock(&place, &state).await.map_err(first)?;
         for left in [STAGING, VRRP_STAGING].iter().flat_map(|prefix| sys::directory::sweep(&state, prefix)) {
             tracing::warn!(path = %left, "a killed run left its staged files; they are removed");
         }
@@ -319,7 +319,11 @@ impl Node {
 
     /// A full disk must not keep a change from being served; it is told until it is mended.
     pub(super) fn note_history(&mut self, failed: Option<Failed>) {
-        let problem = failed.map(|failed| format!("what serves cannot be written into the history: {failed}"));
+        let problem = failed.map(|failed| {
+            // The name of what could not be written has another end each time; the trouble is the same.
+            let told = failed.message.split_once("/.new-").map_or(failed.message.as_str(), |(before, _)| before);
+            format!("what serves cannot be written into the history: {told}")
+        });
         self.troubles.set(Matter::History, problem);
     }
 

@@ -229,7 +229,7 @@ fn circuit(circuit: &CircuitSnapshot) -> String {
 fn attention(health: &HealthSnapshot) -> Option<String> {
     let words = health.attention.iter().map(|attention| match attention {
         Attention::KeyRejected => "the key was rejected",
-        Attention::ProbeWrong => "our probe is wrong: check path and model",
+        Attention::ProbeWrong => "the probe is answered as wrong: check `url`, then the probe's path and model",
         Attention::NameUnresolved => "the name does not resolve here",
         Attention::LoadUnread => "it does not tell its load: weights go without",
         Attention::CertificateEnds => "its certificate ends soon or cannot be read",

@@ -310,10 +310,10 @@ fn notes(server: &Server) -> Vec<(Tone, String)> {
     if let Some(Live { requests, failed, hidden, .. }) =
         server.live.as_ref().filter(|live| live.failed + live.hidden > 0)
     {
-        let told = [(*failed, "failed"), (*hidden, "more were repeated elsewhere")];
+        let told = [(*failed, "failed"), (*hidden, "failed here and were repeated at another server")];
         let words = told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
         let words = words.collect::<Vec<_>>().join(", ");
-        notes.push((Tone::Warn, format!("of {requests} requests of the last minute: {words}")));
+        notes.push((Tone::Warn, format!("last minute: {requests} requests; {words}")));
     }
     let told = |detail: &str| !detail.is_empty() && server.reason.contains(detail);
     for probe in server.probes.iter().filter(|probe| probe.outcome != "ok" && !told(&probe.detail)) {

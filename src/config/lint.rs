@@ -268,6 +268,15 @@ impl Lint<'_> {
                 );
             }
         }
+        let path = server.url.path.trim_end_matches('/');
+        if let Some(of_api) = API_PATHS.iter().find(|of_api| path.ends_with(**of_api)) {
+            self.warn(
+                "api-path",
+                server.url.origin,
+                format!("the URL of server {name} ends in {of_api}, which clients add as well: they would get 404"),
+                "write the base URL, such as \"https://api.openai.com/v1\"",
+            );
+        }
         if !server.keys.is_empty() && server.url.scheme == Scheme::Http && !server.url.host.is_private() {
             self.warn(
                 "clear-key",
@@ -278,6 +287,9 @@ impl Lint<'_> {
         }
     }
 }
+
+/// Ends of paths that belong to an API and not to a server.
+const API_PATHS: [&str; 6] = ["/completions", "/messages", "/embeddings", "/models", "/responses", "/rerank"];
 
 /// A word of a server line that changes the connection, and what to write in its place.
 fn connects_otherwise(word: &str) -> Option<(&str, &'static str)> {
@@ -388,6 +400,8 @@ weight = 0
             ("\"10s\"", "\"500ms\"", "brisk-check", 13),
             ("\"5m\"", "\"10s\"", "costly-probe", 13),
             ("weight = 100", "weight = 0", "no-weight", 8),
+            ("https://a.example", "https://a.example/v1/chat/completions", "api-path", 18),
+            ("https://a.example", "https://a.example/v1/", "", 0),
             ("192.168.1.1", "203.0.113.1", "clear-key", 23),
             ("192.168.1.1", "b.example", "clear-key", 23),
             ("weight = 100", "raw = [\"slowstart 1s\", \"send-proxy-v2-ssl\"]", "unfollowed-word", 20),

@@ -70,7 +70,7 @@ impl fmt::Display for Guard {
             }
             Self::Empties { backend } => write!(f, "it leaves backend {backend} without a ready server"),
             Self::LosesBind { frontend, bind } => {
-                write!(f, "nothing listens on {bind} any more, where frontend {frontend} has its clients")
+                write!(f, "after this nothing would listen on {bind}, where clients of frontend {frontend} connect now")
             }
             Self::LosesBackend { backend } => write!(f, "it removes backend {backend}, which is in use"),
             Self::Grows { from, to } => write!(f, "it raises the number of servers from {from} to {to}"),
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_bind_and_a_backend_in_use_are_missed_and_others_are_not() {
         let two: &[&str] = &["127.0.0.1:1", "127.0.0.1:2"];
-        let lost = "nothing listens on 127.0.0.1:2 any more, where frontend f1 has its clients";
+        let lost = "after this nothing would listen on 127.0.0.1:2, where clients of frontend f1 connect now";
         check((two, &["b: p"]), (ONE, &["b: p"]), &[lost]);
         check((two, &["b: p"]), (&["127.0.0.1:2", "127.0.0.1:1"], &["b: p"]), &[]);
         check((ONE, &["b: p"]), (&["*:1"], &["b: p"]), &[]);
