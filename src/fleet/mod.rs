@@ -2,6 +2,7 @@
 //!
 //! Pure: time is handed in; starts no probe itself. Its parts are the keys that serve, what operators said and what deep probes cost. Called by the agent's loop.
 
+mod along;
 mod costs;
 #[cfg(test)]
 mod days;
@@ -25,6 +26,7 @@ use crate::health::{
 };
 use crate::model::{AdminState, Moment, Name, ServerId, Weight};
 use crate::weights::{self, PoolMember, WeightDecision, Weighting};
+use along::Along;
 use costs::Costs;
 use failing::Failing;
 use std::collections::{BTreeMap, BTreeSet};
@@ -175,6 +177,9 @@ impl Fleet {
         self.costs.reconfigure(&config);
         self.view.guards.retain(|name, _| config.backend(name).is_some());
         self.view.decisions.retain(|name, _| config.backend(name).is_some());
+        let servers = &self.view.servers;
+        self.weights.retain(|id, _| servers.contains_key(id));
+        self.decided_with.retain(|id, _| servers.contains_key(id));
     }
 
     /// How often probes run, as a share of the operator's rhythm: a sixth on a node that only stands by. Faster takes
@@ -454,7 +459,7 @@ impl Fleet {
         self.suspect_ourselves(now);
         let config = self.config.clone();
         // In the order of the names: maps are made of them at once, which costs a fraction of insertions.
-        let (mut weights, mut decided_with) = (Vec::with_capacity(self.view.servers.len()), Vec::new());
+        let mut weights = Vec::with_capacity(self.view.servers.len());
         for backend in &config.backends {
             let first = (backend.check.interval * FIRST_COMPARISON).clamp(COMPARE, FIRST_COMPARISON_MAX);
             let compare_at = self.compare_at.entry(backend.name.clone()).or_insert(self.began + first);
@@ -462,13 +467,10 @@ impl Fleet {
             if compares {
                 *compare_at = now + COMPARE;
             }
-            let (of_pool, with) = self.decide_pool(backend, overrides, compares, now);
-            decided_with.extend(with);
+            let of_pool = self.decide_pool(backend, overrides, compares, now);
             weights.extend(of_pool.iter().map(|decision| (decision.id.clone(), decision.weight)));
         }
-        self.weights = weights.into_iter().collect();
-        self.decided_with = decided_with.into_iter().collect();
-        self.weights.clone()
+        weights.into_iter().collect()
     }
 
     /// Those of the backends alone of which something has moved since this was asked last, whoever decided in between: what
@@ -487,40 +489,41 @@ impl Fleet {
         }
         for name in std::mem::take(&mut self.dirty) {
             let Some(backend) = config.backend(&name) else { continue };
-            let (decided, with) = self.decide_pool(backend, overrides, false, now);
-            self.decided_with.extend(with);
-            for decision in decided.iter() {
-                moved.insert(decision.id.clone(), decision.weight);
-                self.weights.insert(decision.id.clone(), decision.weight);
-            }
+            let decided = self.decide_pool(backend, overrides, false, now);
+            moved.extend(decided.iter().map(|decision| (decision.id.clone(), decision.weight)));
         }
         moved
     }
 
-    /// One backend's decisions, and what of health each was made with.
+    /// One backend's decisions.
     fn decide_pool(
         &mut self,
         backend: &Backend,
         overrides: &Overrides,
         compares: bool,
         now: Moment,
-    ) -> (Arc<[WeightDecision]>, Vec<(ServerId, f64)>) {
-        let member = |server: &Server| {
-            let id = ServerId::new(backend.name.clone(), server.name.clone());
-            let (id, health) = self.view.servers.get_key_value(&id)?;
-            Some(self.member(server, id, health, overrides, now))
-        };
-        let members: Vec<_> = backend.servers.iter().filter_map(member).collect();
-        let values = members.iter().filter_map(|member| Some((member.id.clone(), member.health.as_ref()?.value)));
-        let decided_with = values.collect();
+    ) -> Arc<[WeightDecision]> {
+        let members = self.members(backend, overrides, now);
+        for member in &members {
+            match member.health.as_ref().map(|factor| factor.value) {
+                with if with == member.decided_with => {}
+                Some(with) => drop(self.decided_with.insert(member.id.clone(), with)),
+                None => drop(self.decided_with.remove(&member.id)),
+            }
+        }
         let spent = self.costs.why_spent(&backend.name, now);
         let suspected = self.suspicion.over(&backend.name);
         let guards = Arc::make_mut(self.view.guards.entry(backend.name.clone()).or_default());
         guards.note(Guard::BudgetSpent, spent, now);
-        let decided = weights::decide(backend.weighting, &members, &self.weights, guards, suspected, compares, now);
+        let decided = weights::decide(backend.weighting, &members, guards, suspected, compares, now);
         let decided: Arc<[_]> = decided.into();
+        for (member, decision) in members.iter().zip(decided.iter()) {
+            if member.runs != Some(decision.weight) {
+                self.weights.insert(decision.id.clone(), decision.weight);
+            }
+        }
         self.view.decisions.insert(backend.name.clone(), decided.clone());
-        (decided, decided_with)
+        decided
     }
 
     /// Looks whether it is our own network that fails; if so, those who went out for it come back without hold or ramp.
@@ -552,26 +555,29 @@ impl Fleet {
         });
     }
 
-    fn member(
-        &self,
-        server: &Server,
-        id: &ServerId,
-        health: &ServerHealth,
-        overrides: &Overrides,
-        now: Moment,
-    ) -> PoolMember {
-        debug_assert_eq!(id.server, server.name);
-        let wish = overrides.get(id).map(Override::wish).unwrap_or_default();
-        PoolMember {
-            base: server.weight.value,
-            pinned: wish.weight,
-            admin: wish.state.unwrap_or(server.state.value),
-            tier: server.tier,
-            health: health.factor(now),
-            signals: health.signals(now),
-            decided_with: self.decided_with.get(id).copied(),
-            id: id.clone(),
-        }
+    /// The servers of one backend as the decision sees them.
+    fn members(&self, backend: &Backend, overrides: &Overrides, now: Moment) -> Vec<PoolMember> {
+        let id_of = |server: &Server| ServerId::new(backend.name.clone(), server.name.clone());
+        let Some(first) = backend.servers.first().map(id_of) else { return vec![] };
+        let mut healths = Along::from(&self.view.servers, &first);
+        let (mut weights, mut with) = (Along::from(&self.weights, &first), Along::from(&self.decided_with, &first));
+        let member = |server: &Server| {
+            let id = id_of(server);
+            let health = healths.of(&id)?;
+            let wish = overrides.get(&id).map(Override::wish).unwrap_or_default();
+            Some(PoolMember {
+                base: server.weight.value,
+                pinned: wish.weight,
+                admin: wish.state.unwrap_or(server.state.value),
+                tier: server.tier,
+                health: health.factor(now),
+                signals: health.signals(now),
+                runs: weights.of(&id).copied(),
+                decided_with: with.of(&id).copied(),
+                id,
+            })
+        };
+        backend.servers.iter().filter_map(member).collect()
     }
 
     fn health_mut(&mut self, id: &ServerId) -> Option<&mut ServerHealth> {

@@ -7,7 +7,6 @@ use super::{cap, smoothing};
 use crate::health::{Factor, Guard, Member, PoolGuards, Ruling, Signals};
 use crate::model::{AdminState, Moment, ServerId, Weight};
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// How the weights of a backend come about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +35,8 @@ pub struct PoolMember {
     pub health: Option<Factor>,
     /// [`ServerHealth::signals`](crate::health::ServerHealth::signals).
     pub signals: Signals,
+    /// What HAProxy runs; `None`: it does not know this server yet, which is as good as at its base weight.
+    pub runs: Option<Weight>,
     /// The value of `health` at the decision before; `None`: this life of the agent has decided nothing yet.
     pub decided_with: Option<f64>,
 }
@@ -69,26 +70,23 @@ pub struct WeightDecision {
 
 /// Decides on every member of one backend, in the order of `members`.
 ///
-/// `previous` is what HAProxy runs now; a server that it does not know yet is as good as at its base weight. `guards`
+/// `guards`
 /// are the backend's own and remember; `suspected` says why it may be our own network that fails. Only where it is
 /// `compares`' time are the servers of an adaptive backend compared anew: in between, and until there is something to
 /// compare after a start, each keeps its part of what runs.
 pub fn decide(
     weighting: Weighting,
     members: &[PoolMember],
-    previous: &BTreeMap<ServerId, Weight>,
     guards: &mut PoolGuards,
     suspected: Option<&str>,
     compares: bool,
     now: Moment,
 ) -> Vec<WeightDecision> {
-    let runs: Vec<Option<Weight>> = members.iter().map(|member| previous.get(&member.id).copied()).collect();
-    let mut planned: Vec<Product> =
-        members.iter().zip(&runs).map(|(member, runs)| Product::begin(member, *runs)).collect();
+    let mut planned: Vec<Product> = members.iter().map(|member| Product::begin(member, member.runs)).collect();
     if weighting == Weighting::Adaptive {
-        adapt(members, previous, &mut planned);
+        adapt(members, &mut planned);
     }
-    let runs: Vec<Weight> = runs.into_iter().zip(members).map(|(runs, member)| runs.unwrap_or(member.base)).collect();
+    let runs: Vec<Weight> = members.iter().map(|member| member.runs.unwrap_or(member.base)).collect();
     let as_guarded: Vec<Member> = members
         .iter()
         .zip(&planned)
@@ -123,9 +121,9 @@ pub fn decide(
 }
 
 /// Multiplies with what the servers of each tier are worth beside each other.
-fn adapt(members: &[PoolMember], previous: &BTreeMap<ServerId, Weight>, planned: &mut [Product]) {
+fn adapt(members: &[PoolMember], planned: &mut [Product]) {
     for tier in [1, 2] {
-        let rivals = Rivals::of(tier, members, previous);
+        let rivals = Rivals::of(tier, members);
         let of_tier = |member: &PoolMember| member.tier == tier && member.health.is_some();
         for (member, product) in members.iter().zip(planned.iter_mut()).filter(|(member, _)| of_tier(member)) {
             let (value, why) = rivals.factor(member);

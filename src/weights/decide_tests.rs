@@ -18,13 +18,20 @@ fn member(name: &str, base: u16, health: Option<f64>) -> PoolMember {
         tier: 1,
         health: health.map(|value| Factor { name: "health", value, why: String::new(), kind: FactorKind::Verdict }),
         signals: Signals::default(),
+        runs: None,
         decided_with: None,
     }
 }
 
+/// These members where HAProxy runs these weights.
+fn running(members: &[PoolMember], previous: &BTreeMap<ServerId, Weight>) -> Vec<PoolMember> {
+    let run = |member: &PoolMember| PoolMember { runs: previous.get(&member.id).copied(), ..member.clone() };
+    members.iter().map(run).collect()
+}
+
 /// By guards that remember nothing yet.
 fn decide(weighting: Weighting, members: &[PoolMember], previous: &BTreeMap<ServerId, Weight>) -> Vec<WeightDecision> {
-    decide_with(weighting, members, previous, &mut PoolGuards::default(), None, true, Moment::default())
+    decide_with(weighting, &running(members, previous), &mut PoolGuards::default(), None, true, Moment::default())
 }
 
 fn quick(mut member: PoolMember, first_token_ms: u64) -> PoolMember {
@@ -115,7 +122,8 @@ fn between_two_comparisons_only_health_moves_a_weight() {
         let pool = [quick(member("a", 100, Some(1.0)), 450), PoolMember { decided_with: before, ..slow }];
         let guards = &mut PoolGuards::default();
         let previous = runs(&[("a", 100), ("b", runs_now)]);
-        let decisions = decide_with(Weighting::Adaptive, &pool, &previous, guards, None, false, Moment::default());
+        let decisions =
+            decide_with(Weighting::Adaptive, &running(&pool, &previous), guards, None, false, Moment::default());
         decisions[1].weight.get()
     };
     // Neither at a start nor later does a comparison move it.

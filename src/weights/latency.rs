@@ -4,8 +4,7 @@
 
 use super::PoolMember;
 use crate::health::{Load, Signals};
-use crate::model::{AdminState, ServerId, Weight};
-use std::collections::BTreeMap;
+use crate::model::AdminState;
 use std::time::Duration;
 
 /// Added to every latency: differences far below it are the network's noise, not the server's worth. Without it one
@@ -56,23 +55,22 @@ impl Measure {
 /// The servers of a tier that take traffic, to compare with.
 pub(super) struct Rivals<'a> {
     members: Vec<&'a PoolMember>,
-    previous: &'a BTreeMap<ServerId, Weight>,
     mean_weight: f64,
 }
 
 impl<'a> Rivals<'a> {
     /// Those of one tier.
-    pub(super) fn of(tier: u8, members: &'a [PoolMember], previous: &'a BTreeMap<ServerId, Weight>) -> Self {
+    pub(super) fn of(tier: u8, members: &'a [PoolMember]) -> Self {
         let members: Vec<&PoolMember> = members.iter().filter(|m| m.tier == tier && takes_traffic(m)).collect();
-        let sum: f64 = members.iter().map(|member| weight(member, previous)).sum();
+        let sum: f64 = members.iter().map(|member| weight(member)).sum();
         let mean_weight = sum / (members.len().max(1) as f64);
-        Self { members, previous, mean_weight }
+        Self { members, mean_weight }
     }
 
     /// Requests in flight as if the server had the tier's mean weight: who has twice the weight has twice the requests,
     /// and is no busier for it. Without that, weights would chase themselves.
     fn in_flight(&self, member: &PoolMember) -> f64 {
-        let weight = weight(member, self.previous);
+        let weight = weight(member);
         if weight <= 0.0 {
             return 0.0;
         }
@@ -144,8 +142,8 @@ fn room(load: Load) -> f64 {
     (1.0 - (load.waiting / WAITING).max(cache)).clamp(FLOOR, 1.0)
 }
 
-fn weight(member: &PoolMember, previous: &BTreeMap<ServerId, Weight>) -> f64 {
-    let runs = member.pinned.or_else(|| previous.get(&member.id).copied()).unwrap_or(member.base);
+fn weight(member: &PoolMember) -> f64 {
+    let runs = member.pinned.or(member.runs).unwrap_or(member.base);
     f64::from(runs.get())
 }
 
@@ -162,6 +160,7 @@ pub(super) fn takes_traffic(member: &PoolMember) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Weight;
 
     fn member(name: usize, signals: Signals) -> PoolMember {
         PoolMember {
@@ -172,14 +171,14 @@ mod tests {
             tier: 1,
             health: None,
             signals,
+            runs: None,
             decided_with: None,
         }
     }
 
     fn factors(signals: &[Signals]) -> Vec<f64> {
         let members: Vec<_> = signals.iter().enumerate().map(|(i, signals)| member(i, *signals)).collect();
-        let none = BTreeMap::new();
-        let rivals = Rivals::of(1, &members, &none);
+        let rivals = Rivals::of(1, &members);
         members.iter().map(|m| (rivals.factor(m).0 * 100.0).round() / 100.0).collect()
     }
 
@@ -238,10 +237,9 @@ mod tests {
     #[test]
     fn requests_pile_up_at_the_slower_one_and_twice_the_weight_is_not_twice_as_busy() {
         assert_eq!(factors(&[live(950, 1.0, 5.0), live(950, 1.0, 30.0)]), [1.0, 0.38]);
-        let members = [member(0, live(950, 1.0, 20.0)), member(1, live(950, 1.0, 10.0))];
-        let runs = [(members[0].id.clone(), Weight::clamped(100.0)), (members[1].id.clone(), Weight::clamped(50.0))];
-        let runs = BTreeMap::from(runs);
-        let rivals = Rivals::of(1, &members, &runs);
+        let runs = |weight, member| PoolMember { runs: Some(Weight::clamped(weight)), ..member };
+        let members = [runs(100.0, member(0, live(950, 1.0, 20.0))), runs(50.0, member(1, live(950, 1.0, 10.0)))];
+        let rivals = Rivals::of(1, &members);
         assert_eq!((rivals.factor(&members[0]).0, rivals.factor(&members[1]).0), (1.0, 1.0));
     }
 
@@ -250,14 +248,12 @@ mod tests {
         let busy = |waiting, cache| Signals { load: Some(Load { waiting, cache }), ..Signals::default() };
         for (other, expected) in [(busy(2.5, None), 0.5), (busy(9.0, None), 0.02), (busy(0.0, Some(0.4)), 0.5)] {
             let members = [member(0, busy(0.0, Some(0.0))), member(1, other)];
-            let none = BTreeMap::new();
-            let rivals = Rivals::of(1, &members, &none);
+            let rivals = Rivals::of(1, &members);
             assert_eq!(rivals.queue(&members[1]).unwrap().0, expected);
             assert_eq!(rivals.queue(&members[0]).unwrap().0, 1.0);
         }
         // All as busy as the others: nobody has less than it would have had.
         let members = [member(0, busy(5.0, None)), member(1, busy(7.0, None))];
-        let none = BTreeMap::new();
-        assert_eq!(Rivals::of(1, &members, &none).queue(&members[1]).unwrap().0, 1.0);
+        assert_eq!(Rivals::of(1, &members).queue(&members[1]).unwrap().0, 1.0);
     }
 }
