@@ -10,7 +10,7 @@ use crate::health::{Observation, Outcome, ProbeKind};
 use crate::keys::{Exhausted, KeyPool, KeyPoolParams, KeyState, KeyWord, Source, Told};
 use crate::model::{Digest, Moment, Secret, SecretRef, ServerId};
 use crate::traffic::KeyWords;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,12 +144,12 @@ impl Keyring {
             let digest = |reference| secrets.get(reference).map(|secret| Digest::of(secret.expose()));
             let held = keys.iter().map(|key| Held { reference: key.value.clone(), digest: digest(&key.value) });
             let held: Vec<Held> = held.collect();
-            let mut voters: Vec<String> = Vec::new();
+            let (mut voters, mut voter_of): (Vec<String>, HashMap<String, usize>) = Default::default();
             let mut ids = Vec::new();
             for server in servers {
                 let authority = server.url.authority();
-                let voter = voters.iter().position(|known| *known == authority).unwrap_or_else(|| {
-                    voters.push(authority);
+                let voter = *voter_of.entry(authority).or_insert_with_key(|authority| {
+                    voters.push(authority.clone());
                     voters.len() - 1
                 });
                 let id = ServerId::new(backend.name.clone(), server.name.clone());

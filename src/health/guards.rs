@@ -16,7 +16,7 @@
 use super::FactorKind;
 use crate::model::{AdminState, Moment, Name, ServerId, Weight};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -150,7 +150,9 @@ pub struct PoolGuards {
 impl PoolGuards {
     /// Rules over one backend, in the order of `members`. `suspected`: why we suspect ourselves.
     pub fn rule(&mut self, members: &[Member], suspected: Option<&str>, now: Moment) -> Vec<Ruling> {
-        self.last_in.retain(|id, _| members.iter().any(|member| member.id == *id));
+        // A search among all members for each of them would cost thousands of servers their square.
+        let known: HashSet<&ServerId> = members.iter().map(|member| &member.id).collect();
+        self.last_in.retain(|id, _| known.contains(id));
         for member in members.iter().filter(|member| !member.is_out() && suspected.is_none()) {
             if member.runs > Weight::ZERO {
                 self.last_in.insert(member.id.clone(), member.runs);

@@ -53,18 +53,39 @@ impl Measure {
 }
 
 /// The servers of a tier that take traffic, to compare with.
-pub(super) struct Rivals<'a> {
-    members: Vec<&'a PoolMember>,
+///
+/// What all of them are compared with is found once: a pool of thousands must not cost its square.
+pub(super) struct Rivals {
+    tier: u8,
     mean_weight: f64,
+    /// How many have each measure, in the order of [`Measure::ALL`].
+    having: [usize; 3],
+    best_success: f64,
+    /// The shortest wait of a yardstick, by each measure; infinite where there is none.
+    best_wait: [f64; 3],
+    best_room: Option<f64>,
 }
 
-impl<'a> Rivals<'a> {
+impl Rivals {
     /// Those of one tier.
-    pub(super) fn of(tier: u8, members: &'a [PoolMember]) -> Self {
+    pub(super) fn of(tier: u8, members: &[PoolMember]) -> Self {
         let members: Vec<&PoolMember> = members.iter().filter(|m| m.tier == tier && takes_traffic(m)).collect();
         let sum: f64 = members.iter().map(|member| weight(member)).sum();
         let mean_weight = sum / (members.len().max(1) as f64);
-        Self { members, mean_weight }
+        let having = Measure::ALL.map(|measure| members.iter().filter(|m| measure.of(&m.signals).is_some()).count());
+        let best_success = members.iter().map(|member| success(member)).fold(0.0, f64::max);
+        let best_room = members.iter().filter_map(|member| member.signals.load).map(room).reduce(f64::max);
+        let best_wait = [f64::INFINITY; 3];
+        let mut rivals = Self { tier, mean_weight, having, best_success, best_wait, best_room };
+        let yardsticks: Vec<_> = members.into_iter().filter(|m| success(m) >= best_success * YARDSTICK).collect();
+        let best = |measure| yardsticks.iter().filter_map(|m| rivals.wait(m, measure)).fold(f64::INFINITY, f64::min);
+        rivals.best_wait = Measure::ALL.map(best);
+        rivals
+    }
+
+    /// Whether `member` is one of them.
+    fn has(&self, member: &PoolMember) -> bool {
+        member.tier == self.tier && takes_traffic(member)
     }
 
     /// Requests in flight as if the server had the tier's mean weight: who has twice the weight has twice the requests,
@@ -86,10 +107,9 @@ impl<'a> Rivals<'a> {
 
     /// The factor of `member`, 0.02 to 1, with one sentence on why.
     pub(super) fn factor(&self, member: &PoolMember) -> (f64, String) {
-        let has = |measure: Measure| self.members.iter().any(|rival| measure.of(&rival.signals).is_some());
+        let has = |measure: Measure| self.having[measure as usize] > 0;
         let own_and_others = |measure: &Measure| {
-            let others = self.members.iter().filter(|rival| rival.id != member.id);
-            measure.of(&member.signals).is_some() && others.filter_map(|r| measure.of(&r.signals)).next().is_some()
+            measure.of(&member.signals).is_some() && self.having[*measure as usize] > usize::from(self.has(member))
         };
         // Like is compared with like; a cheap probe's time only where nobody has anything better.
         let best_measure = Measure::ALL.into_iter().find(|measure| has(*measure)).unwrap_or(Measure::Total);
@@ -98,14 +118,13 @@ impl<'a> Rivals<'a> {
             _ => best_measure,
         };
         let success = success(member);
-        let best_success = self.members.iter().map(|rival| self::success(rival)).fold(success, f64::max);
+        let best_success = self.best_success.max(success);
         let succeeds = if best_success > 0.0 { success / best_success } else { 1.0 };
         let Some(own) = self.wait(member, measure) else {
             let value = if succeeds >= EQUAL { 1.0 } else { succeeds.max(FLOOR) };
             return (value, format!("no {} was measured yet, {:.0} % succeed", measure.name(), success * 100.0));
         };
-        let yardsticks = self.members.iter().filter(|rival| self::success(rival) >= best_success * YARDSTICK);
-        let best = yardsticks.filter_map(|rival| self.wait(rival, measure)).fold(f64::INFINITY, f64::min);
+        let best = self.best_wait[measure as usize];
         // Never above 1: no speed makes up for failures.
         let quick = if best.is_finite() { (best / own).min(1.0) } else { 1.0 };
         let share = quick * succeeds;
@@ -127,7 +146,7 @@ impl<'a> Rivals<'a> {
     /// The factor of `member` by the load that it tells, beside the least loaded, 0.02 to 1; `None` where it tells none.
     pub(super) fn queue(&self, member: &PoolMember) -> Option<(f64, String)> {
         let load = member.signals.load?;
-        let best = self.members.iter().filter_map(|rival| rival.signals.load).map(room).fold(room(load), f64::max);
+        let best = self.best_room.unwrap_or(0.0).max(room(load));
         let value = (room(load) / best).clamp(FLOOR, 1.0);
         let cache = load.cache.map(|cache| format!(", {:.0} % of its cache in use", cache * 100.0)).unwrap_or_default();
         let why =
