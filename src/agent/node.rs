@@ -256,10 +256,11 @@ impl Node {
     }
 
     /// The weights, keys and operators' words that HAProxy does not have yet, by what was seen of it last: no file, no
-    /// look at what runs. [`Self::begin_reconcile`] does the rest, later.
-    pub(super) fn begin_push(&mut self) -> Option<Push> {
+    /// look at what runs. And whether [`Self::begin_reconcile`] has the rest to do, later: what thousands of servers say
+    /// mostly moves no weight, and no file.
+    pub(super) fn begin_push(&mut self) -> (Option<Push>, bool) {
         if !self.is_settled {
-            return None;
+            return (None, true);
         }
         self.said.iter().for_each(|id| self.fleet.touch(&id.backend));
         let weights = self.fleet.decide_moved(&self.overrides, self.now());
@@ -276,7 +277,9 @@ impl Node {
         });
         let moved = Moved { wishes, said: self.said.clone(), keys };
         self.engine.news.note(self.known.as_ref(), &moved);
-        self.engine.push(&self.serving.config.haproxy.admin_socket.value, &self.serving.config, &moved)
+        let config = &self.serving.config;
+        let is_followed = !self.engine.has_all(config, &moved);
+        (self.engine.push(&config.haproxy.admin_socket.value, config, &moved), is_followed)
     }
 
     /// What HAProxy took of it. What it did not take is tried again: a reload was under way, or it is out of breath.

@@ -9,7 +9,9 @@ use super::engine::Engine;
 use super::news::Moved;
 use super::renderer::Servers;
 use crate::config::Config;
+use crate::desired::DesiredServer;
 use crate::haproxy;
+use crate::model::ServerId;
 use crate::plan::{self, Step};
 use crate::render;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -66,6 +68,17 @@ impl Engine {
         }
         let pid = runtime.pid;
         (!steps.is_empty()).then(|| Push { admin_socket: admin_socket.to_owned(), pid, steps })
+    }
+
+    /// Whether HAProxy, as it was seen last, has all of this: then its files have nothing to follow either.
+    pub(super) fn has_all(&mut self, config: &Arc<Config>, moved: &Moved) -> bool {
+        let names = self.renderer.names(config);
+        let Some(runtime) = &self.runtime else { return false };
+        let has = |(id, wish): (&ServerId, &DesiredServer)| {
+            let seen = names.get(id).and_then(|names| runtime.servers.get(&names.weight));
+            seen.is_some_and(|seen| (seen.admin, seen.weight) == (wish.state, wish.weight))
+        };
+        moved.keys.is_none() && moved.said.is_empty() && moved.wishes.iter().all(has)
     }
 
     /// Which server has a name in HAProxy.

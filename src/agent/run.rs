@@ -311,7 +311,6 @@ impl Agent {
     /// Marks that HAProxy must follow: at once, or when it has had its pause.
     pub(super) fn follow_soon(&mut self) {
         self.push_at.get_or_insert(self.push_not_before);
-        self.follow_at.get_or_insert(self.follow_not_before);
     }
 
     /// Logs each guard once when it begins to hold weights back, and once when it ends.

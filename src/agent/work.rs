@@ -126,7 +126,12 @@ impl Agent {
         let now = Instant::now();
         if self.push.is_none() && self.push_at.is_some_and(|at| at <= now) {
             self.push_at = None;
-            match self.node.begin_push() {
+            let (push, is_followed) = self.node.begin_push();
+            if is_followed {
+                self.follow_at.get_or_insert(self.follow_not_before);
+            }
+            self.tell_guards();
+            match push {
                 Some(push) => {
                     let steps = push.len();
                     self.push = Some(Pushing { task: tokio::spawn(push.carry_out()), steps });
