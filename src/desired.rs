@@ -3,7 +3,7 @@
 //! Pure. Refuses to know how it is spelt. Made by `agent` and `cli`, read by `render` and `plan`.
 
 use crate::config::{Backend, Config, Server};
-use crate::model::{AdminState, Certificate, Secret, SecretRef, ServerId, Sourced, Weight};
+use crate::model::{AdminState, Along, Certificate, Secret, SecretRef, ServerId, Sourced, Weight};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,12 +57,15 @@ impl Desired {
         secrets: BTreeMap<SecretRef, Secret>,
         certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
     ) -> Self {
+        let id_of = |(backend, server): (&Backend, &Server)| ServerId::new(backend.name.clone(), server.name.clone());
+        let first = config.servers().next().map(id_of);
+        let mut known = first.as_ref().map(|first| (Along::from(weights, first), Along::from(overrides, first)));
         let servers = config
             .servers()
             .map(|(backend, server)| {
-                let id = ServerId::new(backend.name.clone(), server.name.clone());
-                let wish = overrides.get(&id).copied().unwrap_or_default();
-                let wanted = DesiredServer::of(backend, server, weights.get(&id).copied(), wish);
+                let id = id_of((backend, server));
+                let (weight, wish) = known.as_mut().map(|(w, o)| (w.of(&id), o.of(&id))).unwrap_or_default();
+                let wanted = DesiredServer::of(backend, server, weight.copied(), wish.copied().unwrap_or_default());
                 (id, wanted)
             })
             .collect();

@@ -199,7 +199,7 @@ impl Node {
             // Nothing of this life serves yet: what does then is a revision, and not only a change of weights.
             return Box::pin(self.settle()).await;
         }
-        let order = self.begin_reconcile();
+        let order = self.begin_reconcile(true);
         let result = Box::pin(self.engine.apply(order.wish(), Some(&self.ledger))).await;
         self.engine.look_at_old_workers(&order.sources.config.haproxy.master_socket.value).await;
         let report = self.end_reconcile(order.began, result)?;
@@ -210,8 +210,9 @@ impl Node {
         Ok(report)
     }
 
-    /// What HAProxy is to follow: the weights, states and keys that are known now.
-    pub(super) fn begin_reconcile(&mut self) -> Order {
+    /// What HAProxy is to follow: the weights, states and keys that are known now. Decided anew where it is time to, or where
+    /// a word ended; else as they were decided for the last push.
+    pub(super) fn begin_reconcile(&mut self, decides: bool) -> Order {
         self.keep_state();
         // The whole comparison sees states as well.
         self.said.clear();
@@ -226,7 +227,11 @@ impl Node {
         self.renew_certificates();
         let now = self.now();
         self.fleet.silence(&self.overrides, now);
-        Order::to_reconcile(self.serving.clone(), self.decided())
+        if decides || !ended.is_empty() {
+            return Order::to_reconcile(self.serving.clone(), self.decided());
+        }
+        let desired = desired(&self.serving, self.fleet.weights(), &self.overrides, &self.keyring);
+        Order::to_reconcile(self.serving.clone(), desired)
     }
 
     /// What came of it.

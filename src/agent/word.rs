@@ -6,7 +6,9 @@ use super::node::Node;
 use super::report::{Failed, Report};
 use super::troubles::Matter;
 use crate::config::{Config, Server};
+use crate::desired::DesiredServer;
 use crate::event::{Event, Kind, Severity};
+use crate::fleet::Override;
 use crate::model::{AdminState, ServerId, Weight};
 use crate::plan::Step;
 use crate::render;
@@ -60,12 +62,14 @@ impl Node {
     }
 
     /// Whether HAProxy, as it was seen last, has what is wanted of a server.
-    pub(super) fn has_followed_word(&mut self, id: &ServerId) -> bool {
-        let wanted = self.decided().servers.get(id).copied();
+    pub(super) fn has_followed_word(&self, id: &ServerId) -> bool {
         let Some((backend, server)) = self.serving.config.server(id) else { return false };
+        let word = self.overrides.get(id).map(Override::wish).unwrap_or_default();
+        // What was decided for the push that has just been made, or found nothing to do.
+        let wanted = DesiredServer::of(backend, server, self.fleet.weights().get(id).copied(), word);
         let name = render::names_of(backend, server).weight;
         let seen = self.runtime().and_then(|runtime| runtime.servers.get(&name));
-        seen.map(|seen| (seen.admin, seen.weight)) == wanted.map(|wanted| (wanted.state, wanted.weight))
+        seen.is_some_and(|seen| (seen.admin, seen.weight) == (wanted.state, wanted.weight))
     }
 
     /// Those of the steps that are about a server.
@@ -145,7 +149,7 @@ impl Node {
         let backend = self.serving.config.backend(&id.backend)?;
         let serves = |server: &Server| {
             let id = ServerId { backend: id.backend.clone(), server: server.name.clone() };
-            let wish = self.overrides.get(&id).map(crate::fleet::Override::wish);
+            let wish = self.overrides.get(&id).map(Override::wish);
             let state = wish.and_then(|wish| wish.state).unwrap_or(server.state.value);
             let weight = wish.and_then(|wish| wish.weight).unwrap_or(server.weight.value);
             state == AdminState::Ready && weight > Weight::ZERO

@@ -60,11 +60,20 @@ pub(super) struct Pushing {
 #[derive(Debug)]
 pub(super) enum Task {
     /// HAProxy follows what is known, and who waits for that.
-    Reconcile { words: Vec<Word>, is_audit: bool },
+    Reconcile { words: Vec<Word>, look: Look },
     /// Something else is to serve.
     Change(Box<(Waiters, Change)>),
     /// Somebody asked what an apply would do.
     Plan(Reply),
+}
+
+/// What is due with a look at HAProxy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// Everything is compared.
+    is_audit: bool,
+    /// All weights are decided anew.
+    decides: bool,
 }
 
 /// What an operator said of a server, and waits for.
@@ -145,26 +154,32 @@ impl Agent {
     /// Brings weights, states and drift to HAProxy, and its files up to date.
     async fn follow(&mut self) {
         self.follow_at = None;
-        let is_audit = Instant::now() >= self.reconcile_at;
         let words = std::mem::take(&mut self.words);
         let began = Instant::now();
+        let is_audit = began >= self.reconcile_at;
+        let decides = is_audit || began >= self.weights_at || !self.node.is_settled;
+        let look = Look { is_audit, decides };
         if !self.node.is_settled {
             let result = self.node.reconcile().await;
-            self.followed(began, words, result, is_audit).await;
+            self.followed(began, words, result, look).await;
             return;
         }
-        let order = self.node.begin_reconcile();
-        self.start(order, Task::Reconcile { words, is_audit });
+        let order = self.node.begin_reconcile(decides);
+        self.start(order, Task::Reconcile { words, look });
     }
 
     /// What follows from how HAProxy followed.
-    async fn followed(&mut self, began: Instant, words: Vec<Word>, result: Result<Report, Attempt>, is_audit: bool) {
+    async fn followed(&mut self, began: Instant, words: Vec<Word>, result: Result<Report, Attempt>, look: Look) {
         // Counted from the end: a HAProxy that hangs is not asked attempt after attempt.
         let now = Instant::now();
-        self.weights_at = now + WEIGHTS;
+        if look.decides {
+            self.weights_at = now + WEIGHTS;
+        }
         self.reconcile_at = match &result {
             // It may be starting at this moment.
             Ok(report) if report.applied.how == How::Start => now + ABSENT,
+            // Weights that move all the time put no audit off.
+            Ok(_) if !look.is_audit => self.reconcile_at,
             Ok(_) | Err(Attempt::Failed(_)) => now + RECONCILE,
             // Something structural differs (HAProxy was reloaded by hand with another file): after the gap.
             Err(Attempt::TooSoon(at)) => *at,
@@ -181,7 +196,7 @@ impl Agent {
             self.complete_history().await;
         }
         // After HAProxy, and not with each of its weights.
-        if is_audit {
+        if look.is_audit {
             self.node.look_at_vrrp_file().await;
         }
     }
@@ -224,11 +239,11 @@ impl Agent {
 
     async fn order_ended(&mut self, what: Task, order: Box<Order>, outcome: Outcome) {
         match (what, outcome) {
-            (Task::Reconcile { words, is_audit }, Outcome::Applied(result)) => {
+            (Task::Reconcile { words, look }, Outcome::Applied(result)) => {
                 let began = order.began;
                 tokio::task::spawn_blocking(move || drop(order));
                 let result = self.node.end_reconcile(began, result);
-                self.followed(began, words, result, is_audit).await;
+                self.followed(began, words, result, look).await;
             }
             (Task::Change(under_way), Outcome::Applied(result)) => {
                 let (waiters, change) = *under_way;

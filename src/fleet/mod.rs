@@ -2,7 +2,6 @@
 //!
 //! Pure: time is handed in; starts no probe itself. Its parts are the keys that serve, what operators said and what deep probes cost. Called by the agent's loop.
 
-mod along;
 mod costs;
 #[cfg(test)]
 mod days;
@@ -24,9 +23,8 @@ use crate::health::{
     Guard, GuardEvent, Keyless, LiveSample, Observation, PoolReport, ProbeKind, Refusal, ServerHealth, Spent, State,
     Suspicion, Transition,
 };
-use crate::model::{AdminState, Moment, Name, ServerId, Weight};
+use crate::model::{AdminState, Along, Moment, Name, ServerId, Weight};
 use crate::weights::{self, PoolMember, WeightDecision, Weighting};
-use along::Along;
 use costs::Costs;
 use failing::Failing;
 use std::collections::{BTreeMap, BTreeSet};
@@ -452,6 +450,11 @@ impl Fleet {
             self.wakes.insert((next, id.clone()));
             self.wake_of.insert(id, next);
         }
+    }
+
+    /// The weights that were decided last, of whatever backend by whom.
+    pub fn weights(&self) -> &BTreeMap<ServerId, Weight> {
+        &self.weights
     }
 
     /// The weights that follow from all that is known; remembered as in force.

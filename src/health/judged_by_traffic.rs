@@ -120,6 +120,7 @@ impl ServerHealth {
         self.circuit.open(fall.outcome == Outcome::Credential);
         if let Some(traffic) = &mut self.traffic {
             traffic.forget();
+            traffic.fell_at = Some(now);
         }
         let why = format!("circuit open: {}", fall.why);
         self.go(Signal::Fell(fall.outcome), now, &why)
@@ -210,6 +211,32 @@ mod tests {
             let circuit = health.snapshot(at(now)).circuit.expect("it opened");
             assert_eq!((circuit.phase, circuit.openings), (CircuitPhase::Open, 1));
         }
+    }
+
+    #[test]
+    fn whether_it_answers_now_is_told_by_the_newest_requests_and_else_by_probes() {
+        let new =
+            ServerHealth::new(HealthParams { cheap: vec![ProbeKind::Models], ..HealthParams::default() }, at(0.0), 1);
+        assert_eq!(new.answers(at(0.0)), None);
+        let mut health = server();
+        assert_eq!(health.answers(at(1.0)), Some(true));
+        health.observe(&Observation::new(ProbeKind::Models, Outcome::Refused, Duration::ZERO), at(2.0));
+        assert_eq!(health.answers(at(2.0)), Some(false), "one failure is the newest word");
+        let now = feed(&mut health, 3.0, 10, &[(Outcome::Ok, 2)]);
+        assert_eq!(health.answers(at(now)), Some(true), "requests know better");
+        assert_eq!(health.answers(at(now + 20.0)), Some(false), "they are long ago, and the probe's word stands");
+        probe_ok(&mut health, at(30.0));
+        // The circuit opens: what it forgets stays known here.
+        let now = feed(&mut health, 31.0, 5, &[(Outcome::ServerError, 1)]);
+        assert!(health.state().is_unhealthy());
+        assert_eq!(health.answers(at(now)), Some(false), "the probe's success is older");
+        probe_ok(&mut health, at(40.0));
+        assert_eq!(health.answers(at(60.0)), Some(true), "held out, and it answers");
+        assert!(health.state().is_unhealthy());
+        let now = feed(&mut health, 61.0, 2, &[(Outcome::ServerError, 1)]);
+        assert_eq!(health.answers(at(now)), Some(false));
+        let now = feed(&mut health, now, 5, &[(Outcome::Ok, 1)]);
+        assert_eq!(health.answers(at(now)), Some(true));
     }
 
     #[test]

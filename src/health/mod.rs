@@ -3,6 +3,7 @@
 //! Pure: time is handed in as [`Moment`](crate::model::Moment). Refuses to know TOML, HTTP and HAProxy. Called by
 //! `agent`, which runs the probes, and by `weights`.
 
+mod answers;
 mod budget;
 mod by_kind;
 mod circuit;

@@ -224,23 +224,6 @@ impl ServerHealth {
         &self.reason
     }
 
-    /// Whether it answers now, by the newest that is known: requests of the last seconds, else the last probes. `None`:
-    /// neither tells. What it is held back for does not count.
-    pub fn answers(&self, now: Moment) -> Option<bool> {
-        let by_probes = || {
-            let mut asked =
-                self.lines.iter().filter(|(kind, _)| kind.decides()).map(|(_, line)| &line.evidence).peekable();
-            asked.peek()?;
-            let (mut succeeds, mut fails) = (true, false);
-            for evidence in asked {
-                succeeds &= evidence.successes > 0;
-                fails |= evidence.failures > 0;
-            }
-            (succeeds || fails).then_some(!fails)
-        };
-        self.traffic.as_ref().and_then(|traffic| traffic.answers(now)).or_else(by_probes)
-    }
-
     /// Asks again soon: the operator changed something (a new key, `server ready`), or this node became MASTER.
     pub fn probe_soon(&mut self, now: Moment) {
         for line in self.lines.values_mut() {

@@ -48,6 +48,8 @@ pub(super) struct Traffic {
     seen: Option<Outcome>,
     /// Rejections of the key with no success between.
     rejected_run: u32,
+    /// When requests last opened the circuit; until one succeeds.
+    pub(super) fell_at: Option<Moment>,
     /// The last sample that told something.
     pub(super) last: Option<Moment>,
     limit: Limit,
@@ -85,6 +87,7 @@ impl Traffic {
             shared_run: 0,
             seen: None,
             rejected_run: 0,
+            fell_at: None,
             last: None,
             limit: Limit::default(),
             speed: Speed::new(now),
@@ -104,6 +107,9 @@ impl Traffic {
         self.note_run(just, &since_success, now);
         if just.told() > 0 {
             self.last = Some(now);
+        }
+        if just.successes > 0 {
+            self.fell_at = None;
         }
         if let Some(first_byte) = sample.first_byte
             && just.successes > 0

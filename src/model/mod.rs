@@ -2,6 +2,7 @@
 //!
 //! Knows no clock, no file, no HAProxy and no TOML. Everybody calls it.
 
+mod along;
 mod balance;
 mod certificate;
 mod digest;
@@ -22,6 +23,7 @@ mod state;
 mod vrrp;
 mod weight;
 
+pub use along::Along;
 pub use balance::Balance;
 pub use certificate::{CERTIFICATES, Certificate, PrivatePem};
 pub use digest::Digest;

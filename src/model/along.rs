@@ -1,14 +1,14 @@
-//! A map of servers, read along the servers of one backend: each step looks at the next entry, where a search would look
+//! A map of servers, read along servers in the order of their names: each step looks at the next entry, where a search would look
 //! at a dozen.
 
-use crate::model::ServerId;
+use super::ServerId;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
 
 /// The entries of a map from one server on.
 #[derive(Debug)]
-pub(super) struct Along<'a, V>(Peekable<btree_map::Range<'a, ServerId, V>>);
+pub struct Along<'a, V>(Peekable<btree_map::Range<'a, ServerId, V>>);
 
 impl<'a, V> Along<'a, V> {
     /// From this server on.
@@ -30,8 +30,7 @@ impl<'a, V> Along<'a, V> {
 
 #[cfg(test)]
 mod tests {
-    use super::Along;
-    use crate::model::ServerId;
+    use super::{Along, ServerId};
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 
