@@ -5,7 +5,7 @@
 
 use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
-use super::changes::{Postponed, Waiters};
+use super::changes::Waiters;
 use super::engine::Engine;
 use super::news::Known;
 use super::order::{Order, Outcome};
@@ -315,13 +315,12 @@ impl Agent {
 
     /// What waited for the end of something.
     async fn go_on(&mut self) {
-        // A verdict that will never come (its check was given up) must hold nothing up.
-        let is_lost = |postponed: &&mut Postponed| postponed.for_verdict;
-        if self.work.is_none()
-            && self.node.engine.checks.awaited().is_none()
-            && let Some(postponed) = self.postponed.as_mut().filter(is_lost)
-        {
-            postponed.at = Instant::now();
+        // A verdict that will never come (somebody else took it, or its check was given up) must hold nothing up.
+        if self.work.is_none() && self.node.engine.checks.awaited().is_none() {
+            if let Some(postponed) = self.postponed.as_mut().filter(|postponed| postponed.for_verdict) {
+                postponed.at = Instant::now();
+            }
+            self.held.extend(std::mem::take(&mut self.plans).into_iter().map(Request::Plan));
         }
         if self.is_free()
             && let Some(why) = self.edited.take()
