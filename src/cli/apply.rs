@@ -7,7 +7,10 @@ use crate::api::wire::{Applied, ApplyRequest, RollbackRequest};
 use crate::api::{About, Client, ClientError};
 use crate::sys;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A running agent sees a file that was written within a quarter of a second.
+const SEEN: Duration = Duration::from_secs(2);
 
 /// `hapilot plan`
 pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
@@ -107,7 +110,11 @@ pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output
         finish(&applied, out);
     }
     if write {
-        return write_back(place, out);
+        write_back(place, out)?;
+        if let Some(agent) = agent(place)? {
+            has_seen(&agent).await;
+        }
+        return Ok(());
     }
     out.note(format_args!(
         "{} still has the content that was rolled back. It is not served before the file changes; then all of it is, the \
@@ -141,6 +148,14 @@ fn write_back(place: &Place, out: Output) -> Result<(), Failure> {
     sys::files::replace_file(&place.file, toml.as_bytes(), mode).map_err(failed)?;
     out.note(format_args!("{} has the content of revision {revision} now; what it had is kept as {kept}", place.file));
     Ok(())
+}
+
+/// Waits until the agent has seen that the file has what serves, so that a `status` behind this says so.
+async fn has_seen(agent: &Client) {
+    let until = Instant::now() + SEEN;
+    while Instant::now() < until && !agent.status().await.is_ok_and(|status| status.config.is_serving) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Waits for the gap between two reloads, once.
