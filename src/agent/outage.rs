@@ -3,7 +3,6 @@
 //! Pure but for the log. Called by the loop several times a second, and by who reads a picture.
 
 use super::bulletin::Bulletin;
-use super::seen::Seen;
 use crate::event::{Event, Kind, Severity};
 use crate::fleet::Override;
 use crate::model::format_duration;
@@ -139,22 +138,17 @@ impl Outages {
         self.0.get(backend).copied()
     }
 
-    /// Tells what began and what is over.
-    pub fn tell(&mut self, seen: &Seen, now: Timestamp, bulletin: &Bulletin) {
-        // Without a HAProxy no backend serves; that is said as one thing, and not for each backend.
-        if !seen.sees_haproxy() {
-            return;
-        }
-        for backend in seen.backends() {
-            let name = &backend.name;
-            match (seen.outage_of(backend), self.since(name)) {
+    /// Tells what began and what is over: of each backend, why it can serve nobody.
+    pub fn tell(&mut self, found: &[(&Name, Option<String>)], now: Timestamp, bulletin: &Bulletin) {
+        for (name, why) in found {
+            match (why, self.since(name)) {
                 (Some(why), None) => {
-                    Arc::make_mut(&mut self.0).insert(name.clone(), now);
+                    Arc::make_mut(&mut self.0).insert((*name).clone(), now);
                     let text = format!("backend {name} cannot serve");
-                    bulletin.tell(Event::begins(Kind::Outage, Severity::Error, name, text).because(&why));
+                    bulletin.tell(Event::begins(Kind::Outage, Severity::Error, name, text).because(why));
                 }
                 (None, Some(since)) => {
-                    Arc::make_mut(&mut self.0).remove(name);
+                    Arc::make_mut(&mut self.0).remove(*name);
                     let lasted = now.duration_since(since).as_secs().unsigned_abs();
                     let text =
                         format!("backend {name} serves again, after {}", format_duration(Duration::from_secs(lasted)));
@@ -163,8 +157,9 @@ impl Outages {
                 (Some(_), Some(_)) | (None, None) => {}
             }
         }
-        if self.0.keys().any(|name| !seen.has_backend(name)) {
-            Arc::make_mut(&mut self.0).retain(|name, _| seen.has_backend(name));
+        let is_there = |name: &Name| found.iter().any(|(found, _)| *found == name);
+        if !self.0.keys().all(is_there) {
+            Arc::make_mut(&mut self.0).retain(|name, _| is_there(name));
         }
     }
 }

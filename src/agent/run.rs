@@ -403,7 +403,9 @@ impl Agent {
     pub(super) fn publish(&mut self) {
         let begun = Instant::now();
         let seen = Seen::of(&self.node, &self.outages, self.pending());
-        self.outages.tell(&seen, jiff::Timestamp::now(), &self.node.bulletin);
+        if let Some(found) = seen.outages() {
+            self.outages.tell(&found, jiff::Timestamp::now(), &self.node.bulletin);
+        }
         self.seen.send_replace(Arc::new(seen.with(&self.outages)));
         self.publish_at = Instant::now() + PUBLISH.max(begun.elapsed() * PUBLISH_PAUSES);
     }

@@ -111,21 +111,14 @@ impl Seen {
         self.runtime.as_ref()?.servers.get(&self.names.get(id)?.weight)
     }
 
-    /// Whether a HAProxy was seen.
-    pub(super) fn sees_haproxy(&self) -> bool {
-        self.runtime.is_some()
-    }
-
-    pub(super) fn backends(&self) -> &[Backend] {
-        &self.config.backends
-    }
-
-    pub(super) fn has_backend(&self, name: &Name) -> bool {
-        self.config.backend(name).is_some()
+    /// Why each backend can serve no request. `None`: without a HAProxy none serves, which is said as one thing.
+    pub(super) fn outages(&self) -> Option<Vec<(&Name, Option<String>)>> {
+        self.runtime.as_ref()?;
+        Some(self.config.backends.iter().map(|backend| (&backend.name, self.outage_of(backend))).collect())
     }
 
     /// Why a backend can serve no request. One server that can is enough to know that it can.
-    pub(super) fn outage_of(&self, backend: &Backend) -> Option<String> {
+    fn outage_of(&self, backend: &Backend) -> Option<String> {
         let servers = backend.servers.iter().map(|server| {
             let id = ServerId::new(backend.name.clone(), server.name.clone());
             let word = self.overrides.get(&id);
