@@ -1,35 +1,11 @@
 //! Which probes run now: from what is due to a task, and from its result to fleet, keyring and memory.
 
+use super::body::Agent;
 use super::probing::Errand;
-use super::run::Agent;
+use super::wanted::{Asked, Wanted};
 use crate::health::{Observation, Outcome, ProbeKind};
-use crate::model::{Host, Secret, ServerId};
-use crate::sys;
+use crate::model::Host;
 use std::time::Duration;
-
-/// Probes in flight, of which one backend alone gets half; never more than half of the descriptors that there are.
-const MAX_PROBES: usize = 1024;
-
-/// How many probes may be in flight.
-pub(super) fn places() -> usize {
-    MAX_PROBES.min(sys::descriptors::limit() / 2)
-}
-
-/// A probe that is to start.
-#[derive(Clone, Debug)]
-pub(super) struct Wanted {
-    pub(super) id: ServerId,
-    pub(super) kind: ProbeKind,
-    /// Only to test this key of the server, from 0: it says nothing of the server's health.
-    pub(super) key: Option<usize>,
-}
-
-/// Whom a probe asked: the URL and the key of that moment, with its place in the list.
-#[derive(Debug, PartialEq)]
-pub(super) struct Asked {
-    url: String,
-    key: Option<(usize, Secret)>,
-}
 
 impl Agent {
     pub(super) fn start_probes(&mut self) {

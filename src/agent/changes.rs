@@ -3,13 +3,14 @@
 //! One is under way at a time; the last one wins, and all who wait get its answer. The engine's part runs beside the loop.
 
 use super::attempt::Attempt;
+use super::body::{Agent, RETRY};
 use super::following::log_failure;
 use super::intent::Intent;
 use super::report::{Failed, Report};
 use super::request::Reply;
-use super::run::{Agent, RETRY};
+use super::tasks::Task;
 use super::troubles::Matter;
-use super::work::Task;
+use super::waiting::{Aim, Postponed, Waiters, waiters_of};
 use crate::event::{Event, Kind};
 use crate::model::Digest;
 use crate::vip::Turn;
@@ -19,62 +20,6 @@ use std::time::{Duration, Instant};
 const ORDER_LOOK: Duration = Duration::from_millis(250);
 /// Who applies a file is answered after this at the latest; the file waits on.
 const ORDER_PATIENCE: Duration = Duration::from_secs(75);
-
-#[derive(Debug)]
-pub(super) struct Postponed {
-    pub at: Instant,
-    /// It waits for a verdict of `haproxy -c`.
-    pub for_verdict: bool,
-    /// It waits for other nodes, since then.
-    in_order_since: Option<Instant>,
-    pub what: Aim,
-    intent: Intent,
-    replies: Vec<Reply>,
-    /// The file as it stood when this was asked for.
-    file: Option<Digest>,
-}
-
-/// What a change is to lead to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Aim {
-    /// The operator's file serves.
-    File,
-    /// An older revision does.
-    Rollback(Option<u32>),
-    /// The last confirmed one does, where a deadline has passed.
-    Expire,
-    /// What serves, with what it refers to read anew.
-    Refresh,
-    /// What serves is in the history.
-    Again,
-}
-
-/// Who waits for a change, and what was told before.
-#[derive(Debug)]
-pub(super) struct Waiters {
-    what: Aim,
-    intent: Intent,
-    replies: Vec<Reply>,
-    /// The refusal that was told last.
-    told: Option<String>,
-    /// It began with a new content of the file.
-    is_edit: bool,
-    was_waiting: bool,
-    /// The file as it stood when this was asked for.
-    file: Option<Digest>,
-}
-
-impl Waiters {
-    /// Whether the file is to serve.
-    pub fn are_for_file(&self) -> bool {
-        self.what == Aim::File
-    }
-
-    /// Where the answers go.
-    pub fn into_replies(self) -> Vec<Reply> {
-        self.replies
-    }
-}
 
 impl Agent {
     /// Why the file as it stands is about to be served, and is not yet.
@@ -314,10 +259,4 @@ impl Agent {
         let (for_verdict, in_order_since, what) = (false, Some(began), Aim::File);
         self.postponed = Some(Postponed { at, for_verdict, in_order_since, what, intent, replies, file: None });
     }
-}
-
-/// Nobody waits.
-fn waiters_of(what: Aim) -> Waiters {
-    let intent = Intent::of_agent(None);
-    Waiters { what, intent, replies: vec![], told: None, is_edit: false, was_waiting: false, file: None }
 }

@@ -1,33 +1,10 @@
 //! What the loop makes of live traffic: words about servers for the fleet, words about keys for the keyring.
 
+use super::body::Agent;
+use super::ears::Hearing;
 use super::listening::{Batch, Listening};
-use super::run::Agent;
 use crate::health::{Keyless, Outcome};
 use crate::model::ServerId;
-use camino::Utf8PathBuf;
-use tokio::sync::mpsc;
-
-/// Who is listened to.
-#[derive(Debug, Default)]
-pub(super) struct Hearing {
-    /// The admin socket that is listened at.
-    at: Option<Utf8PathBuf>,
-    batches: Option<mpsc::Receiver<Batch>>,
-}
-
-impl Hearing {
-    /// The next batch; never, where nobody is listened to.
-    pub async fn next(&mut self) -> Batch {
-        match &mut self.batches {
-            Some(batches) => match batches.recv().await {
-                Some(batch) => batch,
-                // The tasks end only with the listening itself.
-                None => std::future::pending().await,
-            },
-            None => std::future::pending().await,
-        }
-    }
-}
 
 impl Agent {
     /// Listens where the file that serves wants it.

@@ -5,7 +5,7 @@
 //! a third each, and so on; and a quarter of the places is for backends that have nothing in flight, so that whoever
 //! comes has room at once, however many others hang. Pure; called by `asking`.
 
-use super::asking::Wanted;
+use super::wanted::Wanted;
 use crate::model::Name;
 use std::collections::{BTreeMap, VecDeque};
 

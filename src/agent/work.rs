@@ -1,24 +1,20 @@
-//! What runs beside the loop: at most one order of the engine's, and one push. The loop starts them, hears how they
-//! ended, and waits for neither.
+//! Orders of the engine's and pushes: the loop starts them, hears how they ended, and waits for neither.
 //!
 //! While the engine is away its stand-in answers for it: health goes on steering, operators are answered.
 
 use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
-use super::changes::Waiters;
-use super::engine::Engine;
+use super::body::{ABSENT, Agent, CHECK_PATIENCE, RECONCILE, WEIGHTS, pause_after};
 use super::news::Known;
 use super::order::{Order, Outcome};
 use super::report::{Failed, Report};
 use super::request::{Reply, Request};
-use super::run::{ABSENT, Agent, CHECK_PATIENCE, RECONCILE, WEIGHTS, pause_after};
-use super::serving::Change;
+use super::tasks::{Carried, Look, Pushing, Task, Word, Work, ended};
 use super::troubles::Matter;
-use crate::model::{Digest, ServerId};
 use crate::plan::Step;
 use crate::store::Journal;
 use std::time::{Duration, Instant};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinError;
 
 /// What HAProxy did not take is sent again after this.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -27,81 +23,6 @@ const RELOAD_NOTE: &str = "a change is under way: where it reloads HAProxy, the 
                            after it begins";
 /// An agent that is to stop waits so long for the end of an order: a reload is proven by then.
 const LAST_ORDER: Duration = Duration::from_secs(30);
-
-/// An order that is being carried out.
-#[derive(Debug)]
-pub(super) struct Work {
-    task: JoinHandle<Carried>,
-    what: Task,
-    /// What the engine had written when it went.
-    writes: u64,
-    /// The file that is to serve.
-    file: Digest,
-}
-
-impl Work {
-    /// Whether another content of the operator's file than `serving` is to serve.
-    pub fn brings_file(&self, serving: &Digest) -> bool {
-        matches!(&self.what, Task::Change(under_way) if under_way.0.are_for_file() && self.file != *serving)
-    }
-}
-
-/// The engine, what it carried out, and how that ended.
-type Carried = (Box<Engine>, Box<Order>, Outcome);
-
-/// Steps on their way to HAProxy, and how many.
-#[derive(Debug)]
-pub(super) struct Pushing {
-    task: JoinHandle<Vec<Step>>,
-    steps: usize,
-}
-
-/// What an order is for.
-#[derive(Debug)]
-pub(super) enum Task {
-    /// HAProxy follows what is known, and who waits for that.
-    Reconcile { words: Vec<Word>, look: Look },
-    /// Something else is to serve.
-    Change(Box<(Waiters, Change)>),
-    /// Somebody asked what an apply would do.
-    Plan(Reply),
-}
-
-/// What is due with a look at HAProxy.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    /// Everything is compared.
-    is_audit: bool,
-    /// All weights are decided anew.
-    decides: bool,
-}
-
-/// What an operator said of a server, and waits for.
-#[derive(Debug)]
-pub(super) struct Word {
-    pub id: ServerId,
-    pub reply: Reply,
-    pub began: Instant,
-    /// What was sent ahead for it.
-    pub steps: Vec<Step>,
-}
-
-/// How the order ended; never, where there is none.
-pub(super) async fn ended(work: Option<&mut Work>) -> Result<Carried, JoinError> {
-    match work {
-        Some(work) => (&mut work.task).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What HAProxy took of the push; never, where there is none.
-pub(super) async fn pushed(push: Option<&mut Pushing>) -> Vec<Step> {
-    match push {
-        // A push that broke is one that HAProxy did not take.
-        Some(push) => (&mut push.task).await.unwrap_or_default(),
-        None => std::future::pending().await,
-    }
-}
 
 impl Agent {
     /// Whether nothing is under way.

@@ -1,0 +1,86 @@
+//! What runs beside the loop: at most one order of the engine's, and one push.
+
+use super::engine::Engine;
+use super::order::{Order, Outcome};
+use super::request::Reply;
+use super::serving::Change;
+use super::waiting::Waiters;
+use crate::model::{Digest, ServerId};
+use crate::plan::Step;
+use std::time::Instant;
+use tokio::task::{JoinError, JoinHandle};
+
+/// An order that is being carried out.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub task: JoinHandle<Carried>,
+    pub what: Task,
+    /// What the engine had written when it went.
+    pub writes: u64,
+    /// The file that is to serve.
+    pub file: Digest,
+}
+
+impl Work {
+    /// Whether another content of the operator's file than `serving` is to serve.
+    pub fn brings_file(&self, serving: &Digest) -> bool {
+        matches!(&self.what, Task::Change(under_way) if under_way.0.are_for_file() && self.file != *serving)
+    }
+}
+
+/// The engine, what it carried out, and how that ended.
+pub(super) type Carried = (Box<Engine>, Box<Order>, Outcome);
+
+/// Steps on their way to HAProxy, and how many.
+#[derive(Debug)]
+pub(super) struct Pushing {
+    pub task: JoinHandle<Vec<Step>>,
+    pub steps: usize,
+}
+
+/// What an order is for.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// HAProxy follows what is known, and who waits for that.
+    Reconcile { words: Vec<Word>, look: Look },
+    /// Something else is to serve.
+    Change(Box<(Waiters, Change)>),
+    /// Somebody asked what an apply would do.
+    Plan(Reply),
+}
+
+/// What is due with a look at HAProxy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// Everything is compared.
+    pub is_audit: bool,
+    /// All weights are decided anew.
+    pub decides: bool,
+}
+
+/// What an operator said of a server, and waits for.
+#[derive(Debug)]
+pub(super) struct Word {
+    pub id: ServerId,
+    pub reply: Reply,
+    pub began: Instant,
+    /// What was sent ahead for it.
+    pub steps: Vec<Step>,
+}
+
+/// How the order ended; never, where there is none.
+pub(super) async fn ended(work: Option<&mut Work>) -> Result<Carried, JoinError> {
+    match work {
+        Some(work) => (&mut work.task).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What HAProxy took of the push; never, where there is none.
+pub(super) async fn pushed(push: Option<&mut Pushing>) -> Vec<Step> {
+    match push {
+        // A push that broke is one that HAProxy did not take.
+        Some(push) => (&mut push.task).await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
+}
