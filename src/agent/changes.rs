@@ -150,7 +150,7 @@ impl Agent {
     /// Of the file and a rollback the one that was asked for last is carried out. Who waits for the other is told.
     fn supersede(&mut self, by: Aim) {
         let instead = match by {
-            Aim::File => "the file was applied instead",
+            Aim::File => "the file was asked for instead",
             Aim::Rollback(_) => "an older revision was asked for instead",
             // The agent's own affairs: what waits goes on waiting.
             Aim::Expire | Aim::Refresh | Aim::Again => return,

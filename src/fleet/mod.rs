@@ -27,6 +27,7 @@ use crate::model::{AdminState, Along, Moment, Name, ServerId, Weight};
 use crate::weights::{self, PoolMember, WeightDecision, Weighting};
 use costs::Costs;
 use failing::Failing;
+use params::shares_keys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -481,14 +482,7 @@ impl Fleet {
     pub fn decide_moved(&mut self, overrides: &Overrides, now: Moment) -> BTreeMap<ServerId, Weight> {
         let (config, mut moved) = (self.config.clone(), BTreeMap::new());
         if self.failing.are_several() || self.suspicion.has_witness() || self.suspicion.active().is_some() {
-            let covered = |fleet: &Self| -> Vec<bool> {
-                config.backends.iter().map(|backend| fleet.suspicion.over(&backend.name).is_some()).collect()
-            };
-            let before = covered(self);
             self.suspect_ourselves(now);
-            // It begins and ends over pools in which nothing has moved.
-            let changed = before.iter().zip(covered(self)).zip(&config.backends).filter(|((b, a), _)| *b != a);
-            changed.for_each(|(_, backend)| self.touch(&backend.name));
         }
         for name in std::mem::take(&mut self.dirty) {
             let Some(backend) = config.backend(&name) else { continue };
@@ -543,7 +537,15 @@ impl Fleet {
                 PoolReport { pool: name, servers: self.probed.get(name).copied().unwrap_or_default(), ours }
             })
             .collect();
+        let is_over = |suspicion: &Suspicion, backend: &Backend| suspicion.over(&backend.name).is_some();
+        let before: Vec<bool> = config.backends.iter().map(|backend| is_over(&self.suspicion, backend)).collect();
         self.suspicion.look(&reports, now);
+        // It begins and ends over pools in which nothing has moved.
+        for (backend, before) in config.backends.iter().zip(before) {
+            if is_over(&self.suspicion, backend) != before {
+                self.touch(&backend.name);
+            }
+        }
         let Some((since, ..)) = self.suspicion.active() else { return };
         let suspected = config.backends.iter().filter(|backend| self.suspicion.over(&backend.name).is_some());
         let out: Vec<ServerId> = suspected
@@ -586,12 +588,6 @@ impl Fleet {
     fn health_mut(&mut self, id: &ServerId) -> Option<&mut ServerHealth> {
         self.view.servers.get_mut(id).map(Arc::make_mut)
     }
-}
-
-/// Whether two lists of keys have one in common, or are empty both.
-fn shares_keys(a: &Server, b: &Server) -> bool {
-    let has = |key: &crate::model::SecretRef| b.keys.iter().any(|other| other.value == *key);
-    (a.keys.is_empty() && b.keys.is_empty()) || a.keys.iter().any(|key| has(&key.value))
 }
 
 /// Spreads the probes of different servers; the same server gets the same seed on every node and start.

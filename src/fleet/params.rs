@@ -2,7 +2,7 @@
 
 use crate::config::{Backend, Check, Server};
 use crate::health::{HealthParams, ProbeKind};
-use crate::model::Scheme;
+use crate::model::{Scheme, SecretRef};
 
 /// The operator's choices for the health of one server.
 pub fn health_params(backend: &Backend, server: &Server) -> HealthParams {
@@ -38,4 +38,10 @@ pub fn health_params(backend: &Backend, server: &Server) -> HealthParams {
         keys: server.keys.len(),
         circuit: *circuit,
     }
+}
+
+/// Whether two lists of keys have one in common, or are empty both.
+pub(super) fn shares_keys(a: &Server, b: &Server) -> bool {
+    let has = |key: &SecretRef| b.keys.iter().any(|other| other.value == *key);
+    (a.keys.is_empty() && b.keys.is_empty()) || a.keys.iter().any(|key| has(&key.value))
 }
