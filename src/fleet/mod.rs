@@ -172,7 +172,11 @@ impl Fleet {
         let servers = &self.view.servers;
         self.failing.retain(|id| servers.contains_key(id));
         self.count_probed();
-        others.into_iter().for_each(|id| self.plan_wake(id, now));
+        for id in others {
+            // Who is new, or judged otherwise, has not failed as the one before did.
+            self.failing.note(&id, self.view.health(&id).and_then(ServerHealth::ours));
+            self.plan_wake(id, now);
+        }
         self.costs.reconfigure(&config);
         self.view.guards.retain(|name, _| config.backend(name).is_some());
         self.view.decisions.retain(|name, _| config.backend(name).is_some());

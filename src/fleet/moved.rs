@@ -97,3 +97,29 @@ fn what_is_decided_of_what_moved_is_what_a_whole_decision_says() {
     }
     assert!(decided > 200, "the generator has become dull: {decided} weights");
 }
+
+#[test]
+fn a_server_at_another_address_has_failed_at_nothing_yet() {
+    let config = |network: &str| {
+        let mut text = "[frontend.api]\nbind = [\"*:8080\"]\nbackend = \"chat\"\n".to_owned();
+        for server in 1..=3 {
+            text += &format!("[backend.chat.server.s{server}]\nurl = \"http://{network}.{server}\"\n");
+        }
+        Arc::new(config::parse("moved.toml", &text, "lb1").expect("the file is good"))
+    };
+    let at = |seconds| Moment(Duration::from_secs(seconds));
+    for moves in [false, true] {
+        let mut fleet = Fleet::new(config("192.0.2"), BTreeMap::new(), at(0));
+        for (second, server) in (100..104).flat_map(|second| [(second, "chat/s1"), (second, "chat/s2")]) {
+            let timeout = Outcome::Timeout(Phase::Connect);
+            let observation = Observation::new(crate::health::ProbeKind::Models, timeout, Duration::from_secs(1));
+            fleet.observe(&server.parse().expect("a name"), &observation, at(second));
+        }
+        if moves {
+            fleet.reconfigure(config("198.51.100"), at(105));
+        }
+        fleet.decide(&Overrides::default(), at(106));
+        let suspects = fleet.guards_begun()[&crate::health::Guard::SuspectOurselves];
+        assert_eq!(suspects, u64::from(!moves), "moves: {moves}");
+    }
+}
