@@ -3,7 +3,7 @@
 use super::ears::Hearing;
 use super::last_results::LastResults;
 use super::node::Node;
-use super::outage::Outages;
+use super::outages::Outages;
 use super::queue::Queue;
 use super::request::{Handle, Reply, Request};
 use super::seen::Seen;

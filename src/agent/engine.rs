@@ -53,7 +53,7 @@ const MAX_LOOKS: usize = 32;
 pub struct Engine {
     /// The HAProxy that was seen last.
     pub runtime: Option<plan::Runtime>,
-    /// When it was seen.
+    /// When it was asked for that.
     pub seen: Option<Instant>,
     /// Since when nobody listens on the admin socket.
     pub absent_since: Option<Instant>,
@@ -154,11 +154,12 @@ impl Engine {
         };
         let live = LiveFiles::of(&wish.sources.config.haproxy.config);
         let mut files = live.look().map_err(|e| ApplyError::Observe(format!("error: {e}")))?;
-        let (rendered, runtime) = loop {
+        let (asked, rendered, runtime) = loop {
             let rendered = self.renderer.render(wish, version)?;
             self.check_ahead(wish, &rendered)?;
             let maps: Vec<String> = rendered.maps.keys().cloned().collect();
             let asks_maxconn = self.maxconn_look.is_due(&rendered, self.runtime.as_ref(), Instant::now());
+            let asked = Instant::now();
             match look::observe(&wish.sources.config, &maps, asks_maxconn, &self.unanswered).await? {
                 // HAProxy was upgraded since the last look.
                 Some(runtime) if runtime.version != version => version = runtime.version,
@@ -166,13 +167,13 @@ impl Engine {
                 None if self.runtime.take().is_some() => {
                     version = look::installed_version(&wish.sources.config).await?
                 }
-                runtime => break (rendered, runtime),
+                runtime => break (asked, rendered, runtime),
             }
         };
         let rendered = leave_out(wish.sources, rendered, runtime.as_ref(), &live, &mut files);
         self.tell_replaced(runtime.as_ref());
         self.runtime.clone_from(&runtime);
-        self.seen = Some(Instant::now());
+        self.seen = Some(asked);
         self.absent_since = if runtime.is_some() { None } else { self.absent_since.or(self.seen) };
         self.limits.saw(self.runtime.as_ref(), Instant::now());
         self.version = Some(version);

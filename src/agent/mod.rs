@@ -45,6 +45,7 @@ mod observer;
 mod opening;
 mod order;
 mod outage;
+mod outages;
 mod picture;
 mod preflight;
 mod probing;

@@ -1,18 +1,11 @@
-//! Which backends cannot serve, and why: told once when it begins and once when it is over.
+//! Whether a backend can serve, and why not.
 //!
-//! Pure but for the log. Called by the loop several times a second, and by who reads a picture.
+//! Pure. Called by the loop several times a second, and by who reads a picture.
 
-use super::bulletin::Bulletin;
-use crate::event::{Event, Kind, Severity};
 use crate::fleet::Override;
-use crate::model::format_duration;
 use crate::model::{AdminState, Name, OperState, Weight};
 use crate::plan::RuntimeServer;
-use jiff::Timestamp;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// So many reasons are told; the rest is counted.
 const MAX_REASONS: usize = 3;
@@ -126,42 +119,6 @@ pub(super) fn of<'a>(servers: impl Iterator<Item = (&'a Name, Look<'a>)>, is_kno
     });
     let left = (left > 0).then(|| format!("and {left} more"));
     (all > 0).then(|| told.chain(left).collect::<Vec<_>>().join("; "))
-}
-
-/// The outages that the log knows, and since when each lasts.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Outages(Arc<BTreeMap<Name, Timestamp>>);
-
-impl Outages {
-    /// Since when a backend is out.
-    pub fn since(&self, backend: &Name) -> Option<Timestamp> {
-        self.0.get(backend).copied()
-    }
-
-    /// Tells what began and what is over: of each backend, why it can serve nobody.
-    pub fn tell(&mut self, found: &[(&Name, Option<String>)], now: Timestamp, bulletin: &Bulletin) {
-        for (name, why) in found {
-            match (why, self.since(name)) {
-                (Some(why), None) => {
-                    Arc::make_mut(&mut self.0).insert((*name).clone(), now);
-                    let text = format!("backend {name} cannot serve");
-                    bulletin.tell(Event::begins(Kind::Outage, Severity::Error, name, text).because(why));
-                }
-                (None, Some(since)) => {
-                    Arc::make_mut(&mut self.0).remove(*name);
-                    let lasted = now.duration_since(since).as_secs().unsigned_abs();
-                    let text =
-                        format!("backend {name} serves again, after {}", format_duration(Duration::from_secs(lasted)));
-                    bulletin.tell(Event::ends(Kind::Outage, name, text));
-                }
-                (Some(_), Some(_)) | (None, None) => {}
-            }
-        }
-        let is_there = |name: &Name| found.iter().any(|(found, _)| *found == name);
-        if !self.0.keys().all(is_there) {
-            Arc::make_mut(&mut self.0).retain(|name, _| is_there(name));
-        }
-    }
 }
 
 #[cfg(test)]

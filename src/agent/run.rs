@@ -281,7 +281,11 @@ impl Agent {
         let begun = Instant::now();
         let seen = Seen::of(&self.node, &self.outages, self.pending());
         if let Some(found) = seen.outages() {
-            self.outages.tell(&found, jiff::Timestamp::now(), &self.node.bulletin);
+            let news = self.outages.note(&found, self.node.engine.seen, begun);
+            news.events.into_iter().for_each(|event| self.node.bulletin.tell(event));
+            if news.wants_look {
+                self.follow_at.get_or_insert(self.follow_not_before);
+            }
         }
         self.seen.send_replace(Arc::new(seen.with(&self.outages)));
         self.publish_at = Instant::now() + PUBLISH.max(begun.elapsed() * PUBLISH_PAUSES);

@@ -3,7 +3,8 @@
 
 use super::listening::{Heard, Listening};
 use super::node::Node;
-use super::outage::{self, Look, Outages};
+use super::outage::{self, Look};
+use super::outages::Outages;
 use super::snapshot::{BackendSnapshot, Outage, ServerSnapshot, Snapshot};
 use crate::config::{Backend, Config, Server};
 use crate::fleet::{Keyring, Override, Overrides, View};
@@ -75,7 +76,9 @@ impl Seen {
     }
 
     fn backend(&self, backend: &Backend) -> BackendSnapshot {
-        let outage = self.outage_of(backend).map(|why| Outage { why, since: self.outages.since(&backend.name) });
+        let known = self.outages.of(&backend.name);
+        let why = self.outage_of(backend).or_else(|| known.map(|(_, why)| why.to_owned()));
+        let outage = why.map(|why| Outage { why, since: known.map(|(since, _)| since) });
         BackendSnapshot {
             name: backend.name.to_string(),
             provider: backend.provider.to_string(),
@@ -133,6 +136,6 @@ impl Seen {
             };
             (&server.name, look)
         });
-        outage::of(servers, self.outages.since(&backend.name).is_some())
+        outage::of(servers, self.outages.of(&backend.name).is_some())
     }
 }

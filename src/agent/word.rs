@@ -98,18 +98,25 @@ impl Node {
         began: Instant,
     ) -> Result<Report, Attempt> {
         let mut notes = vec![];
+        let files_wait = |why: &dyn std::fmt::Display| format!("HAProxy has it; its files do not: {why}");
         let is_checking = self.engine.checks.is_checking();
         let mut report = match result {
             // The command went to HAProxy; its files wait for a verdict that takes its time, or for room.
             Err(attempt) if self.engine.files_wait || is_checking && matches!(attempt, Attempt::TooSoon(_)) => {
                 if let Attempt::Failed(failed) = attempt {
-                    notes.push(format!("HAProxy has it; its files do not: {failed}"));
+                    notes.push(files_wait(&failed));
                 }
                 let applied = Applied { how: How::Runtime, ..Applied::nothing() };
                 Report::new(applied, self.revision(), String::new(), began.elapsed())
             }
             Err(Attempt::Failed(failed)) => return Err(self.kept_all_the_same(id, &failed).into()),
-            result => result?,
+            result => {
+                // Answered before its own look at the files: the last one could not write them.
+                notes.extend(
+                    self.troubles.of(Matter::Haproxy).filter(|_| self.engine.files_wait).map(|e| files_wait(e)),
+                );
+                result?
+            }
         };
         let mut steps = ahead;
         steps.extend(self.steps_of(id, &report.applied.steps));
