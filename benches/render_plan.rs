@@ -107,7 +107,7 @@ impl Check {
     fn new(binary: &str, rendered: &Rendered) -> Self {
         let dir = tempfile::Builder::new().prefix("hapilot-bench-").tempdir().expect("a directory");
         std::fs::create_dir(dir.path().join("maps")).expect("a directory for the maps");
-        for (name, map) in &rendered.maps {
+        for (name, map) in rendered.maps.iter() {
             std::fs::write(dir.path().join(name), map.text()).expect("a map can be written");
         }
         std::fs::write(dir.path().join("haproxy.cfg"), &rendered.haproxy_cfg).expect("haproxy.cfg can be written");
@@ -133,7 +133,7 @@ fn observed(config: &config::Config, rendered: &Rendered, version: Version) -> O
         let Host::Ip(ip) = server.url.host else { panic!("the bench has addresses only") };
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let runs = RuntimeServer {
-            id: rendered.dynamic[&names[&id].weight].id,
+            id: rendered.dynamic[&names[&id].weight],
             weight: server.weight.value,
             maxconn: 0,
             admin: AdminState::Ready,

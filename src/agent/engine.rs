@@ -292,15 +292,10 @@ impl Engine {
             check_certificates(wish.sources, wish.may_exceed_limits)?;
         }
         self.reload_instead = None;
-        let hastened = if wish.is_serving { self.hasten(wish).await } else { vec![] };
         let mut prepared = self.prepare(wish, ledger).await?;
         self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
         self.doubts = start::start_doubts(wish.sources, &prepared);
         let mut applied = Applied::nothing();
-        if !hastened.is_empty() {
-            applied.how = How::Runtime;
-            applied.steps = hastened;
-        }
         if self.would.is_some() {
             self.only_observe(wish, &prepared).await;
             return Ok(applied);
@@ -335,6 +330,11 @@ impl Engine {
             }
             done?;
             if applied.how == How::Start {
+                return Ok(applied);
+            }
+            if wish.is_serving && matches!(prepared.plan.action, Action::Nothing) {
+                // HAProxy had it all, and the files are as they were written.
+                self.expected = Some(Expectation::with_files_of(&prepared.observed, &prepared.rendered));
                 return Ok(applied);
             }
             prepared = self.prepare(wish, ledger).await?;
@@ -423,7 +423,12 @@ impl Engine {
     }
 
     /// Writes all files or none.
-    fn write(&mut self, wish: Wish<'_>, prepared: &Prepared, applied: &mut Applied) -> Result<Undo, ApplyError> {
+    pub(super) fn write(
+        &mut self,
+        wish: Wish<'_>,
+        prepared: &Prepared,
+        applied: &mut Applied,
+    ) -> Result<Undo, ApplyError> {
         let plan = &prepared.plan;
         if matches!(plan.action, Action::Reload(_))
             && let Some(last) = self.last_reload

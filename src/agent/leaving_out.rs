@@ -25,7 +25,7 @@ pub(super) fn leave_out(
         return rendered;
     }
     let mut rendered = Rendered::clone(&rendered);
-    for (path, map) in rendered.maps.iter_mut().filter(|(_, map)| map.is_secret) {
+    for (path, map) in Arc::make_mut(&mut rendered.maps).iter_mut().filter(|(_, map)| map.is_secret) {
         let on_disk = live.read(path);
         let now = match runtime {
             Some(runtime) => runtime.maps.get(path).map(|entries| entries.to_vec()),

@@ -190,16 +190,7 @@ mod tests {
 
     fn rendered(text: &str) -> Rendered {
         let map = MapFile { entries: vec![("a".into(), "b".into())], is_secret: true };
-        Rendered {
-            scripts: BTreeMap::new(),
-            haproxy_cfg: text.to_owned(),
-            structure: crate::render::Structure::of(""),
-            maps: BTreeMap::from([("maps/keys.map".to_owned(), map)]),
-            dynamic: BTreeMap::new(),
-            maxconn: crate::render::Maxconn::default(),
-            lists: BTreeMap::new(),
-            lines: vec![],
-        }
+        Rendered::of_text(text, BTreeMap::from([("maps/keys.map".to_owned(), map)]))
     }
 
     #[test]

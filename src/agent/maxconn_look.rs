@@ -34,20 +34,10 @@ impl MaxconnLook {
 mod tests {
     use super::*;
     use crate::plan::RuntimeServer;
-    use crate::render::Maxconn;
     use std::collections::BTreeMap;
 
     fn rendered(haproxy_cfg: &str) -> Rendered {
-        Rendered {
-            scripts: BTreeMap::new(),
-            haproxy_cfg: String::new(),
-            structure: crate::render::Structure::of(""),
-            maps: BTreeMap::new(),
-            lists: BTreeMap::new(),
-            dynamic: BTreeMap::new(),
-            maxconn: Maxconn::stated_in(haproxy_cfg),
-            lines: vec![],
-        }
+        Rendered::of_text(haproxy_cfg, BTreeMap::new())
     }
 
     fn runs(maxconn: u32) -> Runtime {

@@ -46,6 +46,7 @@ mod opening;
 mod order;
 mod outage;
 mod outages;
+mod persist;
 mod picture;
 mod preflight;
 mod probing;

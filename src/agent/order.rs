@@ -17,6 +17,8 @@ pub(super) struct Order {
     pub may_exceed_limits: bool,
     /// Nothing is changed.
     pub is_question: bool,
+    /// HAProxy was told already, and the files alone follow.
+    pub is_for_files: bool,
     pub began: Instant,
 }
 
@@ -39,6 +41,7 @@ impl Order {
             is_serving: true,
             may_exceed_limits: false,
             is_question: false,
+            is_for_files: false,
             began: Instant::now(),
         }
     }
@@ -64,6 +67,13 @@ impl Order {
     pub async fn carry_out(&self, engine: &mut Engine, ledger: &Ledger) -> Outcome {
         if self.is_question {
             return Outcome::Planned(Box::new(engine.plan(self.wish(), ledger).await));
+        }
+        if self.is_for_files {
+            match engine.persist(self.wish()) {
+                Ok(None) => {}
+                Ok(Some(applied)) => return Outcome::Applied(Ok(applied)),
+                Err(e) => return Outcome::Applied(Err(e)),
+            }
         }
         let result = engine.apply(self.wish(), Some(ledger)).await;
         if self.is_serving {

@@ -298,8 +298,8 @@ pub(super) fn judgement(sources: &Sources, rendered: &Rendered) -> Digest {
         None => rendered.structure.digest,
     };
     let mut judged = text.to_string();
-    for ((proxy, server), line) in &rendered.dynamic {
-        judged.extend([proxy, "/", server, " ", &line.id.to_string(), "\n"]);
+    for ((proxy, server), id) in &*rendered.dynamic {
+        judged.extend([proxy, "/", server, " ", &id.to_string(), "\n"]);
     }
     for (list, file) in &rendered.lists {
         for certificate in &file.certificates {

@@ -4,7 +4,6 @@
 //!
 //! What fails is seen and told by the look that follows.
 
-use super::apply::Wish;
 use super::engine::Engine;
 use super::news::Moved;
 use super::renderer::Servers;
@@ -101,22 +100,5 @@ impl Engine {
         if let Some(expected) = &mut self.expected {
             expected.took(done);
         }
-    }
-
-    /// The same as the first part of an apply.
-    pub(super) async fn hasten(&mut self, wish: Wish<'_>) -> Vec<Step> {
-        let desired = wish.desired;
-        let has_other_keys = self.renderer.has_other_keys(desired);
-        let moved = Moved {
-            wishes: desired.servers.clone(),
-            said: BTreeSet::new(),
-            keys: has_other_keys.then(|| desired.clone()),
-        };
-        let push = self.push(&wish.sources.config.haproxy.admin_socket, &desired.config, &moved);
-        let Some(mut push) = push else { return vec![] };
-        push.steps = self.news.without(&push.steps, &desired.config);
-        let done = push.carry_out().await;
-        self.took(&done);
-        done
     }
 }

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::agent::live_files::LiveFiles;
     use crate::plan::FileChange;
-    use crate::render::{MapFile, Maxconn, Rendered, Structure};
+    use crate::render::{MapFile, Rendered};
     use crate::store::Undertaking;
     use camino::Utf8PathBuf;
     use std::collections::BTreeMap;
@@ -165,16 +165,7 @@ mod tests {
             let entries = vec![("key".to_owned(), format!("{text} {name}"))];
             (format!("maps/{name}.map"), MapFile { entries, is_secret: *name == "keys" })
         };
-        Rendered {
-            scripts: BTreeMap::new(),
-            haproxy_cfg: format!("{text}\n"),
-            structure: Structure::of(""),
-            dynamic: BTreeMap::new(),
-            maxconn: Maxconn::default(),
-            maps: maps.iter().map(map).collect(),
-            lists: BTreeMap::new(),
-            lines: vec![],
-        }
+        Rendered::of_text(&format!("{text}\n"), maps.iter().map(map).collect())
     }
 
     fn changes() -> Vec<FileChange> {

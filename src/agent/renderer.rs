@@ -90,8 +90,18 @@ impl Renderer {
         match &self.kept {
             Some(kept) if kept.is_of(wish.desired, target) => Ok(kept.rendered.clone()),
             kept => {
-                let structure = kept.as_ref().and_then(|kept| kept.structure_of(wish.desired, target));
-                let rendered = Arc::new(render_for(wish.sources, wish.desired, version, structure)?);
+                let alike = kept.as_ref().and_then(|kept| Some((kept, kept.structure_of(wish.desired, target)?)));
+                let reweighed = alike.as_ref().and_then(|(kept, _)| {
+                    render::reweighed(&kept.rendered, &kept.desired, wish.desired, &wish.sources.templates, target)
+                });
+                let rendered = match reweighed {
+                    Some(rendered) => rendered.map_err(|e| ApplyError::Render(format!("error: {e}")))?,
+                    None => {
+                        let structure = alike.map(|(_, structure)| structure);
+                        render_for(wish.sources, wish.desired, version, structure)?
+                    }
+                };
+                let rendered = Arc::new(rendered);
                 let kept = Kept { desired: wish.desired.clone(), target, rendered: rendered.clone() };
                 self.kept = Some(Arc::new(kept));
                 Ok(rendered)

@@ -284,7 +284,7 @@ impl Agent {
             let news = self.outages.note(&found, self.node.engine.seen, begun);
             news.events.into_iter().for_each(|event| self.node.bulletin.tell(event));
             if news.wants_look {
-                self.follow_at.get_or_insert(self.follow_not_before);
+                self.reconcile_at = begun;
             }
         }
         self.seen.send_replace(Arc::new(seen.with(&self.outages)));

@@ -85,7 +85,8 @@ impl Agent {
             self.followed(began, words, result, look).await;
             return;
         }
-        let order = self.node.begin_reconcile(decides);
+        let mut order = self.node.begin_reconcile(decides);
+        order.is_for_files = !is_audit && words.is_empty() && !self.node.troubles.has(Matter::Haproxy);
         self.start(order, Task::Reconcile { words, look });
     }
 

@@ -5,6 +5,7 @@
 
 use crate::model::Origin;
 use crate::render::{LineOrigin, Rendered};
+use std::sync::Arc;
 
 /// Most messages that are kept; HAProxy stops long before.
 const MAX_MESSAGES: usize = 1000;
@@ -41,7 +42,7 @@ pub struct HaproxyMessage {
     /// The places in the operator's file that the line stems from.
     pub toml: Vec<Origin>,
     /// File and line of the template.
-    pub template: Option<(String, u32)>,
+    pub template: Option<(Arc<str>, u32)>,
     /// The line itself, without the blanks before it.
     pub rendered_line: Option<String>,
 }
@@ -182,24 +183,18 @@ mod tests {
     use crate::model::Origin;
     use crate::render::{LineOrigin, MapFile, Rendered};
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     fn rendered() -> Rendered {
-        let haproxy_cfg = "# head\nglobal\n    maxconn 5\nfrontend api\n    raw sk-secret\n".to_owned();
+        let haproxy_cfg = "# head\nglobal\n    maxconn 5\nfrontend api\n    raw sk-secret\n";
         let toml = |line| LineOrigin {
             toml: vec![Origin { line, column: 1 }],
-            template: Some(("parts/global.cfg".to_owned(), line + 10)),
+            template: Some(("parts/global.cfg".into(), line + 10)),
         };
         let keys = MapFile { entries: vec![("chat".into(), "sk-secret".into())], is_secret: true };
-        Rendered {
-            scripts: BTreeMap::new(),
-            lines: (0..5).map(toml).collect(),
-            structure: crate::render::Structure::of(""),
-            dynamic: BTreeMap::new(),
-            maxconn: crate::render::Maxconn::default(),
-            maps: BTreeMap::from([("maps/keys.map".to_owned(), keys)]),
-            lists: BTreeMap::new(),
-            haproxy_cfg,
-        }
+        let mut rendered = Rendered::of_text(haproxy_cfg, BTreeMap::from([("maps/keys.map".to_owned(), keys)]));
+        rendered.lines = Arc::new((0..5).map(toml).collect());
+        rendered
     }
 
     #[track_caller]
@@ -220,7 +215,7 @@ mod tests {
         ] {
             let verdict = check(form, &[wrong]);
             assert_eq!(verdict.messages[0].toml, [Origin { line: 2, column: 1 }]);
-            assert_eq!(verdict.messages[0].template, Some(("parts/global.cfg".to_owned(), 12)));
+            assert_eq!(verdict.messages[0].template, Some(("parts/global.cfg".into(), 12)));
             assert_eq!(verdict.messages[0].rendered_line.as_deref(), Some("maxconn 5"));
         }
         check(

@@ -5,7 +5,7 @@ use super::reshaped::Reshaped;
 use super::{Observed, ReloadReason, Runtime, RuntimeServer, Step, marker, reload_reasons};
 use crate::desired::{Desired, DesiredServer};
 use crate::model::{AdminState, Digest, Host, ServerId, Weight};
-use crate::render::{DynamicServer, Maxconn, Rendered, RuntimeNames};
+use crate::render::{Maxconn, Rendered, RuntimeNames};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -127,19 +127,20 @@ fn obstacles(question: &Question<'_>) -> Vec<Obstacle> {
     }
 }
 
-/// Maps, certificates and lists first: a cold start between two writes then finds maps that the configuration may not use yet, never
-/// a configuration without its maps.
-fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange> {
+/// The files that differ from what is on disk.
+///
+/// Maps, certificates and lists first: a cold start between two writes then finds maps that the configuration may not use
+/// yet, never a configuration without its maps.
+pub fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange> {
     let mut files = Vec::new();
-    let maps = rendered.maps.iter().map(|(path, map)| (path, map.text(), observed.maps.get(path)));
-    let beside = rendered.beside();
-    let maps = maps.map(|(path, text, now)| (path, Digest::of(text), now));
-    let lists = beside.iter().map(|(path, bytes)| (path, Digest::of(bytes), observed.lists.get(path)));
-    let scripts = rendered.scripts.iter().map(|(path, text)| (path, Digest::of(text), observed.scripts.get(path)));
-    for (path, wanted, now) in maps.chain(lists).chain(scripts) {
+    let wanted = rendered.digests();
+    // In the order in which they are to be written.
+    let (maps, rest): (Vec<_>, Vec<_>) = wanted.iter().partition(|(path, _)| rendered.maps.contains_key(*path));
+    for (path, wanted) in maps.into_iter().chain(rest) {
+        let now = [&observed.maps, &observed.lists, &observed.scripts].into_iter().find_map(|there| there.get(path));
         match now {
             None => files.push(FileChange::Create(path.clone())),
-            Some(digest) if *digest != wanted => files.push(FileChange::Replace(path.clone())),
+            Some(digest) if digest != wanted => files.push(FileChange::Replace(path.clone())),
             Some(_) => {}
         }
     }
@@ -150,7 +151,7 @@ fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange
         Some(_) => {}
     }
     let maps = observed.maps.keys().filter(|path| !rendered.maps.contains_key(*path));
-    let lists = observed.lists.keys().filter(|path| !beside.contains_key(*path));
+    let lists = observed.lists.keys().filter(|path| !wanted.contains_key(*path));
     let scripts = observed.scripts.keys().filter(|path| !rendered.scripts.contains_key(*path));
     files.extend(maps.chain(lists).chain(scripts).cloned().map(FileChange::Remove));
     files
@@ -201,17 +202,17 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
     for (backend, server) in question.desired.config.servers() {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let (Some(names), Some(wish)) = (question.names.get(&id), question.desired.servers.get(&id)) else { continue };
-        let dynamic = question.rendered.dynamic.get(&names.weight);
+        let dynamic = question.rendered.dynamic.get(&names.weight).copied();
         let find = |key: &(String, String)| runtime.servers.get(key);
         let (Some(balanced), Some(reached)) = (find(&names.weight), find(&names.address)) else {
             match dynamic {
-                Some(dynamic) => back.push(add_step(&names.weight, dynamic, wish.state)),
+                Some(_) => back.push(add_step(&names.weight, question.rendered, wish.state)),
                 None => reasons.push(ReloadReason::whole(format!("server {id} is missing in the running HAProxy"))),
             }
             continue;
         };
-        if let Some(dynamic) = dynamic.filter(|dynamic| dynamic.id != balanced.id) {
-            reshaped.push(id, &names.weight, balanced.id, dynamic);
+        if dynamic.is_some_and(|wanted| wanted != balanced.id) {
+            reshaped.push(id, &names.weight, balanced.id, question.rendered.words_of(&names.weight));
             continue;
         }
         if let Some(step) = state_step(&names.weight, balanced.admin, wish.state) {
@@ -330,9 +331,9 @@ fn surplus_steps<'a>(question: &'a Question<'_>, runtime: &'a Runtime) -> impl I
     })
 }
 
-fn add_step(name: &(String, String), dynamic: &DynamicServer, state: AdminState) -> Step {
+fn add_step(name: &(String, String), rendered: &Rendered, state: AdminState) -> Step {
     let (proxy, server) = name.clone();
-    Step::AddServer { proxy, server, words: dynamic.words.clone(), state }
+    Step::AddServer { proxy, server, words: rendered.words_of(name).to_vec(), state }
 }
 
 fn state_step(name: &(String, String), from: AdminState, to: AdminState) -> Option<Step> {

@@ -48,7 +48,7 @@ fn scene() -> Scene {
             Host::Dns(name) => (String::new(), Some(name.clone())),
         };
         let runs = RuntimeServer {
-            id: rendered.dynamic.get(&name).map_or(1, |dynamic| dynamic.id),
+            id: rendered.dynamic.get(&name).copied().unwrap_or(1),
             weight: server.weight.value,
             maxconn: 0,
             admin: AdminState::Ready,

@@ -6,7 +6,7 @@
 use super::ReloadReason;
 use super::reasons::MAX_REASONS;
 use crate::model::ServerId;
-use crate::render::{DynamicServer, words_of};
+use crate::render::{server_lines, words_of};
 use std::collections::BTreeMap;
 
 /// Keywords of a server line that take a value.
@@ -45,14 +45,16 @@ impl<'a> Reshaped<'a> {
     }
 
     /// One more; `running_id` is the number that HAProxy tells.
-    pub(super) fn push(&mut self, id: ServerId, name: &(String, String), running_id: u32, wanted: &DynamicServer) {
+    pub(super) fn push(&mut self, id: ServerId, name: &(String, String), running_id: u32, wanted: &[String]) {
         let haproxy_cfg = self.haproxy_cfg;
-        let lines = self.lines.get_or_insert_with(|| server_lines(haproxy_cfg));
+        let lines = self.lines.get_or_insert_with(|| {
+            server_lines(haproxy_cfg).map(|line| ((line.backend, line.name), line.rest)).collect()
+        });
         let before = lines.get(&(name.0.as_str(), name.1.as_str())).and_then(|line| words_of(line));
         let before = before
             .map(|words| settings(&words))
             .filter(|before| before.iter().any(|(keyword, value)| keyword == "id" && *value == running_id.to_string()));
-        let difference = before.map(|before| difference(&before, &settings(&wanted.words))).unwrap_or_default();
+        let difference = before.map(|before| difference(&before, &settings(wanted))).unwrap_or_default();
         self.found.entry(difference).or_insert((id, 0)).1 += 1;
     }
 
@@ -80,21 +82,6 @@ fn reason((difference, (first, count)): (String, (ServerId, usize))) -> ReloadRe
         ),
         difference => format!("{servers}: {difference}"),
     })
-}
-
-fn server_lines(haproxy_cfg: &str) -> BTreeMap<(&str, &str), &str> {
-    let mut lines = BTreeMap::new();
-    let mut section = None;
-    for line in haproxy_cfg.lines() {
-        if !line.starts_with([' ', '\t', '#']) && !line.is_empty() {
-            section = line.strip_prefix("backend ").map(str::trim);
-        } else if let (Some(backend), Some(rest)) = (section, line.trim_start().strip_prefix("server "))
-            && let Some((name, rest)) = rest.split_once(' ')
-        {
-            lines.insert((backend, name), rest);
-        }
-    }
-    lines
 }
 
 /// Keyword and value, which is empty for a flag, in the order of the line; the address in front is not one.
@@ -144,7 +131,7 @@ mod tests {
     fn check(servers: &[(&str, u32, &str)], expected: &[&str]) {
         let mut reshaped = Reshaped::beside(RUNS);
         for (server, running_id, line) in servers {
-            let wanted = DynamicServer { id: 99, words: words_of(line).unwrap() };
+            let wanted = words_of(line).unwrap();
             let id = format!("chat/{server}").parse().unwrap();
             reshaped.push(id, &("chat".to_owned(), (*server).to_owned()), *running_id, &wanted);
         }

@@ -3,31 +3,57 @@
 //!
 //! Called by `render`.
 
-use super::DynamicServer;
 use super::shape::Ids;
 use std::collections::BTreeMap;
 
-/// Every server of the file that can be added at runtime. One whose line has a word that only the file's own rules can
-/// read (an environment variable) is missing, and so needs a reload.
-pub(super) fn servers(ids: &Ids<'_>, haproxy_cfg: &str) -> BTreeMap<(String, String), DynamicServer> {
-    let mut found = BTreeMap::new();
-    let mut section = None;
-    for line in haproxy_cfg.lines() {
+/// The `id` of every server of the file that can be added at runtime, by (proxy, server). One whose line has a word that
+/// only the file's own rules can read (an environment variable) is missing, and so needs a reload.
+pub(super) fn servers(ids: &Ids<'_>, haproxy_cfg: &str) -> BTreeMap<(String, String), u32> {
+    let id = |line: &ServerLine<'_>| ids.get(line.backend).and_then(|ids| ids.get(line.name)).copied();
+    let lines = server_lines(haproxy_cfg).filter_map(|line| Some((id(&line)?, line)));
+    let readable = lines.filter(|(_, line)| words_of(line.rest).is_some());
+    readable.map(|(id, line)| ((line.backend.to_owned(), line.name.to_owned()), id)).collect()
+}
+
+/// The words of all servers' lines behind the name, without the state, which is set when a server is there.
+pub(super) fn words_of_servers(haproxy_cfg: &str) -> BTreeMap<(String, String), Vec<String>> {
+    let words = |line: ServerLine<'_>| {
+        let mut words = words_of(line.rest)?;
+        words.retain(|word| word != "disabled");
+        Some(((line.backend.to_owned(), line.name.to_owned()), words))
+    };
+    server_lines(haproxy_cfg).filter_map(words).collect()
+}
+
+/// A line of a server in a section `backend`.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerLine<'a> {
+    /// The section.
+    pub backend: &'a str,
+    /// The server.
+    pub name: &'a str,
+    /// What stands behind the name.
+    pub rest: &'a str,
+    /// Which line of the file it is, from 0.
+    pub index: usize,
+    /// Where it begins in the file, in bytes.
+    pub start: usize,
+}
+
+/// All of them, in their order.
+pub fn server_lines(haproxy_cfg: &str) -> impl Iterator<Item = ServerLine<'_>> {
+    let (mut section, mut at) = (None, 0);
+    haproxy_cfg.split_inclusive('\n').enumerate().filter_map(move |(index, line)| {
+        let start = at;
+        at += line.len();
+        let line = line.strip_suffix('\n').unwrap_or(line);
         if !line.starts_with([' ', '\t', '#']) && !line.is_empty() {
             section = line.strip_prefix("backend ").map(str::trim);
-            continue;
+            return None;
         }
-        let Some(backend) = section else { continue };
-        let Some(rest) = line.trim_start().strip_prefix("server ") else { continue };
-        let Some((name, rest)) = rest.split_once(' ') else { continue };
-        let id = ids.get(backend).and_then(|ids| ids.get(name));
-        if let (Some(id), Some(mut words)) = (id, words_of(rest)) {
-            // Its state is set when it is there.
-            words.retain(|word| word != "disabled");
-            found.insert((backend.to_owned(), name.to_owned()), DynamicServer { id: *id, words });
-        }
-    }
-    found
+        let (name, rest) = line.trim_start().strip_prefix("server ")?.split_once(' ')?;
+        Some(ServerLine { backend: section?, name, rest, index, start })
+    })
 }
 
 /// The words of a line of haproxy.cfg, read as HAProxy reads them; `None` where one would need its environment, or is

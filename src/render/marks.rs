@@ -8,6 +8,7 @@
 use super::{LineOrigin, RenderError};
 use crate::model::{Origin, Sourced};
 use std::fmt::Display;
+use std::sync::Arc;
 use tera::Value;
 
 /// First mark of a line of a template; 6,400 of them.
@@ -103,7 +104,7 @@ impl Marks {
 /// The places that line marks stand for: file and line of the templates. Made once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LineMarks {
-    places: Vec<(String, u32)>,
+    places: Vec<(Arc<str>, u32)>,
 }
 
 impl LineMarks {
@@ -111,11 +112,15 @@ impl LineMarks {
     pub fn mark(&mut self, file: &str, line: u32) -> Option<char> {
         let offset = u32::try_from(self.places.len()).ok()?;
         let mark = char::from_u32(LINE_FIRST + offset).filter(|c| u32::from(*c) <= LINE_LAST)?;
-        self.places.push((file.to_owned(), line));
+        let file = match self.places.last() {
+            Some((last, _)) if **last == *file => last.clone(),
+            _ => file.into(),
+        };
+        self.places.push((file, line));
         Some(mark)
     }
 
-    fn place(&self, mark: char) -> Option<(String, u32)> {
+    fn place(&self, mark: char) -> Option<(Arc<str>, u32)> {
         let index = usize::try_from(u32::from(mark).checked_sub(LINE_FIRST)?).ok()?;
         self.places.get(index).cloned()
     }
@@ -204,7 +209,7 @@ mod tests {
         assert_eq!(plain, "backend x\n  one alpha beta alpha\n  two\n\nbackend y\n  three\n");
         let toml: Vec<_> = origins.iter().map(|origin| origin.toml.clone()).collect();
         assert_eq!(toml, [vec![], vec![A, B], vec![B], vec![], vec![], vec![]]);
-        assert_eq!(origins[1].template, Some(("haproxy.cfg".to_owned(), 12)));
+        assert_eq!(origins[1].template, Some(("haproxy.cfg".into(), 12)));
         assert_eq!(origins[5].template, None);
         assert_eq!(plain.lines().count(), origins.len());
     }

@@ -15,6 +15,7 @@ mod maxconn;
 mod names;
 mod quoting;
 mod rendered;
+mod reweighed;
 mod routes;
 mod scripts;
 mod shape;
@@ -23,14 +24,15 @@ mod template_lines;
 mod templates;
 mod value;
 
-pub use dynamic::words_of;
+pub use dynamic::{ServerLine, server_lines, words_of};
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
 pub use keepalived::{keepalived, priority_of};
 pub use maps::keys;
 pub use maxconn::Maxconn;
 pub use names::{KEYS_MAP, LIVE_RING, is_own_map, names_of, runtime_names};
-pub use rendered::{DynamicServer, LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
+pub use rendered::{LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
+pub use reweighed::reweighed;
 pub use scripts::moved;
 pub use target::Target;
 pub use templates::Templates;
@@ -38,6 +40,7 @@ pub use templates::Templates;
 use crate::desired::Desired;
 use context::{ContextMaker, Pass};
 use shape::Ids;
+use std::sync::{Arc, OnceLock};
 
 /// What stands for the revision marker while its digest is not known yet: as long as the real one.
 const MARKER_PLACEHOLDER: &str = "hapilot 000000000000";
@@ -119,5 +122,6 @@ fn gather(
     let haproxy_cfg = header::with_header(&body);
     let dynamic = dynamic::servers(ids, &haproxy_cfg);
     let maxconn = Maxconn::stated_in(&haproxy_cfg);
-    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, maxconn, scripts, lines })
+    let (maps, dynamic, lines, words) = (Arc::new(maps), Arc::new(dynamic), Arc::new(lines), OnceLock::new());
+    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, words, maxconn, scripts, lines })
 }

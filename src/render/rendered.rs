@@ -1,10 +1,10 @@
 //! The result of rendering.
 
-use super::Maxconn;
+use super::{Maxconn, dynamic};
 use crate::model::{CERTIFICATES, Certificate, Digest, Origin};
 use camino::Utf8Path;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The files of one revision, and what their lines stem from.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,9 +15,12 @@ pub struct Rendered {
     pub structure: Structure,
     /// The maps, by path relative to the configuration's directory (`maps/routes.api.map`), which is also their
     /// identifier on the admin socket.
-    pub maps: BTreeMap<String, MapFile>,
-    /// Servers that the runtime can add and remove, by (proxy, server).
-    pub dynamic: BTreeMap<(String, String), DynamicServer>,
+    pub maps: Arc<BTreeMap<String, MapFile>>,
+    /// Servers that the runtime can add and remove, by (proxy, server): their `id`, which stands for everything in a line
+    /// that cannot be changed at runtime.
+    pub dynamic: Arc<BTreeMap<(String, String), u32>>,
+    /// The words of their lines; read where one is to be added.
+    pub(super) words: OnceLock<BTreeMap<(String, String), Vec<String>>>,
     /// How many connections the file allows the process and each server.
     pub maxconn: Maxconn,
     /// The crt-lists, by path relative to the configuration's directory (`crt-lists/api.list`), which is also their
@@ -27,7 +30,7 @@ pub struct Rendered {
     /// digests: another program is another structure.
     pub scripts: BTreeMap<String, &'static str>,
     /// Where line n + 1 of `haproxy_cfg` comes from.
-    pub lines: Vec<LineOrigin>,
+    pub lines: Arc<Vec<LineOrigin>>,
 }
 
 /// haproxy.cfg with everything masked that the runtime can set (weights, states, addresses and maxconn of
@@ -49,16 +52,6 @@ impl Structure {
     }
 }
 
-/// A server that the runtime can add and remove.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DynamicServer {
-    /// Its `id`, which stands for everything in its line that cannot be changed at runtime.
-    pub id: u32,
-    /// The words of its line behind the name, as they stand in the file, without their quotes; `add server` takes the
-    /// same ones.
-    pub words: Vec<String>,
-}
-
 /// One map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapFile {
@@ -69,6 +62,37 @@ pub struct MapFile {
 }
 
 impl Rendered {
+    /// A file that no template made, with these maps.
+    #[cfg(test)]
+    pub fn of_text(haproxy_cfg: &str, maps: BTreeMap<String, MapFile>) -> Self {
+        Self {
+            haproxy_cfg: haproxy_cfg.to_owned(),
+            structure: Structure::of(""),
+            maps: maps.into(),
+            dynamic: Arc::default(),
+            words: OnceLock::new(),
+            maxconn: Maxconn::stated_in(haproxy_cfg),
+            lists: BTreeMap::new(),
+            scripts: BTreeMap::new(),
+            lines: Arc::default(),
+        }
+    }
+
+    /// The words of the line of a server that can be added at runtime, behind the name, as they stand in the file, without
+    /// their quotes; `add server` takes the same ones.
+    pub fn words_of(&self, name: &(String, String)) -> &[String] {
+        let words = self.words.get_or_init(|| dynamic::words_of_servers(&self.haproxy_cfg));
+        words.get(name).filter(|_| self.dynamic.contains_key(name)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Of each file beside haproxy.cfg what its content is.
+    pub fn digests(&self) -> BTreeMap<String, Digest> {
+        let maps = self.maps.iter().map(|(path, map)| (path.clone(), Digest::of(map.text())));
+        let lists = self.beside().into_iter().map(|(path, bytes)| (path, Digest::of(bytes)));
+        let scripts = self.scripts.iter().map(|(path, text)| (path.clone(), Digest::of(text)));
+        maps.chain(lists).chain(scripts).collect()
+    }
+
     /// The crt-lists and the certificates that they name, by path relative to the configuration's directory, in the
     /// order of writing: no list without its certificates.
     pub fn beside(&self) -> BTreeMap<String, Vec<u8>> {
@@ -115,7 +139,7 @@ pub struct LineOrigin {
     /// none, the place of the nearest value above it in the same section.
     pub toml: Vec<Origin>,
     /// File and line of the template.
-    pub template: Option<(String, u32)>,
+    pub template: Option<(Arc<str>, u32)>,
 }
 
 /// What one server is called in HAProxy: (proxy, server).

@@ -80,9 +80,14 @@ impl Templates {
 
     /// The text of the root template in this context, marks and all.
     pub(super) fn fill(&self, context: &Context, marks: &Marks) -> Result<String, RenderError> {
+        self.fill_part(&self.root, context, marks)
+    }
+
+    /// The text of one built-in part in this context, marks and all.
+    pub(super) fn fill_part(&self, name: &str, context: &Context, marks: &Marks) -> Result<String, RenderError> {
         self.tera
-            .render(&self.root, context)
-            .map_err(|error| from_tera(&error, &self.root, |text| marks.origin_in(text), without_marks))
+            .render(name, context)
+            .map_err(|error| from_tera(&error, name, |text| marks.origin_in(text), without_marks))
     }
 
     /// Whether no template of the operator's stands over them.

@@ -10,10 +10,10 @@ use hapilot::model::Provider;
 use hapilot::render::{Rendered, Target, Templates, inspect, render};
 use std::collections::BTreeMap;
 
-const CASES: [&str; 6] = ["smallest", "selfhosted", "providers", "anthropic", "gemini", "azure"];
+pub const CASES: [&str; 6] = ["smallest", "selfhosted", "providers", "anthropic", "gemini", "azure"];
 
 /// The configuration of a case.
-fn config_for(case: &str) -> Config {
+pub fn config_for(case: &str) -> Config {
     let path = case_directory(case).join("input.toml");
     let text = fs_err::read_to_string(&path).unwrap();
     hapilot::config::parse(path.as_str(), &text, "lb1").unwrap_or_else(|mistakes| panic!("{mistakes}"))

@@ -52,6 +52,7 @@ mod provenance;
 mod quoting;
 mod renewals;
 mod repeats;
+mod reweighed;
 mod routing;
 mod sample;
 mod simulation;

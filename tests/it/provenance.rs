@@ -42,7 +42,7 @@ fn lines_of_the_built_in_template_know_their_places() {
     let rendered = with(&Templates::built_in().unwrap());
     assert_eq!(line(&rendered, "frontend api").toml, [at(10)]);
     assert_eq!(line(&rendered, "server a").toml[..3], [at(30), at(31), at(32)]);
-    assert_eq!(line(&rendered, "server a").template.as_ref().unwrap().0, "parts/server.cfg");
+    assert_eq!(line(&rendered, "server a").template.as_ref().unwrap().0.as_ref(), "parts/server.cfg");
     assert_eq!(line(&rendered, "http-request nonsense").toml, [at(22)]);
     // No value of its own: the nearest above.
     assert_eq!(line(&rendered, "http-reuse safe").toml, [at(21)]);
@@ -58,7 +58,7 @@ fn lines_of_the_operators_own_template_know_theirs() {
     let rendered = with(&Templates::with_root("/etc/my.tera", own).unwrap());
     assert_eq!(line(&rendered, "backend chat").toml, [at(20)]);
     assert_eq!(line(&rendered, "timeout connect 3s").toml, [at(21)]);
-    assert_eq!(line(&rendered, "timeout connect 3s").template, Some(("/etc/my.tera".to_owned(), 7)));
+    assert_eq!(line(&rendered, "timeout connect 3s").template, Some(("/etc/my.tera".into(), 7)));
     assert_eq!(line(&rendered, "server a 192.0.2.1:8000").toml[..2], [at(30), at(31)]);
 }
 
@@ -66,7 +66,7 @@ fn lines_of_the_operators_own_template_know_theirs() {
 fn an_extended_template_keeps_ours_and_adds_its_own() {
     let own = "{% extends \"builtin/haproxy.cfg\" %}\n{% block tail %}\n\nbackend mine\n    # {{ node }}\n{% endblock tail %}\n";
     let rendered = with(&Templates::with_root("/etc/my.cfg", own).unwrap());
-    assert_eq!(line(&rendered, "backend mine").template, Some(("/etc/my.cfg".to_owned(), 4)));
+    assert_eq!(line(&rendered, "backend mine").template, Some(("/etc/my.cfg".into(), 4)));
     assert_eq!(line(&rendered, "frontend api").toml, [at(10)]);
 }
 
@@ -111,6 +111,6 @@ fn what_haproxy_dislikes_is_led_back_to_the_operators_line() {
         let [message] = &verdict.messages[..] else { panic!("{said}\n{verdict:?}") };
         assert_eq!(message.toml, [at(22)], "{message:?}");
         assert_eq!(message.rendered_line.as_deref(), Some("http-request nonsense"));
-        assert_eq!(message.template.as_ref().unwrap().0, "parts/backend.cfg");
+        assert_eq!(message.template.as_ref().unwrap().0.as_ref(), "parts/backend.cfg");
     }
 }

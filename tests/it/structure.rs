@@ -155,7 +155,7 @@ fn the_id_of_a_server_is_its_shape() {
         let mut config = start();
         edit(&mut config);
         let rendered = rendered(&desired(config), &templates);
-        rendered.dynamic[&("ip".to_owned(), "a".to_owned())].id
+        rendered.dynamic[&("ip".to_owned(), "a".to_owned())]
     };
     let id = id_after(|_| ());
     assert_eq!(id, id_after(|c| c.backends[1].servers[0].weight = set(Weight::new(7).unwrap())));

@@ -98,40 +98,21 @@ impl ContextMaker<'_> {
         needs_hops: bool,
         dynamic_id: Option<&u32>,
     ) -> Value {
-        let id = ServerId::new(backend.name.clone(), server.name.clone());
         let name = self.marks.text(&server.name, Some(server.origin));
-        let is_backup = match lone_first(backend) {
-            Some(first) => first.name == server.name,
-            None => server.tier > 1,
-        };
-        let mut front = self.shares(server, &id).with("is_backup", is_backup);
-        let mut hop = None;
-        if needs_hops {
+        let line = self.line(backend, server, check, needs_hops, dynamic_id);
+        let hop = needs_hops.then(|| {
+            let id = ServerId::new(backend.name.clone(), server.name.clone());
             let socket = hop_socket(&self.desired.config, &id);
             let BackendTimeout { first_byte, idle, .. } = &backend.timeout;
             let timeout = first_byte.value.max(idle.value) + Duration::from_secs(1);
             let line = self.reached(unshared(&name), check, server);
-            hop = Some(
-                Table::default()
-                    .with("proxy", hop_proxy(&id))
-                    .with("socket", self.marks.text(&socket.bind, Some(server.origin)))
-                    .with("timeout", duration(timeout))
-                    .with("identity", self.identity(backend, server, &id.to_string()))
-                    .with("line", line),
-            );
-            front = front
-                .with("address", socket.connect)
-                .with("port", None::<Value>)
-                .with("track", format!("{}/{}", hop_proxy(&id), server.name))
-                .with("check", None::<Value>)
-                .with("tls", None::<Value>)
-                .with("is_dns", false)
-                .with("proxy_protocol", None::<Value>)
-                .with("raw", Vec::<Value>::new());
-        } else {
-            front = self.reached(front.with("track", None::<Value>), check, server);
-        }
-        let line = front.with("name", name.clone()).with("id", dynamic_id.map(ToString::to_string));
+            Table::default()
+                .with("proxy", hop_proxy(&id))
+                .with("socket", self.marks.text(&socket.bind, Some(server.origin)))
+                .with("timeout", duration(timeout))
+                .with("identity", self.identity(backend, server, &id.to_string()))
+                .with("line", line)
+        });
         Table::default()
             .with("name", name)
             .with("tier", server.tier)
@@ -141,8 +122,40 @@ impl ContextMaker<'_> {
             .into()
     }
 
+    /// The server's line in its backend, as `parts/server.cfg` sees it.
+    pub(in crate::render) fn line(
+        &mut self,
+        backend: &Backend,
+        server: &Server,
+        check: &Value,
+        needs_hops: bool,
+        dynamic_id: Option<&u32>,
+    ) -> Table {
+        let id = ServerId::new(backend.name.clone(), server.name.clone());
+        let is_backup = match lone_first(backend) {
+            Some(first) => first.name == server.name,
+            None => server.tier > 1,
+        };
+        let front = self.shares(server, &id).with("is_backup", is_backup);
+        let front = if needs_hops {
+            front
+                .with("address", hop_socket(&self.desired.config, &id).connect)
+                .with("port", None::<Value>)
+                .with("track", format!("{}/{}", hop_proxy(&id), server.name))
+                .with("check", None::<Value>)
+                .with("tls", None::<Value>)
+                .with("is_dns", false)
+                .with("proxy_protocol", None::<Value>)
+                .with("raw", Vec::<Value>::new())
+        } else {
+            self.reached(front.with("track", None::<Value>), check, server)
+        };
+        let name = self.marks.text(&server.name, Some(server.origin));
+        front.with("name", name).with("id", dynamic_id.map(ToString::to_string))
+    }
+
     /// HAProxy's own cheap check, a net below ours: the same for all servers of a backend.
-    fn check(&mut self, check: &Check) -> Value {
+    pub(in crate::render) fn check(&mut self, check: &Check) -> Value {
         let Check { origin, interval, fall, rise, .. } = check;
         let origin = Some(*origin);
         Table::default()
@@ -161,10 +174,9 @@ impl ContextMaker<'_> {
             Pass::Real => self.desired.servers.get(id).copied().unwrap_or(configured),
             Pass::Masked => DesiredServer { weight: Weight::DEFAULT, state: AdminState::Ready },
         };
-        let (weight, origin) = match wish.state {
-            AdminState::Drain => (Weight::ZERO, server.state.origin),
-            AdminState::Ready | AdminState::Maint => (wish.weight, server.weight.origin),
-        };
+        let weight = if wish.state == AdminState::Drain { Weight::ZERO } else { wish.weight };
+        // What the file says, and not what became of it: lines keep their places whatever moves.
+        let origin = if server.state.value == AdminState::Drain { server.state.origin } else { server.weight.origin };
         let maxconn = server.maxconn.as_ref().filter(|_| self.pass == Pass::Real);
         Table::default()
             .with("weight", self.marks.text(weight, origin))
