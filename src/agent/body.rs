@@ -29,6 +29,8 @@ pub(super) const WEIGHTS: Duration = Duration::from_secs(5);
 pub(super) const FOLLOW_PAUSES: u32 = 4;
 /// The pause is never longer than this, however long a round took.
 pub(super) const MAX_FOLLOW_PAUSE: Duration = Duration::from_secs(1);
+/// The files follow what HAProxy took after this: what comes in between is written with it.
+pub(super) const FILES_PAUSE: Duration = Duration::from_millis(250);
 /// A snapshot is published at most this often between requests, which get a fresh one.
 pub(super) const PUBLISH: Duration = Duration::from_millis(250);
 /// And after so many times as long as it took to make: 1 % of one core, whatever the number of servers.

@@ -63,6 +63,8 @@ pub struct Node {
     pub keyring: Keyring,
     /// Whom operators spoke of since HAProxy was looked at last.
     pub(super) said: BTreeSet<ServerId>,
+    /// Operators said what is not written down yet.
+    pub(super) has_new_words: bool,
     /// Other keys serve than HAProxy was told last.
     pub(super) keys_moved: bool,
     /// What HAProxy was to follow when the order that is under way began.
@@ -158,6 +160,7 @@ impl Node {
             fleet,
             keyring,
             said: BTreeSet::new(),
+            has_new_words: false,
             keys_moved: false,
             known: None,
             listening: None,
@@ -218,7 +221,7 @@ impl Node {
         self.said.clear();
         let config = self.serving.config.clone();
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
-        if self.troubles.has(Matter::Words) || !ended.is_empty() && !self.is_observer() {
+        if self.has_new_words || self.troubles.has(Matter::Words) || !ended.is_empty() && !self.is_observer() {
             self.keep_words();
             let event =
                 |id| Event::once(Kind::Override, Severity::Info, id, format!("the operator's word on {id} ended"));
@@ -290,6 +293,8 @@ impl Node {
     /// What HAProxy took of it. What it did not take is tried again: a reload was under way, or it is out of breath.
     pub(super) fn end_push(&mut self, done: &[Step], is_whole: bool) {
         self.engine.took(done);
+        let followed: BTreeSet<ServerId> = self.said.iter().filter(|id| self.has_followed_word(id)).cloned().collect();
+        self.said.retain(|id| !followed.contains(id));
         self.tell_steps(done);
         if !is_whole {
             self.fleet.touch_all();

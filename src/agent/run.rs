@@ -63,8 +63,9 @@ impl Agent {
             let verdict = self.awaited_verdict();
             let paths_may_differ = tokio::select! {
                 Some(request) = self.requests.recv() => {
+                    // What it changes comes with the end of an order.
                     self.answer(request).await;
-                    true
+                    false
                 }
                 Some(finished) = self.probes.join_next() => {
                     self.probed(finished);
@@ -242,12 +243,11 @@ impl Agent {
             Request::Rollback(to, intent, reply) => self.change(Aim::Rollback(to), intent, vec![reply]).await,
             Request::Server { id, state, weight, period, actor, reply } => {
                 match self.node.say(&id, state, weight, period, &actor) {
-                    Ok(()) => {
+                    Ok(said) => {
                         self.words.push(Word { id, reply, began: Instant::now(), steps: vec![] });
                         self.push_at = Some(Instant::now());
-                        // To write the word down takes longer than HAProxy does, and is done before it is answered.
                         self.send_ahead();
-                        self.node.keep_words();
+                        self.node.bulletin.tell(said);
                     }
                     Err(failed) => drop(reply.send(Err(failed))),
                 }

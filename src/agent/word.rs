@@ -29,14 +29,16 @@ impl Node {
         period: Option<Duration>,
         actor: &str,
     ) -> Result<Report, Attempt> {
-        self.say(id, state, weight, period, actor)?;
+        let said = self.say(id, state, weight, period, actor)?;
+        self.bulletin.tell(said);
         self.keep_words();
         let began = Instant::now();
         let result = self.reconcile().await;
         self.word_followed(id, vec![], result, began)
     }
 
-    /// Takes an operator's word; [`Self::keep_words`] writes it down.
+    /// Takes an operator's word; answers what is to be told of it. It is written down before it is answered: HAProxy takes
+    /// it in less time.
     ///
     /// # Errors
     /// No such server.
@@ -47,18 +49,18 @@ impl Node {
         weight: Option<Weight>,
         period: Option<Duration>,
         actor: &str,
-    ) -> Result<(), Failed> {
+    ) -> Result<Event, Failed> {
         let Some((_, server)) = self.serving.config.server(id) else {
             return Err(Failed::refused(format!("there is no server {id}{}", nearest(&self.serving.config, id))));
         };
         let until = period.and_then(|period| Timestamp::now().checked_add(period).ok());
         self.overrides.set(id.clone(), state, weight, actor.to_owned(), until, server.state.value);
         self.said.insert(id.clone());
+        self.has_new_words = true;
         let state_word = state.map(|state| format!(" {state}")).unwrap_or_default();
         let weight_word = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
         let text = format!("{actor} sets {id}{state_word}{weight_word}");
-        self.bulletin.tell(Event::once(Kind::Override, Severity::Info, id, text));
-        Ok(())
+        Ok(Event::once(Kind::Override, Severity::Info, id, text))
     }
 
     /// Whether HAProxy, as it was seen last, has what is wanted of a server.
@@ -97,26 +99,20 @@ impl Node {
         result: Result<Report, Attempt>,
         began: Instant,
     ) -> Result<Report, Attempt> {
+        self.keep_new_words();
         let mut notes = vec![];
-        let files_wait = |why: &dyn std::fmt::Display| format!("HAProxy has it; its files do not: {why}");
         let is_checking = self.engine.checks.is_checking();
         let mut report = match result {
             // The command went to HAProxy; its files wait for a verdict that takes its time, or for room.
             Err(attempt) if self.engine.files_wait || is_checking && matches!(attempt, Attempt::TooSoon(_)) => {
                 if let Attempt::Failed(failed) = attempt {
-                    notes.push(files_wait(&failed));
+                    notes.push(format!("HAProxy has it; its files do not: {failed}"));
                 }
                 let applied = Applied { how: How::Runtime, ..Applied::nothing() };
                 Report::new(applied, self.revision(), String::new(), began.elapsed())
             }
             Err(Attempt::Failed(failed)) => return Err(self.kept_all_the_same(id, &failed).into()),
-            result => {
-                // Answered before its own look at the files: the last one could not write them.
-                notes.extend(
-                    self.troubles.of(Matter::Haproxy).filter(|_| self.engine.files_wait).map(|e| files_wait(e)),
-                );
-                result?
-            }
+            result => result?,
         };
         let mut steps = ahead;
         steps.extend(self.steps_of(id, &report.applied.steps));
@@ -130,11 +126,19 @@ impl Node {
         Ok(report)
     }
 
+    /// Writes down what was said since.
+    pub(super) fn keep_new_words(&mut self) {
+        if self.has_new_words {
+            self.keep_words();
+        }
+    }
+
     /// Writes operators' words down. A full disk keeps no server from being drained; it is told until it is mended.
     pub(super) fn keep_words(&mut self) {
         let failed = self.ledger.keep_overrides(&self.overrides).and_then(|()| self.ledger.keep_current()).err();
         let problem = failed.map(|failed| format!("what operators said last is not kept over a restart: {failed}"));
         self.troubles.set(Matter::Words, problem);
+        self.has_new_words = false;
     }
 
     /// HAProxy could not be told, or not wholly: the word is kept, and follows.

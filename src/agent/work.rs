@@ -4,7 +4,7 @@
 
 use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
-use super::body::{ABSENT, Agent, CHECK_PATIENCE, RECONCILE, WEIGHTS, pause_after};
+use super::body::{ABSENT, Agent, CHECK_PATIENCE, FILES_PAUSE, RECONCILE, WEIGHTS, pause_after};
 use super::news::Known;
 use super::order::{Order, Outcome};
 use super::report::{Failed, Report};
@@ -58,9 +58,8 @@ impl Agent {
             self.push_at = None;
             let (push, is_followed) = self.node.begin_push();
             if is_followed {
-                self.follow_at.get_or_insert(self.follow_not_before);
+                self.follow_at.get_or_insert(self.follow_not_before.max(now + FILES_PAUSE));
             }
-            self.tell_guards();
             match push {
                 Some(push) => {
                     let steps = push.len();
@@ -68,6 +67,7 @@ impl Agent {
                 }
                 None => self.answer_words(),
             }
+            self.tell_guards();
             self.push_not_before = pause_after(now);
         }
     }
@@ -86,7 +86,9 @@ impl Agent {
             return;
         }
         let mut order = self.node.begin_reconcile(decides);
-        order.is_for_files = !is_audit && words.is_empty() && !self.node.troubles.has(Matter::Haproxy);
+        // Where nothing was sent for a word, a look is to prove it.
+        let is_told = |word: &Word| !word.steps.is_empty() && self.node.has_followed_word(&word.id);
+        order.is_for_files = !is_audit && words.iter().all(is_told) && !self.node.troubles.has(Matter::Haproxy);
         self.start(order, Task::Reconcile { words, look });
     }
 
@@ -215,12 +217,13 @@ impl Agent {
         self.go_on().await;
     }
 
-    /// Who said what HAProxy has taken need not wait for the files. Where nothing had to be sent, a look is to prove it;
-    /// while the engine is away, what was seen last does.
+    /// While the engine is away: who said what HAProxy has by now need not wait for the files.
     fn answer_words(&mut self) {
-        let is_away = self.work.is_some();
+        if self.work.is_none() || self.words.is_empty() {
+            return;
+        }
         for word in std::mem::take(&mut self.words) {
-            if (word.steps.is_empty() && !is_away) || !self.node.has_followed_word(&word.id) {
+            if !self.node.has_followed_word(&word.id) {
                 self.words.push(word);
                 continue;
             }
@@ -230,7 +233,7 @@ impl Agent {
             }
             let answer = self.node.word_followed(&word.id, word.steps, Ok(report), word.began);
             let _ = word.reply.send(answer.map_err(Attempt::into_failed));
-            self.follow_at.get_or_insert(self.follow_not_before);
+            self.follow_at.get_or_insert(self.follow_not_before.max(Instant::now() + FILES_PAUSE));
         }
     }
 
@@ -286,6 +289,7 @@ impl Agent {
                 Err(_) => break,
             }
         }
+        self.node.keep_new_words();
         let kept = match self.work.take() {
             Some(Work { what: Task::Reconcile { words, .. }, .. }) => words,
             _ => vec![],

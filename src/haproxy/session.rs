@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// Most bytes of one reply: `show map` with a million entries has 64 MB.
 const MAX_REPLY_BYTES: usize = 128 << 20;
+/// Says which worker answers, and whether it is on its way out.
+const INFO: &str = "show info";
 /// Pause before a worker on its way out is asked again, or a socket that nobody listens on yet.
 pub(super) const RETRY: Duration = Duration::from_millis(20);
 
@@ -27,8 +29,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects and switches the prompt on. The deadline holds for the whole life of the session.
-    async fn connect(socket: &Utf8Path, deadline: Instant) -> Result<Self, AdminError> {
+    /// Connects, switches the prompt on and asks who answers, in one go. The deadline holds for the whole life of the
+    /// session.
+    async fn with_any_worker(socket: &Utf8Path, deadline: Instant) -> Result<(Self, Info), AdminError> {
         fault::pass("admin.connect", socket).map_err(|source| AdminError::from_io(socket, source))?;
         let stream = loop {
             let connecting = timeout_at(deadline, UnixStream::connect(socket.as_std_path())).await;
@@ -46,8 +49,11 @@ impl Session {
             }
         };
         let mut session = Self { stream, socket: socket.to_owned(), deadline };
-        session.run(&Pipeline::of("prompt")?).await?;
-        Ok(session)
+        let mut asked = Pipeline::of("prompt")?;
+        asked.push(INFO)?;
+        let reply = session.run(&asked).await?.pop().unwrap_or_default();
+        let info = reply.parse().map_err(|problem| session.unreadable(INFO, problem))?;
+        Ok((session, info))
     }
 
     /// Connects to the worker that serves; one on its way out is left and tried again until the deadline.
@@ -74,21 +80,9 @@ impl Session {
         }
     }
 
-    async fn with_any_worker(socket: &Utf8Path, deadline: Instant) -> Result<(Self, Info), AdminError> {
-        let mut session = Self::connect(socket, deadline).await?;
-        let info = session.info().await?;
-        Ok((session, info))
-    }
-
     /// Another deadline for what follows, for the few sessions that outlive a burst.
     pub(super) fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = deadline;
-    }
-
-    /// `show info`.
-    async fn info(&mut self) -> Result<Info, AdminError> {
-        let reply = self.ask("show info").await?;
-        reply.parse().map_err(|problem| self.unreadable("show info", problem))
     }
 
     /// Sends one command, answers its reply.
