@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 pub(super) const RECONCILE: Duration = Duration::from_secs(5);
 /// A HAProxy that is not there is looked for this often.
 pub(super) const ABSENT: Duration = Duration::from_secs(1);
-/// Weights are decided anew this often, whatever else happens; how often servers are compared is the fleet's affair.
+/// The weights of each backend are decided anew this often, whatever else happens, a few backends at a time.
 pub(super) const WEIGHTS: Duration = Duration::from_secs(5);
 /// After HAProxy has followed, the next time comes after so many times as long as that took: a storm of transitions
 /// (a start, a lost network) costs a fifth of one core at most, and a single one is never delayed.
@@ -74,6 +74,7 @@ pub struct Agent {
     /// Who asked what an apply would do, and waits for HAProxy's verdict.
     pub(super) plans: Vec<Reply>,
     pub(super) reconcile_at: Instant,
+    /// When the next backends have their turn.
     pub(super) weights_at: Instant,
     /// The guards that the log knows to be at work.
     pub(super) guards_told: Vec<GuardEvent>,

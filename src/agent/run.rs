@@ -4,7 +4,7 @@
 //! engine's orders run beside it (`work`); their ends are events. Nothing here decides: `Fleet` says what is due, `Node`
 //! what follows.
 
-use super::body::{Agent, CHECK_PATIENCE, PUBLISH, PUBLISH_PAUSES, RECONCILE, RETRY, since_1970};
+use super::body::{Agent, CHECK_PATIENCE, PUBLISH, PUBLISH_PAUSES, RECONCILE, RETRY, WEIGHTS, since_1970};
 use super::following::{log_failure, log_start, log_transition};
 use super::intent::{AGENT, Intent};
 use super::last_results::LastResults;
@@ -140,12 +140,12 @@ impl Agent {
         let keys = self.node.keyring.next_wake().map(|at| now + at.since(self.node.now()));
         let results = self.results.as_ref().and_then(LastResults::next_wake);
         let push = self.push_at.filter(|_| self.push.is_none());
-        let always = [fleet, keys, results, self.node.vips_wake(), push];
+        let always = [fleet, keys, results, self.node.vips_wake(), push, Some(self.weights_at)];
         // What needs the engine waits for it: its end is an event of its own.
         let word = self.node.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);
         let postponed = self.postponed.as_ref().map(|postponed| postponed.at);
         let deadline = self.node.trial().map(|(_, left)| (now + left).max(self.expire_at));
-        let of_engine = [Some(self.reconcile_at), Some(self.weights_at), self.follow_at, word, postponed, deadline];
+        let of_engine = [Some(self.reconcile_at), self.follow_at, word, postponed, deadline];
         let of_engine = of_engine.into_iter().flatten().filter(|_| self.is_free());
         always.into_iter().flatten().chain(of_engine).min().unwrap_or(now + RECONCILE)
     }
@@ -171,10 +171,14 @@ impl Agent {
         }
         let instant = Instant::now();
         let word_ended = self.node.overrides.next_end(jiff::Timestamp::now()).is_some_and(|left| left.is_zero());
-        if due.weights_may_move {
+        let is_turn = instant >= self.weights_at;
+        if is_turn {
+            self.weights_at = instant + self.node.fleet.touch_next(WEIGHTS);
+        }
+        if due.weights_may_move || is_turn {
             self.follow_soon();
         }
-        if instant >= self.reconcile_at || instant >= self.weights_at || word_ended {
+        if instant >= self.reconcile_at || word_ended {
             self.follow_at = Some(instant);
         }
         if self.is_free() && self.postponed.as_ref().is_some_and(|postponed| postponed.at <= instant) {

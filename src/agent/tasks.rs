@@ -41,21 +41,12 @@ pub(super) struct Pushing {
 /// What an order is for.
 #[derive(Debug)]
 pub(super) enum Task {
-    /// HAProxy follows what is known, and who waits for that.
-    Reconcile { words: Vec<Word>, look: Look },
+    /// HAProxy follows what is known, and who waits for that; in an audit everything is compared.
+    Reconcile { words: Vec<Word>, is_audit: bool },
     /// Something else is to serve.
     Change(Box<(Waiters, Change)>),
     /// Somebody asked what an apply would do.
     Plan(Reply),
-}
-
-/// What is due with a look at HAProxy.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    /// Everything is compared.
-    pub is_audit: bool,
-    /// All weights are decided anew.
-    pub decides: bool,
 }
 
 /// What an operator said of a server, and waits for.

@@ -4,12 +4,12 @@
 
 use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
-use super::body::{ABSENT, Agent, CHECK_PATIENCE, FILES_PAUSE, RECONCILE, WEIGHTS, pause_after};
+use super::body::{ABSENT, Agent, CHECK_PATIENCE, FILES_PAUSE, RECONCILE, pause_after};
 use super::news::Known;
 use super::order::{Order, Outcome};
 use super::report::{Failed, Report};
 use super::request::{Reply, Request};
-use super::tasks::{Carried, Look, Pushing, Task, Word, Work, ended};
+use super::tasks::{Carried, Pushing, Task, Word, Work, ended};
 use super::troubles::Matter;
 use crate::plan::Step;
 use crate::store::Journal;
@@ -78,32 +78,27 @@ impl Agent {
         let words = std::mem::take(&mut self.words);
         let began = Instant::now();
         let is_audit = began >= self.reconcile_at;
-        let decides = is_audit || began >= self.weights_at || !self.node.is_settled;
-        let look = Look { is_audit, decides };
         if !self.node.is_settled {
             let result = self.node.reconcile().await;
-            self.followed(began, words, result, look).await;
+            self.followed(began, words, result, is_audit).await;
             return;
         }
-        let mut order = self.node.begin_reconcile(decides);
+        let mut order = self.node.begin_reconcile(false);
         // Where nothing was sent for a word, a look is to prove it.
         let is_told = |word: &Word| !word.steps.is_empty() && self.node.has_followed_word(&word.id);
         order.is_for_files = !is_audit && words.iter().all(is_told) && !self.node.troubles.has(Matter::Haproxy);
-        self.start(order, Task::Reconcile { words, look });
+        self.start(order, Task::Reconcile { words, is_audit });
     }
 
     /// What follows from how HAProxy followed.
-    async fn followed(&mut self, began: Instant, words: Vec<Word>, result: Result<Report, Attempt>, look: Look) {
+    async fn followed(&mut self, began: Instant, words: Vec<Word>, result: Result<Report, Attempt>, is_audit: bool) {
         // Counted from the end: a HAProxy that hangs is not asked attempt after attempt.
         let now = Instant::now();
-        if look.decides {
-            self.weights_at = now + WEIGHTS;
-        }
         self.reconcile_at = match &result {
             // It may be starting at this moment.
             Ok(report) if report.applied.how == How::Start => now + ABSENT,
             // Weights that move all the time put no audit off.
-            Ok(_) if !look.is_audit => self.reconcile_at,
+            Ok(_) if !is_audit => self.reconcile_at,
             Ok(_) | Err(Attempt::Failed(_)) => now + RECONCILE,
             // Something structural differs (HAProxy was reloaded by hand with another file): after the gap.
             Err(Attempt::TooSoon(at)) => *at,
@@ -120,7 +115,7 @@ impl Agent {
             self.complete_history().await;
         }
         // After HAProxy, and not with each of its weights.
-        if look.is_audit {
+        if is_audit {
             self.node.look_at_vrrp_file().await;
         }
     }
@@ -163,11 +158,11 @@ impl Agent {
 
     async fn order_ended(&mut self, what: Task, order: Box<Order>, outcome: Outcome) {
         match (what, outcome) {
-            (Task::Reconcile { words, look }, Outcome::Applied(result)) => {
+            (Task::Reconcile { words, is_audit }, Outcome::Applied(result)) => {
                 let began = order.began;
                 tokio::task::spawn_blocking(move || drop(order));
                 let result = self.node.end_reconcile(began, result);
-                self.followed(began, words, result, look).await;
+                self.followed(began, words, result, is_audit).await;
             }
             (Task::Change(under_way), Outcome::Applied(result)) => {
                 let (waiters, change) = *under_way;

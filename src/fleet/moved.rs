@@ -1,6 +1,7 @@
 //! What is decided for the backends that moved alone is what a decision over all would say of them, whatever happens in
 //! which order.
 
+use super::deciding::FIRST_COMPARISON_MAX;
 use super::{Fleet, Overrides};
 use crate::config;
 use crate::health::{LiveSample, Observation, Outcome, Phase};
@@ -13,6 +14,7 @@ const POOLS: usize = 3;
 const SERVERS: usize = 4;
 const SEEDS: u64 = 12;
 const EVENTS: usize = 600;
+const ROUND: Duration = Duration::from_secs(5);
 
 /// SplitMix64.
 fn next(seed: &mut u64) -> u64 {
@@ -74,9 +76,7 @@ fn what_is_decided_of_what_moved_is_what_a_whole_decision_says() {
             }
             if decide_at <= now {
                 // As the agent does.
-                decide_at = now + Duration::from_secs(5);
-                weights = fleet.decide(&overrides, now);
-                continue;
+                decide_at = now + fleet.touch_next(ROUND);
             }
             let whole = fleet.clone().decide(&overrides, now);
             if next(&mut seed).is_multiple_of(3) {
@@ -88,7 +88,7 @@ fn what_is_decided_of_what_moved_is_what_a_whole_decision_says() {
                 assert_eq!(Some(weight), whole.get(id), "{id} at {now:?}");
                 decided += usize::from(weights.get(id) != Some(weight));
             }
-            // Who changed its state is among them. What time alone moves in a guard comes with the next whole decision.
+            // Who changed its state is among them. What time alone moves in a guard comes with the backend's turn.
             for id in changed {
                 assert!(moved.contains_key(&id), "{id} changed its state at {now:?}, and nobody decided on it");
             }
@@ -96,6 +96,32 @@ fn what_is_decided_of_what_moved_is_what_a_whole_decision_says() {
         }
     }
     assert!(decided > 200, "the generator has become dull: {decided} weights");
+}
+
+#[test]
+fn each_backend_has_its_turn_once_in_a_round_and_its_servers_are_compared() {
+    for pools in [1, 3, 20, 47, 250] {
+        let mut text = "[frontend.api]\nbind = [\"*:8080\"]\nbackend = \"p0\"\n".to_owned();
+        for pool in 0..pools {
+            text += &format!("[backend.p{pool}.server.a]\nurl = \"http://192.0.2.1\"\n");
+        }
+        let config = config::parse("turns.toml", &text, "lb1").expect("a good file");
+        let start = Moment(Duration::from_secs(1_000));
+        let mut fleet = Fleet::new(Arc::new(config), BTreeMap::new(), start);
+        let overrides = Overrides::default();
+        fleet.decide_moved(&overrides, start);
+        // Longer than until the first comparison.
+        let (mut now, mut turns) = (start + FIRST_COMPARISON_MAX, BTreeMap::<ServerId, usize>::new());
+        let end = now + ROUND;
+        while now < end {
+            now = now + fleet.touch_next(ROUND);
+            fleet.decide_moved(&overrides, now).into_keys().for_each(|id| *turns.entry(id).or_default() += 1);
+        }
+        assert_eq!(turns.len(), pools, "all have had their turn");
+        let compared = fleet.compare_at.values().filter(|at| **at > end).count();
+        assert_eq!(compared, pools, "all were compared");
+        assert!(turns.values().sum::<usize>() <= pools + pools.div_ceil(20), "{pools}: {turns:?}");
+    }
 }
 
 #[test]
