@@ -7,6 +7,7 @@ use crate::desired::Desired;
 use crate::plan::{self, FileChange, Observed, Plan, Step};
 use crate::render::Rendered;
 use crate::sys;
+use crate::sys::files::Stamp;
 use camino::Utf8PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,6 +39,8 @@ pub struct Prepared {
     pub plan: Plan,
     /// haproxy.cfg as it was, empty where there was none or where it is not text.
     pub live_text: String,
+    /// What stood for it.
+    pub stamp: Option<Stamp>,
 }
 
 /// What an apply did.

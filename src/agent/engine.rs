@@ -33,6 +33,7 @@ use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
 use crate::render::Rendered;
 use crate::store::Journal;
 use crate::sys;
+use crate::sys::files::Stamp;
 use camino::Utf8Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,8 +66,10 @@ pub struct Engine {
     pub doubts: Option<String>,
     /// What HAProxy warned about in the files that were last applied.
     pub warnings: Vec<String>,
-    /// haproxy.cfg as it was before the last apply, and what was rendered for it.
+    /// haproxy.cfg as it was before the last change (empty where HAProxy only followed), and what was rendered for it.
     pub last: Option<(String, Arc<Rendered>)>,
+    /// The files as they were left, and what stood for haproxy.cfg then.
+    pub(super) left: Option<(Stamp, Arc<Rendered>)>,
     pub(super) renderer: Renderer,
     /// Digest of the last haproxy.cfg structure that passed `haproxy -c`, with the template that made it.
     pub(super) judged: Option<Digest>,
@@ -119,6 +122,7 @@ impl Engine {
             doubts: None,
             warnings: vec![],
             last: None,
+            left: None,
             renderer: Renderer::default(),
             judged: None,
             checks: Checks::default(),
@@ -203,8 +207,7 @@ impl Engine {
             may_replace_foreign_file: wish.may_replace_foreign_file,
             reload_instead: self.reload_instead.as_deref().or(may_run_an_edit(wish, &observed)),
         });
-        let live_text = files.text;
-        Ok(Prepared { rendered, observed, plan, live_text })
+        Ok(Prepared { rendered, observed, plan, live_text: files.text, stamp: files.stamp })
     }
 
     /// A restart or a reload by somebody else is told, even where nothing is left to put right.
@@ -293,7 +296,9 @@ impl Engine {
         }
         self.reload_instead = None;
         let mut prepared = self.prepare(wish, ledger).await?;
-        self.last = Some((prepared.live_text.clone(), prepared.rendered.clone()));
+        // What only followed health is no change to be shown.
+        let before = if wish.is_serving { String::new() } else { prepared.live_text.clone() };
+        self.last = Some((before, prepared.rendered.clone()));
         self.doubts = start::start_doubts(wish.sources, &prepared);
         let mut applied = Applied::nothing();
         if self.would.is_some() {
@@ -311,6 +316,7 @@ impl Engine {
         for _ in 0..MAX_ROUNDS {
             if prepared.plan.is_empty() {
                 self.expected = Some(Expectation::of(&prepared.observed));
+                self.left = prepared.stamp.map(|stamp| (stamp, prepared.rendered.clone()));
                 return Ok(applied);
             }
             if let (true, Action::Runtime(steps)) = (prepared.plan.only_waits(), &prepared.plan.action) {
@@ -330,11 +336,6 @@ impl Engine {
             }
             done?;
             if applied.how == How::Start {
-                return Ok(applied);
-            }
-            if wish.is_serving && matches!(prepared.plan.action, Action::Nothing) {
-                // HAProxy had it all, and the files are as they were written.
-                self.expected = Some(Expectation::with_files_of(&prepared.observed, &prepared.rendered));
                 return Ok(applied);
             }
             prepared = self.prepare(wish, ledger).await?;
@@ -423,12 +424,7 @@ impl Engine {
     }
 
     /// Writes all files or none.
-    pub(super) fn write(
-        &mut self,
-        wish: Wish<'_>,
-        prepared: &Prepared,
-        applied: &mut Applied,
-    ) -> Result<Undo, ApplyError> {
+    fn write(&mut self, wish: Wish<'_>, prepared: &Prepared, applied: &mut Applied) -> Result<Undo, ApplyError> {
         let plan = &prepared.plan;
         if matches!(plan.action, Action::Reload(_))
             && let Some(last) = self.last_reload

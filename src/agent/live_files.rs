@@ -7,6 +7,7 @@ use crate::plan::{FileChange, FileState};
 use crate::render::{self, Rendered};
 use crate::store::{FormerFile, IntendedFile};
 use crate::sys;
+use crate::sys::files::Stamp;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::io;
@@ -14,6 +15,9 @@ use std::os::unix::fs::PermissionsExt;
 
 /// Largest haproxy.cfg and map that is read, in bytes.
 pub(super) const MAX_FILE: u64 = 256 << 20;
+
+/// Of haproxy.cfg, maps without secrets, lists and programs.
+const CONFIG_MODE: u32 = 0o644;
 
 /// haproxy.cfg, and the maps, crt-lists and certificates beside it.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(super) struct LiveFiles {
 /// What is on disk.
 #[derive(Debug)]
 pub(super) struct FilesNow {
+    /// What stood for haproxy.cfg just before it was read.
+    pub(super) stamp: Option<Stamp>,
     /// haproxy.cfg, `None` where there is none.
     pub(super) config: Option<FileState>,
     /// Its text, empty where there is none or where it is no text.
@@ -64,6 +70,7 @@ impl LiveFiles {
 
     /// Looks at them.
     pub(super) fn look(&self) -> io::Result<FilesNow> {
+        let stamp = self.stamp();
         let bytes = sys::directory::read_if_exists(&self.config, MAX_FILE)?;
         let config = bytes.as_ref().map(|bytes| {
             let render::Inspection { is_ours, is_intact } = render::inspect(bytes);
@@ -75,7 +82,17 @@ impl LiveFiles {
         lists.extend(self.digests(CERTIFICATES, "")?);
         let scripts = self.digests("hapilot-lua", ".lua")?;
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-        Ok(FilesNow { config, text, maps, lists, scripts })
+        Ok(FilesNow { stamp, config, text, maps, lists, scripts })
+    }
+
+    /// What stands for the content of haproxy.cfg.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        sys::files::stamp(&self.config)
+    }
+
+    /// Replaces haproxy.cfg alone.
+    pub(super) fn write_config(&self, rendered: &Rendered) -> io::Result<()> {
+        sys::files::replace_file(&self.config, rendered.haproxy_cfg.as_bytes(), CONFIG_MODE)
     }
 
     /// One of them as it is on disk.
@@ -160,9 +177,9 @@ impl LiveFiles {
 /// What a file will hold, and its mode.
 fn content(name: &str, rendered: &Rendered, beside: &BTreeMap<String, Vec<u8>>) -> (Vec<u8>, u32) {
     if let Some(map) = rendered.maps.get(name) {
-        return (map.text().into_bytes(), if map.is_secret { 0o640 } else { 0o644 });
+        return (map.text().into_bytes(), if map.is_secret { 0o640 } else { CONFIG_MODE });
     }
-    let mode = if name.starts_with(CERTIFICATES) { 0o640 } else { 0o644 };
+    let mode = if name.starts_with(CERTIFICATES) { 0o640 } else { CONFIG_MODE };
     let script = || rendered.scripts.get(name).map(|text| text.as_bytes().to_vec());
     let bytes = beside.get(name).cloned().or_else(script);
     (bytes.unwrap_or_else(|| rendered.haproxy_cfg.clone().into_bytes()), mode)

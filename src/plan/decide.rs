@@ -127,20 +127,19 @@ fn obstacles(question: &Question<'_>) -> Vec<Obstacle> {
     }
 }
 
-/// The files that differ from what is on disk.
-///
 /// Maps, certificates and lists first: a cold start between two writes then finds maps that the configuration may not use
 /// yet, never a configuration without its maps.
-pub fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange> {
+fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange> {
     let mut files = Vec::new();
-    let wanted = rendered.digests();
-    // In the order in which they are to be written.
-    let (maps, rest): (Vec<_>, Vec<_>) = wanted.iter().partition(|(path, _)| rendered.maps.contains_key(*path));
-    for (path, wanted) in maps.into_iter().chain(rest) {
-        let now = [&observed.maps, &observed.lists, &observed.scripts].into_iter().find_map(|there| there.get(path));
+    let maps = rendered.maps.iter().map(|(path, map)| (path, map.text(), observed.maps.get(path)));
+    let beside = rendered.beside();
+    let maps = maps.map(|(path, text, now)| (path, Digest::of(text), now));
+    let lists = beside.iter().map(|(path, bytes)| (path, Digest::of(bytes), observed.lists.get(path)));
+    let scripts = rendered.scripts.iter().map(|(path, text)| (path, Digest::of(text), observed.scripts.get(path)));
+    for (path, wanted, now) in maps.chain(lists).chain(scripts) {
         match now {
             None => files.push(FileChange::Create(path.clone())),
-            Some(digest) if digest != wanted => files.push(FileChange::Replace(path.clone())),
+            Some(digest) if *digest != wanted => files.push(FileChange::Replace(path.clone())),
             Some(_) => {}
         }
     }
@@ -151,7 +150,7 @@ pub fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileCh
         Some(_) => {}
     }
     let maps = observed.maps.keys().filter(|path| !rendered.maps.contains_key(*path));
-    let lists = observed.lists.keys().filter(|path| !wanted.contains_key(*path));
+    let lists = observed.lists.keys().filter(|path| !beside.contains_key(*path));
     let scripts = observed.scripts.keys().filter(|path| !rendered.scripts.contains_key(*path));
     files.extend(maps.chain(lists).chain(scripts).cloned().map(FileChange::Remove));
     files

@@ -7,7 +7,6 @@ use super::decide::Action;
 use super::step::limit;
 use super::{FileChange, Observed, Plan, Runtime, Step};
 use crate::model::Digest;
-use crate::render::Rendered;
 use std::collections::BTreeMap;
 
 /// What HAProxy and the maps on disk were like when nothing was left to do.
@@ -21,23 +20,6 @@ impl Expectation {
     /// As it was observed when the plan was empty.
     pub fn of(observed: &Observed) -> Self {
         Self { runtime: observed.runtime.clone(), files: files(observed) }
-    }
-
-    /// As it was observed when HAProxy had it all, and these files were written since.
-    pub fn with_files_of(observed: &Observed, rendered: &Rendered) -> Self {
-        let mut expected = Self::of(observed);
-        expected.wrote(rendered);
-        expected
-    }
-
-    /// Notes that these files were written since.
-    pub fn wrote(&mut self, rendered: &Rendered) {
-        self.files = rendered.digests();
-    }
-
-    /// Whether these are the maps, lists and certificates that were left on disk.
-    pub fn has_files_of(&self, observed: &Observed) -> bool {
-        self.files == files(observed)
     }
 
     /// Notes steps of our own that the worker has taken over since: going on from them corrects nobody.

@@ -15,9 +15,7 @@ mod runtime_servers;
 mod step;
 
 pub use certificates::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCertificates};
-pub use decide::{
-    Action, FileChange, Obstacle, Plan, Question, decide, files_that_differ, keys_step, weight_steps, word_steps,
-};
+pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide, keys_step, weight_steps, word_steps};
 pub use drift::{Expectation, drift};
 pub use guards::{Guard, guards};
 pub use observed::{FileState, Master, Observed, Runtime, RuntimeServer, Version};

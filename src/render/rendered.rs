@@ -85,12 +85,12 @@ impl Rendered {
         words.get(name).filter(|_| self.dynamic.contains_key(name)).map_or(&[], Vec::as_slice)
     }
 
-    /// Of each file beside haproxy.cfg what its content is.
-    pub fn digests(&self) -> BTreeMap<String, Digest> {
-        let maps = self.maps.iter().map(|(path, map)| (path.clone(), Digest::of(map.text())));
-        let lists = self.beside().into_iter().map(|(path, bytes)| (path, Digest::of(bytes)));
-        let scripts = self.scripts.iter().map(|(path, text)| (path.clone(), Digest::of(text)));
-        maps.chain(lists).chain(scripts).collect()
+    /// Whether nothing differs from `before` but weights and states in haproxy.cfg, as far as that is plain to see.
+    pub fn differs_in_numbers_alone(&self, before: &Self) -> bool {
+        Arc::ptr_eq(&self.dynamic, &before.dynamic)
+            && Arc::ptr_eq(&self.maps, &before.maps)
+            && self.structure.digest == before.structure.digest
+            && self.lists == before.lists
     }
 
     /// The crt-lists and the certificates that they name, by path relative to the configuration's directory, in the

@@ -86,23 +86,27 @@ fn lines<'a>(
 ) -> Result<Option<Lines<'a>>, RenderError> {
     let none = Ids::new();
     let mut lines = Lines::new();
-    for id in moved {
-        let Some((backend, server)) = desired.config.server(id) else { return Ok(None) };
-        let mut maker = ContextMaker::new(desired, target, Pass::Real, &none);
-        let check = maker.check(&backend.check);
+    // In the order of the names: those of one backend follow each other.
+    for of_backend in moved.chunk_by(|a, b| a.backend == b.backend) {
+        let Some((backend, _)) = desired.config.server(of_backend[0]) else { return Ok(None) };
         let hops = needs_hops(backend);
-        let dynamic = before.dynamic.get(&(backend.name.to_string(), server.name.to_string()));
-        let line = maker.line(backend, server, &check, hops, dynamic);
-        let mut marks = maker.marks;
-        marks.verdict()?;
-        let mut context = Context::new();
-        context.insert_value("line", line.into());
-        let text = templates.fill_part(PART, &context, &marks)?;
-        let (mut text, mut origins) = read_back(text.trim_end_matches('\n'), &marks, templates.line_marks());
-        let (true, Some(origin)) = (text.pop() == Some('\n') && origins.len() == 1, origins.pop()) else {
-            return Ok(None);
-        };
-        lines.insert((id.backend.as_str(), id.server.as_str()), (text, origin));
+        for id in of_backend {
+            let Some((_, server)) = desired.config.server(id) else { return Ok(None) };
+            let mut maker = ContextMaker::new(desired, target, Pass::Real, &none);
+            let check = maker.check(&backend.check);
+            let dynamic = before.dynamic.get(&(backend.name.to_string(), server.name.to_string()));
+            let line = maker.line(backend, server, &check, hops, dynamic);
+            let mut marks = maker.marks;
+            marks.verdict()?;
+            let mut context = Context::new();
+            context.insert_value("line", line.into());
+            let text = templates.fill_part(PART, &context, &marks)?;
+            let (mut text, mut origins) = read_back(text.trim_end_matches('\n'), &marks, templates.line_marks());
+            let (true, Some(origin)) = (text.pop() == Some('\n') && origins.len() == 1, origins.pop()) else {
+                return Ok(None);
+            };
+            lines.insert((id.backend.as_str(), id.server.as_str()), (text, origin));
+        }
     }
     Ok(Some(lines))
 }

@@ -113,6 +113,29 @@ pub fn keep_beside(path: &Utf8Path, what: &str, now: jiff::Timestamp) -> io::Res
     Err(told("name the copy of", path, io::ErrorKind::AlreadyExists.into()))
 }
 
+/// Which content a file has, without reading it: whoever writes it, or puts another one in its place, leaves another stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds; set by the kernel alone.
+    changed: (i64, i64),
+    modified: (i64, i64),
+}
+
+/// The stamp of a file; `None` where it cannot be looked at.
+pub fn stamp(path: &Utf8Path) -> Option<Stamp> {
+    let file = fs_err::metadata(path).ok()?;
+    Some(Stamp {
+        device: file.dev(),
+        inode: file.ino(),
+        bytes: file.len(),
+        changed: (file.ctime(), file.ctime_nsec()),
+        modified: (file.mtime(), file.mtime_nsec()),
+    })
+}
+
 /// When a file was last written, as far as that is known.
 pub fn modified(path: &Utf8Path) -> Option<jiff::Timestamp> {
     jiff::Timestamp::try_from(fs_err::metadata(path).ok()?.modified().ok()?).ok()
