@@ -19,7 +19,6 @@ use super::look;
 use super::maxconn_look::MaxconnLook;
 use super::news::News;
 use super::objections::Objections;
-use super::observer::{brief, describe};
 use super::preflight::{self, Said};
 use super::reloading::reload;
 use super::renderer::Renderer;
@@ -347,7 +346,7 @@ impl Engine {
             }
             false => Err(ApplyError::Execute(format!(
                 "after {MAX_ROUNDS} rounds HAProxy still differs: {}",
-                brief(&describe(&prepared.plan))
+                plan::brief(&prepared.plan.described())
             ))),
         }
     }
@@ -421,6 +420,25 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Tells what an apply would do.
+    async fn only_observe(&mut self, wish: Wish<'_>, prepared: &Prepared) {
+        let mut lines = prepared.plan.described();
+        if !prepared.plan.is_empty()
+            && let Err(refused) = self.judge(wish, prepared).await
+            // A verdict that takes its time comes with one of the next looks.
+            && !matches!(refused, ApplyError::TooSoon(_))
+        {
+            lines.insert(0, format!("refused: {refused}"));
+        }
+        if self.would.as_ref() != Some(&lines) {
+            match lines.as_slice() {
+                [] => tracing::info!("observe only: HAProxy runs what it should"),
+                lines => tracing::info!("observe only, would change: {}", plan::brief(lines)),
+            }
+            self.would = Some(lines);
+        }
     }
 
     /// Writes all files or none.

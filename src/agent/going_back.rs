@@ -3,12 +3,12 @@
 //! The operator's file stays as it is. One that never served is no reason to undo what does.
 
 use super::attempt::Attempt;
+use super::change::{Begun, Then};
 use super::intent::Intent;
 use super::node::Node;
 use super::report::{Failed, Report, SourceOfChange};
-use super::serving::{Begun, Then};
-use super::sources::{Place, SourcesError};
 use super::troubles::Matter;
+use super::unserved::rolled_back;
 use crate::model::Digest;
 
 impl Node {
@@ -99,19 +99,4 @@ impl Node {
             self.place.command("rollback REV")
         ))
     }
-}
-
-/// Told until the file changes; its mistakes with it.
-pub(super) fn rolled_back(place: &Place, mistakes: Option<&SourcesError>) -> String {
-    let write = place.command("rollback --write");
-    let mut told = format!(
-        "{} was rolled back and has not changed since; an older revision serves\n  help: the next edit serves the whole \
-         file again, the rolled-back part too; `{write}` puts what serves into it",
-        place.file
-    );
-    if let Some(mistakes) = mistakes {
-        told.push_str("\nand it has mistakes:\n");
-        told.push_str(mistakes.render(false).trim_end());
-    }
-    told
 }

@@ -4,29 +4,25 @@
 //! one path only. Knows no socket of its own.
 
 use super::adopted::{adopt, base_weights};
-use super::apply::{Applied, ApplyError};
-use super::attempt::Attempt;
 use super::bulletin::Bulletin;
 use super::certificate_news::CertificateNews;
 use super::engine::Engine;
 use super::ledger::Ledger;
 use super::listening::Listening;
 use super::locking::take_lock;
-use super::news::{Known, Moved};
-use super::order::Order;
+use super::news::Known;
 use super::preflight::STAGING;
-use super::push::Push;
-use super::report::{Failed, Report};
-use super::saved::Waiting;
+use super::report::Failed;
 use super::sources::{Place, Sources, SourcesError};
 use super::troubles::{Matter, Troubles};
+use super::unserved::{Waiting, rolled_back, waits_at_start};
 use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
-use crate::desired::{Desired, DesiredServer};
+use crate::desired::Desired;
 use crate::event::{Event, Kind, Severity};
-use crate::fleet::{Fleet, Keyring, Override, Overrides};
+use crate::fleet::{Fleet, Keyring, Overrides};
 use crate::model::{Digest, Moment, ServerId, Weight};
-use crate::plan::{Runtime, Step};
+use crate::plan::Runtime;
 use crate::render;
 use crate::store::Journal;
 use crate::sys;
@@ -187,123 +183,18 @@ impl Node {
         self.ledger.current()
     }
 
+    /// Whether it changes nothing.
+    pub fn is_observer(&self) -> bool {
+        self.engine.would.is_some()
+    }
+
     /// The HAProxy that was seen last.
     pub fn runtime(&self) -> Option<&Runtime> {
         self.engine.runtime.as_ref()
     }
 
-    /// Makes HAProxy follow what is known now: weights, overrides that ended, drift; all of it, in place.
-    ///
-    /// # Errors
-    /// As [`Self::apply_file`].
-    pub async fn reconcile(&mut self) -> Result<Report, Attempt> {
-        if !self.is_settled {
-            self.keep_state();
-            // Nothing of this life serves yet: what does then is a revision, and not only a change of weights.
-            return Box::pin(self.settle()).await;
-        }
-        let order = self.begin_reconcile(true);
-        let result = Box::pin(self.engine.apply(order.wish(), Some(&self.ledger))).await;
-        self.engine.look_at_old_workers(&order.sources.config.haproxy.master_socket.value).await;
-        let report = self.end_reconcile(order.began, result)?;
-        if self.troubles.has(Matter::History) {
-            let begun = Box::pin(self.begin_again()).await?;
-            return Box::pin(self.carry_out(begun)).await;
-        }
-        Ok(report)
-    }
-
-    /// What HAProxy is to follow: the weights, states and keys that are known now. Decided anew where it is time to, or where
-    /// a word ended; else as they were decided for the last push.
-    pub(super) fn begin_reconcile(&mut self, decides: bool) -> Order {
-        self.keep_state();
-        // The whole comparison sees states as well.
-        self.said.clear();
-        let config = self.serving.config.clone();
-        let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
-        if self.has_new_words || self.troubles.has(Matter::Words) || !ended.is_empty() && !self.is_observer() {
-            self.keep_words();
-            let event =
-                |id| Event::once(Kind::Override, Severity::Info, id, format!("the operator's word on {id} ended"));
-            ended.iter().for_each(|id| self.bulletin.tell(event(id)));
-        }
-        self.renew_certificates();
-        let now = self.now();
-        self.fleet.silence(&self.overrides, now);
-        if decides || !ended.is_empty() {
-            return Order::to_reconcile(self.serving.clone(), self.decided());
-        }
-        let desired = desired(&self.serving, self.fleet.weights(), &self.overrides, &self.keyring);
-        Order::to_reconcile(self.serving.clone(), desired)
-    }
-
-    /// What came of it.
-    ///
-    /// # Errors
-    /// HAProxy does not follow.
-    pub(super) fn end_reconcile(
-        &mut self,
-        began: Instant,
-        result: Result<Applied, ApplyError>,
-    ) -> Result<Report, Attempt> {
-        self.remember(&result);
-        self.engine.files_wait = matches!(result, Err(ApplyError::Files(_)));
-        let applied = result?;
-        self.tell_steps(&applied.steps);
-        for reason in &applied.reload_reasons {
-            let text = format!("HAProxy was reloaded: {reason}");
-            self.bulletin.tell(Event::once(Kind::Haproxy, Severity::Info, "haproxy", text));
-        }
-        Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
-    }
-
-    /// What should serve by all that is known now, under the configuration that serves.
-    pub(super) fn decided(&mut self) -> Desired {
-        let weights = self.fleet.decide(&self.overrides, self.now());
-        desired(&self.serving, &weights, &self.overrides, &self.keyring)
-    }
-
-    /// The weights, keys and operators' words that HAProxy does not have yet, by what was seen of it last: no file, no
-    /// look at what runs. And whether [`Self::begin_reconcile`] has the rest to do, later: what thousands of servers say
-    /// mostly moves no weight, and no file.
-    pub(super) fn begin_push(&mut self) -> (Option<Push>, bool) {
-        if !self.is_settled {
-            return (None, true);
-        }
-        self.said.iter().for_each(|id| self.fleet.touch(&id.backend));
-        let weights = self.fleet.decide_moved(&self.overrides, self.now());
-        let wish = |(id, weight): (ServerId, Weight)| {
-            let (backend, server) = self.serving.config.server(&id)?;
-            let word = self.overrides.get(&id).map(Override::wish).unwrap_or_default();
-            let wish = DesiredServer::of(backend, server, Some(weight), word);
-            Some((id, wish))
-        };
-        let wishes = weights.into_iter().filter_map(wish).collect();
-        let keys = std::mem::take(&mut self.keys_moved).then(|| {
-            let weights = BTreeMap::new();
-            desired(&self.serving, &weights, &self.overrides, &self.keyring)
-        });
-        let moved = Moved { wishes, said: self.said.clone(), keys };
-        self.engine.news.note(self.known.as_ref(), &moved);
-        let config = &self.serving.config;
-        let is_followed = !self.engine.has_all(config, &moved);
-        (self.engine.push(&config.haproxy.admin_socket.value, config, &moved), is_followed)
-    }
-
-    /// What HAProxy took of it. What it did not take is tried again: a reload was under way, or it is out of breath.
-    pub(super) fn end_push(&mut self, done: &[Step], is_whole: bool) {
-        self.engine.took(done);
-        let followed: BTreeSet<ServerId> = self.said.iter().filter(|id| self.has_followed_word(id)).cloned().collect();
-        self.said.retain(|id| !followed.contains(id));
-        self.tell_steps(done);
-        if !is_whole {
-            self.fleet.touch_all();
-            self.keys_moved = true;
-        }
-    }
-
     /// Takes over certificates that were renewed under the same configuration, however that was (not) noticed.
-    fn renew_certificates(&mut self) {
+    pub(super) fn renew_certificates(&mut self) {
         if self.serving.renew_certificates() {
             let text = "certificates were renewed, added or removed";
             self.bulletin.tell(Event::once(Kind::Certificate, Severity::Info, "certificates", text));
@@ -367,7 +258,7 @@ fn choose(
     let (mut waits, mut lacks) = (false, None);
     let problem = match loaded {
         Ok(sources) if ledger.rejected() != Some(Digest::of(&sources.toml)) => {
-            match super::saved::waits_at_start(place, &sources, ledger) {
+            match waits_at_start(place, &sources, ledger) {
                 Some(told) => {
                     waits = true;
                     told
@@ -375,7 +266,7 @@ fn choose(
                 None => return Ok((sources, None)),
             }
         }
-        Ok(_) => super::going_back::rolled_back(place, None),
+        Ok(_) => rolled_back(place, None),
         Err(e) => {
             let failed = Failed::from_sources(&e);
             if ledger.current().is_none() {

@@ -3,49 +3,10 @@
 //! What serves decides, not what was saved: the word itself is part of the file that waits. Secrets and certificates of
 //! what serves are taken over all the same.
 
-use super::apply::Prepared;
 use super::attempt::Attempt;
-use super::ledger::Ledger;
 use super::node::Node;
-use super::sources::{Place, Sources};
+use super::unserved::{Waiting, waits};
 use crate::model::Digest;
-use crate::plan::Action;
-use crate::sys;
-use jiff::Timestamp;
-
-/// A good file that waits, and what an apply of it would do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// When it was saved.
-    pub saved: Option<Timestamp>,
-    /// How many runtime commands it takes, or how many reasons a reload has.
-    pub changes: usize,
-    /// Whether it takes a reload.
-    pub is_reload: bool,
-    /// Why the file is not served, in the node's words.
-    told: String,
-}
-
-impl Waiting {
-    fn of(place: &Place, prepared: &Prepared) -> Self {
-        let (changes, is_reload) = match &prepared.plan.action {
-            Action::Nothing | Action::Start => (0, false),
-            Action::Runtime(steps) => (steps.len(), false),
-            Action::Reload(reasons) => (reasons.len(), true),
-        };
-        Self { saved: sys::files::modified(&place.file), changes, is_reload, told: waits(place) }
-    }
-
-    /// `3 changes, no reload`
-    pub fn in_words(changes: usize, is_reload: bool) -> String {
-        let reload = if is_reload { "one reload" } else { "no reload" };
-        match changes {
-            0 => "no change in HAProxy".to_owned(),
-            1 => format!("1 change, {reload}"),
-            many => format!("{many} changes, {reload}"),
-        }
-    }
-}
 
 impl Node {
     /// Leaves the saved file where it is, if it shall wait; tells so, and its mistakes. Answers whether it waits.
@@ -79,17 +40,4 @@ impl Node {
     pub fn waiting(&self) -> Option<&Waiting> {
         self.waiting.as_ref().filter(|waiting| self.file_problem.as_ref() == Some(&waiting.told))
     }
-}
-
-/// Why the file is not served at a start: the revision that served last says that a saved file waits.
-pub(super) fn waits_at_start(place: &Place, loaded: &Sources, ledger: &Ledger) -> Option<String> {
-    let toml = ledger.toml_of(ledger.current()?).ok()?;
-    let is_other = Digest::of(&toml) != Digest::of(&loaded.toml);
-    let serving = place.understand(toml).ok()?;
-    (is_other && serving.config.apply.waits_on_save).then(|| waits(place))
-}
-
-fn waits(place: &Place) -> String {
-    let (plan, apply) = (place.command("plan"), place.command("apply"));
-    format!("{} was saved and waits, as [apply] on_save = \"plan\" says; see `{plan}`, then `{apply}`", place.file)
 }

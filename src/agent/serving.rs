@@ -6,52 +6,15 @@
 
 use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
+use super::change::{Armed, Begun, Change, Then};
 use super::intent::Intent;
 use super::node::{Node, desired};
 use super::order::Order;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::Sources;
-use super::trial::Armed;
 use super::troubles::Matter;
 use super::vrrp_file::VrrpChange;
 use crate::model::{SecretRef, ServerId, Sourced};
-
-/// A change that is under way.
-#[derive(Debug)]
-pub(super) struct Change {
-    intent: Intent,
-    source: SourceOfChange,
-    armed: Option<Armed>,
-    vrrp: Option<VrrpChange>,
-    then: Then,
-}
-
-impl Change {
-    /// The same rollback, for which nobody asked but the clock.
-    pub(super) fn by_deadline(self) -> Self {
-        let then = match self.then {
-            Then::Rollback { before, .. } => Then::Rollback { before, by_deadline: true },
-            then => then,
-        };
-        Self { then, ..self }
-    }
-}
-
-/// The engine's part of a change, and what waits for its end.
-pub(super) type Begun = (Order, Change);
-
-/// What follows once it serves.
-#[derive(Debug)]
-pub(super) enum Then {
-    /// Nothing.
-    Nothing,
-    /// The file serves; whether it was rolled back before.
-    File { comes_back: bool },
-    /// An older revision serves in the place of this one; whether nobody asked but the clock.
-    Rollback { before: Option<u32>, by_deadline: bool },
-    /// The same revision serves, with what it refers to read anew; why its file does not.
-    Refresh { problem: Option<String> },
-}
 
 impl Node {
     /// Reads the file and serves it.

@@ -5,7 +5,7 @@
 use super::certificate_news::CertificateStatus;
 use super::corrections::Correction;
 use super::guardian::VipReport;
-use super::saved::Waiting;
+use super::unserved::Waiting;
 use crate::config::Vip;
 use crate::fleet::KeyStatus;
 use crate::health::{GuardEvent, HealthSnapshot};

@@ -1,9 +1,9 @@
 //! What runs beside the loop: at most one order of the engine's, and one push.
 
+use super::change::Change;
 use super::engine::Engine;
 use super::order::{Order, Outcome};
 use super::request::Reply;
-use super::serving::Change;
 use super::waiting::Waiters;
 use crate::model::{Digest, ServerId};
 use crate::plan::Step;

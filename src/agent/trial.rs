@@ -5,11 +5,11 @@
 //! first rolls back; the others find that there is no trial any more.
 
 use super::attempt::Attempt;
+use super::change::{Armed, Begun};
 use super::intent::{AGENT, Intent};
 use super::ledger::{Ledger, told};
 use super::node::Node;
 use super::report::{Failed, Report, SourceOfChange};
-use super::serving::Begun;
 use super::sources::{Place, Sources};
 use crate::event::{Event, Kind, Severity};
 use crate::model::{Digest, format_duration};
@@ -24,18 +24,6 @@ use std::time::Duration;
 const JUST_SAVED_S: i64 = 600;
 /// A revision that has served for longer, in seconds, takes no late `apply --reason`.
 const FRESH_S: i64 = 3600;
-
-/// What a new revision begins with, and what was there before, to put back when it fails.
-#[derive(Debug)]
-pub(super) struct Armed {
-    /// How it is written into the history.
-    pub(super) standing: Standing,
-    /// What the operator should know.
-    pub(super) note: Option<String>,
-    before: Option<Provisional>,
-    /// A deadline that begins anew when the revision serves.
-    given: Option<Duration>,
-}
 
 /// The two clocks now; without `/proc` the wall clock decides alone.
 pub fn clocks() -> Clocks {

@@ -6,6 +6,7 @@ mod certificates;
 mod decide;
 #[cfg(test)]
 mod decide_tests;
+mod described;
 mod drift;
 mod guards;
 mod observed;
@@ -16,6 +17,7 @@ mod step;
 
 pub use certificates::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCertificates};
 pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide, keys_step, weight_steps, word_steps};
+pub use described::brief;
 pub use drift::{Expectation, drift};
 pub use guards::{Guard, guards};
 pub use observed::{FileState, Master, Observed, Runtime, RuntimeServer, Version};

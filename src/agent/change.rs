@@ -1,0 +1,57 @@
+//! A change of what serves while it is under way, as values.
+
+use super::intent::Intent;
+use super::order::Order;
+use super::report::SourceOfChange;
+use super::vrrp_file::VrrpChange;
+use crate::store::{Provisional, Standing};
+use std::time::Duration;
+
+/// A change that is under way.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) intent: Intent,
+    pub(super) source: SourceOfChange,
+    pub(super) armed: Option<Armed>,
+    pub(super) vrrp: Option<VrrpChange>,
+    pub(super) then: Then,
+}
+
+impl Change {
+    /// The same rollback, for which nobody asked but the clock.
+    pub(super) fn by_deadline(self) -> Self {
+        let then = match self.then {
+            Then::Rollback { before, .. } => Then::Rollback { before, by_deadline: true },
+            then => then,
+        };
+        Self { then, ..self }
+    }
+}
+
+/// The engine's part of a change, and what waits for its end.
+pub(super) type Begun = (Order, Change);
+
+/// What follows once it serves.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing.
+    Nothing,
+    /// The file serves; whether it was rolled back before.
+    File { comes_back: bool },
+    /// An older revision serves in the place of this one; whether nobody asked but the clock.
+    Rollback { before: Option<u32>, by_deadline: bool },
+    /// The same revision serves, with what it refers to read anew; why its file does not.
+    Refresh { problem: Option<String> },
+}
+
+/// What a new revision begins with, and what was there before, to put back when it fails.
+#[derive(Debug)]
+pub(super) struct Armed {
+    /// How it is written into the history.
+    pub(super) standing: Standing,
+    /// What the operator should know.
+    pub(super) note: Option<String>,
+    pub(super) before: Option<Provisional>,
+    /// A deadline that begins anew when the revision serves.
+    pub(super) given: Option<Duration>,
+}

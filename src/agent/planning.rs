@@ -1,0 +1,67 @@
+//! What an apply of the file would do.
+
+use super::apply::Prepared;
+use super::attempt::Attempt;
+use super::certificate_checks;
+use super::intent::Intent;
+use super::node::{Node, desired};
+use super::order::Order;
+use super::report::{Failed, Report};
+use super::sources::Sources;
+use super::start::start_doubts;
+
+impl Node {
+    /// What an apply of the file would do, judged as an apply would.
+    ///
+    /// # Errors
+    /// The file's mistakes, or whatever would keep it from being served.
+    pub async fn plan(&mut self) -> Result<(Prepared, Sources), Attempt> {
+        let order = self.begin_plan()?;
+        let prepared = self.engine.plan(order.wish(), &self.ledger).await?;
+        Ok((prepared, order.sources))
+    }
+
+    /// The question that [`Self::plan`] asks.
+    pub(super) fn begin_plan(&mut self) -> Result<Order, Failed> {
+        let sources = self.place.load().map_err(|e| Failed::from_sources(&e))?;
+        let now = self.now();
+        let mut fleet = self.fleet.clone();
+        fleet.reconfigure(sources.config.clone(), now);
+        let weights = fleet.decide(&self.overrides, now);
+        let mut keyring = self.keyring.clone();
+        keyring.reconfigure(&sources.config, &sources.secrets, now);
+        let desired = desired(&sources, &weights, &self.overrides, &keyring);
+        Ok(Order::to_plan(sources, desired))
+    }
+
+    /// The same for whoever asked, with what `--force` would be needed for.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub async fn plan_report(&mut self) -> Result<Report, Attempt> {
+        let (prepared, sources) = self.plan().await?;
+        Ok(self.end_plan(&prepared, &sources).await)
+    }
+
+    /// The answer to who asked what an apply would do.
+    pub(super) async fn end_plan(&mut self, prepared: &Prepared, sources: &Sources) -> Report {
+        let mut report = prepared.report();
+        match self.vrrp_change(sources, &Intent::of_agent(None), false).await {
+            Ok(None) => {}
+            Ok(Some(change)) => {
+                report.diff.push_str(&change.diff());
+                report.notes.push("keepalived.conf changes; a running Keepalived reads it on SIGHUP".to_owned());
+            }
+            Err(failed) => report.notes.push(failed.message),
+        }
+        report.notes.extend(self.engine.said.warnings.iter().cloned());
+        report.notes.extend(certificate_checks::notes(sources));
+        report.notes.extend(self.not_in_force(sources));
+        report.notes.extend(start_doubts(sources, prepared));
+        report.unread.clone_from(&sources.unread);
+        let guards = self.guards(sources);
+        let command = self.place.command("apply --force");
+        report.notes.extend(guards.iter().map(|guard| format!("{guard}; that wants `{command}`")));
+        report
+    }
+}
