@@ -44,12 +44,12 @@ impl LastResults {
         let ms = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let record = ProbeRecord {
             at: now(),
-            outcome: outcome.as_str().to_owned(),
+            outcome: outcome.as_str().into(),
             total_ms: ms(total),
             first_token_ms: first_token.as_ref().map(ms),
             tokens: *tokens,
             key: key.map(crate::desired::key_id),
-            detail: detail.clone(),
+            detail: detail.as_str().into(),
         };
         self.results.push(&id.to_string(), kind.as_str(), record);
         self.is_news = true;

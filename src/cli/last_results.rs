@@ -61,12 +61,12 @@ fn row(server: &str, kind: &str, record: &ProbeRecord) -> Row {
         server: server.to_owned(),
         kind: kind.to_owned(),
         at: at.to_string(),
-        outcome,
+        outcome: outcome.into_owned(),
         total_ms,
         first_token_ms,
         tokens,
         key,
-        detail,
+        detail: detail.into(),
     }
 }
 

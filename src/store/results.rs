@@ -6,8 +6,10 @@
 use super::error::StoreError;
 use crate::sys::files;
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Results of one server and kind.
 const MAX_PER_LINE: usize = 20;
@@ -26,7 +28,7 @@ pub struct ProbeRecord {
     /// When it ended.
     pub at: jiff::Timestamp,
     /// What it found, as in logs and metrics.
-    pub outcome: String,
+    pub outcome: Cow<'static, str>,
     /// From the first byte sent to the end.
     pub total_ms: u64,
     /// From the request to the first token.
@@ -36,36 +38,64 @@ pub struct ProbeRecord {
     /// Which of the server's keys it was asked with: `k1` and so on; `None`: without.
     pub key: Option<String>,
     /// One line for people. Never a key.
-    pub detail: String,
+    pub detail: Box<str>,
 }
 
-/// The last results by server (`BACKEND/SERVER`) and kind, the newest last.
+/// The last results by server (`BACKEND/SERVER`) and kind, the newest last. Copies share them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Results(BTreeMap<String, BTreeMap<String, VecDeque<ProbeRecord>>>);
+pub struct Results(BTreeMap<String, Arc<Lines>>);
 
-#[derive(Serialize, Deserialize)]
+/// Those of one server, by kind; mostly one or two.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Lines(Vec<(Cow<'static, str>, Vec<ProbeRecord>)>);
+
+impl Serialize for Lines {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(kind, line)| (kind, line)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Lines {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let lines = BTreeMap::<String, Vec<ProbeRecord>>::deserialize(deserializer)?;
+        Ok(Self(lines.into_iter().map(|(kind, line)| (Cow::Owned(kind), line)).collect()))
+    }
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     form: u32,
-    servers: BTreeMap<String, BTreeMap<String, VecDeque<ProbeRecord>>>,
+    servers: BTreeMap<String, Lines>,
+}
+
+#[derive(Serialize)]
+struct FileRef<'a> {
+    form: u32,
+    servers: BTreeMap<&'a str, &'a Lines>,
 }
 
 impl Results {
     /// Adds one; the oldest of its line make room.
-    pub fn push(&mut self, server: &str, kind: &str, mut record: ProbeRecord) {
+    pub fn push(&mut self, server: &str, kind: &'static str, mut record: ProbeRecord) {
         if record.detail.chars().count() > MAX_DETAIL {
             record.detail = record.detail.chars().take(MAX_DETAIL - 1).chain(['…']).collect();
         }
         if !self.0.contains_key(server) {
-            self.0.insert(server.to_owned(), BTreeMap::new());
+            self.0.insert(server.to_owned(), Arc::default());
         }
         let room = self.room();
-        if let Some(kinds) = self.0.get_mut(server) {
-            let line = kinds.entry(kind.to_owned()).or_default();
-            line.push_back(record);
-            while line.len() > room {
-                line.pop_front();
-            }
+        if let Some(lines) = self.0.get_mut(server) {
+            let lines = &mut Arc::make_mut(lines).0;
+            let at = lines.iter().position(|(known, _)| known == kind).unwrap_or_else(|| {
+                lines.push((Cow::Borrowed(kind), Vec::new()));
+                lines.len() - 1
+            });
+            let line = &mut lines[at].1;
+            line.drain(..(line.len() + 1).saturating_sub(room));
+            // Of thousands of servers each has one result: no room for more.
+            line.reserve_exact(1);
+            line.push(record);
         }
     }
 
@@ -75,10 +105,10 @@ impl Results {
     }
 
     /// Every line: server, kind, and its results, the newest last.
-    pub fn lines(&self) -> impl Iterator<Item = (&str, &str, &VecDeque<ProbeRecord>)> {
+    pub fn lines(&self) -> impl Iterator<Item = (&str, &str, &[ProbeRecord])> {
         self.0
             .iter()
-            .flat_map(|(server, kinds)| kinds.iter().map(move |(kind, line)| (server.as_str(), kind.as_str(), line)))
+            .flat_map(|(server, lines)| lines.0.iter().map(move |(kind, line)| (server.as_str(), &**kind, &**line)))
     }
 
     /// How many results a line may have. A server has two kinds or so; six at most.
@@ -105,7 +135,7 @@ pub fn load_results(state: &Utf8Path) -> Result<Results, StoreError> {
     if form != FORM {
         return Err(damaged(format!("it has form {form}, not {FORM}")));
     }
-    Ok(Results(servers))
+    Ok(Results(servers.into_iter().map(|(server, lines)| (server, Arc::new(lines))).collect()))
 }
 
 /// Writes `probes.json` whole.
@@ -114,7 +144,8 @@ pub fn load_results(state: &Utf8Path) -> Result<Results, StoreError> {
 /// The directory is missing, full or not writable. Nothing is lost but what a restart would have known.
 pub fn save_results(state: &Utf8Path, results: &Results) -> Result<(), StoreError> {
     let path = path_in(state);
-    let file = File { form: FORM, servers: results.0.clone() };
+    let servers = results.0.iter().map(|(server, lines)| (server.as_str(), &**lines)).collect();
+    let file = FileRef { form: FORM, servers };
     let mut text =
         serde_json::to_vec(&file).map_err(|e| StoreError::Refused(format!("{path} cannot be written as JSON: {e}")))?;
     text.push(b'\n');
@@ -137,12 +168,12 @@ mod tests {
     fn record(number: u64) -> ProbeRecord {
         ProbeRecord {
             at: jiff::Timestamp::from_second(1_700_000_000).unwrap(),
-            outcome: "ok".to_owned(),
+            outcome: "ok".into(),
             total_ms: number,
             first_token_ms: None,
             tokens: 16,
             key: Some("k1".to_owned()),
-            detail: "x".repeat(300),
+            detail: "x".repeat(300).into(),
         }
     }
 
@@ -176,7 +207,7 @@ mod tests {
         save_results(state, &results).unwrap();
         let size = fs_err::metadata(state.join("probes.json")).unwrap().len();
         assert!(size < MAX_BYTES, "{size}");
-        assert!(load_results(state).unwrap().lines().all(|(_, _, line)| line.back().unwrap().total_ms == 2));
+        assert!(load_results(state).unwrap().lines().all(|(_, _, line)| line.last().unwrap().total_ms == 2));
     }
 
     #[test]
