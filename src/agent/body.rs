@@ -31,10 +31,12 @@ pub(super) const FOLLOW_PAUSES: u32 = 4;
 pub(super) const MAX_FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 /// The files follow what HAProxy took after this: what comes in between is written with it.
 pub(super) const FILES_PAUSE: Duration = Duration::from_millis(250);
-/// A snapshot is published at most this often between requests, which get a fresh one.
-pub(super) const PUBLISH: Duration = Duration::from_millis(250);
-/// And after so many times as long as it took to make: 1 % of one core, whatever the number of servers.
-pub(super) const PUBLISH_PAUSES: u32 = 100;
+/// Whether the backends can serve is looked at this often at most…
+pub(super) const LOOK: Duration = Duration::from_millis(250);
+/// …and after so many times as long as that took: 1 % of one core, whatever the number of servers.
+pub(super) const LOOK_PAUSES: u32 = 100;
+/// What was handed to who looked is kept so long, for the next who looks while the loop is busy.
+pub(super) const SEEN: Duration = Duration::from_secs(3);
 /// A file that could not be served is tried again after this: the port may be free by then.
 pub(super) const RETRY: Duration = Duration::from_secs(10);
 /// The loop waits so long for `haproxy -c`, which takes 20 ms for a common file; a verdict that comes later finds the
@@ -58,7 +60,8 @@ pub struct Agent {
     pub(super) spending: Option<Spending>,
     pub(super) hearing: Hearing,
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) seen: watch::Sender<Arc<Seen>>,
+    pub(super) seen: watch::Sender<Option<Arc<Seen>>>,
+    pub(super) seen_until: Instant,
     /// The order that the engine carries out.
     pub(super) work: Option<Work>,
     /// What is on its way to HAProxy.
@@ -90,14 +93,14 @@ pub struct Agent {
     pub(super) expire_at: Instant,
     /// Nor what could not be written into the history.
     pub(super) history_at: Instant,
-    pub(super) publish_at: Instant,
+    pub(super) look_at: Instant,
 }
 
 impl Agent {
     /// An agent around an opened node, and how to reach it.
     pub fn new(mut node: Node) -> (Self, Handle) {
         let (sender, requests) = mpsc::channel(MAX_REQUESTS);
-        let (sender_of_seen, seen) = watch::channel(Arc::new(Seen::alone(&node)));
+        let (sender_of_seen, seen) = watch::channel(Some(Arc::new(Seen::alone(&node))));
         let now = Instant::now();
         let at_start = node.now();
         node.engine.checks.patience = Some(FIRST_CHECK_PATIENCE);
@@ -115,6 +118,7 @@ impl Agent {
             waiting: Queue::new(places()),
             requests,
             seen: sender_of_seen,
+            seen_until: now,
             work: None,
             push: None,
             words: vec![],
@@ -132,10 +136,11 @@ impl Agent {
             follow_not_before: now,
             expire_at: now,
             history_at: now,
-            publish_at: now,
+            look_at: now,
         };
         let unanswered = agent.node.engine.unanswered.clone();
-        (agent, Handle { requests: sender, seen, unanswered })
+        let file = agent.node.place.file.clone();
+        (agent, Handle { requests: sender, file, seen, unanswered })
     }
 }
 

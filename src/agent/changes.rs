@@ -164,7 +164,7 @@ impl Agent {
     fn answer_all(&mut self, replies: Vec<Reply>, result: &Result<Report, Failed>) {
         // Whoever asked may be gone.
         replies.into_iter().for_each(|reply| drop(reply.send(result.clone())));
-        self.publish_at = Instant::now();
+        self.look_at = Instant::now();
     }
 
     /// Answers who waits for a change, or goes on waiting with them.

@@ -63,6 +63,7 @@ mod run;
 mod saved;
 mod seen;
 mod serving;
+mod sight;
 mod snapshot;
 mod sources;
 mod spending;

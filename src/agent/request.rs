@@ -6,6 +6,7 @@ use super::report::{Failed, Report};
 use super::seen::Seen;
 use super::unanswered::Unanswered;
 use crate::model::{AdminState, Name, ServerId, Weight};
+use camino::Utf8PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -92,8 +93,10 @@ pub type Reply = oneshot::Sender<Result<Report, Failed>>;
 pub struct Handle {
     /// Requests in.
     pub requests: mpsc::Sender<Request>,
-    /// What is known, out.
-    pub seen: watch::Receiver<Arc<Seen>>,
+    /// The operator's file.
+    pub file: Utf8PathBuf,
+    /// What was handed out last, out; `None` where nobody has looked for a while: [`Request::Refresh`] asks for it.
+    pub seen: watch::Receiver<Option<Arc<Seen>>>,
     /// Whether HAProxy answers, known also while the loop waits for it.
     pub unanswered: Unanswered,
 }

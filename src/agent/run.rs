@@ -4,13 +4,14 @@
 //! engine's orders run beside it (`work`); their ends are events. Nothing here decides: `Fleet` says what is due, `Node`
 //! what follows.
 
-use super::body::{Agent, CHECK_PATIENCE, PUBLISH, PUBLISH_PAUSES, RECONCILE, RETRY, WEIGHTS, since_1970};
+use super::body::{Agent, CHECK_PATIENCE, LOOK, LOOK_PAUSES, RECONCILE, RETRY, SEEN, WEIGHTS, since_1970};
 use super::following::{log_failure, log_start, log_transition};
 use super::intent::{AGENT, Intent};
 use super::last_results::LastResults;
 use super::report::Failed;
 use super::request::{Request, VipVerb};
 use super::seen::Seen;
+use super::sight::Sight;
 use super::tasks::{self, Word};
 use super::vips::Vips;
 use super::waiting::Aim;
@@ -113,8 +114,8 @@ impl Agent {
                 watch.set_paths(&self.node.serving.watched(&self.node.place.file));
             }
             self.node.look_at_vips();
-            if self.publish_at <= Instant::now() {
-                self.publish();
+            if self.look_at <= Instant::now() {
+                self.look_at_outages();
             }
         }
         self.end_work().await;
@@ -258,7 +259,6 @@ impl Agent {
             }
             Request::Confirm(actor, reply) => {
                 let result = self.node.confirm(&actor);
-                self.publish();
                 let _ = reply.send(result);
             }
             Request::Expire(reply) => self.change(Aim::Expire, Intent::of_agent(None), vec![reply]).await,
@@ -270,7 +270,6 @@ impl Agent {
                     VipVerb::Release { force } => self.node.release(&names, force, &actor),
                     VipVerb::Reclaim => self.node.reclaim(&names, &actor),
                 };
-                self.publish();
                 let _ = reply.send(result);
             }
             Request::Plan(reply) => self.ask(reply),
@@ -281,18 +280,30 @@ impl Agent {
         }
     }
 
-    pub(super) fn publish(&mut self) {
+    /// Tells which backends cannot serve, and which can again; forgets what nobody looks at any more.
+    fn look_at_outages(&mut self) {
         let begun = Instant::now();
-        let seen = Seen::of(&self.node, &self.outages, self.pending());
-        if let Some(found) = seen.outages() {
+        let names = self.node.engine.renderer.names_seen(&self.node.serving.config);
+        let known = self.outages.clone();
+        if let Some(found) = Sight::of(&self.node, &names, &known).outages() {
             let news = self.outages.note(&found, self.node.engine.seen, begun);
             news.events.into_iter().for_each(|event| self.node.bulletin.tell(event));
             if news.wants_look {
                 self.reconcile_at = begun;
             }
         }
-        self.seen.send_replace(Arc::new(seen.with(&self.outages)));
-        self.publish_at = Instant::now() + PUBLISH.max(begun.elapsed() * PUBLISH_PAUSES);
+        if self.seen_until <= begun {
+            // Each server that changes would be kept as it was for it, too.
+            self.seen.send_if_modified(|seen| seen.take().is_some());
+        }
+        self.look_at = Instant::now() + LOOK.max(begun.elapsed() * LOOK_PAUSES);
+    }
+
+    /// Hands out what is known now.
+    fn publish(&mut self) {
+        self.look_at_outages();
+        self.seen.send_replace(Some(Arc::new(Seen::of(&self.node, &self.outages, self.pending()))));
+        self.seen_until = Instant::now() + SEEN;
     }
 }
 

@@ -3,15 +3,14 @@
 
 use super::listening::{Heard, Listening};
 use super::node::Node;
-use super::outage::{self, Look};
 use super::outages::Outages;
+use super::sight::Sight;
 use super::snapshot::{BackendSnapshot, Outage, ServerSnapshot, Snapshot};
 use crate::config::{Backend, Config, Server};
 use crate::fleet::{Keyring, Override, Overrides, View};
-use crate::model::{Moment, Name, ServerId};
-use crate::plan::{Runtime, RuntimeServer};
+use crate::model::{Moment, ServerId};
+use crate::plan::Runtime;
 use crate::render::RuntimeNames;
-use camino::Utf8Path;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -54,19 +53,21 @@ impl Seen {
         Self::of(node, &Outages::default(), None)
     }
 
-    /// The operator's file.
-    pub fn file(&self) -> &Utf8Path {
-        &self.head.file
-    }
-
     /// This node's name.
     pub fn node(&self) -> &str {
         &self.head.node
     }
 
-    /// The same with the outages that are known by now.
-    pub(super) fn with(self, outages: &Outages) -> Self {
-        Self { outages: outages.clone(), ..self }
+    fn sight(&self) -> Sight<'_> {
+        Sight {
+            config: &self.config,
+            names: &self.names,
+            runtime: self.runtime.as_ref(),
+            overrides: &self.overrides,
+            view: &self.view,
+            outages: &self.outages,
+            at: self.at,
+        }
     }
 
     /// Everything that `status` shows.
@@ -77,7 +78,7 @@ impl Seen {
 
     fn backend(&self, backend: &Backend) -> BackendSnapshot {
         let known = self.outages.of(&backend.name);
-        let why = self.outage_of(backend).or_else(|| known.map(|(_, why)| why.to_owned()));
+        let why = self.sight().outage_of(backend).or_else(|| known.map(|(_, why)| why.to_owned()));
         let outage = why.map(|why| Outage { why, since: known.map(|(since, _)| since) });
         BackendSnapshot {
             name: backend.name.to_string(),
@@ -101,41 +102,12 @@ impl Seen {
             admin: word.and_then(|word| word.wish().state).unwrap_or(server.state.value),
             weight: weight.unwrap_or(server.weight.value),
             decision,
-            runtime: self.runtime_of(&id).cloned(),
+            runtime: self.sight().runtime_of(&id).cloned(),
             health: self.view.health(&id).map(|health| health.snapshot(self.at)),
             word: word.map(Override::to_string),
             keys: self.keyring.status(&id, self.at),
             key_rotations: self.keyring.rotations(&id),
             id,
         }
-    }
-
-    fn runtime_of(&self, id: &ServerId) -> Option<&RuntimeServer> {
-        self.runtime.as_ref()?.servers.get(&self.names.get(id)?.weight)
-    }
-
-    /// Why each backend can serve no request. `None`: without a HAProxy none serves, which is said as one thing.
-    pub(super) fn outages(&self) -> Option<Vec<(&Name, Option<String>)>> {
-        self.runtime.as_ref()?;
-        Some(self.config.backends.iter().map(|backend| (&backend.name, self.outage_of(backend))).collect())
-    }
-
-    /// Why a backend can serve no request. One server that can is enough to know that it can.
-    fn outage_of(&self, backend: &Backend) -> Option<String> {
-        let servers = backend.servers.iter().map(|server| {
-            let id = ServerId::new(backend.name.clone(), server.name.clone());
-            let word = self.overrides.get(&id);
-            let health = self.view.health(&id);
-            let look = Look {
-                admin: word.and_then(|word| word.wish().state).unwrap_or(server.state.value),
-                word,
-                runtime: self.runtime_of(&id),
-                unhealthy: health.filter(|health| health.state().is_unhealthy()).map(|health| health.reason()),
-                answers: health.and_then(|health| health.answers(self.at)),
-                keyless: health.and_then(|health| health.keyless()).map(|keyless| keyless.why.as_str()),
-            };
-            (&server.name, look)
-        });
-        outage::of(servers, self.outages.of(&backend.name).is_some())
     }
 }

@@ -28,6 +28,10 @@ use tokio::sync::oneshot;
 
 /// Longest trial: as in the file.
 const MAX_CONFIRM: Duration = Duration::from_secs(7 * 86_400);
+/// The loop is asked for news so long where there is something to tell beside.
+const SOON: Duration = Duration::from_millis(300);
+/// And so long where there is nothing.
+const BUSY: Duration = Duration::from_secs(5);
 /// Longest override: 30 days.
 const MAX_PERIOD: Duration = Duration::from_secs(30 * 86_400);
 
@@ -83,27 +87,25 @@ pub async fn serve(listener: Listener, handle: Handle) {
 
 /// Refuses a command about another file, or for another node: what it asks would be answered of this one.
 async fn refuse_other(State(handle): State<Handle>, request: axum::extract::Request, next: Next) -> Response {
-    match other(&handle, request.headers()) {
+    match other(&handle, request.headers()).await {
         Some(error) => (StatusCode::CONFLICT, Json(Problem { error, exit_code: 2 })).into_response(),
         None => next.run(request).await,
     }
 }
 
 /// What the request is about, where that is not what this agent serves.
-fn other(handle: &Handle, headers: &HeaderMap) -> Option<String> {
+async fn other(handle: &Handle, headers: &HeaderMap) -> Option<String> {
     let said = |name: &str| std::str::from_utf8(headers.get(name)?.as_bytes()).ok();
-    let (file, node) = {
-        let seen = handle.seen.borrow();
-        (seen.file().to_owned(), seen.node().to_owned())
-    };
-    let file = camino::absolute_utf8(&file).unwrap_or(file);
+    let file = camino::absolute_utf8(&handle.file).unwrap_or_else(|_| handle.file.clone());
     if let Some(other) = said(FILE_HEADER).filter(|other| !sys::files::is_same(&file, (*other).into())) {
         return Some(format!(
             "error: the running agent serves {file}, and this command is about {other}\n  help: `hapilot check`, `plan`, \
              `render` and `diff` look at {other} itself; for what runs, leave out `-c` or give {file}\nnothing was changed"
         ));
     }
-    let other = said(NODE_HEADER).filter(|other| *other != node)?;
+    let other = said(NODE_HEADER)?;
+    let seen = fresh(handle).await?;
+    let node = Some(seen.node()).filter(|node| *node != other)?;
     Some(format!(
         "error: the running agent is node {node}, and this command is for node {other}\n  help: `hapilot check --node \
          {other}` and `render --node {other}` need no agent\nnothing was changed"
@@ -139,14 +141,15 @@ async fn metrics(State(handle): State<Handle>) -> Response {
     let text = |snapshot: &Snapshot, status: &Status| metrics::text(status, snapshot.traffic.as_ref());
     match looked(&handle, text).await {
         Some(text) => ([(CONTENT_TYPE, super::exposition::CONTENT_TYPE)], text).into_response(),
-        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        None => busy(),
     }
 }
 
 async fn status(State(handle): State<Handle>) -> Response {
     match looked(&handle, |_, status| serde_json::to_vec(status)).await {
         Some(Ok(json)) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
-        Some(Err(_)) | None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Some(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        None => busy(),
     }
 }
 
@@ -167,13 +170,18 @@ fn status_of(handle: &Handle, snapshot: &Snapshot) -> Status {
     status
 }
 
-/// Something made of what is known now, beside all that steers: with thousands of servers that takes its time. `None`: a
-/// bug of ours.
+fn busy() -> Response {
+    let error = format!("error: the agent is busy and has told nothing for {} s; try again", BUSY.as_secs());
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Problem { error, exit_code: 1 })).into_response()
+}
+
+/// Something made of what is known now, beside all that steers: with thousands of servers that takes its time. `None`:
+/// nothing is told.
 async fn looked<T: Send + 'static>(
     handle: &Handle,
     make: impl FnOnce(&Snapshot, &Status) -> T + Send + 'static,
 ) -> Option<T> {
-    let (handle, seen) = (handle.clone(), fresh(handle).await);
+    let (handle, seen) = (handle.clone(), fresh(handle).await?);
     let look = move || {
         let snapshot = seen.picture();
         make(&snapshot, &status_of(&handle, &snapshot))
@@ -181,11 +189,14 @@ async fn looked<T: Send + 'static>(
     tokio::task::spawn_blocking(look).await.ok()
 }
 
-/// What is known now; a loop that is busy answers with what it knew before.
-async fn fresh(handle: &Handle) -> Arc<Seen> {
-    let (reply, fresh) = oneshot::channel();
+/// What is known now. Of a loop that is busy, what it told somebody a moment before.
+async fn fresh(handle: &Handle) -> Option<Arc<Seen>> {
+    let (reply, mut fresh) = oneshot::channel();
     if handle.requests.try_send(Request::Refresh(reply)).is_ok() {
-        let _ = tokio::time::timeout(Duration::from_millis(300), fresh).await;
+        let soon = tokio::time::timeout(SOON, &mut fresh).await;
+        if soon.is_err() && handle.seen.borrow().is_none() {
+            let _ = tokio::time::timeout(BUSY, fresh).await;
+        }
     }
     handle.seen.borrow().clone()
 }

@@ -21,8 +21,8 @@ pub use view::View;
 
 use crate::config::{Backend, Config};
 use crate::health::{
-    Guard, GuardEvent, Keyless, LiveSample, Observation, ProbeKind, Refusal, ServerHealth, Spent, State, Suspicion,
-    Transition,
+    Guard, GuardEvent, HealthParams, Keyless, LiveSample, Observation, ProbeKind, Refusal, ServerHealth, Spent, State,
+    Suspicion, Transition,
 };
 use crate::model::{AdminState, Moment, Name, ServerId, Weight};
 use crate::weights::Weighting;
@@ -143,20 +143,24 @@ impl Fleet {
 
     fn take_over(&mut self, config: Arc<Config>, now: Moment) {
         let mut before = std::mem::take(&mut self.view.servers);
-        let mut others = Vec::new();
+        let (mut others, mut params) = (Vec::new(), Arc::<HealthParams>::default());
         for (backend, server) in config.servers() {
             let id = ServerId::new(backend.name.clone(), server.name.clone());
-            let params = health_params(backend, server);
+            // The servers of a backend are mostly alike.
+            let own = health_params(backend, server);
+            if *params != own {
+                params = Arc::new(own);
+            }
             let health = match before.remove(&id) {
-                Some(health) if *health.params() == params => health,
+                Some(health) if *health.params() == *params => health,
                 Some(mut health) => {
-                    Arc::make_mut(&mut health).reconfigure(params, now);
+                    Arc::make_mut(&mut health).reconfigure(params.clone(), now);
                     others.push(id.clone());
                     health
                 }
                 None => {
                     others.push(id.clone());
-                    let mut health = ServerHealth::new(params, now, seed(&id));
+                    let mut health = ServerHealth::new(params.clone(), now, seed(&id));
                     health.set_pace(self.pace, now);
                     Arc::new(health)
                 }

@@ -26,6 +26,7 @@ use super::{
     Transition,
 };
 use crate::model::Moment;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The first cheap probes of a start spread over this, so that many servers are not asked in one instant.
@@ -68,7 +69,8 @@ pub struct Keyless {
 /// The health of one server.
 #[derive(Clone, Debug)]
 pub struct ServerHealth {
-    pub(super) params: HealthParams,
+    /// Shared by servers of which the operator says the same.
+    pub(super) params: Arc<HealthParams>,
     pub(super) state: State,
     pub(super) since: Moment,
     pub(super) reason: String,
@@ -94,9 +96,9 @@ pub struct ServerHealth {
 
 impl ServerHealth {
     /// A server of which nothing is known. `seed` spreads its probes: give each server its own.
-    pub fn new(params: HealthParams, now: Moment, seed: u64) -> Self {
+    pub fn new(params: impl Into<Arc<HealthParams>>, now: Moment, seed: u64) -> Self {
         let mut health = Self {
-            params: HealthParams::default(),
+            params: Arc::default(),
             state: State::Unknown,
             since: now,
             reason: "no probe could judge it yet".into(),
@@ -131,7 +133,8 @@ impl ServerHealth {
 
     /// Takes over changed choices. State and counts stay; kinds that no longer run are forgotten, with the trouble
     /// that they saw.
-    pub fn reconfigure(&mut self, params: HealthParams, now: Moment) {
+    pub fn reconfigure(&mut self, params: impl Into<Arc<HealthParams>>, now: Moment) {
+        let params = params.into();
         self.lines.retain(|kind| params.kinds().any(|runs| runs == kind));
         for kind in params.kinds() {
             let due = now + self.jitter.spread(if kind.is_deep() { FIRST_DEEP } else { FIRST_CHEAP }, 0.0, 1.0);

@@ -1,0 +1,68 @@
+//! What decides whether the backends can serve: borrowed from the loop, or from what was handed to who looks.
+
+use super::node::Node;
+use super::outage::{self, Look};
+use super::outages::Outages;
+use crate::config::{Backend, Config};
+use crate::fleet::{Overrides, View};
+use crate::model::{Moment, Name, ServerId};
+use crate::plan::{Runtime, RuntimeServer};
+use crate::render::RuntimeNames;
+use std::collections::BTreeMap;
+
+/// What is known at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight<'a> {
+    pub config: &'a Config,
+    pub names: &'a BTreeMap<ServerId, RuntimeNames>,
+    pub runtime: Option<&'a Runtime>,
+    pub overrides: &'a Overrides,
+    pub view: &'a View,
+    pub outages: &'a Outages,
+    pub at: Moment,
+}
+
+impl<'a> Sight<'a> {
+    /// What the loop knows now.
+    pub fn of(node: &'a Node, names: &'a BTreeMap<ServerId, RuntimeNames>, outages: &'a Outages) -> Self {
+        Self {
+            config: &node.serving.config,
+            names,
+            runtime: node.runtime(),
+            overrides: &node.overrides,
+            view: node.fleet.view(),
+            outages,
+            at: node.now(),
+        }
+    }
+
+    /// What HAProxy said of a server.
+    pub fn runtime_of(&self, id: &ServerId) -> Option<&'a RuntimeServer> {
+        self.runtime?.servers.get(&self.names.get(id)?.weight)
+    }
+
+    /// Why each backend can serve no request. `None`: without a HAProxy none serves, which is said as one thing.
+    pub fn outages(&self) -> Option<Vec<(&'a Name, Option<String>)>> {
+        self.runtime?;
+        Some(self.config.backends.iter().map(|backend| (&backend.name, self.outage_of(backend))).collect())
+    }
+
+    /// Why a backend can serve no request. One server that can is enough to know that it can.
+    pub fn outage_of(&self, backend: &Backend) -> Option<String> {
+        let servers = backend.servers.iter().map(|server| {
+            let id = ServerId::new(backend.name.clone(), server.name.clone());
+            let word = self.overrides.get(&id);
+            let health = self.view.health(&id);
+            let look = Look {
+                admin: word.and_then(|word| word.wish().state).unwrap_or(server.state.value),
+                word,
+                runtime: self.runtime_of(&id),
+                unhealthy: health.filter(|health| health.state().is_unhealthy()).map(|health| health.reason()),
+                answers: health.and_then(|health| health.answers(self.at)),
+                keyless: health.and_then(|health| health.keyless()).map(|keyless| keyless.why.as_str()),
+            };
+            (&server.name, look)
+        });
+        outage::of(servers, self.outages.of(&backend.name).is_some())
+    }
+}
