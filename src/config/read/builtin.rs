@@ -1,4 +1,6 @@
 //! The built-in providers: a table in the language of the operator's file, read once by the very same reader.
+//!
+//! Called by `provider`, and from outside for what a provider is like.
 
 use super::context::Context;
 use super::profile::read;

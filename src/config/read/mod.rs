@@ -18,7 +18,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod value;
 mod vip;
+mod word;
 
 use super::diagnostic::{Diagnostics, Found};
 use super::schema;

@@ -4,7 +4,8 @@
 
 use super::builtin::profile;
 use super::profile::read;
-use super::table::{Table, closest};
+use super::table::Table;
+use super::word::closest;
 use crate::config::diagnostic::Found;
 use crate::model::{Profile, Provider};
 use std::collections::BTreeMap;
