@@ -1,6 +1,6 @@
 //! Live traffic, as Prometheus reads it; `docs/metrics.md` names every family.
 
-use super::metrics::{Float, Place};
+use super::series::{Float, Place};
 use crate::traffic::{Picture, Quantiles};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};

@@ -5,6 +5,7 @@
 
 use super::exposition;
 use super::live_metrics::register_live;
+use super::series::{Float, Place};
 use super::vip_metrics::register_vips;
 use super::wire::{Backend, Certificate, Guard, Haproxy, Server, Status};
 use crate::traffic::Picture;
@@ -14,9 +15,6 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use std::sync::atomic::AtomicU64;
-
-pub(super) type Float = Gauge<f64, AtomicU64>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Version {
@@ -36,12 +34,6 @@ struct Worker {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Pool {
     backend: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct Place {
-    pub(super) backend: String,
-    pub(super) server: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -8,6 +8,7 @@ mod convert;
 mod exposition;
 mod live_metrics;
 mod metrics;
+mod series;
 mod server;
 mod vip_metrics;
 pub mod wire;

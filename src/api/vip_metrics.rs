@@ -1,6 +1,6 @@
 //! The virtual addresses as Prometheus reads them.
 
-use super::metrics::Float;
+use super::series::Float;
 use super::wire::Vips;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

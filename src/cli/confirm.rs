@@ -1,6 +1,6 @@
 //! `confirm`, `tag`, and the process that guards a deadline when the agent has died.
 
-use super::apply::{actor, agent};
+use super::agent::{actor, agent, failure};
 use super::output::{Failure, Output, Tone};
 use crate::agent::{Ledger, Node, Place, SecretUse, clocks};
 use crate::api::wire::{Applied, ConfirmRequest, TagRequest};
@@ -85,5 +85,5 @@ async fn roll_back(place: &Place) -> Result<(), Failure> {
         return agent.expire().await.map(|_| ()).map_err(Failure::from);
     }
     let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
-    node.expire("deadline").await.map(|_| ()).map_err(super::apply::failure)
+    node.expire("deadline").await.map(|_| ()).map_err(failure)
 }

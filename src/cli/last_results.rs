@@ -2,7 +2,7 @@
 
 use super::output::{Failure, Output, Tone, whole_ms};
 use super::table::Table;
-use super::{args, probe, target};
+use super::{args, target};
 use crate::agent::Sources;
 use crate::store::{self, ProbeRecord};
 use crate::sys;
@@ -28,7 +28,7 @@ pub(super) fn show(sources: &Sources, options: &args::Probe, out: Output) -> Res
     target::servers(sources, options.target.as_deref())?;
     let results = store::load_results(&sources.config.node.state)
         .map_err(|e| Failure::refused(format!("error: {}", sys::chain(&e))))?;
-    let kinds = probe::kinds(options);
+    let kinds = target::kinds(options);
     let is_meant = |server: &str, kind: &str| {
         let is_there = server
             .split_once('/')

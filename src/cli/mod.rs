@@ -3,6 +3,7 @@
 //! Each command is a file. A command that changes something asks the running agent; it works alone only where none
 //! runs.
 
+mod agent;
 mod apply;
 pub mod args;
 mod check;

@@ -78,16 +78,8 @@ pub(super) async fn probe(place: &Place, options: &args::Probe, out: Output) -> 
     }
 }
 
-/// The kinds that are asked for.
-pub(super) fn kinds(options: &args::Probe) -> Vec<ProbeKind> {
-    match options.kind.is_empty() {
-        true => ProbeKind::ALL.to_vec(),
-        false => options.kind.iter().map(|kind| kind.as_probe()).collect(),
-    }
-}
-
 fn choose(sources: &Sources, options: &args::Probe) -> Result<Vec<Job>, Failure> {
-    let kinds = kinds(options);
+    let kinds = target::kinds(options);
     let mut jobs = Vec::new();
     let servers = target::servers(sources, options.target.as_deref())?;
     target::need(sources, servers.iter().filter_map(|(_, server)| server.keys.first()))?;

@@ -17,7 +17,7 @@ pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result
     }
     let node = match options.observe {
         // Without the lock, the socket is what tells of another.
-        true if super::apply::agent(&place)?.is_some() => {
+        true if super::agent::agent(&place)?.is_some() => {
             return Err(Failure::refused("error: an agent runs on this node; its `plan` and `status` say the same"));
         }
         true => Node::observe_only(place).await.map_err(Failure::from)?,

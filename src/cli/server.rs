@@ -1,6 +1,6 @@
 //! `server drain|ready|maint|weight`: an operator's word on one server.
 
-use super::apply::{actor, agent};
+use super::agent::{actor, agent};
 use super::args::ServerCommand;
 use super::output::{Failure, Output, Tone};
 use crate::agent::{Attempt, Node, Place};

@@ -1,6 +1,6 @@
 //! `status`: what serves and how healthy it is.
 
-use super::apply::agent;
+use super::agent::agent;
 use super::output::{Failure, Output, Tone, span, whole_ms};
 use super::table::Table;
 use crate::agent::{Node, Place, SecretUse, Seen, Waiting};

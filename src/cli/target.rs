@@ -1,8 +1,10 @@
-//! Which servers a command is about: `BACKEND`, `BACKEND/SERVER`, or all.
+//! Which servers a command is about: `BACKEND`, `BACKEND/SERVER`, or all; and which kinds of probe.
 
+use super::args;
 use super::output::Failure;
 use crate::agent::{Failed, Place, SecretUse, Sources, SourcesError};
 use crate::config::{Backend, Server};
+use crate::health::ProbeKind;
 use crate::model::{SecretRef, Sourced};
 
 /// The operator's file with all that it refers to.
@@ -49,4 +51,12 @@ pub(super) fn servers<'a>(
         return Err(Failure::usage(format!("error: there is no server {target}; the file has {}", all.join(", "))));
     }
     Ok(servers)
+}
+
+/// The kinds of probe that are asked for.
+pub(super) fn kinds(options: &args::Probe) -> Vec<ProbeKind> {
+    match options.kind.is_empty() {
+        true => ProbeKind::ALL.to_vec(),
+        false => options.kind.iter().map(|kind| kind.as_probe()).collect(),
+    }
 }

@@ -1,6 +1,6 @@
 //! `vip status|release|reclaim`, and the backstop that Keepalived runs.
 
-use super::apply::{actor, agent};
+use super::agent::{actor, agent};
 use super::args::VipCommand;
 use super::output::{Failure, Output, Tone, span};
 use super::status::look;

@@ -6,7 +6,6 @@
 mod diagnostic;
 mod lint;
 mod mask;
-mod providers;
 mod read;
 mod schema;
 mod source;
@@ -16,12 +15,11 @@ mod vip;
 pub use crate::weights::Weighting;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use lint::lint;
-pub use providers::profile;
-pub use read::{parse, parse_for_node, peek};
+pub use read::{parse, parse_for_node, peek, profile};
 pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Apply, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE,
     EmbeddingsProbe, Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, Price,
-    ProxyProtocol, Route, Server, ServerTls, Stats, Tls, TlsProfile,
+    ProxyProtocol, Route, Server, ServerTls, Stats, Tls, TlsProfile, own_vips,
 };
-pub use vip::{Heartbeat, Keepalived, Vip, own_vips};
+pub use vip::{Heartbeat, Keepalived, Vip};

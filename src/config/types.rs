@@ -73,6 +73,11 @@ impl Config {
     }
 }
 
+/// The VIPs in which the configuration's node takes part.
+pub fn own_vips(config: &Config) -> impl Iterator<Item = &Vip> {
+    config.vips.iter().filter(|vip| vip.priority.contains_key(&config.node.name.value))
+}
+
 impl Haproxy {
     /// The directory that raw lines lock the worker into.
     pub fn chroot(&self) -> Option<&str> {

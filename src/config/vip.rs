@@ -1,6 +1,5 @@
 //! Virtual addresses and the Keepalived that moves them, as typed values.
 
-use super::types::Config;
 use crate::model::{Interface, InterfaceAddress, Name, Origin, SecretRef, Sourced};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
@@ -67,9 +66,4 @@ pub struct Vip {
 impl Vip {
     /// Longest name, in characters: Keepalived's own limit.
     pub const MAX_NAME: usize = 32;
-}
-
-/// The VIPs in which the configuration's node takes part.
-pub fn own_vips(config: &Config) -> impl Iterator<Item = &Vip> {
-    config.vips.iter().filter(|vip| vip.priority.contains_key(&config.node.name.value))
 }

@@ -4,7 +4,7 @@ use super::config::{MockConfig, MockLoad};
 use super::dialect::{ChatRequest, Dialect, Mistake};
 use super::request::Request;
 use super::script::{Act, Reply, Script, chunk};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 
 /// The words of a completion, over and over.
@@ -83,11 +83,6 @@ fn metrics(served: Served<'_>) -> String {
         ("nv_inference_pending_request_count", waiting),
     ];
     gauges.map(|(name, value)| format!("# TYPE {name} gauge\n{name}{{model_name=\"{model}\"}} {value}\n")).concat()
-}
-
-/// A rough count: four characters to a token.
-pub(super) fn prompt_tokens(prompt: &Value) -> u64 {
-    prompt.to_string().len() as u64 / 4 + 1
 }
 
 /// The text of token number `i`.

@@ -4,7 +4,7 @@ use super::config::MockLoad;
 use super::fault::{Fault, MAX_FAULTS};
 use super::request::Request;
 use super::script::Reply;
-use super::server::Shared;
+use super::shared::Shared;
 use serde_json::{Value, json};
 
 /// The root of the control API's paths.

@@ -14,13 +14,14 @@ mod link;
 mod request;
 mod script;
 mod server;
+mod shared;
 mod tls;
 mod twist;
 
 pub use config::{MockConfig, MockLoad, MockTls};
 pub use fault::{Fault, FaultKind};
 
-use server::Shared;
+use shared::Shared;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;

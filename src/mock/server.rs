@@ -1,25 +1,21 @@
 //! The listeners and the connections of a mock.
 
 use super::api::{self, Served};
-use super::config::{MockConfig, MockLoad};
 use super::control;
-use super::fault::{Fault, FaultKind, Faults};
-use super::journal::Journal;
+use super::fault::FaultKind;
 use super::link::Link;
 use super::request::{Request, read_request};
 use super::script::{End, Reply, Script, play};
-use super::tls::Certificates;
+use super::shared::Shared;
 use super::twist::twisted;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Most connections at a time; further ones wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 8192;
@@ -27,64 +23,6 @@ const MAX_CONNECTIONS: usize = 8192;
 const IDLE: Duration = Duration::from_secs(120);
 /// Connections that the kernel holds for us.
 const BACKLOG: u32 = 1024;
-
-/// What all the tasks of a mock share.
-pub(super) struct Shared {
-    pub(super) config: MockConfig,
-    pub(super) certificates: Option<Certificates>,
-    faults: Mutex<Faults>,
-    journal: Mutex<Journal>,
-    load: Mutex<MockLoad>,
-    /// True while nobody shall listen.
-    refuse: watch::Sender<bool>,
-    /// What really listens, so that a change of `refuse` can be waited for.
-    listening: watch::Sender<bool>,
-    pub(super) tasks: TaskTracker,
-    pub(super) stop: CancellationToken,
-}
-
-impl Shared {
-    pub(super) fn new(config: MockConfig, certificates: Option<Certificates>) -> Self {
-        Self {
-            load: Mutex::new(config.load),
-            config,
-            certificates,
-            faults: Mutex::default(),
-            journal: Mutex::default(),
-            refuse: watch::Sender::new(false),
-            listening: watch::Sender::new(true),
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        }
-    }
-
-    pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn load(&self) -> MutexGuard<'_, MockLoad> {
-        self.load.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sets the faults; whether the port listens follows at once, see [`Shared::settled`].
-    pub(super) fn set_faults(&self, faults: Vec<Fault>) {
-        let mut set = self.faults();
-        set.replace(faults);
-        self.refuse.send_replace(set.refuses());
-    }
-
-    /// Waits until the port listens, or not, as the faults want it.
-    pub(super) async fn settled(&self) {
-        let want = !*self.refuse.borrow();
-        let mut listening = self.listening.subscribe();
-        // The sender lives in `self`; a port that somebody else took meanwhile must not hang us.
-        let _ = timeout(Duration::from_secs(2), listening.wait_for(|now| *now == want)).await;
-    }
-}
 
 /// Opens a listener that can come back on the same port at once.
 pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {

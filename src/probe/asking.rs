@@ -4,10 +4,9 @@
 
 use super::classify::{Verdict, classify, error_in, parse_json};
 use super::exchange::{Connection, read_up_to, request};
-use super::prober::Seen;
 use super::target::Target;
 use super::trust::Trust;
-use crate::health::{Outcome, Phase};
+use crate::health::{Load, Outcome, Phase};
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -29,6 +28,14 @@ pub(super) struct Asking<'a> {
     /// For name, TCP and TLS together.
     pub(super) connect: Duration,
     pub(super) seen: &'a mut Seen,
+}
+
+/// What a probe has seen so far; outlives a deadline.
+pub(super) struct Seen {
+    pub(super) phase: Phase,
+    pub(super) first_token: Option<Duration>,
+    pub(super) tokens: u64,
+    pub(super) load: Option<Load>,
 }
 
 /// The head of an answer, with the connection that its body comes from.

@@ -3,14 +3,14 @@
 //! Knows the deadlines; refuses to know when to probe, what a kind of probe asks and what an outcome changes. Called by
 //! `agent` and by `cli` (`hapilot probe`).
 
-use super::asking::Asking;
+use super::asking::{Asking, Seen};
 use super::classify::Verdict;
 use super::detail::detail_line;
 use super::lag::with_lag;
 use super::target::{Probe, Target};
 use super::trust::Trust;
 use super::{certificate, chat, embedding, figures, list, page};
-use crate::health::{Load, Observation, Outcome, Phase};
+use crate::health::{Observation, Outcome, Phase};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -42,14 +42,6 @@ impl std::fmt::Debug for Prober {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Prober").field("limits", &self.limits).finish_non_exhaustive()
     }
-}
-
-/// What a probe has seen so far; outlives a deadline.
-pub(super) struct Seen {
-    pub(super) phase: Phase,
-    pub(super) first_token: Option<Duration>,
-    pub(super) tokens: u64,
-    pub(super) load: Option<Load>,
 }
 
 impl Prober {

@@ -8,10 +8,12 @@
 //! Retry-After, key and hop come from outside and are escaped as in a URL. Knows the form, not what follows from it.
 //! Called by `line`, and by `tally` for those that HAProxy told ahead of the line.
 
-use super::line::{MAX_NAME, TerminationState};
+use super::termination::TerminationState;
 use crate::model::retry_after_value;
 use std::time::{Duration, SystemTime};
 
+/// Longest name of a proxy or server that is believed.
+pub(super) const MAX_NAME: usize = 64;
 /// Most attempts of one line that are looked at: a file may ask for ten.
 const MAX_ATTEMPTS: usize = 16;
 /// A longer Retry-After is none; the rules cut it one byte behind.

@@ -13,7 +13,8 @@
 //! **Source**: configuration manual, "Session state at disconnection"; what 2.6, 3.0 and 3.2 wrote about each fault.
 
 use super::attempt::{Attempt, Means};
-use super::line::{Line, TerminationState};
+use super::line::Line;
+use super::termination::TerminationState;
 use crate::health::{Outcome, Phase};
 
 /// What is said of a server, and of the key that it was asked with.

@@ -9,8 +9,8 @@
 //! stands last, and a line that is cut off loses nothing else. `upload` and `tries` may be missing: an older worker's
 //! line, a version that cannot tell, a template of the operator's. Knows the form, not what it means.
 
-use super::attempt::{Attempt, Means, attempts};
-use std::fmt;
+use super::attempt::{Attempt, MAX_NAME, Means, attempts};
+use super::termination::TerminationState;
 use std::time::Duration;
 
 /// Longest line that is looked at, in bytes: HAProxy's ring takes 1024, and nobody else writes here.
@@ -21,8 +21,6 @@ const MARK: &[u8] = b"[hapilot@0 live=\"";
 const UPLOAD: &str = "\" upload=\"";
 /// …and before the attempts.
 const TRIES: &str = "\" tries=\"";
-/// Longest name of a proxy or server that is believed.
-pub(super) const MAX_NAME: usize = 64;
 
 /// How a request ended, as HAProxy tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,16 +71,6 @@ pub struct Upload {
     pub took: Option<Duration>,
     /// The rest came while the server was waiting for it: its times are the client's.
     pub is_longer_than_the_buffer: bool,
-}
-
-/// The two letters of `%ts`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TerminationState(pub [u8; 2]);
-
-impl fmt::Debug for TerminationState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", char::from(self.0[0]), char::from(self.0[1]))
-    }
 }
 
 /// What `%rc` says.

@@ -14,6 +14,7 @@ mod picture;
 mod repeats;
 mod sequence;
 mod tally;
+mod termination;
 mod window;
 
 pub use attempt::{Attempt, Means};
@@ -21,6 +22,7 @@ pub use classify::{Blame, classify};
 pub use counters::ServerCount;
 pub use histogram::Histogram;
 pub use key_words::KeyWords;
-pub use line::{Line, MAX_LINE, Malformed, Retries, Split, TerminationState, Upload};
+pub use line::{Line, MAX_LINE, Malformed, Retries, Split, Upload};
 pub use picture::{Picture, Quantiles, ServerPicture, TrafficStats};
 pub use tally::{Tally, WorkerKey};
+pub use termination::TerminationState;

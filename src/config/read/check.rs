@@ -107,7 +107,7 @@ fn chat(check: &Table<'_>, provider: &Profile) -> Option<ChatProbe> {
 fn budget(field: &Field<'_>) -> BudgetLimits {
     let usual = BudgetLimits::default();
     let DeValue::String(text) = field.value else {
-        let Some(table) = field.table() else { return usual };
+        let Some(table) = Table::of(field) else { return usual };
         let usd = table.get("usd").and_then(|field| field.amount());
         return BudgetLimits {
             probes: table.integer_or_default("probes").value,

@@ -3,7 +3,7 @@
 //! Called by `read` when every section has been read.
 
 use super::context::Context;
-use super::table::closest;
+use super::word::closest;
 use crate::config::diagnostic::Found;
 
 pub(super) fn check(context: &Context<'_>) {

@@ -3,7 +3,7 @@
 //! Every limit comes from the schema; every form from `model`. Refuses to know which key it reads.
 
 use super::context::Context;
-use super::table::{Table, closest, printable};
+use super::word::{closest, printable};
 use crate::config::diagnostic::Found;
 use crate::config::mask::is_reference;
 use crate::config::schema::{Kind, Refusal};
@@ -255,21 +255,6 @@ impl<'t> Field<'t> {
         }
     }
 
-    pub(super) fn table(&self) -> Option<Table<'t>> {
-        let (Kind::Table(section) | Kind::Switch(section) | Kind::Budget(section)) = self.kind else {
-            panic!("{} is not declared as a table", self.name)
-        };
-        match self.value {
-            DeValue::Table(table) => {
-                Some(Table::open(self.context, section, self.name.clone(), self.key_span.clone(), table))
-            }
-            _ => {
-                self.wrong_type();
-                None
-            }
-        }
-    }
-
     /// Values under names of headers, which are given in lower case.
     pub(super) fn headers(&self) -> Vec<(String, Self)> {
         let Kind::Headers(of, max) = *self.kind else { panic!("{} is not declared as headers", self.name) };
@@ -298,48 +283,6 @@ impl<'t> Field<'t> {
             headers.push((key.get_ref().to_ascii_lowercase(), field));
         }
         headers
-    }
-
-    /// In the order of the file: of two that are alike the later one is the mistake.
-    pub(super) fn named_tables(&self) -> Vec<(Name, Table<'t>)> {
-        let Kind::Named(section, max) = *self.kind else { panic!("{} is not declared by name", self.name) };
-        let DeValue::Table(tables) = self.value else {
-            self.wrong_type();
-            return Vec::new();
-        };
-        if tables.len() > max {
-            let message = format!("`{}` has {} sections, at most {max} are allowed", self.name, tables.len());
-            self.context.report(Found::error("too-many", message, self.key_span.clone()));
-        }
-        let mut named = Vec::new();
-        for (key, value) in tables.iter().take(max) {
-            let path = format!("{}.{}", self.name, printable(key.get_ref()));
-            let DeValue::Table(table) = value.get_ref() else {
-                self.stray(section, key.get_ref(), &path, key.span());
-                continue;
-            };
-            let opened = Table::open(self.context, section, path.clone(), key.span(), table);
-            match Name::new(key.get_ref().as_ref()) {
-                Ok(name) => named.push((name, opened)),
-                Err(Refused(reason)) => {
-                    self.context.report(Found::error("bad-name", format!("`[{path}]`: {reason}"), key.span()));
-                }
-            }
-        }
-        named.sort_by_key(|(_, table)| table.span().start);
-        named
-    }
-
-    /// A value where a table with a name should stand: mostly the name was forgotten.
-    fn stray(&self, section: &'static crate::config::schema::Section, key: &str, path: &str, span: Range<usize>) {
-        let found =
-            Found::error("wrong-type", format!("`{path}` wants a table: it names a `[{}]`", section.name), span);
-        self.context.report(match section.key(key) {
-            Some(_) => {
-                found.help(format!("`{key}` is a key of `[{}]`: put it under a section with a name", section.name))
-            }
-            None => found,
-        });
     }
 
     /// The values of a table whose keys are names of nodes, in the order of the names.

@@ -4,11 +4,13 @@
 //! in messages or which limits they have: that is `schema`. Called by `config` only.
 
 mod backend;
+mod builtin;
 mod check;
 mod context;
 mod cross;
 mod field;
 mod global;
+mod profile;
 mod provider;
 mod server;
 mod syntax;
@@ -16,16 +18,18 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod value;
 mod vip;
+mod word;
 
 use super::diagnostic::{Diagnostics, Found};
 use super::schema;
 use super::source::Source;
 use super::types::{Config, Frontend};
 use crate::model::Name;
+pub use builtin::profile;
 use context::Context;
 pub(super) use global::is_loopback;
-pub(super) use provider::built_in;
 use table::Table;
 
 /// Reads the operator's file for the node that the caller runs on.

@@ -1,20 +1,17 @@
 //! One table of the file, read by the names that its schema declares.
 //!
-//! Finds unknown keys and missing ones. Refuses to know TOML's scalars: that is `field`.
+//! Finds unknown keys and missing ones. Refuses to know TOML's scalars: that is `field`; `value` asks for them by key.
 
 use super::context::Context;
 use super::field::Field;
+use super::word::{closest, printable, sections_with};
 use crate::config::diagnostic::Found;
 use crate::config::mask::is_secret_key;
 use crate::config::schema::{Default, Key, Kind, ROOT, Section};
-use crate::model::{Name, Origin, Sourced};
+use crate::model::{Name, Origin, Refused};
 use serde_spanned::Spanned;
 use std::ops::Range;
-use std::time::Duration;
 use toml::de::{DeTable, DeValue};
-
-/// How alike two words must be for "did you mean" (Jaro-Winkler; 1 is equal).
-const ALIKE: f64 = 0.8;
 
 /// What stands where a table may be turned off.
 pub(super) enum Switch<T> {
@@ -79,6 +76,22 @@ impl<'t> Table<'t> {
             }
         }
         this
+    }
+
+    /// The table that stands in a field.
+    pub(super) fn of(field: &Field<'t>) -> Option<Self> {
+        let (Kind::Table(section) | Kind::Switch(section) | Kind::Budget(section)) = field.kind else {
+            panic!("{} is not declared as a table", field.name)
+        };
+        match field.value {
+            DeValue::Table(table) => {
+                Some(Self::open(field.context, section, field.name.clone(), field.key_span.clone(), table))
+            }
+            _ => {
+                field.wrong_type();
+                None
+            }
+        }
     }
 
     pub(super) fn context(&self) -> &'t Context<'t> {
@@ -241,62 +254,18 @@ impl<'t> Table<'t> {
             None => Switch::LeftOut,
             Some(field) => match field.value {
                 DeValue::Boolean(false) => Switch::Off,
-                _ => field.table().map_or(Switch::LeftOut, Switch::On),
+                _ => Self::of(&field).map_or(Switch::LeftOut, Switch::On),
             },
         }
     }
 
     pub(super) fn table(&self, name: &'static str) -> Option<Self> {
-        self.get(name)?.table()
+        Self::of(&self.get(name)?)
     }
 
     /// Tables under names that the operator gave, sorted by name; a bad name is reported and its table skipped.
     pub(super) fn named(&self, name: &'static str) -> Vec<(Name, Self)> {
-        self.get(name).map(|field| field.named_tables()).unwrap_or_default()
-    }
-
-    pub(super) fn duration(&self, name: &'static str) -> Option<Sourced<Duration>> {
-        self.get(name)?.duration()
-    }
-
-    /// With the schema's default.
-    pub(super) fn duration_or_default(&self, name: &'static str) -> Sourced<Duration> {
-        self.duration(name).unwrap_or_else(|| {
-            let text = self.default_text(name);
-            Sourced::default_value(crate::model::parse_duration(text).expect("the schema's defaults are right"))
-        })
-    }
-
-    pub(super) fn integer<T: TryFrom<i64>>(&self, name: &'static str) -> Option<Sourced<T>> {
-        self.get(name)?.integer()
-    }
-
-    /// With the schema's default.
-    pub(super) fn integer_or_default<T: TryFrom<i64>>(&self, name: &'static str) -> Sourced<T> {
-        self.integer(name).unwrap_or_else(|| {
-            let number: Option<i64> = self.default_text(name).parse().ok();
-            let number = number.and_then(|number| T::try_from(number).ok());
-            Sourced::default_value(number.expect("the schema's defaults are right"))
-        })
-    }
-
-    pub(super) fn text(&self, name: &'static str) -> Option<Sourced<String>> {
-        self.get(name)?.text()
-    }
-
-    /// With the schema's default.
-    pub(super) fn text_or_default(&self, name: &'static str) -> Sourced<String> {
-        self.text(name).unwrap_or_else(|| Sourced::default_value(self.default_text(name).to_owned()))
-    }
-
-    /// The items of a list; none where it is left out.
-    pub(super) fn list(&self, name: &'static str) -> Vec<Field<'t>> {
-        self.get(name).map(|field| field.list()).unwrap_or_default()
-    }
-
-    /// Lines of HAProxy's own language.
-    pub(super) fn raw(&self, name: &'static str) -> Vec<Sourced<String>> {
-        self.list(name).iter().filter_map(Field::text).collect()
+        self.get(name).map(|field| named_tables(&field)).unwrap_or_default()
     }
 
     /// The schema's default of a key.
@@ -311,43 +280,42 @@ impl<'t> Table<'t> {
     }
 }
 
-/// The most alike of some words.
-pub(super) fn closest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    let word = word.to_ascii_lowercase();
-    words
-        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_ascii_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
-
-/// A name as a message may show it: short, on one line.
-pub(super) fn printable(name: &str) -> String {
-    let shown: String = name.chars().take(Name::MAX).flat_map(char::escape_debug).collect();
-    if name.chars().count() > Name::MAX { format!("{shown}…") } else { shown }
-}
-
-/// The one section that has a key of this name, if there is one.
-fn sections_with(name: &str) -> Option<&'static str> {
-    fn search(section: &'static Section, name: &str, found: &mut Vec<&'static str>) {
-        for key in section.keys {
-            if key.name == name && !section.name.is_empty() {
-                found.push(section.name);
-            }
-            match key.kind {
-                Kind::Table(inner)
-                | Kind::Switch(inner)
-                | Kind::Named(inner, _)
-                | Kind::Budget(inner)
-                | Kind::List(&Kind::Table(inner), ..) => search(inner, name, found),
-                _ => {}
+/// The tables of a field under names that the operator gave, in the order of the file: of two that are alike the later
+/// one is the mistake.
+fn named_tables<'t>(field: &Field<'t>) -> Vec<(Name, Table<'t>)> {
+    let Kind::Named(section, max) = *field.kind else { panic!("{} is not declared by name", field.name) };
+    let DeValue::Table(tables) = field.value else {
+        field.wrong_type();
+        return Vec::new();
+    };
+    if tables.len() > max {
+        let message = format!("`{}` has {} sections, at most {max} are allowed", field.name, tables.len());
+        field.context.report(Found::error("too-many", message, field.key_span.clone()));
+    }
+    let mut named = Vec::new();
+    for (key, value) in tables.iter().take(max) {
+        let path = format!("{}.{}", field.name, printable(key.get_ref()));
+        let DeValue::Table(table) = value.get_ref() else {
+            stray(field, section, key.get_ref(), &path, key.span());
+            continue;
+        };
+        let opened = Table::open(field.context, section, path.clone(), key.span(), table);
+        match Name::new(key.get_ref().as_ref()) {
+            Ok(name) => named.push((name, opened)),
+            Err(Refused(reason)) => {
+                field.context.report(Found::error("bad-name", format!("`[{path}]`: {reason}"), key.span()));
             }
         }
     }
-    let mut found = Vec::new();
-    search(&ROOT, name, &mut found);
-    match found[..] {
-        [section] => Some(section),
-        _ => None,
-    }
+    named.sort_by_key(|(_, table)| table.span().start);
+    named
+}
+
+/// A value where a table with a name should stand: mostly the name was forgotten.
+fn stray(field: &Field<'_>, section: &'static Section, key: &str, path: &str, span: Range<usize>) {
+    let found = Found::error("wrong-type", format!("`{path}` wants a table: it names a `[{}]`", section.name), span);
+    field.context.report(match section.key(key) {
+        Some(_) => found.help(format!("`{key}` is a key of `[{}]`: put it under a section with a name", section.name)),
+        None => found,
+    });
 }

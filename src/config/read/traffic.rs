@@ -130,7 +130,7 @@ fn default_backend(table: &Table<'_>) -> Option<Sourced<Name>> {
 fn routes(table: &Table<'_>) -> Vec<Route> {
     let mut seen = BTreeMap::new();
     let routes: Vec<Route> =
-        table.list("routes").iter().filter_map(|field| route(&field.table()?, &mut seen)).collect();
+        table.list("routes").iter().filter_map(|field| route(&Table::of(field)?, &mut seen)).collect();
     let conditions: usize = routes
         .iter()
         .map(|route| route.path.len().max(1) * (route.model.len() + usize::from(route.no_model)).max(1))

@@ -8,7 +8,6 @@ mod errors;
 mod gemini;
 mod openai;
 
-use super::api::prompt_tokens;
 use super::config::MockConfig;
 use super::request::Request;
 use super::script::Reply;
@@ -295,6 +294,11 @@ impl ChatRequest {
             Dialect::Bedrock => bedrock::end(self),
         }
     }
+}
+
+/// A rough count: four characters to a token.
+fn prompt_tokens(prompt: &Value) -> u64 {
+    prompt.to_string().len() as u64 / 4 + 1
 }
 
 /// A segment of a path without its escapes; what is wrongly escaped stays.

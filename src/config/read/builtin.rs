@@ -1,11 +1,17 @@
 //! The built-in providers: a table in the language of the operator's file, read once by the very same reader.
+//!
+//! Called by `provider`, and from outside for what a provider is like.
 
-use super::read::built_in;
+use super::context::Context;
+use super::profile::read;
+use super::table::Table;
+use crate::config::source::Source;
 use crate::model::{Profile, Provider};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use toml::de::DeTable;
 
-const TEXT: &str = include_str!("providers.toml");
+const TEXT: &str = include_str!("../providers.toml");
 
 static PROFILES: LazyLock<BTreeMap<String, Arc<Profile>>> =
     LazyLock::new(|| built_in(TEXT).expect("the built-in providers are right"));
@@ -16,6 +22,43 @@ static PROFILES: LazyLock<BTreeMap<String, Arc<Profile>>> =
 /// Never: a test reads the whole table.
 pub fn profile(provider: Provider) -> Arc<Profile> {
     Arc::clone(PROFILES.get(provider.as_str()).expect("every provider has its profile"))
+}
+
+/// Every kind of a table, by name.
+///
+/// # Errors
+/// What is wrong with it: our own bug.
+fn built_in(text: &str) -> Result<BTreeMap<String, Arc<Profile>>, String> {
+    let source = Source::new(text);
+    let document = DeTable::parse(text).map_err(|e| e.to_string())?;
+    let context = Context::new(&source);
+    let mut left = Table::root(&context, document.get_ref()).named("provider");
+    let mut profiles: BTreeMap<String, Arc<Profile>> = BTreeMap::new();
+    // Each round reads those whose parent has been read: as many rounds as there are generations.
+    while !left.is_empty() {
+        let before = left.len();
+        left.retain(|(name, table)| {
+            let parent = table.get("like").and_then(|field| field.choice()).map(|like| like.value);
+            let parent = match parent {
+                None => Profile::default(),
+                Some(like) => match profiles.get(like) {
+                    Some(known) => Profile::clone(known),
+                    None => return true,
+                },
+            };
+            profiles.insert(name.to_string(), Arc::new(read(name, table, parent)));
+            false
+        });
+        if left.len() == before {
+            return Err(format!("{} is like nobody", left[0].0));
+        }
+    }
+    drop(left);
+    let (found, _) = context.into_found();
+    match found.first() {
+        None => Ok(profiles),
+        Some(found) => Err(format!("{found:?}")),
+    }
 }
 
 #[cfg(test)]

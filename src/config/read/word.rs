@@ -1,0 +1,50 @@
+//! A word of the operator's that does not fit: what it was meant to be, where it belongs, how a message shows it.
+//!
+//! Pure. Called by `table` and `field`, and by `cross` and `provider`, which look names up.
+
+use crate::config::schema::{Kind, ROOT, Section};
+use crate::model::Name;
+
+/// How alike two words must be for "did you mean" (Jaro-Winkler; 1 is equal).
+const ALIKE: f64 = 0.8;
+
+/// The most alike of some words.
+pub(super) fn closest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    let word = word.to_ascii_lowercase();
+    words
+        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// A name as a message may show it: short, on one line.
+pub(super) fn printable(name: &str) -> String {
+    let shown: String = name.chars().take(Name::MAX).flat_map(char::escape_debug).collect();
+    if name.chars().count() > Name::MAX { format!("{shown}…") } else { shown }
+}
+
+/// The one section that has a key of this name, if there is one.
+pub(super) fn sections_with(name: &str) -> Option<&'static str> {
+    fn search(section: &'static Section, name: &str, found: &mut Vec<&'static str>) {
+        for key in section.keys {
+            if key.name == name && !section.name.is_empty() {
+                found.push(section.name);
+            }
+            match key.kind {
+                Kind::Table(inner)
+                | Kind::Switch(inner)
+                | Kind::Named(inner, _)
+                | Kind::Budget(inner)
+                | Kind::List(&Kind::Table(inner), ..) => search(inner, name, found),
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    search(&ROOT, name, &mut found);
+    match found[..] {
+        [section] => Some(section),
+        _ => None,
+    }
+}
