@@ -4,7 +4,6 @@
 
 use super::attempt::Attempt;
 use super::body::{Agent, RETRY};
-use super::following::log_failure;
 use super::intent::Intent;
 use super::report::{Failed, Report};
 use super::request::Reply;
@@ -117,7 +116,7 @@ impl Agent {
                     self.node.order_wait = None;
                     self.node.file_problem = Some(failed.message.clone());
                     let attempt = Attempt::Failed(failed.clone());
-                    log_failure(&attempt, waiters.told.as_deref(), &self.node.bulletin);
+                    self.node.tell_failure(&attempt, waiters.told.as_deref());
                     self.try_again(&attempt, Intent { adopt: false, ..waiters.intent.clone() });
                     self.answer_all(std::mem::take(&mut waiters.replies), &Err(failed));
                     return self.edit_ended(&waiters).await;
@@ -196,8 +195,10 @@ impl Agent {
                 let attempt = Attempt::Failed(failed.clone());
                 let told = waiters.told.as_ref().or(self.node.troubles.of(Matter::Haproxy)).map(String::as_str);
                 // That the history has no room is told already, and tried again with each look.
-                if what != Aim::Again {
-                    log_failure(&attempt, told.filter(|_| what != Aim::Refresh), &self.node.bulletin);
+                match what {
+                    Aim::Again => {}
+                    Aim::Rollback(_) => self.node.tell_no_rollback(&waiters.intent.actor, &failed),
+                    _ => self.node.tell_failure(&attempt, told.filter(|_| what != Aim::Refresh)),
                 }
                 if what == Aim::File {
                     // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.

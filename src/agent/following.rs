@@ -4,7 +4,7 @@ use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
 use super::bulletin::Bulletin;
 use super::node::Node;
-use super::report::Report;
+use super::report::{Failed, Report};
 use super::troubles::{Matter, News};
 use crate::event::{Event, Kind, Severity};
 use crate::haproxy;
@@ -63,6 +63,24 @@ impl Node {
                 self.bulletin.tell(Event::ends(Kind::Haproxy, "haproxy", text));
             }
         }
+    }
+
+    /// A change that did not happen: told where it is another refusal than the one that was told last.
+    pub(super) fn tell_failure(&self, attempt: &Attempt, told: Option<&str>) {
+        if let Attempt::Failed(failed) = attempt
+            && told != Some(&failed.message)
+        {
+            let state =
+                if self.revision().is_some() { "the last good state serves on" } else { "nothing is served yet" };
+            let text = format!("the change is refused, {state}\n{}", failed.message.trim_end());
+            self.bulletin.tell(Event::begins(Kind::Refused, Severity::Error, "file", text));
+        }
+    }
+
+    /// A rollback that was asked for and did not happen: who asked is told, and nothing is wrong with the file.
+    pub(super) fn tell_no_rollback(&self, actor: &str, failed: &Failed) {
+        let text = format!("the rollback that {actor} asked for is refused\n{}", failed.message.trim_end());
+        self.bulletin.tell(Event::once(Kind::Refused, Severity::Warning, "rollback", text));
     }
 
     /// The last word of an agent that ends.
@@ -169,16 +187,6 @@ pub(super) fn log_start(report: &Report, bulletin: &Bulletin) {
         None => format!("hapilot runs; serving: {how}"),
     };
     bulletin.tell(Event::begins(Kind::Agent, Severity::Info, "agent", text));
-}
-
-/// A refusal, unless it is the one that was `told` already: a try that repeats by time has no news.
-pub(super) fn log_failure(attempt: &Attempt, told: Option<&str>, bulletin: &Bulletin) {
-    if let Attempt::Failed(failed) = attempt
-        && told != Some(&failed.message)
-    {
-        let text = format!("the change is refused, the last good state serves on\n{}", failed.message.trim_end());
-        bulletin.tell(Event::begins(Kind::Refused, Severity::Error, "file", text));
-    }
 }
 
 /// A change of health: one line; a server that goes out is a warning.

@@ -64,6 +64,10 @@ impl Agent {
             let exhausted = exhausted.filter(|exhausted| exhausted.is_rejected || server.keys.len() > 1);
             let keyless = exhausted.map(|exhausted| {
                 let why = match (exhausted.is_rejected, server.keys.len()) {
+                    (true, 1) if exhausted.is_spent => "the account of its only key is spent, or a quota".to_owned(),
+                    (true, keys) if exhausted.is_spent => {
+                        format!("the accounts of all its {keys} keys are spent, or a quota")
+                    }
                     (true, 1) => "its only key is rejected".to_owned(),
                     (true, keys) => format!("all of its {keys} keys are rejected"),
                     (false, keys) => format!("none of its {keys} keys may be used now"),

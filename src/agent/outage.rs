@@ -60,7 +60,7 @@ impl fmt::Display for Why<'_> {
 
 impl<'a> Look<'a> {
     /// Why this server takes no request, by whoever says so first: the operator, HAProxy, health, keys, the weight.
-    fn is_out(self) -> Option<Why<'a>> {
+    pub(super) fn is_out(self) -> Option<Why<'a>> {
         let Self { admin, word, runtime, unhealthy, answers, keyless } = self;
         if admin != AdminState::Ready {
             return Some(word.map_or(Why::File(admin), Why::Word));

@@ -5,7 +5,7 @@
 //! what follows.
 
 use super::body::{Agent, CHECK_PATIENCE, LOOK, LOOK_PAUSES, RECONCILE, RETRY, SEEN, WEIGHTS, since_1970};
-use super::following::{log_failure, log_start, log_transition};
+use super::following::{log_start, log_transition};
 use super::intent::{AGENT, Intent};
 use super::last_results::LastResults;
 use super::report::Failed;
@@ -39,12 +39,12 @@ impl Agent {
         if self.node.is_overdue()
             && let Err(attempt) = self.node.expire(AGENT).await
         {
-            log_failure(&attempt, None, &self.node.bulletin);
+            self.node.tell_failure(&attempt, None);
         }
         match self.node.settle().await {
             Ok(report) => log_start(&report, &self.node.bulletin),
             Err(attempt) => {
-                log_failure(&attempt, None, &self.node.bulletin);
+                self.node.tell_failure(&attempt, None);
                 self.try_again(&attempt, Intent::of_agent(None));
             }
         }

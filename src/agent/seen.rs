@@ -86,6 +86,7 @@ impl Seen {
             balance: backend.balance.to_string(),
             guard: self.view.guard_of(&backend.name),
             outage,
+            tier: self.sight().tier_of(backend),
             servers: backend.servers.iter().map(|server| self.server(backend, server)).collect(),
         }
     }

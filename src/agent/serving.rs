@@ -155,7 +155,10 @@ impl Node {
                 // Whoever edits an unrelated line must not miss it; an edit that waits would surprise the one who mends.
                 let text = "the file was rolled back before: what it still has of that serves again";
                 tracing::warn!(revision = self.revision(), "{text}");
-                report.notes.push(format!("{text}; `{}` says what changed", self.place.command("diff REV")));
+                // Revisions are counted without a gap.
+                let before = self.revision().map_or(0, |revision| revision.saturating_sub(1));
+                let diff = self.place.command(&format!("diff {before}"));
+                report.notes.push(format!("{text}; `{diff}` says what changed"));
             }
             Then::Rollback { before, by_deadline } => self.end_rollback(before, by_deadline, &intent, &mut report),
             Then::File { .. } | Then::Refresh { .. } | Then::Nothing => {}

@@ -3,7 +3,7 @@
 use super::node::Node;
 use super::outage::{self, Look};
 use super::outages::Outages;
-use crate::config::{Backend, Config};
+use crate::config::{Backend, Config, Server};
 use crate::fleet::{Overrides, View};
 use crate::model::{Moment, Name, ServerId};
 use crate::plan::{Runtime, RuntimeServer};
@@ -49,20 +49,28 @@ impl<'a> Sight<'a> {
 
     /// Why a backend can serve no request. One server that can is enough to know that it can.
     pub fn outage_of(&self, backend: &Backend) -> Option<String> {
-        let servers = backend.servers.iter().map(|server| {
-            let id = ServerId::new(backend.name.clone(), server.name.clone());
-            let word = self.overrides.get(&id);
-            let health = self.view.health(&id);
-            let look = Look {
-                admin: word.and_then(|word| word.wish().state).unwrap_or(server.state.value),
-                word,
-                runtime: self.runtime_of(&id),
-                unhealthy: health.filter(|health| health.state().is_unhealthy()).map(|health| health.reason()),
-                answers: health.and_then(|health| health.answers(self.at)),
-                keyless: health.and_then(|health| health.keyless()).map(|keyless| keyless.why.as_str()),
-            };
-            (&server.name, look)
-        });
+        let servers = backend.servers.iter().map(|server| (&server.name, self.look(backend, server)));
         outage::of(servers, self.outages.of(&backend.name).is_some())
+    }
+
+    /// The tier whose servers take the requests of a backend: the first of which one can.
+    pub fn tier_of(&self, backend: &Backend) -> u8 {
+        let can_serve = |server: &&Server| self.look(backend, server).is_out().is_none();
+        let first = backend.servers.iter().filter(can_serve).map(|server| server.tier).min();
+        first.or_else(|| backend.servers.iter().map(|server| server.tier).min()).unwrap_or(1)
+    }
+
+    fn look(&self, backend: &Backend, server: &Server) -> Look<'a> {
+        let id = ServerId::new(backend.name.clone(), server.name.clone());
+        let word = self.overrides.get(&id);
+        let health = self.view.health(&id);
+        Look {
+            admin: word.and_then(|word| word.wish().state).unwrap_or(server.state.value),
+            word,
+            runtime: self.runtime_of(&id),
+            unhealthy: health.filter(|health| health.state().is_unhealthy()).map(|health| health.reason()),
+            answers: health.and_then(|health| health.answers(self.at)),
+            keyless: health.and_then(|health| health.keyless()).map(|keyless| keyless.why.as_str()),
+        }
     }
 }

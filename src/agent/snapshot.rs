@@ -154,6 +154,8 @@ pub struct BackendSnapshot {
     pub guard: Option<String>,
     /// Why it can serve no request; `None` where it can.
     pub outage: Option<Outage>,
+    /// The tier whose servers take its requests.
+    pub tier: u8,
     /// Its servers.
     pub servers: Vec<ServerSnapshot>,
 }

@@ -60,7 +60,7 @@ pub(super) fn waits(place: &Place) -> String {
 pub(super) fn rolled_back(place: &Place, mistakes: Option<&SourcesError>) -> String {
     let write = place.command("rollback --write");
     let mut told = format!(
-        "{} was rolled back and has not changed since; an older revision serves\n  help: the next edit serves the whole \
+        "{} was rolled back and has not changed since; an older revision serves\n  help: the next edit, or `apply`, serves the whole \
          file again, the rolled-back part too; `{write}` puts what serves into it",
         place.file
     );

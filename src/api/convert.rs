@@ -67,7 +67,7 @@ impl From<&Snapshot> for wire::Status {
                 is_reload: waiting.is_reload,
             }),
             haproxy: haproxy.as_ref().map(wire::Haproxy::from),
-            problems: outages(haproxy.is_some(), &backends).chain(problems.iter().cloned()).collect(),
+            problems: once(outages(haproxy.is_some(), &backends).chain(problems.iter().cloned())),
             warnings: warnings.clone(),
             backends,
             trial: trial.as_ref().map(wire::Trial::from),
@@ -110,6 +110,17 @@ impl From<&Correction> for wire::Correction {
     }
 }
 
+/// Each text once: a file that is refused for what is wrong with HAProxy as well says the same.
+fn once(problems: impl Iterator<Item = String>) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    for problem in problems {
+        if !told.contains(&problem) {
+            told.push(problem);
+        }
+    }
+    told
+}
+
 /// What comes before all other problems: backends that cannot serve. Without a HAProxy, that is the problem.
 fn outages(runs: bool, backends: &[wire::Backend]) -> impl Iterator<Item = String> {
     backends.iter().filter(move |_| runs).filter_map(|backend| {
@@ -145,7 +156,7 @@ impl From<&HaproxySnapshot> for wire::Haproxy {
 
 impl From<&BackendSnapshot> for wire::Backend {
     fn from(backend: &BackendSnapshot) -> Self {
-        let BackendSnapshot { name, provider, balance, guard, outage, servers } = backend;
+        let BackendSnapshot { name, provider, balance, guard, outage, tier, servers } = backend;
         Self {
             name: name.clone(),
             provider: provider.clone(),
@@ -153,6 +164,7 @@ impl From<&BackendSnapshot> for wire::Backend {
             guard: guard.clone(),
             outage: outage.as_ref().map(|outage| outage.why.clone()),
             outage_since: outage.as_ref().and_then(|outage| outage.since).map(rfc3339),
+            tier: *tier,
             servers: servers.iter().map(wire::Server::from).collect(),
         }
     }
@@ -228,7 +240,7 @@ fn circuit(circuit: &CircuitSnapshot) -> String {
 
 fn attention(health: &HealthSnapshot) -> Option<String> {
     let words = health.attention.iter().map(|attention| match attention {
-        Attention::KeyRejected => "the key was rejected",
+        Attention::KeyRejected => "the key was rejected, or its account is spent: see `hapilot key list`",
         Attention::ProbeWrong => "the probe is answered as wrong: check `url`, then the probe's path and model",
         Attention::NameUnresolved => "the name does not resolve here",
         Attention::LoadUnread => "it does not tell its load: weights go without",

@@ -164,12 +164,15 @@ fn answers(status: &Status) -> bool {
 
 /// A backend can serve where HAProxy runs and a server is left that takes requests.
 fn outages(registry: &mut Registry, status: &Status) {
-    let serving = Family::<Pool, Gauge>::default();
+    let (serving, tiers) = (Family::<Pool, Gauge>::default(), Family::<Pool, Gauge>::default());
     for backend in &status.backends {
         let can_serve = answers(status) && backend.outage.is_none();
-        serving.get_or_create(&Pool { backend: backend.name.clone() }).set(can_serve.into());
+        let pool = Pool { backend: backend.name.clone() };
+        tiers.get_or_create(&pool).set(backend.tier.into());
+        serving.get_or_create(&pool).set(can_serve.into());
     }
     registry.register("backend_serving", "1 while a server of the backend can take requests, 0 in an outage", serving);
+    registry.register("backend_tier", "The tier whose servers take requests: 2 while none of tier 1 can", tiers);
 }
 
 fn running(registry: &mut Registry, haproxy: &Haproxy) {

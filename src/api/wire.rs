@@ -193,6 +193,9 @@ pub struct Backend {
     /// Since when, as far as the agent has seen it.
     #[serde(default)]
     pub outage_since: Option<String>,
+    /// The tier whose servers take its requests: 2 while none of tier 1 can.
+    #[serde(default)]
+    pub tier: u8,
     /// Its servers in the order of their names.
     pub servers: Vec<Server>,
 }

@@ -117,8 +117,11 @@ pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output
         }
         return Ok(());
     }
+    if serves_the_file(place)? {
+        return Ok(());
+    }
     out.note(format_args!(
-        "{} still has the content that was rolled back. It is not served before the file changes; then all of it is, the \
+        "{} still has the content that was rolled back. It is served again when the file changes, or with `apply`: then all of it is, the \
          rolled-back part too\n  help: {} puts what serves into the file",
         place.file,
         place.command("rollback --write")
@@ -129,7 +132,13 @@ pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output
 /// Whether a rollback serves, and the file was given its content since: who says `--write` wants no more than that.
 fn has_what_serves(place: &Place) -> Result<bool, Failure> {
     let ledger = Ledger::read_only(&place.state_directory()).map_err(Failure::from)?;
-    Ok(ledger.serves_a_rollback() && ledger.current_toml().is_some_and(|serves| place.digest() == Some(serves)))
+    Ok(ledger.serves_a_rollback() && serves_the_file(place)?)
+}
+
+/// Whether the file has the very content that serves.
+fn serves_the_file(place: &Place) -> Result<bool, Failure> {
+    let ledger = Ledger::read_only(&place.state_directory()).map_err(Failure::from)?;
+    Ok(ledger.current_toml().is_some_and(|serves| place.digest() == Some(serves)))
 }
 
 /// Whether the file as it stands was rolled back already, so that `--write` alone is missing.

@@ -111,9 +111,9 @@ pub enum Command {
         /// What to do instead of the list
         #[command(subcommand)]
         command: Option<HistoryCommand>,
-        /// So many, newest first
-        #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
-        limit: usize,
+        /// So many, newest first, 1 to 10000
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
     },
     /// Tell what happened: health, weights, keys, addresses, changes, problems
     Events(Events),
@@ -372,8 +372,8 @@ pub struct ServerTarget {
     /// BACKEND/SERVER
     #[arg(value_name = "BACKEND/SERVER", value_parser = parse_server)]
     pub server: ServerId,
-    /// Goes back by itself after this time: 30m, 2h
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    /// Goes back by itself after this time, 1s to 24d: 30m, 2h
+    #[arg(long = "for", value_name = "DURATION", value_parser = period)]
     pub period: Option<Duration>,
 }
 
@@ -459,6 +459,14 @@ fn trial(text: &str) -> Result<Duration, String> {
     let longest = Duration::from_secs(7 * 86_400);
     if length < Duration::from_secs(1) || length > longest {
         return Err("a trial lasts 1s to 7d".to_owned());
+    }
+    Ok(length)
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    let length = duration(text)?;
+    if length < Duration::from_secs(1) {
+        return Err("it lasts 1s to 24d; without `--for` it holds until you take it back".to_owned());
     }
     Ok(length)
 }

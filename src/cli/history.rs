@@ -12,12 +12,13 @@ use camino::Utf8Path;
 const MAX_TEXT: u64 = 64 << 20;
 
 /// `hapilot history`
-pub(super) fn history(place: &Place, limit: usize, out: Output) -> Result<(), Failure> {
+pub(super) fn history(place: &Place, limit: u32, out: Output) -> Result<(), Failure> {
     let store = open(place)?;
     let (current, trial) = (store.current(), store.provisional().map(|trial| trial.revision));
     let mut revisions = store.list().map_err(Failure::from)?;
     revisions.sort_by_key(|manifest| std::cmp::Reverse(manifest.revision));
-    let rows: Vec<_> = revisions.iter().take(limit).map(|manifest| to_wire(manifest, current, trial)).collect();
+    let rows: Vec<_> =
+        revisions.iter().take(limit as usize).map(|manifest| to_wire(manifest, current, trial)).collect();
     if out.json {
         out.print_json(&rows);
         return Ok(());

@@ -229,13 +229,18 @@ fn print_safety(status: &Status, out: &Output) {
 }
 
 fn print_backend(backend: &Backend, out: &Output) {
-    let Backend { name, provider, balance, guard, outage, outage_since: _, servers } = backend;
+    let Backend { name, provider, balance, guard, outage, outage_since: _, tier, servers } = backend;
     let alarm = outage.as_ref().map(|_| out.paint(Tone::Bad, "  CANNOT SERVE")).unwrap_or_default();
     out.line(format_args!(
         "\n{}  {}{alarm}",
         out.paint(Tone::Strong, name),
         out.paint(Tone::Dim, format_args!("{provider}, {balance}"))
     ));
+    let better = servers.iter().map(|server| server.tier).min().filter(|first| outage.is_none() && first < tier);
+    if let Some(first) = better {
+        let words = format!("no server of tier {first} can take requests: tier {tier} serves");
+        out.text(4, format_args!("  {} {words}", out.paint(Tone::Warn, "fallback:")));
+    }
     if let Some(guard) = guard {
         out.text(4, format_args!("  {} {guard}", out.paint(Tone::Bad, "guard:")));
     }
@@ -310,7 +315,7 @@ fn notes(server: &Server) -> Vec<(Tone, String)> {
     if let Some(Live { requests, failed, hidden, .. }) =
         server.live.as_ref().filter(|live| live.failed + live.hidden > 0)
     {
-        let told = [(*failed, "failed"), (*hidden, "failed here and were repeated at another server")];
+        let told = [(*failed, "failed"), (*hidden, "failed here and were repeated")];
         let words = told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
         let words = words.collect::<Vec<_>>().join(", ");
         notes.push((Tone::Warn, format!("last minute: {requests} requests; {words}")));

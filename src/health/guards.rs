@@ -260,7 +260,10 @@ impl PoolGuards {
         }
         if !serves {
             self.enough_since = None;
-            return Some(format!("no server of the pool is healthy: all {} take their base weight", wanted.len()));
+            return Some(match wanted.len() {
+                1 => "the only server of the pool is not healthy: it keeps its base weight".to_owned(),
+                all => format!("no server of the pool is healthy: all {all} take their base weight"),
+            });
         }
         let part = left / all;
         let since = (part >= CLOSE_FROM).then(|| self.enough_since.unwrap_or(now));

@@ -26,7 +26,7 @@ impl ServerHealth {
             }
             (_, State::Probation) => {
                 format!(
-                    "works again ({} in a row); full weight after {}",
+                    "works again ({} in a row); full weight {} later",
                     self.params.rise,
                     format_duration(self.params.ramp)
                 )

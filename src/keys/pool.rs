@@ -90,6 +90,8 @@ pub struct Exhausted {
     pub until: Moment,
     /// All were rejected; else at least one only rests.
     pub is_rejected: bool,
+    /// All were, for a spent account or quota: a new key would not help.
+    pub is_spent: bool,
 }
 
 /// One key as `status` shows it.
@@ -259,7 +261,9 @@ impl KeyPool {
         }
         let is_rejected = self.keys.iter().all(|key| matches!(key.state(now), KeyState::Retired { .. }));
         let until = self.keys.iter().map(|key| key.usable_at(now)).min().unwrap_or(now);
-        Some(Exhausted { until, is_rejected })
+        let spent = |key: &Key| matches!(key.state(now), KeyState::Retired { why: Rejection::Billing, .. });
+        let is_spent = self.keys.iter().all(spent);
+        Some(Exhausted { until, is_rejected, is_spent })
     }
 
     /// Every key, in the order of the list.

@@ -58,6 +58,32 @@ fn a_backend_that_cannot_serve_is_an_alarm_everywhere_and_is_over_when_it_is() {
 }
 
 #[test]
+fn a_backend_that_falls_back_to_tier_2_says_so_and_is_no_outage() {
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let listen = format!("\nlisten = \"{metrics}\"\n[frontend.api]");
+    let binary = binaries().pop().expect("a HAProxy");
+    let stage = Stage::running(&binary, |text| {
+        let text = swapped(&text, "[backend.chat.server.c]", "[backend.chat.server.c]\ntier = 2");
+        swapped(&text, "\n[frontend.api]", &listen)
+    });
+    let tier = |stage: &Stage| {
+        let status = stage.json(&["status"]);
+        let chat = status["backends"].as_array().expect("backends").iter().find(|one| one["name"] == "chat");
+        chat.expect("the backend")["tier"].as_u64()
+    };
+    assert_eq!(tier(&stage), Some(1));
+    ["a", "b"].iter().for_each(|server| stage.break_mock(server, vec![Fault::new(FaultKind::Refuse)]));
+    wait_for("tier 2", PATIENCE, || (tier(&stage) == Some(2)).then_some(()));
+    let status = stage.cli(&["status"]);
+    assert!(status.stdout.contains("no server of tier 1 can take requests: tier 2 serves"), "{}", status.stdout);
+    let samples = get(&metrics, "/metrics").expect("an answer").text();
+    assert!(samples.contains("hapilot_backend_tier{backend=\"chat\"} 2"), "{samples}");
+    ["a", "b"].iter().for_each(|server| stage.mend_mock(server));
+    wait_for("tier 1", PATIENCE, || (tier(&stage) == Some(1)).then_some(()));
+    assert!(!stage.cli(&["status"]).stdout.contains("fallback:"));
+}
+
+#[test]
 fn a_haproxy_that_is_gone_is_one_error_and_one_line_when_it_is_back() {
     for binary in binaries() {
         let mut stage = Stage::running(&binary, |text| text);
