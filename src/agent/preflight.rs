@@ -100,6 +100,13 @@ pub struct Said {
     pub warnings: Vec<String>,
 }
 
+impl Said {
+    /// The same as the operator calls them.
+    pub fn unresolved_servers(&self) -> impl Iterator<Item = String> {
+        self.unresolved.iter().map(|name| as_operator_calls_it(name))
+    }
+}
+
 /// `'server chat/openai-1' : could not resolve address 'api.openai.com', disabling server.`
 fn unresolved_server(words: &str) -> Option<String> {
     let (server, rest) = words.strip_prefix("'server ")?.split_once('\'')?;
@@ -113,7 +120,7 @@ pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<
         let key = name.split_once('/').map(|(proxy, server)| (proxy.to_owned(), server.to_owned()));
         key.and_then(|key| runtime.servers.get(&key)).is_some_and(|server| !server.address.is_empty())
     };
-    let lost: Vec<_> = unresolved.iter().filter(has_address).cloned().collect();
+    let lost: Vec<_> = unresolved.iter().filter(has_address).map(|name| as_operator_calls_it(name)).collect();
     if lost.is_empty() {
         return Ok(());
     }
@@ -121,6 +128,14 @@ pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<
         "error: DNS: the names of {} do not resolve now; a reload would take them out, while their last addresses still serve\n  help: mend the resolver of this node, or give the servers by address",
         lost.join(", ")
     )]))
+}
+
+/// `chat/a`, also of the hop in front of it, which HAProxy calls `chat:a/a`.
+fn as_operator_calls_it(server: &str) -> String {
+    match server.split_once('/').map(|(proxy, name)| (proxy.split_once(':'), name)) {
+        Some((Some((backend, _)), name)) => format!("{backend}/{name}"),
+        _ => server.to_owned(),
+    }
 }
 
 /// How the names of staging directories begin.
@@ -318,6 +333,7 @@ mod tests {
         let words = "'server chat/a' : could not resolve address 'x.example', disabling server.";
         assert_eq!(unresolved_server(words).as_deref(), Some("chat/a"));
         assert_eq!(unresolved_server("'server chat/a' : unknown keyword 'x'"), None);
+        assert_eq!(["chat/a", "chat:a/a"].map(as_operator_calls_it), ["chat/a", "chat/a"]);
     }
 
     #[test]

@@ -261,7 +261,7 @@ impl Node {
         report.notes.extend(self.serving.certificate_problems.iter().map(|problem| problem.text.clone()));
         report.notes.extend(self.engine.warnings.iter().cloned());
         report.notes.extend(self.not_in_force(&self.serving));
-        let unresolved = self.engine.said.unresolved.iter();
+        let unresolved = self.engine.said.unresolved_servers();
         report.notes.extend(
             unresolved.map(|server| format!("{server}: its name does not resolve now; it serves when it does")),
         );

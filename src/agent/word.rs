@@ -9,7 +9,7 @@ use crate::config::{Config, Server};
 use crate::desired::DesiredServer;
 use crate::event::{Event, Kind, Severity};
 use crate::fleet::Override;
-use crate::model::{AdminState, ServerId, Weight};
+use crate::model::{AdminState, ServerId, Weight, format_duration};
 use crate::plan::Step;
 use crate::render;
 use jiff::Timestamp;
@@ -59,7 +59,8 @@ impl Node {
         self.has_new_words = true;
         let state_word = state.map(|state| format!(" {state}")).unwrap_or_default();
         let weight_word = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
-        let text = format!("{actor} sets {id}{state_word}{weight_word}");
+        let period_word = period.map(|period| format!(" for {}", format_duration(period))).unwrap_or_default();
+        let text = format!("{actor} sets {id}{state_word}{weight_word}{period_word}");
         Ok(Event::once(Kind::Override, Severity::Info, id, text))
     }
 

@@ -70,7 +70,7 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
     sources.warnings.extend(problems.filter(|text| !is_told(text)));
     sources.warnings.extend(doubts);
     sources.warnings.extend(replaced);
-    let unresolved = engine.said.unresolved.iter();
+    let unresolved = engine.said.unresolved_servers();
     sources.warnings.extend(unresolved.map(|server| format!("{server}: its name does not resolve on this node now")));
     if let Some(version) = engine.version {
         let target = Target::new(version.major, version.minor);
