@@ -16,7 +16,8 @@ impl Agent {
         }
         let (listening, batches) = match &wanted {
             Some(socket) => {
-                let (listening, batches) = Listening::start(socket, self.node.engine.unanswered.clone());
+                let (listening, batches) =
+                    Listening::start(socket, self.node.epoch, self.node.engine.unanswered.clone());
                 (Some(listening), Some(batches))
             }
             None => (None, None),

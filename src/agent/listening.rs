@@ -12,6 +12,7 @@ use crate::health::LiveSample;
 use crate::model::{Moment, ServerId};
 use crate::render::LIVE_RING;
 use crate::sys;
+use crate::sys::epoch::Epoch;
 use crate::traffic::{KeyWords, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,9 +68,9 @@ pub struct Listening {
 impl Listening {
     /// Begins to listen at this admin socket, on the runtime of the caller. HAProxy may be absent, or come without the
     /// ring (an older file of ours, or `[haproxy] live = false`): then it is tried again for ever, by and by.
-    pub fn start(admin_socket: &Utf8Path, unanswered: Unanswered) -> (Self, mpsc::Receiver<Batch>) {
-        let (tally, started, urgent) = (Mutex::default(), Instant::now(), Notify::new());
-        let heard = Arc::new(Heard { tally, started, urgent, unanswered });
+    pub fn start(admin_socket: &Utf8Path, epoch: Epoch, unanswered: Unanswered) -> (Self, mpsc::Receiver<Batch>) {
+        let (tally, urgent) = (Mutex::default(), Notify::new());
+        let heard = Arc::new(Heard { tally, epoch, urgent, unanswered });
         let (sender, receiver) = mpsc::channel(MAX_BATCHES);
         let mut tasks = JoinSet::new();
         tasks.spawn(attach_for_ever(admin_socket.to_owned(), Arc::clone(&heard)));
@@ -92,7 +93,7 @@ impl Listening {
 #[derive(Debug)]
 pub(super) struct Heard {
     tally: Mutex<Tally>,
-    started: Instant,
+    epoch: Epoch,
     /// Something was heard that should not wait.
     urgent: Notify,
     /// Whether the worker that serves answers.
@@ -111,7 +112,7 @@ impl Heard {
     }
 
     fn now(&self) -> Moment {
-        Moment(self.started.elapsed())
+        self.epoch.now()
     }
 
     /// Whether only the counters know more of what these lines tell.

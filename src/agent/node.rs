@@ -26,9 +26,9 @@ use crate::plan::Runtime;
 use crate::render;
 use crate::store::Journal;
 use crate::sys;
+use crate::sys::epoch::Epoch;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 /// What this node serves.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ pub struct Node {
     pub(super) read_at_start: Option<Digest>,
     /// `None` while it only observes.
     pub(super) lock: Option<sys::lock::Lock>,
-    started: Instant,
+    pub(super) epoch: Epoch,
 }
 
 impl Node {
@@ -131,7 +131,6 @@ impl Node {
         let (serving, file_problem) = choose(&place, loaded, &ledger)?;
         let mut overrides = ledger.overrides()?;
         overrides.expire(Timestamp::now(), |id| serving.config.server(id).is_some());
-        let started = Instant::now();
         let mut adopted = adopt(&serving.config, base_weights(&place, &ledger)).await;
         // What an operator's command gave is not what health left.
         adopted.weights.retain(|id, _| overrides.get(id).is_none_or(|entry| entry.wish().weight.is_none()));
@@ -167,7 +166,7 @@ impl Node {
             ledger,
             read_at_start: None,
             lock,
-            started,
+            epoch: Epoch::begin(),
         };
         node.fleet.silence(&node.overrides, Moment::default());
         Ok(node)
@@ -175,7 +174,7 @@ impl Node {
 
     /// Time since the start, for the pure parts.
     pub fn now(&self) -> Moment {
-        Moment(self.started.elapsed())
+        self.epoch.now()
     }
 
     /// The revision that serves.

@@ -108,7 +108,7 @@ impl Node {
             BTreeSet::new()
         });
         let (charge, charged) = watch::channel(self.charge(&released, &BTreeSet::new()));
-        let report = guardian::start(charged, self.bulletin.clone());
+        let report = guardian::start(charged, self.epoch, self.bulletin.clone());
         Vips {
             charge,
             report,

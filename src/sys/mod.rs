@@ -9,6 +9,7 @@ pub mod boot;
 pub mod descriptors;
 pub mod detached;
 pub mod directory;
+pub mod epoch;
 pub mod fault;
 pub mod files;
 pub mod lack;

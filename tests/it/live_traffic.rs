@@ -9,6 +9,7 @@ use camino::Utf8PathBuf;
 use hapilot::agent::{Batch, Listening, Unanswered};
 use hapilot::health::{LiveSample, Outcome, Phase};
 use hapilot::mock::{Fault, FaultKind};
+use hapilot::sys::epoch::Epoch;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -32,7 +33,7 @@ impl Ear {
         let socket = Utf8PathBuf::from_path_buf(stage.path("admin.sock")).expect("a path in UTF-8");
         let (listening, batches) = {
             let _entered = runtime.enter();
-            Listening::start(&socket, Unanswered::default())
+            Listening::start(&socket, Epoch::begin(), Unanswered::default())
         };
         let ear = Self { listening, batches, samples: BTreeMap::new(), _runtime: runtime };
         ear.wait_for_workers(1);

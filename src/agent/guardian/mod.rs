@@ -16,6 +16,7 @@ use crate::config::{Config, Vip, own_vips};
 use crate::haproxy::Listener;
 use crate::heartbeat::{Refusal, Serves};
 use crate::model::{Name, Secret};
+use crate::sys::epoch::Epoch;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch as channel;
@@ -74,8 +75,8 @@ pub fn dialect(vip: &Vip, config: &Config) -> String {
 }
 
 /// Begins to watch; ends with the sender of the charge.
-pub fn start(charge: channel::Receiver<Charge>, bulletin: Bulletin) -> channel::Receiver<VipReport> {
+pub fn start(charge: channel::Receiver<Charge>, epoch: Epoch, bulletin: Bulletin) -> channel::Receiver<VipReport> {
     let (report, seen) = channel::channel(VipReport::default());
-    tokio::spawn(Box::pin(watch::Guardian::new(charge, report, bulletin).run()));
+    tokio::spawn(Box::pin(watch::Guardian::new(charge, report, epoch, bulletin).run()));
     seen
 }

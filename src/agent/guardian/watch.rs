@@ -8,8 +8,9 @@ use crate::agent::bulletin::Bulletin;
 use crate::config::Config;
 use crate::heartbeat::{Circle, Key, News, VipNews};
 use crate::keepalived::{self, Daemon, Ear, Events, Track, VipState};
-use crate::model::{Moment, Name};
+use crate::model::Name;
 use crate::network::{self, Wanted};
+use crate::sys::epoch::Epoch;
 use crate::vip::{Fitness, HoldDown, Local, decide};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
@@ -55,6 +56,7 @@ pub(super) struct Guardian {
     own: Own,
     hold: HoldDown,
     started: Instant,
+    epoch: Epoch,
     directory: Utf8PathBuf,
     track: Option<Track>,
     events: Option<Events>,
@@ -93,7 +95,12 @@ struct CircleOf {
 }
 
 impl Guardian {
-    pub fn new(charge: watch::Receiver<Charge>, report: watch::Sender<VipReport>, bulletin: Bulletin) -> Self {
+    pub fn new(
+        charge: watch::Receiver<Charge>,
+        report: watch::Sender<VipReport>,
+        epoch: Epoch,
+        bulletin: Bulletin,
+    ) -> Self {
         let now = Instant::now();
         Self {
             sight: local::watch(charge.clone()),
@@ -104,6 +111,7 @@ impl Guardian {
             own: Own::default(),
             hold: HoldDown::default(),
             started: now,
+            epoch,
             directory: Utf8PathBuf::new(),
             track: None,
             events: None,
@@ -314,7 +322,7 @@ impl Guardian {
             return;
         }
         let instant = Instant::now();
-        let now = Moment(self.started.elapsed());
+        let now = self.epoch.now();
         let peers: Vec<(Name, News, Duration)> = self
             .draft
             .peers
