@@ -100,8 +100,9 @@ impl Agent {
             // Weights that move all the time put no audit off.
             Ok(_) if !is_audit => self.reconcile_at,
             Ok(_) | Err(Attempt::Failed(_)) => now + RECONCILE,
-            // Something structural differs (HAProxy was reloaded by hand with another file): after the gap.
-            Err(Attempt::TooSoon(at)) => *at,
+            // Something structural differs (HAProxy was reloaded by hand with another file): after the gap. Or `haproxy -c`
+            // takes its time, for a minute at most: its verdict is looked for meanwhile.
+            Err(Attempt::TooSoon(at)) => (*at).min(now + RECONCILE),
         };
         self.follow_not_before = pause_after(began);
         self.tell_guards();

@@ -328,7 +328,7 @@ async fn a_bind_that_nobody_serves_leaves_a_reload_unproven() {
     assert!(proven.unwrap_err().to_string().contains("takes no connection"));
 }
 
-/// Answers every connection with these bytes, reading once before each of the first prompts, and hangs up.
+/// Answers every connection with these bytes, reading once before them and once behind the second prompt, and hangs up.
 async fn parrot(socket: &camino::Utf8Path, bytes: &'static str) -> tokio::task::JoinHandle<()> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::UnixListener::bind(socket.as_std_path()).unwrap();
@@ -339,7 +339,7 @@ async fn parrot(socket: &camino::Utf8Path, bytes: &'static str) -> tokio::task::
             let _ = stream.read(&mut asked).await;
             for (number, part) in bytes.split_inclusive("> ").enumerate() {
                 let _ = stream.write_all(part.as_bytes()).await;
-                if number < 2 {
+                if number == 1 {
                     let _ = stream.read(&mut asked).await;
                 }
             }

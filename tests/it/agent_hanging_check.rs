@@ -98,6 +98,21 @@ fn a_check_that_comes_late_is_heeded_when_it_comes() {
 }
 
 #[test]
+fn files_of_what_serves_follow_soon_after_a_slow_verdict() {
+    let binary = binaries().pop().expect("a HAProxy");
+    let stage = stage(&binary, 2);
+    write(stage.path("hang"), "");
+    // The same content as another file: all is compared and judged before it is replaced.
+    let text = stage.read("haproxy.cfg");
+    write(stage.path("haproxy.cfg"), &text);
+    stage.done(&["server", "weight", "chat/b", "37"]);
+    let began = Instant::now();
+    wait_for("the file to follow", PATIENCE, || stage.read("haproxy.cfg").contains(" weight 37").then_some(()));
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(stage.json(&["status"])["problems"].as_array().is_some_and(Vec::is_empty));
+}
+
+#[test]
 fn whatever_is_said_while_a_check_runs_the_change_serves_when_it_is_judged() {
     for (turn, binary) in binaries().into_iter().rev().enumerate().take(2) {
         let stage = stage(&binary, 2);
