@@ -344,6 +344,8 @@ impl Engine {
                 self.expected = Some(Expectation::of(&prepared.observed));
                 Ok(applied)
             }
+            // What was decided meanwhile is pushed, and its files follow.
+            false if wish.is_serving && matches!(prepared.plan.action, Action::Nothing) => Ok(applied),
             false => Err(ApplyError::Execute(format!(
                 "after {MAX_ROUNDS} rounds HAProxy still differs: {}",
                 plan::brief(&prepared.plan.described())

@@ -60,7 +60,9 @@ impl Node {
             return Order::to_reconcile(self.serving.clone(), self.decided());
         }
         let desired = desired(&self.serving, self.fleet.weights(), &self.overrides, &self.keyring);
-        Order::to_reconcile(self.serving.clone(), desired)
+        let order = Order::to_reconcile(self.serving.clone(), desired);
+        // HAProxy has it all, but for what it did not take.
+        Order { is_for_files: true, ..order }
     }
 
     /// What came of it.

@@ -86,7 +86,7 @@ impl Agent {
         let mut order = self.node.begin_reconcile(false);
         // Where nothing was sent for a word, a look is to prove it.
         let is_told = |word: &Word| !word.steps.is_empty() && self.node.has_followed_word(&word.id);
-        order.is_for_files = !is_audit && words.iter().all(is_told) && !self.node.troubles.has(Matter::Haproxy);
+        order.is_for_files &= !is_audit && words.iter().all(is_told) && !self.node.troubles.has(Matter::Haproxy);
         self.start(order, Task::Reconcile { words, is_audit });
     }
 
