@@ -294,6 +294,8 @@ impl Engine {
             check_certificates(wish.sources, wish.may_exceed_limits)?;
         }
         self.reload_instead = None;
+        // What is sent beside from now on may be missing in what is observed, or be there: it is no drift either way.
+        let taken = self.news.taken();
         let mut prepared = self.prepare(wish, ledger).await?;
         // What only followed health is no change to be shown.
         let before = if wish.is_serving { String::new() } else { prepared.live_text.clone() };
@@ -307,8 +309,13 @@ impl Engine {
         // Known again when nothing is left to do: after a failure nobody can tell our own half from another's.
         let mut drift = match self.expected.take() {
             Some(mut expected) => {
-                expected.took(&self.news.taken());
-                plan::drift(&expected, &prepared.observed, &prepared.plan)
+                let mut later = expected.clone();
+                expected.took(&taken);
+                later.took(&self.news.taken());
+                let mut drift = plan::drift(&expected, &prepared.observed, &prepared.plan);
+                let since = plan::drift(&later, &prepared.observed, &prepared.plan);
+                drift.retain(|line| since.contains(line));
+                drift
             }
             None => vec![],
         };
@@ -345,12 +352,23 @@ impl Engine {
                 Ok(applied)
             }
             // What was decided meanwhile is pushed, and its files follow.
-            false if wish.is_serving && matches!(prepared.plan.action, Action::Nothing) => Ok(applied),
+            false if self.is_left_by_news(wish, &prepared.plan.action) => Ok(applied),
             false => Err(ApplyError::Execute(format!(
                 "after {MAX_ROUNDS} rounds HAProxy still differs: {}",
                 plan::brief(&prepared.plan.described())
             ))),
         }
+    }
+
+    /// Whether a plan has nothing left but what was decided since its order began, in files or at HAProxy.
+    fn is_left_by_news(&self, wish: Wish<'_>, left: &Action) -> bool {
+        let is_news = |step: &Step| matches!(step, Step::SetWeight { .. } | Step::SetState { .. });
+        let may_be = match left {
+            Action::Nothing => true,
+            Action::Runtime(steps) => steps.iter().all(is_news),
+            Action::Start | Action::Reload(_) => false,
+        };
+        may_be && (self.news.over(wish.desired).is_some() || wish.is_serving && matches!(left, Action::Nothing))
     }
 
     async fn round(&mut self, wish: Wish<'_>, prepared: &Prepared, applied: &mut Applied) -> Result<(), ApplyError> {

@@ -103,9 +103,13 @@ impl Node {
         self.keep_new_words();
         let mut notes = vec![];
         let is_checking = self.engine.checks.is_checking();
+        // HAProxy has taken it, whatever is wrong with the rest.
+        let is_taken = !ahead.is_empty() && self.has_followed_word(id);
         let mut report = match result {
             // The command went to HAProxy; its files wait for a verdict that takes its time, or for room.
-            Err(attempt) if self.engine.files_wait || is_checking && matches!(attempt, Attempt::TooSoon(_)) => {
+            Err(attempt)
+                if is_taken || self.engine.files_wait || is_checking && matches!(attempt, Attempt::TooSoon(_)) =>
+            {
                 if let Attempt::Failed(failed) = attempt {
                     notes.push(format!("HAProxy has it; its files do not: {failed}"));
                 }
