@@ -97,8 +97,8 @@ impl Agent {
         self.reconcile_at = match &result {
             // It may be starting at this moment.
             Ok(report) if report.applied.how == How::Start => now + ABSENT,
-            // Weights that move all the time put no audit off.
-            Ok(_) if !is_audit => self.reconcile_at,
+            // Weights that move all the time put no audit off; one that was asked for while this one ran is made.
+            Ok(_) if !is_audit || self.reconcile_at > began => self.reconcile_at,
             Ok(_) | Err(Attempt::Failed(_)) => now + RECONCILE,
             // Something structural differs (HAProxy was reloaded by hand with another file): after the gap. Or `haproxy -c`
             // takes its time, for a minute at most: its verdict is looked for meanwhile.

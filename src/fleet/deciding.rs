@@ -34,8 +34,8 @@ impl Fleet {
         self.dirty.insert(backend.clone());
     }
 
-    /// Marks the next few backends in their order, for [`Self::decide_moved`]: asked once in every answer, each has its turn
-    /// once in `round`. What time alone moves is decided with it, and servers are compared.
+    /// Marks the next few backends in their order, for [`Self::decide_moved`], and answers after which time to ask again:
+    /// so each has its turn once in `round`. What time alone moves is decided with it, and servers are compared.
     pub fn touch_next(&mut self, round: Duration) -> Duration {
         let backends = &self.config.backends;
         let each = backends.len().div_ceil(MOST_TURNS).max(1);
