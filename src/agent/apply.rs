@@ -5,7 +5,7 @@ use super::objections::Objections;
 use super::sources::Sources;
 use crate::desired::Desired;
 use crate::plan::{self, FileChange, Observed, Plan, Step};
-use crate::render::Rendered;
+use crate::render::{self, LineOrigin, Rendered};
 use crate::sys;
 use crate::sys::files::Stamp;
 use camino::Utf8PathBuf;
@@ -26,6 +26,13 @@ pub struct Wish<'a> {
     pub is_serving: bool,
     /// A forced change or a rollback: neither the budget of reloads nor the cap on old workers holds it back.
     pub may_exceed_limits: bool,
+}
+
+impl Wish<'_> {
+    /// Where each line of its haproxy.cfg comes from.
+    pub(super) fn line_origins(&self, rendered: &Rendered) -> Vec<LineOrigin> {
+        render::line_origins(self.desired, &self.sources.templates, rendered.target)
+    }
 }
 
 /// A decision with everything that it was made from.

@@ -262,7 +262,7 @@ impl Engine {
                 return Err(ApplyError::TooSoon(Instant::now() + preflight::CHECK_DEADLINE));
             }
             let (said, other) =
-                tokio::join!(check.end(wish.sources, &prepared.rendered), start::other_binary(wish.sources, prepared));
+                tokio::join!(check.end(wish, &prepared.rendered), start::other_binary(wish.sources, prepared));
             self.said = match (said, other) {
                 (Ok(mut said), other) => {
                     said.warnings.extend(other);

@@ -2,7 +2,7 @@
 //!
 //! Changes nothing but a staging directory that goes away. Called by `engine`.
 
-use super::apply::Prepared;
+use super::apply::{Prepared, Wish};
 use super::explain::{explain, warning};
 use super::objections::Objections;
 use super::sources::Sources;
@@ -73,10 +73,11 @@ impl Check {
 
     /// Waits for the verdict. Only what HAProxy rejects is refused; what it warns about comes back: it starts, and the
     /// cause may be the machine or a newer version, which no edit of the file made and none should wait for.
-    pub async fn end(self, sources: &Sources, rendered: &Rendered) -> Result<Said, Objections> {
+    pub async fn end(self, wish: Wish<'_>, rendered: &Rendered) -> Result<Said, Objections> {
+        let sources = wish.sources;
         let failed = |why: String| Objections(vec![format!("error: `haproxy -c` cannot be run: {why}")]);
         let report = self.running.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(sys::chain(&e)))?;
-        let verdict = Verdict::parse(&report.stderr, rendered);
+        let verdict = Verdict::parse(&report.stderr, rendered, || wish.line_origins(rendered));
         if !report.ok || verdict.worst() == Some(Severity::Alert) {
             return Err(Objections(vec![explain(&verdict, sources.file.as_str(), &sources.toml)]));
         }

@@ -23,7 +23,8 @@ pub(super) async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<Vec<St
         .await
         .map_err(|e| format!("the reload failed: {}\nthe files are as they were", sys::chain(&e)))?;
     if !report.ok {
-        let verdict = haproxy::Verdict::parse(&report.log, &prepared.rendered);
+        let verdict =
+            haproxy::Verdict::parse(&report.log, &prepared.rendered, || wish.line_origins(&prepared.rendered));
         let words = explain(&verdict, wish.sources.file.as_str(), &wish.sources.toml);
         return Err(format!(
             "HAProxy refused the reload; the old worker serves on, the files are as they were\n{words}"

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::desired::Desired;
 use crate::model::ServerId;
 use crate::plan;
-use crate::render::{self, Rendered, RuntimeNames, Structure, Target};
+use crate::render::{self, Before, Rendered, RuntimeNames, Structure, Target};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -98,7 +98,9 @@ impl Renderer {
                     Some(rendered) => rendered.map_err(|e| ApplyError::Render(format!("error: {e}")))?,
                     None => {
                         let structure = alike.map(|(_, structure)| structure);
-                        render_for(wish.sources, wish.desired, version, structure)?
+                        let before =
+                            kept.as_ref().map(|kept| Before { rendered: &kept.rendered, desired: &kept.desired });
+                        render_for(wish.sources, wish.desired, version, structure, before)?
                     }
                 };
                 let rendered = Arc::new(rendered);
@@ -125,7 +127,7 @@ impl Renderer {
 /// The desired state cannot be rendered.
 pub async fn render_files(sources: &Sources, desired: &Desired) -> Result<Rendered, ApplyError> {
     let version = look::version_here(&sources.config, &Unanswered::default()).await?;
-    render_for(sources, desired, version, None)
+    render_for(sources, desired, version, None, None)
 }
 
 fn render_for(
@@ -133,6 +135,7 @@ fn render_for(
     desired: &Desired,
     version: plan::Version,
     structure: Option<Structure>,
+    before: Option<Before<'_>>,
 ) -> Result<Rendered, ApplyError> {
     let target = Target::new(version.major, version.minor);
     if !target.is_supported() {
@@ -141,7 +144,7 @@ fn render_for(
     }
     let rendered = match structure {
         Some(structure) => render::render_of(structure, desired, &sources.templates, target),
-        None => render::render(desired, &sources.templates, target),
+        None => render::render_after(before, desired, &sources.templates, target),
     };
     rendered.map_err(|e| ApplyError::Render(format!("error: {e}")))
 }

@@ -5,6 +5,7 @@
 
 use crate::model::Origin;
 use crate::render::{LineOrigin, Rendered};
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 /// Most messages that are kept; HAProxy stops long before.
@@ -49,10 +50,13 @@ pub struct HaproxyMessage {
 
 impl Verdict {
     /// Reads what `haproxy -c` wrote about `rendered`. Values of secret maps are replaced by `…` wherever they appear.
-    pub fn parse(stderr: &str, rendered: &Rendered) -> Self {
+    /// `origins` is asked where a line is named: see [`crate::render::line_origins`].
+    pub fn parse(stderr: &str, rendered: &Rendered, origins: impl FnOnce() -> Vec<LineOrigin>) -> Self {
+        let origins = LazyCell::new(origins);
+        let lead_back = |said: &mut HaproxyMessage, number| lead_back(said, number, rendered, &origins);
         let mut messages: Vec<HaproxyMessage> = Vec::new();
         for line in stderr.lines().filter(|line| !line.trim().is_empty()) {
-            if let Some(said) = message(line, rendered) {
+            if let Some(said) = message(line, rendered, &lead_back) {
                 if messages.len() == MAX_MESSAGES {
                     break;
                 }
@@ -85,7 +89,7 @@ impl Verdict {
 }
 
 /// A line with a severity: `[ALERT]    (123) : config : parsing [file:12] : what is wrong`.
-fn message(line: &str, rendered: &Rendered) -> Option<HaproxyMessage> {
+fn message(line: &str, rendered: &Rendered, lead_back: &impl Fn(&mut HaproxyMessage, u32)) -> Option<HaproxyMessage> {
     let (severity, rest) = line.strip_prefix('[')?.split_once(']')?;
     let severity = match severity {
         "ALERT" | "EMERG" | "CRIT" => Severity::Alert,
@@ -102,12 +106,12 @@ fn message(line: &str, rendered: &Rendered) -> Option<HaproxyMessage> {
     let Some((number, text)) = place(rest) else {
         let mut said = unplaced(severity, rest);
         if let Some(number) = section_named_in(rest, rendered) {
-            lead_back(&mut said, number, rendered);
+            lead_back(&mut said, number);
         }
         return Some(said);
     };
     let mut said = unplaced(severity, &text);
-    lead_back(&mut said, number, rendered);
+    lead_back(&mut said, number);
     Some(said)
 }
 
@@ -131,10 +135,10 @@ fn place(text: &str) -> Option<(u32, String)> {
     Some((number.trim().parse().ok()?, text))
 }
 
-fn lead_back(said: &mut HaproxyMessage, number: u32, rendered: &Rendered) {
+fn lead_back(said: &mut HaproxyMessage, number: u32, rendered: &Rendered, origins: &[LineOrigin]) {
     said.line = Some(number);
     let Some(index) = number.checked_sub(1).and_then(|index| usize::try_from(index).ok()) else { return };
-    if let Some(LineOrigin { toml, template }) = rendered.lines.get(index) {
+    if let Some(LineOrigin { toml, template }) = origins.get(index) {
         said.toml.clone_from(toml);
         said.template.clone_from(template);
     }
@@ -183,23 +187,24 @@ mod tests {
     use crate::model::Origin;
     use crate::render::{LineOrigin, MapFile, Rendered};
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     fn rendered() -> Rendered {
         let haproxy_cfg = "# head\nglobal\n    maxconn 5\nfrontend api\n    raw sk-secret\n";
-        let toml = |line| LineOrigin {
+        let keys = MapFile { entries: vec![("chat".into(), "sk-secret".into())], is_secret: true };
+        Rendered::of_text(haproxy_cfg, BTreeMap::from([("maps/keys.map".to_owned(), keys)]))
+    }
+
+    fn origins() -> Vec<LineOrigin> {
+        let of = |line| LineOrigin {
             toml: vec![Origin { line, column: 1 }],
             template: Some(("parts/global.cfg".into(), line + 10)),
         };
-        let keys = MapFile { entries: vec![("chat".into(), "sk-secret".into())], is_secret: true };
-        let mut rendered = Rendered::of_text(haproxy_cfg, BTreeMap::from([("maps/keys.map".to_owned(), keys)]));
-        rendered.lines = Arc::new((0..5).map(toml).collect());
-        rendered
+        (0..5).map(of).collect()
     }
 
     #[track_caller]
     fn check(stderr: &str, expected: &[(Severity, &str, Option<u32>)]) -> Verdict {
-        let verdict = Verdict::parse(stderr, &rendered());
+        let verdict = Verdict::parse(stderr, &rendered(), origins);
         let said: Vec<_> = verdict.messages.iter().map(|said| (said.severity, said.text.as_str(), said.line)).collect();
         assert_eq!(said, expected);
         verdict

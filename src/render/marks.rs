@@ -46,9 +46,15 @@ pub(super) fn defect(text: &str) -> Option<&'static str> {
 pub(super) struct Marks {
     origins: Vec<Origin>,
     refused: Option<RenderError>,
+    is_silent: bool,
 }
 
 impl Marks {
+    /// Values stay unmarked.
+    pub fn silent() -> Self {
+        Self { is_silent: true, ..Self::default() }
+    }
+
     /// A text with the mark of its place. A text that no HAProxy file can carry is remembered as refused.
     pub fn text(&mut self, text: impl Display, origin: Option<Origin>) -> Value {
         let text = text.to_string();
@@ -87,6 +93,9 @@ impl Marks {
     }
 
     fn mark(&mut self, origin: Origin) -> Option<char> {
+        if self.is_silent {
+            return None;
+        }
         // Values of one place tend to follow each other.
         if self.origins.last() != Some(&origin) {
             self.origins.push(origin);

@@ -18,6 +18,7 @@ mod rendered;
 mod reweighed;
 mod routes;
 mod scripts;
+mod sections;
 mod shape;
 mod target;
 mod template_lines;
@@ -34,6 +35,7 @@ pub use names::{KEYS_MAP, LIVE_RING, is_own_map, names_of, runtime_names};
 pub use rendered::{LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
 pub use reweighed::reweighed;
 pub use scripts::moved;
+pub use sections::Before;
 pub use target::Target;
 pub use templates::Templates;
 
@@ -54,24 +56,41 @@ const MARKER_PLACEHOLDER: &str = "hapilot 000000000000";
 /// # Errors
 /// A template that fails, or a value that no HAProxy file can carry; the operator mends it where the error points.
 pub fn render(desired: &Desired, templates: &Templates, target: Target) -> Result<Rendered, RenderError> {
+    render_after(None, desired, templates, target)
+}
+
+/// The same with less work: with the built-in templates, sections of backends that are as `before` are taken from there.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_after(
+    before: Option<Before<'_>>,
+    desired: &Desired,
+    templates: &Templates,
+    target: Target,
+) -> Result<Rendered, RenderError> {
     let ids = shape::all_ids(&desired.config);
-    let pass = |pass, marker: &str| fill(desired, templates, target, pass, &ids, marker);
-    let masked = || pass(Pass::Masked, MARKER_PLACEHOLDER).map(|(text, _)| Structure::of(&text));
-    if !templates.is_built_in() {
-        // An operator's template may do anything with the marker, so that it must be the real one.
-        let structure = masked()?;
-        let filled = pass(Pass::Real, &marker(&structure))?;
-        return gather(structure, filled, desired, &ids);
+    if templates.is_built_in() {
+        let pass = |pass| sections::text(before, desired, templates, target, pass, &ids, MARKER_PLACEHOLDER);
+        let (masked, real) = std::thread::scope(|scope| {
+            let masked = scope.spawn(|| pass(Pass::Masked).map(|text| Structure::of(&text)));
+            let real = pass(Pass::Real);
+            (masked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), real)
+        });
+        if let (Ok(structure), Ok(mut body)) = (masked, real) {
+            // Only `global`, at the top, bears it.
+            if let Some(at) = body.find(MARKER_PLACEHOLDER) {
+                body.replace_range(at..at + MARKER_PLACEHOLDER.len(), &marker(&structure));
+            }
+            return gather(structure, body, desired, &ids, target);
+        }
+        // What is wrong is told with its place.
     }
-    let (structure, real) = std::thread::scope(|scope| {
-        let masked = scope.spawn(masked);
-        let real = pass(Pass::Real, MARKER_PLACEHOLDER);
-        (masked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), real)
-    });
-    let (structure, (body, lines)) = (structure?, real?);
-    // Only `global`, at the top, bears it.
-    let body = body.replacen(MARKER_PLACEHOLDER, &marker(&structure), 1);
-    gather(structure, (body, lines), desired, &ids)
+    let pass = |pass, marker: &str| whole(desired, templates, target, pass, &ids, marker).map(|(text, _)| text);
+    let structure = Structure::of(&pass(Pass::Masked, MARKER_PLACEHOLDER)?);
+    // An operator's template may do anything with the marker, so that it must be the real one.
+    let body = pass(Pass::Real, &marker(&structure))?;
+    gather(structure, body, desired, &ids, target)
 }
 
 /// The same where the structure is known: from a rendering of the same configuration and certificates, by the same
@@ -86,8 +105,18 @@ pub fn render_of(
     target: Target,
 ) -> Result<Rendered, RenderError> {
     let ids = shape::all_ids(&desired.config);
-    let filled = fill(desired, templates, target, Pass::Real, &ids, &marker(&structure))?;
-    gather(structure, filled, desired, &ids)
+    let body = whole(desired, templates, target, Pass::Real, &ids, &marker(&structure))?.0;
+    gather(structure, body, desired, &ids, target)
+}
+
+/// Where each line of haproxy.cfg comes from: of line n + 1 of what [`render`] gives for this wish at the index n. Costs a
+/// whole rendering. Empty where it cannot be rendered.
+pub fn line_origins(desired: &Desired, templates: &Templates, target: Target) -> Vec<LineOrigin> {
+    let ids = shape::all_ids(&desired.config);
+    let filled = whole(desired, templates, target, Pass::Real, &ids, MARKER_PLACEHOLDER);
+    let lines = filled.map(|(_, lines)| lines).unwrap_or_default();
+    // The header has none.
+    std::iter::once(LineOrigin::default()).chain(lines).collect()
 }
 
 fn marker(structure: &Structure) -> String {
@@ -95,33 +124,31 @@ fn marker(structure: &Structure) -> String {
 }
 
 /// The text of one pass, and where each of its lines comes from.
-type Filled = (String, Vec<LineOrigin>);
-
-fn fill(
+fn whole(
     desired: &Desired,
     templates: &Templates,
     target: Target,
     pass: Pass,
     ids: &Ids<'_>,
     marker: &str,
-) -> Result<Filled, RenderError> {
+) -> Result<(String, Vec<LineOrigin>), RenderError> {
     let (context, marks) = ContextMaker::new(desired, target, pass, ids).context(marker)?;
     Ok(marks::read_back(&templates.fill(&context, &marks)?, &marks, templates.line_marks()))
 }
 
 fn gather(
     structure: Structure,
-    (body, mut lines): Filled,
+    body: String,
     desired: &Desired,
     ids: &Ids<'_>,
+    target: Target,
 ) -> Result<Rendered, RenderError> {
-    lines.insert(0, LineOrigin::default());
     let maps = maps::used(maps::all(desired)?, &body);
     let lists = lists::used(desired, &body);
     let scripts = scripts::used(&body);
     let haproxy_cfg = header::with_header(&body);
     let dynamic = dynamic::servers(ids, &haproxy_cfg);
     let maxconn = Maxconn::stated_in(&haproxy_cfg);
-    let (maps, dynamic, lines, words) = (Arc::new(maps), Arc::new(dynamic), Arc::new(lines), OnceLock::new());
-    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, words, maxconn, scripts, lines })
+    let (maps, dynamic, words) = (Arc::new(maps), Arc::new(dynamic), OnceLock::new());
+    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, words, maxconn, scripts, target })
 }

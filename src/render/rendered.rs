@@ -1,6 +1,6 @@
 //! The result of rendering.
 
-use super::{Maxconn, dynamic};
+use super::{Maxconn, Target, dynamic};
 use crate::model::{CERTIFICATES, Certificate, Digest, Origin};
 use camino::Utf8Path;
 use std::collections::BTreeMap;
@@ -29,8 +29,8 @@ pub struct Rendered {
     /// Programs in Lua, by path relative to the configuration's directory (`hapilot-lua/model.DIGEST.lua`). Their names carry their
     /// digests: another program is another structure.
     pub scripts: BTreeMap<String, &'static str>,
-    /// Where line n + 1 of `haproxy_cfg` comes from.
-    pub lines: Arc<Vec<LineOrigin>>,
+    /// For which HAProxy.
+    pub target: Target,
 }
 
 /// haproxy.cfg with everything masked that the runtime can set (weights, states, addresses and maxconn of
@@ -74,7 +74,7 @@ impl Rendered {
             maxconn: Maxconn::stated_in(haproxy_cfg),
             lists: BTreeMap::new(),
             scripts: BTreeMap::new(),
-            lines: Arc::default(),
+            target: Target::OLDEST,
         }
     }
 

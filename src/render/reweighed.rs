@@ -4,9 +4,9 @@
 
 use super::context::{ContextMaker, Pass};
 use super::dynamic::server_lines;
-use super::marks::read_back;
+use super::marks::{LineMarks, Marks, read_back};
 use super::shape::Ids;
-use super::{LineOrigin, RenderError, Rendered, Target, Templates, header, maps};
+use super::{RenderError, Rendered, Target, Templates, header, maps};
 use crate::desired::{Desired, needs_hops};
 use crate::model::ServerId;
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ pub fn reweighed(
         maxconn: before.maxconn.clone(),
         lists: before.lists.clone(),
         scripts: before.scripts.clone(),
-        lines: before.lines.clone(),
+        target,
     }))
 }
 
@@ -74,8 +74,8 @@ fn moved<'a>(was: &Desired, desired: &'a Desired) -> Option<Vec<&'a ServerId>> {
     (moved.len() * 2 <= desired.servers.len()).then_some(moved)
 }
 
-/// Lines by (backend, server), and where each comes from.
-type Lines<'a> = BTreeMap<(&'a str, &'a str), (String, LineOrigin)>;
+/// Lines by (backend, server).
+type Lines<'a> = BTreeMap<(&'a str, &'a str), String>;
 
 fn lines<'a>(
     moved: &[&'a ServerId],
@@ -92,7 +92,7 @@ fn lines<'a>(
         let hops = needs_hops(backend);
         for id in of_backend {
             let Some((_, server)) = desired.config.server(id) else { return Ok(None) };
-            let mut maker = ContextMaker::new(desired, target, Pass::Real, &none);
+            let mut maker = ContextMaker::without_places(desired, target, Pass::Real, &none);
             let check = maker.check(&backend.check);
             let dynamic = before.dynamic.get(&(backend.name.to_string(), server.name.to_string()));
             let line = maker.line(backend, server, &check, hops, dynamic);
@@ -101,29 +101,28 @@ fn lines<'a>(
             let mut context = Context::new();
             context.insert_value("line", line.into());
             let text = templates.fill_part(PART, &context, &marks)?;
-            let (mut text, mut origins) = read_back(text.trim_end_matches('\n'), &marks, templates.line_marks());
-            let (true, Some(origin)) = (text.pop() == Some('\n') && origins.len() == 1, origins.pop()) else {
+            let (mut text, lines_of_it) =
+                read_back(text.trim_end_matches('\n'), &Marks::silent(), &LineMarks::default());
+            if text.pop() != Some('\n') || lines_of_it.len() != 1 {
                 return Ok(None);
-            };
-            lines.insert((id.backend.as_str(), id.server.as_str()), (text, origin));
+            }
+            lines.insert((id.backend.as_str(), id.server.as_str()), text);
         }
     }
     Ok(Some(lines))
 }
 
-/// The text below its header with these lines in the place of those that are there; `None` where one has no place, or
-/// comes from elsewhere.
+/// The text below its header with these lines in the place of those that are there; `None` where one has no place.
 fn replaced(before: &Rendered, lines: &Lines<'_>) -> Option<String> {
     let text = &before.haproxy_cfg;
     let mut body = String::with_capacity(text.len() + lines.len() * 16);
     let mut copied = text.find('\n')? + 1;
     let mut left = lines.len();
     for line in server_lines(text) {
-        let Some((new, origin)) = lines.get(&(line.backend, line.name)) else { continue };
+        let Some(new) = lines.get(&(line.backend, line.name)) else { continue };
         body.push_str(&text[copied..line.start]);
         body.push_str(new);
         copied = line.start + text[line.start..].find('\n')?;
-        before.lines.get(line.index).filter(|before| *before == origin)?;
         left = left.checked_sub(1)?;
     }
     body.push_str(&text[copied..]);

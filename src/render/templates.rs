@@ -13,7 +13,7 @@ use tera::{Context, Tera};
 const BUILT_IN: &str = "builtin/haproxy.cfg";
 
 /// Every built-in template by the name under which templates include or extend it.
-const SOURCES: [(&str, &str); 18] = [
+const SOURCES: [(&str, &str); 19] = [
     (BUILT_IN, include_str!("../../templates/haproxy.cfg")),
     ("parts/global.cfg", include_str!("../../templates/parts/global.cfg")),
     ("parts/defaults.cfg", include_str!("../../templates/parts/defaults.cfg")),
@@ -25,6 +25,7 @@ const SOURCES: [(&str, &str); 18] = [
     ("parts/redirect.cfg", include_str!("../../templates/parts/redirect.cfg")),
     ("parts/frontend.cfg", include_str!("../../templates/parts/frontend.cfg")),
     ("parts/routes.cfg", include_str!("../../templates/parts/routes.cfg")),
+    ("parts/section.cfg", include_str!("../../templates/parts/section.cfg")),
     ("parts/backend.cfg", include_str!("../../templates/parts/backend.cfg")),
     ("parts/attempt.cfg", include_str!("../../templates/parts/attempt.cfg")),
     ("parts/last_attempt.cfg", include_str!("../../templates/parts/last_attempt.cfg")),

@@ -7,7 +7,7 @@ use crate::sample::{backend, config, desired, frontend, limit, name, route, serv
 use camino::Utf8PathBuf;
 use hapilot::config::Config;
 use hapilot::model::Provider;
-use hapilot::render::{Rendered, Target, Templates, inspect, render};
+use hapilot::render::{Rendered, Target, Templates, inspect, line_origins, render};
 use std::collections::BTreeMap;
 
 pub const CASES: [&str; 6] = ["smallest", "selfhosted", "providers", "anthropic", "gemini", "azure"];
@@ -35,8 +35,10 @@ fn files(rendered: &Rendered) -> BTreeMap<String, String> {
 fn each_case_renders_to_the_files_beside_it() {
     let templates = Templates::built_in().unwrap();
     for case in CASES {
-        let rendered = render(&desired(config_for(case)), &templates, Target::new(3, 0)).unwrap();
-        assert_eq!(rendered.lines.len(), rendered.haproxy_cfg.lines().count());
+        let desired = desired(config_for(case));
+        let rendered = render(&desired, &templates, Target::new(3, 0)).unwrap();
+        let origins = line_origins(&desired, &templates, Target::new(3, 0));
+        assert_eq!(origins.len(), rendered.haproxy_cfg.lines().count());
         assert!(inspect(rendered.haproxy_cfg.as_bytes()).is_intact);
         for (path, text) in files(&rendered) {
             let path = case_directory(case).join(path);

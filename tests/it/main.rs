@@ -55,6 +55,7 @@ mod repeats;
 mod reweighed;
 mod routing;
 mod sample;
+mod sections;
 mod simulation;
 mod site;
 mod structure;

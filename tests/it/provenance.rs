@@ -5,7 +5,7 @@ use crate::sample::{backend, config, desired, frontend, server};
 use hapilot::config::Config;
 use hapilot::haproxy::Verdict;
 use hapilot::model::{Origin, Provider, Sourced};
-use hapilot::render::{LineOrigin, RenderError, Rendered, Target, Templates, render};
+use hapilot::render::{LineOrigin, RenderError, Rendered, Target, Templates, line_origins, render};
 use std::time::Duration;
 
 fn at(line: u32) -> Origin {
@@ -25,16 +25,20 @@ fn start() -> Config {
     config
 }
 
-fn line<'a>(rendered: &'a Rendered, beginning: &str) -> &'a LineOrigin {
+type Lines = (Rendered, Vec<LineOrigin>);
+
+fn line<'a>((rendered, origins): &'a Lines, beginning: &str) -> &'a LineOrigin {
     let index = rendered.haproxy_cfg.lines().position(|line| line.trim_start().starts_with(beginning));
-    &rendered.lines[index.unwrap_or_else(|| panic!("no line {beginning:?} in\n{}", rendered.haproxy_cfg))]
+    &origins[index.unwrap_or_else(|| panic!("no line {beginning:?} in\n{}", rendered.haproxy_cfg))]
 }
 
-fn with(templates: &Templates) -> Rendered {
-    let rendered = render(&desired(start()), templates, Target::new(3, 0)).unwrap();
+fn with(templates: &Templates) -> Lines {
+    let desired = desired(start());
+    let rendered = render(&desired, templates, Target::new(3, 0)).unwrap();
+    let origins = line_origins(&desired, templates, Target::new(3, 0));
     assert!(!rendered.haproxy_cfg.chars().any(|c| ('\u{E000}'..='\u{F8FF}').contains(&c) || c >= '\u{F0000}'));
-    assert_eq!(rendered.lines.len(), rendered.haproxy_cfg.lines().count());
-    rendered
+    assert_eq!(origins.len(), rendered.haproxy_cfg.lines().count());
+    (rendered, origins)
 }
 
 #[test]
@@ -103,11 +107,12 @@ fn what_haproxy_dislikes_is_led_back_to_the_operators_line() {
         let mut config = start();
         config.haproxy.user = Sourced::default_value(String::new());
         config.haproxy.group = Sourced::default_value(String::new());
-        let rendered = render(&desired(config), &Templates::built_in().unwrap(), haproxy.target).unwrap();
+        let (desired, templates) = (desired(config), Templates::built_in().unwrap());
+        let rendered = render(&desired, &templates, haproxy.target).unwrap();
         let path = crate::haproxies::write_files(&directory, &rendered);
         let (is_valid, said) = haproxy.check(&path);
         assert!(!is_valid);
-        let verdict = Verdict::parse(&said, &rendered);
+        let verdict = Verdict::parse(&said, &rendered, || line_origins(&desired, &templates, haproxy.target));
         let [message] = &verdict.messages[..] else { panic!("{said}\n{verdict:?}") };
         assert_eq!(message.toml, [at(22)], "{message:?}");
         assert_eq!(message.rendered_line.as_deref(), Some("http-request nonsense"));

@@ -9,7 +9,7 @@ use hapilot::model::{AdminState, Provider, Weight};
 use hapilot::render::{Rendered, Target, Templates, render, reweighed};
 
 /// By address, by name, behind hops, with keys, words of the operator's and limits.
-fn mixed() -> Config {
+pub fn mixed() -> Config {
     let plain = (0..9).map(|n| server(&format!("s{n}"), &format!("http://192.0.2.{}:80", n + 1))).collect();
     let named = vec![server("a", "https://a.example"), server("b", "http://192.0.2.1:1")];
     let keyed =

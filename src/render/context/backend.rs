@@ -1,7 +1,7 @@
 //! A backend and its servers as the templates see them.
 
 use super::{ContextMaker, Pass};
-use crate::config::{Backend, BackendTimeout, Check, ProxyProtocol, Server};
+use crate::config::{Backend, BackendTimeout, Check, Config, ProxyProtocol, Server};
 use crate::desired::{DesiredServer, KEY_SLOTS, lone_first, needs_hops, shares_keys};
 use crate::model::{
     AdminState, Balance, ErrorWords, Host, Origin, Profile, Scheme, SecretRef, ServerId, Sourced, Weight,
@@ -30,7 +30,7 @@ const WORDS_PER_RULE: usize = 24;
 const MASKED_ADDRESS: (&str, u16) = ("192.0.2.1", 1);
 
 impl ContextMaker<'_> {
-    pub(super) fn backend(&mut self, backend: &Backend) -> Value {
+    pub(in crate::render) fn backend(&mut self, backend: &Backend) -> Value {
         let Backend {
             name,
             origin,
@@ -256,7 +256,7 @@ impl ContextMaker<'_> {
     /// HAProxy's algorithm: what was asked for, or what comes nearest to it on a version that has a fault there.
     fn balance(&mut self, balance: &Sourced<Balance>) -> Value {
         let is_faulty = balance.value == Balance::LeastConn && self.target.leastconn_loses_servers();
-        if is_faulty && self.desired.config.servers().count() <= MOST_DRAWN {
+        if is_faulty && draws(&self.desired.config) {
             self.marks.text(BEST_OF_DRAWN, balance.origin)
         } else {
             self.marks.sourced(balance)
@@ -303,6 +303,11 @@ impl ContextMaker<'_> {
             .with("to", self.marks.text(to, origin));
         Some(table.into())
     }
+}
+
+/// Whether the file has few enough servers for drawing.
+pub(in crate::render) fn draws(config: &Config) -> bool {
+    config.servers().count() <= MOST_DRAWN
 }
 
 /// The line of the one server behind a hop: all traffic is its own, its share was decided in front.

@@ -17,9 +17,10 @@ use super::scripts::model_path;
 use super::shape::Ids;
 use super::value::{Table, duration};
 use super::{RenderError, Target};
-use crate::config::{AddressLimit, Frontend, Haproxy, Stats};
+use crate::config::{AddressLimit, Backend, Frontend, Haproxy, Stats};
 use crate::desired::{Desired, needs_hops};
 use crate::model::{BindAddress, BindHost, Host, Sourced};
+pub(super) use backend::draws;
 use stream::stream_begin;
 use tera::{Context, Value};
 
@@ -51,11 +52,41 @@ impl<'a> ContextMaker<'a> {
         Self { desired, target, pass, ids, marks: Marks::default() }
     }
 
+    /// The same for who asks for no places.
+    pub(super) fn without_places(desired: &'a Desired, target: Target, pass: Pass, ids: &'a Ids<'a>) -> Self {
+        Self { marks: Marks::silent(), ..Self::new(desired, target, pass, ids) }
+    }
+
     /// The context with this revision marker, and the marks that it is written with.
     ///
     /// # Errors
     /// A value that no HAProxy file can carry.
     pub(super) fn context(mut self, marker: &str) -> Result<(Context, Marks), RenderError> {
+        let mut context = self.head(marker);
+        let backends: Vec<Value> = self.desired.config.backends.iter().map(|backend| self.backend(backend)).collect();
+        let backends = Value::from(backends);
+        context.insert_value("backends", backends.clone());
+        context.insert_value("sections", backends);
+        self.marks.verdict()?;
+        Ok((context, self.marks))
+    }
+
+    /// The same without the sections of the backends, of which nothing is told but their names.
+    pub(super) fn head(&mut self, marker: &str) -> Context {
+        let mut context = self.common();
+        let name = |backend: &Backend| Table::default().with("name", backend.name.to_string()).into();
+        let names: Vec<Value> = self.desired.config.backends.iter().map(name).collect();
+        context.insert_value("backends", names.into());
+        context.insert_value("sections", Vec::<Value>::new().into());
+        let frontends: Vec<Value> =
+            self.desired.config.frontends.iter().map(|frontend| self.frontend(frontend)).collect();
+        context.insert_value("frontends", frontends.into());
+        context.insert_value("marker", marker.into());
+        context
+    }
+
+    /// What the section of a backend may use beside the backend.
+    pub(super) fn common(&mut self) -> Context {
         let config = &*self.desired.config;
         let mut context = Context::new();
         let target = Table::default()
@@ -69,7 +100,6 @@ impl<'a> ContextMaker<'a> {
             .with("asks_how_lua_sees_booleans", self.target.asks_how_lua_sees_booleans())
             .with("tells_attempts", self.target.tells_attempts())
             .with("answers_after_interim", self.target.answers_after_interim());
-        context.insert_value("marker", marker.into());
         context.insert_value("target", target.into());
         context.insert_value("keys_map", KEYS_MAP.into());
         context.insert_value("errors", errors());
@@ -94,8 +124,6 @@ impl<'a> ContextMaker<'a> {
         });
         context.insert_value("peers", peers.into());
         context.insert_value("resolvers", config.servers().any(|(_, s)| matches!(s.url.host, Host::Dns(_))).into());
-        let frontends: Vec<Value> = config.frontends.iter().map(|frontend| self.frontend(frontend)).collect();
-        context.insert_value("frontends", frontends.into());
         // One scheme for all callers, where there is but one.
         let has_tls = |frontend: &Frontend| !frontend.certificates.is_empty();
         let scheme = match config.frontends.iter().filter(|frontend| has_tls(frontend)).count() {
@@ -114,10 +142,7 @@ impl<'a> ContextMaker<'a> {
         // What a request's line for the agent can tell.
         context.insert_value("has_keys", config.servers().any(|(_, server)| !server.keys.is_empty()).into());
         context.insert_value("has_hops", config.backends.iter().any(needs_hops).into());
-        let backends: Vec<Value> = config.backends.iter().map(|backend| self.backend(backend)).collect();
-        context.insert_value("backends", backends.into());
-        self.marks.verdict()?;
-        Ok((context, self.marks))
+        context
     }
 
     fn haproxy(&mut self, haproxy: &Haproxy) -> Value {
