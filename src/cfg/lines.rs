@@ -3,6 +3,7 @@
 use super::section::{Kind, Section};
 use super::words::{Words, words};
 use std::borrow::Cow;
+use std::str::SplitInclusive;
 
 /// One line; also one without words.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ impl<'a> Line<'a> {
 /// All lines of a configuration, in their order.
 #[derive(Clone, Debug)]
 pub struct Lines<'a> {
-    rest: &'a str,
+    texts: SplitInclusive<'a, char>,
     section: Section<'a>,
     /// How many `.if` are open.
     conditions: usize,
@@ -50,7 +51,7 @@ pub struct Lines<'a> {
 
 /// Reads a configuration.
 pub fn lines(text: &str) -> Lines<'_> {
-    Lines { rest: text, section: Section::default(), conditions: 0, index: 0, start: 0 }
+    Lines { texts: text.split_inclusive('\n'), section: Section::default(), conditions: 0, index: 0, start: 0 }
 }
 
 /// Whether a line, read by itself, opens a section.
@@ -62,36 +63,31 @@ impl<'a> Iterator for Lines<'a> {
     type Item = Line<'a>;
 
     fn next(&mut self) -> Option<Line<'a>> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let length = self.rest.find('\n').map_or(self.rest.len(), |at| at + 1);
-        let (text, behind) = self.rest.split_at(length);
-        self.rest = behind;
+        let text = self.texts.next()?;
+        let length = text.len();
         let text = text.strip_suffix('\n').unwrap_or(text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         let (keyword, rest) = first_word(text);
         let kind = Kind::opened_by(&keyword);
-        if let Some(kind) = kind {
-            self.section = Section::opened(kind, rest);
-        } else if keyword == ".if" {
-            self.conditions += 1;
-        } else if keyword == ".endif" {
-            self.conditions = self.conditions.saturating_sub(1);
+        match (&*keyword, kind) {
+            (_, Some(kind)) => self.section = Section::opened(kind, rest),
+            (".if", None) => self.conditions += 1,
+            (".endif", None) => self.conditions = self.conditions.saturating_sub(1),
+            _ => {}
         }
-        let line = Line {
+        let (index, start) = (self.index, self.start);
+        self.index += 1;
+        self.start += length;
+        Some(Line {
             section: self.section.clone(),
             is_header: kind.is_some(),
             is_conditional: self.conditions > 0,
             keyword,
             rest,
-            index: self.index,
-            start: self.start,
+            index,
+            start,
             text,
-        };
-        self.index += 1;
-        self.start += length;
-        Some(line)
+        })
     }
 }
 
@@ -154,7 +150,7 @@ mod tests {
             assert_eq!(line.is_header, is_header(line.text));
         }
         let places: Vec<_> = lines(text).map(|line| (line.index, line.start, line.text)).collect();
-        assert_eq!(places, [(0, 0, "global"), (1, 8, ""), (2, 9, "   maxconn 5 # five"), (3, 28, "backend a")]);
+        assert_eq!(places, [(0, 0, "global"), (1, 8, ""), (2, 9, "   maxconn 5 # five"), (3, 29, "backend a")]);
         let third = lines(text).nth(2).unwrap();
         assert_eq!((third.rest, third.arguments().count(), third.words().count()), (" 5 # five", 1, 2));
     }

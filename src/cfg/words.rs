@@ -58,10 +58,9 @@ impl<'a> Words<'a> {
 impl<'a> Iterator for Words<'a> {
     type Item = Word<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Word<'a>> {
-        let bytes = self.rest.as_bytes();
-        let blanks = bytes.iter().position(|byte| !is_blank(*byte)).unwrap_or(bytes.len());
-        let text = &self.rest[blanks..];
+        let text = without_blanks(self.rest);
         let plain = text.bytes().position(|byte| ENDS_PLAIN[usize::from(byte)]).unwrap_or(text.len());
         let (end, said) = match text.as_bytes().get(plain) {
             Some(b'"' | b'\'' | b'\\' | 0) => Spelling::read(text),
@@ -74,12 +73,16 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// What parts words.
-fn is_blank(byte: u8) -> bool {
-    BLANKS.contains(&byte)
+/// A text from its first byte on that parts no words.
+fn without_blanks(text: &str) -> &str {
+    let blanks = text.bytes().position(|byte| !is_blank(byte)).unwrap_or(text.len());
+    &text[blanks..]
 }
 
-const BLANKS: &[u8; 4] = b" \t\x0b\x0c";
+/// What parts words.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c)
+}
 
 /// What ends a word that is spelt as what it says, or makes it one that is not: by byte, as every byte is asked.
 const ENDS_PLAIN: [bool; 256] = {
@@ -257,8 +260,19 @@ mod tests {
     #[test]
     fn what_haproxy_refuses_is_not_told() {
         for line in [
-            "'open", "\"open", "\"open\\\"", "a\"b\rc\"", r"a\x4", r"a\xZZ", r"\xé", "\"$\"", "\"$1\"", "\"${A\"", "a\0b",
-            r"\x00", r"\xc3",
+            "'open",
+            "\"open",
+            "\"open\\\"",
+            "a\"b\rc\"",
+            r"a\x4",
+            r"a\xZZ",
+            r"\xé",
+            "\"$\"",
+            "\"$1\"",
+            "\"${A\"",
+            "a\0b",
+            r"\x00",
+            r"\xc3",
         ] {
             check(line, None);
         }

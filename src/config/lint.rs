@@ -260,7 +260,9 @@ impl Lint<'_> {
             );
         }
         for line in &server.raw {
-            if let Some((instead, word)) = cfg::words(line).filter_map(|word| word.said).find_map(|word| Some((connects_otherwise(&word)?, word))) {
+            if let Some((instead, word)) =
+                cfg::words(line).filter_map(|word| word.said).find_map(|word| Some((connects_otherwise(&word)?, word)))
+            {
                 self.warn(
                     "unfollowed-word",
                     line.origin,

@@ -52,7 +52,9 @@ impl<'a> Reshaped<'a> {
         let lines = self.lines.get_or_insert_with(|| {
             server_lines(haproxy_cfg).map(|line| ((line.backend, line.name), line.rest)).collect()
         });
-        let before = lines.get(&(Cow::Borrowed(name.0.as_str()), Cow::Borrowed(name.1.as_str()))).and_then(|line| words_of(line));
+        let before = lines
+            .get(&(Cow::Borrowed(name.0.as_str()), Cow::Borrowed(name.1.as_str())))
+            .and_then(|line| words_of(line));
         let before = before
             .map(|words| settings(&words))
             .filter(|before| before.iter().any(|(keyword, value)| keyword == "id" && *value == running_id.to_string()));

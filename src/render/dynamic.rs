@@ -71,7 +71,7 @@ mod tests {
             found,
             [
                 ("a".into(), "s".into(), " 192.0.2.1:1 weight 5", 1, 10),
-                ("c".into(), "t".into(), "\tx disabled id 7 # weight 3", 5, 75),
+                ("c".into(), "t".into(), "\tx disabled id 7 # weight 3", 5, 77),
             ]
         );
         let words = words_of_servers(text);
