@@ -9,7 +9,7 @@
 //! | `\$` | both | `$` | both |
 //! | another `\` | itself | itself | itself |
 //! | `$A` `${A}` | itself | from the environment | itself |
-//! | carriage return | ends the line | an open quote | an open quote |
+//! | carriage return | behind a blank is one, else ends the line | an open quote | an open quote |
 
 use std::borrow::Cow;
 
@@ -73,9 +73,9 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// A text from its first byte on that parts no words.
+/// A text from its first byte on that parts no words. Among blanks a carriage return is one.
 fn without_blanks(text: &str) -> &str {
-    let blanks = text.bytes().position(|byte| !is_blank(byte)).unwrap_or(text.len());
+    let blanks = text.bytes().position(|byte| !is_blank(byte) && byte != b'\r').unwrap_or(text.len());
     &text[blanks..]
 }
 
@@ -231,7 +231,8 @@ mod tests {
         check("a\tb\x0bc\x0cd\u{a0}e#f", Some(&["a", "b", "c", "d\u{a0}e"]));
         check(r#"sni 'str("a b")' x"\"y"'z'"#, Some(&["sni", r#"str("a b")"#, "x\"yz"]));
         check(r#"a"'"b a'"'b "a#b" 'a#b' a"" '' """#, Some(&["a'b", "a\"b", "a#b", "a#b", "a", "", ""]));
-        check("a\rb c", Some(&["a"]));
+        check("\r a\rb c", Some(&["a"]));
+        check("a \rb\t\r c\r d", Some(&["a", "b", "c"]));
         check("a\\\r", Some(&["a\\"]));
     }
 
