@@ -7,7 +7,8 @@
 // Floor 0: the words.
 pub mod model;
 
-// Floor 1 and 2: decisions about health and weight, and what is told.
+// Floor 1 and 2: decisions about health and weight, what is told, and how HAProxy reads its files.
+pub mod cfg;
 pub mod event;
 pub mod health;
 pub mod keys;

@@ -6,6 +6,7 @@ use super::apply::{Prepared, Wish};
 use super::explain::{explain, warning};
 use super::objections::Objections;
 use super::sources::Sources;
+use crate::cfg;
 use crate::config::Config;
 use crate::haproxy::{self, BinaryError, CheckReport, Severity, Verdict};
 use crate::model::{BindAddress, Digest};
@@ -279,10 +280,14 @@ fn taken_ports(config: &Config, prepared: &Prepared, own: &[u32]) -> Vec<String>
     taken.map(told).collect()
 }
 
-/// The addresses after `bind` in a haproxy.cfg, as far as they are plain.
+/// The addresses after `bind` in a haproxy.cfg, as far as they are plain and under no condition.
 fn binds_in(text: &str) -> BTreeSet<BindAddress> {
-    let words = text.lines().filter_map(|line| line.trim().strip_prefix("bind ")?.split_whitespace().next());
-    words.flat_map(|word| word.split(',')).filter_map(|word| word.parse().ok()).collect()
+    let binds = cfg::lines(text).filter(|line| line.keyword == "bind" && !line.is_conditional);
+    let mut found = BTreeSet::new();
+    for addresses in binds.filter_map(|bind| bind.arguments().next()?.said) {
+        found.extend(addresses.split(',').filter_map(|address| address.parse::<BindAddress>().ok()));
+    }
+    found
 }
 
 /// What an apply with `--adopt` replaces, where hapilot did not write it.
@@ -339,8 +344,9 @@ mod tests {
 
     #[test]
     fn bound_addresses_are_found_in_a_configuration() {
-        let text = "frontend a\n  bind *:443 ssl crt /x\n  bind 127.0.0.1:80,[::]:81\nlisten b\n  bind abns@x\n";
+        let text = "frontend a\n  bind *:443 ssl crt /x\n  bind 127.0.0.1:80,[::]:81\nlisten b\n  bind abns@x\n\
+                    bind\t\"*:82\"\n  # bind *:83\n.if A\n  bind *:84\n.endif\n";
         let found: Vec<_> = binds_in(text).iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["*:443", "[::]:81", "127.0.0.1:80"]);
+        assert_eq!(found, ["*:82", "*:443", "[::]:81", "127.0.0.1:80"]);
     }
 }

@@ -6,6 +6,7 @@ use super::diagnostic::{Diagnostics, Found};
 use super::read::is_loopback;
 use super::source::Source;
 use super::types::{Backend, Config, Frontend, Server};
+use crate::cfg;
 use crate::model::{Balance, BindHost, Name, Origin, Scheme, Weight, format_duration};
 use crate::weights::Weighting;
 use std::collections::BTreeSet;
@@ -259,7 +260,9 @@ impl Lint<'_> {
             );
         }
         for line in &server.raw {
-            if let Some((word, instead)) = line.split_ascii_whitespace().find_map(connects_otherwise) {
+            if let Some((instead, word)) =
+                cfg::words(line).filter_map(|word| word.said).find_map(|word| Some((connects_otherwise(&word)?, word)))
+            {
                 self.warn(
                     "unfollowed-word",
                     line.origin,
@@ -292,8 +295,8 @@ impl Lint<'_> {
 const API_PATHS: [&str; 6] = ["/completions", "/messages", "/embeddings", "/models", "/responses", "/rerank"];
 
 /// A word of a server line that changes the connection, and what to write in its place.
-fn connects_otherwise(word: &str) -> Option<(&str, &'static str)> {
-    let instead = match word {
+fn connects_otherwise(word: &str) -> Option<&'static str> {
+    Some(match word {
         "send-proxy" | "check-send-proxy" => "write `proxy_protocol = \"v1\"` instead",
         _ if word.starts_with("send-proxy-v2") => "write `proxy_protocol = \"v2\"` instead",
         "crt" => "write `tls = { certificate = \"…\" }` instead",
@@ -330,16 +333,15 @@ fn connects_otherwise(word: &str) -> Option<(&str, &'static str)> {
         | "resolvers"
         | "init-addr" => "check by hand that a plain connection from this node reaches it too, or turn its probes off",
         _ => return None,
-    };
-    Some((word, instead))
+    })
 }
 
 /// Whether a raw line keeps some clients out.
 fn turns_away(line: &str) -> bool {
-    let mut words = line.split_ascii_whitespace();
-    let is_rule = matches!(words.next(), Some("http-request" | "tcp-request"));
+    let mut words = cfg::words(line).map(|word| word.said.unwrap_or_default());
+    let is_rule = matches!(words.next().as_deref(), Some("http-request" | "tcp-request"));
     let verdicts = ["deny", "auth", "reject", "tarpit", "silent-drop", "return"];
-    is_rule && words.take(2).any(|word| verdicts.contains(&word))
+    is_rule && words.take(2).any(|word| verdicts.contains(&&*word))
 }
 
 #[cfg(test)]

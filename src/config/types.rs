@@ -2,6 +2,7 @@
 //! place.
 
 use super::vip::{Heartbeat, Keepalived, Vip};
+use crate::cfg;
 use crate::health::BudgetLimits;
 use crate::model::{
     AdminState, Balance, BindAddress, Endpoint, Host, Name, Origin, Pattern, Profile, Rate, SecretRef, ServerId,
@@ -9,6 +10,7 @@ use crate::model::{
 };
 use crate::weights::Weighting;
 use camino::Utf8PathBuf;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -80,17 +82,19 @@ pub fn own_vips(config: &Config) -> impl Iterator<Item = &Vip> {
 
 impl Haproxy {
     /// The directory that raw lines lock the worker into.
-    pub fn chroot(&self) -> Option<&str> {
-        let mut words = self.raw.iter().map(|line| line.value.split_ascii_whitespace());
-        let directory = words.find_map(|mut words| (words.next() == Some("chroot")).then(|| words.next())?)?;
-        Some(directory.trim_matches(['"', '\''])).filter(|directory| *directory != "/")
+    pub fn chroot(&self) -> Option<Cow<'_, str>> {
+        let mut lines = self.raw.iter().map(|line| cfg::words(&line.value));
+        let directory = lines.find_map(|mut words| (words.next()?.said? == "chroot").then(|| words.next())?)?;
+        // One from the environment is called what it is spelt.
+        let spelt = directory.spelt.trim_matches(['"', '\'']);
+        Some(directory.said.unwrap_or(Cow::Borrowed(spelt))).filter(|directory| directory != "/")
     }
 
     /// Where HAProxy binds the sockets over which it reaches itself, and where its worker finds them: beside the admin
     /// socket, whose directory is HAProxy's own and there before it starts; else where the worker is locked in.
-    pub fn own_directories(&self) -> (&str, &str) {
-        let beside = self.admin_socket.parent().map_or("/", |directory| directory.as_str());
-        self.chroot().map_or((beside, beside), |chroot| (chroot, "/"))
+    pub fn own_directories(&self) -> (Cow<'_, str>, Cow<'_, str>) {
+        let beside = || self.admin_socket.parent().map_or("/", |directory| directory.as_str()).into();
+        self.chroot().map_or_else(|| (beside(), beside()), |chroot| (chroot, "/".into()))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Read from the very text that HAProxy loads, so that an operator's own template is judged as it is.
 
+use crate::cfg::{self, Line};
 use crate::model::BindAddress;
 
 /// Where each of hapilot's frontends answers, to this node alone, with the process id of the worker.
@@ -36,43 +37,17 @@ pub enum Question {
 pub fn listeners(haproxy_cfg: &str) -> Vec<Listener> {
     let mut all = Vec::new();
     let mut section = Section::default();
-    for line in haproxy_cfg.lines() {
-        let is_indented = line.starts_with([' ', '\t']);
-        let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
-        match words[..] {
-            [] => {}
-            ["frontend" | "listen", name, ..] if !is_indented => {
-                all.append(&mut std::mem::take(&mut section).finish());
-                section = Section { proxy: Some(name.to_owned()), ..Section::default() };
-            }
-            [word, ..] if !is_indented && SECTIONS.contains(&word) => {
-                all.append(&mut std::mem::take(&mut section).finish());
-            }
-            _ => section.take(&words),
+    for line in cfg::lines(haproxy_cfg) {
+        if line.is_header {
+            all.append(&mut std::mem::take(&mut section).finish());
+            section.proxy = line.section.kind.has_binds().then(|| line.section.name.into_owned());
+        } else if section.proxy.is_some() {
+            section.take(&line);
         }
     }
     all.append(&mut section.finish());
     all
 }
-
-/// Sections without listeners for clients; HAProxy itself knows sections by their first word, not by their indent.
-const SECTIONS: [&str; 15] = [
-    "global",
-    "defaults",
-    "backend",
-    "peers",
-    "resolvers",
-    "cache",
-    "userlist",
-    "mailers",
-    "http-errors",
-    "ring",
-    "program",
-    "log-forward",
-    "fcgi-app",
-    "crt-store",
-    "acme",
-];
 
 /// A section with listeners as it is read.
 #[derive(Default)]
@@ -85,15 +60,20 @@ struct Section {
 }
 
 impl Section {
-    fn take(&mut self, words: &[&str]) {
-        match words {
-            ["bind", addresses, options @ ..] => {
-                let question = question(options);
+    /// A `bind` under a condition may not be there, and an answer as well.
+    fn take(&mut self, line: &Line<'_>) {
+        let mut words = line.arguments().filter_map(|word| word.said);
+        match &*line.keyword {
+            "bind" if !line.is_conditional => {
+                let addresses = line.arguments().next().and_then(|word| word.said).unwrap_or_default();
+                let question = question(line);
                 let plain = addresses.split(',').filter_map(|address| address.parse().ok());
                 self.binds.extend(plain.map(|address| (address, question)));
             }
-            ["tcp-request", ..] => self.may_hang_up = true,
-            ["http-request", "return", rest @ ..] => self.answers |= rest.contains(&WORKER_PATH),
+            "tcp-request" => self.may_hang_up = true,
+            "http-request" if !line.is_conditional && words.next().is_some_and(|word| word == "return") => {
+                self.answers |= words.any(|word| word == WORKER_PATH);
+            }
             _ => {}
         }
     }
@@ -113,13 +93,16 @@ impl Section {
 }
 
 /// `None` where the client must show something that we do not have: a certificate, a name, the PROXY protocol.
-fn question(options: &[&str]) -> Option<Question> {
-    let is_demanding = |word: &&str| matches!(*word, "accept-proxy" | "accept-netscaler-cip" | "strict-sni" | "verify");
-    match options {
-        _ if options.iter().any(is_demanding) => None,
-        _ if options.contains(&"ssl") => Some(Question::Tls),
-        _ => Some(Question::Clear),
+fn question(bind: &Line<'_>) -> Option<Question> {
+    let mut question = Question::Clear;
+    for word in bind.arguments().skip(1).filter_map(|word| word.said) {
+        match &*word {
+            "accept-proxy" | "accept-netscaler-cip" | "strict-sni" | "verify" => return None,
+            "ssl" => question = Question::Tls,
+            _ => {}
+        }
     }
+    Some(question)
 }
 
 #[cfg(test)]
@@ -132,7 +115,8 @@ mod tests {
             frontend api\n    bind *:443 ssl crt /x alpn h2,http/1.1\n    bind 127.0.0.1:80,[::]:81 v4v6\n    \
             http-request return status 200 hdr X-Hapilot-Worker %pid if { path /.hapilot/worker } { src ::1 }\n\
             backend b\n    server a 127.0.0.1:1\nlisten b:hop\n    bind abns@x\n\
-            frontend own # bind *:1\nbind *:2\n    tcp-request connection reject if FALSE\n\
+            frontend own # bind *:1\nbind *:2\n.if A\nbind *:9\n.endif\n    tcp-request connection reject if FALSE\n\
+            peers p\n    bind *:8\n   frontend 'quoted'\n    bind \"*:4,*:5\" ssl crt \"${CERTIFICATE}\" # verify\n\
             frontend strict\n    bind *:3 ssl crt /x strict-sni\n    http-request return if { path /.hapilot/worker }\n";
         let found: Vec<_> = listeners(text)
             .into_iter()
@@ -153,6 +137,8 @@ mod tests {
                 row("api", "127.0.0.1:80", "clear", false),
                 row("api", "[::]:81", "clear", false),
                 row("own", "*:2", "accepts", true),
+                row("quoted", "*:4", "accepts", false),
+                row("quoted", "*:5", "accepts", false),
                 row("strict", "*:3", "accepts", false),
             ]
         );

@@ -3,6 +3,7 @@
 //! Pure: text in, [`Verdict`] out. Refuses to know how the binary is run. Called by whoever runs it, with what it wrote
 //! to its standard error.
 
+use crate::cfg;
 use crate::model::Origin;
 use crate::render::{LineOrigin, Rendered};
 use std::cell::LazyCell;
@@ -150,11 +151,9 @@ fn section_named_in(text: &str, rendered: &Rendered) -> Option<u32> {
     let name = ["frontend '", "backend '", "listen '", "proxy '"]
         .iter()
         .find_map(|kind| Some(text.split_once(kind)?.1.split_once('\'')?.0))?;
-    let is_header = |line: &str| {
-        let mut words = line.split(' ');
-        matches!(words.next(), Some("frontend" | "backend" | "listen")) && words.next() == Some(name)
-    };
-    rendered.haproxy_cfg.lines().position(is_header).and_then(|index| u32::try_from(index + 1).ok())
+    let mut headers = cfg::lines(&rendered.haproxy_cfg).filter(|line| line.is_header);
+    let header = headers.find(|line| line.section.kind.is_proxy() && line.section.name == name)?;
+    u32::try_from(header.index + 1).ok()
 }
 
 /// What HAProxy always says first.

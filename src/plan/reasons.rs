@@ -1,5 +1,6 @@
 //! Why a reload is needed, in the words of the configuration.
 
+use crate::cfg;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 use std::borrow::Cow;
@@ -115,7 +116,7 @@ fn line_reasons(loaded: &str, wanted: &str) -> Vec<ReloadReason> {
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for change in diff.iter_changes(op) {
             let line = change.value().trim_end();
-            let section = (!line.is_empty() && !line.starts_with([' ', '\t', '#'])).then(|| line.to_owned());
+            let section = cfg::is_header(line).then(|| line.trim_start().to_owned());
             if change.tag() != ChangeTag::Insert
                 && let Some(section) = &section
             {

@@ -5,8 +5,10 @@
 
 use super::ReloadReason;
 use super::reasons::MAX_REASONS;
+use crate::cfg::words_of;
 use crate::model::ServerId;
-use crate::render::{server_lines, words_of};
+use crate::render::server_lines;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Keywords of a server line that take a value.
@@ -33,7 +35,7 @@ const NO_REASON: [&str; 4] = ["id", "weight", "maxconn", "disabled"];
 pub(super) struct Reshaped<'a> {
     haproxy_cfg: &'a str,
     /// The server lines of the file on disk, behind the name; read when the first one is asked for.
-    lines: Option<BTreeMap<(&'a str, &'a str), &'a str>>,
+    lines: Option<BTreeMap<(Cow<'a, str>, Cow<'a, str>), &'a str>>,
     /// What differs, with the first server and how many there are.
     found: BTreeMap<String, (ServerId, usize)>,
 }
@@ -50,7 +52,9 @@ impl<'a> Reshaped<'a> {
         let lines = self.lines.get_or_insert_with(|| {
             server_lines(haproxy_cfg).map(|line| ((line.backend, line.name), line.rest)).collect()
         });
-        let before = lines.get(&(name.0.as_str(), name.1.as_str())).and_then(|line| words_of(line));
+        let before = lines
+            .get(&(Cow::Borrowed(name.0.as_str()), Cow::Borrowed(name.1.as_str())))
+            .and_then(|line| words_of(line));
         let before = before
             .map(|words| settings(&words))
             .filter(|before| before.iter().any(|(keyword, value)| keyword == "id" && *value == running_id.to_string()));

@@ -4,15 +4,17 @@
 //! Called by `render`.
 
 use super::shape::Ids;
+use crate::cfg::{self, Kind, words_of};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The `id` of every server of the file that can be added at runtime, by (proxy, server). One whose line has a word that
-/// only the file's own rules can read (an environment variable) is missing, and so needs a reload.
+/// only HAProxy can read (an environment variable), or that no command can carry, is missing, and so needs a reload.
 pub(super) fn servers(ids: &Ids<'_>, haproxy_cfg: &str) -> BTreeMap<(String, String), u32> {
-    let id = |line: &ServerLine<'_>| ids.get(line.backend).and_then(|ids| ids.get(line.name)).copied();
+    let id = |line: &ServerLine<'_>| ids.get(&*line.backend).and_then(|ids| ids.get(&*line.name)).copied();
     let lines = server_lines(haproxy_cfg).filter_map(|line| Some((id(&line)?, line)));
-    let readable = lines.filter(|(_, line)| words_of(line.rest).is_some());
-    readable.map(|(id, line)| ((line.backend.to_owned(), line.name.to_owned()), id)).collect()
+    let sent = lines.filter(|(_, line)| words_of(line.rest).is_some_and(|words| words.iter().all(can_be_sent)));
+    sent.map(|(id, line)| ((line.backend.into_owned(), line.name.into_owned()), id)).collect()
 }
 
 /// The words of all servers' lines behind the name, without the state, which is set when a server is there.
@@ -20,18 +22,18 @@ pub(super) fn words_of_servers(haproxy_cfg: &str) -> BTreeMap<(String, String), 
     let words = |line: ServerLine<'_>| {
         let mut words = words_of(line.rest)?;
         words.retain(|word| word != "disabled");
-        Some(((line.backend.to_owned(), line.name.to_owned()), words))
+        Some(((line.backend.into_owned(), line.name.into_owned()), words))
     };
     server_lines(haproxy_cfg).filter_map(words).collect()
 }
 
 /// A line of a server in a section `backend`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerLine<'a> {
     /// The section.
-    pub backend: &'a str,
+    pub backend: Cow<'a, str>,
     /// The server.
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     /// What stands behind the name.
     pub rest: &'a str,
     /// Which line of the file it is, from 0.
@@ -42,74 +44,37 @@ pub struct ServerLine<'a> {
 
 /// All of them, in their order.
 pub fn server_lines(haproxy_cfg: &str) -> impl Iterator<Item = ServerLine<'_>> {
-    let (mut section, mut at) = (None, 0);
-    haproxy_cfg.split_inclusive('\n').enumerate().filter_map(move |(index, line)| {
-        let start = at;
-        at += line.len();
-        let line = line.strip_suffix('\n').unwrap_or(line);
-        if !line.starts_with([' ', '\t', '#']) && !line.is_empty() {
-            section = line.strip_prefix("backend ").map(str::trim);
-            return None;
-        }
-        let (name, rest) = line.trim_start().strip_prefix("server ")?.split_once(' ')?;
-        Some(ServerLine { backend: section?, name, rest, index, start })
+    let lines = cfg::lines(haproxy_cfg);
+    lines.filter(|line| line.section.kind == Kind::Backend && line.keyword == "server").filter_map(|line| {
+        let mut words = line.arguments();
+        let name = words.next()?.said?;
+        Some(ServerLine { backend: line.section.name, name, rest: words.rest(), index: line.index, start: line.start })
     })
 }
 
-/// The words of a line of haproxy.cfg, read as HAProxy reads them; `None` where one would need its environment, or is
-/// not closed.
-pub fn words_of(line: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            ' ' | '\t' => words.extend(word.take()),
-            '#' => break,
-            '\\' => word.get_or_insert_default().push(chars.next()?),
-            '\'' => {
-                let text = word.get_or_insert_default();
-                loop {
-                    match chars.next()? {
-                        '\'' => break,
-                        other => text.push(other),
-                    }
-                }
-            }
-            '"' => {
-                let text = word.get_or_insert_default();
-                loop {
-                    match chars.next()? {
-                        '"' => break,
-                        '$' => return None,
-                        '\\' => text.push(chars.next()?),
-                        other => text.push(other),
-                    }
-                }
-            }
-            other => word.get_or_insert_default().push(other),
-        }
-    }
-    words.extend(word);
-    Some(words)
+/// Whether a command can carry a word.
+fn can_be_sent(word: &String) -> bool {
+    !word.is_empty() && !word.chars().any(char::is_control)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::words_of;
+    use super::{server_lines, words_of_servers};
 
     #[test]
-    fn words_are_read_as_haproxy_reads_them() {
-        let check = |line: &str, expected: Option<&[&str]>| {
-            assert_eq!(
-                words_of(line).as_deref(),
-                expected.map(|words| words.iter().map(ToString::to_string).collect::<Vec<_>>()).as_deref()
-            );
-        };
-        check("127.0.0.1:1 weight  5 # end", Some(&["127.0.0.1:1", "weight", "5"]));
-        check(r#"sni 'str("a b")' x"\"y"'z'"#, Some(&["sni", r#"str("a b")"#, "x\"yz"]));
-        check(r"a\ b", Some(&["a b"]));
-        check(r#""${HOME}""#, None);
-        check("'open", None);
+    fn server_lines_are_found_where_haproxy_reads_them() {
+        let text = "backend a\n server s 192.0.2.1:1 weight 5\n\tlisten b\n server s x\n\
+                    \"backend\" 'c'\nserver\t\"t\"\tx disabled id 7 # weight 3\n # server u x\n server \"${N}\" x\n";
+        let found: Vec<_> =
+            server_lines(text).map(|line| (line.backend, line.name, line.rest, line.index, line.start)).collect();
+        assert_eq!(
+            found,
+            [
+                ("a".into(), "s".into(), " 192.0.2.1:1 weight 5", 1, 10),
+                ("c".into(), "t".into(), "\tx disabled id 7 # weight 3", 5, 77),
+            ]
+        );
+        let words = words_of_servers(text);
+        assert_eq!(words[&("c".to_owned(), "t".to_owned())], ["x", "id", "7"]);
     }
 }

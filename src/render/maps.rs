@@ -3,6 +3,7 @@
 use super::names::{KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, RoutesMap, STATS_MAP, health_map, routes_map};
 use super::routes::{self, Routes};
 use super::{MapFile, RenderError};
+use crate::cfg;
 use crate::desired::{Desired, KEY_SLOTS, KeyEntry, key_entries, key_id};
 use crate::model::{Digest, Secret, SecretRef, Sourced};
 use base64::Engine as _;
@@ -48,8 +49,8 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
 /// without.
 pub(super) fn used(mut maps: BTreeMap<String, MapFile>, haproxy_cfg: &str) -> BTreeMap<String, MapFile> {
     let mut unseen: BTreeSet<String> = maps.keys().cloned().collect();
-    for line in haproxy_cfg.lines().filter(|line| line.contains("maps/") && !line.trim_start().starts_with('#')) {
-        unseen.retain(|path| !line.contains(path.as_str()));
+    for line in cfg::lines(haproxy_cfg).filter(|line| line.text.contains("maps/")) {
+        unseen.retain(|path| !line.words().any(|word| word.has(path)));
     }
     maps.retain(|path, _| !unseen.contains(path));
     maps

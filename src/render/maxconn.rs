@@ -3,7 +3,8 @@
 //!
 //! Called by `render`; `plan` holds the running HAProxy against it.
 
-use super::dynamic::words_of;
+use crate::cfg::{self, Kind, Words};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A number; 0 where there is none, `None` where only HAProxy can read it (an environment variable).
@@ -17,14 +18,17 @@ struct Limit {
 }
 
 const UNLIMITED: Limit = Limit { maxconn: Some(0), minconn: Some(0) };
+const UNKNOWN: Limit = Limit { maxconn: None, minconn: None };
 
 impl Limit {
-    /// What a line says, over what holds where it says nothing.
-    fn with_line(self, line: &str) -> Self {
-        if !line.contains("conn ") {
+    /// What the words of a line say, over what holds where they say nothing.
+    fn with_words(self, words: Words<'_>) -> Self {
+        // Most lines say nothing; the environment may.
+        if !words.rest().contains("conn") && !words.rest().contains('$') {
             return self;
         }
-        let Some(words) = words_of(line) else { return Self { maxconn: None, minconn: None } };
+        let words: Option<Vec<_>> = words.map(|word| word.said).collect();
+        let Some(words) = words else { return UNKNOWN };
         let number = |keyword: &str, default: Number| match words.iter().rposition(|word| word == keyword) {
             Some(at) => words.get(at + 1).and_then(|number| number.parse().ok()),
             None => default,
@@ -64,66 +68,50 @@ impl Maxconn {
     }
 }
 
-/// Where a line stands.
-enum Section<'a> {
-    Global,
-    Defaults(&'a str),
-    Proxy(&'a str),
-    Other,
-}
-
 /// Reads the limits as HAProxy does: a server's own word, else what `default-server` above it says, else what the
-/// `defaults` say that its section follows.
+/// `defaults` say that its section follows. What a condition decides (`.if`) is not to be told.
 fn stated(haproxy_cfg: &str) -> Maxconn {
-    let mut found = Maxconn::default();
-    let mut section = Section::Other;
+    let mut process = None;
+    let mut servers = BTreeMap::new();
     // The limit of a server here that says nothing itself, and the same at the end of each `defaults`.
     let mut default = UNLIMITED;
     let mut last_defaults = UNLIMITED;
-    let mut named = BTreeMap::new();
-    for line in haproxy_cfg.lines().filter(|line| !line.is_empty()) {
-        if !line.starts_with([' ', '\t', '#']) {
-            let words: Vec<&str> = line.split_ascii_whitespace().collect();
-            let name = words.get(1).copied().unwrap_or_default();
-            let from = words.iter().position(|word| *word == "from").and_then(|at| words.get(at + 1));
-            let inherited = from.and_then(|from| named.get(from)).copied();
-            (section, default) = match words[0] {
-                "global" => (Section::Global, UNLIMITED),
-                "defaults" => {
-                    last_defaults = inherited.unwrap_or(UNLIMITED);
-                    named.insert(name, last_defaults);
-                    (Section::Defaults(name), last_defaults)
-                }
-                "backend" | "listen" => (Section::Proxy(name), inherited.unwrap_or(last_defaults)),
-                _ => (Section::Other, UNLIMITED),
-            };
-            continue;
-        }
-        let line = line.trim_start();
-        match section {
-            Section::Global => {
-                let own = line.strip_prefix("maxconn ").and_then(|number| number.trim().parse().ok());
-                found.process = found.process.or(own);
-            }
-            Section::Defaults(name) if line.starts_with("default-server ") => {
-                default = default.with_line(line);
-                last_defaults = default;
-                named.insert(name, default);
-            }
-            Section::Proxy(_) if line.starts_with("default-server ") => default = default.with_line(line),
-            Section::Proxy(proxy) => {
-                let Some((name, rest)) = line.strip_prefix("server ").and_then(|rest| rest.split_once(' ')) else {
-                    continue;
+    let mut named: BTreeMap<Cow<'_, str>, Limit> = BTreeMap::new();
+    for line in cfg::lines(haproxy_cfg) {
+        let kind = line.section.kind;
+        match &*line.keyword {
+            _ if line.is_header => {
+                let inherited = line.section.from.as_ref().and_then(|from| named.get(from)).copied();
+                default = match kind {
+                    Kind::Defaults if line.is_conditional => UNKNOWN,
+                    Kind::Defaults => inherited.unwrap_or(UNLIMITED),
+                    _ => inherited.unwrap_or(last_defaults),
                 };
-                let limit = default.with_line(rest).in_force();
-                if limit != Some(0) {
-                    found.servers.insert((proxy.to_owned(), name.to_owned()), limit);
-                }
             }
-            Section::Defaults(_) | Section::Other => {}
+            "maxconn" if kind == Kind::Global && process.is_none() => {
+                let number = line.arguments().next().and_then(|word| word.said?.parse().ok());
+                process = Some(number.filter(|_| !line.is_conditional));
+            }
+            "default-server" if line.is_conditional => default = UNKNOWN,
+            "default-server" => default = default.with_words(line.arguments()),
+            "server" if kind.has_servers() => {
+                let mut words = line.arguments();
+                let Some(name) = words.next().and_then(|word| word.said) else { continue };
+                let limit = default.with_words(words).in_force();
+                if limit != Some(0) {
+                    let name = (line.section.name.into_owned(), name.into_owned());
+                    servers.insert(name, limit.filter(|_| !line.is_conditional));
+                }
+                continue;
+            }
+            _ => continue,
+        }
+        if kind == Kind::Defaults {
+            last_defaults = default;
+            named.insert(line.section.name, default);
         }
     }
-    found
+    Maxconn { process: process.flatten(), servers }
 }
 
 #[cfg(test)]
@@ -157,7 +145,39 @@ mod tests {
         ] {
             assert_eq!(found.of_server(&(proxy.to_owned(), server.to_owned())), limit, "{proxy}/{server}");
         }
-        let none = stated("global\n    maxconn \"${N}\"\nbackend b\n    server a 127.0.0.1:1\n");
+        let none = stated("global\n    maxconn \"${N}\"\n    maxconn 7\nbackend b\n    server a 127.0.0.1:1\n");
         assert_eq!((none.process, none.limits_servers()), (None, false));
+    }
+
+    #[test]
+    fn indents_quotes_and_comments_mean_what_they_mean_to_haproxy() {
+        let text = "global\nmaxconn 1000 # not 7\n  defaults base\ndefault-server\tmaxconn\t40\ndefaults from base\n\
+                    backend a\n server s x maxconn\t\"6\"\n\"server\" t x \"max\"conn 7 # maxconn 9\n server u x\n\
+                    defaults other\nbackend b zork from base\n server s x\nbackend c from base\n server s x \"${MORE}\"\n\
+                    listen d from base\n server s x id 5 check cookie '$a'\n";
+        let found = stated(text);
+        assert_eq!(found.process, Some(1000));
+        for (proxy, server, limit) in [
+            ("a", "s", Some(6)),
+            ("a", "t", Some(7)),
+            ("a", "u", Some(40)),
+            ("b", "s", Some(0)),
+            ("c", "s", None),
+            ("d", "s", Some(40)),
+        ] {
+            assert_eq!(found.of_server(&(proxy.to_owned(), server.to_owned())), limit, "{proxy}/{server}");
+        }
+    }
+
+    #[test]
+    fn what_a_condition_decides_is_not_to_be_told() {
+        let text = "global\n.if A\n maxconn 7\n.endif\n maxconn 8\n\
+                    backend a\n.if A\n server s x maxconn 5\n server t x\n default-server maxconn 3\n.endif\n\
+                    \x20server u x\n server v x maxconn 9 minconn 2\n";
+        let found = stated(text);
+        assert_eq!(found.process, None);
+        for (server, limit) in [("s", None), ("t", Some(0)), ("u", None), ("v", Some(9))] {
+            assert_eq!(found.of_server(&("a".to_owned(), server.to_owned())), limit, "{server}");
+        }
     }
 }

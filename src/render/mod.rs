@@ -25,7 +25,7 @@ mod template_lines;
 mod templates;
 mod value;
 
-pub use dynamic::{ServerLine, server_lines, words_of};
+pub use dynamic::{ServerLine, server_lines};
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
 pub use keepalived::{keepalived, priority_of};

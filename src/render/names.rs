@@ -98,7 +98,7 @@ fn own_socket(config: &Config, kind: &str, of: &str) -> OwnSocket {
     let digest = Digest::of(format!("{}\0{of}", *config.haproxy.config)).to_string();
     let (bind, connect) = config.haproxy.own_directories();
     let path = |directory: &str| format!("unix@{}/{kind}-{}", directory.trim_end_matches('/'), &digest[..12]);
-    OwnSocket { bind: path(bind), connect: path(connect) }
+    OwnSocket { bind: path(&bind), connect: path(&connect) }
 }
 
 /// What one server is called in the running HAProxy.

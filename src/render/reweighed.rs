@@ -119,7 +119,7 @@ fn replaced(before: &Rendered, lines: &Lines<'_>) -> Option<String> {
     let mut copied = text.find('\n')? + 1;
     let mut left = lines.len();
     for line in server_lines(text) {
-        let Some(new) = lines.get(&(line.backend, line.name)) else { continue };
+        let Some(new) = lines.get(&(&*line.backend, &*line.name)) else { continue };
         body.push_str(&text[copied..line.start]);
         body.push_str(new);
         copied = line.start + text[line.start..].find('\n')?;

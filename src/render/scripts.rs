@@ -2,6 +2,7 @@
 //!
 //! They are part of hapilot, not of what an operator writes. Called by `render`.
 
+use crate::cfg;
 use crate::model::Digest;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ pub fn moved(haproxy_cfg: &str, config: &Utf8Path, directory: &Utf8Path) -> Stri
 
 /// Those that the rendered text loads.
 pub(super) fn used(haproxy_cfg: &str) -> BTreeMap<String, &'static str> {
-    let is_used = haproxy_cfg.contains(MODEL_PATH.as_str());
+    let path = MODEL_PATH.as_str();
+    let mut lines = cfg::lines(haproxy_cfg).filter(|line| line.text.contains(path));
+    let is_used = lines.any(|line| line.words().any(|word| word.has(path)));
     is_used.then(|| (MODEL_PATH.clone(), MODEL)).into_iter().collect()
 }

@@ -50,6 +50,7 @@ mod probe_providers;
 mod proof;
 mod provenance;
 mod quoting;
+mod reader;
 mod renewals;
 mod repeats;
 mod reweighed;

@@ -1,6 +1,7 @@
 //! A frontend as the templates see it.
 
 use super::{ContextMaker, asked_from};
+use crate::cfg;
 use crate::config::{Frontend, FrontendTimeout, own_vips};
 use crate::model::{BindHost, Digest, Sourced};
 use crate::render::names::{self, RoutesMap, health_map, routes_map};
@@ -15,10 +16,10 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// Whether a raw line says where logs go or what they look like.
 fn is_of_logs(line: &str) -> bool {
-    let mut words = line.split_whitespace();
-    match words.next() {
+    let mut words = cfg::words(line).map(|word| word.said.unwrap_or_default());
+    match words.next().as_deref() {
         Some("log" | "log-format") => true,
-        Some("option") => matches!(words.next(), Some("httplog" | "httpslog" | "tcplog")),
+        Some("option") => matches!(words.next().as_deref(), Some("httplog" | "httpslog" | "tcplog")),
         _ => false,
     }
 }
