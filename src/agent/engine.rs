@@ -18,8 +18,8 @@ use super::live_files::{LiveFiles, Undo};
 use super::look;
 use super::maxconn_look::MaxconnLook;
 use super::news::News;
-use super::objections::Objections;
 use super::preflight::{self, Said};
+use super::refusal::Refusal;
 use super::reloading::reload;
 use super::renderer::Renderer;
 use super::start;
@@ -156,7 +156,7 @@ impl Engine {
             None => look::version_here(&wish.sources.config, &self.unanswered).await?,
         };
         let live = LiveFiles::of(&wish.sources.config.haproxy.config);
-        let mut files = live.look().map_err(|e| ApplyError::Observe(format!("error: {e}")))?;
+        let mut files = live.look().map_err(|e| ApplyError::Observe(Refusal::new(e)))?;
         let (asked, rendered, runtime) = loop {
             let rendered = self.renderer.render(wish, version)?;
             self.check_ahead(wish, &rendered)?;
@@ -265,11 +265,11 @@ impl Engine {
                 tokio::join!(check.end(wish.sources, &prepared.rendered), start::other_binary(wish.sources, prepared));
             self.said = match (said, other) {
                 (Ok(mut said), other) => {
-                    said.warnings.extend(other);
+                    said.warnings.extend(other.map(|other| other.to_string()));
                     said
                 }
                 // Whatever the wrong one dislikes: its words would lead astray.
-                (Err(_), Some(other)) => return Err(Objections(vec![format!("error: {other}")]).into()),
+                (Err(_), Some(other)) => return Err(Refusal::from(other).into()),
                 (Err(refusal), None) => return Err(refusal.into()),
             };
         }
@@ -288,7 +288,7 @@ impl Engine {
     pub async fn apply(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Applied, ApplyError> {
         if let Some(told) = Unread::line(&wish.sources.unread).filter(|_| self.would.is_none()) {
             // Who looks only does not come here; nothing that stands for a secret may reach HAProxy.
-            return Err(ApplyError::Refused(Objections(vec![format!("error: {told}")])));
+            return Err(ApplyError::Refused(Refusal::new(told)));
         }
         if !wish.is_serving {
             check_certificates(wish.sources, wish.may_exceed_limits)?;
@@ -353,10 +353,10 @@ impl Engine {
             }
             // What was decided meanwhile is pushed, and its files follow.
             false if self.is_left_by_news(wish, &prepared.plan.action) => Ok(applied),
-            false => Err(ApplyError::Execute(format!(
+            false => Err(ApplyError::Execute(Refusal::new(format_args!(
                 "after {MAX_ROUNDS} rounds HAProxy still differs: {}",
                 plan::brief(&prepared.plan.described())
-            ))),
+            )))),
         }
     }
 
@@ -474,10 +474,10 @@ impl Engine {
             && !wish.may_exceed_limits
             && let Some(objection) = self.limits.objection(&wish.sources.config.haproxy, Instant::now())
         {
-            return Err(ApplyError::Refused(Objections(vec![objection])));
+            return Err(ApplyError::Refused(objection.into()));
         }
         let config = &wish.sources.config.haproxy.config;
-        let failed = |e: std::io::Error| ApplyError::Write(format!("error: {e}"));
+        let failed = |e: std::io::Error| ApplyError::Write(Refusal::new(e));
         if plan.overrules_an_obstacle(&prepared.observed) {
             applied.kept = Some(sys::files::keep_beside(config, "hapilot", jiff::Timestamp::now()).map_err(failed)?);
         }
@@ -487,7 +487,7 @@ impl Engine {
         if let Err(e) = files.write(&plan.files, &prepared.rendered) {
             undo.put_back();
             self.end_intent();
-            return Err(ApplyError::Write(format!("error: {e}\nthe files are as they were")));
+            return Err(ApplyError::Write(Refusal::new(e).done("the files are as they were")));
         }
         self.writes += plan.files.len() as u64;
         applied.files.extend(plan.files.iter().cloned());
@@ -515,7 +515,7 @@ impl Engine {
             failures.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
         if !others.is_empty() {
-            return Err(ApplyError::Execute(format!("error: {}", words(&others))));
+            return Err(ApplyError::Execute(Refusal::new(words(&others))));
         }
         // What this version or this server cannot do at runtime, the next round does by a reload.
         self.reload_instead = (!placements.is_empty()).then(|| format!("HAProxy refused: {}", words(&placements)));
@@ -557,7 +557,7 @@ impl Engine {
                 Ok(None)
             }
             Err(e) if sys::lack::is_ours_within(&e) => Err(ApplyError::unasked(&e)),
-            Err(e) => Err(ApplyError::Execute(format!("error: {}", sys::chain(&e)))),
+            Err(e) => Err(ApplyError::Execute(Refusal::new(sys::chain(&e)))),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
 use super::bulletin::Bulletin;
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::{Failed, Report};
 use super::troubles::{Matter, News};
 use crate::event::{Event, Kind, Severity};
@@ -35,7 +36,7 @@ impl Node {
         let problem = match result {
             Ok(_) => is_absent.then(|| self.start_hint()),
             Err(ApplyError::TooSoon(_)) => return,
-            Err(e) => Some(e.to_string()),
+            Err(e) => Some(e.refusal()),
         };
         if self.troubles.note(Matter::Haproxy, problem.as_ref()) == News::None {
             return;
@@ -66,20 +67,20 @@ impl Node {
     }
 
     /// A change that did not happen: told where it is another refusal than the one that was told last.
-    pub(super) fn tell_failure(&self, attempt: &Attempt, told: Option<&str>) {
+    pub(super) fn tell_failure(&self, attempt: &Attempt, told: Option<&Refusal>) {
         if let Attempt::Failed(failed) = attempt
-            && told != Some(&failed.message)
+            && told != Some(&failed.refusal)
         {
             let state =
                 if self.revision().is_some() { "the last good state serves on" } else { "nothing is served yet" };
-            let text = format!("the change is refused, {state}\n{}", failed.message.trim_end());
+            let text = format!("the change is refused, {state}\n{failed}");
             self.bulletin.tell(Event::begins(Kind::Refused, Severity::Error, "file", text));
         }
     }
 
     /// A rollback that was asked for and did not happen: who asked is told, and nothing is wrong with the file.
     pub(super) fn tell_no_rollback(&self, actor: &str, failed: &Failed) {
-        let text = format!("the rollback that {actor} asked for is refused\n{}", failed.message.trim_end());
+        let text = format!("the rollback that {actor} asked for is refused\n{failed}");
         self.bulletin.tell(Event::once(Kind::Refused, Severity::Warning, "rollback", text));
     }
 
@@ -106,17 +107,18 @@ impl Node {
     }
 
     /// What to do where no HAProxy runs.
-    pub(super) fn start_hint(&self) -> String {
+    pub(super) fn start_hint(&self) -> Refusal {
         let haproxy = &self.serving.config.haproxy;
         let (admin, master) = (&haproxy.admin_socket.value, &haproxy.master_socket.value);
         if self.has_master_alone() {
-            return format!(
+            return Refusal::notice(format_args!(
                 "HAProxy runs and serves on, its master answers on {master}; but its admin socket {admin} was removed, so \
-                 that nobody can steer it\n  help: restart it, which makes the socket again: systemctl restart haproxy"
-            );
+                 that nobody can steer it"
+            ))
+            .help("restart it, which makes the socket again: systemctl restart haproxy");
         }
         let command = haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket);
-        format!("no HAProxy answers on {}; the files are ready, start it: {command}", haproxy.admin_socket.value)
+        Refusal::notice(format_args!("no HAProxy answers on {admin}; the files are ready, start it: {command}"))
     }
 
     /// Tells what HAProxy was sent: each change that has a cause of its own, one line. The steps of a ramp and the

@@ -3,6 +3,7 @@
 use super::apply::{Applied, ApplyError};
 use super::intent::Intent;
 use super::node::Node;
+use super::refusal::{Objection, Refusal};
 use super::report::{Failed, SourceOfChange};
 use super::sources::Sources;
 use crate::config::{self, Config};
@@ -20,9 +21,8 @@ impl Node {
         if found.is_empty() {
             return Ok(());
         }
-        let reasons = found.iter().map(|guard| format!("error: {guard}")).collect::<Vec<_>>().join("\n");
-        let command = self.place.command("apply --force");
-        Err(Failed::refused(format!("{reasons}\n  help: if this is meant: {command}\nnothing was changed")))
+        let help = format!("if this is meant: {}", self.place.command("apply --force"));
+        Err(Failed::refused(Refusal::of(found.iter().map(Objection::new)).help(help).nothing_changed()))
     }
 
     /// What `--force` is needed for.
@@ -57,7 +57,7 @@ impl Node {
         };
         let applied = Applied::nothing();
         let entry = super::entry::entry(intent, source, &applied, &sources.toml, rendered);
-        let kept = self.ledger.record_failed(&entry, &error.to_string(), sources.config.history.keep);
+        let kept = self.ledger.record_failed(&entry, &error.refusal().unlabelled(), sources.config.history.keep);
         if let Err(failed) = kept {
             tracing::warn!("the failed change could not be written into the history: {failed}");
         }

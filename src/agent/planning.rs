@@ -52,7 +52,7 @@ impl Node {
                 report.diff.push_str(&change.diff());
                 report.notes.push("keepalived.conf changes; a running Keepalived reads it on SIGHUP".to_owned());
             }
-            Err(failed) => report.notes.push(failed.message),
+            Err(failed) => report.notes.push(failed.to_string()),
         }
         report.notes.extend(self.engine.said.warnings.iter().cloned());
         report.notes.extend(certificate_checks::notes(sources));

@@ -123,7 +123,7 @@ fn restore_last_good(ledger: &Ledger, config: &Utf8Path) -> String {
     let Some(number) = ledger.current.last_good else { return nothing("there is no good revision yet") };
     let revision = match ledger.revisions.load(number).map_err(|e| told(&e)) {
         Ok(revision) => revision,
-        Err(failed) => return nothing(&failed.message),
+        Err(failed) => return nothing(&failed.to_string()),
     };
     let directory = sys::files::directory_of(config);
     match sys::directory::read_if_exists(config, MAX_FILE) {

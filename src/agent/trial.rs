@@ -9,6 +9,7 @@ use super::change::{Armed, Begun};
 use super::intent::{AGENT, Intent};
 use super::ledger::{Ledger, told};
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources};
 use crate::event::{Event, Kind, Severity};
@@ -199,9 +200,8 @@ impl Node {
         self.ledger.set_provisional(Some(trial))?;
         if let Err(error) = guard(&self.place, &self.ledger.state) {
             self.disarm(&armed);
-            return Err(Failed::refused(format!(
-                "nobody would guard the deadline, the process for it cannot be started: {error}\nnothing was changed"
-            )));
+            let what = format!("nobody would guard the deadline, the process for it cannot be started: {error}");
+            return Err(Failed::refused(Refusal::new(what).nothing_changed()));
         }
         armed.standing = Standing::Provisional;
         Ok(armed)

@@ -3,6 +3,7 @@
 use super::apply::{Applied, How};
 use super::attempt::Attempt;
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::{Failed, Report};
 use super::troubles::Matter;
 use crate::config::{Config, Server};
@@ -126,7 +127,7 @@ impl Node {
         }
         report.applied.steps = steps;
         report.notes.append(&mut notes);
-        report.notes.extend(self.troubles.of(Matter::Words).cloned());
+        report.notes.extend(self.troubles.of(Matter::Words).map(ToString::to_string));
         report.notes.extend(self.nobody_is_left(id));
         Ok(report)
     }
@@ -141,23 +142,25 @@ impl Node {
     /// Writes operators' words down. A full disk keeps no server from being drained; it is told until it is mended.
     pub(super) fn keep_words(&mut self) {
         let failed = self.ledger.keep_overrides(&self.overrides).and_then(|()| self.ledger.keep_current()).err();
-        let problem = failed.map(|failed| format!("what operators said last is not kept over a restart: {failed}"));
+        let problem = failed.map(|failed| {
+            Refusal::notice(format_args!("what operators said last is not kept over a restart: {failed}"))
+        });
         self.troubles.set(Matter::Words, problem);
         self.has_new_words = false;
     }
 
     /// HAProxy could not be told, or not wholly: the word is kept, and follows.
     fn kept_all_the_same(&self, id: &ServerId, failed: &Failed) -> Failed {
-        let why = failed.message.trim_end().trim_end_matches("nothing was changed").trim_end();
         let status = self.place.command("status");
         let way_back = self
             .overrides
             .get(id)
             .map(|_| format!("; `{}` takes it back", self.place.command(&format!("server ready {id}"))));
-        Failed::refused(format!(
-            "{why}\nwhat you said of {id} is kept all the same, and HAProxy follows as soon as it can: see `{status}`{}",
+        let kept = format!(
+            "what you said of {id} is kept all the same, and HAProxy follows as soon as it can: see `{status}`{}",
             way_back.unwrap_or_default()
-        ))
+        );
+        Failed::refused(failed.refusal.clone().something_changed().done(kept))
     }
 
     /// A note where operators have taken every server of this backend out of service.

@@ -29,7 +29,7 @@ pub(super) async fn events(place: &Place, options: &args::Events, out: Output) -
                 found.push(event);
             }
         });
-        read.map_err(|e| Failure::refused(format!("error: {}", sys::chain(&e))))?;
+        read.map_err(|e| Failure::refused(sys::chain(&e)))?;
         count += found.len();
         let mut text = String::new();
         for event in &found {
