@@ -9,7 +9,7 @@ use super::report::{Failed, Report};
 use super::troubles::{Matter, News};
 use crate::event::{Event, Kind, Severity};
 use crate::haproxy;
-use crate::health::Transition;
+use crate::health::{FactorName, Transition};
 use crate::model::ServerId;
 use crate::plan::Step;
 use std::time::Duration;
@@ -162,13 +162,13 @@ impl Node {
             return word.to_string();
         }
         let factors = self.fleet.view().decision(id).map(|decision| decision.factors.as_slice()).unwrap_or_default();
-        let of = |name: &str| factors.iter().any(|factor| factor.name == name);
+        let of = |name: FactorName| factors.iter().any(|factor| factor.name == name);
         let state = self.fleet.view().health(id).map(|health| health.state());
         match state {
-            _ if of("guard") => "held by a guard".to_owned(),
-            _ if of("keys") => "no usable key".to_owned(),
-            _ if of("pause") => "it asked for silence".to_owned(),
-            _ if of("half_open") => "a trickle of requests".to_owned(),
+            _ if of(FactorName::Guard) => "held by a guard".to_owned(),
+            _ if of(FactorName::Keys) => "no usable key".to_owned(),
+            _ if of(FactorName::Pause) => "it asked for silence".to_owned(),
+            _ if of(FactorName::HalfOpen) => "a trickle of requests".to_owned(),
             Some(state) => state.cause().unwrap_or(state.as_str()).to_owned(),
             None => "the file".to_owned(),
         }

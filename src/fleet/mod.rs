@@ -14,7 +14,7 @@ mod overrides;
 mod params;
 mod view;
 
-pub use keyring::{KeyEvent, KeyStatus, Keyring, Learnt};
+pub use keyring::{KeyEvent, KeyEventKind, KeyStatus, Keyring, Learnt};
 pub use overrides::{Override, Overrides};
 pub use params::health_params;
 pub use view::View;
