@@ -12,7 +12,7 @@ use super::tasks::Task;
 use super::troubles::Matter;
 use super::unserved::Unserved;
 use super::waiting::{Aim, Postponed, Waiters, waiters_of};
-use crate::event::{Event, Kind};
+use crate::event::{Event, EventKind};
 use crate::model::Digest;
 use crate::vip::Turn;
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ impl Agent {
         }
         if waiters.told.is_some() && !waiters.was_waiting && self.node.file_problem.is_none() {
             let text = format!("{} can be served again, and is", self.node.place.file);
-            self.node.bulletin.tell(Event::ends(Kind::Refused, "file", text));
+            self.node.bulletin.tell(Event::ends(EventKind::Refused, "file", text));
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.
         if self.node.file_problem.is_some() && self.is_free() {

@@ -6,8 +6,8 @@ use super::bulletin::Bulletin;
 use super::node::Node;
 use super::refusal::Refusal;
 use super::report::{Failed, Report};
-use super::troubles::{Matter, News};
-use crate::event::{Event, Kind, Severity};
+use super::troubles::{Matter, TroubleChange};
+use crate::event::{Event, EventKind, Severity};
 use crate::haproxy;
 use crate::health::{FactorName, Transition};
 use crate::model::ServerId;
@@ -38,21 +38,21 @@ impl Node {
             Err(ApplyError::TooSoon(_)) => return,
             Err(e) => Some(e.refusal()),
         };
-        if self.troubles.note(Matter::Haproxy, problem.as_ref()) == News::None {
+        if self.troubles.note(Matter::Haproxy, problem.as_ref()) == TroubleChange::None {
             return;
         }
         match &problem {
             Some(problem) if result.is_ok() && self.is_settled => {
                 let text = format!("HAProxy is gone: {problem}");
-                self.bulletin.tell(Event::begins(Kind::Haproxy, Severity::Error, "haproxy", text));
+                self.bulletin.tell(Event::begins(EventKind::Haproxy, Severity::Error, "haproxy", text));
             }
             Some(problem) if result.is_ok() => {
-                self.bulletin.tell(Event::begins(Kind::Haproxy, Severity::Warning, "haproxy", problem));
+                self.bulletin.tell(Event::begins(EventKind::Haproxy, Severity::Warning, "haproxy", problem));
             }
             Some(problem) => {
                 let is_behind = matches!(result, Err(ApplyError::Files(_)));
                 let text = if is_behind { "HAProxy's files are behind" } else { "HAProxy does not follow" };
-                let event = Event::begins(Kind::Haproxy, Severity::Warning, "haproxy", text);
+                let event = Event::begins(EventKind::Haproxy, Severity::Warning, "haproxy", text);
                 self.bulletin.tell(event.because(problem));
             }
             None => {
@@ -61,7 +61,7 @@ impl Node {
                     Some(runtime) => format!("HAProxy {} follows{again}, pid {}", runtime.version, runtime.pid),
                     None => format!("HAProxy follows{again}"),
                 };
-                self.bulletin.tell(Event::ends(Kind::Haproxy, "haproxy", text));
+                self.bulletin.tell(Event::ends(EventKind::Haproxy, "haproxy", text));
             }
         }
     }
@@ -74,14 +74,14 @@ impl Node {
             let state =
                 if self.revision().is_some() { "the last good state serves on" } else { "nothing is served yet" };
             let text = format!("the change is refused, {state}\n{failed}");
-            self.bulletin.tell(Event::begins(Kind::Refused, Severity::Error, "file", text));
+            self.bulletin.tell(Event::begins(EventKind::Refused, Severity::Error, "file", text));
         }
     }
 
     /// A rollback that was asked for and did not happen: who asked is told, and nothing is wrong with the file.
     pub(super) fn tell_no_rollback(&self, actor: &str, failed: &Failed) {
         let text = format!("the rollback that {actor} asked for is refused\n{failed}");
-        self.bulletin.tell(Event::once(Kind::Refused, Severity::Warning, "rollback", text));
+        self.bulletin.tell(Event::once(EventKind::Refused, Severity::Warning, "rollback", text));
     }
 
     /// The last word of an agent that ends.
@@ -91,7 +91,7 @@ impl Node {
             (false, Some(_)) => "stopping; HAProxy serves on",
             (false, None) => "stopping; no HAProxy runs",
         };
-        self.bulletin.tell(Event::ends(Kind::Agent, "agent", text));
+        self.bulletin.tell(Event::ends(EventKind::Agent, "agent", text));
     }
 
     /// A master that answers without a worker's socket: HAProxy starts, or somebody removed the socket.
@@ -134,7 +134,7 @@ impl Node {
                 told += 1;
                 if told <= MAX_TOLD {
                     let text = format!("HAProxy: {step}");
-                    self.bulletin.tell(Event::once(Kind::Haproxy, Severity::Info, "haproxy", text));
+                    self.bulletin.tell(Event::once(EventKind::Haproxy, Severity::Info, "haproxy", text));
                 }
                 continue;
             };
@@ -148,7 +148,7 @@ impl Node {
             told += 1;
             if told <= MAX_TOLD {
                 let text = format!("{id} weight {from} → {to} ({cause})");
-                self.bulletin.tell(Event::once(Kind::Weight, Severity::Info, id, text));
+                self.bulletin.tell(Event::once(EventKind::Weight, Severity::Info, id, text));
             }
         }
         if told > MAX_TOLD {
@@ -188,16 +188,16 @@ pub(super) fn log_start(report: &Report, bulletin: &Bulletin) {
         Some(revision) => format!("hapilot runs; serving revision {revision}: {how}"),
         None => format!("hapilot runs; serving: {how}"),
     };
-    bulletin.tell(Event::begins(Kind::Agent, Severity::Info, "agent", text));
+    bulletin.tell(Event::begins(EventKind::Agent, Severity::Info, "agent", text));
 }
 
 /// A change of health: one line; a server that goes out is a warning.
 pub(super) fn log_transition(id: &ServerId, transition: &Transition, bulletin: &Bulletin) {
     let (from, to) = (transition.from, transition.to);
     let event = match to.is_unhealthy() {
-        true => Event::begins(Kind::Health, Severity::Warning, id, format!("{id} is out: health {from} → {to}")),
+        true => Event::begins(EventKind::Health, Severity::Warning, id, format!("{id} is out: health {from} → {to}")),
         // Also of one that an agent before this one saw go out.
-        false => Event::ends(Kind::Health, id, format!("{id} health {from} → {to}")),
+        false => Event::ends(EventKind::Health, id, format!("{id} health {from} → {to}")),
     };
     bulletin.tell(event.because(&transition.reason));
 }

@@ -7,17 +7,22 @@ use super::refusal::{Objection, Refusal};
 use super::report::{Failed, SourceOfChange};
 use super::sources::Sources;
 use crate::config::{self, Config};
-use crate::plan::{Guard, guards};
+use crate::plan::{DrasticChange, drastic_changes};
 use crate::sys;
 use std::sync::Arc;
 
 impl Node {
     /// Refuses what takes too much away, or adds too much, at once. A rollback and a forced change are never asked.
-    pub(super) fn ask_guards(&self, sources: &Sources, intent: &Intent, source: SourceOfChange) -> Result<(), Failed> {
+    pub(super) fn refuse_drastic_changes(
+        &self,
+        sources: &Sources,
+        intent: &Intent,
+        source: SourceOfChange,
+    ) -> Result<(), Failed> {
         if intent.force || self.is_observer() || matches!(source, SourceOfChange::Rollback(_)) {
             return Ok(());
         }
-        let found = self.guards(sources);
+        let found = self.drastic_changes(sources);
         if found.is_empty() {
             return Ok(());
         }
@@ -26,8 +31,8 @@ impl Node {
     }
 
     /// What `--force` is needed for.
-    pub(super) fn guards(&self, sources: &Sources) -> Vec<Guard> {
-        self.served().map_or_else(Vec::new, |served| guards(&served, &sources.config))
+    pub(super) fn drastic_changes(&self, sources: &Sources) -> Vec<DrasticChange> {
+        self.served().map_or_else(Vec::new, |served| drastic_changes(&served, &sources.config))
     }
 
     /// The configuration that serves; `None` before the first one.

@@ -7,20 +7,20 @@ use super::adopted::{adopt, base_weights};
 use super::bulletin::Bulletin;
 use super::certificate_news::CertificateNews;
 use super::engine::Engine;
+use super::interim::Baseline;
 use super::ledger::Ledger;
-use super::listening::Listening;
 use super::locking::take_lock;
-use super::news::Known;
 use super::preflight::STAGING;
 use super::refusal::Refusal;
 use super::report::Failed;
 use super::sources::{Place, Sources, SourcesError};
+use super::traffic_listener::TrafficListener;
 use super::troubles::{Matter, Troubles};
 use super::unserved::{Unserved, Waiting, rolled_back, waits_at_start};
 use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
 use crate::desired::Desired;
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::fleet::{Fleet, Keyring, Overrides};
 use crate::model::{Digest, Moment, ServerId, Weight};
 use crate::plan::Runtime;
@@ -65,9 +65,9 @@ pub struct Node {
     /// Other keys serve than HAProxy was told last.
     pub(super) keys_moved: bool,
     /// What HAProxy was to follow when the order that is under way began.
-    pub(super) known: Option<Known>,
+    pub(super) known: Option<Baseline>,
     /// The ears at HAProxy, while an agent runs and the file wants them.
-    pub listening: Option<Listening>,
+    pub listening: Option<TrafficListener>,
     /// The virtual addresses, while an agent runs and the file has some.
     pub vips: Option<Vips>,
     /// The first apply of this life is under way.
@@ -197,7 +197,7 @@ impl Node {
     pub(super) fn renew_certificates(&mut self) {
         if self.serving.renew_certificates() {
             let text = "certificates were renewed, added or removed";
-            self.bulletin.tell(Event::once(Kind::Certificate, Severity::Info, "certificates", text));
+            self.bulletin.tell(Event::once(EventKind::Certificate, Severity::Info, "certificates", text));
         }
         self.tell_certificates();
     }

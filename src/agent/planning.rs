@@ -59,9 +59,9 @@ impl Node {
         report.notes.extend(self.not_in_force(sources));
         report.notes.extend(start_doubts(sources, prepared));
         report.unread.clone_from(&sources.unread);
-        let guards = self.guards(sources);
+        let drastic = self.drastic_changes(sources);
         let command = self.place.command("apply --force");
-        report.notes.extend(guards.iter().map(|guard| format!("{guard}; that wants `{command}`")));
+        report.notes.extend(drastic.iter().map(|change| format!("{change}; that wants `{command}`")));
         report
     }
 }

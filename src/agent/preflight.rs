@@ -72,14 +72,14 @@ impl Check {
 
     /// Waits for the verdict. Only what HAProxy rejects is refused; what it warns about comes back: it starts, and the
     /// cause may be the machine or a newer version, which no edit of the file made and none should wait for.
-    pub async fn end(self, sources: &Sources, rendered: &Rendered) -> Result<Said, Refusal> {
+    pub async fn end(self, sources: &Sources, rendered: &Rendered) -> Result<CheckRemarks, Refusal> {
         let failed = |why: String| Refusal::new(format_args!("`haproxy -c` cannot be run: {why}"));
         let report = self.running.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(sys::chain(&e)))?;
         let verdict = Verdict::parse(&report.stderr, rendered);
         if !report.ok || verdict.worst() == Some(Severity::Alert) {
             return Err(Refusal::of(explain(&verdict, sources.file.as_str(), &sources.toml)));
         }
-        let mut said = Said::default();
+        let mut said = CheckRemarks::default();
         for message in verdict.messages.iter().filter(|message| message.severity == Severity::Warning) {
             match unresolved_server(&message.text) {
                 Some(server) => said.unresolved.push(server),
@@ -92,14 +92,14 @@ impl Check {
 
 /// What HAProxy says of files that it takes.
 #[derive(Clone, Debug, Default)]
-pub struct Said {
+pub struct CheckRemarks {
     /// Servers, as HAProxy calls them, whose names did not resolve just now: it would start without them.
     pub unresolved: Vec<String>,
     /// Everything else that it warns about, each at the operator's line where it has one.
     pub warnings: Vec<String>,
 }
 
-impl Said {
+impl CheckRemarks {
     /// The same as the operator calls them.
     pub fn unresolved_servers(&self) -> impl Iterator<Item = String> {
         self.unresolved.iter().map(|name| as_operator_calls_it(name))

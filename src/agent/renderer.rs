@@ -3,7 +3,7 @@
 //! Called by `engine`, and by commands that print files.
 
 use super::apply::{ApplyError, Wish};
-use super::look;
+use super::haproxy_look;
 use super::refusal::Refusal;
 use super::sources::Sources;
 use super::unanswered::Unanswered;
@@ -125,7 +125,7 @@ impl Renderer {
 /// # Errors
 /// The desired state cannot be rendered.
 pub async fn render_files(sources: &Sources, desired: &Desired) -> Result<Rendered, ApplyError> {
-    let version = look::version_here(&sources.config, &Unanswered::default()).await?;
+    let version = haproxy_look::version_here(&sources.config, &Unanswered::default()).await?;
     render_for(sources, desired, version, None)
 }
 

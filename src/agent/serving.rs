@@ -96,7 +96,7 @@ impl Node {
         then: Then,
     ) -> Result<Begun, Attempt> {
         let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
-        if let Err(failed) = self.ask_guards(&sources, intent, source) {
+        if let Err(failed) = self.refuse_drastic_changes(&sources, intent, source) {
             self.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
             return Err(failed.into());
         }

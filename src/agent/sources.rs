@@ -251,7 +251,7 @@ impl Sources {
 
 /// What a secret is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum SecretPurpose {
     Key,
     Password,
     Heartbeat,
@@ -277,16 +277,17 @@ impl Reader<'_> {
 
     fn secrets(&mut self, config: &Config) -> BTreeMap<SecretRef, Secret> {
         let keys = config.servers().flat_map(|(backend, server)| {
-            server.keys.iter().map(move |key| (key, format!("{}/{}", backend.name, server.name), Part::Key))
+            server.keys.iter().map(move |key| (key, format!("{}/{}", backend.name, server.name), SecretPurpose::Key))
         });
         let password = config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref());
-        let password = password.map(|(_, password)| (password, "[haproxy.stats]".to_owned(), Part::Password));
+        let password = password.map(|(_, password)| (password, "[haproxy.stats]".to_owned(), SecretPurpose::Password));
         let heartbeat = config.node.heartbeat.iter();
-        let heartbeat = heartbeat.map(|heartbeat| (&heartbeat.key, "[node.heartbeat]".to_owned(), Part::Heartbeat));
+        let heartbeat =
+            heartbeat.map(|heartbeat| (&heartbeat.key, "[node.heartbeat]".to_owned(), SecretPurpose::Heartbeat));
         let mut secrets = BTreeMap::new();
         for (reference, owner, part) in keys.chain(password).chain(heartbeat) {
             match sys::secrets::read_secret(reference) {
-                Ok(found) if part == Part::Heartbeat && found.secret.expose().len() < Heartbeat::MIN_KEY => {
+                Ok(found) if part == SecretPurpose::Heartbeat && found.secret.expose().len() < Heartbeat::MIN_KEY => {
                     self.problem(
                         reference,
                         format!("a key that nodes share has at least {} bytes", Heartbeat::MIN_KEY),
@@ -301,7 +302,7 @@ impl Reader<'_> {
                     let is_told = self.unread.iter().any(|one| one.reference == reference.value);
                     let told =
                         self.objection(reference, format_args!("{} of {owner}: {}", reference.value, sys::chain(&e)));
-                    let (is_key, is_mistake) = (part == Part::Key, !e.is_out_of_reach());
+                    let (is_key, is_mistake) = (part == SecretPurpose::Key, !e.is_out_of_reach());
                     let unread = Unread { reference: reference.value.clone(), owner, is_key, told, is_mistake };
                     self.unread.extend((!is_told).then_some(unread));
                 }

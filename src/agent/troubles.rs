@@ -5,7 +5,7 @@
 
 use super::bulletin::Bulletin;
 use super::refusal::Refusal;
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use std::collections::BTreeMap;
 
 /// What something is wrong with; in the order in which `status` tells it.
@@ -25,7 +25,7 @@ pub enum Matter {
 
 /// What a look has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum TroubleChange {
     /// It is as it was.
     None,
     /// Something is wrong that was not, or that had other words.
@@ -46,23 +46,25 @@ impl Troubles {
     /// Keeps what a look has found, and tells it where it is news.
     pub fn set(&mut self, matter: Matter, problem: Option<Refusal>) {
         let event = match (self.note(matter, problem.as_ref()), problem) {
-            (News::Stands, Some(problem)) => Event::begins(Kind::Problem, matter.severity(), matter.subject(), problem),
-            (News::Over, _) => Event::ends(Kind::Problem, matter.subject(), matter.over()),
-            (News::None | News::Stands, _) => return,
+            (TroubleChange::Stands, Some(problem)) => {
+                Event::begins(EventKind::Problem, matter.severity(), matter.subject(), problem)
+            }
+            (TroubleChange::Over, _) => Event::ends(EventKind::Problem, matter.subject(), matter.over()),
+            (TroubleChange::None | TroubleChange::Stands, _) => return,
         };
         self.bulletin.tell(event.about(matter.as_str()));
     }
 
     /// Keeps it alone, for who has words of its own to tell it by.
-    pub fn note(&mut self, matter: Matter, problem: Option<&Refusal>) -> News {
+    pub fn note(&mut self, matter: Matter, problem: Option<&Refusal>) -> TroubleChange {
         match problem {
-            Some(problem) if self.standing.get(&matter) == Some(problem) => News::None,
+            Some(problem) if self.standing.get(&matter) == Some(problem) => TroubleChange::None,
             Some(problem) => {
                 self.standing.insert(matter, problem.clone());
-                News::Stands
+                TroubleChange::Stands
             }
-            None if self.standing.remove(&matter).is_some() => News::Over,
-            None => News::None,
+            None if self.standing.remove(&matter).is_some() => TroubleChange::Over,
+            None => TroubleChange::None,
         }
     }
 

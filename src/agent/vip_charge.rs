@@ -8,14 +8,14 @@ use super::report::{Failed, Report};
 use super::troubles::Matter;
 use super::vips::Vips;
 use crate::config::{Config, own_vips};
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::haproxy;
 use crate::health::State;
 use crate::heartbeat::{self, Serves};
 use crate::model::{Digest, Name};
 use crate::store;
 use crate::sys;
-use crate::vip::{Proof, Standing, Turn, turn};
+use crate::vip::{PeerStanding, Proof, Turn, turn};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ impl Node {
         let key = config.node.heartbeat.as_ref().and_then(|heartbeat| self.serving.secrets.get(&heartbeat.key.value));
         let refuses =
             self.file_problem.as_ref().filter(|_| self.order_wait.is_none() && self.waiting().is_none()).and_then(
-                |problem| Some(heartbeat::Refusal { file: self.place.digest()?, why: problem.why().headline() }),
+                |problem| Some(heartbeat::RefusedFile { file: self.place.digest()?, why: problem.why().headline() }),
             );
         Charge {
             listener: None,
@@ -208,7 +208,7 @@ impl Node {
         }
         let report = vips.report.borrow();
         let heard = report.peers.iter().filter(|(_, peer)| peer.is_heard);
-        let others: Vec<Standing<'_>> = heard
+        let others: Vec<PeerStanding<'_>> = heard
             .filter_map(|(node, peer)| {
                 let news = peer.news.as_ref()?;
                 let proof = |serves: &Serves| match &serves.failed {
@@ -216,7 +216,7 @@ impl Node {
                     None if serves.is_proven => Proof::Proven,
                     None => Proof::Proving,
                 };
-                Some(Standing {
+                Some(PeerStanding {
                     node,
                     owned: news.vips.values().filter(|vip| vip.owned_ms.is_some()).count(),
                     serves: news.serves.as_ref().map(|serves| (serves.file, proof(serves))),
@@ -253,7 +253,7 @@ impl Node {
         released.extend(names.iter().cloned());
         self.keep_released(released)?;
         let list = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        self.bulletin.tell(Event::once(Kind::Vip, Severity::Info, &list, format!("{actor} released {list}")));
+        self.bulletin.tell(Event::once(EventKind::Vip, Severity::Info, &list, format!("{actor} released {list}")));
         self.attend_vips();
         Ok(Report::note(self.revision(), format!("{list}: released; other nodes take over")))
     }
@@ -271,7 +271,7 @@ impl Node {
         vips.wanted_until = Instant::now() + RECLAIM;
         self.keep_released(released)?;
         let list = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        self.bulletin.tell(Event::once(Kind::Vip, Severity::Info, &list, format!("{actor} reclaimed {list}")));
+        self.bulletin.tell(Event::once(EventKind::Vip, Severity::Info, &list, format!("{actor} reclaimed {list}")));
         self.attend_vips();
         Ok(Report::note(self.revision(), format!("{list}: reclaimed")))
     }

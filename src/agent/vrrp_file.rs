@@ -7,7 +7,7 @@ use super::intent::Intent;
 use super::refusal::{At, Objection, Refusal};
 use super::report::{Failed, unified_diff};
 use crate::config::{Config, Vip, own_vips};
-use crate::keepalived::{self, Events, Track};
+use crate::keepalived::{self, KeepalivedEvents, Track};
 use crate::network;
 use crate::render;
 use crate::sys;
@@ -138,7 +138,7 @@ impl VrrpChange {
         }
         // What it watches and what it writes to must be there when it starts.
         Track::open(&self.directory).map_err(std::io::Error::other)?;
-        Events::make(&self.directory)?;
+        KeepalivedEvents::make(&self.directory)?;
         sys::files::replace_file(&self.path, self.text.as_bytes(), 0o644)?;
         match keepalived::running(&self.pid_file)? {
             Some(daemon) => match keepalived::reload(daemon) {

@@ -8,7 +8,7 @@ use super::report::{Failed, Report};
 use super::troubles::Matter;
 use crate::config::{Config, Server};
 use crate::desired::DesiredServer;
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Override;
 use crate::model::{AdminState, ServerId, Weight, format_duration};
 use crate::plan::Step;
@@ -62,7 +62,7 @@ impl Node {
         let weight_word = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
         let period_word = period.map(|period| format!(" for {}", format_duration(period))).unwrap_or_default();
         let text = format!("{actor} sets {id}{state_word}{weight_word}{period_word}");
-        Ok(Event::once(Kind::Override, Severity::Info, id, text))
+        Ok(Event::once(EventKind::Override, Severity::Info, id, text))
     }
 
     /// Whether HAProxy, as it was seen last, has what is wanted of a server.

@@ -9,7 +9,7 @@ use super::metrics;
 use super::wire::{
     Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest, VipRequest,
 };
-use crate::agent::{Failed, Handle, Intent, Refusal, Report, Request, Seen, Snapshot, VipVerb};
+use crate::agent::{Failed, Handle, Intent, Refusal, Report, Request, Snapshot, SnapshotParts, VipVerb};
 use crate::model::{AdminState, Name, ServerId, Weight};
 use crate::sys;
 use axum::extract::State;
@@ -190,7 +190,7 @@ async fn looked<T: Send + 'static>(
 }
 
 /// What is known now. Of a loop that is busy, what it told somebody a moment before.
-async fn fresh(handle: &Handle) -> Option<Arc<Seen>> {
+async fn fresh(handle: &Handle) -> Option<Arc<SnapshotParts>> {
     let (reply, mut fresh) = oneshot::channel();
     if handle.requests.try_send(Request::Refresh(reply)).is_ok() {
         let soon = tokio::time::timeout(SOON, &mut fresh).await;

@@ -4,7 +4,7 @@
 //! reads its output; a guard ends it where the demo itself is killed.
 
 use super::args;
-use super::demo_guard::Guard;
+use super::demo_guard::DemoGuard;
 use super::output::{Failure, Output, Tone};
 use crate::agent::{Agent, Attempt, Node, Place, SecretUse};
 use crate::api;
@@ -31,7 +31,7 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
     let held = tempfile::Builder::new().prefix("hapilot-demo-").tempdir().map_err(refused)?;
     let temporary = Utf8PathBuf::from_path_buf(held.path().to_owned())
         .map_err(|path| Failure::refused(format!("{} is not UTF-8", path.display())))?;
-    let mut guard = Guard::start(&temporary).map_err(refused)?;
+    let mut guard = DemoGuard::start(&temporary).map_err(refused)?;
     let dir = options.dir.clone().unwrap_or(temporary);
     sys::directory::create_directory(&dir, 0o755).map_err(refused)?;
     let mocks = start_mocks(options.mock_port).await?;
@@ -161,7 +161,12 @@ chat     = {{ model = "gpt-4o-mini", every = "5s", first_token = "3s", stall = "
     )
 }
 
-async fn start_haproxy(options: &args::Demo, node: &Node, dir: &Utf8Path, guard: &mut Guard) -> Result<Child, Failure> {
+async fn start_haproxy(
+    options: &args::Demo,
+    node: &Node,
+    dir: &Utf8Path,
+    guard: &mut DemoGuard,
+) -> Result<Child, Failure> {
     let haproxy = &node.serving.config.haproxy;
     let log = fs_err::File::create(dir.join("haproxy.log")).map_err(refused)?;
     let mut child = Command::new(options.haproxy.as_std_path())

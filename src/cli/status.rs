@@ -3,7 +3,7 @@
 use super::agent::agent;
 use super::output::{Failure, Output, Tone, span, whole_ms};
 use super::table::Table;
-use crate::agent::{Node, Place, SecretUse, Seen, Waiting};
+use crate::agent::{Node, Place, SecretUse, SnapshotParts, Waiting};
 use crate::api::wire::{Backend, Correction, Hearing, Key, Live, OldWorker, Server, Status, Trial, Waits};
 
 /// What goes on stands below what it belongs to.
@@ -43,7 +43,7 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     node.lets_the_file_wait().await;
     let looked = node.plan().await;
     node.tell_certificates();
-    let mut status = Status::from(&Seen::alone(&node).picture());
+    let mut status = Status::from(&SnapshotParts::alone(&node).picture());
     status.agent = None;
     // Nobody has applied anything in this life; what was looked at says whether the file is what runs.
     status.config.is_serving = looked.as_ref().is_ok_and(|(prepared, _)| prepared.plan.is_empty());

@@ -5,9 +5,9 @@
 
 use crate::config::Config;
 use crate::desired::{KeyEntry, key_entries, key_id};
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::health::{Observation, Outcome, ProbeKind};
-use crate::keys::{Exhausted, KeyPool, KeyPoolParams, KeyState, KeyWord, Source, Told};
+use crate::keys::{Exhausted, KeyPool, KeyPoolOutcome, KeyPoolParams, KeyState, KeyWitness, KeyWord};
 use crate::model::{Digest, Moment, Secret, SecretRef, ServerId};
 use crate::traffic::KeyWords;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -260,8 +260,8 @@ impl Keyring {
     /// Takes in what a probe that was asked with this key told of it. A kind that needs no key says nothing.
     pub fn observe(&mut self, id: &ServerId, key: &Secret, observation: &Observation, now: Moment) -> Learnt {
         let source = match observation.kind {
-            ProbeKind::Models => Source::Free,
-            ProbeKind::Chat | ProbeKind::Embeddings => Source::Deep,
+            ProbeKind::Models => KeyWitness::Free,
+            ProbeKind::Chat | ProbeKind::Embeddings => KeyWitness::Deep,
             ProbeKind::Http | ProbeKind::Metrics | ProbeKind::Certificate => return Learnt::default(),
         };
         if let Some(entry) = self.seats.get(id).and_then(|seat| self.entries.get_mut(&seat.entry).map(Arc::make_mut)) {
@@ -283,7 +283,7 @@ impl Keyring {
         let KeyWords { ref id, ref key_id, outcome, is_billing, count, retry_after } = *words;
         let number = key_id.strip_prefix('k').and_then(|number| number.parse::<usize>().ok());
         let index = number.and_then(|number| number.checked_sub(1));
-        let source = Source::Live;
+        let source = KeyWitness::Live;
         self.hear(id, index, |key, voter| KeyWord { key, source, voter, outcome, retry_after, is_billing, count }, now)
     }
 
@@ -369,8 +369,8 @@ impl Entry {
 }
 
 impl Learnt {
-    fn take(&mut self, name: &str, entry: &Entry, told: Told, was_exhausted: bool, now: Moment) {
-        let Told { changes, rotation, is_shared_anew } = told;
+    fn take(&mut self, name: &str, entry: &Entry, told: KeyPoolOutcome, was_exhausted: bool, now: Moment) {
+        let KeyPoolOutcome { changes, rotation, is_shared_anew } = told;
         let event = |index: usize, change: KeyEventKind, is_grave| KeyEvent {
             entry: name.to_owned(),
             key: key_id(index),
@@ -403,7 +403,7 @@ impl Learnt {
         let of_entry = |(entry, Exhausted { is_rejected, .. }): &(String, Exhausted)| {
             let why = if *is_rejected { "all were rejected" } else { "all rest or were rejected" };
             let text = format!("no key of {entry} may be used; HAProxy goes on with the last one");
-            Event::once(Kind::Key, Severity::Error, entry, text).because(why)
+            Event::once(EventKind::Key, Severity::Error, entry, text).because(why)
         };
         let of_key = |KeyEvent { entry, key, reference, change, is_grave }: &KeyEvent| {
             let severity = if *is_grave { Severity::Warning } else { Severity::Info };
@@ -413,7 +413,7 @@ impl Learnt {
                 }
                 KeyEventKind::State { from, to } => format!("key {key} of {entry} ({reference}): {from} → {to}"),
             };
-            Event::once(Kind::Key, severity, entry, text).about(key)
+            Event::once(EventKind::Key, severity, entry, text).about(key)
         };
         self.exhausted.iter().map(of_entry).chain(self.events.iter().map(of_key))
     }

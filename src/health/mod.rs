@@ -30,7 +30,7 @@ mod swings;
 mod traffic;
 mod window;
 
-pub use budget::{Budget, BudgetLimits, Refusal, Spent};
+pub use budget::{Budget, BudgetDenial, BudgetLimits, Spent};
 pub use circuit::CircuitPhase;
 pub use factor::{Factor, FactorKind, FactorName, Signals};
 pub use guards::{Guard, GuardEvent, Member, PoolGuards, Ruling};

@@ -137,9 +137,9 @@ fn adapt(members: &[PoolMember], planned: &mut [Product]) {
         };
         let mut full: Vec<(&PoolMember, &mut Product)> =
             members.iter().zip(planned.iter_mut()).filter(|(member, _)| of_tier(member) && in_full(member)).collect();
-        let parts: Vec<cap::Part> = full
+        let parts: Vec<cap::FullServer> = full
             .iter()
-            .map(|(member, product)| cap::Part { base: f64::from(member.base.get()), share: product.share })
+            .map(|(member, product)| cap::FullServer { base: f64::from(member.base.get()), share: product.share })
             .collect();
         for ((_, product), factor) in full.iter_mut().zip(cap::factors(&parts)) {
             product.multiply(
