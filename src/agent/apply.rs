@@ -1,7 +1,7 @@
 //! What an apply is asked for, what it was decided from, and how it ended: values between `engine` and who calls it.
 
 use super::limits::RELOAD_GAP;
-use super::objections::Objections;
+use super::refusal::Refusal;
 use super::sources::Sources;
 use crate::desired::Desired;
 use crate::plan::{self, FileChange, Observed, Plan, Step};
@@ -107,50 +107,77 @@ impl How {
 impl ApplyError {
     /// HAProxy could not be asked.
     pub(super) fn unasked(error: &(dyn std::error::Error + 'static)) -> Self {
-        let words = format!("error: {}", sys::chain(error));
-        if sys::lack::is_ours_within(error) { Self::Own(words) } else { Self::Observe(words) }
+        let why = Refusal::new(sys::chain(error));
+        if sys::lack::is_ours_within(error) { Self::Own(why) } else { Self::Observe(why) }
     }
 
     /// What kept the files of a revision that serves already from being written.
     pub(super) fn of_files(self) -> Self {
         match self {
-            Self::Refused(refusal) => Self::Files(refusal.to_string()),
-            Self::Write(words) => Self::Files(words),
+            // Something was done: health steers HAProxy.
+            Self::Refused(why) | Self::Write(why) => Self::Files(why),
             other => other,
+        }
+    }
+
+    /// Why, what serves now, and what to do.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Render(why) | Self::Observe(why) | Self::Refused(why) => why.clone().nothing_changed(),
+            Self::Own(why) => {
+                let help =
+                    "this agent lacks descriptors, memory or processes (LimitNOFILE, TasksMax): HAProxy may be well";
+                why.clone().help(help).nothing_changed()
+            }
+            Self::TooSoon(_) => Refusal::new(format_args!(
+                "the last reload was less than {} s ago; the next one follows by itself",
+                RELOAD_GAP.as_secs()
+            )),
+            Self::Write(why) => why.clone().done("HAProxy was not touched"),
+            Self::Files(why) => why.clone().done(
+                "weights and states reach HAProxy all the same; its files follow by themselves when this is mended",
+            ),
+            Self::Reload(why) => why.clone(),
+            Self::Execute(why) => why
+                .clone()
+                .done("the files hold the new revision; the agent tries again by itself, or run `hapilot apply` again"),
         }
     }
 }
 
-/// Why an apply ended early. The text says what serves now and what to do.
-#[derive(Debug, thiserror::Error)]
+/// Why an apply ended early.
+#[derive(Debug)]
 pub enum ApplyError {
     /// The desired state could not be rendered.
-    #[error("{0}\nnothing was changed")]
-    Render(String),
+    Render(Refusal),
     /// The running HAProxy or the files could not be looked at.
-    #[error("{0}\nnothing was changed")]
-    Observe(String),
+    Observe(Refusal),
     /// This process lacks descriptors, memory or the like: nothing is known of HAProxy.
-    #[error(
-        "{0}\n  help: this agent lacks descriptors, memory or processes (LimitNOFILE, TasksMax): HAProxy may be well\nnothing was changed"
-    )]
-    Own(String),
+    Own(Refusal),
     /// A check found the revision unfit.
-    #[error("{0}\nnothing was changed")]
-    Refused(#[from] Objections),
+    Refused(Refusal),
     /// The last reload was too recent; try again at this moment.
-    #[error("the last reload was less than {} s ago; the next one follows by itself", RELOAD_GAP.as_secs())]
     TooSoon(Instant),
     /// A file could not be written; what was written before it has been put back.
-    #[error("{0}\nHAProxy was not touched")]
-    Write(String),
+    Write(Refusal),
     /// What serves already could not be written into its files; health steers HAProxy all the same.
-    #[error("{0}\nweights and states reach HAProxy all the same; its files follow by themselves when this is mended")]
-    Files(String),
+    Files(Refusal),
     /// HAProxy refused the reload or the new worker could not be proven; the files have been put back.
-    #[error("{0}")]
-    Reload(String),
+    Reload(Refusal),
     /// Runtime commands failed; files are new, the next round tries again.
-    #[error("{0}\nthe files hold the new revision; the agent tries again by itself, or run `hapilot apply` again")]
-    Execute(String),
+    Execute(Refusal),
+}
+
+impl std::fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.refusal())
+    }
+}
+
+impl std::error::Error for ApplyError {}
+
+impl From<Refusal> for ApplyError {
+    fn from(why: Refusal) -> Self {
+        Self::Refused(why)
+    }
 }

@@ -36,7 +36,7 @@ impl From<ApplyError> for Attempt {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::TooSoon(at) => Self::TooSoon(at),
-            other => Self::Failed(Failed::refused(other)),
+            other => Self::Failed(Failed::refused(other.refusal())),
         }
     }
 }

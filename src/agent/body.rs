@@ -1,16 +1,16 @@
 //! The running agent: what it has, and its times. What it does stands in `run` and beside it.
 
-use super::ears::Hearing;
+use super::ears::Ears;
 use super::last_results::LastResults;
 use super::node::Node;
 use super::outages::Outages;
 use super::queue::Queue;
 use super::request::{Handle, Reply, Request};
-use super::seen::Seen;
+use super::snapshot_parts::SnapshotParts;
 use super::spending::Spending;
-use super::tasks::{Pushing, Word, Work};
+use super::tasks::{PendingWord, Pushing, Work};
 use super::waiting::Postponed;
-use super::wanted::{Asked, Wanted, places};
+use super::wanted::{Asked, DueProbe, places};
 use crate::health::{GuardEvent, Observation};
 use crate::probe::Prober;
 use std::sync::Arc;
@@ -52,22 +52,22 @@ pub(super) const MAX_REQUESTS: usize = 64;
 pub struct Agent {
     pub(super) node: Node,
     pub(super) prober: Arc<Prober>,
-    pub(super) probes: JoinSet<(Wanted, Option<Asked>, Observation)>,
+    pub(super) probes: JoinSet<(DueProbe, Option<Asked>, Observation)>,
     pub(super) waiting: Queue,
     /// `None`: it only observes, and writes no file.
     pub(super) results: Option<LastResults>,
     /// Likewise.
     pub(super) spending: Option<Spending>,
-    pub(super) hearing: Hearing,
+    pub(super) hearing: Ears,
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) seen: watch::Sender<Option<Arc<Seen>>>,
+    pub(super) seen: watch::Sender<Option<Arc<SnapshotParts>>>,
     pub(super) seen_until: Instant,
     /// The order that the engine carries out.
     pub(super) work: Option<Work>,
     /// What is on its way to HAProxy.
     pub(super) push: Option<Pushing>,
     /// Operators' words that HAProxy may not have yet.
-    pub(super) words: Vec<Word>,
+    pub(super) words: Vec<PendingWord>,
     /// Requests that wait for the end of what is under way.
     pub(super) held: Vec<Request>,
     /// The file changed meanwhile: why it is to be read.
@@ -100,7 +100,7 @@ impl Agent {
     /// An agent around an opened node, and how to reach it.
     pub fn new(mut node: Node) -> (Self, Handle) {
         let (sender, requests) = mpsc::channel(MAX_REQUESTS);
-        let (sender_of_seen, seen) = watch::channel(Some(Arc::new(Seen::alone(&node))));
+        let (sender_of_seen, seen) = watch::channel(Some(Arc::new(SnapshotParts::alone(&node))));
         let now = Instant::now();
         let at_start = node.now();
         node.engine.checks.patience = Some(FIRST_CHECK_PATIENCE);
@@ -112,7 +112,7 @@ impl Agent {
             node,
             results,
             spending,
-            hearing: Hearing::default(),
+            hearing: Ears::default(),
             prober: Arc::new(Prober::new()),
             probes: JoinSet::new(),
             waiting: Queue::new(places()),

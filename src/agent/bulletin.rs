@@ -3,7 +3,7 @@
 //! A thread of its own writes the history, so that nobody waits for a disk. Of what comes faster than a disk takes it,
 //! some thousands wait; the rest is in the log alone, and counted.
 
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::store::EventWriter;
 use crate::sys;
 use camino::Utf8Path;
@@ -99,7 +99,7 @@ impl Writer {
             let lost = self.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
                 let text = format!("{lost} events came faster than they could be kept, and are in the log alone");
-                let event = Event::once(Kind::Problem, Severity::Warning, "events", text);
+                let event = Event::once(EventKind::Problem, Severity::Warning, "events", text);
                 batch.push(event.at(Timestamp::now()));
             }
             let failed = self.file.append(&batch).err();
@@ -144,10 +144,10 @@ mod tests {
         let bulletin = Bulletin::open(state);
         let other = bulletin.clone();
         for number in 0..3_000 {
-            bulletin.tell(Event::once(Kind::Health, Severity::Info, "chat/a", number));
+            bulletin.tell(Event::once(EventKind::Health, Severity::Info, "chat/a", number));
         }
         drop(bulletin);
-        other.tell(Event::once(Kind::Health, Severity::Info, "chat/a", "last"));
+        other.tell(Event::once(EventKind::Health, Severity::Info, "chat/a", "last"));
         assert_eq!(other.problem(), None);
         drop(other);
         let mut seen = vec![];
@@ -160,13 +160,13 @@ mod tests {
         let held = tempfile::tempdir().unwrap();
         let state = Utf8Path::from_path(held.path()).unwrap().join("state");
         let bulletin = Bulletin::open(&state);
-        bulletin.tell(Event::once(Kind::Health, Severity::Info, "chat/a", "nobody keeps this"));
+        bulletin.tell(Event::once(EventKind::Health, Severity::Info, "chat/a", "nobody keeps this"));
         while bulletin.problem().is_none() {
             std::thread::yield_now();
         }
         assert!(bulletin.problem().is_some_and(|problem| problem.contains("events.jsonl")));
         fs_err::create_dir(&state).unwrap();
-        bulletin.tell(Event::once(Kind::Health, Severity::Info, "chat/a", "kept"));
+        bulletin.tell(Event::once(EventKind::Health, Severity::Info, "chat/a", "kept"));
         drop(bulletin);
         let mut seen = vec![];
         EventReader::new(&state).read(|event| seen.push(event.text)).unwrap();

@@ -1,7 +1,7 @@
 //! What speaks against certificates that were read, and what the operator should know of them.
 
 use super::certificates::{CertificateProblem, expiry, sources};
-use super::objections::Objections;
+use super::refusal::Refusal;
 use super::sources::Sources;
 use crate::model::Sourced;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -11,14 +11,14 @@ use std::collections::BTreeSet;
 /// What cannot be served and what expires, one line each.
 pub(super) fn notes(read: &Sources) -> Vec<String> {
     let now = Timestamp::now();
-    let problems = read.certificate_problems.iter().map(|problem| problem.text.clone());
+    let problems = read.certificate_problems.iter().map(|problem| problem.told.to_string());
     let all = sources(&read.certificates).into_values();
     problems.chain(all.filter_map(|one| expiry(&read.config, one, now))).collect()
 }
 
 /// Refuses what HAProxy could not start with: a frontend without any certificate; and unless `is_forced` a file that the
 /// operator names and that was never served, which is a mistake in the file.
-pub fn check_certificates(sources: &Sources, is_forced: bool) -> Result<(), Objections> {
+pub fn check_certificates(sources: &Sources, is_forced: bool) -> Result<(), Refusal> {
     let is_bare = |path: &Sourced<Utf8PathBuf>| sources.certificates.get(&path.value).is_none_or(Vec::is_empty);
     let bare = sources.config.frontends.iter().filter(|frontend| !frontend.certificates.is_empty());
     let bare = bare.filter(|frontend| frontend.certificates.iter().all(is_bare));
@@ -31,8 +31,7 @@ pub fn check_certificates(sources: &Sources, is_forced: bool) -> Result<(), Obje
     if refused.is_empty() {
         return Ok(());
     }
-    let lines = refused.into_iter().map(|problem| format!("error: {}", problem.text));
-    let help = "  help: put a certificate with its key there: in one file, as FILE.key beside it, or name the directory of \
+    let help = "put a certificate with its key there: in one file, as FILE.key beside it, or name the directory of \
                 certbot (fullchain.pem and privkey.pem), Kubernetes (tls.crt and tls.key), acme.sh or lego";
-    Err(Objections(lines.chain([help.to_owned()]).collect()))
+    Err(Refusal::of(refused.into_iter().map(|problem| problem.told.clone())).help(help))
 }

@@ -5,7 +5,7 @@
 use super::bulletin::Bulletin;
 use super::certificates::{CertificateProblem, Certificates, day, expiry, renewal_time, sources};
 use crate::config::Config;
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::model::{Certificate, Digest};
 use camino::Utf8PathBuf;
 use jiff::{SignedDuration, Timestamp};
@@ -53,15 +53,15 @@ impl CertificateNews {
     ) {
         let before = std::mem::take(&mut self.since);
         for problem in problems {
-            let since = before.get(&problem.text).cloned().unwrap_or_else(|| {
-                let event = Event::begins(Kind::Problem, Severity::Warning, &problem.source, &problem.text);
+            let since = before.get(&problem.told.to_string()).cloned().unwrap_or_else(|| {
+                let event = Event::begins(EventKind::Problem, Severity::Warning, &problem.source, &problem.told);
                 bulletin.tell(event.about("certificate"));
                 (now, problem.source.clone())
             });
-            self.since.insert(problem.text.clone(), since);
+            self.since.insert(problem.told.to_string(), since);
         }
         for (text, (_, source)) in before.iter().filter(|(text, _)| !self.since.contains_key(*text)) {
-            bulletin.tell(Event::ends(Kind::Problem, source, format!("mended: {text}")).about("certificate"));
+            bulletin.tell(Event::ends(EventKind::Problem, source, format!("mended: {text}")).about("certificate"));
         }
         let certificates = sources(found);
         self.told.retain(|file, _| certificates.contains_key(file.as_path()));
@@ -69,8 +69,8 @@ impl CertificateNews {
             self.tell_expiry(certificate, now, bulletin);
         }
         let cannot = problems.iter().map(|problem| {
-            let since = self.since.get(&problem.text).map_or(now, |(since, _)| *since);
-            format!("{} (since {})", problem.text, since.strftime("%Y-%m-%d %H:%M:%S UTC"))
+            let since = self.since.get(&problem.told.to_string()).map_or(now, |(since, _)| *since);
+            format!("{} (since {})", problem.told, since.strftime("%Y-%m-%d %H:%M:%S UTC"))
         });
         let expire = certificates.values().filter_map(|certificate| expiry(config, certificate, now));
         self.problems = cannot.chain(expire).collect();
@@ -82,7 +82,7 @@ impl CertificateNews {
             problem: problems
                 .iter()
                 .find(|problem| certificate.source.starts_with(&problem.source))
-                .map(|problem| problem.text.clone())
+                .map(|problem| problem.told.to_string())
                 .or_else(|| expiry(config, certificate, now)),
         };
         self.all = certificates.values().map(status).collect();
@@ -104,6 +104,6 @@ impl CertificateNews {
             1 | 7 => (Severity::Warning, format!("the certificate {file} expires within {days} days ({until})")),
             _ => (Severity::Info, format!("the certificate {file} expires within {days} days ({until})")),
         };
-        bulletin.tell(Event::once(Kind::Certificate, severity, file, text).about("expiry"));
+        bulletin.tell(Event::once(EventKind::Certificate, severity, file, text).about("expiry"));
     }
 }

@@ -4,6 +4,7 @@
 //! reads it. Called by `sources` when the operator's file is read, by `node` whenever HAProxy is compared with the files,
 //! and by `engine` before a change.
 
+use super::refusal::{At, Objection};
 use crate::config::Config;
 use crate::haproxy::{certificate_files, read_certificate};
 use crate::model::{CERTIFICATES, Certificate, Sourced};
@@ -21,18 +22,18 @@ pub struct CertificateProblem {
     /// The file, or the directory that gives none.
     pub source: Utf8PathBuf,
     /// The place in the operator's file, what is wrong, and what serves now.
-    pub text: String,
+    pub told: Objection,
     /// The operator named this file, and nothing was ever served for it.
     pub is_unserved: bool,
 }
 
 /// Reads every certificate, and goes on after a failure. In the place of one that cannot be served stays the last good
-/// one: of `known`, else the copy that HAProxy reads. `at` puts the place in the operator's file before a text.
+/// one: of `known`, else the copy that HAProxy reads. `at` says where the operator's file names it.
 pub(super) fn read(
     config: &Config,
     known: &Certificates,
     now: Timestamp,
-    at: impl Fn(&Sourced<Utf8PathBuf>, String) -> String,
+    at: impl Fn(&Sourced<Utf8PathBuf>) -> At,
 ) -> (Certificates, Vec<CertificateProblem>) {
     let reader = Reader { directory: sys::files::directory_of(&config.haproxy.config), known, now };
     let mut found = Certificates::new();
@@ -42,8 +43,8 @@ pub(super) fn read(
             let mut told = Vec::new();
             found.insert(path.value.clone(), reader.all_at(path, &mut told));
             problems.extend(told.into_iter().map(|problem| {
-                let text = at(path, problem.text);
-                CertificateProblem { text, ..problem }
+                let told = problem.told.at(at(path));
+                CertificateProblem { told, ..problem }
             }));
         }
     }
@@ -95,7 +96,8 @@ impl Reader<'_> {
         };
         let text = format!("the certificate {source} cannot be served: {reason}; {serves}");
         let is_unserved = is_named && last_good.is_none();
-        problems.push(CertificateProblem { source: source.to_owned(), text, is_unserved });
+        let told = Objection::new(text);
+        problems.push(CertificateProblem { source: source.to_owned(), told, is_unserved });
         last_good
     }
 
@@ -118,7 +120,8 @@ impl Reader<'_> {
         let is_unserved = found.is_empty();
         let serves = if is_unserved { "nothing is served for it" } else { "what was served before serves on" };
         let text = format!("{reason}; {serves}");
-        problems.push(CertificateProblem { source: path.to_owned(), text, is_unserved });
+        let told = Objection::new(text);
+        problems.push(CertificateProblem { source: path.to_owned(), told, is_unserved });
         found
     }
 

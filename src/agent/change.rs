@@ -3,6 +3,7 @@
 use super::intent::Intent;
 use super::order::Order;
 use super::report::SourceOfChange;
+use super::unserved::Unserved;
 use super::vrrp_file::VrrpChange;
 use crate::store::{Provisional, Standing};
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub(super) enum Then {
     /// An older revision serves in the place of this one; whether nobody asked but the clock.
     Rollback { before: Option<u32>, by_deadline: bool },
     /// The same revision serves, with what it refers to read anew; why its file does not.
-    Refresh { problem: Option<String> },
+    Refresh { problem: Option<Unserved> },
 }
 
 /// What a new revision begins with, and what was there before, to put back when it fails.

@@ -5,12 +5,14 @@
 use super::attempt::Attempt;
 use super::body::{Agent, RETRY};
 use super::intent::Intent;
+use super::refusal::Refusal;
 use super::report::{Failed, Report};
 use super::request::Reply;
 use super::tasks::Task;
 use super::troubles::Matter;
+use super::unserved::Unserved;
 use super::waiting::{Aim, Postponed, Waiters, waiters_of};
-use crate::event::{Event, Kind};
+use crate::event::{Event, EventKind};
 use crate::model::Digest;
 use crate::vip::Turn;
 use std::time::{Duration, Instant};
@@ -50,7 +52,7 @@ impl Agent {
         let is_news = is_news && other.is_none_or(|other| other.file != digest);
         let was_waiting = self.node.waiting().is_some();
         let waits = is_news && self.node.lets_the_file_wait().await;
-        let told = self.node.file_problem.clone();
+        let told = self.node.file_problem.as_ref().map(|problem| problem.why().clone());
         let waiters = Waiters { intent, told, is_edit: true, was_waiting, ..waiters_of(Aim::File) };
         if self.node.is_file_rejected() {
             self.node.tell_rolled_back();
@@ -70,7 +72,7 @@ impl Agent {
         }
         if waiters.told.is_some() && !waiters.was_waiting && self.node.file_problem.is_none() {
             let text = format!("{} can be served again, and is", self.node.place.file);
-            self.node.bulletin.tell(Event::ends(Kind::Refused, "file", text));
+            self.node.bulletin.tell(Event::ends(EventKind::Refused, "file", text));
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.
         if self.node.file_problem.is_some() && self.is_free() {
@@ -110,13 +112,12 @@ impl Agent {
                 }
                 Turn::Stop(why) => {
                     let help = self.node.place.command("apply --force");
-                    let failed = Failed::refused(format!(
-                        "{why}\n  help: mend the file; or, to serve it here all the same: {help}\nnothing was changed"
-                    ));
+                    let help = format!("mend the file; or, to serve it here all the same: {help}");
+                    let failed = Failed::refused(Refusal::new(why).help(help).nothing_changed());
                     self.node.order_wait = None;
-                    self.node.file_problem = Some(failed.message.clone());
+                    self.node.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
                     let attempt = Attempt::Failed(failed.clone());
-                    self.node.tell_failure(&attempt, waiters.told.as_deref());
+                    self.node.tell_failure(&attempt, waiters.told.as_ref());
                     self.try_again(&attempt, Intent { adopt: false, ..waiters.intent.clone() });
                     self.answer_all(std::mem::take(&mut waiters.replies), &Err(failed));
                     return self.edit_ended(&waiters).await;
@@ -155,7 +156,9 @@ impl Agent {
             Aim::Expire | Aim::Refresh | Aim::Again => return,
         };
         if let Some(before) = self.postponed.take() {
-            let failed = Failed::refused(format!("{instead}, before this came into force\nnothing of it was served"));
+            let failed = Failed::refused(
+                Refusal::new(format_args!("{instead}, before this came into force")).done("nothing of it was served"),
+            );
             self.answer_all(before.replies, &Err(failed));
         }
     }
@@ -193,7 +196,7 @@ impl Agent {
             }
             Err(Attempt::Failed(failed)) => {
                 let attempt = Attempt::Failed(failed.clone());
-                let told = waiters.told.as_ref().or(self.node.troubles.of(Matter::Haproxy)).map(String::as_str);
+                let told = waiters.told.as_ref().or(self.node.troubles.of(Matter::Haproxy));
                 // That the history has no room is told already, and tried again with each look.
                 match what {
                     Aim::Again => {}
@@ -233,7 +236,7 @@ impl Agent {
     }
 
     pub(super) async fn resume(&mut self) {
-        let told = self.node.file_problem.clone();
+        let told = self.node.file_problem.as_ref().map(|problem| problem.why().clone());
         if let Some(Postponed { what, intent, file, .. }) = &self.postponed {
             let (what, intent, file) = (*what, intent.clone(), *file);
             self.change_again(Waiters { intent, told, file, ..waiters_of(what) }).await;
@@ -248,11 +251,11 @@ impl Agent {
             tracing::info!("the file waits for its turn: {whom}");
         }
         if now.saturating_duration_since(began) >= ORDER_PATIENCE {
-            let failed = Failed::refused(format!(
-                "the file waits for its turn: {whom}\n  help: give the other nodes the same file; this one follows by \
-                 itself. Without waiting: {}",
+            let refusal = Refusal::new(format_args!("the file waits for its turn: {whom}")).help(format_args!(
+                "give the other nodes the same file; this one follows by itself. Without waiting: {}",
                 self.node.place.command("apply --force")
             ));
+            let failed = Failed::refused(refusal);
             replies.drain(..).for_each(|reply| drop(reply.send(Err(failed.clone()))));
         }
         self.node.order_wait = Some(whom);

@@ -1,7 +1,7 @@
 //! The last corrections of drift: what somebody else changed and hapilot put right.
 
 use super::bulletin::Bulletin;
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use jiff::Timestamp;
 use std::collections::VecDeque;
 
@@ -31,12 +31,12 @@ impl Corrections {
         let more = lines.len().saturating_sub(KEPT);
         for text in lines.into_iter().take(KEPT) {
             let told = format!("drift put right: {text}");
-            bulletin.tell(Event::once(Kind::Drift, Severity::Warning, "haproxy", told));
+            bulletin.tell(Event::once(EventKind::Drift, Severity::Warning, "haproxy", told));
             self.last.push_back(Correction { at, text });
         }
         if more > 0 {
             let told = format!("drift put right: and {more} more");
-            bulletin.tell(Event::once(Kind::Drift, Severity::Warning, "haproxy", told));
+            bulletin.tell(Event::once(EventKind::Drift, Severity::Warning, "haproxy", told));
         }
         while self.last.len() > KEPT {
             self.last.pop_front();

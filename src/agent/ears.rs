@@ -1,18 +1,18 @@
 //! Who is listened to for live traffic.
 
-use super::listening::Batch;
+use super::traffic_listener::Batch;
 use camino::Utf8PathBuf;
 use tokio::sync::mpsc;
 
 /// Who is listened to.
 #[derive(Debug, Default)]
-pub(super) struct Hearing {
+pub(super) struct Ears {
     /// The admin socket that is listened at.
     pub at: Option<Utf8PathBuf>,
     pub batches: Option<mpsc::Receiver<Batch>>,
 }
 
-impl Hearing {
+impl Ears {
     /// The next batch; never, where nobody is listened to.
     pub async fn next(&mut self) -> Batch {
         match &mut self.batches {

@@ -11,21 +11,21 @@ use super::bulletin::Bulletin;
 use super::certificate_checks::check_certificates;
 use super::checks::Checks;
 use super::corrections::Corrections;
+use super::haproxy_look;
+use super::interim::Interim;
 use super::leaving_out::leave_out;
 use super::ledger::Ledger;
 use super::limits::{RELOAD_GAP, ReloadLimits};
 use super::live_files::{LiveFiles, Undo};
-use super::look;
 use super::maxconn_look::MaxconnLook;
-use super::news::News;
-use super::objections::Objections;
-use super::preflight::{self, Said};
+use super::preflight::{self, CheckRemarks};
+use super::refusal::Refusal;
 use super::reloading::reload;
 use super::renderer::Renderer;
 use super::start;
 use super::unanswered::Unanswered;
 use super::unread::Unread;
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::haproxy;
 use crate::model::Digest;
 use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
@@ -60,7 +60,7 @@ pub struct Engine {
     /// The version that was rendered for last: the running one, else the installed one.
     pub version: Option<plan::Version>,
     /// What HAProxy said when files were last judged.
-    pub said: Said,
+    pub said: CheckRemarks,
     /// Why the HAProxy that the last apply prepared may not start.
     pub doubts: Option<String>,
     /// What HAProxy warned about in the files that were last applied.
@@ -96,7 +96,7 @@ pub struct Engine {
     /// Whether HAProxy answers.
     pub unanswered: Unanswered,
     /// What was decided and sent beside the order that is carried out.
-    pub(super) news: News,
+    pub(super) news: Interim,
     /// The engine itself is away.
     pub(super) stands_in: bool,
     pub(super) expected: Option<Expectation>,
@@ -117,7 +117,7 @@ impl Engine {
             seen: None,
             absent_since: None,
             version: None,
-            said: Said::default(),
+            said: CheckRemarks::default(),
             doubts: None,
             warnings: vec![],
             last: None,
@@ -136,7 +136,7 @@ impl Engine {
             journal: None,
             files_wait: false,
             unanswered: Unanswered::default(),
-            news: News::default(),
+            news: Interim::default(),
             stands_in: false,
             expected: None,
             maxconn_look: MaxconnLook::default(),
@@ -153,22 +153,22 @@ impl Engine {
         // Which maps to ask for follows from the files, and those from the version: nearly always the one seen last.
         let mut version = match &self.runtime {
             Some(runtime) => runtime.version,
-            None => look::version_here(&wish.sources.config, &self.unanswered).await?,
+            None => haproxy_look::version_here(&wish.sources.config, &self.unanswered).await?,
         };
         let live = LiveFiles::of(&wish.sources.config.haproxy.config);
-        let mut files = live.look().map_err(|e| ApplyError::Observe(format!("error: {e}")))?;
+        let mut files = live.look().map_err(|e| ApplyError::Observe(Refusal::new(e)))?;
         let (asked, rendered, runtime) = loop {
             let rendered = self.renderer.render(wish, version)?;
             self.check_ahead(wish, &rendered)?;
             let maps: Vec<String> = rendered.maps.keys().cloned().collect();
             let asks_maxconn = self.maxconn_look.is_due(&rendered, self.runtime.as_ref(), Instant::now());
             let asked = Instant::now();
-            match look::observe(&wish.sources.config, &maps, asks_maxconn, &self.unanswered).await? {
+            match haproxy_look::observe(&wish.sources.config, &maps, asks_maxconn, &self.unanswered).await? {
                 // HAProxy was upgraded since the last look.
                 Some(runtime) if runtime.version != version => version = runtime.version,
                 // It has gone: the one that is installed will read the files.
                 None if self.runtime.take().is_some() => {
-                    version = look::installed_version(&wish.sources.config).await?
+                    version = haproxy_look::installed_version(&wish.sources.config).await?
                 }
                 runtime => break (asked, rendered, runtime),
             }
@@ -185,7 +185,7 @@ impl Engine {
         // Only the reasons of a reload ask for it, and it is long.
         let loaded = if is_loaded { None } else { ledger.and_then(Ledger::current_structure) };
         let certificates = match &runtime {
-            Some(_) => look::observe_certificates(&wish.sources.config, &rendered).await?,
+            Some(_) => haproxy_look::observe_certificates(&wish.sources.config, &rendered).await?,
             None => plan::RuntimeCertificates::default(),
         };
         let observed = Observed {
@@ -216,7 +216,7 @@ impl Engine {
             && before.pid != now.pid
         {
             let text = format!("another HAProxy worker serves, pid {} in the place of {}", now.pid, before.pid);
-            let event = Event::once(Kind::Haproxy, Severity::Warning, "haproxy", text);
+            let event = Event::once(EventKind::Haproxy, Severity::Warning, "haproxy", text);
             self.bulletin.tell(event.because("it was restarted, or reloaded by somebody else"));
         }
     }
@@ -265,11 +265,11 @@ impl Engine {
                 tokio::join!(check.end(wish, &prepared.rendered), start::other_binary(wish.sources, prepared));
             self.said = match (said, other) {
                 (Ok(mut said), other) => {
-                    said.warnings.extend(other);
+                    said.warnings.extend(other.map(|other| other.to_string()));
                     said
                 }
                 // Whatever the wrong one dislikes: its words would lead astray.
-                (Err(_), Some(other)) => return Err(Objections(vec![format!("error: {other}")]).into()),
+                (Err(_), Some(other)) => return Err(Refusal::from(other).into()),
                 (Err(refusal), None) => return Err(refusal.into()),
             };
         }
@@ -288,7 +288,7 @@ impl Engine {
     pub async fn apply(&mut self, wish: Wish<'_>, ledger: Option<&Ledger>) -> Result<Applied, ApplyError> {
         if let Some(told) = Unread::line(&wish.sources.unread).filter(|_| self.would.is_none()) {
             // Who looks only does not come here; nothing that stands for a secret may reach HAProxy.
-            return Err(ApplyError::Refused(Objections(vec![format!("error: {told}")])));
+            return Err(ApplyError::Refused(Refusal::new(told)));
         }
         if !wish.is_serving {
             check_certificates(wish.sources, wish.may_exceed_limits)?;
@@ -353,10 +353,10 @@ impl Engine {
             }
             // What was decided meanwhile is pushed, and its files follow.
             false if self.is_left_by_news(wish, &prepared.plan.action) => Ok(applied),
-            false => Err(ApplyError::Execute(format!(
+            false => Err(ApplyError::Execute(Refusal::new(format_args!(
                 "after {MAX_ROUNDS} rounds HAProxy still differs: {}",
                 plan::brief(&prepared.plan.described())
-            ))),
+            )))),
         }
     }
 
@@ -474,10 +474,10 @@ impl Engine {
             && !wish.may_exceed_limits
             && let Some(objection) = self.limits.objection(&wish.sources.config.haproxy, Instant::now())
         {
-            return Err(ApplyError::Refused(Objections(vec![objection])));
+            return Err(ApplyError::Refused(objection.into()));
         }
         let config = &wish.sources.config.haproxy.config;
-        let failed = |e: std::io::Error| ApplyError::Write(format!("error: {e}"));
+        let failed = |e: std::io::Error| ApplyError::Write(Refusal::new(e));
         if plan.overrules_an_obstacle(&prepared.observed) {
             applied.kept = Some(sys::files::keep_beside(config, "hapilot", jiff::Timestamp::now()).map_err(failed)?);
         }
@@ -487,7 +487,7 @@ impl Engine {
         if let Err(e) = files.write(&plan.files, &prepared.rendered) {
             undo.put_back();
             self.end_intent();
-            return Err(ApplyError::Write(format!("error: {e}\nthe files are as they were")));
+            return Err(ApplyError::Write(Refusal::new(e).done("the files are as they were")));
         }
         self.writes += plan.files.len() as u64;
         applied.files.extend(plan.files.iter().cloned());
@@ -515,7 +515,7 @@ impl Engine {
             failures.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
         if !others.is_empty() {
-            return Err(ApplyError::Execute(format!("error: {}", words(&others))));
+            return Err(ApplyError::Execute(Refusal::new(words(&others))));
         }
         // What this version or this server cannot do at runtime, the next round does by a reload.
         self.reload_instead = (!placements.is_empty()).then(|| format!("HAProxy refused: {}", words(&placements)));
@@ -557,7 +557,7 @@ impl Engine {
                 Ok(None)
             }
             Err(e) if sys::lack::is_ours_within(&e) => Err(ApplyError::unasked(&e)),
-            Err(e) => Err(ApplyError::Execute(format!("error: {}", sys::chain(&e)))),
+            Err(e) => Err(ApplyError::Execute(Refusal::new(sys::chain(&e)))),
         }
     }
 }

@@ -4,9 +4,9 @@ use super::apply::{Applied, How};
 use super::bulletin::Bulletin;
 use super::intent::Intent;
 use super::report::SourceOfChange;
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::render::Rendered;
-use crate::store::{self, Source};
+use crate::store::{self, RevisionSource};
 
 /// So many changes of a revision are told in its line of the log.
 const MAX_TOLD: usize = 5;
@@ -15,7 +15,7 @@ const MAX_TOLD: usize = 5;
 #[derive(Clone, Debug)]
 pub struct Entry<'a> {
     /// What began it.
-    pub source: Source,
+    pub source: RevisionSource,
     /// Who asked.
     pub actor: String,
     /// Why.
@@ -47,10 +47,10 @@ pub(super) fn entry<'a>(
     let reasons = applied.reload_reasons.iter().map(|reason| format!("reload: {reason}"));
     Entry {
         source: match source {
-            SourceOfChange::Start => Source::Start,
-            SourceOfChange::Edit if intent.adopt => Source::Adopt,
-            SourceOfChange::Edit => Source::Edit,
-            SourceOfChange::Rollback(of) => Source::Rollback { of },
+            SourceOfChange::Start => RevisionSource::Start,
+            SourceOfChange::Edit if intent.adopt => RevisionSource::Adopt,
+            SourceOfChange::Edit => RevisionSource::Edit,
+            SourceOfChange::Rollback(of) => RevisionSource::Rollback { of },
         },
         actor: intent.actor.clone(),
         reason,
@@ -80,6 +80,6 @@ impl Entry<'_> {
         let Self { actor, reason, .. } = self;
         let verb = if is_ahead { "is prepared" } else { "serves" };
         let text = format!("revision{number} {verb}: {what} ({actor}: {reason})");
-        bulletin.tell(Event::once(Kind::Revision, Severity::Info, "file", text));
+        bulletin.tell(Event::once(EventKind::Revision, Severity::Info, "file", text));
     }
 }

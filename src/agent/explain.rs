@@ -2,6 +2,7 @@
 //!
 //! Pure. Called by `preflight` and `engine`.
 
+use super::refusal::Objection;
 use crate::haproxy::{HaproxyMessage, Severity, Verdict};
 use std::fmt::Write;
 
@@ -9,23 +10,23 @@ use std::fmt::Write;
 const MAX_SHOWN: usize = 20;
 
 /// Everything that HAProxy said about a file that it refuses, at the lines of the operator's file.
-pub(super) fn explain(verdict: &Verdict, file: &str, toml: &str) -> String {
+pub(super) fn explain(verdict: &Verdict, file: &str, toml: &str) -> Vec<Objection> {
     let grave: Vec<_> = verdict.messages.iter().filter(|message| message.severity > Severity::Notice).collect();
     if grave.is_empty() {
         let words: Vec<_> = verdict.messages.iter().map(|message| message.text.as_str()).take(MAX_SHOWN).collect();
-        return format!("error: HAProxy refuses the configuration\n  = HAProxy says: {}", words.join("; "));
+        let quote = format!("  = HAProxy says: {}", words.join("; "));
+        return vec![Objection::new("HAProxy refuses the configuration").quoting(quote)];
     }
     let head = |message: &HaproxyMessage| match message.severity {
-        Severity::Alert => "error: HAProxy rejects what this line becomes",
-        Severity::Warning | Severity::Notice => "warning: HAProxy warns about what this line becomes",
+        Severity::Alert => Objection::new("HAProxy rejects what this line becomes"),
+        Severity::Warning | Severity::Notice => Objection::warning("HAProxy warns about what this line becomes"),
     };
     let shown = grave.iter().take(MAX_SHOWN);
-    let mut text: Vec<String> =
-        shown.map(|message| format!("{}\n{}", head(message), place(message, file, toml))).collect();
+    let mut objections: Vec<_> = shown.map(|message| head(message).quoting(place(message, file, toml))).collect();
     if grave.len() > MAX_SHOWN {
-        text.push(format!("and {} more messages", grave.len() - MAX_SHOWN));
+        objections.push(Objection::notice(format_args!("and {} more messages", grave.len() - MAX_SHOWN)));
     }
-    text.join("\n")
+    objections
 }
 
 /// A warning about a file that HAProxy takes.

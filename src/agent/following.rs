@@ -4,11 +4,12 @@ use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
 use super::bulletin::Bulletin;
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::{Failed, Report};
-use super::troubles::{Matter, News};
-use crate::event::{Event, Kind, Severity};
+use super::troubles::{Matter, TroubleChange};
+use crate::event::{Event, EventKind, Severity};
 use crate::haproxy;
-use crate::health::Transition;
+use crate::health::{FactorName, Transition};
 use crate::model::ServerId;
 use crate::plan::Step;
 use std::time::Duration;
@@ -35,23 +36,23 @@ impl Node {
         let problem = match result {
             Ok(_) => is_absent.then(|| self.start_hint()),
             Err(ApplyError::TooSoon(_)) => return,
-            Err(e) => Some(e.to_string()),
+            Err(e) => Some(e.refusal()),
         };
-        if self.troubles.note(Matter::Haproxy, problem.as_ref()) == News::None {
+        if self.troubles.note(Matter::Haproxy, problem.as_ref()) == TroubleChange::None {
             return;
         }
         match &problem {
             Some(problem) if result.is_ok() && self.is_settled => {
                 let text = format!("HAProxy is gone: {problem}");
-                self.bulletin.tell(Event::begins(Kind::Haproxy, Severity::Error, "haproxy", text));
+                self.bulletin.tell(Event::begins(EventKind::Haproxy, Severity::Error, "haproxy", text));
             }
             Some(problem) if result.is_ok() => {
-                self.bulletin.tell(Event::begins(Kind::Haproxy, Severity::Warning, "haproxy", problem));
+                self.bulletin.tell(Event::begins(EventKind::Haproxy, Severity::Warning, "haproxy", problem));
             }
             Some(problem) => {
                 let is_behind = matches!(result, Err(ApplyError::Files(_)));
                 let text = if is_behind { "HAProxy's files are behind" } else { "HAProxy does not follow" };
-                let event = Event::begins(Kind::Haproxy, Severity::Warning, "haproxy", text);
+                let event = Event::begins(EventKind::Haproxy, Severity::Warning, "haproxy", text);
                 self.bulletin.tell(event.because(problem));
             }
             None => {
@@ -60,27 +61,27 @@ impl Node {
                     Some(runtime) => format!("HAProxy {} follows{again}, pid {}", runtime.version, runtime.pid),
                     None => format!("HAProxy follows{again}"),
                 };
-                self.bulletin.tell(Event::ends(Kind::Haproxy, "haproxy", text));
+                self.bulletin.tell(Event::ends(EventKind::Haproxy, "haproxy", text));
             }
         }
     }
 
     /// A change that did not happen: told where it is another refusal than the one that was told last.
-    pub(super) fn tell_failure(&self, attempt: &Attempt, told: Option<&str>) {
+    pub(super) fn tell_failure(&self, attempt: &Attempt, told: Option<&Refusal>) {
         if let Attempt::Failed(failed) = attempt
-            && told != Some(&failed.message)
+            && told != Some(&failed.refusal)
         {
             let state =
                 if self.revision().is_some() { "the last good state serves on" } else { "nothing is served yet" };
-            let text = format!("the change is refused, {state}\n{}", failed.message.trim_end());
-            self.bulletin.tell(Event::begins(Kind::Refused, Severity::Error, "file", text));
+            let text = format!("the change is refused, {state}\n{failed}");
+            self.bulletin.tell(Event::begins(EventKind::Refused, Severity::Error, "file", text));
         }
     }
 
     /// A rollback that was asked for and did not happen: who asked is told, and nothing is wrong with the file.
     pub(super) fn tell_no_rollback(&self, actor: &str, failed: &Failed) {
-        let text = format!("the rollback that {actor} asked for is refused\n{}", failed.message.trim_end());
-        self.bulletin.tell(Event::once(Kind::Refused, Severity::Warning, "rollback", text));
+        let text = format!("the rollback that {actor} asked for is refused\n{failed}");
+        self.bulletin.tell(Event::once(EventKind::Refused, Severity::Warning, "rollback", text));
     }
 
     /// The last word of an agent that ends.
@@ -90,7 +91,7 @@ impl Node {
             (false, Some(_)) => "stopping; HAProxy serves on",
             (false, None) => "stopping; no HAProxy runs",
         };
-        self.bulletin.tell(Event::ends(Kind::Agent, "agent", text));
+        self.bulletin.tell(Event::ends(EventKind::Agent, "agent", text));
     }
 
     /// A master that answers without a worker's socket: HAProxy starts, or somebody removed the socket.
@@ -106,17 +107,18 @@ impl Node {
     }
 
     /// What to do where no HAProxy runs.
-    pub(super) fn start_hint(&self) -> String {
+    pub(super) fn start_hint(&self) -> Refusal {
         let haproxy = &self.serving.config.haproxy;
         let (admin, master) = (&haproxy.admin_socket.value, &haproxy.master_socket.value);
         if self.has_master_alone() {
-            return format!(
+            return Refusal::notice(format_args!(
                 "HAProxy runs and serves on, its master answers on {master}; but its admin socket {admin} was removed, so \
-                 that nobody can steer it\n  help: restart it, which makes the socket again: systemctl restart haproxy"
-            );
+                 that nobody can steer it"
+            ))
+            .help("restart it, which makes the socket again: systemctl restart haproxy");
         }
         let command = haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket);
-        format!("no HAProxy answers on {}; the files are ready, start it: {command}", haproxy.admin_socket.value)
+        Refusal::notice(format_args!("no HAProxy answers on {admin}; the files are ready, start it: {command}"))
     }
 
     /// Tells what HAProxy was sent: each change that has a cause of its own, one line. The steps of a ramp and the
@@ -132,7 +134,7 @@ impl Node {
                 told += 1;
                 if told <= MAX_TOLD {
                     let text = format!("HAProxy: {step}");
-                    self.bulletin.tell(Event::once(Kind::Haproxy, Severity::Info, "haproxy", text));
+                    self.bulletin.tell(Event::once(EventKind::Haproxy, Severity::Info, "haproxy", text));
                 }
                 continue;
             };
@@ -146,7 +148,7 @@ impl Node {
             told += 1;
             if told <= MAX_TOLD {
                 let text = format!("{id} weight {from} → {to} ({cause})");
-                self.bulletin.tell(Event::once(Kind::Weight, Severity::Info, id, text));
+                self.bulletin.tell(Event::once(EventKind::Weight, Severity::Info, id, text));
             }
         }
         if told > MAX_TOLD {
@@ -160,13 +162,13 @@ impl Node {
             return word.to_string();
         }
         let factors = self.fleet.view().decision(id).map(|decision| decision.factors.as_slice()).unwrap_or_default();
-        let of = |name: &str| factors.iter().any(|factor| factor.name == name);
+        let of = |name: FactorName| factors.iter().any(|factor| factor.name == name);
         let state = self.fleet.view().health(id).map(|health| health.state());
         match state {
-            _ if of("guard") => "held by a guard".to_owned(),
-            _ if of("keys") => "no usable key".to_owned(),
-            _ if of("pause") => "it asked for silence".to_owned(),
-            _ if of("half_open") => "a trickle of requests".to_owned(),
+            _ if of(FactorName::Guard) => "held by a guard".to_owned(),
+            _ if of(FactorName::Keys) => "no usable key".to_owned(),
+            _ if of(FactorName::Pause) => "it asked for silence".to_owned(),
+            _ if of(FactorName::HalfOpen) => "a trickle of requests".to_owned(),
             Some(state) => state.cause().unwrap_or(state.as_str()).to_owned(),
             None => "the file".to_owned(),
         }
@@ -186,16 +188,16 @@ pub(super) fn log_start(report: &Report, bulletin: &Bulletin) {
         Some(revision) => format!("hapilot runs; serving revision {revision}: {how}"),
         None => format!("hapilot runs; serving: {how}"),
     };
-    bulletin.tell(Event::begins(Kind::Agent, Severity::Info, "agent", text));
+    bulletin.tell(Event::begins(EventKind::Agent, Severity::Info, "agent", text));
 }
 
 /// A change of health: one line; a server that goes out is a warning.
 pub(super) fn log_transition(id: &ServerId, transition: &Transition, bulletin: &Bulletin) {
     let (from, to) = (transition.from, transition.to);
     let event = match to.is_unhealthy() {
-        true => Event::begins(Kind::Health, Severity::Warning, id, format!("{id} is out: health {from} → {to}")),
+        true => Event::begins(EventKind::Health, Severity::Warning, id, format!("{id} is out: health {from} → {to}")),
         // Also of one that an agent before this one saw go out.
-        false => Event::ends(Kind::Health, id, format!("{id} health {from} → {to}")),
+        false => Event::ends(EventKind::Health, id, format!("{id} health {from} → {to}")),
     };
     bulletin.tell(event.because(&transition.reason));
 }

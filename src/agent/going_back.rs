@@ -6,9 +6,10 @@ use super::attempt::Attempt;
 use super::change::{Begun, Then};
 use super::intent::Intent;
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::{Failed, Report, SourceOfChange};
 use super::troubles::Matter;
-use super::unserved::rolled_back;
+use super::unserved::{Unserved, rolled_back};
 use crate::model::Digest;
 
 impl Node {
@@ -61,7 +62,7 @@ impl Node {
         if self.ledger.reject(rejected).is_err() {
             // It was gone back: that much is so, on a full disk as well.
             self.keep_words();
-            report.notes.extend(self.troubles.of(Matter::Words).cloned());
+            report.notes.extend(self.troubles.of(Matter::Words).map(ToString::to_string));
             report.notes.push(format!(
                 "that {} was rolled back could not be written down: the next start of the agent serves it again, unless \
                  there is room before, or `{}` has put what serves into it",
@@ -78,7 +79,8 @@ impl Node {
 
     /// The file has the content that was left: that is told, and not what it had in between.
     pub(super) fn tell_rolled_back(&mut self) {
-        self.file_problem = Some(rolled_back(&self.place, self.place.load().err().as_ref()));
+        let why = rolled_back(&self.place, self.place.load().err().as_ref());
+        self.file_problem = Some(Unserved::RolledBack(why));
     }
 
     /// Whether the file cannot be served, or is not served yet, so that an older content serves and nobody went back to it.
@@ -91,12 +93,12 @@ impl Node {
 
     fn nothing_to_roll_back(&self) -> Failed {
         let serves = self.revision().map_or_else(|| "nothing".to_owned(), |revision| format!("revision {revision}"));
-        let problem = self.file_problem.as_deref().unwrap_or("the file is about to be served").trim_end();
-        Failed::refused(format!(
-            "{problem}\nthere is nothing to roll back: {} was not served as it stands, {serves} serves on\n  help: mend the \
-             file; to go further back all the same: {}\nnothing was changed",
-            self.place.file,
-            self.place.command("rollback REV")
-        ))
+        let problem = self.file_problem.as_ref().map(|problem| problem.why().clone().as_error());
+        let problem = problem.unwrap_or_else(|| Refusal::new("the file is about to be served"));
+        let file = &self.place.file;
+        let nothing = format!("there is nothing to roll back: {file} was not served as it stands, {serves} serves on");
+        let back = self.place.command("rollback REV");
+        let help = format!("mend the file; to go further back all the same: {back}");
+        Failed::refused(problem.done(nothing).help(help).nothing_changed())
     }
 }

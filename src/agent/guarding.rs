@@ -3,31 +3,36 @@
 use super::apply::{Applied, ApplyError};
 use super::intent::Intent;
 use super::node::Node;
+use super::refusal::{Objection, Refusal};
 use super::report::{Failed, SourceOfChange};
 use super::sources::Sources;
 use crate::config::{self, Config};
-use crate::plan::{Guard, guards};
+use crate::plan::{DrasticChange, drastic_changes};
 use crate::sys;
 use std::sync::Arc;
 
 impl Node {
     /// Refuses what takes too much away, or adds too much, at once. A rollback and a forced change are never asked.
-    pub(super) fn ask_guards(&self, sources: &Sources, intent: &Intent, source: SourceOfChange) -> Result<(), Failed> {
+    pub(super) fn refuse_drastic_changes(
+        &self,
+        sources: &Sources,
+        intent: &Intent,
+        source: SourceOfChange,
+    ) -> Result<(), Failed> {
         if intent.force || self.is_observer() || matches!(source, SourceOfChange::Rollback(_)) {
             return Ok(());
         }
-        let found = self.guards(sources);
+        let found = self.drastic_changes(sources);
         if found.is_empty() {
             return Ok(());
         }
-        let reasons = found.iter().map(|guard| format!("error: {guard}")).collect::<Vec<_>>().join("\n");
-        let command = self.place.command("apply --force");
-        Err(Failed::refused(format!("{reasons}\n  help: if this is meant: {command}\nnothing was changed")))
+        let help = format!("if this is meant: {}", self.place.command("apply --force"));
+        Err(Failed::refused(Refusal::of(found.iter().map(Objection::new)).help(help).nothing_changed()))
     }
 
     /// What `--force` is needed for.
-    pub(super) fn guards(&self, sources: &Sources) -> Vec<Guard> {
-        self.served().map_or_else(Vec::new, |served| guards(&served, &sources.config))
+    pub(super) fn drastic_changes(&self, sources: &Sources) -> Vec<DrasticChange> {
+        self.served().map_or_else(Vec::new, |served| drastic_changes(&served, &sources.config))
     }
 
     /// The configuration that serves; `None` before the first one.
@@ -57,7 +62,7 @@ impl Node {
         };
         let applied = Applied::nothing();
         let entry = super::entry::entry(intent, source, &applied, &sources.toml, rendered);
-        let kept = self.ledger.record_failed(&entry, &error.to_string(), sources.config.history.keep);
+        let kept = self.ledger.record_failed(&entry, &error.refusal().unlabelled(), sources.config.history.keep);
         if let Err(failed) = kept {
             tracing::warn!("the failed change could not be written into the history: {failed}");
         }

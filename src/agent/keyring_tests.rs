@@ -40,7 +40,7 @@ impl Scene {
             socket: None,
             secrets: SecretUse::Handed,
         };
-        place.understand(text).unwrap_or_else(|e| panic!("{}", e.render(false)))
+        place.understand(text).unwrap_or_else(|e| panic!("{e}"))
     }
 }
 

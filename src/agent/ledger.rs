@@ -6,7 +6,7 @@ use super::entry::Entry;
 use super::report::Failed;
 use crate::fleet::Overrides;
 use crate::model::Digest;
-use crate::store::{self, Current, Manifest, NewFile, Outcome, Provisional, Revisions, Source, Standing};
+use crate::store::{self, Current, Manifest, NewFile, Outcome, Provisional, RevisionSource, Revisions, Standing};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -97,7 +97,7 @@ impl Ledger {
     /// Whether what serves was brought back by a rollback.
     pub fn serves_a_rollback(&self) -> bool {
         let manifest = self.current().and_then(|current| self.revisions.manifest(current).ok());
-        manifest.is_some_and(|manifest| matches!(manifest.source, Source::Rollback { .. }))
+        manifest.is_some_and(|manifest| matches!(manifest.source, RevisionSource::Rollback { .. }))
     }
 
     /// The last confirmed revision before the current one with other content.
@@ -110,7 +110,7 @@ impl Ledger {
         let all = self.revisions.list().map_err(|e| told(&e))?;
         // What a rollback brought back stands where it first stood: to go back once more is to go further.
         let manifest_of = |number: u32| all.iter().find(|one| one.number == number)?.manifest.as_ref().ok();
-        while let Some(Source::Rollback { of }) = manifest_of(current).map(|manifest| manifest.source) {
+        while let Some(RevisionSource::Rollback { of }) = manifest_of(current).map(|manifest| manifest.source) {
             if of >= current {
                 break;
             }

@@ -2,15 +2,16 @@
 //!
 //! Decides nothing about what a reload is for; a forced change and a rollback do not ask (invariants I10 and I14).
 
+use super::refusal::Objection;
 use crate::config::Haproxy;
 use crate::plan::Runtime;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// The time that the budget is for.
 /// Between two reloads (I10): each leaves an old worker behind.
 pub(super) const RELOAD_GAP: Duration = Duration::from_secs(5);
+/// The time that the budget is for.
 const HOUR: Duration = Duration::from_secs(3600);
 /// What the operator can do instead of waiting.
 const NOW: &str = "`hapilot apply --force` does not wait, and no rollback does";
@@ -65,25 +66,29 @@ impl ReloadLimits {
         }
     }
 
-    /// Why the next reload must wait; `None`: it need not. The text is the same as long as the reason is.
-    pub fn objection(&mut self, haproxy: &Haproxy, now: Instant) -> Option<String> {
+    /// Why the next reload must wait; `None`: it need not. It is the same as long as the reason is.
+    pub fn objection(&mut self, haproxy: &Haproxy, now: Instant) -> Option<Objection> {
         self.forget(now);
         let most = haproxy.max_old_workers as usize;
         if self.finishing.len() > most {
             let pids = self.finishing.keys().map(u32::to_string).collect::<Vec<_>>().join(", ");
-            return Some(format!(
-                "error: a reload is needed and waits: {} old workers still finish their streams (pids {pids}), more than `haproxy.max_old_workers` = {most}\n  help: it follows by itself when enough of them have ended; {NOW}",
+            let what = format!(
+                "a reload is needed and waits: {} old workers still finish their streams (pids {pids}), more than \
+                 `haproxy.max_old_workers` = {most}",
                 self.finishing.len()
-            ));
+            );
+            let help = format!("it follows by itself when enough of them have ended; {NOW}");
+            return Some(Objection::new(what).help(help));
         }
         let budget = haproxy.reloads_per_hour as usize;
         let oldest = self.made.len().checked_sub(budget).and_then(|at| self.made.get(at));
         oldest.map(|(_, time)| {
             let free = time.checked_add(HOUR).unwrap_or(Timestamp::MAX);
-            format!(
-                "error: a reload is needed and waits until {}: `haproxy.reloads_per_hour` = {budget} are spent\n  help: it follows by itself then; {NOW}",
+            let what = format!(
+                "a reload is needed and waits until {}: `haproxy.reloads_per_hour` = {budget} are spent",
                 free.strftime("%H:%M:%SZ")
-            )
+            );
+            Objection::new(what).help(format_args!("it follows by itself then; {NOW}"))
         })
     }
 
@@ -131,12 +136,12 @@ mod tests {
         limits.made(start, time);
         assert_eq!(limits.objection(&haproxy, later(0)), None);
         limits.made(later(10), time + Duration::from_secs(600));
-        let said = limits.objection(&haproxy, later(30)).unwrap();
+        let said = limits.objection(&haproxy, later(30)).unwrap().to_string();
         assert!(said.contains("until 09:00:00Z") && said.contains("reloads_per_hour"), "{said}");
         assert_eq!(limits.objection(&haproxy, later(60)), None);
         // A forced one counts as well.
         limits.made(later(61), time + Duration::from_secs(3660));
-        assert!(limits.objection(&haproxy, later(62)).unwrap().contains("until 09:10:00Z"));
+        assert!(limits.objection(&haproxy, later(62)).unwrap().to_string().contains("until 09:10:00Z"));
     }
 
     #[test]
@@ -146,7 +151,7 @@ mod tests {
         limits.saw(Some(&with_old_workers(vec![11])), start);
         assert_eq!(limits.objection(&haproxy, start), None);
         limits.saw(Some(&with_old_workers(vec![11, 12])), start + Duration::from_secs(5));
-        let said = limits.objection(&haproxy, start).unwrap();
+        let said = limits.objection(&haproxy, start).unwrap().to_string();
         assert!(said.contains("pids 11, 12") && said.contains("max_old_workers"), "{said}");
         assert!(said.contains("hapilot apply --force"), "{said}");
         let since: Vec<_> = limits.old_workers().iter().map(|(pid, worker)| (*pid, worker.since - start)).collect();

@@ -4,6 +4,7 @@
 
 use super::ledger::Ledger;
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::Failed;
 use super::troubles::Matter;
 use crate::sys;
@@ -30,14 +31,16 @@ impl Node {
             }
             Err(failed) => format!("{state} was deleted while the agent ran and cannot be made again: {failed}"),
         };
-        self.troubles.set(Matter::History, Some(told));
+        self.troubles.set(Matter::History, Some(Refusal::notice(told)));
     }
 
     /// Whether the directory has room is asked before something is lost, and told until there is.
     fn look_for_room(&mut self) {
-        let problem = self.lock.as_ref().and_then(|_| sys::space::writable(&self.ledger.state, ROOM_BYTES).err()).map(|e| {
-            format!("the history, operators' words and what was learnt cannot be written down: {e}\n  help: make room there")
-        });
+        let problem =
+            self.lock.as_ref().and_then(|_| sys::space::writable(&self.ledger.state, ROOM_BYTES).err()).map(|e| {
+                let what = format!("the history, operators' words and what was learnt cannot be written down: {e}");
+                Refusal::notice(what).help("make room there")
+            });
         self.troubles.set(Matter::Room, problem);
     }
 

@@ -7,19 +7,20 @@ use super::adopted::{adopt, base_weights};
 use super::bulletin::Bulletin;
 use super::certificate_news::CertificateNews;
 use super::engine::Engine;
+use super::interim::Baseline;
 use super::ledger::Ledger;
-use super::listening::Listening;
 use super::locking::take_lock;
-use super::news::Known;
 use super::preflight::STAGING;
+use super::refusal::Refusal;
 use super::report::Failed;
 use super::sources::{Place, Sources, SourcesError};
+use super::traffic_listener::TrafficListener;
 use super::troubles::{Matter, Troubles};
-use super::unserved::{Waiting, rolled_back, waits_at_start};
+use super::unserved::{Unserved, Waiting, rolled_back, waits_at_start};
 use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
 use crate::desired::Desired;
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::fleet::{Fleet, Keyring, Overrides};
 use crate::model::{Digest, Moment, ServerId, Weight};
 use crate::plan::Runtime;
@@ -39,8 +40,8 @@ pub struct Node {
     pub serving: Sources,
     /// Whether anything was applied yet in this life.
     pub is_settled: bool,
-    /// The newest file cannot be served: why, as it is to be printed.
-    pub file_problem: Option<String>,
+    /// The newest file is not served: why.
+    pub file_problem: Option<Unserved>,
     /// What a good file would do that waits for the operator.
     pub(super) waiting: Option<Waiting>,
     /// What else is wrong; what could not be written is tried again with each look at HAProxy.
@@ -64,9 +65,9 @@ pub struct Node {
     /// Other keys serve than HAProxy was told last.
     pub(super) keys_moved: bool,
     /// What HAProxy was to follow when the order that is under way began.
-    pub(super) known: Option<Known>,
+    pub(super) known: Option<Baseline>,
     /// The ears at HAProxy, while an agent runs and the file wants them.
-    pub listening: Option<Listening>,
+    pub listening: Option<TrafficListener>,
     /// The virtual addresses, while an agent runs and the file has some.
     pub vips: Option<Vips>,
     /// The first apply of this life is under way.
@@ -196,7 +197,7 @@ impl Node {
     pub(super) fn renew_certificates(&mut self) {
         if self.serving.renew_certificates() {
             let text = "certificates were renewed, added or removed";
-            self.bulletin.tell(Event::once(Kind::Certificate, Severity::Info, "certificates", text));
+            self.bulletin.tell(Event::once(EventKind::Certificate, Severity::Info, "certificates", text));
         }
         self.tell_certificates();
     }
@@ -222,11 +223,8 @@ impl Node {
 
     /// A full disk must not keep a change from being served; it is told until it is mended.
     pub(super) fn note_history(&mut self, failed: Option<Failed>) {
-        let problem = failed.map(|failed| {
-            // The name of what could not be written has another end each time; the trouble is the same.
-            let told = failed.message.split_once("/.new-").map_or(failed.message.as_str(), |(before, _)| before);
-            format!("what serves cannot be written into the history: {told}")
-        });
+        let problem = failed
+            .map(|failed| Refusal::notice(format_args!("what serves cannot be written into the history: {failed}")));
         self.troubles.set(Matter::History, problem);
     }
 
@@ -253,40 +251,41 @@ fn choose(
     place: &Place,
     loaded: Result<Sources, SourcesError>,
     ledger: &Ledger,
-) -> Result<(Sources, Option<String>), Failed> {
-    let (mut waits, mut lacks) = (false, None);
+) -> Result<(Sources, Option<Unserved>), Failed> {
+    let mut lacks = None;
     let problem = match loaded {
         Ok(sources) if ledger.rejected() != Some(Digest::of(&sources.toml)) => {
             match waits_at_start(place, &sources, ledger) {
-                Some(told) => {
-                    waits = true;
-                    told
-                }
+                Some(told) => Unserved::Waits(told),
                 None => return Ok((sources, None)),
             }
         }
-        Ok(_) => rolled_back(place, None),
+        Ok(_) => Unserved::RolledBack(rolled_back(place, None)),
         Err(e) => {
             let failed = Failed::from_sources(&e);
             if ledger.current().is_none() {
                 return Err(failed);
             }
             lacks = matches!(e, SourcesError::Secrets(_)).then(|| failed.clone());
-            failed.message
+            Unserved::Refused(failed.refusal)
         }
     };
-    let Some(current) = ledger.current() else { return Err(Failed::refused(problem)) };
+    let Some(current) = ledger.current() else { return Err(Failed::refused(problem.why().clone().as_error())) };
     let toml = ledger.toml_of(current)?;
     let sources = place.understand(toml).map_err(|e| {
         if let (Some(failed), SourcesError::Secrets(_)) = (&lacks, &e) {
             // The same words twice say no more.
             return failed.clone();
         }
-        Failed::refused(format!("{problem}\nand revision {current} cannot be read either: {}", e.render(false)))
+        let words = format!("and revision {current} cannot be read either: ");
+        Failed::refused(problem.why().clone().as_error().besides(words, e.refusal()))
     })?;
-    match waits {
-        true => tracing::info!(revision = current, "the revision serves on: {problem}"),
-        false => tracing::warn!(revision = current, "the file cannot be served; the revision serves on:\n{problem}"),
+    match &problem {
+        Unserved::Waits(why) => tracing::info!(revision = current, "the revision serves on: {why}"),
+        other => {
+            let why = other.why();
+            tracing::warn!(revision = current, "the file cannot be served; the revision serves on:\n{why}");
+        }
     }
     Ok((sources, Some(problem)))
 }

@@ -7,7 +7,9 @@ use super::apply::Applied;
 use super::attempt::Attempt;
 use super::intent::Intent;
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::{Report, SourceOfChange};
+use super::unserved::Unserved;
 use crate::fleet::{Fleet, Keyring};
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ impl Node {
                 result
             }
             (None, Err(Attempt::Failed(failed))) => {
-                self.fall_back(&failed.message).await;
+                self.fall_back(&failed.refusal).await;
                 Err(Attempt::Failed(failed))
             }
             (None, result) => result,
@@ -61,7 +63,7 @@ impl Node {
     }
 
     /// The revision that served last instead of the file, where that is another content and can still be served.
-    async fn fall_back(&mut self, problem: &str) {
+    async fn fall_back(&mut self, problem: &Refusal) {
         let Some(current) = self.ledger.current() else { return };
         let Ok(toml) = self.ledger.toml_of(current) else { return };
         if toml == self.serving.toml {
@@ -77,8 +79,8 @@ impl Node {
         self.serving = sources;
         tracing::warn!(revision = current, "the file cannot be served; the revision serves on");
         if let Err(Attempt::Failed(failed)) = self.serve_at_start().await {
-            tracing::error!("nor can the revision\n{}", failed.message.trim_end());
+            tracing::error!("nor can the revision\n{failed}");
         }
-        self.file_problem = Some(problem.to_owned());
+        self.file_problem = Some(Unserved::Refused(problem.clone()));
     }
 }

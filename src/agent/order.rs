@@ -24,7 +24,7 @@ pub(super) struct Order {
 
 /// How an order ended.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum OrderOutcome {
     /// An apply.
     Applied(Result<Applied, ApplyError>),
     /// A question.
@@ -64,21 +64,21 @@ impl Order {
     }
 
     /// Carries it out.
-    pub async fn carry_out(&self, engine: &mut Engine, ledger: &Ledger) -> Outcome {
+    pub async fn carry_out(&self, engine: &mut Engine, ledger: &Ledger) -> OrderOutcome {
         if self.is_question {
-            return Outcome::Planned(Box::new(engine.plan(self.wish(), ledger).await));
+            return OrderOutcome::Planned(Box::new(engine.plan(self.wish(), ledger).await));
         }
         if self.is_for_files {
             match engine.persist(self.wish()) {
                 Ok(None) => {}
-                Ok(Some(applied)) => return Outcome::Applied(Ok(applied)),
-                Err(e) => return Outcome::Applied(Err(e)),
+                Ok(Some(applied)) => return OrderOutcome::Applied(Ok(applied)),
+                Err(e) => return OrderOutcome::Applied(Err(e)),
             }
         }
         let result = engine.apply(self.wish(), Some(ledger)).await;
         if self.is_serving {
             engine.look_at_old_workers(&self.sources.config.haproxy.master_socket.value).await;
         }
-        Outcome::Applied(result)
+        OrderOutcome::Applied(result)
     }
 }

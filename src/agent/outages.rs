@@ -2,7 +2,7 @@
 //!
 //! Pure. Kept by the loop; a picture reads it.
 
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::model::{Name, format_duration};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 /// The outages that were told.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Outages(Arc<BTreeMap<Name, Standing>>);
+pub(super) struct Outages(Arc<BTreeMap<Name, ToldOutage>>);
 
 /// One of them.
 #[derive(Clone, Debug)]
-struct Standing {
+struct ToldOutage {
     since: Timestamp,
     why: String,
     /// It looks over since then, by what probes and traffic say.
@@ -24,7 +24,7 @@ struct Standing {
 
 /// What the loop has to do about them.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct OutageChange {
     /// To be told.
     pub events: Vec<Event>,
     /// HAProxy is to be asked.
@@ -41,34 +41,34 @@ impl Outages {
     ///
     /// An outage is over when HAProxy was asked after it looked over: its own check may have found servers down since it
     /// was asked before, and lets them back later than a probe does.
-    pub fn note(&mut self, found: &[(&Name, Option<String>)], asked: Option<Instant>, now: Instant) -> News {
-        let mut news = News::default();
+    pub fn note(&mut self, found: &[(&Name, Option<String>)], asked: Option<Instant>, now: Instant) -> OutageChange {
+        let mut news = OutageChange::default();
         for &(name, ref why) in found {
             let known = self.0.get(name);
             match (why, known) {
                 (None, None) => {}
                 (Some(why), None) => {
                     let text = format!("backend {name} cannot serve");
-                    news.events.push(Event::begins(Kind::Outage, Severity::Error, name, text).because(why));
+                    news.events.push(Event::begins(EventKind::Outage, Severity::Error, name, text).because(why));
                     let since = Timestamp::now();
-                    self.keep(name, Standing { since, why: why.clone(), looks_over: None });
+                    self.keep(name, ToldOutage { since, why: why.clone(), looks_over: None });
                 }
                 (Some(why), Some(known)) => {
                     if known.looks_over.is_some() || known.why != *why {
                         let since = known.since;
-                        self.keep(name, Standing { since, why: why.clone(), looks_over: None });
+                        self.keep(name, ToldOutage { since, why: why.clone(), looks_over: None });
                     }
                 }
                 (None, Some(known)) => match known.looks_over {
                     None => {
-                        let standing = Standing { looks_over: Some(now), ..known.clone() };
+                        let standing = ToldOutage { looks_over: Some(now), ..known.clone() };
                         self.keep(name, standing);
                         news.wants_look = true;
                     }
                     Some(since) if asked.is_some_and(|asked| asked >= since) => {
                         let lasted = Timestamp::now().duration_since(known.since).unsigned_abs();
                         let text = format!("backend {name} serves again, after {}", roughly(lasted));
-                        news.events.push(Event::ends(Kind::Outage, name, text));
+                        news.events.push(Event::ends(EventKind::Outage, name, text));
                         Arc::make_mut(&mut self.0).remove(name);
                     }
                     Some(_) => {}
@@ -82,7 +82,7 @@ impl Outages {
         news
     }
 
-    fn keep(&mut self, name: &Name, standing: Standing) {
+    fn keep(&mut self, name: &Name, standing: ToldOutage) {
         Arc::make_mut(&mut self.0).insert(name.clone(), standing);
     }
 }

@@ -6,6 +6,7 @@
 use super::apply::{Applied, ApplyError, How, Wish};
 use super::engine::Engine;
 use super::live_files::LiveFiles;
+use super::refusal::Refusal;
 use crate::plan::{self, FileChange};
 
 impl Engine {
@@ -28,7 +29,7 @@ impl Engine {
         let mut applied = Applied::nothing();
         if left.haproxy_cfg != rendered.haproxy_cfg {
             let written = live.write_config(&rendered);
-            written.map_err(|e| ApplyError::Files(format!("error: {e}\nthe files are as they were")))?;
+            written.map_err(|e| ApplyError::Files(Refusal::new(e).done("the files are as they were")))?;
             self.writes += 1;
             applied.files = vec![FileChange::Replace("haproxy.cfg".to_owned())];
             applied.how = How::Files;

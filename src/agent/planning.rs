@@ -52,16 +52,16 @@ impl Node {
                 report.diff.push_str(&change.diff());
                 report.notes.push("keepalived.conf changes; a running Keepalived reads it on SIGHUP".to_owned());
             }
-            Err(failed) => report.notes.push(failed.message),
+            Err(failed) => report.notes.push(failed.to_string()),
         }
         report.notes.extend(self.engine.said.warnings.iter().cloned());
         report.notes.extend(certificate_checks::notes(sources));
         report.notes.extend(self.not_in_force(sources));
         report.notes.extend(start_doubts(sources, prepared));
         report.unread.clone_from(&sources.unread);
-        let guards = self.guards(sources);
+        let drastic = self.drastic_changes(sources);
         let command = self.place.command("apply --force");
-        report.notes.extend(guards.iter().map(|guard| format!("{guard}; that wants `{command}`")));
+        report.notes.extend(drastic.iter().map(|change| format!("{change}; that wants `{command}`")));
         report
     }
 }

@@ -4,7 +4,7 @@
 
 use super::apply::{Prepared, Wish};
 use super::explain::{explain, warning};
-use super::objections::Objections;
+use super::refusal::{Objection, Refusal};
 use super::sources::Sources;
 use crate::cfg;
 use crate::config::Config;
@@ -37,13 +37,12 @@ pub(super) struct Check {
 
 impl Check {
     /// Stages the files and starts it.
-    pub fn begin(sources: &Sources, rendered: &Rendered, judgement: Digest) -> Result<Self, Objections> {
+    pub fn begin(sources: &Sources, rendered: &Rendered, judgement: Digest) -> Result<Self, Refusal> {
         let binary = sources.config.haproxy.binary.value.clone();
         let staging = stage(rendered, &sources.config)
-            .map_err(|e| Objections(vec![format!("error: the files cannot be staged: {e}")]))?;
+            .map_err(|e| Refusal::new(format_args!("the files cannot be staged: {e}")))?;
         let path = Utf8Path::from_path(staging.path()).map(|path| path.join("haproxy.cfg"));
-        let path =
-            path.ok_or_else(|| Objections(vec!["error: the temporary directory's path is not UTF-8".to_owned()]))?;
+        let path = path.ok_or_else(|| Refusal::new("the temporary directory's path is not UTF-8"))?;
         let mut variables = sys::redact::secret_variables();
         variables.retain(|name| rendered.haproxy_cfg.contains(name.as_str()));
         let done = CancellationToken::new();
@@ -74,15 +73,15 @@ impl Check {
 
     /// Waits for the verdict. Only what HAProxy rejects is refused; what it warns about comes back: it starts, and the
     /// cause may be the machine or a newer version, which no edit of the file made and none should wait for.
-    pub async fn end(self, wish: Wish<'_>, rendered: &Rendered) -> Result<Said, Objections> {
+    pub async fn end(self, wish: Wish<'_>, rendered: &Rendered) -> Result<CheckRemarks, Refusal> {
         let sources = wish.sources;
-        let failed = |why: String| Objections(vec![format!("error: `haproxy -c` cannot be run: {why}")]);
+        let failed = |why: String| Refusal::new(format_args!("`haproxy -c` cannot be run: {why}"));
         let report = self.running.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(sys::chain(&e)))?;
         let verdict = Verdict::parse(&report.stderr, rendered, || wish.line_origins(rendered));
         if !report.ok || verdict.worst() == Some(Severity::Alert) {
-            return Err(Objections(vec![explain(&verdict, sources.file.as_str(), &sources.toml)]));
+            return Err(Refusal::of(explain(&verdict, sources.file.as_str(), &sources.toml)));
         }
-        let mut said = Said::default();
+        let mut said = CheckRemarks::default();
         for message in verdict.messages.iter().filter(|message| message.severity == Severity::Warning) {
             match unresolved_server(&message.text) {
                 Some(server) => said.unresolved.push(server),
@@ -95,14 +94,14 @@ impl Check {
 
 /// What HAProxy says of files that it takes.
 #[derive(Clone, Debug, Default)]
-pub struct Said {
+pub struct CheckRemarks {
     /// Servers, as HAProxy calls them, whose names did not resolve just now: it would start without them.
     pub unresolved: Vec<String>,
     /// Everything else that it warns about, each at the operator's line where it has one.
     pub warnings: Vec<String>,
 }
 
-impl Said {
+impl CheckRemarks {
     /// The same as the operator calls them.
     pub fn unresolved_servers(&self) -> impl Iterator<Item = String> {
         self.unresolved.iter().map(|name| as_operator_calls_it(name))
@@ -116,7 +115,7 @@ fn unresolved_server(words: &str) -> Option<String> {
 }
 
 /// Servers that run with an address now and would have none after a reload.
-pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<(), Objections> {
+pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<(), Refusal> {
     let (Action::Reload(_), Some(runtime)) = (&prepared.plan.action, &prepared.observed.runtime) else { return Ok(()) };
     let has_address = |name: &&String| {
         let key = name.split_once('/').map(|(proxy, server)| (proxy.to_owned(), server.to_owned()));
@@ -126,10 +125,11 @@ pub(super) fn check_names(unresolved: &[String], prepared: &Prepared) -> Result<
     if lost.is_empty() {
         return Ok(());
     }
-    Err(Objections(vec![format!(
-        "error: DNS: the names of {} do not resolve now; a reload would take them out, while their last addresses still serve\n  help: mend the resolver of this node, or give the servers by address",
+    let what = format!(
+        "DNS: the names of {} do not resolve now; a reload would take them out, while their last addresses still serve",
         lost.join(", ")
-    )]))
+    );
+    Err(Refusal::new(what).help("mend the resolver of this node, or give the servers by address"))
 }
 
 /// `chat/a`, also of the hop in front of it, which HAProxy calls `chat:a/a`.
@@ -177,29 +177,25 @@ fn stage_in(directory: &Utf8Path, rendered: &Rendered, config: &Config) -> std::
 }
 
 /// Judges what surrounds the files: whose the live file is, ports, the master socket, directories.
-pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -> Result<(), Objections> {
+pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -> Result<(), Refusal> {
     let haproxy = &sources.config.haproxy;
-    let mut refusals: Vec<String> = prepared
-        .plan
-        .obstacles
-        .iter()
-        .map(|obstacle| format!("error: {}", obstacle.explain(&haproxy.config)))
-        .collect();
+    let mut objections: Vec<Objection> =
+        prepared.plan.obstacles.iter().map(|obstacle| obstacle.explain(&haproxy.config)).collect();
     let directory = haproxy.config.parent().unwrap_or(Utf8Path::new("/"));
     if !prepared.plan.files.is_empty()
         && let Err(e) =
             sys::space::writable(directory, (prepared.rendered.haproxy_cfg.len() as u64 * 2).next_multiple_of(64 << 10))
     {
-        refusals.push(format!("error: {e}"));
+        objections.push(Objection::new(e));
     }
     match &prepared.plan.action {
         Action::Nothing | Action::Runtime(_) => {}
         Action::Reload(_) => {
-            refusals.extend(taken_ports(&sources.config, prepared, &[]));
-            refusals.extend(super::start::refusal(sources, prepared).map(|why| format!("error: {why}")));
+            objections.extend(taken_ports(&sources.config, prepared, &[]));
+            objections.extend(super::start::objection(sources, prepared));
             let master = prepared.observed.runtime.as_ref().and_then(|runtime| runtime.master.as_ref());
             if master.is_none() {
-                refusals.push(mute_master(sources).await);
+                objections.push(mute_master(sources).await);
             }
         }
         // Once the files lie there, HAProxy may be starting at this very moment: leave it its ports.
@@ -207,31 +203,33 @@ pub(super) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -
         Action::Start => {
             let own = own_processes(sources).await;
             let taken = taken_ports(&sources.config, prepared, &own);
-            refusals.extend(taken);
+            objections.extend(taken);
         }
     }
-    if refusals.is_empty() { Ok(()) } else { Err(Objections(refusals)) }
+    if objections.is_empty() { Ok(()) } else { Err(Refusal::of(objections)) }
 }
 
 /// Why no master answers, and what to do: to start HAProxy anew helps only where nobody listens.
-async fn mute_master(sources: &Sources) -> String {
+async fn mute_master(sources: &Sources) -> Objection {
     let haproxy = &sources.config.haproxy;
     let socket = &haproxy.master_socket.value;
     let asked = haproxy::processes(socket, MASTER_DEADLINE).await;
     let why = asked.as_ref().err().map(|e| format!(": {}", sys::chain(e))).unwrap_or_default();
-    let help = match asked {
-        Ok(_) => "it answers now: try again".to_owned(),
-        Err(haproxy::AdminError::Denied { .. }) => format!("let this user use {socket} (its group, level operator)"),
+    let mute =
+        Objection::new(format_args!("a reload is needed, and HAProxy's master socket {socket} does not answer{why}"));
+    match asked {
+        Ok(_) => mute.help("it answers now: try again"),
+        Err(haproxy::AdminError::Denied { .. }) => {
+            mute.help(format_args!("let this user use {socket} (its group, level operator)"))
+        }
         Err(_) => {
             let command = haproxy::start_command(&haproxy.binary, &haproxy.config, socket);
-            format!(
-                "start HAProxy with it once: {command}\n  help: where systemd starts HAProxy, put hapilot's drop-in \
-                 (hapilot.conf) into /etc/systemd/system/haproxy.service.d/ and restart it: systemctl daemon-reload && \
-                 systemctl restart haproxy"
+            mute.help(format_args!("start HAProxy with it once: {command}")).help(
+                "where systemd starts HAProxy, put hapilot's drop-in (hapilot.conf) into \
+                 /etc/systemd/system/haproxy.service.d/ and restart it: systemctl daemon-reload && systemctl restart haproxy",
             )
         }
-    };
-    format!("error: a reload is needed, and HAProxy's master socket {socket} does not answer{why}\n  help: {help}")
+    }
 }
 
 /// The processes of our own HAProxy where its admin socket is gone: its master still names them.
@@ -248,7 +246,7 @@ async fn own_processes(sources: &Sources) -> Vec<u32> {
 
 /// Ports that the new configuration binds, the running one does not, and somebody else holds. HAProxy would notice
 /// only in the middle of a reload, with its old listeners paused for two seconds.
-fn taken_ports(config: &Config, prepared: &Prepared, own: &[u32]) -> Vec<String> {
+fn taken_ports(config: &Config, prepared: &Prepared, own: &[u32]) -> Vec<Objection> {
     let bound = binds_in(&prepared.live_text);
     let runs = prepared.observed.runtime.is_some();
     let new: Vec<BindAddress> =
@@ -271,11 +269,11 @@ fn taken_ports(config: &Config, prepared: &Prepared, own: &[u32]) -> Vec<String>
     let told = |taken: sys::ports::BindProblem| {
         let place =
             place(taken.address).map(|origin| format!(" (line {} of the file)", origin.line)).unwrap_or_default();
-        let help = match taken.holder {
-            Some(_) => "\n  help: stop that program, or choose another port",
-            None => "",
-        };
-        format!("error: {taken}{place}{help}")
+        let objection = Objection::new(format_args!("{taken}{place}"));
+        match taken.holder {
+            Some(_) => objection.help("stop that program, or choose another port"),
+            None => objection,
+        }
     };
     taken.map(told).collect()
 }
@@ -293,19 +291,21 @@ fn binds_in(text: &str) -> BTreeSet<BindAddress> {
 /// What an apply with `--adopt` replaces, where hapilot did not write it.
 pub fn replaced_file(sources: &Sources, prepared: &Prepared) -> Option<String> {
     let is_foreign = prepared.observed.config.as_ref().is_some_and(|file| !file.is_ours);
-    is_foreign.then(|| Obstacle::ForeignConfig.explain(&sources.config.haproxy.config.value))
+    is_foreign.then(|| Obstacle::ForeignConfig.explain(&sources.config.haproxy.config.value).to_string())
 }
 
 impl Obstacle {
     /// What is wrong and what to do.
-    pub(super) fn explain(self, config: &Utf8Path) -> String {
+    pub(super) fn explain(self, config: &Utf8Path) -> Objection {
         match self {
-            Self::ForeignConfig => format!(
-                "{config} was not written by hapilot\n  help: `hapilot apply --adopt` keeps it beside as {config}.before-hapilot-… and replaces it"
+            Self::ForeignConfig => Objection::new(format_args!("{config} was not written by hapilot")).help(
+                format_args!("`hapilot apply --adopt` keeps it beside as {config}.before-hapilot-… and replaces it"),
             ),
-            Self::EditedByHand => format!(
-                "{config} was edited by hand since hapilot wrote it\n  help: move the change into the TOML file (`raw` lines take anything), or discard it with `hapilot apply --adopt`, which keeps the edited file beside"
-            ),
+            Self::EditedByHand => Objection::new(format_args!("{config} was edited by hand since hapilot wrote it"))
+                .help(
+                    "move the change into the TOML file (`raw` lines take anything), or discard it with `hapilot apply \
+                 --adopt`, which keeps the edited file beside",
+                ),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! What fails is seen and told by the look that follows.
 
 use super::engine::Engine;
-use super::news::Moved;
+use super::interim::Moved;
 use super::renderer::Servers;
 use crate::config::Config;
 use crate::desired::DesiredServer;

@@ -3,9 +3,9 @@
 //!
 //! A backend of a thousand servers that hang holds its probes for seconds each. So one alone gets half of all places, two
 //! a third each, and so on; and a quarter of the places is for backends that have nothing in flight, so that whoever
-//! comes has room at once, however many others hang. Pure; called by `asking`.
+//! comes has room at once, however many others hang. Pure; called by `probe_runs`.
 
-use super::wanted::Wanted;
+use super::wanted::DueProbe;
 use crate::model::Name;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -24,7 +24,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct Lane {
-    due: VecDeque<(u64, Wanted)>,
+    due: VecDeque<(u64, DueProbe)>,
     in_flight: usize,
 }
 
@@ -35,14 +35,14 @@ impl Queue {
     }
 
     /// Takes one that is due in, behind those that were due before.
-    pub fn push(&mut self, wanted: Wanted) {
+    pub fn push(&mut self, wanted: DueProbe) {
         self.count += 1;
         let lane = self.lanes.entry(wanted.id.backend.clone()).or_default();
         lane.due.push_back((self.count, wanted));
     }
 
     /// The one that starts now; it counts as in flight until [`Self::ended`] says otherwise.
-    pub fn start(&mut self) -> Option<Wanted> {
+    pub fn start(&mut self) -> Option<DueProbe> {
         let free = self.places.checked_sub(self.in_flight).filter(|free| *free > 0)?;
         let (share, is_roomy) = ((self.places / (self.lanes.len() + 1)).max(1), free > self.places / RESERVE);
         let may =
@@ -75,10 +75,10 @@ mod tests {
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
     use std::collections::BTreeMap;
 
-    fn wanted(backend: usize, server: usize) -> Wanted {
+    fn wanted(backend: usize, server: usize) -> DueProbe {
         let name = |text: String| Name::new(&text).unwrap();
         let id = ServerId::new(name(format!("b{backend}")), name(format!("s{server}")));
-        Wanted { id, kind: ProbeKind::Models, key: None }
+        DueProbe { id, kind: ProbeKind::Models, key: None }
     }
 
     #[test]

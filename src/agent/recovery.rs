@@ -10,7 +10,7 @@ use super::live_files::{Before, MAX_FILE, put_back_one};
 use super::node::Node;
 use crate::model::Digest;
 use crate::render;
-use crate::store::{IntendedFile, Journal, StoreError};
+use crate::store::{IntendedFile, Journal, StoreError, UndertakingKind};
 use crate::sys;
 use camino::Utf8Path;
 
@@ -32,7 +32,7 @@ pub(super) fn recover(journal: &Journal, ledger: &Ledger, config: &Utf8Path) -> 
     let told = match journal.unfinished() {
         Ok(None) => return None,
         Ok(Some(undertaking)) => {
-            let done = settle(&undertaking.files, undertaking.kind == "reload");
+            let done = settle(&undertaking.files, undertaking.kind == UndertakingKind::Reload);
             let words = format!(
                 "the apply ({}) of {} was interrupted; {done}",
                 undertaking.kind,
@@ -123,7 +123,7 @@ fn restore_last_good(ledger: &Ledger, config: &Utf8Path) -> String {
     let Some(number) = ledger.current.last_good else { return nothing("there is no good revision yet") };
     let revision = match ledger.revisions.load(number).map_err(|e| told(&e)) {
         Ok(revision) => revision,
-        Err(failed) => return nothing(&failed.message),
+        Err(failed) => return nothing(&failed.to_string()),
     };
     let directory = sys::files::directory_of(config);
     match sys::directory::read_if_exists(config, MAX_FILE) {
@@ -187,10 +187,10 @@ mod tests {
 
     /// The former files, and the intent to write the new ones.
     fn live() -> Live {
-        about_to("runtime")
+        about_to(UndertakingKind::Runtime)
     }
 
-    fn about_to(kind: &str) -> Live {
+    fn about_to(kind: UndertakingKind) -> Live {
         let held = tempfile::tempdir().unwrap();
         let dir = Utf8PathBuf::from_path_buf(held.path().to_owned()).unwrap();
         let (config, state) = (dir.join("haproxy.cfg"), dir.join("state"));
@@ -203,7 +203,7 @@ mod tests {
         let undo = files.remember(&changes()).unwrap();
         let undertaking = Undertaking {
             began: "2026-11-21T08:00:00Z".parse().unwrap(),
-            kind: kind.to_owned(),
+            kind,
             source: Digest::of("toml"),
             files: files.intended(&undo, &changes(), &new()),
         };
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_reload_that_nobody_saw_end_goes_back_and_is_made_again() {
         let old = texts(&live());
-        let live = about_to("reload");
+        let live = about_to(UndertakingKind::Reload);
         live.files.write(&changes(), &new()).unwrap();
         let words = recovered(&live).unwrap();
         assert!(words.contains("5 files were put back"), "{words}");

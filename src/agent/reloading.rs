@@ -4,6 +4,7 @@
 
 use super::apply::{Prepared, Wish};
 use super::explain::explain;
+use super::refusal::{Objection, Refusal};
 use crate::haproxy;
 use crate::plan;
 use crate::sys;
@@ -15,27 +16,26 @@ const RELOAD_DEADLINE: Duration = Duration::from_secs(60);
 const PROOF_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Reloads and proves it; answers what could not be proven.
-pub(super) async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<Vec<String>, String> {
+pub(super) async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<Vec<String>, Refusal> {
     let haproxy = &wish.sources.config.haproxy;
-    let before = prepared.observed.runtime.as_ref().ok_or("no HAProxy runs")?;
+    let before = prepared.observed.runtime.as_ref().ok_or_else(|| Refusal::new("no HAProxy runs"))?;
     let listeners = haproxy::listeners(&prepared.rendered.haproxy_cfg);
-    let report = haproxy::reload(&haproxy.master_socket, before.version, RELOAD_DEADLINE)
-        .await
-        .map_err(|e| format!("the reload failed: {}\nthe files are as they were", sys::chain(&e)))?;
+    let report = haproxy::reload(&haproxy.master_socket, before.version, RELOAD_DEADLINE).await.map_err(|e| {
+        Refusal::new(format_args!("the reload failed: {}", sys::chain(&e))).done("the files are as they were")
+    })?;
     if !report.ok {
         let verdict =
             haproxy::Verdict::parse(&report.log, &prepared.rendered, || wish.line_origins(&prepared.rendered));
-        let words = explain(&verdict, wish.sources.file.as_str(), &wish.sources.toml);
-        return Err(format!(
-            "HAProxy refused the reload; the old worker serves on, the files are as they were\n{words}"
-        ));
+        let head = "HAProxy refused the reload; the old worker serves on, the files are as they were";
+        let said = explain(&verdict, wish.sources.file.as_str(), &wish.sources.toml);
+        return Err(Refusal::of([Objection::new(head)].into_iter().chain(said)));
     }
     let marker = plan::marker(&prepared.rendered.structure.digest);
     let sockets = haproxy::Sockets { admin: &haproxy.admin_socket, master: Some(&haproxy.master_socket) };
     let proof = haproxy::prove_reload(sockets, before, &marker, &listeners, PROOF_DEADLINE).await;
     proof.map(|proof| proof.remarks).map_err(|e| {
-        format!(
-            "error: {e}\nthe files are as they were; HAProxy may run the new ones already\n  help: mend what is missing and run `hapilot apply` again"
-        )
+        Refusal::new(e)
+            .done("the files are as they were; HAProxy may run the new ones already")
+            .help("mend what is missing and run `hapilot apply` again")
     })
 }

@@ -3,7 +3,8 @@
 //! Called by `engine`, and by commands that print files.
 
 use super::apply::{ApplyError, Wish};
-use super::look;
+use super::haproxy_look;
+use super::refusal::Refusal;
 use super::sources::Sources;
 use super::unanswered::Unanswered;
 use crate::config::Config;
@@ -95,7 +96,7 @@ impl Renderer {
                     render::reweighed(&kept.rendered, &kept.desired, wish.desired, &wish.sources.templates, target)
                 });
                 let rendered = match reweighed {
-                    Some(rendered) => rendered.map_err(|e| ApplyError::Render(format!("error: {e}")))?,
+                    Some(rendered) => rendered.map_err(|e| ApplyError::Render(Refusal::new(e)))?,
                     None => {
                         let structure = alike.map(|(_, structure)| structure);
                         let before =
@@ -126,7 +127,7 @@ impl Renderer {
 /// # Errors
 /// The desired state cannot be rendered.
 pub async fn render_files(sources: &Sources, desired: &Desired) -> Result<Rendered, ApplyError> {
-    let version = look::version_here(&sources.config, &Unanswered::default()).await?;
+    let version = haproxy_look::version_here(&sources.config, &Unanswered::default()).await?;
     render_for(sources, desired, version, None, None)
 }
 
@@ -140,11 +141,12 @@ fn render_for(
     let target = Target::new(version.major, version.minor);
     if !target.is_supported() {
         let Target { major, minor } = Target::OLDEST;
-        return Err(ApplyError::Render(format!("error: HAProxy {version} is too old: {major}.{minor} is the oldest")));
+        let what = format!("HAProxy {version} is too old: {major}.{minor} is the oldest");
+        return Err(ApplyError::Render(Refusal::new(what)));
     }
     let rendered = match structure {
         Some(structure) => render::render_of(structure, desired, &sources.templates, target),
         None => render::render_after(before, desired, &sources.templates, target),
     };
-    rendered.map_err(|e| ApplyError::Render(format!("error: {e}")))
+    rendered.map_err(|e| ApplyError::Render(Refusal::new(e)))
 }

@@ -1,10 +1,10 @@
 //! What became of a change, for whoever asked for it.
 
 use super::apply::{Applied, How};
+use super::refusal::Refusal;
 use super::sources::SourcesError;
 use super::unread::Unread;
 use crate::plan::Action;
-use crate::sys;
 use similar::TextDiff;
 use std::fmt::Display;
 use std::time::Duration;
@@ -63,23 +63,25 @@ impl super::apply::Prepared {
     }
 }
 
-/// Why nothing was done, as it is to be printed.
+/// Why nothing was done.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
+#[error("{refusal}")]
 pub struct Failed {
     /// What is wrong, what was done about it, what to do.
-    pub message: String,
+    pub refusal: Refusal,
     /// The command line's exit code.
     pub exit_code: u8,
 }
 
 impl Failed {
     /// The product refuses, or something is unhealthy.
-    pub fn refused(message: impl Display) -> Self {
-        // It may quote what HAProxy said.
-        let message = sys::redact::redact(message.to_string());
-        let message = if message.starts_with("error") { message } else { format!("error: {message}") };
-        Self { message, exit_code: 1 }
+    pub fn refused(refusal: impl Into<Refusal>) -> Self {
+        Self { refusal: refusal.into(), exit_code: 1 }
+    }
+
+    /// Whoever asks has made a mistake.
+    pub fn usage(refusal: impl Into<Refusal>) -> Self {
+        Self { refusal: refusal.into(), exit_code: 2 }
     }
 
     /// The operator's file has mistakes.
@@ -88,7 +90,7 @@ impl Failed {
             SourcesError::Mistakes { .. } | SourcesError::Read(_) => 2,
             SourcesError::References(_) | SourcesError::Secrets(_) => 1,
         };
-        Self { message: error.render(false), exit_code }
+        Self { refusal: error.refusal(), exit_code }
     }
 }
 

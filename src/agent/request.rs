@@ -3,7 +3,7 @@
 use super::intent::Intent;
 use super::node::Node;
 use super::report::{Failed, Report};
-use super::seen::Seen;
+use super::snapshot_parts::SnapshotParts;
 use super::unanswered::Unanswered;
 use crate::model::{AdminState, Name, ServerId, Weight};
 use camino::Utf8PathBuf;
@@ -96,7 +96,7 @@ pub struct Handle {
     /// The operator's file.
     pub file: Utf8PathBuf,
     /// What was handed out last, out; `None` where nobody has looked for a while: [`Request::Refresh`] asks for it.
-    pub seen: watch::Receiver<Option<Arc<Seen>>>,
+    pub seen: watch::Receiver<Option<Arc<SnapshotParts>>>,
     /// Whether HAProxy answers, known also while the loop waits for it.
     pub unanswered: Unanswered,
 }

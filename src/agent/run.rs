@@ -10,13 +10,13 @@ use super::intent::{AGENT, Intent};
 use super::last_results::LastResults;
 use super::report::Failed;
 use super::request::{Request, VipVerb};
-use super::seen::Seen;
-use super::sight::Sight;
-use super::tasks::{self, Word};
+use super::serving_view::ServingView;
+use super::snapshot_parts::SnapshotParts;
+use super::tasks::{self, PendingWord};
 use super::vips::Vips;
 use super::waiting::Aim;
-use super::wanted::Wanted;
-use crate::event::{Event, Kind, Severity};
+use super::wanted::DueProbe;
+use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Learnt;
 use crate::health::{GuardEvent, ProbeKind};
 use crate::sys;
@@ -158,9 +158,9 @@ impl Agent {
         for (id, transition) in &due.transitions {
             log_transition(id, transition, &self.node.bulletin);
         }
-        due.probes.into_iter().for_each(|(id, kind)| self.waiting.push(Wanted { id, kind, key: None }));
+        due.probes.into_iter().for_each(|(id, kind)| self.waiting.push(DueProbe { id, kind, key: None }));
         let (tests, learnt) = self.node.keyring.due(|id| !self.node.fleet.is_silent(id), now);
-        let test = |(id, key)| Wanted { id, kind: ProbeKind::Models, key: Some(key) };
+        let test = |(id, key)| DueProbe { id, kind: ProbeKind::Models, key: Some(key) };
         tests.into_iter().map(test).for_each(|wanted| self.waiting.push(wanted));
         self.heed(&learnt);
         if let Some(results) = &mut self.results {
@@ -205,12 +205,12 @@ impl Agent {
         let over = |event: &GuardEvent| event.pool.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
         for event in events.iter().filter(|event| !is_in(&self.guards_told, event)) {
             let text = format!("a guard holds weights of {} back: {}", over(event), event.guard);
-            let told = Event::begins(Kind::Guard, Severity::Warning, over(event), text).about(event.guard);
+            let told = Event::begins(EventKind::Guard, Severity::Warning, over(event), text).about(event.guard);
             self.node.bulletin.tell(told.because(&event.why));
         }
         for event in self.guards_told.iter().filter(|event| !is_in(&events, event)) {
             let text = format!("the guard over {} is over: {}", over(event), event.guard);
-            self.node.bulletin.tell(Event::ends(Kind::Guard, over(event), text).about(event.guard));
+            self.node.bulletin.tell(Event::ends(EventKind::Guard, over(event), text).about(event.guard));
         }
         self.guards_told = events;
     }
@@ -249,7 +249,7 @@ impl Agent {
             Request::Server { id, state, weight, period, actor, reply } => {
                 match self.node.say(&id, state, weight, period, &actor) {
                     Ok(said) => {
-                        self.words.push(Word { id, reply, began: Instant::now(), steps: vec![] });
+                        self.words.push(PendingWord { id, reply, began: Instant::now(), steps: vec![] });
                         self.push_at = Some(Instant::now());
                         self.send_ahead();
                         self.node.bulletin.tell(said);
@@ -285,7 +285,7 @@ impl Agent {
         let begun = Instant::now();
         let names = self.node.engine.renderer.names_seen(&self.node.serving.config);
         let known = self.outages.clone();
-        if let Some(found) = Sight::of(&self.node, &names, &known).outages() {
+        if let Some(found) = ServingView::of(&self.node, &names, &known).outages() {
             let news = self.outages.note(&found, self.node.engine.seen, begun);
             news.events.into_iter().for_each(|event| self.node.bulletin.tell(event));
             if news.wants_look {
@@ -302,7 +302,7 @@ impl Agent {
     /// Hands out what is known now.
     fn publish(&mut self) {
         self.look_at_outages();
-        self.seen.send_replace(Some(Arc::new(Seen::of(&self.node, &self.outages, self.pending()))));
+        self.seen.send_replace(Some(Arc::new(SnapshotParts::of(&self.node, &self.outages, self.pending()))));
         self.seen_until = Instant::now() + SEEN;
     }
 }

@@ -5,7 +5,7 @@
 
 use super::attempt::Attempt;
 use super::node::Node;
-use super::unserved::{Waiting, waits};
+use super::unserved::{Unserved, Waiting, waits};
 use crate::model::Digest;
 
 impl Node {
@@ -16,15 +16,16 @@ impl Node {
             return false;
         }
         let (waiting, problem) = match self.plan().await {
-            Ok((prepared, _)) => (Some(Waiting::of(&self.place, &prepared)), waits(&self.place)),
+            Ok((prepared, _)) => (Some(Waiting::of(&self.place, &prepared)), Unserved::Waits(waits(&self.place))),
             // The verdict of HAProxy takes its time; `plan` waits for it.
-            Err(Attempt::TooSoon(_)) => (None, waits(&self.place)),
+            Err(Attempt::TooSoon(_)) => (None, Unserved::Waits(waits(&self.place))),
             Err(Attempt::Failed(failed)) => {
-                let waits = waits(&self.place);
-                (None, format!("{waits}\nand it could not be served:\n{}", failed.message.trim_end()))
+                let why = waits(&self.place).besides("and it could not be served:\n", failed.refusal);
+                (None, Unserved::WaitsRefused(why))
             }
         };
         if self.waiting != waiting || self.file_problem.as_ref() != Some(&problem) {
+            let problem = problem.why();
             match &waiting {
                 Some(Waiting { changes, is_reload, .. }) => {
                     tracing::info!("{problem}: {}", Waiting::in_words(*changes, *is_reload));
@@ -38,6 +39,6 @@ impl Node {
 
     /// The good file that waits: no problem, and no refusal.
     pub fn waiting(&self) -> Option<&Waiting> {
-        self.waiting.as_ref().filter(|waiting| self.file_problem.as_ref() == Some(&waiting.told))
+        self.waiting.as_ref().filter(|_| matches!(self.file_problem, Some(Unserved::Waits(_))))
     }
 }

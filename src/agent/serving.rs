@@ -10,9 +10,11 @@ use super::change::{Armed, Begun, Change, Then};
 use super::intent::Intent;
 use super::node::{Node, desired};
 use super::order::Order;
+use super::refusal::Refusal;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::Sources;
 use super::troubles::Matter;
+use super::unserved::Unserved;
 use super::vrrp_file::VrrpChange;
 use crate::model::{SecretRef, ServerId, Sourced};
 
@@ -33,7 +35,7 @@ impl Node {
             Ok(sources) => sources,
             Err(e) => {
                 let failed = Failed::from_sources(&e);
-                self.file_problem = Some(failed.message.clone());
+                self.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
                 return Err(Attempt::Failed(failed));
             }
         };
@@ -94,8 +96,8 @@ impl Node {
         then: Then,
     ) -> Result<Begun, Attempt> {
         let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
-        if let Err(failed) = self.ask_guards(&sources, intent, source) {
-            self.file_problem = Some(failed.message.clone());
+        if let Err(failed) = self.refuse_drastic_changes(&sources, intent, source) {
+            self.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
             return Err(failed.into());
         }
         let is_rollback = matches!(source, SourceOfChange::Rollback(_));
@@ -106,7 +108,7 @@ impl Node {
             Err(_) if is_rollback || self.is_opening => None,
             Err(failed) => {
                 if may_fail_file {
-                    self.file_problem = Some(failed.message.clone());
+                    self.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
                 }
                 return Err(failed.into());
             }
@@ -192,7 +194,7 @@ impl Node {
                 // That HAProxy cannot be asked is no word about a file that it serves already.
                 let is_unasked = matches!(e, ApplyError::Observe(_) | ApplyError::Own(_));
                 if may_fail_file && !(is_unasked && self.is_settled && sources.toml == self.serving.toml) {
-                    self.file_problem = Some(e.to_string());
+                    self.file_problem = Some(Unserved::Refused(e.refusal()));
                 }
                 return Err(Attempt::from(e));
             }
@@ -248,17 +250,18 @@ impl Node {
         }
         let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
         report.notes.extend(notes);
-        let unwritten = vrrp_notes.as_ref().err().map(|e| format!("keepalived.conf could not be written: {e}"));
+        let unwritten = |e: &std::io::Error| Refusal::notice(format_args!("keepalived.conf could not be written: {e}"));
+        let unwritten = vrrp_notes.as_ref().err().map(unwritten);
         self.troubles.set(Matter::Keepalived, unwritten);
         report.notes.extend(vrrp_notes.unwrap_or_default());
-        report.notes.extend(self.troubles.of(Matter::Keepalived).cloned());
-        report.notes.extend(self.troubles.of(Matter::History).cloned());
+        report.notes.extend(self.troubles.of(Matter::Keepalived).map(ToString::to_string));
+        report.notes.extend(self.troubles.of(Matter::History).map(ToString::to_string));
         if report.applied.how == How::Start {
-            report.notes.push(self.start_hint());
+            report.notes.push(self.start_hint().to_string());
             report.notes.extend(self.engine.doubts.clone());
         }
         report.notes.extend(self.serving.warnings.iter().cloned());
-        report.notes.extend(self.serving.certificate_problems.iter().map(|problem| problem.text.clone()));
+        report.notes.extend(self.serving.certificate_problems.iter().map(|problem| problem.told.to_string()));
         report.notes.extend(self.engine.warnings.iter().cloned());
         report.notes.extend(self.not_in_force(&self.serving));
         let unresolved = self.engine.said.unresolved_servers();

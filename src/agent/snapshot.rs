@@ -1,6 +1,7 @@
 //! What the agent knows at one moment, for whoever looks.
 //!
-//! Made by `picture`, published by the loop on a `watch` channel; read by `api`.
+//! Its head is made by `snapshot_head`, the rest by `snapshot_parts`. Published by the loop on a `watch` channel; read by
+//! `api`.
 
 use super::certificate_news::CertificateStatus;
 use super::corrections::Correction;

@@ -4,6 +4,7 @@
 
 use super::certificates::{self, CertificateProblem};
 use super::key_texts::{self, Flaw};
+use super::refusal::{At, Objection, Refusal};
 use super::unread::{SecretUse, Unread};
 use crate::config::{self, Config, Diagnostics, Heartbeat, ServerTls};
 use crate::model::{Certificate, Digest, Name, Secret, SecretRef, Sourced};
@@ -60,43 +61,52 @@ pub struct Sources {
     /// What was found beside the file and is unwise but not wrong.
     pub warnings: Vec<String>,
     /// Variables of this process that are others by now where they come from.
-    pub outdated: Vec<String>,
+    pub outdated: Vec<Objection>,
 }
 
 /// Why the sources cannot be used; nothing was changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum SourcesError {
     /// The file cannot be read.
-    #[error("{0}")]
-    Read(String),
+    Read(Objection),
     /// The file has mistakes.
-    #[error("{} mistakes in {}", .diagnostics.len(), .diagnostics.file())]
     Mistakes {
         /// All of them.
         diagnostics: Box<Diagnostics>,
     },
-    /// What the file refers to cannot be read; one line each, with the place in the file.
-    #[error("{}", .0.join("\n"))]
-    References(Vec<String>),
-    /// Nothing is wrong but that this process may not read these secrets; one line each, with the place in the file.
-    #[error(
-        "{}\n  help: the agent's unit takes env: from /etc/default/hapilot (EnvironmentFile=) and credential: from \
-         LoadCredential=; a new one is there after `systemctl restart hapilot`\n  help: where no agent runs, a command can \
-         be given them: `env NAME=VALUE hapilot …`, for a file `sudo -u USER hapilot …`",
-        .0.join("\n")
-    )]
-    Secrets(Vec<String>),
+    /// What the file refers to cannot be read; each with its place in the file.
+    References(Vec<Objection>),
+    /// Nothing is wrong but that this process may not read these secrets; each with its place in the file.
+    Secrets(Vec<Objection>),
 }
 
 impl SourcesError {
-    /// The text for people, coloured where asked for.
-    pub fn render(&self, color: bool) -> String {
+    /// The same for who asked.
+    pub fn refusal(&self) -> Refusal {
         match self {
-            Self::Mistakes { diagnostics, .. } => diagnostics.render(color),
-            Self::Read(_) | Self::References(_) | Self::Secrets(_) => format!("error: {self}\n"),
+            Self::Mistakes { diagnostics } => Refusal::mistakes(Diagnostics::clone(diagnostics)),
+            Self::Read(objection) => objection.clone().into(),
+            Self::References(objections) => Refusal::of(objections.iter().cloned()),
+            Self::Secrets(objections) => Refusal::of(objections.iter().cloned())
+                .help(
+                    "the agent's unit takes env: from /etc/default/hapilot (EnvironmentFile=) and credential: from \
+                     LoadCredential=; a new one is there after `systemctl restart hapilot`",
+                )
+                .help(
+                    "where no agent runs, a command can be given them: `env NAME=VALUE hapilot …`, for a file `sudo -u USER \
+                     hapilot …`",
+                ),
         }
     }
 }
+
+impl std::fmt::Display for SourcesError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.refusal())
+    }
+}
+
+impl std::error::Error for SourcesError {}
 
 impl Place {
     /// The same for who looks and hands no secret on.
@@ -136,10 +146,12 @@ impl Place {
     /// # Errors
     /// All mistakes at once; the caller keeps serving what it has.
     pub fn load(&self) -> Result<Sources, SourcesError> {
-        let bytes = sys::files::read_limited(&self.file, MAX_FILE).map_err(|e| SourcesError::Read(e.to_string()))?;
+        let bytes =
+            sys::files::read_limited(&self.file, MAX_FILE).map_err(|e| SourcesError::Read(Objection::new(e)))?;
         let toml = String::from_utf8(bytes).map_err(|e| {
-            let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-            SourcesError::Read(format!("{}:{line}: the file is not UTF-8", self.file))
+            let breaks = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+            let at = At::line(&self.file, u32::try_from(breaks + 1).unwrap_or(u32::MAX));
+            SourcesError::Read(Objection::new("the file is not UTF-8").at(at))
         })?;
         self.understand(toml)
     }
@@ -157,7 +169,7 @@ impl Place {
         let mut reader =
             Reader { file: &self.file, secrets: self.secrets, problems: vec![], unread: vec![], warnings: vec![] };
         let secrets = reader.secrets(&config);
-        let outdated: Vec<String> = secrets.keys().filter_map(sys::secrets::outdated_variable).collect();
+        let outdated = secrets.keys().filter_map(sys::secrets::outdated_variable).map(outdated).collect();
         let (certificates, certificate_problems) = reader.certificates(&config);
         let files = |of: fn(&ServerTls) -> Option<&Sourced<Utf8PathBuf>>| {
             config.servers().filter_map(move |(_, server)| of(&server.tls))
@@ -167,7 +179,7 @@ impl Place {
         let client_certificates = ours.into_iter().map(|(path, text)| (path, ClientCertificate(text))).collect();
         let templates = reader.templates(&config);
         let (unread, warnings, mut problems) = (reader.unread, reader.warnings, reader.problems);
-        let lacking: Vec<String> = match self.secrets {
+        let lacking: Vec<Objection> = match self.secrets {
             SecretUse::Handed => unread.iter().map(|one| one.told.clone()).collect(),
             SecretUse::Compared | SecretUse::Nothing => vec![],
         };
@@ -178,7 +190,7 @@ impl Place {
                 problems.extend(lacking);
                 // What would be told of them next.
                 let unserved = certificate_problems.into_iter().filter(|problem| problem.is_unserved);
-                problems.extend(unserved.map(|problem| problem.text));
+                problems.extend(unserved.map(|problem| problem.told));
                 return Err(SourcesError::References(problems));
             }
         }
@@ -207,7 +219,7 @@ impl Sources {
     /// Reads the certificates again; answers whether they are others than before. In the place of one that cannot be
     /// served stays what was served.
     pub fn renew_certificates(&mut self) -> bool {
-        let at = |path: &Sourced<Utf8PathBuf>, text| place_of(&self.file, path, text);
+        let at = |path: &Sourced<Utf8PathBuf>| At::origin(&self.file, path.origin);
         let (found, problems) = certificates::read(&self.config, &self.certificates, jiff::Timestamp::now(), at);
         let is_new = found != self.certificates;
         self.certificates = found;
@@ -239,7 +251,7 @@ impl Sources {
 
 /// What a secret is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum SecretPurpose {
     Key,
     Password,
     Heartbeat,
@@ -249,32 +261,33 @@ enum Part {
 struct Reader<'a> {
     file: &'a Utf8Path,
     secrets: SecretUse,
-    problems: Vec<String>,
+    problems: Vec<Objection>,
     unread: Vec<Unread>,
     warnings: Vec<String>,
 }
 
 impl Reader<'_> {
     fn problem<T>(&mut self, at: &Sourced<T>, text: impl std::fmt::Display) {
-        self.problems.push(self.at(at, text));
+        self.problems.push(self.objection(at, text));
     }
 
-    fn at<T>(&self, at: &Sourced<T>, text: impl std::fmt::Display) -> String {
-        place_of(self.file, at, text)
+    fn objection<T>(&self, at: &Sourced<T>, text: impl std::fmt::Display) -> Objection {
+        Objection::new(text).at(At::origin(self.file, at.origin))
     }
 
     fn secrets(&mut self, config: &Config) -> BTreeMap<SecretRef, Secret> {
         let keys = config.servers().flat_map(|(backend, server)| {
-            server.keys.iter().map(move |key| (key, format!("{}/{}", backend.name, server.name), Part::Key))
+            server.keys.iter().map(move |key| (key, format!("{}/{}", backend.name, server.name), SecretPurpose::Key))
         });
         let password = config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref());
-        let password = password.map(|(_, password)| (password, "[haproxy.stats]".to_owned(), Part::Password));
+        let password = password.map(|(_, password)| (password, "[haproxy.stats]".to_owned(), SecretPurpose::Password));
         let heartbeat = config.node.heartbeat.iter();
-        let heartbeat = heartbeat.map(|heartbeat| (&heartbeat.key, "[node.heartbeat]".to_owned(), Part::Heartbeat));
+        let heartbeat =
+            heartbeat.map(|heartbeat| (&heartbeat.key, "[node.heartbeat]".to_owned(), SecretPurpose::Heartbeat));
         let mut secrets = BTreeMap::new();
         for (reference, owner, part) in keys.chain(password).chain(heartbeat) {
             match sys::secrets::read_secret(reference) {
-                Ok(found) if part == Part::Heartbeat && found.secret.expose().len() < Heartbeat::MIN_KEY => {
+                Ok(found) if part == SecretPurpose::Heartbeat && found.secret.expose().len() < Heartbeat::MIN_KEY => {
                     self.problem(
                         reference,
                         format!("a key that nodes share has at least {} bytes", Heartbeat::MIN_KEY),
@@ -287,8 +300,9 @@ impl Reader<'_> {
                 }
                 Err(e) if e.is_out_of_reach() || self.secrets == SecretUse::Nothing => {
                     let is_told = self.unread.iter().any(|one| one.reference == reference.value);
-                    let told = self.at(reference, format_args!("{} of {owner}: {}", reference.value, sys::chain(&e)));
-                    let (is_key, is_mistake) = (part == Part::Key, !e.is_out_of_reach());
+                    let told =
+                        self.objection(reference, format_args!("{} of {owner}: {}", reference.value, sys::chain(&e)));
+                    let (is_key, is_mistake) = (part == SecretPurpose::Key, !e.is_out_of_reach());
                     let unread = Unread { reference: reference.value.clone(), owner, is_key, told, is_mistake };
                     self.unread.extend((!is_told).then_some(unread));
                 }
@@ -314,7 +328,8 @@ impl Reader<'_> {
                 match key_texts::flaw(secret.expose(), prefix) {
                     Some(Flaw::Refused(why)) => self.problem(key, format!("the key in {} is no key: {why}", key.value)),
                     Some(Flaw::Odd(why)) => {
-                        self.warnings.push(self.at(key, format!("the key in {} is odd: {why}", key.value)));
+                        let odd = self.objection(key, format!("the key in {} is odd: {why}", key.value));
+                        self.warnings.push(odd.to_string());
                     }
                     None => {}
                 }
@@ -325,7 +340,8 @@ impl Reader<'_> {
     /// The certificates, and what is wrong with them: no reason to stop steering.
     fn certificates(&mut self, config: &Config) -> (certificates::Certificates, Vec<CertificateProblem>) {
         let now = jiff::Timestamp::now();
-        let (found, problems) = certificates::read(config, &BTreeMap::new(), now, |path, text| self.at(path, text));
+        let (found, problems) =
+            certificates::read(config, &BTreeMap::new(), now, |path| At::origin(self.file, path.origin));
         self.warnings.extend(certificates::warnings(config, &found, now));
         (found, problems)
     }
@@ -350,7 +366,7 @@ impl Reader<'_> {
 
     fn templates(&mut self, config: &Config) -> Option<Templates> {
         let Some(path) = &config.haproxy.template else {
-            return Templates::built_in().map_err(|e| self.problems.push(e.to_string())).ok();
+            return Templates::built_in().map_err(|e| self.problems.push(Objection::new(e))).ok();
         };
         let text = sys::files::read_limited(path, MAX_FILE).map_err(|e| e.to_string());
         let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8", path.value)));
@@ -359,12 +375,13 @@ impl Reader<'_> {
     }
 }
 
-/// A text with the place in the operator's file before it.
-fn place_of<T>(file: &Utf8Path, at: &Sourced<T>, text: impl std::fmt::Display) -> String {
-    match at.origin {
-        Some(origin) => format!("{file}:{origin}: {text}"),
-        None => format!("{file}: {text}"),
-    }
+/// This process goes on with the value of a variable that it was started with.
+fn outdated(name: &str) -> Objection {
+    let what = format!(
+        "{name} is another in {} than what this process was started with, which goes on with the old one",
+        sys::secrets::environment_file()
+    );
+    Objection::notice(what).help("restart it: systemctl restart hapilot (traffic flows on meanwhile)")
 }
 
 /// Servers of which two keys are one: where it is rejected, so is the other. Never says which value.

@@ -3,6 +3,7 @@
 //! Called by `preflight`, by `engine`, and by `check` through `agent`.
 
 use super::apply::Prepared;
+use super::refusal::Objection;
 use super::sources::Sources;
 use crate::haproxy;
 use crate::plan::{Action, Version};
@@ -14,19 +15,21 @@ use crate::sys;
 const OWN_DESCRIPTORS: u64 = 14;
 
 /// Why a HAProxy that may open so many descriptors does not start. It says so itself only when it starts.
-fn too_few(maxconn: u32, listeners: usize, most: u64) -> Option<String> {
+fn too_few(maxconn: u32, listeners: usize, most: u64) -> Option<Objection> {
     let needs = 2 * u64::from(maxconn) + listeners as u64 + OWN_DESCRIPTORS;
     let enough = most.saturating_sub(listeners as u64 + 3 * OWN_DESCRIPTORS) / 2;
     (most < needs).then(|| {
-        format!(
-            "`maxconn` {maxconn} needs more than {needs} descriptors, and HAProxy may open {most}: it would not start\n  \
-             help: raise the limit (LimitNOFILE= of its unit, --ulimit nofile of its container), or write maxconn = {enough}"
-        )
+        Objection::new(format_args!(
+            "`maxconn` {maxconn} needs more than {needs} descriptors, and HAProxy may open {most}: it would not start"
+        ))
+        .help(format_args!(
+            "raise the limit (LimitNOFILE= of its unit, --ulimit nofile of its container), or write maxconn = {enough}"
+        ))
     })
 }
 
 /// What would keep HAProxy from starting with these files. Where it runs and reloads, that is sure.
-pub(super) fn refusal(sources: &Sources, prepared: &Prepared) -> Option<String> {
+pub(super) fn objection(sources: &Sources, prepared: &Prepared) -> Option<Objection> {
     let runtime = prepared.observed.runtime.as_ref()?;
     let process = runtime.master.as_ref().map_or(runtime.pid, |master| master.pid);
     let most = sys::process::most_descriptors(Some(process))?;
@@ -45,7 +48,7 @@ pub fn start_doubts(sources: &Sources, prepared: &Prepared) -> Option<String> {
 
 /// Where another branch of HAProxy runs than `binary` is: what that means for a file which one makes and the other
 /// judges.
-pub(super) async fn other_binary(sources: &Sources, prepared: &Prepared) -> Option<String> {
+pub(super) async fn other_binary(sources: &Sources, prepared: &Prepared) -> Option<Objection> {
     let runtime = prepared.observed.runtime.as_ref()?;
     let binary = &sources.config.haproxy.binary;
     let installed = haproxy::binary_version(binary).await.ok()?;
@@ -55,11 +58,13 @@ pub(super) async fn other_binary(sources: &Sources, prepared: &Prepared) -> Opti
     }
     let process = runtime.master.as_ref().map_or(runtime.pid, |master| master.pid);
     let program = sys::process::program_of(process).map(|path| format!(" ({path})")).unwrap_or_default();
-    Some(format!(
+    let what = format!(
         "`binary` {} is {installed}, running is {}{program}: the files are made for the one that runs, and the other one \
-         judges them\n  help: name the one that runs in `[haproxy] binary`, or restart HAProxy with the installed one",
+         judges them",
         binary.value, runtime.version
-    ))
+    );
+    let help = "name the one that runs in `[haproxy] binary`, or restart HAProxy with the installed one";
+    Some(Objection::new(what).help(help))
 }
 
 #[cfg(test)]
@@ -70,7 +75,7 @@ mod tests {
     fn a_limit_below_two_descriptors_for_each_connection_is_too_low() {
         assert_eq!(too_few(9_900, 2, 20_000), None);
         assert_eq!(too_few(10_000, 2, 1_048_576), None);
-        let why = too_few(10_000, 2, 20_000).unwrap();
+        let why = too_few(10_000, 2, 20_000).unwrap().to_string();
         assert!(why.contains("more than 20016 descriptors") && why.contains("may open 20000"), "{why}");
         // What it advises is enough.
         assert!(why.ends_with("maxconn = 9978"), "{why}");

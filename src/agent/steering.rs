@@ -2,14 +2,14 @@
 
 use super::apply::{Applied, ApplyError};
 use super::attempt::Attempt;
-use super::news::Moved;
+use super::interim::Moved;
 use super::node::{Node, desired};
 use super::order::Order;
 use super::push::Push;
 use super::report::Report;
 use super::troubles::Matter;
 use crate::desired::{Desired, DesiredServer};
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Override;
 use crate::model::{ServerId, Weight};
 use crate::plan::Step;
@@ -50,7 +50,7 @@ impl Node {
         if self.has_new_words || self.troubles.has(Matter::Words) || !ended.is_empty() && !self.is_observer() {
             self.keep_words();
             let event =
-                |id| Event::once(Kind::Override, Severity::Info, id, format!("the operator's word on {id} ended"));
+                |id| Event::once(EventKind::Override, Severity::Info, id, format!("the operator's word on {id} ended"));
             ended.iter().for_each(|id| self.bulletin.tell(event(id)));
         }
         self.renew_certificates();
@@ -80,7 +80,7 @@ impl Node {
         self.tell_steps(&applied.steps);
         for reason in &applied.reload_reasons {
             let text = format!("HAProxy was reloaded: {reason}");
-            self.bulletin.tell(Event::once(Kind::Haproxy, Severity::Info, "haproxy", text));
+            self.bulletin.tell(Event::once(EventKind::Haproxy, Severity::Info, "haproxy", text));
         }
         Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
     }

@@ -2,7 +2,7 @@
 
 use super::change::Change;
 use super::engine::Engine;
-use super::order::{Order, Outcome};
+use super::order::{Order, OrderOutcome};
 use super::request::Reply;
 use super::waiting::Waiters;
 use crate::model::{Digest, ServerId};
@@ -29,7 +29,7 @@ impl Work {
 }
 
 /// The engine, what it carried out, and how that ended.
-pub(super) type Carried = (Box<Engine>, Box<Order>, Outcome);
+pub(super) type Carried = (Box<Engine>, Box<Order>, OrderOutcome);
 
 /// Steps on their way to HAProxy, and how many.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) struct Pushing {
 #[derive(Debug)]
 pub(super) enum Task {
     /// HAProxy follows what is known, and who waits for that; in an audit everything is compared.
-    Reconcile { words: Vec<Word>, is_audit: bool },
+    Reconcile { words: Vec<PendingWord>, is_audit: bool },
     /// Something else is to serve.
     Change(Box<(Waiters, Change)>),
     /// Somebody asked what an apply would do.
@@ -51,7 +51,7 @@ pub(super) enum Task {
 
 /// What an operator said of a server, and waits for.
 #[derive(Debug)]
-pub(super) struct Word {
+pub(super) struct PendingWord {
     pub id: ServerId,
     pub reply: Reply,
     pub began: Instant,

@@ -9,11 +9,12 @@ use super::change::{Armed, Begun};
 use super::intent::{AGENT, Intent};
 use super::ledger::{Ledger, told};
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources};
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::model::{Digest, format_duration};
-use crate::store::{self, Clocks, Provisional, Source, Standing};
+use crate::store::{self, Clocks, Provisional, RevisionSource, Standing};
 use crate::sys;
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -122,7 +123,7 @@ impl Node {
         }
         let revision = self.ledger.confirm()?;
         let text = format!("revision {revision} is confirmed by {actor}");
-        self.bulletin.tell(Event::once(Kind::Trial, Severity::Info, "file", text));
+        self.bulletin.tell(Event::once(EventKind::Trial, Severity::Info, "file", text));
         Ok(Report::note(self.revision(), format!("revision {revision} is confirmed")))
     }
 
@@ -159,7 +160,7 @@ impl Node {
         let given = format_duration(trial.given());
         let reason = format!("revision {} was not confirmed within {given}", trial.revision);
         let text = format!("{reason}; rolling back to revision {}", trial.back_to);
-        self.bulletin.tell(Event::once(Kind::Trial, Severity::Warning, "file", text));
+        self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text));
         let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
         let (order, change) = self.begin_rollback(Some(trial.back_to), &intent).await?;
         Ok(Some((order, change.by_deadline())))
@@ -199,9 +200,8 @@ impl Node {
         self.ledger.set_provisional(Some(trial))?;
         if let Err(error) = guard(&self.place, &self.ledger.state) {
             self.disarm(&armed);
-            return Err(Failed::refused(format!(
-                "nobody would guard the deadline, the process for it cannot be started: {error}\nnothing was changed"
-            )));
+            let what = format!("nobody would guard the deadline, the process for it cannot be started: {error}");
+            return Err(Failed::refused(Refusal::new(what).nothing_changed()));
         }
         armed.standing = Standing::Provisional;
         Ok(armed)
@@ -240,7 +240,8 @@ impl Node {
         let age = Timestamp::now().duration_since(manifest.created);
         let open = self.ledger.provisional().map(|open| open.back_to);
         // Only what the agent took from the file by itself, and nobody has judged since.
-        let is_just_saved = manifest.actor == AGENT && manifest.source == Source::Edit && age.as_secs() <= JUST_SAVED_S;
+        let is_just_saved =
+            manifest.actor == AGENT && manifest.source == RevisionSource::Edit && age.as_secs() <= JUST_SAVED_S;
         let back_to = match open {
             Some(back_to) => Some(back_to),
             None if !is_just_saved || self.ledger.said_good == Some(revision) => None,

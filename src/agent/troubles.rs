@@ -4,7 +4,8 @@
 //! operator's file. Whoever looks says what it found, and need not know what was told. Called by `node` and its parts.
 
 use super::bulletin::Bulletin;
-use crate::event::{Event, Kind, Severity};
+use super::refusal::Refusal;
+use crate::event::{Event, EventKind, Severity};
 use std::collections::BTreeMap;
 
 /// What something is wrong with; in the order in which `status` tells it.
@@ -24,7 +25,7 @@ pub enum Matter {
 
 /// What a look has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum TroubleChange {
     /// It is as it was.
     None,
     /// Something is wrong that was not, or that had other words.
@@ -36,37 +37,39 @@ pub enum News {
 /// All that is wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Troubles {
-    standing: BTreeMap<Matter, String>,
+    standing: BTreeMap<Matter, Refusal>,
     /// Where it is told.
     pub(super) bulletin: Bulletin,
 }
 
 impl Troubles {
     /// Keeps what a look has found, and tells it where it is news.
-    pub fn set(&mut self, matter: Matter, problem: Option<String>) {
+    pub fn set(&mut self, matter: Matter, problem: Option<Refusal>) {
         let event = match (self.note(matter, problem.as_ref()), problem) {
-            (News::Stands, Some(problem)) => Event::begins(Kind::Problem, matter.severity(), matter.subject(), problem),
-            (News::Over, _) => Event::ends(Kind::Problem, matter.subject(), matter.over()),
-            (News::None | News::Stands, _) => return,
+            (TroubleChange::Stands, Some(problem)) => {
+                Event::begins(EventKind::Problem, matter.severity(), matter.subject(), problem)
+            }
+            (TroubleChange::Over, _) => Event::ends(EventKind::Problem, matter.subject(), matter.over()),
+            (TroubleChange::None | TroubleChange::Stands, _) => return,
         };
         self.bulletin.tell(event.about(matter.as_str()));
     }
 
     /// Keeps it alone, for who has words of its own to tell it by.
-    pub fn note(&mut self, matter: Matter, problem: Option<&String>) -> News {
+    pub fn note(&mut self, matter: Matter, problem: Option<&Refusal>) -> TroubleChange {
         match problem {
-            Some(problem) if self.standing.get(&matter) == Some(problem) => News::None,
+            Some(problem) if self.standing.get(&matter) == Some(problem) => TroubleChange::None,
             Some(problem) => {
                 self.standing.insert(matter, problem.clone());
-                News::Stands
+                TroubleChange::Stands
             }
-            None if self.standing.remove(&matter).is_some() => News::Over,
-            None => News::None,
+            None if self.standing.remove(&matter).is_some() => TroubleChange::Over,
+            None => TroubleChange::None,
         }
     }
 
     /// What is wrong with this.
-    pub fn of(&self, matter: Matter) -> Option<&String> {
+    pub fn of(&self, matter: Matter) -> Option<&Refusal> {
         self.standing.get(&matter)
     }
 
@@ -75,8 +78,8 @@ impl Troubles {
         self.standing.contains_key(&matter)
     }
 
-    /// One text for each matter.
-    pub fn all(&self) -> impl Iterator<Item = &String> {
+    /// One for each matter.
+    pub fn all(&self) -> impl Iterator<Item = &Refusal> {
         self.standing.values()
     }
 }
@@ -130,9 +133,9 @@ mod tests {
         let state = Utf8Path::from_path(held.path()).unwrap();
         let mut troubles = Troubles { bulletin: Bulletin::open(state), ..Troubles::default() };
         for problem in [None, Some("full"), Some("full"), Some("read-only"), None, None, Some("full")] {
-            troubles.set(Matter::Room, problem.map(str::to_owned));
-            troubles.set(Matter::Words, problem.map(str::to_owned));
-            assert_eq!(troubles.of(Matter::Room).map(String::as_str), problem);
+            troubles.set(Matter::Room, problem.map(Refusal::notice));
+            troubles.set(Matter::Words, problem.map(Refusal::notice));
+            assert_eq!(troubles.of(Matter::Room).map(ToString::to_string).as_deref(), problem);
         }
         assert_eq!((troubles.all().count(), troubles.has(Matter::History)), (2, false));
         drop(troubles);

@@ -1,6 +1,7 @@
 //! Secrets that this process may not read: an operator's shell has not the agent's environment. What can be judged
 //! without them is; they are left out of every comparison, and never handed to anybody.
 
+use super::refusal::Objection;
 use crate::model::{Digest, Secret, SecretRef};
 
 /// So many are named in one line.
@@ -27,8 +28,8 @@ pub struct Unread {
     pub owner: String,
     /// Whether it is a provider's key.
     pub is_key: bool,
-    /// `FILE:LINE:COLUMN` in the operator's file, whose it is, and why it cannot be read.
-    pub told: String,
+    /// Its place in the operator's file, whose it is, and why it cannot be read.
+    pub told: Objection,
     /// Wrong for the agent too, and not only out of this process's reach.
     pub is_mistake: bool,
 }

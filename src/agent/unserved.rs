@@ -1,7 +1,8 @@
-//! A file that is not served though nothing is wrong with it: it waits for the operator, or was rolled back.
+//! Why the file as it stands is not served: it is refused, or it waits for the operator, or was rolled back.
 
 use super::apply::Prepared;
 use super::ledger::Ledger;
+use super::refusal::Refusal;
 use super::sources::{Place, Sources, SourcesError};
 use crate::model::Digest;
 use crate::plan::Action;
@@ -17,8 +18,28 @@ pub struct Waiting {
     pub changes: usize,
     /// Whether it takes a reload.
     pub is_reload: bool,
-    /// Why the file is not served, in the node's words.
-    pub(super) told: String,
+}
+
+/// Why the file as it stands is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unserved {
+    /// It has mistakes, or something speaks against it.
+    Refused(Refusal),
+    /// It is good and waits for the operator.
+    Waits(Refusal),
+    /// It waits as well, and could not be served.
+    WaitsRefused(Refusal),
+    /// It was rolled back and has not changed since.
+    RolledBack(Refusal),
+}
+
+impl Unserved {
+    /// The same in words.
+    pub fn why(&self) -> &Refusal {
+        match self {
+            Self::Refused(why) | Self::Waits(why) | Self::WaitsRefused(why) | Self::RolledBack(why) => why,
+        }
+    }
 }
 
 impl Waiting {
@@ -28,7 +49,7 @@ impl Waiting {
             Action::Runtime(steps) => (steps.len(), false),
             Action::Reload(reasons) => (reasons.len(), true),
         };
-        Self { saved: sys::files::modified(&place.file), changes, is_reload, told: waits(place) }
+        Self { saved: sys::files::modified(&place.file), changes, is_reload }
     }
 
     /// `3 changes, no reload`
@@ -43,7 +64,7 @@ impl Waiting {
 }
 
 /// Why the file is not served at a start: the revision that served last says that a saved file waits.
-pub(super) fn waits_at_start(place: &Place, loaded: &Sources, ledger: &Ledger) -> Option<String> {
+pub(super) fn waits_at_start(place: &Place, loaded: &Sources, ledger: &Ledger) -> Option<Refusal> {
     let toml = ledger.toml_of(ledger.current()?).ok()?;
     let is_other = Digest::of(&toml) != Digest::of(&loaded.toml);
     let serving = place.understand(toml).ok()?;
@@ -51,22 +72,23 @@ pub(super) fn waits_at_start(place: &Place, loaded: &Sources, ledger: &Ledger) -
 }
 
 /// A saved file waits: for people.
-pub(super) fn waits(place: &Place) -> String {
+pub(super) fn waits(place: &Place) -> Refusal {
     let (plan, apply) = (place.command("plan"), place.command("apply"));
-    format!("{} was saved and waits, as [apply] on_save = \"plan\" says; see `{plan}`, then `{apply}`", place.file)
+    Refusal::notice(format_args!(
+        "{} was saved and waits, as [apply] on_save = \"plan\" says; see `{plan}`, then `{apply}`",
+        place.file
+    ))
 }
 
 /// Told until the file changes; its mistakes with it.
-pub(super) fn rolled_back(place: &Place, mistakes: Option<&SourcesError>) -> String {
+pub(super) fn rolled_back(place: &Place, mistakes: Option<&SourcesError>) -> Refusal {
     let write = place.command("rollback --write");
-    let mut told = format!(
-        "{} was rolled back and has not changed since; an older revision serves\n  help: the next edit, or `apply`, serves the whole \
-         file again, the rolled-back part too; `{write}` puts what serves into it",
-        place.file
-    );
-    if let Some(mistakes) = mistakes {
-        told.push_str("\nand it has mistakes:\n");
-        told.push_str(mistakes.render(false).trim_end());
+    let what = format!("{} was rolled back and has not changed since; an older revision serves", place.file);
+    let told = Refusal::notice(what).help(format_args!(
+        "the next edit, or `apply`, serves the whole file again, the rolled-back part too; `{write}` puts what serves into it"
+    ));
+    match mistakes {
+        Some(mistakes) => told.besides("and it has mistakes:\n", mistakes.refusal()),
+        None => told,
     }
-    told
 }

@@ -3,18 +3,19 @@
 
 use super::guardian::{self, Charge};
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::{Failed, Report};
 use super::troubles::Matter;
 use super::vips::Vips;
 use crate::config::{Config, own_vips};
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::haproxy;
 use crate::health::State;
-use crate::heartbeat::{Refusal, Serves};
+use crate::heartbeat::{self, Serves};
 use crate::model::{Digest, Name};
 use crate::store;
 use crate::sys;
-use crate::vip::{Proof, Standing, Turn, turn};
+use crate::vip::{PeerStanding, Proof, Turn, turn};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -129,11 +130,7 @@ impl Node {
         let key = config.node.heartbeat.as_ref().and_then(|heartbeat| self.serving.secrets.get(&heartbeat.key.value));
         let refuses =
             self.file_problem.as_ref().filter(|_| self.order_wait.is_none() && self.waiting().is_none()).and_then(
-                |why| {
-                    let file = self.place.digest()?;
-                    let why = why.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-                    Some(Refusal { file, why: why.trim_start_matches("error: ").to_owned() })
-                },
+                |problem| Some(heartbeat::RefusedFile { file: self.place.digest()?, why: problem.why().headline() }),
             );
         Charge {
             listener: None,
@@ -184,7 +181,7 @@ impl Node {
         let lost = vips.dead_before.iter().flat_map(|before| dead.difference(before));
         let lost: Vec<String> = lost.map(ToString::to_string).collect();
         let failed = match (self.troubles.of(Matter::Haproxy), lost.is_empty()) {
-            (Some(problem), _) => Some(problem.lines().next().unwrap_or_default().to_owned()),
+            (Some(problem), _) => Some(problem.headline()),
             (None, false) => Some(format!("no server of {} answers as it should", lost.join(", "))),
             (None, true) => None,
         };
@@ -211,7 +208,7 @@ impl Node {
         }
         let report = vips.report.borrow();
         let heard = report.peers.iter().filter(|(_, peer)| peer.is_heard);
-        let others: Vec<Standing<'_>> = heard
+        let others: Vec<PeerStanding<'_>> = heard
             .filter_map(|(node, peer)| {
                 let news = peer.news.as_ref()?;
                 let proof = |serves: &Serves| match &serves.failed {
@@ -219,7 +216,7 @@ impl Node {
                     None if serves.is_proven => Proof::Proven,
                     None => Proof::Proving,
                 };
-                Some(Standing {
+                Some(PeerStanding {
                     node,
                     owned: news.vips.values().filter(|vip| vip.owned_ms.is_some()).count(),
                     serves: news.serves.as_ref().map(|serves| (serves.file, proof(serves))),
@@ -244,9 +241,10 @@ impl Node {
                 let takers = report.peers.values().filter(|peer| peer.is_heard).filter_map(|peer| peer.news.as_ref());
                 let can = takers.filter(|news| news.can_serve).filter_map(|news| news.vips.get(name.as_str()));
                 if !can.filter_map(|vip| vip.word.as_ref()).any(|word| !word.fault && word.adjustment > -100) {
-                    return Err(Failed::refused(format!(
-                        "no other node is known to be able to take {name}\n  help: `hapilot vip status` shows them; \
-                         with --force it is released all the same, and stays here until somebody takes it"
+                    let what = format!("no other node is known to be able to take {name}");
+                    return Err(Failed::refused(Refusal::new(what).help(
+                        "`hapilot vip status` shows them; with --force it is released all the same, and stays here until \
+                         somebody takes it",
                     )));
                 }
             }
@@ -255,7 +253,7 @@ impl Node {
         released.extend(names.iter().cloned());
         self.keep_released(released)?;
         let list = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        self.bulletin.tell(Event::once(Kind::Vip, Severity::Info, &list, format!("{actor} released {list}")));
+        self.bulletin.tell(Event::once(EventKind::Vip, Severity::Info, &list, format!("{actor} released {list}")));
         self.attend_vips();
         Ok(Report::note(self.revision(), format!("{list}: released; other nodes take over")))
     }
@@ -273,7 +271,7 @@ impl Node {
         vips.wanted_until = Instant::now() + RECLAIM;
         self.keep_released(released)?;
         let list = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        self.bulletin.tell(Event::once(Kind::Vip, Severity::Info, &list, format!("{actor} reclaimed {list}")));
+        self.bulletin.tell(Event::once(EventKind::Vip, Severity::Info, &list, format!("{actor} reclaimed {list}")));
         self.attend_vips();
         Ok(Report::note(self.revision(), format!("{list}: reclaimed")))
     }

@@ -4,9 +4,10 @@
 //! own `-t` judges it where it will run; a file that it does not like is never at the live path.
 
 use super::intent::Intent;
+use super::refusal::{At, Objection, Refusal};
 use super::report::{Failed, unified_diff};
 use crate::config::{Config, Vip, own_vips};
-use crate::keepalived::{self, Events, Track};
+use crate::keepalived::{self, KeepalivedEvents, Track};
 use crate::network;
 use crate::render;
 use crate::sys;
@@ -65,10 +66,9 @@ pub async fn vrrp_change(config: &Config, intent: &Intent) -> Result<Option<Vrrp
         return Ok(None);
     }
     if !takes_part && !intent.force {
-        return Err(Failed::refused(format!(
-            "the file takes every virtual address from this node, and {path} has some\n  help: if this is meant: \
-             hapilot apply --force\nnothing was changed"
-        )));
+        let what = format!("the file takes every virtual address from this node, and {path} has some");
+        let refusal = Refusal::new(what).help("if this is meant: hapilot apply --force");
+        return Err(Failed::refused(refusal.nothing_changed()));
     }
     let is_foreign = inspection.is_some_and(|found| !found.is_ours || !found.is_intact);
     if is_foreign && !intent.adopt {
@@ -76,17 +76,19 @@ pub async fn vrrp_change(config: &Config, intent: &Intent) -> Result<Option<Vrrp
             Some(found) if found.is_ours => "was edited by hand",
             _ => "was not written by hapilot",
         };
-        return Err(Failed::refused(format!(
-            "{path} {why}\n  help: `hapilot apply --adopt` keeps it beside and writes hapilot's own\nnothing was changed"
-        )));
+        let refusal = Refusal::new(format_args!("{path} {why}"))
+            .help("`hapilot apply --adopt` keeps it beside and writes hapilot's own");
+        return Err(Failed::refused(refusal.nothing_changed()));
     }
     if let Some((vip, address)) = borne_without_keepalived(config, before.as_deref().unwrap_or_default()) {
-        return Err(Failed::refused(format!(
-            "[vip.{}]: {} bears {address} already, and no keepalived.conf of before gave it: it is this node's own, and \
-             Keepalived would take it away\n  help: give an address that no node has by itself, or take it from the \
-             interface first\nnothing was changed",
-            vip.name, vip.interface.value
-        )));
+        let what = format!(
+            "{} bears {address} already, and no keepalived.conf of before gave it: it is this node's own, and Keepalived \
+             would take it away",
+            vip.interface.value
+        );
+        let objection = Objection::new(what).at(At::subject(format_args!("[vip.{}]", vip.name)));
+        let help = "give an address that no node has by itself, or take it from the interface first";
+        return Err(Failed::refused(Refusal::from(objection).help(help).nothing_changed()));
     }
     judge(config, &text).await?;
     let pid_file = config.keepalived.pid_file.value.clone();
@@ -120,7 +122,7 @@ async fn judge(config: &Config, text: &str) -> Result<(), Failed> {
     sys::directory::write_private(&path, text.as_bytes()).map_err(unwritten)?;
     keepalived::check(&config.keepalived.binary, &path, CHECK)
         .await
-        .map_err(|e| Failed::refused(format!("{}\nnothing was changed", sys::chain(&e))))
+        .map_err(|e| Failed::refused(Refusal::new(sys::chain(&e)).nothing_changed()))
 }
 
 impl VrrpChange {
@@ -136,7 +138,7 @@ impl VrrpChange {
         }
         // What it watches and what it writes to must be there when it starts.
         Track::open(&self.directory).map_err(std::io::Error::other)?;
-        Events::make(&self.directory)?;
+        KeepalivedEvents::make(&self.directory)?;
         sys::files::replace_file(&self.path, self.text.as_bytes(), 0o644)?;
         match keepalived::running(&self.pid_file)? {
             Some(daemon) => match keepalived::reload(daemon) {

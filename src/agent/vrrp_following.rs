@@ -2,6 +2,7 @@
 
 use super::intent::Intent;
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::Failed;
 use super::sources::Sources;
 use super::troubles::Matter;
@@ -32,9 +33,9 @@ impl Node {
             Ok(None) => None,
             Ok(Some(change)) => {
                 tracing::warn!("keepalived.conf is not what it should be, and is written again\n{}", change.diff());
-                change.carry_out().err().map(|e| e.to_string())
+                change.carry_out().err().map(Refusal::notice)
             }
-            Err(failed) => Some(failed.message),
+            Err(failed) => Some(failed.refusal),
         };
         self.troubles.set(Matter::Keepalived, problem);
     }

@@ -1,6 +1,7 @@
 //! What a change is to lead to, who waits for it, and one that waits itself.
 
 use super::intent::Intent;
+use super::refusal::Refusal;
 use super::request::Reply;
 use crate::model::Digest;
 use std::time::Instant;
@@ -42,7 +43,7 @@ pub(super) struct Waiters {
     pub intent: Intent,
     pub replies: Vec<Reply>,
     /// The refusal that was told last.
-    pub told: Option<String>,
+    pub told: Option<Refusal>,
     /// It began with a new content of the file.
     pub is_edit: bool,
     pub was_waiting: bool,

@@ -14,7 +14,7 @@ pub(super) fn places() -> usize {
 
 /// A probe that is to start.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub(super) struct DueProbe {
     pub id: ServerId,
     pub kind: ProbeKind,
     /// Only to test this key of the server, from 0: it says nothing of the server's health.

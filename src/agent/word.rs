@@ -3,11 +3,12 @@
 use super::apply::{Applied, How};
 use super::attempt::Attempt;
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::{Failed, Report};
 use super::troubles::Matter;
 use crate::config::{Config, Server};
 use crate::desired::DesiredServer;
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Override;
 use crate::model::{AdminState, ServerId, Weight, format_duration};
 use crate::plan::Step;
@@ -61,7 +62,7 @@ impl Node {
         let weight_word = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
         let period_word = period.map(|period| format!(" for {}", format_duration(period))).unwrap_or_default();
         let text = format!("{actor} sets {id}{state_word}{weight_word}{period_word}");
-        Ok(Event::once(Kind::Override, Severity::Info, id, text))
+        Ok(Event::once(EventKind::Override, Severity::Info, id, text))
     }
 
     /// Whether HAProxy, as it was seen last, has what is wanted of a server.
@@ -126,7 +127,7 @@ impl Node {
         }
         report.applied.steps = steps;
         report.notes.append(&mut notes);
-        report.notes.extend(self.troubles.of(Matter::Words).cloned());
+        report.notes.extend(self.troubles.of(Matter::Words).map(ToString::to_string));
         report.notes.extend(self.nobody_is_left(id));
         Ok(report)
     }
@@ -141,23 +142,25 @@ impl Node {
     /// Writes operators' words down. A full disk keeps no server from being drained; it is told until it is mended.
     pub(super) fn keep_words(&mut self) {
         let failed = self.ledger.keep_overrides(&self.overrides).and_then(|()| self.ledger.keep_current()).err();
-        let problem = failed.map(|failed| format!("what operators said last is not kept over a restart: {failed}"));
+        let problem = failed.map(|failed| {
+            Refusal::notice(format_args!("what operators said last is not kept over a restart: {failed}"))
+        });
         self.troubles.set(Matter::Words, problem);
         self.has_new_words = false;
     }
 
     /// HAProxy could not be told, or not wholly: the word is kept, and follows.
     fn kept_all_the_same(&self, id: &ServerId, failed: &Failed) -> Failed {
-        let why = failed.message.trim_end().trim_end_matches("nothing was changed").trim_end();
         let status = self.place.command("status");
         let way_back = self
             .overrides
             .get(id)
             .map(|_| format!("; `{}` takes it back", self.place.command(&format!("server ready {id}"))));
-        Failed::refused(format!(
-            "{why}\nwhat you said of {id} is kept all the same, and HAProxy follows as soon as it can: see `{status}`{}",
+        let kept = format!(
+            "what you said of {id} is kept all the same, and HAProxy follows as soon as it can: see `{status}`{}",
             way_back.unwrap_or_default()
-        ))
+        );
+        Failed::refused(failed.refusal.clone().something_changed().done(kept))
     }
 
     /// A note where operators have taken every server of this backend out of service.

@@ -5,11 +5,11 @@
 use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
 use super::body::{ABSENT, Agent, CHECK_PATIENCE, FILES_PAUSE, RECONCILE, pause_after};
-use super::news::Known;
-use super::order::{Order, Outcome};
+use super::interim::Baseline;
+use super::order::{Order, OrderOutcome};
 use super::report::{Failed, Report};
 use super::request::{Reply, Request};
-use super::tasks::{Carried, Pushing, Task, Word, Work, ended};
+use super::tasks::{Carried, PendingWord, Pushing, Task, Work, ended};
 use super::troubles::Matter;
 use crate::plan::Step;
 use crate::store::Journal;
@@ -85,13 +85,19 @@ impl Agent {
         }
         let mut order = self.node.begin_reconcile(false);
         // Where nothing was sent for a word, a look is to prove it.
-        let is_told = |word: &Word| !word.steps.is_empty() && self.node.has_followed_word(&word.id);
+        let is_told = |word: &PendingWord| !word.steps.is_empty() && self.node.has_followed_word(&word.id);
         order.is_for_files &= !is_audit && words.iter().all(is_told) && !self.node.troubles.has(Matter::Haproxy);
         self.start(order, Task::Reconcile { words, is_audit });
     }
 
     /// What follows from how HAProxy followed.
-    async fn followed(&mut self, began: Instant, words: Vec<Word>, result: Result<Report, Attempt>, is_audit: bool) {
+    async fn followed(
+        &mut self,
+        began: Instant,
+        words: Vec<PendingWord>,
+        result: Result<Report, Attempt>,
+        is_audit: bool,
+    ) {
         // Counted from the end: a HAProxy that hangs is not asked attempt after attempt.
         let now = Instant::now();
         self.reconcile_at = match &result {
@@ -124,8 +130,8 @@ impl Agent {
     /// Hands the engine an order.
     pub(super) fn start(&mut self, order: Order, what: Task) {
         let known = match &what {
-            Task::Reconcile { .. } => Known::of(&order.desired),
-            Task::Change(_) | Task::Plan(_) => Known::of(&self.node.decided()),
+            Task::Reconcile { .. } => Baseline::of(&order.desired),
+            Task::Change(_) | Task::Plan(_) => Baseline::of(&self.node.decided()),
         };
         self.node.known = Some(known);
         let stand_in = self.node.engine.stand_in();
@@ -157,20 +163,20 @@ impl Agent {
         self.go_on().await;
     }
 
-    async fn order_ended(&mut self, what: Task, order: Box<Order>, outcome: Outcome) {
+    async fn order_ended(&mut self, what: Task, order: Box<Order>, outcome: OrderOutcome) {
         match (what, outcome) {
-            (Task::Reconcile { words, is_audit }, Outcome::Applied(result)) => {
+            (Task::Reconcile { words, is_audit }, OrderOutcome::Applied(result)) => {
                 let began = order.began;
                 tokio::task::spawn_blocking(move || drop(order));
                 let result = self.node.end_reconcile(began, result);
                 self.followed(began, words, result, is_audit).await;
             }
-            (Task::Change(under_way), Outcome::Applied(result)) => {
+            (Task::Change(under_way), OrderOutcome::Applied(result)) => {
                 let (waiters, change) = *under_way;
                 let result = self.node.end(*order, change, result).await;
                 self.change_ended(waiters, result).await;
             }
-            (Task::Plan(reply), Outcome::Planned(planned)) => match *planned {
+            (Task::Plan(reply), OrderOutcome::Planned(planned)) => match *planned {
                 Ok(prepared) => {
                     let report = self.node.end_plan(&prepared, &order.sources).await;
                     let _ = reply.send(Ok(report));
@@ -178,7 +184,9 @@ impl Agent {
                 Err(ApplyError::TooSoon(_)) if self.node.engine.checks.is_checking() => self.plans.push(reply),
                 Err(e) => drop(reply.send(Err(Attempt::from(e).into_failed()))),
             },
-            (Task::Plan(_), Outcome::Applied(_)) | (_, Outcome::Planned(_)) => unreachable!("an order keeps its kind"),
+            (Task::Plan(_), OrderOutcome::Applied(_)) | (_, OrderOutcome::Planned(_)) => {
+                unreachable!("an order keeps its kind")
+            }
         }
     }
 
@@ -290,7 +298,7 @@ impl Agent {
             Some(Work { what: Task::Reconcile { words, .. }, .. }) => words,
             _ => vec![],
         };
-        for Word { id, reply, .. } in kept.into_iter().chain(std::mem::take(&mut self.words)) {
+        for PendingWord { id, reply, .. } in kept.into_iter().chain(std::mem::take(&mut self.words)) {
             let text = format!("the agent stops; what you said of {id} is kept, and HAProxy follows at the next start");
             let _ = reply.send(Err(Failed::refused(text)));
         }

@@ -3,6 +3,7 @@
 use super::wire::{
     Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest, VipRequest,
 };
+use crate::agent::Refusal;
 use crate::model::Name;
 use axum::http::StatusCode;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -46,13 +47,12 @@ pub enum ClientError {
     #[error("{}", .0.error)]
     Other(Problem),
     /// The socket is there but cannot be used.
-    #[error("the agent's socket {socket} cannot be used: {why}")]
-    Broken {
-        /// Its path.
-        socket: Utf8PathBuf,
-        /// Why.
-        why: String,
-    },
+    #[error("{0}")]
+    Broken(Refusal),
+}
+
+fn unusable(socket: &Utf8Path, why: String) -> Refusal {
+    Refusal::new(format_args!("the agent's socket {socket} cannot be used: {why}"))
 }
 
 impl Client {
@@ -61,7 +61,7 @@ impl Client {
     /// # Errors
     /// The socket is there but may not be opened.
     pub fn connect(socket: &Utf8Path, about: About) -> Result<Option<Self>, ClientError> {
-        let broken = |why: String| ClientError::Broken { socket: socket.to_owned(), why };
+        let broken = |why: String| ClientError::Broken(unusable(socket, why));
         match std::os::unix::net::UnixStream::connect(socket) {
             Ok(_) => {}
             Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
@@ -168,11 +168,11 @@ impl Client {
                 alive = look => if alive.is_err() {
                     let why = format!(
                         "the agent takes connections and does not answer for {} s: it is stopped or out of breath, and may \
-                         still do what it was told when it goes on; traffic does not need it\n  help: see `systemctl \
-                         status hapilot`, or restart it",
+                         still do what it was told when it goes on; traffic does not need it",
                         2 * ALIVE.as_secs()
                     );
-                    return Err(ClientError::Broken { socket: self.socket.clone(), why });
+                    let refusal = unusable(&self.socket, why).help("see `systemctl status hapilot`, or restart it");
+                    return Err(ClientError::Broken(refusal));
                 },
             }
         }
@@ -181,7 +181,7 @@ impl Client {
     async fn finish<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
         let broken = |e: reqwest::Error| {
             let why = if e.is_timeout() { format!("no answer within {} s", DEADLINE.as_secs()) } else { e.to_string() };
-            ClientError::Broken { socket: self.socket.clone(), why }
+            ClientError::Broken(unusable(&self.socket, why))
         };
         let mut request = request;
         if let Some(file) = &self.about.file {
@@ -199,7 +199,7 @@ impl Client {
         match response.json::<Problem>().await {
             Ok(problem) if status == StatusCode::CONFLICT => Err(ClientError::Other(problem)),
             Ok(problem) => Err(ClientError::Refused(problem)),
-            Err(_) => Err(ClientError::Broken { socket: self.socket.clone(), why: format!("it answered {status}") }),
+            Err(_) => Err(ClientError::Broken(unusable(&self.socket, format!("it answered {status}")))),
         }
     }
 }

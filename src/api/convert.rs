@@ -175,7 +175,7 @@ impl From<&ServerSnapshot> for wire::Server {
         let ServerSnapshot { id, url, tier, base, admin, weight, decision, runtime, health, word, keys, key_rotations } =
             server;
         let factors = decision.iter().flat_map(|decision| &decision.factors).map(|factor| wire::Factor {
-            name: factor.name.to_owned(),
+            name: factor.name.to_string(),
             value: factor.value,
             why: factor.why.clone(),
         });

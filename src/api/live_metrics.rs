@@ -1,6 +1,6 @@
 //! Live traffic, as Prometheus reads it; `docs/metrics.md` names every family.
 
-use super::series::{Float, Place};
+use super::series::{Float, ServerLabels};
 use crate::traffic::{Picture, Quantiles};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -10,14 +10,14 @@ use prometheus_client::registry::{Registry, Unit};
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
+struct EndedLabels {
     backend: String,
     server: String,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Part {
+struct QuantileLabels {
     backend: String,
     server: String,
     until: &'static str,
@@ -26,15 +26,15 @@ struct Part {
 
 /// Adds the families of live traffic to a scrape.
 pub(super) fn register_live(registry: &mut Registry, picture: &Picture) {
-    let requests = Family::<Ended, Counter>::default();
-    let (hidden, bytes) = (Family::<Place, Counter>::default(), Family::<Place, Counter>::default());
-    let in_flight = Family::<Place, Gauge>::default();
-    let took = Family::<Part, Float>::default();
+    let requests = Family::<EndedLabels, Counter>::default();
+    let (hidden, bytes) = (Family::<ServerLabels, Counter>::default(), Family::<ServerLabels, Counter>::default());
+    let in_flight = Family::<ServerLabels, Gauge>::default();
+    let took = Family::<QuantileLabels, Float>::default();
     for server in &picture.servers {
-        let place = Place { backend: server.id.backend.to_string(), server: server.id.server.to_string() };
+        let place = ServerLabels { backend: server.id.backend.to_string(), server: server.id.server.to_string() };
         for (outcome, count) in &server.outcomes_total {
-            let Place { backend, server } = place.clone();
-            requests.get_or_create(&Ended { backend, server, outcome: outcome.as_str() }).inc_by(*count);
+            let ServerLabels { backend, server } = place.clone();
+            requests.get_or_create(&EndedLabels { backend, server, outcome: outcome.as_str() }).inc_by(*count);
         }
         hidden.get_or_create(&place).inc_by(server.hidden_total);
         bytes.get_or_create(&place).inc_by(server.bytes_out_total);
@@ -43,8 +43,8 @@ pub(super) fn register_live(registry: &mut Registry, picture: &Picture) {
             [("connected", server.connect), ("first_byte", server.first_byte), ("end", server.total)]
         {
             for (quantile, time) in quantiles.iter().flat_map(each) {
-                let Place { backend, server } = place.clone();
-                took.get_or_create(&Part { backend, server, until, quantile }).set(time.as_secs_f64());
+                let ServerLabels { backend, server } = place.clone();
+                took.get_or_create(&QuantileLabels { backend, server, until, quantile }).set(time.as_secs_f64());
             }
         }
     }

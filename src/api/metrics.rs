@@ -5,7 +5,7 @@
 
 use super::exposition;
 use super::live_metrics::register_live;
-use super::series::{Float, Place};
+use super::series::{Float, ServerLabels};
 use super::vip_metrics::register_vips;
 use super::wire::{Backend, Certificate, Guard, Haproxy, Server, Status};
 use crate::traffic::Picture;
@@ -199,17 +199,20 @@ fn running(registry: &mut Registry, haproxy: &Haproxy) {
 }
 
 fn servers(registry: &mut Registry, backends: &[Backend]) {
-    let (base, wanted, runtime) =
-        (Family::<Place, Gauge>::default(), Family::<Place, Gauge>::default(), Family::<Place, Gauge>::default());
+    let (base, wanted, runtime) = (
+        Family::<ServerLabels, Gauge>::default(),
+        Family::<ServerLabels, Gauge>::default(),
+        Family::<ServerLabels, Gauge>::default(),
+    );
     let (health, admin) = (Family::<State, Gauge>::default(), Family::<State, Gauge>::default());
-    let attention = Family::<Place, Gauge>::default();
+    let attention = Family::<ServerLabels, Gauge>::default();
     let (age, took) = (Family::<Probe, Float>::default(), Family::<Timing, Float>::default());
     let guarded = Family::<Pool, Gauge>::default();
     for backend in backends {
         let pool = Pool { backend: backend.name.clone() };
         guarded.get_or_create(&pool).set(backend.guard.is_some().into());
         for server in &backend.servers {
-            let place = Place { backend: backend.name.clone(), server: server.name.clone() };
+            let place = ServerLabels { backend: backend.name.clone(), server: server.name.clone() };
             base.get_or_create(&place).set(server.base_weight.into());
             wanted.get_or_create(&place).set(server.weight.into());
             if let Some(weight) = server.runtime_weight {
@@ -241,9 +244,9 @@ fn servers(registry: &mut Registry, backends: &[Backend]) {
     registry.register_with_unit("probe_duration", "What the last probe of a kind took", Unit::Seconds, took);
 }
 
-fn probes(place: &Place, server: &Server, age: &Family<Probe, Float>, took: &Family<Timing, Float>) {
+fn probes(place: &ServerLabels, server: &Server, age: &Family<Probe, Float>, took: &Family<Timing, Float>) {
     for probe in &server.probes {
-        let Place { backend, server } = place.clone();
+        let ServerLabels { backend, server } = place.clone();
         let timing = |until: &str| Timing {
             backend: place.backend.clone(),
             server: place.server.clone(),
@@ -261,13 +264,13 @@ fn probes(place: &Place, server: &Server, age: &Family<Probe, Float>, took: &Fam
 
 fn keys(registry: &mut Registry, backends: &[Backend]) {
     let (active, uses) = (Family::<KeyPlace, Gauge>::default(), Family::<KeyPlace, Counter>::default());
-    let (state, rotations) = (Family::<KeyState, Gauge>::default(), Family::<Place, Counter>::default());
+    let (state, rotations) = (Family::<KeyState, Gauge>::default(), Family::<ServerLabels, Counter>::default());
     let servers = backends.iter().flat_map(|backend| backend.servers.iter().map(|server| (&backend.name, server)));
     for (backend, server) in servers.filter(|(_, server)| !server.keys.is_empty()) {
-        let place = Place { backend: backend.clone(), server: server.name.clone() };
+        let place = ServerLabels { backend: backend.clone(), server: server.name.clone() };
         rotations.get_or_create(&place).inc_by(server.key_rotations);
         for key in &server.keys {
-            let Place { backend, server } = place.clone();
+            let ServerLabels { backend, server } = place.clone();
             let place = KeyPlace { backend, server, key: key.id.clone() };
             active.get_or_create(&place).set(key.is_active.into());
             uses.get_or_create(&place).inc_by(key.uses);
@@ -281,7 +284,7 @@ fn keys(registry: &mut Registry, backends: &[Backend]) {
     registry.register("key_rotations", "How often another key was chosen since the agent's start", rotations);
 }
 
-impl Place {
+impl ServerLabels {
     fn state(&self, state: &str) -> State {
         State { backend: self.backend.clone(), server: self.server.clone(), state: state.to_owned() }
     }

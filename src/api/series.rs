@@ -11,7 +11,7 @@ pub(super) type Float = Gauge<f64, AtomicU64>;
 
 /// The labels of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct Place {
+pub(super) struct ServerLabels {
     pub(super) backend: String,
     pub(super) server: String,
 }

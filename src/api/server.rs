@@ -9,7 +9,7 @@ use super::metrics;
 use super::wire::{
     Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest, VipRequest,
 };
-use crate::agent::{Failed, Handle, Intent, Report, Request, Seen, Snapshot, VipVerb};
+use crate::agent::{Failed, Handle, Intent, Refusal, Report, Request, Snapshot, SnapshotParts, VipVerb};
 use crate::model::{AdminState, Name, ServerId, Weight};
 use crate::sys;
 use axum::extract::State;
@@ -88,28 +88,28 @@ pub async fn serve(listener: Listener, handle: Handle) {
 /// Refuses a command about another file, or for another node: what it asks would be answered of this one.
 async fn refuse_other(State(handle): State<Handle>, request: axum::extract::Request, next: Next) -> Response {
     match other(&handle, request.headers()).await {
-        Some(error) => (StatusCode::CONFLICT, Json(Problem { error, exit_code: 2 })).into_response(),
+        Some(refusal) => refused(StatusCode::CONFLICT, &Failed::usage(refusal)),
         None => next.run(request).await,
     }
 }
 
 /// What the request is about, where that is not what this agent serves.
-async fn other(handle: &Handle, headers: &HeaderMap) -> Option<String> {
+async fn other(handle: &Handle, headers: &HeaderMap) -> Option<Refusal> {
     let said = |name: &str| std::str::from_utf8(headers.get(name)?.as_bytes()).ok();
     let file = camino::absolute_utf8(&handle.file).unwrap_or_else(|_| handle.file.clone());
     if let Some(other) = said(FILE_HEADER).filter(|other| !sys::files::is_same(&file, (*other).into())) {
-        return Some(format!(
-            "error: the running agent serves {file}, and this command is about {other}\n  help: `hapilot check`, `plan`, \
-             `render` and `diff` look at {other} itself; for what runs, leave out `-c` or give {file}\nnothing was changed"
-        ));
+        let what = format!("the running agent serves {file}, and this command is about {other}");
+        let help = format!(
+            "`hapilot check`, `plan`, `render` and `diff` look at {other} itself; for what runs, leave out `-c` or give {file}"
+        );
+        return Some(Refusal::new(what).help(help).nothing_changed());
     }
     let other = said(NODE_HEADER)?;
     let seen = fresh(handle).await?;
     let node = Some(seen.node()).filter(|node| *node != other)?;
-    Some(format!(
-        "error: the running agent is node {node}, and this command is for node {other}\n  help: `hapilot check --node \
-         {other}` and `render --node {other}` need no agent\nnothing was changed"
-    ))
+    let what = format!("the running agent is node {node}, and this command is for node {other}");
+    let help = format!("`hapilot check --node {other}` and `render --node {other}` need no agent");
+    Some(Refusal::new(what).help(help).nothing_changed())
 }
 
 /// What may be read without a token.
@@ -159,20 +159,20 @@ fn status_of(handle: &Handle, snapshot: &Snapshot) -> Status {
     if let (Some(haproxy), Some(silence)) = (&mut status.haproxy, handle.unanswered.lasts()) {
         haproxy.silent_s = Some(silence.as_secs_f64());
         let (pid, seconds) = (haproxy.pid, silence.as_secs());
-        status.problems.insert(
-            0,
-            format!(
-                "HAProxy (pid {pid}) has owed an answer for {seconds} s: it hangs or is out of breath, and so may its clients\n  \
-                 help: `top -p {pid}` shows whether it works or stands still; `systemctl restart haproxy` ends both"
-            ),
+        let what = format!(
+            "HAProxy (pid {pid}) has owed an answer for {seconds} s: it hangs or is out of breath, and so may its clients"
         );
+        let silent = Refusal::notice(what).help(format_args!(
+            "`top -p {pid}` shows whether it works or stands still; `systemctl restart haproxy` ends both"
+        ));
+        status.problems.insert(0, silent.to_string());
     }
     status
 }
 
 fn busy() -> Response {
-    let error = format!("error: the agent is busy and has told nothing for {} s; try again", BUSY.as_secs());
-    (StatusCode::SERVICE_UNAVAILABLE, Json(Problem { error, exit_code: 1 })).into_response()
+    let what = format!("the agent is busy and has told nothing for {} s; try again", BUSY.as_secs());
+    refused(StatusCode::SERVICE_UNAVAILABLE, &Failed::refused(what))
 }
 
 /// Something made of what is known now, beside all that steers: with thousands of servers that takes its time. `None`:
@@ -190,7 +190,7 @@ async fn looked<T: Send + 'static>(
 }
 
 /// What is known now. Of a loop that is busy, what it told somebody a moment before.
-async fn fresh(handle: &Handle) -> Option<Arc<Seen>> {
+async fn fresh(handle: &Handle) -> Option<Arc<SnapshotParts>> {
     let (reply, mut fresh) = oneshot::channel();
     if handle.requests.try_send(Request::Refresh(reply)).is_ok() {
         let soon = tokio::time::timeout(SOON, &mut fresh).await;
@@ -240,11 +240,11 @@ async fn server(State(handle): State<Handle>, Json(body): Json<ServerRequest>) -
     };
     let (id, state, weight) = match understood() {
         Ok(understood) => understood,
-        Err(e) => return problem(&Failed { message: format!("error: {e}"), exit_code: 2 }),
+        Err(e) => return problem(&Failed::usage(Refusal::new(e))),
     };
     let period = match for_s.map(Duration::try_from_secs_f64).transpose() {
         Ok(period) => period.map(|period| period.min(MAX_PERIOD)),
-        Err(e) => return problem(&Failed { message: format!("error: for_s: {e}"), exit_code: 2 }),
+        Err(e) => return problem(&Failed::usage(format!("for_s: {e}"))),
     };
     ask(&handle, |reply| Request::Server { id, state, weight, period, actor, reply }).await
 }
@@ -255,12 +255,12 @@ async fn vip(State(handle): State<Handle>, Json(body): Json<VipRequest>) -> Resp
     let verb = match verb.as_str() {
         "release" => Ok(VipVerb::Release { force }),
         "reclaim" => Ok(VipVerb::Reclaim),
-        other => Err(format!("error: a virtual address is released or reclaimed, not {other:?}")),
+        other => Err(format!("a virtual address is released or reclaimed, not {other:?}")),
     };
     match (names, verb) {
         (Ok(names), Ok(verb)) => ask(&handle, |reply| Request::Vip { names, verb, actor, reply }).await,
-        (Err(e), _) => problem(&Failed { message: format!("error: {e}"), exit_code: 2 }),
-        (_, Err(message)) => problem(&Failed { message, exit_code: 2 }),
+        (Err(e), _) => problem(&Failed::usage(Refusal::new(e))),
+        (_, Err(what)) => problem(&Failed::usage(what)),
     }
 }
 
@@ -277,6 +277,10 @@ async fn ask(handle: &Handle, request: impl FnOnce(oneshot::Sender<Result<Report
 }
 
 fn problem(failed: &Failed) -> Response {
-    let Failed { message, exit_code } = failed.clone();
-    (StatusCode::UNPROCESSABLE_ENTITY, Json(Problem { error: message, exit_code })).into_response()
+    refused(StatusCode::UNPROCESSABLE_ENTITY, failed)
+}
+
+fn refused(status: StatusCode, failed: &Failed) -> Response {
+    let Failed { refusal, exit_code } = failed;
+    (status, Json(Problem { error: refusal.to_string(), exit_code: *exit_code })).into_response()
 }

@@ -1,7 +1,7 @@
 //! Virtual addresses as they go over the wire. Names are a contract: they are only ever added.
 
 use crate::agent::{PeerView, VipEvent, VipView, VipsSnapshot};
-use crate::vip::{Local, Word};
+use crate::vip::{Local, VrrpAdvice};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -199,7 +199,13 @@ fn other_part(node: &str, peer: &PeerView, vip: &str, now: Instant) -> VipPart {
     part(node, there.state.map(|state| state.to_string()), there.priority, owned, there.word.as_ref())
 }
 
-fn part(node: &str, state: Option<String>, priority: Option<u8>, owned_s: Option<f64>, word: Option<&Word>) -> VipPart {
+fn part(
+    node: &str,
+    state: Option<String>,
+    priority: Option<u8>,
+    owned_s: Option<f64>,
+    word: Option<&VrrpAdvice>,
+) -> VipPart {
     VipPart {
         node: node.to_owned(),
         state,

@@ -25,6 +25,6 @@ pub(super) fn actor() -> String {
 pub(super) fn failure(attempt: Attempt) -> Failure {
     match attempt {
         Attempt::Failed(failed) => Failure::from(failed),
-        Attempt::TooSoon(_) => Failure::refused("error: the last reload was just now; try again in a few seconds"),
+        Attempt::TooSoon(_) => Failure::refused("the last reload was just now; try again in a few seconds"),
     }
 }

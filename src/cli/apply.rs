@@ -3,7 +3,7 @@
 use super::agent::{actor, agent, failure};
 use super::args;
 use super::output::{Failure, Output, Tone, counted, ms};
-use crate::agent::{Attempt, Intent, Ledger, Node, Place, Report, SecretUse, Unread};
+use crate::agent::{Attempt, Intent, Ledger, Node, Place, Refusal, Report, SecretUse, Unread};
 use crate::api::wire::{Applied, ApplyRequest, RollbackRequest};
 use crate::api::{Client, ClientError};
 use crate::sys;
@@ -89,11 +89,9 @@ pub(super) async fn apply(place: &Place, options: &args::Apply, out: Output) -> 
 pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output) -> Result<(), Failure> {
     let args::Rollback { revision, reason, write } = options;
     if write && revision.is_none() && has_what_serves(place)? {
-        out.note(format_args!(
-            "{} has what serves already: nothing was changed\n  help: to go back and write that: {}",
-            place.file,
-            place.command("rollback REV --write")
-        ));
+        let told = Refusal::notice(format_args!("{} has what serves already: nothing was changed", place.file));
+        let command = place.command("rollback REV --write");
+        out.note(told.help(format_args!("to go back and write that: {command}")));
         return Ok(());
     }
     let is_serving = write && revision.is_none() && is_rolled_back(place)?;
@@ -120,12 +118,12 @@ pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output
     if serves_the_file(place)? {
         return Ok(());
     }
-    out.note(format_args!(
-        "{} still has the content that was rolled back. It is served again when the file changes, or with `apply`: then all of it is, the \
-         rolled-back part too\n  help: {} puts what serves into the file",
-        place.file,
-        place.command("rollback --write")
+    let told = Refusal::notice(format_args!(
+        "{} still has the content that was rolled back. It is served again when the file changes, or with `apply`: then all \
+         of it is, the rolled-back part too",
+        place.file
     ));
+    out.note(told.help(format_args!("{} puts what serves into the file", place.command("rollback --write"))));
     Ok(())
 }
 
@@ -150,9 +148,10 @@ fn is_rolled_back(place: &Place) -> Result<bool, Failure> {
 /// Puts the content that serves into the operator's file, who asked for it; what stood there is kept beside.
 fn write_back(place: &Place, out: Output) -> Result<(), Failure> {
     let ledger = Ledger::read_only(&place.state_directory()).map_err(Failure::from)?;
-    let revision = ledger.current().ok_or_else(|| Failure::refused("error: there is no revision yet"))?;
+    let revision = ledger.current().ok_or_else(|| Failure::refused("there is no revision yet"))?;
     let toml = ledger.toml_of(revision).map_err(Failure::from)?;
-    let failed = |e: std::io::Error| Failure::refused(format!("error: {e}\n{} is as it was", place.file));
+    let failed =
+        |e: std::io::Error| Failure::refused(Refusal::new(e).done(format_args!("{} is as it was", place.file)));
     let mode = fs_err::metadata(&place.file).map_err(failed)?.permissions().mode() & 0o7777;
     let kept = sys::files::keep_beside(&place.file, "rollback", jiff::Timestamp::now()).map_err(failed)?;
     sys::files::replace_file(&place.file, toml.as_bytes(), mode).map_err(failed)?;

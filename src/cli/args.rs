@@ -271,7 +271,7 @@ pub struct Probe {
     pub count: u32,
     /// Only these kinds
     #[arg(long, value_enum, value_delimiter = ',')]
-    pub kind: Vec<Kind>,
+    pub kind: Vec<ProbeChoice>,
     /// Ask nobody: show what the agent's last probes told, as it keeps it over restarts
     #[arg(long, conflicts_with = "count")]
     pub last: bool,
@@ -279,7 +279,7 @@ pub struct Probe {
 
 /// The kinds of probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub enum ProbeChoice {
     /// The list of models
     Models,
     /// A streamed completion; costs tokens
@@ -294,7 +294,7 @@ pub enum Kind {
     Certificate,
 }
 
-impl Kind {
+impl ProbeChoice {
     /// In the words of probes.
     pub fn as_probe(self) -> ProbeKind {
         match self {

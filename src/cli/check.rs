@@ -2,8 +2,8 @@
 
 use super::output::{Failure, Output, Tone, counted};
 use crate::agent::{
-    Engine, Failed, Intent, Place, SecretUse, Sources, Unread, Wish, check_certificates, render_files, replaced_file,
-    start_doubts, vrrp_change,
+    Engine, Failed, Intent, Objection, Place, Refusal, SecretUse, Sources, Unread, Wish, check_certificates,
+    render_files, replaced_file, start_doubts, vrrp_change,
 };
 use crate::config::{Config, Diagnostics, own_vips};
 use crate::desired::Desired;
@@ -26,9 +26,9 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         Err(crate::agent::SourcesError::Mistakes { diagnostics, .. }) => {
             if out.json {
                 out.print_json(&Judgement { ok: false, diagnostics: *diagnostics, warnings: vec![], refused: None });
-                return Err(Failure { message: String::new(), exit_code: super::output::USAGE });
+                return Err(Failure::said(super::output::USAGE));
             }
-            return Err(Failure::usage(diagnostics.render(out.color_err)));
+            return Err(Failure::usage(Refusal::mistakes(*diagnostics)));
         }
         Err(other) => return Err(Failure::from(Failed::from_sources(&other))),
     };
@@ -59,15 +59,15 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
     let refused = match result {
         Ok(()) => {
             let intent = Intent { adopt: true, force: true, ..Intent::default() };
-            vrrp_change(&sources.config, &intent).await.err().map(|failed| failed.message)
+            vrrp_change(&sources.config, &intent).await.err().map(|failed| failed.refusal)
         }
-        Err(e) => Some(e.to_string()),
+        Err(e) => Some(e.refusal()),
     };
     sources.warnings.append(&mut engine.said.warnings);
     // What refuses the file is told once, as that.
-    let is_told = |text: &String| refused.as_ref().is_some_and(|refused| refused.contains(text.as_str()));
-    let problems = sources.certificate_problems.iter().map(|problem| problem.text.clone());
-    sources.warnings.extend(problems.filter(|text| !is_told(text)));
+    let is_told = |told: &Objection| refused.as_ref().is_some_and(|refused| refused.has(told));
+    let problems = sources.certificate_problems.iter().map(|problem| &problem.told);
+    sources.warnings.extend(problems.filter(|told| !is_told(told)).map(ToString::to_string));
     sources.warnings.extend(doubts);
     sources.warnings.extend(replaced);
     let unresolved = engine.said.unresolved_servers();
@@ -82,8 +82,9 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         sources.warnings.extend(unread);
         let Sources { lint, warnings, .. } = sources;
         let ok = refused.is_none();
+        let refused = refused.map(|refused| refused.to_string());
         out.print_json(&Judgement { ok, diagnostics: lint, warnings, refused });
-        return if ok { Ok(()) } else { Err(Failure { message: String::new(), exit_code: super::output::REFUSED }) };
+        return if ok { Ok(()) } else { Err(Failure::said(super::output::REFUSED)) };
     }
     if !sources.lint.is_empty() {
         out.note(sources.lint.render(out.color_err).trim_end());
@@ -131,9 +132,9 @@ struct Files {
 
 /// `hapilot render`: haproxy.cfg with the weights of the file. Secret maps are never printed.
 pub(super) async fn render(place: &Place, out: Output) -> Result<(), Failure> {
-    let sources = super::target::load(&place.using(SecretUse::Nothing), out.color_err)?;
+    let sources = super::target::load(&place.using(SecretUse::Nothing))?;
     let desired = by_file(&sources);
-    let rendered = render_files(&sources, &desired).await.map_err(Failure::refused)?;
+    let rendered = render_files(&sources, &desired).await.map_err(|e| Failure::refused(e.refusal()))?;
     if out.json {
         let maps = rendered.maps.iter().filter(|(_, map)| !map.is_secret);
         let maps = maps.map(|(name, map)| (name.clone(), map.entries.clone())).collect();
@@ -148,12 +149,12 @@ pub(super) async fn render(place: &Place, out: Output) -> Result<(), Failure> {
 
 /// `hapilot render keepalived`: keepalived.conf of this node.
 pub(super) fn render_keepalived(place: &Place, out: Output) -> Result<(), Failure> {
-    let sources = super::target::load(&place.using(SecretUse::Nothing), out.color_err)?;
+    let sources = super::target::load(&place.using(SecretUse::Nothing))?;
     if own_vips(&sources.config).next().is_none() {
         let node = &sources.config.node.name.value;
-        return Err(Failure::usage(format!("error: the file gives node {node} no part in a [vip.NAME]")));
+        return Err(Failure::usage(format!("the file gives node {node} no part in a [vip.NAME]")));
     }
-    let text = render::keepalived(&sources.config).map_err(|e| Failure::refused(e.to_string()))?;
+    let text = render::keepalived(&sources.config).map_err(|e| Failure::refused(Refusal::new(e)))?;
     if out.json {
         out.print_json(&serde_json::json!({ "keepalived_conf": text }))
     } else {

@@ -4,7 +4,7 @@
 //! reads its output; a guard ends it where the demo itself is killed.
 
 use super::args;
-use super::demo_guard::Guard;
+use super::demo_guard::DemoGuard;
 use super::output::{Failure, Output, Tone};
 use crate::agent::{Agent, Attempt, Node, Place, SecretUse};
 use crate::api;
@@ -30,8 +30,8 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
     let mut audience = sys::audience::Audience::new().map_err(refused)?;
     let held = tempfile::Builder::new().prefix("hapilot-demo-").tempdir().map_err(refused)?;
     let temporary = Utf8PathBuf::from_path_buf(held.path().to_owned())
-        .map_err(|path| Failure::refused(format!("error: {} is not UTF-8", path.display())))?;
-    let mut guard = Guard::start(&temporary).map_err(refused)?;
+        .map_err(|path| Failure::refused(format!("{} is not UTF-8", path.display())))?;
+    let mut guard = DemoGuard::start(&temporary).map_err(refused)?;
     let dir = options.dir.clone().unwrap_or(temporary);
     sys::directory::create_directory(&dir, 0o755).map_err(refused)?;
     let mocks = start_mocks(options.mock_port).await?;
@@ -44,7 +44,7 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
     node.owns_haproxy = true;
     node.settle().await.map_err(|attempt| match attempt {
         Attempt::Failed(failed) => Failure::from(failed),
-        Attempt::TooSoon(_) => Failure::refused("error: a HAProxy runs in this directory already"),
+        Attempt::TooSoon(_) => Failure::refused("a HAProxy runs in this directory already"),
     })?;
     let mut running = start_haproxy(options, &node, &dir, &mut guard).await?;
     let listener = api::Listener::bind(&node.serving.config.api.socket).map_err(refused)?;
@@ -57,7 +57,7 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
             tracing::info!("the demo ends: {why}");
             Ok(())
         }
-        status = running.wait() => Err(Failure::refused(format!("error: HAProxy ended ({}); see {dir}/haproxy.log",
+        status = running.wait() => Err(Failure::refused(format!("HAProxy ended ({}); see {dir}/haproxy.log",
             status.map_or_else(|e| e.to_string(), |status| status.to_string())))),
     };
     server.abort();
@@ -78,7 +78,7 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
 }
 
 fn refused(error: std::io::Error) -> Failure {
-    Failure::refused(format!("error: {error}"))
+    Failure::refused(error)
 }
 
 async fn start_mocks(first_port: u16) -> Result<Vec<Mock>, Failure> {
@@ -97,9 +97,7 @@ async fn start_mocks(first_port: u16) -> Result<Vec<Mock>, Failure> {
             ..MockConfig::default()
         };
         let mock = Mock::start(config).await.map_err(|e| {
-            Failure::refused(format!(
-                "error: the mock {name} cannot listen: {e}\n  help: choose other ports with --mock-port"
-            ))
+            Failure::refused(format!("the mock {name} cannot listen: {e}")).help("choose other ports with --mock-port")
         })?;
         mocks.push(mock);
     }
@@ -163,7 +161,12 @@ chat     = {{ model = "gpt-4o-mini", every = "5s", first_token = "3s", stall = "
     )
 }
 
-async fn start_haproxy(options: &args::Demo, node: &Node, dir: &Utf8Path, guard: &mut Guard) -> Result<Child, Failure> {
+async fn start_haproxy(
+    options: &args::Demo,
+    node: &Node,
+    dir: &Utf8Path,
+    guard: &mut DemoGuard,
+) -> Result<Child, Failure> {
     let haproxy = &node.serving.config.haproxy;
     let log = fs_err::File::create(dir.join("haproxy.log")).map_err(refused)?;
     let mut child = Command::new(options.haproxy.as_std_path())
@@ -174,7 +177,7 @@ async fn start_haproxy(options: &args::Demo, node: &Node, dir: &Utf8Path, guard:
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|e| Failure::refused(format!("error: {} cannot be started: {e}", options.haproxy)))?;
+        .map_err(|e| Failure::refused(format!("{} cannot be started: {e}", options.haproxy)))?;
     guard.watch(child.id());
     let deadline = tokio::time::Instant::now() + START_DEADLINE;
     loop {
@@ -183,11 +186,11 @@ async fn start_haproxy(options: &args::Demo, node: &Node, dir: &Utf8Path, guard:
         }
         if let Ok(Some(status)) = child.try_wait() {
             let said = fs_err::read_to_string(dir.join("haproxy.log")).unwrap_or_default();
-            return Err(Failure::refused(format!("error: HAProxy ended at once ({status})\n{said}")));
+            return Err(Failure::refused(format!("HAProxy ended at once ({status})\n{said}")));
         }
         if tokio::time::Instant::now() > deadline {
             stop_haproxy(&mut child).await;
-            return Err(Failure::refused("error: HAProxy does not answer on its admin socket"));
+            return Err(Failure::refused("HAProxy does not answer on its admin socket"));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

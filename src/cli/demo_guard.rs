@@ -14,9 +14,9 @@ const END: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The demo's side.
 #[derive(Debug)]
-pub(super) struct Guard(Child);
+pub(super) struct DemoGuard(Child);
 
-impl Guard {
+impl DemoGuard {
     /// Begins to guard a directory.
     pub fn start(directory: &Utf8Path) -> io::Result<Self> {
         use std::os::unix::process::CommandExt;

@@ -5,6 +5,7 @@
 
 use super::args::Cli;
 use super::layout::columns;
+use anstyle::Style;
 use clap::CommandFactory;
 
 /// Words of an option's that a value follows.
@@ -14,6 +15,14 @@ const WITH_VALUE: [&str; 10] =
 const PROGRAMS: [&str; 8] = ["hapilot", "haproxy", "sudo", "systemctl", "chmod", "chown", "setcap", "env"];
 /// What may begin a line, and stays with the word behind it.
 const LABELS: [&str; 4] = ["error:", "warning:", "note:", "help:"];
+
+/// The text with the label that it begins with, if any, in this style.
+pub(super) fn paint(text: &str, style: Style) -> String {
+    match text.split_once(' ') {
+        Some((label, rest)) if label == LABELS[0] => format!("{style}{label}{style:#} {rest}"),
+        _ => text.to_owned(),
+    }
+}
 
 /// The text with every line within `width`, as far as its unbreakable parts allow.
 pub(super) fn wrap(text: &str, width: usize) -> String {

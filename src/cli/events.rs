@@ -29,7 +29,7 @@ pub(super) async fn events(place: &Place, options: &args::Events, out: Output) -
                 found.push(event);
             }
         });
-        read.map_err(|e| Failure::refused(format!("error: {}", sys::chain(&e))))?;
+        read.map_err(|e| Failure::refused(sys::chain(&e)))?;
         count += found.len();
         let mut text = String::new();
         for event in &found {
@@ -95,7 +95,7 @@ fn told(event: &Event, day: &mut String, out: &Output) -> String {
 mod tests {
     use super::*;
     use crate::cli::args::Color;
-    use crate::event::Kind;
+    use crate::event::EventKind;
 
     #[test]
     fn a_backend_has_the_events_of_its_servers_and_nobody_elses() {
@@ -106,7 +106,7 @@ mod tests {
                 severity: Some(Severity::Warning),
                 follow: false,
             };
-            is_of(&Event::once(Kind::Health, Severity::Error, subject, "x"), &options)
+            is_of(&Event::once(EventKind::Health, Severity::Error, subject, "x"), &options)
         };
         assert!(of("chat/a", "chat/a") && of("chat/a", "chat") && of("chat", "chat"));
         assert!(!of("chat2/a", "chat") && !of("chat", "chat/a") && !of("chat/ab", "chat/a"));
@@ -116,7 +116,7 @@ mod tests {
     fn lines_fit_and_a_day_is_told_once() {
         let out = Output { width: 40, ..Output::new(false, Color::Never) };
         let event =
-            Event::once(Kind::Health, Severity::Error, "chat/a", "a text that needs two lines at least, or three")
+            Event::once(EventKind::Health, Severity::Error, "chat/a", "a text that needs two lines at least, or three")
                 .because("b refused")
                 .at(Timestamp::from_second(1_700_000_000).unwrap());
         let mut day = String::new();

@@ -2,7 +2,7 @@
 
 use super::output::{Failure, Output, Tone, span, whole_ms};
 use super::status::{key_state, look};
-use crate::agent::Place;
+use crate::agent::{Place, Refusal};
 use crate::api::wire::{Backend, Server};
 use crate::model::ServerId;
 use serde::Serialize;
@@ -32,7 +32,7 @@ pub(super) async fn explain(place: &Place, id: &ServerId, out: Output) -> Result
             .iter()
             .flat_map(|backend| backend.servers.iter().map(move |server| format!("{}/{}", backend.name, server.name)));
         let known: Vec<_> = known.take(20).collect();
-        return Err(Failure::refused(format!("error: there is no server {id}\n  help: {}", known.join(", "))));
+        return Err(Failure::refused(Refusal::new(format_args!("there is no server {id}")).help(known.join(", "))));
     };
     if out.json {
         let Backend { name, provider, balance, guard, .. } = backend;

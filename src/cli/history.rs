@@ -120,7 +120,7 @@ pub(super) fn diff(
     let store = open(place)?;
     let number = |name: Option<&str>| name.map(|name| store.resolve(name)).transpose().map_err(Failure::from);
     let (from, to) = (number(from)?, number(to)?);
-    let from = from.or_else(|| store.current()).ok_or_else(|| Failure::refused("error: there is no revision yet"))?;
+    let from = from.or_else(|| store.current()).ok_or_else(|| Failure::refused("there is no revision yet"))?;
     let text_of = |revision: u32| {
         let text = if haproxy { store.haproxy_cfg_of(revision) } else { store.toml_of(revision) };
         text.map_err(Failure::from)
@@ -155,6 +155,6 @@ fn open(place: &Place) -> Result<Ledger, Failure> {
 
 /// A file as text.
 fn text_at(path: &Utf8Path) -> Result<String, Failure> {
-    let bytes = sys::files::read_limited(path, MAX_TEXT).map_err(|e| Failure::refused(format!("error: {e}")))?;
-    String::from_utf8(bytes).map_err(|_| Failure::refused(format!("error: {path} is not UTF-8")))
+    let bytes = sys::files::read_limited(path, MAX_TEXT).map_err(Failure::refused)?;
+    String::from_utf8(bytes).map_err(|_| Failure::refused(format!("{path} is not UTF-8")))
 }

@@ -124,7 +124,7 @@ struct Tested {
 
 /// Exit code 1 where a key was rejected, or could not be asked for.
 async fn test(place: &Place, wanted: Option<&str>, out: Output) -> Result<(), Failure> {
-    let sources = target::load_to_ask(place, out.color_err)?;
+    let sources = target::load_to_ask(place)?;
     let servers = target::servers(&sources, wanted)?;
     target::need(&sources, servers.iter().flat_map(|(_, server)| &server.keys))?;
     let prober = Arc::new(Prober::new());
@@ -144,7 +144,7 @@ async fn test(place: &Place, wanted: Option<&str>, out: Output) -> Result<(), Fa
         }
     }
     if rows.is_empty() {
-        return Err(Failure::usage("error: these servers have no keys; add `keys` to them"));
+        return Err(Failure::usage("these servers have no keys; add `keys` to them"));
     }
     if out.json {
         out.print_json(&rows);
@@ -157,7 +157,7 @@ async fn test(place: &Place, wanted: Option<&str>, out: Output) -> Result<(), Fa
     }
     // Who answers 429 has let the key in.
     let works = |row: &Tested| matches!(row.outcome.count(), Count::Success | Count::Limited);
-    if rows.iter().all(works) { Ok(()) } else { Err(Failure { message: String::new(), exit_code: REFUSED }) }
+    if rows.iter().all(works) { Ok(()) } else { Err(Failure::said(REFUSED)) }
 }
 
 impl Tested {

@@ -26,8 +26,7 @@ struct Row {
 pub(super) fn show(sources: &Sources, options: &args::Probe, out: Output) -> Result<(), Failure> {
     // A name that is not in the file is a mistake also here.
     target::servers(sources, options.target.as_deref())?;
-    let results = store::load_results(&sources.config.node.state)
-        .map_err(|e| Failure::refused(format!("error: {}", sys::chain(&e))))?;
+    let results = store::load_results(&sources.config.node.state).map_err(|e| Failure::refused(sys::chain(&e)))?;
     let kinds = target::kinds(options);
     let is_meant = |server: &str, kind: &str| {
         let is_there = server

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 /// `hapilot mock`: until Ctrl-C.
 pub(super) async fn mock(options: &args::Mock, out: Output) -> Result<(), Failure> {
-    let mock = Mock::start(config(options)).await.map_err(|e| Failure::refused(format!("error: {e}")))?;
+    let mock = Mock::start(config(options)).await.map_err(Failure::refused)?;
     let scheme = if options.tls { "https" } else { "http" };
     out.line(format_args!("{} answers on {scheme}://{}/v1", out.paint(Tone::Good, &options.name), mock.addr()));
     out.line(format_args!(

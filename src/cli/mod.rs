@@ -28,7 +28,7 @@ mod table;
 mod target;
 mod vip;
 
-use crate::agent::{Place, SecretUse};
+use crate::agent::{Place, Refusal, SecretUse};
 use args::{Cli, Command};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         // The commands, without those that only other programs run.
         Err(error) if error.kind() == ErrorKind::MissingSubcommand => {
-            eprintln!("error: a command is missing\n\n{}", Cli::command().render_help());
+            eprintln!("{}\n\n{}", Refusal::new("a command is missing"), Cli::command().render_help());
             return ExitCode::from(output::USAGE);
         }
         Err(error) if error.use_stderr() => {
@@ -55,7 +55,8 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
-            out.note(format_args!("error: the asynchronous runtime cannot start: {e}"));
+            let why = format!("the asynchronous runtime cannot start: {e}");
+            out.failure(&Failure::refused(why));
             return ExitCode::from(output::BUG);
         }
     };
@@ -119,7 +120,7 @@ async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
             Ok(())
         }
         Command::Mock(options) => mock::mock(&options, out).await,
-        Command::Network => network::settle(&place, out).await,
+        Command::Network => network::settle(&place).await,
         Command::Deadline { state } => Box::pin(confirm::guard(&place, &state)).await,
     }
 }

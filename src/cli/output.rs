@@ -4,6 +4,7 @@
 
 use super::args::Color;
 use super::{error_text, layout};
+use crate::agent::Refusal;
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -21,31 +22,67 @@ pub const USAGE: u8 = 2;
 pub const BUG: u8 = 70;
 
 /// How a command ends when it does not end well.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[derive(Debug)]
 pub struct Failure {
-    /// What is wrong, what was done about it, what to do. May have several lines.
-    pub message: String,
+    why: Why,
     /// The process's exit code.
     pub exit_code: u8,
 }
 
+/// What is wrong, what was done about it, what to do.
+#[derive(Debug)]
+enum Why {
+    /// It stands in the output.
+    Said,
+    /// Here.
+    Refusal(Refusal),
+    /// In the agent, which has put it into words.
+    Printed(String),
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.why {
+            Why::Said => Ok(()),
+            Why::Refusal(refusal) => write!(f, "{refusal}"),
+            Why::Printed(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
 impl Failure {
     /// The product refuses, or something is unhealthy.
-    pub fn refused(message: impl Display) -> Self {
-        Self { message: message.to_string(), exit_code: REFUSED }
+    pub fn refused(why: impl Into<Refusal>) -> Self {
+        Self { why: Why::Refusal(why.into()), exit_code: REFUSED }
     }
 
     /// The operator's file or command line has a mistake.
-    pub fn usage(message: impl Display) -> Self {
-        Self { message: message.to_string(), exit_code: USAGE }
+    pub fn usage(why: impl Into<Refusal>) -> Self {
+        Self { why: Why::Refusal(why.into()), exit_code: USAGE }
+    }
+
+    /// What there is to say stands in the output.
+    pub fn said(exit_code: u8) -> Self {
+        Self { why: Why::Said, exit_code }
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn help(self, help: impl Display) -> Self {
+        let why = match self.why {
+            Why::Refusal(refusal) => Why::Refusal(refusal.help(help)),
+            other => other,
+        };
+        Self { why, ..self }
     }
 }
 
 impl From<crate::agent::Failed> for Failure {
     fn from(failed: crate::agent::Failed) -> Self {
-        let crate::agent::Failed { message, exit_code } = failed;
-        Self { message, exit_code }
+        let crate::agent::Failed { refusal, exit_code } = failed;
+        Self { why: Why::Refusal(refusal), exit_code }
     }
 }
 
@@ -53,9 +90,9 @@ impl From<crate::api::ClientError> for Failure {
     fn from(error: crate::api::ClientError) -> Self {
         match error {
             crate::api::ClientError::Refused(problem) | crate::api::ClientError::Other(problem) => {
-                Self { message: problem.error, exit_code: problem.exit_code }
+                Self { why: Why::Printed(problem.error), exit_code: problem.exit_code }
             }
-            broken @ crate::api::ClientError::Broken { .. } => Self::refused(format!("error: {broken}")),
+            crate::api::ClientError::Broken(refusal) => Self::refused(refusal),
         }
     }
 }
@@ -186,22 +223,15 @@ impl Output {
         }
     }
 
-    /// Prints why a command ended; the first word is coloured where it is `error:`.
+    /// Prints why a command ended; with colours, its labels have the tone of an error.
     pub fn failure(&self, failure: &Failure) {
-        let text = failure.message.trim_end();
-        if text.is_empty() {
-            // What there is to say stands in the output.
-            return;
-        }
-        match text.strip_prefix("error:") {
-            Some(rest) if self.color_err => {
-                let style = Tone::Bad.style();
-                self.note(format_args!("{style}error:{style:#}{rest}"));
-            }
-            Some(_) => self.note(text),
-            // Text that was laid out elsewhere (diagnostics, HAProxy's own words) stays as it is.
-            None => self.note(text),
-        }
+        let text = match &failure.why {
+            Why::Said => return,
+            Why::Refusal(refusal) => refusal.render(self.color_err),
+            Why::Printed(text) => text.clone(),
+        };
+        let style = Tone::Bad.style();
+        self.note(if self.color_err { error_text::paint(text.trim_end(), style) } else { text });
     }
 
     /// Prints a diff with added and removed lines coloured.

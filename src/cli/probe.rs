@@ -55,7 +55,7 @@ struct Kinds {
 
 /// `hapilot probe`: exit code 1 where a probe failed.
 pub(super) async fn probe(place: &Place, options: &args::Probe, out: Output) -> Result<(), Failure> {
-    let sources = target::load_to_ask(place, out.color_err)?;
+    let sources = target::load_to_ask(place)?;
     if options.last {
         return last_results::show(&sources, options, out);
     }
@@ -72,9 +72,9 @@ pub(super) async fn probe(place: &Place, options: &args::Probe, out: Output) -> 
     }
     let all_well = rows.iter().all(|row| row.last_failure.is_none());
     match done < wanted {
-        true => Err(Failure::refused(format!("error: stopped after {done} of {wanted} probes"))),
+        true => Err(Failure::refused(format!("stopped after {done} of {wanted} probes"))),
         false if all_well => Ok(()),
-        false => Err(Failure { message: String::new(), exit_code: REFUSED }),
+        false => Err(Failure::said(REFUSED)),
     }
 }
 
@@ -96,7 +96,7 @@ fn choose(sources: &Sources, options: &args::Probe) -> Result<Vec<Job>, Failure>
         }
     }
     if jobs.is_empty() {
-        return Err(Failure::usage("error: no probe of this kind is configured; add it to [backend.NAME.check]"));
+        return Err(Failure::usage("no probe of this kind is configured; add it to [backend.NAME.check]"));
     }
     Ok(jobs)
 }

@@ -18,7 +18,7 @@ pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result
     let node = match options.observe {
         // Without the lock, the socket is what tells of another.
         true if super::agent::agent(&place)?.is_some() => {
-            return Err(Failure::refused("error: an agent runs on this node; its `plan` and `status` say the same"));
+            return Err(Failure::refused("an agent runs on this node; its `plan` and `status` say the same"));
         }
         true => Node::observe_only(place).await.map_err(Failure::from)?,
         false => Node::open(place).await.map_err(Failure::from)?,
@@ -26,7 +26,7 @@ pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result
     let socket = node.serving.config.api.socket.clone();
     let listen = node.serving.config.api.listen;
     let listener = api::Listener::bind(&socket)
-        .map_err(|e| Failure::refused(format!("error: the command line's socket {socket} cannot be bound: {e}")))?;
+        .map_err(|e| Failure::refused(format!("the command line's socket {socket} cannot be bound: {e}")))?;
     let (agent, handle) = Agent::new(node);
     let readers = listen.map(|bind| tokio::spawn(api::serve_readers(bind.to_bind(), handle.clone())));
     let server = tokio::spawn(api::serve(listener, handle));

@@ -23,15 +23,14 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
         }
         None => {
             if target.period.is_some() {
-                return Err(Failure::refused(
-                    "error: the agent does not run, so nobody would end this in time\n  help: start it, or leave out --for",
-                ));
+                let failure = Failure::refused("the agent does not run, so nobody would end this in time");
+                return Err(failure.help("start it, or leave out --for"));
             }
             let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
             let result = node.set_server(&target.server, state, weight, None, &actor()).await;
             let mut report = result.map_err(|attempt| match attempt {
                 Attempt::Failed(failed) => Failure::from(failed),
-                Attempt::TooSoon(_) => Failure::refused("error: HAProxy was reloaded just now; try again"),
+                Attempt::TooSoon(_) => Failure::refused("HAProxy was reloaded just now; try again"),
             })?;
             report.notes.extend(frozen(&node, &target.server));
             Applied::from(&report)

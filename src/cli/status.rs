@@ -3,7 +3,7 @@
 use super::agent::agent;
 use super::output::{Failure, Output, Tone, span, whole_ms};
 use super::table::Table;
-use crate::agent::{Node, Place, SecretUse, Seen, Waiting};
+use crate::agent::{Node, Place, SecretUse, SnapshotParts, Waiting};
 use crate::api::wire::{Backend, Correction, Hearing, Key, Live, OldWorker, Server, Status, Trial, Waits};
 
 /// What goes on stands below what it belongs to.
@@ -19,7 +19,7 @@ pub(super) async fn status(place: &Place, out: Output) -> Result<(), Failure> {
     }
     let is_out = |backend: &Backend| backend.servers.iter().all(|server| server.runtime_weight == Some(0));
     let is_well = status.problems.is_empty() && status.haproxy.is_some() && !status.backends.iter().any(is_out);
-    if is_well { Ok(()) } else { Err(Failure { message: String::new(), exit_code: super::output::REFUSED }) }
+    if is_well { Ok(()) } else { Err(Failure::said(super::output::REFUSED)) }
 }
 
 /// What the agent says, or what can be seen without one.
@@ -28,14 +28,10 @@ pub(super) async fn look(place: &Place) -> Result<Status, Failure> {
         Some(agent) => agent.status().await.map_err(Failure::from),
         None => alone(place).await.map_err(|failure| match place.digest() {
             Some(_) => failure,
-            None => Failure {
-                message: format!(
-                    "{}\n  help: no agent answers on {}; where one runs, give its socket: --socket PATH",
-                    failure.message.trim_end(),
-                    place.agent_socket()
-                ),
-                ..failure
-            },
+            None => failure.help(format_args!(
+                "no agent answers on {}; where one runs, give its socket: --socket PATH",
+                place.agent_socket()
+            )),
         }),
     }
 }
@@ -47,7 +43,7 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     node.lets_the_file_wait().await;
     let looked = node.plan().await;
     node.tell_certificates();
-    let mut status = Status::from(&Seen::alone(&node).picture());
+    let mut status = Status::from(&SnapshotParts::alone(&node).picture());
     status.agent = None;
     // Nobody has applied anything in this life; what was looked at says whether the file is what runs.
     status.config.is_serving = looked.as_ref().is_ok_and(|(prepared, _)| prepared.plan.is_empty());
@@ -56,10 +52,10 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     if status.haproxy.is_none() && std::os::unix::net::UnixStream::connect(admin_socket).is_err() {
         status.problems.push("HAProxy does not run, or does not answer: nobody is served".to_owned());
     }
-    status.problems.extend(node.serving.unread.iter().filter(|one| one.is_mistake).map(|one| one.told.clone()));
+    status.problems.extend(node.serving.unread.iter().filter(|one| one.is_mistake).map(|one| one.told.to_string()));
     status.warnings = node.engine.said.warnings.clone();
     if let Err(crate::agent::Attempt::Failed(failed)) = looked {
-        status.problems.push(failed.message);
+        status.problems.push(failed.to_string());
     }
     Ok(status)
 }

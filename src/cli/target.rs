@@ -8,20 +8,20 @@ use crate::health::ProbeKind;
 use crate::model::{SecretRef, Sourced};
 
 /// The operator's file with all that it refers to.
-pub(super) fn load(place: &Place, color: bool) -> Result<Sources, Failure> {
-    place.load().map_err(|e| Failure { message: e.render(color), exit_code: Failed::from_sources(&e).exit_code })
+pub(super) fn load(place: &Place) -> Result<Sources, Failure> {
+    place.load().map_err(|e| Failure::from(Failed::from_sources(&e)))
 }
 
 /// The same for a command that asks servers itself: each key is needed of whom it asks, and no other.
-pub(super) fn load_to_ask(place: &Place, color: bool) -> Result<Sources, Failure> {
-    load(&place.using(SecretUse::Compared), color)
+pub(super) fn load_to_ask(place: &Place) -> Result<Sources, Failure> {
+    load(&place.using(SecretUse::Compared))
 }
 
 /// Refuses where one of these keys could not be read: what stands for it is sent to nobody.
 pub(super) fn need<'a>(sources: &Sources, keys: impl Iterator<Item = &'a Sourced<SecretRef>>) -> Result<(), Failure> {
     let needed: Vec<&SecretRef> = keys.map(|key| &key.value).collect();
     let lacking = sources.unread.iter().filter(|one| needed.contains(&&one.reference));
-    let lacking: Vec<String> = lacking.map(|one| one.told.clone()).collect();
+    let lacking: Vec<_> = lacking.map(|one| one.told.clone()).collect();
     match lacking.is_empty() {
         true => Ok(()),
         false => Err(Failure::from(Failed::from_sources(&SourcesError::Secrets(lacking)))),
@@ -48,7 +48,7 @@ pub(super) fn servers<'a>(
     let servers: Vec<_> = sources.config.servers().filter(is_meant).collect();
     if let (true, Some(target)) = (servers.is_empty(), target) {
         let all: Vec<_> = sources.config.servers().map(|(b, s)| format!("{}/{}", b.name, s.name)).take(20).collect();
-        return Err(Failure::usage(format!("error: there is no server {target}; the file has {}", all.join(", "))));
+        return Err(Failure::usage(format!("there is no server {target}; the file has {}", all.join(", "))));
     }
     Ok(servers)
 }

@@ -30,7 +30,7 @@ pub(super) async fn vip(place: &Place, command: &VipCommand, out: Output) -> Res
 
 /// `hapilot __backstop DIRECTORY`: exit code 0 where this node may own its addresses.
 pub(super) fn backstop(directory: &Utf8Path, admin_socket: Option<&Utf8Path>) -> Result<(), Failure> {
-    keepalived::backstop(directory, admin_socket).map_err(|why| Failure::refused(format!("error: {why}")))
+    keepalived::backstop(directory, admin_socket).map_err(Failure::refused)
 }
 
 async fn status(place: &Place, out: Output) -> Result<(), Failure> {
@@ -43,14 +43,14 @@ async fn status(place: &Place, out: Output) -> Result<(), Failure> {
     }
     let has_owner = |vip: &Vip| vip.nodes.iter().filter(|part| part.owned_s.is_some()).count() == 1;
     let is_well = vips.vips.iter().all(has_owner) && vips.nodes.iter().all(|node| node.is_heard && !node.differs);
-    if is_well { Ok(()) } else { Err(Failure { message: String::new(), exit_code: super::output::REFUSED }) }
+    if is_well { Ok(()) } else { Err(Failure::said(super::output::REFUSED)) }
 }
 
 fn vips_of(status: &Status) -> Result<&Vips, Failure> {
     status.vips.as_ref().ok_or_else(|| match status.agent {
-        Some(_) => Failure::refused("error: the file gives this node no part in a [vip.NAME]"),
+        Some(_) => Failure::refused("the file gives this node no part in a [vip.NAME]"),
         None => Failure::refused(
-            "error: the agent does not run on this node: if the file has virtual addresses, nobody watches them",
+            "the agent does not run on this node: if the file has virtual addresses, nobody watches them",
         ),
     })
 }
@@ -140,7 +140,7 @@ fn file(node: &VipNode) -> (Tone, String) {
 
 async fn send(place: &Place, names: &[Name], verb: &str, force: bool) -> Result<(), Failure> {
     let agent = agent(place)?.ok_or_else(|| {
-        Failure::refused("error: the agent does not run on this node, so nobody can tell Keepalived\n  help: start it")
+        Failure::refused("the agent does not run on this node, so nobody can tell Keepalived").help("start it")
     })?;
     let names = names.iter().map(ToString::to_string).collect();
     let request = VipRequest { names, verb: verb.to_owned(), force, actor: actor() };
@@ -173,12 +173,13 @@ async fn release(
             break status;
         }
         if began.elapsed() > MOVE {
-            return Err(Failure::refused(format!(
-                "error: nobody has taken {} within {} s; it stays here and is served\n  help: `hapilot vip status`; \
-                 `hapilot vip reclaim` takes the release back",
+            let what = format!(
+                "nobody has taken {} within {} s; it stays here and is served",
                 left.join(", "),
                 MOVE.as_secs()
-            )));
+            );
+            let help = "`hapilot vip status`; `hapilot vip reclaim` takes the release back";
+            return Err(Failure::refused(what).help(help));
         }
         tokio::time::sleep(LOOK).await;
     };
@@ -213,7 +214,7 @@ async fn wait_for_streams(place: &Place, drain: Duration, out: Output) -> Result
             _ if time.is_zero() => {
                 let left = left.map_or_else(|| "an unknown number of".to_owned(), |left| left.to_string());
                 return Err(Failure::refused(format!(
-                    "error: after {} {left} client connections are left here; they go on until HAProxy is stopped",
+                    "after {} {left} client connections are left here; they go on until HAProxy is stopped",
                     format_duration(drain)
                 )));
             }
@@ -252,10 +253,8 @@ async fn reclaim(place: &Place, names: &[Name], out: Output) -> Result<(), Failu
         if began.elapsed() > MOVE {
             let why = missing.iter().find_map(|vip| part(vip)).map(|part| told(&part)).unwrap_or_default();
             let names = list(missing.into_iter());
-            return Err(Failure::refused(format!(
-                "error: this node does not own {names} after {} s ({why})\n  help: `hapilot vip status` shows who does",
-                MOVE.as_secs()
-            )));
+            let what = format!("this node does not own {names} after {} s ({why})", MOVE.as_secs());
+            return Err(Failure::refused(what).help("`hapilot vip status` shows who does"));
         }
         tokio::time::sleep(LOOK).await;
     }

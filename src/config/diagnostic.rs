@@ -2,7 +2,7 @@
 //!
 //! Knows no rule of the file. Made by `read` and `lint`; rendered by `cli`, serialized for `--json`.
 
-use super::source::{Excerpt, Source};
+use super::source::{Excerpt, SourceText};
 use crate::model::Origin;
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Renderer, Snippet};
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
@@ -109,7 +109,7 @@ impl Diagnostics {
     /// So many are kept and printed; the rest is counted. Nobody mends more than that in one go.
     pub const MAX: usize = 100;
 
-    pub(super) fn new(file: &str, source: &Source<'_>, mut found: Vec<Found>, secrets: &[Range<usize>]) -> Self {
+    pub(super) fn new(file: &str, source: &SourceText<'_>, mut found: Vec<Found>, secrets: &[Range<usize>]) -> Self {
         // Stable: at one place the first rule speaks first. What is about the whole file comes last.
         found.sort_by_key(|found| found.span.as_ref().map_or(usize::MAX, |span| span.start));
         found.dedup_by(|a, b| a.span == b.span && a.message == b.message);

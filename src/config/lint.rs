@@ -4,7 +4,7 @@
 
 use super::diagnostic::{Diagnostics, Found};
 use super::read::is_loopback;
-use super::source::Source;
+use super::source::SourceText;
 use super::types::{Backend, Config, Frontend, Server};
 use crate::cfg;
 use crate::model::{Balance, BindHost, Name, Origin, Scheme, Weight, format_duration};
@@ -22,7 +22,7 @@ const BRISK_CHAT: Duration = Duration::from_secs(30);
 ///
 /// `file_name` is only shown; `text` is what `config` was read from.
 pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
-    let source = Source::new(text);
+    let source = SourceText::new(text);
     let mut lint = Lint { source: &source, found: Vec::new() };
     lint.stats(config);
     lint.chroot(config);
@@ -42,7 +42,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
 }
 
 struct Lint<'a> {
-    source: &'a Source<'a>,
+    source: &'a SourceText<'a>,
     found: Vec<Found>,
 }
 

@@ -11,7 +11,7 @@ use std::ops::Range;
 const SHOWN_BYTES: usize = 4096;
 
 /// The text with an index of its lines.
-pub(super) struct Source<'a> {
+pub(super) struct SourceText<'a> {
     text: &'a str,
     /// Whether quotes and brackets cannot be trusted, because the file has syntax errors.
     broken: bool,
@@ -28,7 +28,7 @@ pub(super) struct Excerpt {
     pub(super) span: Range<usize>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> SourceText<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Self { text, broken: false, starts }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn columns_count_characters() {
-        let source = Source::new("a = 1\nß = \"é\" x\n");
+        let source = SourceText::new("a = 1\nß = \"é\" x\n");
         assert_eq!(source.origin(0), Origin { line: 1, column: 1 });
         assert_eq!(source.origin(6), Origin { line: 2, column: 1 });
         assert_eq!(source.origin(source.text.find('x').unwrap()), Origin { line: 2, column: 9 });
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_token_is_found_again_by_its_origin() {
-        let source = Source::new("[backend.chat]\nurl = \"http://x\" # c\n");
+        let source = SourceText::new("[backend.chat]\nurl = \"http://x\" # c\n");
         assert_eq!(&source.text[source.token(Origin { line: 1, column: 10 })], "chat");
         assert_eq!(&source.text[source.token(Origin { line: 2, column: 7 })], "\"http://x\"");
         assert_eq!(source.token(Origin { line: 99, column: 1 }), source.text.len()..source.text.len());
@@ -172,6 +172,6 @@ mod tests {
     #[test]
     fn a_line_of_megabytes_is_not_kept() {
         let text = format!("a = \"{}\"", "é".repeat(5000));
-        assert_eq!(Source::new(&text).excerpt(&(0..1), &[]), None);
+        assert_eq!(SourceText::new(&text).excerpt(&(0..1), &[]), None);
     }
 }

@@ -15,7 +15,7 @@ pub struct Event {
     /// When it was noticed.
     pub at: Timestamp,
     /// What kind of thing.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// How bad it is.
     pub severity: Severity,
     /// Whom it befell: `chat/openai-1`, `chat`, `main` (an address), `haproxy`, `agent`, a file.
@@ -34,7 +34,7 @@ pub struct Event {
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum EventKind {
     /// The agent began or ended.
     Agent,
     /// The health of a server changed.
@@ -93,7 +93,7 @@ pub enum Phase {
 
 impl Event {
     /// Something that happened, of which nothing lasts.
-    pub fn once(kind: Kind, severity: Severity, subject: impl fmt::Display, text: impl fmt::Display) -> Self {
+    pub fn once(kind: EventKind, severity: Severity, subject: impl fmt::Display, text: impl fmt::Display) -> Self {
         let subject = subject.to_string();
         Self {
             at: Timestamp::UNIX_EPOCH,
@@ -108,12 +108,12 @@ impl Event {
     }
 
     /// Something begins to last.
-    pub fn begins(kind: Kind, severity: Severity, subject: impl fmt::Display, text: impl fmt::Display) -> Self {
+    pub fn begins(kind: EventKind, severity: Severity, subject: impl fmt::Display, text: impl fmt::Display) -> Self {
         Self { phase: Phase::Begins, ..Self::once(kind, severity, subject, text) }
     }
 
     /// What began is over.
-    pub fn ends(kind: Kind, subject: impl fmt::Display, text: impl fmt::Display) -> Self {
+    pub fn ends(kind: EventKind, subject: impl fmt::Display, text: impl fmt::Display) -> Self {
         Self { phase: Phase::Ends, ..Self::once(kind, Severity::Info, subject, text) }
     }
 
@@ -145,7 +145,7 @@ fn cut(text: String) -> String {
     }
 }
 
-impl Kind {
+impl EventKind {
     /// As in files, filters and logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -168,7 +168,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn beginning_and_end_have_one_key_and_long_words_are_cut() {
         let begins =
-            Event::begins(Kind::Outage, Severity::Error, "chat", "backend chat cannot serve").because("refused");
-        let ends = Event::ends(Kind::Outage, "chat", "backend chat serves again");
+            Event::begins(EventKind::Outage, Severity::Error, "chat", "backend chat cannot serve").because("refused");
+        let ends = Event::ends(EventKind::Outage, "chat", "backend chat serves again");
         assert_eq!((begins.key.as_str(), ends.key.as_str()), ("outage/chat", "outage/chat"));
         assert_eq!(begins.clone().about("x").key, "outage/chat/x");
         let long = Event { text: "ä".repeat(3_000), ..begins }.at(Timestamp::UNIX_EPOCH);
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_line_of_json_has_the_words_of_the_filters() {
-        let event = Event::once(Kind::Haproxy, Severity::Warning, "haproxy", "it is gone");
+        let event = Event::once(EventKind::Haproxy, Severity::Warning, "haproxy", "it is gone");
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(
             text,
@@ -199,7 +199,9 @@ mod tests {
              \"key\":\"haproxy/haproxy\",\"phase\":\"once\",\"text\":\"it is gone\"}"
         );
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
-        for kind in [Kind::Agent, Kind::Problem, Kind::Trial, Kind::Override, Kind::Certificate] {
+        for kind in
+            [EventKind::Agent, EventKind::Problem, EventKind::Trial, EventKind::Override, EventKind::Certificate]
+        {
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
         }
     }

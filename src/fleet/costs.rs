@@ -3,7 +3,7 @@
 //! Pure: time is handed in. Called by `fleet`.
 
 use crate::config::Config;
-use crate::health::{Budget, BudgetLimits, Observation, Outcome, Refusal, Spent};
+use crate::health::{Budget, BudgetDenial, BudgetLimits, Observation, Outcome, Spent};
 use crate::model::{Moment, Name, ServerId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Costs {
         unix + now.since(at)
     }
 
-    pub(super) fn start(&mut self, backend: &Name, is_routine: bool, now: Moment) -> Result<(), Refusal> {
+    pub(super) fn start(&mut self, backend: &Name, is_routine: bool, now: Moment) -> Result<(), BudgetDenial> {
         let unix = self.unix(now);
         self.budgets.get_mut(backend).map_or(Ok(()), |budget| budget.start(is_routine, unix))
     }

@@ -5,9 +5,9 @@
 
 use crate::config::Config;
 use crate::desired::{KeyEntry, key_entries, key_id};
-use crate::event::{Event, Kind, Severity};
+use crate::event::{Event, EventKind, Severity};
 use crate::health::{Observation, Outcome, ProbeKind};
-use crate::keys::{Exhausted, KeyPool, KeyPoolParams, KeyState, KeyWord, Source, Told};
+use crate::keys::{Exhausted, KeyPool, KeyPoolOutcome, KeyPoolParams, KeyState, KeyWitness, KeyWord};
 use crate::model::{Digest, Moment, Secret, SecretRef, ServerId};
 use crate::traffic::KeyWords;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -65,12 +65,27 @@ pub struct KeyEvent {
     pub key: String,
     /// Where it is kept.
     pub reference: String,
-    /// Before: a state, or the key that served.
-    pub from: String,
-    /// After.
-    pub to: String,
+    /// What became of it.
+    pub change: KeyEventKind,
     /// Whether somebody should mend something.
     pub is_grave: bool,
+}
+
+/// What became of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyEventKind {
+    /// It has another state.
+    State {
+        /// The one before.
+        from: KeyState,
+        /// The one that it has now.
+        to: KeyState,
+    },
+    /// It serves.
+    Serves {
+        /// The key that served before.
+        instead_of: String,
+    },
 }
 
 /// What followed from a word or from time.
@@ -245,8 +260,8 @@ impl Keyring {
     /// Takes in what a probe that was asked with this key told of it. A kind that needs no key says nothing.
     pub fn observe(&mut self, id: &ServerId, key: &Secret, observation: &Observation, now: Moment) -> Learnt {
         let source = match observation.kind {
-            ProbeKind::Models => Source::Free,
-            ProbeKind::Chat | ProbeKind::Embeddings => Source::Deep,
+            ProbeKind::Models => KeyWitness::Free,
+            ProbeKind::Chat | ProbeKind::Embeddings => KeyWitness::Deep,
             ProbeKind::Http | ProbeKind::Metrics | ProbeKind::Certificate => return Learnt::default(),
         };
         if let Some(entry) = self.seats.get(id).and_then(|seat| self.entries.get_mut(&seat.entry).map(Arc::make_mut)) {
@@ -268,7 +283,7 @@ impl Keyring {
         let KeyWords { ref id, ref key_id, outcome, is_billing, count, retry_after } = *words;
         let number = key_id.strip_prefix('k').and_then(|number| number.parse::<usize>().ok());
         let index = number.and_then(|number| number.checked_sub(1));
-        let source = Source::Live;
+        let source = KeyWitness::Live;
         self.hear(id, index, |key, voter| KeyWord { key, source, voter, outcome, retry_after, is_billing, count }, now)
     }
 
@@ -354,25 +369,26 @@ impl Entry {
 }
 
 impl Learnt {
-    fn take(&mut self, name: &str, entry: &Entry, told: Told, was_exhausted: bool, now: Moment) {
-        let Told { changes, rotation, is_shared_anew } = told;
-        let event = |index: usize, from: String, to: String, is_grave| KeyEvent {
+    fn take(&mut self, name: &str, entry: &Entry, told: KeyPoolOutcome, was_exhausted: bool, now: Moment) {
+        let KeyPoolOutcome { changes, rotation, is_shared_anew } = told;
+        let event = |index: usize, change: KeyEventKind, is_grave| KeyEvent {
             entry: name.to_owned(),
             key: key_id(index),
             reference: entry.keys[index].reference.to_string(),
-            from,
-            to,
+            change,
             is_grave,
         };
         for change in changes {
             let is_grave = matches!(change.to, KeyState::Retired { .. });
-            self.events.push(event(change.key, change.from.to_string(), change.to.to_string(), is_grave));
+            let state = KeyEventKind::State { from: change.from, to: change.to };
+            self.events.push(event(change.key, state, is_grave));
         }
         if let Some(exhausted) = entry.pool.exhausted(now).filter(|_| !was_exhausted) {
             self.exhausted.push((name.to_owned(), exhausted));
         }
         if let Some(rotation) = rotation {
-            self.events.push(event(rotation.to, key_id(rotation.from), "active".to_owned(), false));
+            let serves = KeyEventKind::Serves { instead_of: key_id(rotation.from) };
+            self.events.push(event(rotation.to, serves, false));
         }
         if rotation.is_some() || is_shared_anew {
             self.is_rotated = true;
@@ -387,15 +403,17 @@ impl Learnt {
         let of_entry = |(entry, Exhausted { is_rejected, .. }): &(String, Exhausted)| {
             let why = if *is_rejected { "all were rejected" } else { "all rest or were rejected" };
             let text = format!("no key of {entry} may be used; HAProxy goes on with the last one");
-            Event::once(Kind::Key, Severity::Error, entry, text).because(why)
+            Event::once(EventKind::Key, Severity::Error, entry, text).because(why)
         };
-        let of_key = |KeyEvent { entry, key, reference, from, to, is_grave }: &KeyEvent| {
+        let of_key = |KeyEvent { entry, key, reference, change, is_grave }: &KeyEvent| {
             let severity = if *is_grave { Severity::Warning } else { Severity::Info };
-            let text = match to.as_str() {
-                "active" => format!("key {key} of {entry} ({reference}) serves in the place of {from}"),
-                _ => format!("key {key} of {entry} ({reference}): {from} → {to}"),
+            let text = match change {
+                KeyEventKind::Serves { instead_of } => {
+                    format!("key {key} of {entry} ({reference}) serves in the place of {instead_of}")
+                }
+                KeyEventKind::State { from, to } => format!("key {key} of {entry} ({reference}): {from} → {to}"),
             };
-            Event::once(Kind::Key, severity, entry, text).about(key)
+            Event::once(EventKind::Key, severity, entry, text).about(key)
         };
         self.exhausted.iter().map(of_entry).chain(self.events.iter().map(of_key))
     }

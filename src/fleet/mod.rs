@@ -14,15 +14,15 @@ mod overrides;
 mod params;
 mod view;
 
-pub use keyring::{KeyEvent, KeyStatus, Keyring, Learnt};
+pub use keyring::{KeyEvent, KeyEventKind, KeyStatus, Keyring, Learnt};
 pub use overrides::{Override, Overrides};
 pub use params::health_params;
 pub use view::View;
 
 use crate::config::{Backend, Config};
 use crate::health::{
-    Guard, GuardEvent, HealthParams, Keyless, LiveSample, Observation, ProbeKind, Refusal, ServerHealth, Spent, State,
-    Suspicion, Transition,
+    BudgetDenial, Guard, GuardEvent, HealthParams, Keyless, LiveSample, Observation, ProbeKind, ServerHealth, Spent,
+    State, Suspicion, Transition,
 };
 use crate::model::{AdminState, Moment, Name, ServerId, Weight};
 use crate::weights::Weighting;
@@ -360,8 +360,8 @@ impl Fleet {
                     false => Ok(()),
                 };
                 match paid {
-                    Err(Refusal::Early(wait)) => health.postpone(kind, wait, now),
-                    Err(Refusal::Spent(wait)) => health.withhold(kind, wait, now),
+                    Err(BudgetDenial::Early(wait)) => health.postpone(kind, wait, now),
+                    Err(BudgetDenial::Spent(wait)) => health.withhold(kind, wait, now),
                     Ok(()) => {
                         self.in_flight.insert((id.clone(), kind));
                         health.probe_started(kind, now);

@@ -14,14 +14,14 @@ use std::time::Duration;
 #[serde(from = "Stored")]
 pub struct Override {
     #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<Said<AdminState>>,
+    state: Option<OverrideWord<AdminState>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    weight: Option<Said<Weight>>,
+    weight: Option<OverrideWord<Weight>>,
 }
 
 /// One word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Said<T> {
+struct OverrideWord<T> {
     value: T,
     /// Who said it.
     actor: String,
@@ -34,15 +34,15 @@ struct Said<T> {
 #[serde(untagged)]
 enum Stored {
     Before { wish: DesiredOverride, actor: String, until: Option<Timestamp> },
-    Now { state: Option<Said<AdminState>>, weight: Option<Said<Weight>> },
+    Now { state: Option<OverrideWord<AdminState>>, weight: Option<OverrideWord<Weight>> },
 }
 
 impl From<Stored> for Override {
     fn from(stored: Stored) -> Self {
         match stored {
             Stored::Before { wish, actor, until } => Self {
-                state: wish.state.map(|value| Said { value, actor: actor.clone(), until }),
-                weight: wish.weight.map(|value| Said { value, actor, until }),
+                state: wish.state.map(|value| OverrideWord { value, actor: actor.clone(), until }),
+                weight: wish.weight.map(|value| OverrideWord { value, actor, until }),
             },
             Stored::Now { state, weight } => Self { state, weight },
         }
@@ -85,7 +85,7 @@ impl Overrides {
         file_state: AdminState,
     ) {
         let before = self.0.remove(&id).unwrap_or_default();
-        let state = state.map(|value| Said { value, actor: actor.clone(), until });
+        let state = state.map(|value| OverrideWord { value, actor: actor.clone(), until });
         let entry = match (state, weight) {
             // Back to the file; where the file itself says otherwise, the operator's word is needed to overrule it.
             (Some(said), None) if said.value == AdminState::Ready => {
@@ -93,7 +93,7 @@ impl Overrides {
             }
             (state, weight) => Override {
                 state: state.or(before.state),
-                weight: weight.map(|value| Said { value, actor, until }).or(before.weight),
+                weight: weight.map(|value| OverrideWord { value, actor, until }).or(before.weight),
             },
         };
         if entry != Override::default() {
@@ -135,7 +135,7 @@ impl Overrides {
 
 impl std::fmt::Display for Override {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        fn tail<T>(said: &Said<T>) -> String {
+        fn tail<T>(said: &OverrideWord<T>) -> String {
             let until = said.until.map(|until| format!(" until {}", until.strftime("%Y-%m-%dT%H:%M:%SZ")));
             format!("by {}{}", said.actor, until.unwrap_or_default())
         }

@@ -58,7 +58,7 @@ pub struct Budget {
 
 /// Why a probe does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum BudgetDenial {
     /// It is routine, and early for what is left of the day: again after this.
     Early(Duration),
     /// Nothing is left until midnight: again after this.
@@ -85,14 +85,14 @@ impl Budget {
     ///
     /// # Errors
     /// The budget does not allow it now; ask again after the given time.
-    pub fn start(&mut self, is_routine: bool, unix: Duration) -> Result<(), Refusal> {
+    pub fn start(&mut self, is_routine: bool, unix: Duration) -> Result<(), BudgetDenial> {
         self.turn(unix);
         if self.used() >= 1.0 {
-            return Err(Refusal::Spent(SPENT));
+            return Err(BudgetDenial::Spent(SPENT));
         }
         let of_day = (unix.as_secs() % DAY) as f64 / DAY as f64;
         if is_routine && self.used() >= AT_ONCE + (1.0 - AT_ONCE) * of_day - 1e-9 {
-            return Err(Refusal::Early(EARLY));
+            return Err(BudgetDenial::Early(EARLY));
         }
         self.spent.probes += 1;
         Ok(())
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(starts(&mut budget, true, at(7, 0)), 20);
         assert_eq!(starts(&mut budget, true, at(7, 12)), 40);
         assert_eq!(starts(&mut budget, false, at(7, 12)), 40);
-        assert_eq!(budget.start(false, at(7, 13)), Err(Refusal::Spent(SPENT)));
+        assert_eq!(budget.start(false, at(7, 13)), Err(BudgetDenial::Spent(SPENT)));
         assert!(budget.why_spent(at(7, 13)).is_some_and(|why| why.contains("100 of 100 probes")));
         assert_eq!((budget.why_spent(at(8, 0)), budget.start(true, at(8, 0))), (None, Ok(())));
     }
@@ -170,11 +170,11 @@ mod tests {
             let mut before = budget(100, 1_000);
             before.start(true, at(7, 1)).expect("allowed");
             before.charge(tokens, micro_usd, at(7, 1));
-            assert_eq!(before.start(false, at(7, 2)), Err(Refusal::Spent(SPENT)));
+            assert_eq!(before.start(false, at(7, 2)), Err(BudgetDenial::Spent(SPENT)));
             let kept = serde_json::to_string(&before.spent()).expect("plain figures");
             let mut after = budget(100, 1_000);
             after.restore(serde_json::from_str(&kept).expect("what was written"));
-            assert_eq!(after.start(false, at(7, 3)), Err(Refusal::Spent(SPENT)));
+            assert_eq!(after.start(false, at(7, 3)), Err(BudgetDenial::Spent(SPENT)));
         }
     }
 }

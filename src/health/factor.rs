@@ -1,19 +1,82 @@
 //! What health hands to `weights`.
 
 use super::Load;
+use serde::{Serialize, Serializer};
+use std::fmt;
 use std::time::Duration;
 
 /// The share of its base weight that the health of a server leaves it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Factor {
-    /// `health`, `probation`, `half_open`, `pause` or `keys`: the line of `explain`.
-    pub name: &'static str,
+    /// The line of `explain`.
+    pub name: FactorName,
     /// 0 to 1.
     pub value: f64,
     /// One sentence for people.
     pub why: String,
     /// What a guard may make of it.
     pub kind: FactorKind,
+}
+
+/// What a weight is multiplied with. Health knows the first five, `weights` the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactorName {
+    /// What the state of health leaves.
+    Health,
+    /// It is being let in again.
+    Probation,
+    /// A trickle of real requests, to see whether they succeed.
+    HalfOpen,
+    /// It asked for silence.
+    Pause,
+    /// It has no usable key.
+    Keys,
+    /// Nothing is known, or nothing is compared now: the weight stays.
+    Kept,
+    /// How fast it is beside the others.
+    Latency,
+    /// How many requests wait in it.
+    Queue,
+    /// No server carries too much of a pool.
+    Cap,
+    /// A guard over the pool.
+    Guard,
+    /// Too near to what runs.
+    DeadBand,
+    /// On the way.
+    Slew,
+}
+
+impl FactorName {
+    /// As `explain` and JSON call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Probation => "probation",
+            Self::HalfOpen => "half_open",
+            Self::Pause => "pause",
+            Self::Keys => "keys",
+            Self::Kept => "kept",
+            Self::Latency => "latency",
+            Self::Queue => "queue",
+            Self::Cap => "cap",
+            Self::Guard => "guard",
+            Self::DeadBand => "dead_band",
+            Self::Slew => "slew",
+        }
+    }
+}
+
+impl fmt::Display for FactorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for FactorName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// What stands behind a factor: guards over a pool treat them differently.

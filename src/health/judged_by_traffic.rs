@@ -168,7 +168,7 @@ impl ServerHealth {
 #[cfg(test)]
 mod tests {
     use super::super::schedule::Jitter;
-    use super::super::{CircuitPhase, Degradation, HealthParams, Keyless, Observation};
+    use super::super::{CircuitPhase, Degradation, FactorName, HealthParams, Keyless, Observation};
     use super::*;
 
     fn at(seconds: f64) -> Moment {
@@ -388,7 +388,9 @@ mod tests {
     fn a_pause_holds_in_probation_too_and_the_ramp_waits_for_its_end() {
         let mut health = server();
         let mut now = feed(&mut health, 1.0, 5, &[(Outcome::ServerError, 1)]);
-        while health.state() != State::Probation || health.share(at(now)).is_none_or(|(name, _)| name != "probation") {
+        while health.state() != State::Probation
+            || health.share(at(now)).is_none_or(|(name, _)| name != FactorName::Probation)
+        {
             now += 0.2;
             probe_ok(&mut health, at(now));
             health.tick(at(now));
@@ -472,7 +474,7 @@ mod tests {
         let mut health = server();
         health.set_keyless(Some(Keyless { until: Some(at(100.0)), why: "both keys were rejected".into() }));
         let factor = health.factor(at(40.0)).expect("known");
-        assert_eq!((factor.name, factor.value), ("keys", 0.0));
+        assert_eq!((factor.name, factor.value), (FactorName::Keys, 0.0));
         assert_eq!(factor.why, "no usable key: both keys were rejected; in 60 s again");
         health.set_keyless(None);
         assert_eq!(health.factor_value(at(40.0)), Some(1.0));

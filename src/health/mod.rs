@@ -30,9 +30,9 @@ mod swings;
 mod traffic;
 mod window;
 
-pub use budget::{Budget, BudgetLimits, Refusal, Spent};
+pub use budget::{Budget, BudgetDenial, BudgetLimits, Spent};
 pub use circuit::CircuitPhase;
-pub use factor::{Factor, FactorKind, Signals};
+pub use factor::{Factor, FactorKind, FactorName, Signals};
 pub use guards::{Guard, GuardEvent, Member, PoolGuards, Ruling};
 pub use live::{LiveSample, SinceSuccess};
 pub use outcome::{Count, Load, Observation, Outcome, Phase, ProbeKind};

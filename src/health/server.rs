@@ -22,8 +22,8 @@ use super::state::Signal;
 use super::swings::Swings;
 use super::traffic::Traffic;
 use super::{
-    Degradation, Factor, FactorKind, HealthParams, Load, Observation, Ours, Outcome, Phase, ProbeKind, Signals, State,
-    Transition,
+    Degradation, Factor, FactorKind, FactorName, HealthParams, Load, Observation, Ours, Outcome, Phase, ProbeKind,
+    Signals, State, Transition,
 };
 use crate::model::Moment;
 use std::sync::Arc;
@@ -360,20 +360,20 @@ impl ServerHealth {
     pub fn factor(&self, now: Moment) -> Option<Factor> {
         let (name, value) = self.share(now)?;
         let kind = match name {
-            "keys" | "pause" => FactorKind::Deliberate,
+            FactorName::Keys | FactorName::Pause => FactorKind::Deliberate,
             _ if self.is_proven_dead(now) => FactorKind::ProvenDead,
             _ => FactorKind::Verdict,
         };
         let why = match (name, &self.keyless, self.traffic.as_ref().and_then(|traffic| traffic.pause(now))) {
-            ("keys", Some(Keyless { until, why }), _) => match until {
+            (FactorName::Keys, Some(Keyless { until, why }), _) => match until {
                 Some(until) => format!("no usable key: {why}; in {} s again", until.since(now).as_secs_f64().ceil()),
                 None => format!("no usable key: {why}"),
             },
-            ("pause", _, Some(until)) => {
+            (FactorName::Pause, _, Some(until)) => {
                 let left = until.since(now).as_secs_f64().ceil();
                 format!("{}: it answered 429 and asked for silence, {left} s are left", self.state)
             }
-            ("half_open", ..) => {
+            (FactorName::HalfOpen, ..) => {
                 let (successes, needed) = self.circuit.progress();
                 format!("a trickle of real requests, {successes} of {needed} have succeeded: {}", self.reason)
             }
@@ -388,32 +388,34 @@ impl ServerHealth {
     }
 
     /// The factor's name and value, without words.
-    pub(super) fn share(&self, now: Moment) -> Option<(&'static str, f64)> {
+    pub(super) fn share(&self, now: Moment) -> Option<(FactorName, f64)> {
         if self.keyless.is_some() && self.params.keys > 0 {
-            return Some(("keys", 0.0));
+            return Some((FactorName::Keys, 0.0));
         }
         let decided = self.lines.keys().any(|kind| kind.decides());
         let is_paused = self.traffic.as_ref().is_some_and(|traffic| traffic.pause(now).is_some());
         Some(match self.state {
             // What it asked for holds whatever else is known of it.
-            State::Unknown | State::Healthy | State::Degraded(_) | State::Probation if is_paused => ("pause", 0.0),
+            State::Unknown | State::Healthy | State::Degraded(_) | State::Probation if is_paused => {
+                (FactorName::Pause, 0.0)
+            }
             // Where no probe runs nothing will ever be known, and the operator's weight holds.
             State::Unknown if decided => return None,
             _ if self.is_stale(now) => return None,
-            State::Unknown | State::Healthy => ("health", 1.0),
+            State::Unknown | State::Healthy => (FactorName::Health, 1.0),
             State::Degraded(gravest) => {
                 let all = self.degradations(now).map(|(_, share, _)| share).reduce(f64::min);
                 (
-                    "health",
+                    FactorName::Health,
                     all.unwrap_or(match gravest {
                         Degradation::RateLimited => 0.3,
                         Degradation::Overloaded | Degradation::Errors | Degradation::Slow => 0.5,
                     }),
                 )
             }
-            State::Unhealthy(_) => ("health", 0.0),
-            State::Probation if self.circuit.phase == CircuitPhase::HalfOpen => ("half_open", RAMP_FLOOR),
-            State::Probation => ("probation", self.ramp.share(now)),
+            State::Unhealthy(_) => (FactorName::Health, 0.0),
+            State::Probation if self.circuit.phase == CircuitPhase::HalfOpen => (FactorName::HalfOpen, RAMP_FLOOR),
+            State::Probation => (FactorName::Probation, self.ramp.share(now)),
         })
     }
 

@@ -1,7 +1,7 @@
 //! One datagram: the news of a node for one other, and the seal on it.
 
 use crate::model::{Digest, Name, Secret, VrrpState};
-use crate::vip::Word;
+use crate::vip::VrrpAdvice;
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,16 +17,16 @@ const MAGIC: &[u8] = b"hapilot1";
 const TAG_BYTES: usize = 32;
 
 /// The key that all nodes share.
-pub struct Key(hmac::Key);
+pub struct SharedKey(hmac::Key);
 
-impl Key {
+impl SharedKey {
     /// The key of this secret.
     pub fn of(secret: &Secret) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()))
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for SharedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(…)")
     }
@@ -34,7 +34,7 @@ impl fmt::Debug for Key {
 
 /// What a node says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct News {
+pub struct NodeNews {
     /// hapilot's version.
     pub version: String,
     /// Its part in each VIP.
@@ -46,7 +46,7 @@ pub struct News {
     /// What serves.
     pub serves: Option<Serves>,
     /// The newest file, where it could not be served.
-    pub refuses: Option<Refusal>,
+    pub refuses: Option<RefusedFile>,
 }
 
 /// A node's part in one VIP.
@@ -59,7 +59,7 @@ pub struct VipNews {
     /// The priority that it goes by.
     pub priority: Option<u8>,
     /// What its Keepalived was told.
-    pub word: Option<Word>,
+    pub word: Option<VrrpAdvice>,
     /// How it speaks VRRP: who speaks otherwise does not hear it.
     pub dialect: String,
 }
@@ -77,14 +77,14 @@ pub struct Serves {
 
 /// A file that a node could not serve.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct RefusedFile {
     /// Its digest.
     pub file: Digest,
     /// Why, in one line.
     pub why: String,
 }
 
-impl News {
+impl NodeNews {
     /// Long words are cut, so that a datagram stays one.
     pub(super) fn shortened(mut self) -> Self {
         let cut = |text: &mut String| {
@@ -113,11 +113,11 @@ pub(super) struct Beat {
     pub nonce: u64,
     /// The other's last nonce; 0: none was heard.
     pub echo: u64,
-    pub news: News,
+    pub news: NodeNews,
 }
 
 /// The bytes of a datagram; `None` where they are too many.
-pub(super) fn seal(key: &Key, beat: &Beat) -> Option<Vec<u8>> {
+pub(super) fn seal(key: &SharedKey, beat: &Beat) -> Option<Vec<u8>> {
     let mut bytes = MAGIC.to_vec();
     serde_json::to_writer(&mut bytes, beat).ok()?;
     let tag = hmac::sign(&key.0, &bytes);
@@ -135,7 +135,7 @@ pub(super) enum Unsealed {
 }
 
 /// What a datagram says, where its seal is right.
-pub(super) fn unseal(key: &Key, bytes: &[u8]) -> Result<Beat, Unsealed> {
+pub(super) fn unseal(key: &SharedKey, bytes: &[u8]) -> Result<Beat, Unsealed> {
     let body = bytes.strip_prefix(MAGIC).ok_or(Unsealed::Other)?;
     let at = bytes.len().checked_sub(TAG_BYTES).filter(|at| *at >= MAGIC.len()).ok_or(Unsealed::Other)?;
     let (sealed, tag) = bytes.split_at(at);
@@ -147,8 +147,8 @@ pub(super) fn unseal(key: &Key, bytes: &[u8]) -> Result<Beat, Unsealed> {
 mod tests {
     use super::*;
 
-    fn key(text: &str) -> Key {
-        Key::of(&Secret::new(text.to_owned()).unwrap())
+    fn key(text: &str) -> SharedKey {
+        SharedKey::of(&Secret::new(text.to_owned()).unwrap())
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
             number: 2,
             nonce: 3,
             echo: 4,
-            news: News { can_serve: true, ..News::default() },
+            news: NodeNews { can_serve: true, ..NodeNews::default() },
         };
         let ours = key("0123456789abcdef");
         let bytes = seal(&ours, &beat).unwrap();
@@ -176,8 +176,8 @@ mod tests {
 
     #[test]
     fn long_words_are_cut_and_a_datagram_that_is_too_long_is_none() {
-        let refusal = Refusal { file: Digest::of("x"), why: "ä".repeat(10_000) };
-        let news = News { refuses: Some(refusal), ..News::default() }.shortened();
+        let refusal = RefusedFile { file: Digest::of("x"), why: "ä".repeat(10_000) };
+        let news = NodeNews { refuses: Some(refusal), ..NodeNews::default() }.shortened();
         assert_eq!(news.refuses.unwrap().why.chars().count(), MAX_WORDS + 1);
     }
 }

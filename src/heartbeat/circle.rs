@@ -1,6 +1,6 @@
 //! The other nodes, and what each said last.
 
-use super::beat::{Beat, Key, MAX_BYTES, News, seal, unseal};
+use super::beat::{Beat, MAX_BYTES, NodeNews, SharedKey, seal, unseal};
 use crate::model::Name;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -17,16 +17,16 @@ const SILENCE: Duration = Duration::from_millis(600);
 
 /// What was heard of one node.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct PeerRecord {
     /// What it said last, fresh or not; none: nothing yet.
-    pub news: Option<News>,
+    pub news: Option<NodeNews>,
     /// When.
     pub at: Option<Instant>,
 }
 
-impl Heard {
+impl PeerRecord {
     /// What it says just now; none: it is silent.
-    pub fn fresh(&self, now: Instant) -> Option<&News> {
+    pub fn fresh(&self, now: Instant) -> Option<&NodeNews> {
         self.news.as_ref().filter(|_| self.at.is_some_and(|at| now.saturating_duration_since(at) < SILENCE))
     }
 }
@@ -35,7 +35,7 @@ impl Heard {
 #[derive(Debug)]
 pub struct Circle {
     socket: UdpSocket,
-    key: Key,
+    key: SharedKey,
     own: Name,
     life: u64,
     number: u64,
@@ -53,7 +53,7 @@ struct Other {
     /// What it wants to hear.
     nonce: u64,
     sent: VecDeque<(u64, Instant)>,
-    heard: Heard,
+    heard: PeerRecord,
 }
 
 impl Circle {
@@ -61,7 +61,7 @@ impl Circle {
     ///
     /// # Errors
     /// The port is taken, or the address not one of this node (yet).
-    pub async fn open(own: &Name, peers: &BTreeMap<Name, IpAddr>, port: u16, key: Key) -> io::Result<Self> {
+    pub async fn open(own: &Name, peers: &BTreeMap<Name, IpAddr>, port: u16, key: SharedKey) -> io::Result<Self> {
         let others: BTreeMap<Name, Other> = peers
             .iter()
             .filter(|(name, _)| *name != own)
@@ -85,7 +85,7 @@ impl Circle {
     }
 
     /// Tells each other node. One that cannot be reached is not waited for.
-    pub fn tell(&mut self, news: &News, now: Instant) {
+    pub fn tell(&mut self, news: &NodeNews, now: Instant) {
         self.number += 1;
         let news = news.clone().shortened();
         for (name, other) in &mut self.others {
@@ -149,19 +149,19 @@ impl Circle {
         }
         other.last = Some((life, number));
         other.nonce = nonce;
-        other.heard = Heard { news: Some(news), at: Some(now) };
+        other.heard = PeerRecord { news: Some(news), at: Some(now) };
         Some(from)
     }
 
     /// What was heard of each other node.
-    pub fn heard(&self) -> impl Iterator<Item = (&Name, &Heard)> {
+    pub fn heard(&self) -> impl Iterator<Item = (&Name, &PeerRecord)> {
         self.others.iter().map(|(name, other)| (name, &other.heard))
     }
 }
 
 impl Other {
     fn at(address: SocketAddr) -> Self {
-        Self { address, last: None, nonce: 0, sent: VecDeque::new(), heard: Heard { news: None, at: None } }
+        Self { address, last: None, nonce: 0, sent: VecDeque::new(), heard: PeerRecord { news: None, at: None } }
     }
 }
 
@@ -170,8 +170,8 @@ mod tests {
     use super::*;
     use crate::model::Secret;
 
-    fn key() -> Key {
-        Key::of(&Secret::new("0123456789abcdef".to_owned()).unwrap())
+    fn key() -> SharedKey {
+        SharedKey::of(&Secret::new("0123456789abcdef".to_owned()).unwrap())
     }
 
     fn name(text: &str) -> Name {
@@ -198,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn two_nodes_believe_each_other_after_an_echo_and_no_recording() {
         let (mut a, mut b) = pair().await;
-        let news = |can_serve| News { can_serve, ..News::default() };
+        let news = |can_serve| NodeNews { can_serve, ..NodeNews::default() };
         let within = Duration::from_secs(5);
         let began = Instant::now();
         // Nobody is believed before an echo, so it takes some beats.

@@ -7,5 +7,5 @@
 mod beat;
 mod circle;
 
-pub use beat::{Key, News, Refusal, Serves, VipNews};
-pub use circle::{Circle, Heard};
+pub use beat::{NodeNews, RefusedFile, Serves, SharedKey, VipNews};
+pub use circle::{Circle, PeerRecord};

@@ -18,7 +18,7 @@ const MAX_LINE: usize = 4096;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct KeepalivedEvent {
     /// Which instance: the name of a VIP.
     pub vip: String,
     /// What it is now.
@@ -29,23 +29,23 @@ pub struct Event {
 
 /// Reads `INSTANCE "public" MASTER 250` and `INSTANCE "public" BACKUP_PRIORITY 150`; `None` for anything else, such as a
 /// group's line.
-pub fn parse_event(line: &str) -> Option<Event> {
+pub fn parse_event(line: &str) -> Option<KeepalivedEvent> {
     let rest = line.trim_end().strip_prefix("INSTANCE \"")?;
     let (vip, rest) = rest.split_once("\" ")?;
     let (word, priority) = rest.split_once(' ')?;
     // A new state, or only a new priority in it.
     let state = VrrpState::from_word(word.strip_suffix("_PRIORITY").unwrap_or(word))?;
-    Some(Event { vip: vip.to_owned(), state, priority: priority.parse().ok()? })
+    Some(KeepalivedEvent { vip: vip.to_owned(), state, priority: priority.parse().ok()? })
 }
 
 /// The reading end of the FIFO.
 #[derive(Debug)]
-pub struct Events {
+pub struct KeepalivedEvents {
     path: Utf8PathBuf,
     reader: BufReader<pipe::Receiver>,
 }
 
-impl Events {
+impl KeepalivedEvents {
     /// Makes the FIFO below `directory` where it is missing. Keepalived removes one that it had to make itself, also at
     /// a reload, and writes to another from then on.
     ///
@@ -83,7 +83,7 @@ impl Events {
     ///
     /// # Errors
     /// The FIFO cannot be read any more.
-    pub async fn next(&mut self) -> io::Result<Event> {
+    pub async fn next(&mut self) -> io::Result<KeepalivedEvent> {
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn lines_of_the_fifo_are_understood() {
-        let event = |state, priority| Some(Event { vip: "public".into(), state, priority });
+        let event = |state, priority| Some(KeepalivedEvent { vip: "public".into(), state, priority });
         for (line, expected) in [
             ("INSTANCE \"public\" MASTER 250\n", event(VrrpState::Master, 250)),
             ("INSTANCE \"public\" BACKUP_PRIORITY 150\n", event(VrrpState::Backup, 150)),

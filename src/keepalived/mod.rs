@@ -15,6 +15,6 @@ pub use backstop::{backstop, beat};
 pub use check::{CheckError, check};
 pub use daemon::{Daemon, ask_state, reload, running};
 pub use ear::Ear;
-pub use events::{Event, Events, parse_event};
+pub use events::{KeepalivedEvent, KeepalivedEvents, parse_event};
 pub use state::{StateError, VipState, parse_state};
 pub use track::{Track, TrackError, clear_faults};

@@ -35,7 +35,7 @@ const DEAF: Duration = Duration::from_secs(5);
 
 /// Who says something of a key; a later one in this order knows more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
+pub enum KeyWitness {
     /// The free probe: the key is known, nothing is said of its account.
     Free,
     /// A probe that costs tokens.
@@ -116,17 +116,17 @@ impl fmt::Display for KeyState {
 #[derive(Clone, Copy, Debug)]
 struct Retired {
     why: Rejection,
-    by: Source,
+    by: KeyWitness,
     retest_at: Moment,
 }
 
 /// One key.
 #[derive(Clone, Debug)]
-pub(super) struct Key {
+pub(super) struct PoolKey {
     cooling_until: Option<Moment>,
     /// Limits in a row, each after the pause of the one before.
     limits: u32,
-    limited_by: Source,
+    limited_by: KeyWitness,
     retired: Option<Retired>,
     /// Rejections in a row that counted: the gap between two tests grows with them.
     rejections: u32,
@@ -146,18 +146,18 @@ pub(super) struct Key {
     tested_at: Option<Moment>,
     /// Whose word decides: the server that is to be asked.
     pub(super) ask: Option<u16>,
-    pub(super) last: Option<(Moment, Outcome, Source)>,
+    pub(super) last: Option<(Moment, Outcome, KeyWitness)>,
     /// Client requests that were seen to use it.
     pub(super) uses: u64,
 }
 
-impl Key {
+impl PoolKey {
     /// A key of which nothing is known: it may be used.
     pub(super) fn new(test_at: Moment) -> Self {
         Self {
             cooling_until: None,
             limits: 0,
-            limited_by: Source::Free,
+            limited_by: KeyWitness::Free,
             retired: None,
             rejections: 0,
             live_rejections: 0,
@@ -202,25 +202,25 @@ impl Key {
     }
 
     /// It worked.
-    pub(super) fn accept(&mut self, source: Source, voter: u16, now: Moment) {
+    pub(super) fn accept(&mut self, source: KeyWitness, voter: u16, now: Moment) {
         self.accepted.insert(voter, now);
-        if source > Source::Free {
+        if source > KeyWitness::Free {
             self.account_accepted.insert(voter, now);
         }
         if self.lifts(source, now) {
             self.retired = None;
         }
-        if self.retired.is_none_or(|retired| source >= retired.by) && source > Source::Free {
+        if self.retired.is_none_or(|retired| source >= retired.by) && source > KeyWitness::Free {
             self.rejections = 0;
         }
         if source >= self.limited_by {
             self.limits = 0;
         }
         // The free probe knows nothing of the account, nor of what completions meet.
-        if source > Source::Free || !self.live_billing {
+        if source > KeyWitness::Free || !self.live_billing {
             self.suspect = false;
         }
-        if source > Source::Free {
+        if source > KeyWitness::Free {
             self.live_rejections = 0;
             self.live_billing = false;
         }
@@ -230,7 +230,7 @@ impl Key {
     }
 
     /// 429: the key is known, and is used too much.
-    pub(super) fn limit(&mut self, source: Source, voter: u16, retry_after: Option<Duration>, now: Moment) {
+    pub(super) fn limit(&mut self, source: KeyWitness, voter: u16, retry_after: Option<Duration>, now: Moment) {
         if self.retired.is_some_and(|retired| retired.why == Rejection::Credential) && self.lifts(source, now) {
             self.retired = None;
         }
@@ -243,7 +243,7 @@ impl Key {
         // A hundred clients that are limited in one instant are one limit.
         if self.cooling_until.is_none_or(|until| until <= now) {
             self.limits = self.limits.saturating_add(1);
-            if source == Source::Live && retry_after.is_none() {
+            if source == KeyWitness::Live && retry_after.is_none() {
                 // An account that is spent says so in words that a log does not carry: once for each pause.
                 self.test_at = now;
                 self.ask = Some(voter);
@@ -274,14 +274,14 @@ impl Key {
         if self.cooling_until.is_none_or(|until| until <= now) {
             self.limits = self.limits.saturating_add(1);
         }
-        self.limited_by = Source::Live;
+        self.limited_by = KeyWitness::Live;
         let doubled = PAUSE.saturating_mul(1 << self.limits.saturating_sub(1).min(10)).min(PAUSE_MAX);
         self.cooling_until = self.cooling_until.max(Some(now + doubled));
     }
 
     /// 401, 402, 403 or a quota.
-    pub(super) fn reject(&mut self, source: Source, voter: u16, why: Rejection, count: u32, now: Moment) {
-        if source == Source::Live {
+    pub(super) fn reject(&mut self, source: KeyWitness, voter: u16, why: Rejection, count: u32, now: Moment) {
+        if source == KeyWitness::Live {
             self.live_rejections = self.live_rejections.saturating_add(count);
             self.live_billing |= why == Rejection::Billing;
             if self.live_rejections < LIVE_REJECTIONS {
@@ -295,7 +295,7 @@ impl Key {
         self.account_accepted.remove(&voter);
         // A free probe that is answered elsewhere knows nothing of an account that clients found spent.
         let accepted = match why {
-            Rejection::Billing if source > Source::Free => &self.account_accepted,
+            Rejection::Billing if source > KeyWitness::Free => &self.account_accepted,
             Rejection::Billing | Rejection::Credential => &self.accepted,
         };
         if let Some((other, at)) = elsewhere(accepted, voter, now) {
@@ -316,7 +316,7 @@ impl Key {
         }
         self.rejections = self.rejections.saturating_add(1);
         let gap = match why {
-            Rejection::Billing if source < Source::Live => RETEST_MAX,
+            Rejection::Billing if source < KeyWitness::Live => RETEST_MAX,
             // What a client met may be of what it asked for; the free probe, which cannot know, gives it another try.
             Rejection::Billing | Rejection::Credential => {
                 RETEST.saturating_mul(1 << self.rejections.saturating_sub(1).min(10)).min(RETEST_MAX)
@@ -353,7 +353,7 @@ impl Key {
     }
 
     /// Whether a word of this source ends the retirement: it knows as much as the one that began it, or it is time.
-    fn lifts(&self, source: Source, now: Moment) -> bool {
+    fn lifts(&self, source: KeyWitness, now: Moment) -> bool {
         self.retired.is_some_and(|retired| source >= retired.by || now >= retired.retest_at)
     }
 

@@ -8,5 +8,5 @@ mod pool;
 #[cfg(test)]
 mod pool_tests;
 
-pub use key::{KeyState, Rejection, Source};
-pub use pool::{Exhausted, KeyChange, KeyPool, KeyPoolParams, KeySnapshot, KeyTest, KeyWord, Rotation, Told};
+pub use key::{KeyState, KeyWitness, Rejection};
+pub use pool::{Exhausted, KeyChange, KeyPool, KeyPoolOutcome, KeyPoolParams, KeySnapshot, KeyTest, KeyWord, Rotation};

@@ -4,7 +4,7 @@
 //! [`due`](KeyPool::due) names, and calls that at [`next_deadline`](KeyPool::next_deadline). A key that works stays:
 //! providers keep the beginning of prompts for the account that asked before.
 
-use super::key::{Key, KeyState, Rejection, Source};
+use super::key::{KeyState, KeyWitness, PoolKey, Rejection};
 use crate::health::Outcome;
 use crate::model::Moment;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct KeyWord {
     /// Which key, from 0.
     pub key: usize,
     /// Who says it.
-    pub source: Source,
+    pub source: KeyWitness,
     /// Which of the servers that share the keys answered; servers of one address are one.
     pub voter: u16,
     /// What came out. Only success, 429 and rejections say anything of a key: a 500 does not.
@@ -65,7 +65,7 @@ pub struct Rotation {
 
 /// What followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct KeyPoolOutcome {
     /// Keys that became another state.
     pub changes: Vec<KeyChange>,
     /// The map must change.
@@ -112,7 +112,7 @@ pub struct KeySnapshot {
 /// The keys of one entry.
 #[derive(Clone, Debug)]
 pub struct KeyPool {
-    keys: Vec<Key>,
+    keys: Vec<PoolKey>,
     /// The states as they were told last, and since when.
     told: Vec<(KeyState, Option<Moment>)>,
     active: usize,
@@ -129,7 +129,7 @@ impl KeyPool {
         let KeyPoolParams { keys, active, has_free_probe, is_spread, first_test } = params;
         let count = keys.max(1);
         Self {
-            keys: (0..count).map(|_| Key::new(now + first_test)).collect(),
+            keys: (0..count).map(|_| PoolKey::new(now + first_test)).collect(),
             told: vec![(KeyState::InService, None); count],
             active: active.min(count - 1),
             has_free_probe,
@@ -152,7 +152,7 @@ impl KeyPool {
                     pool.told[index] = *told;
                 }
                 None => {
-                    pool.keys[index] = Key::renewed(now, now);
+                    pool.keys[index] = PoolKey::renewed(now, now);
                     pool.told[index] = (KeyState::InService, Some(now));
                 }
             }
@@ -183,14 +183,14 @@ impl KeyPool {
     }
 
     /// Takes in what was learnt.
-    pub fn observe(&mut self, word: &KeyWord, now: Moment) -> Told {
+    pub fn observe(&mut self, word: &KeyWord, now: Moment) -> KeyPoolOutcome {
         let KeyWord { key, source, voter, outcome, retry_after, is_billing, count } = *word;
         let (is_only, has_free_probe) = (self.keys.len() == 1, self.has_free_probe);
-        let Some(key) = self.keys.get_mut(key) else { return Told::default() };
-        if source == Source::Live {
+        let Some(key) = self.keys.get_mut(key) else { return KeyPoolOutcome::default() };
+        if source == KeyWitness::Live {
             key.uses += u64::from(count);
             if key.is_deaf(now) {
-                return Told::default();
+                return KeyPoolOutcome::default();
             }
         }
         let why = if is_billing { Rejection::Billing } else { Rejection::Credential };
@@ -198,11 +198,11 @@ impl KeyPool {
             Outcome::Ok | Outcome::Slow => key.accept(source, voter, now),
             Outcome::RateLimited => key.limit(source, voter, retry_after, now),
             // No client's request condemns the only key; nor any, where a probe can tell for free.
-            Outcome::Credential if source == Source::Live && !is_billing && (has_free_probe || is_only) => {
+            Outcome::Credential if source == KeyWitness::Live && !is_billing && (has_free_probe || is_only) => {
                 key.reject_for_now(voter, count, !is_only, now);
             }
             Outcome::Credential => key.reject(source, voter, why, count, now),
-            Outcome::ProbeConfig if source == Source::Live => key.doubt(voter, now),
+            Outcome::ProbeConfig if source == KeyWitness::Live => key.doubt(voter, now),
             Outcome::Overloaded
             | Outcome::ProbeConfig
             | Outcome::ServerError
@@ -222,7 +222,7 @@ impl KeyPool {
     }
 
     /// Lets time pass: pauses end. Names the tests that are due; they count as started.
-    pub fn due(&mut self, now: Moment) -> (Vec<KeyTest>, Told) {
+    pub fn due(&mut self, now: Moment) -> (Vec<KeyTest>, KeyPoolOutcome) {
         if !self.has_free_probe {
             self.keys.iter_mut().for_each(|key| key.give_another_chance(now));
         }
@@ -261,7 +261,7 @@ impl KeyPool {
         }
         let is_rejected = self.keys.iter().all(|key| matches!(key.state(now), KeyState::Retired { .. }));
         let until = self.keys.iter().map(|key| key.usable_at(now)).min().unwrap_or(now);
-        let spent = |key: &Key| matches!(key.state(now), KeyState::Retired { why: Rejection::Billing, .. });
+        let spent = |key: &PoolKey| matches!(key.state(now), KeyState::Retired { why: Rejection::Billing, .. });
         let is_spent = self.keys.iter().all(spent);
         Some(Exhausted { until, is_rejected, is_spent })
     }
@@ -269,7 +269,7 @@ impl KeyPool {
     /// Every key, in the order of the list.
     pub fn snapshot(&self, now: Moment) -> Vec<KeySnapshot> {
         let serving = self.serving();
-        let one = |(index, (key, (_, since))): (usize, (&Key, &(KeyState, Option<Moment>)))| KeySnapshot {
+        let one = |(index, (key, (_, since))): (usize, (&PoolKey, &(KeyState, Option<Moment>)))| KeySnapshot {
             is_active: serving.contains(&index),
             state: key.state(now),
             since: *since,
@@ -289,8 +289,8 @@ impl KeyPool {
     }
 
     /// Notes what has changed, and chooses.
-    fn settle(&mut self, now: Moment) -> Told {
-        let mut told = Told::default();
+    fn settle(&mut self, now: Moment) -> KeyPoolOutcome {
+        let mut told = KeyPoolOutcome::default();
         let served = self.serving();
         for (index, (key, (before, since))) in self.keys.iter().zip(&mut self.told).enumerate() {
             let state = key.state(now);

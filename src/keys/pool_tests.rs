@@ -1,6 +1,6 @@
 //! Every rule of a pool as a table, and what must hold whatever happens.
 
-use super::{KeyPool, KeyPoolParams, KeyState, KeyTest, KeyWord, Rejection, Source, Told};
+use super::{KeyPool, KeyPoolOutcome, KeyPoolParams, KeyState, KeyTest, KeyWitness, KeyWord, Rejection};
 use crate::health::{Outcome, Phase};
 use crate::model::Moment;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
@@ -13,16 +13,16 @@ fn at(seconds: u64) -> Moment {
     Moment(Duration::from_secs(seconds))
 }
 
-fn word(key: usize, source: Source, outcome: Outcome) -> KeyWord {
+fn word(key: usize, source: KeyWitness, outcome: Outcome) -> KeyWord {
     KeyWord { key, source, voter: 0, outcome, retry_after: None, is_billing: false, count: 1 }
 }
 
-fn spent(key: usize, source: Source) -> KeyWord {
+fn spent(key: usize, source: KeyWitness) -> KeyWord {
     KeyWord { is_billing: true, ..word(key, source, Outcome::Credential) }
 }
 
 fn limited(key: usize, seconds: Option<u64>) -> KeyWord {
-    KeyWord { retry_after: seconds.map(Duration::from_secs), ..word(key, Source::Live, Outcome::RateLimited) }
+    KeyWord { retry_after: seconds.map(Duration::from_secs), ..word(key, KeyWitness::Live, Outcome::RateLimited) }
 }
 
 /// Says these words at these seconds; the states and the key that serves at the end.
@@ -47,9 +47,9 @@ fn retired(why: Rejection, seconds: u64) -> KeyState {
 
 #[test]
 fn a_spent_account_is_not_contradicted_by_a_free_probe_elsewhere_but_by_an_answer_that_costs() {
-    for (source, is_retired) in [(Source::Free, true), (Source::Deep, false), (Source::Live, false)] {
+    for (source, is_retired) in [(KeyWitness::Free, true), (KeyWitness::Deep, false), (KeyWitness::Live, false)] {
         let accepted = KeyWord { voter: 1, ..word(0, source, Outcome::Ok) };
-        let rejected = KeyWord { count: 2, ..spent(0, Source::Live) };
+        let rejected = KeyWord { count: 2, ..spent(0, KeyWitness::Live) };
         let (_, states) = after(&[(10, accepted), (11, rejected)]);
         let state = states[0];
         assert_eq!(matches!(state, KeyState::Retired { .. }), is_retired, "{source:?}: {state}");
@@ -60,7 +60,7 @@ fn a_spent_account_is_not_contradicted_by_a_free_probe_elsewhere_but_by_an_answe
 fn each_word_has_its_effect() {
     use KeyState::InService;
     use Rejection::{Billing, Credential};
-    let (free, deep, live) = (Source::Free, Source::Deep, Source::Live);
+    let (free, deep, live) = (KeyWitness::Free, KeyWitness::Deep, KeyWitness::Live);
     let rejected = Outcome::Credential;
     let b_out = (1, word(1, free, rejected));
     for (name, words, states, active) in [
@@ -240,17 +240,17 @@ fn each_word_has_its_effect() {
 fn a_rejected_key_is_asked_again_ever_more_rarely_and_comes_back() {
     let mut pool = KeyPool::new(PARAMS, at(0));
     let mut now = at(10);
-    pool.observe(&word(0, Source::Free, Outcome::Credential), now);
+    pool.observe(&word(0, KeyWitness::Free, Outcome::Credential), now);
     let mut gaps = Vec::new();
     for _ in 0..8 {
         let asked = tested(&mut pool, 0, now);
         gaps.push(asked.since(now).as_secs());
         now = asked;
-        pool.observe(&word(0, Source::Free, Outcome::Credential), now);
+        pool.observe(&word(0, KeyWitness::Free, Outcome::Credential), now);
     }
     assert_eq!(gaps, [60, 120, 240, 480, 960, 1920, 3600, 3600]);
     now = tested(&mut pool, 0, now);
-    let told = pool.observe(&word(0, Source::Free, Outcome::Ok), now);
+    let told = pool.observe(&word(0, KeyWitness::Free, Outcome::Ok), now);
     assert_eq!((told.changes[0].key, told.changes[0].to, told.rotation), (0, KeyState::InService, None));
 }
 
@@ -265,7 +265,7 @@ fn tested(pool: &mut KeyPool, key: usize, from: Moment) -> Moment {
             if test.key == key {
                 return now;
             }
-            pool.observe(&word(test.key, Source::Free, Outcome::Ok), now);
+            pool.observe(&word(test.key, KeyWitness::Free, Outcome::Ok), now);
         }
     }
     panic!("no test of key {key}")
@@ -275,48 +275,48 @@ fn tested(pool: &mut KeyPool, key: usize, from: Moment) -> Moment {
 fn a_key_in_reserve_is_tested_soon_and_every_hour() {
     let mut pool = KeyPool::new(PARAMS, at(0));
     assert_eq!(tested(&mut pool, 1, at(0)), at(5));
-    pool.observe(&word(1, Source::Free, Outcome::Ok), at(5));
+    pool.observe(&word(1, KeyWitness::Free, Outcome::Ok), at(5));
     assert_eq!(tested(&mut pool, 1, at(5)), at(3605));
 }
 
 #[test]
 fn a_live_rejection_calls_for_a_test_at_the_server_that_said_it() {
     let mut pool = KeyPool::new(PARAMS, at(0));
-    pool.observe(&word(0, Source::Free, Outcome::Ok), at(1));
-    pool.observe(&KeyWord { voter: 3, ..word(0, Source::Live, Outcome::Credential) }, at(2));
+    pool.observe(&word(0, KeyWitness::Free, Outcome::Ok), at(1));
+    pool.observe(&KeyWord { voter: 3, ..word(0, KeyWitness::Live, Outcome::Credential) }, at(2));
     assert_eq!(pool.next_deadline(), Some(at(2)));
     let (tests, told) = pool.due(at(2));
-    assert_eq!((tests, told), (vec![KeyTest { key: 0, voter: Some(3) }], Told::default()));
+    assert_eq!((tests, told), (vec![KeyTest { key: 0, voter: Some(3) }], KeyPoolOutcome::default()));
     assert!(pool.due(at(2)).0.is_empty(), "one at a time");
 }
 
 #[test]
 fn no_client_condemns_the_only_key_and_who_asks_wrongly_often_makes_few_tests() {
     let mut pool = KeyPool::new(KeyPoolParams { keys: 1, ..PARAMS }, at(0));
-    pool.observe(&word(0, Source::Free, Outcome::Ok), at(1));
+    pool.observe(&word(0, KeyWitness::Free, Outcome::Ok), at(1));
     let mut tests = 0;
     for second in 2..62 {
         for outcome in [Outcome::ProbeConfig, Outcome::Credential] {
-            let told = pool.observe(&KeyWord { count: 8, ..word(0, Source::Live, outcome) }, at(second));
-            assert_eq!(told, Told::default(), "{second}");
+            let told = pool.observe(&KeyWord { count: 8, ..word(0, KeyWitness::Live, outcome) }, at(second));
+            assert_eq!(told, KeyPoolOutcome::default(), "{second}");
         }
         for test in pool.due(at(second)).0 {
             tests += 1;
-            pool.observe(&word(test.key, Source::Free, Outcome::Ok), at(second));
+            pool.observe(&word(test.key, KeyWitness::Free, Outcome::Ok), at(second));
             pool.test_ended(test.key);
         }
     }
     assert_eq!((pool.exhausted(at(62)), tests), (None, 6));
-    pool.observe(&word(0, Source::Free, Outcome::Credential), at(63));
+    pool.observe(&word(0, KeyWitness::Free, Outcome::Credential), at(63));
     assert!(pool.exhausted(at(63)).is_some_and(|exhausted| exhausted.is_rejected), "the free probe may");
 }
 
 #[test]
 fn one_server_among_several_that_rejects_the_key_is_the_servers_fault() {
     let mut pool = KeyPool::new(PARAMS, at(0));
-    let from = |voter, outcome| KeyWord { voter, ..word(0, Source::Free, outcome) };
+    let from = |voter, outcome| KeyWord { voter, ..word(0, KeyWitness::Free, outcome) };
     pool.observe(&from(1, Outcome::Ok), at(10));
-    assert_eq!(pool.observe(&from(0, Outcome::Credential), at(20)), Told::default());
+    assert_eq!(pool.observe(&from(0, Outcome::Credential), at(20)), KeyPoolOutcome::default());
     // The other one is asked, and says the same now: it is the key.
     assert_eq!(pool.due(at(20)).0[0], KeyTest { key: 0, voter: Some(1) });
     let told = pool.observe(&from(1, Outcome::Credential), at(20));
@@ -326,7 +326,7 @@ fn one_server_among_several_that_rejects_the_key_is_the_servers_fault() {
 #[test]
 fn without_a_free_probe_a_rejected_key_comes_back_by_time() {
     let mut pool = KeyPool::new(KeyPoolParams { has_free_probe: false, ..PARAMS }, at(0));
-    pool.observe(&word(0, Source::Deep, Outcome::Credential), at(10));
+    pool.observe(&word(0, KeyWitness::Deep, Outcome::Credential), at(10));
     assert_eq!(pool.next_deadline(), Some(at(70)));
     assert!(pool.due(at(69)).1.changes.is_empty());
     let (tests, told) = pool.due(at(70));
@@ -336,7 +336,7 @@ fn without_a_free_probe_a_rejected_key_comes_back_by_time() {
 #[test]
 fn a_renewed_key_is_another_key_and_the_others_stay_what_they_are() {
     let mut pool = KeyPool::new(PARAMS, at(0));
-    pool.observe(&word(0, Source::Free, Outcome::Credential), at(10));
+    pool.observe(&word(0, KeyWitness::Free, Outcome::Credential), at(10));
     pool.observe(&limited(1, Some(100)), at(11));
     // The list is turned round, and what was the first is renewed.
     let mut after = pool.remade(PARAMS, &[Some(1), None], at(20));
@@ -344,7 +344,7 @@ fn a_renewed_key_is_another_key_and_the_others_stay_what_they_are() {
     assert_eq!(states, [cooling(111), KeyState::InService]);
     // Answers to requests that still had the old value.
     for _ in 0..3 {
-        after.observe(&word(1, Source::Live, Outcome::Credential), at(21));
+        after.observe(&word(1, KeyWitness::Live, Outcome::Credential), at(21));
     }
     assert_eq!(after.snapshot(at(21))[1].state, KeyState::InService);
     let (tests, told) = after.due(at(21));
@@ -355,10 +355,10 @@ fn a_renewed_key_is_another_key_and_the_others_stay_what_they_are() {
 fn exhaustion_says_how_long_and_why() {
     let (pool, _) = after(&[(10, limited(0, Some(60)))]);
     assert_eq!(pool.exhausted(at(10)), None);
-    let (pool, _) = after(&[(10, limited(0, Some(60))), (11, word(1, Source::Free, Outcome::Credential))]);
+    let (pool, _) = after(&[(10, limited(0, Some(60))), (11, word(1, KeyWitness::Free, Outcome::Credential))]);
     let exhausted = pool.exhausted(at(11)).unwrap();
     assert_eq!((exhausted.until, exhausted.is_rejected), (at(70), false));
-    let (pool, _) = after(&[(10, word(0, Source::Free, Outcome::Credential)), (11, spent(1, Source::Deep))]);
+    let (pool, _) = after(&[(10, word(0, KeyWitness::Free, Outcome::Credential)), (11, spent(1, KeyWitness::Deep))]);
     let exhausted = pool.exhausted(at(11)).unwrap();
     assert_eq!((exhausted.until, exhausted.is_rejected), (at(70), true));
 }
@@ -371,7 +371,7 @@ fn any_word() -> impl Strategy<Value = (u64, KeyWord, bool)> {
         Outcome::ServerError,
         Outcome::SelfCaused,
     ]);
-    let source = proptest::sample::select(vec![Source::Free, Source::Deep, Source::Live]);
+    let source = proptest::sample::select(vec![KeyWitness::Free, KeyWitness::Deep, KeyWitness::Live]);
     let word = (0_usize..3, source, 0_u16..2, outcome, proptest::option::of(0_u64..1000), any::<bool>()).prop_map(
         |(key, source, voter, outcome, retry_after, is_billing)| KeyWord {
             retry_after: retry_after.map(Duration::from_secs),
@@ -424,7 +424,7 @@ proptest! {
             now = now.max(next);
             for KeyTest { key, .. } in pool.due(now).0 {
                 pool.test_ended(key);
-                pool.observe(&word(key, Source::Free, Outcome::Ok), now);
+                pool.observe(&word(key, KeyWitness::Free, Outcome::Ok), now);
             }
             now = now + Duration::from_millis(1);
         }

@@ -14,11 +14,11 @@ mod tables;
 mod wanted;
 
 pub use addresses::{addresses_of, remove};
-pub use wanted::{Wanted, wanted};
+pub use wanted::{WantedNetwork, wanted};
 
 use nft::Tables;
 use std::time::Duration;
-use tables::Table;
+use tables::NftTable;
 
 /// No settling takes longer, whatever the commands do: twenty addresses take 0.1 s.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// chance went away or came back. Two calls at once are harmless, but the second may undo what the first just made.
 ///
 /// Answers what could not be done, a sentence each.
-pub async fn settle(wanted: &Wanted) -> Vec<String> {
+pub async fn settle(wanted: &WantedNetwork) -> Vec<String> {
     let mut problems = Vec::new();
     if tokio::time::timeout(LONGEST, make(wanted, &mut problems)).await.is_err() {
         problems.push(format!("the node's network was not settled within {} s", LONGEST.as_secs()));
@@ -38,7 +38,7 @@ pub async fn settle(wanted: &Wanted) -> Vec<String> {
     problems
 }
 
-async fn make(wanted: &Wanted, problems: &mut Vec<String>) {
+async fn make(wanted: &WantedNetwork, problems: &mut Vec<String>) {
     let tables = match Tables::look().await {
         Ok(tables) => Some(tables),
         Err(_) if wanted.adverts.is_empty() && wanted.chances.is_empty() => None,
@@ -63,7 +63,7 @@ async fn make(wanted: &Wanted, problems: &mut Vec<String>) {
     }
 }
 
-async fn replace(tables: &Tables, name: tables::Named, wish: Option<&Table>) -> Result<(), String> {
+async fn replace(tables: &Tables, name: tables::Named, wish: Option<&NftTable>) -> Result<(), String> {
     match wish {
         Some(table) if !tables.holds(table) => nft::replace(table).await,
         None if tables.has(name) => nft::delete(name).await,

@@ -1,7 +1,7 @@
 //! The door to nftables: which of our tables are there and right, and their replacement in one transaction.
 
 use super::command;
-use super::tables::{Named, STREAMS, Table, VRRP};
+use super::tables::{Named, NftTable, STREAMS, VRRP};
 use crate::model::Interface;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ impl Tables {
     }
 
     /// Whether the kernel holds this very table.
-    pub(super) fn holds(&self, table: &Table) -> bool {
+    pub(super) fn holds(&self, table: &NftTable) -> bool {
         self.of(table.named)
             .is_some_and(|marks| marks.len() == table.rules && marks.iter().all(|one| *one == table.mark))
     }
@@ -59,8 +59,8 @@ async fn comments(name: Named) -> Result<Vec<String>, String> {
 
 /// Puts a table in place of the one of its name, at once: no packet meets a half of it. What its sets have learnt is
 /// forgotten.
-pub(super) async fn replace(table: &Table) -> Result<(), String> {
-    let Table { named, body, .. } = table;
+pub(super) async fn replace(table: &NftTable) -> Result<(), String> {
+    let NftTable { named, body, .. } = table;
     write(&format!("table {named}\ndelete table {named}\ntable {named} {{\n{body}}}\n")).await
 }
 
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_table_is_right_with_all_its_rules_and_only_those() {
         let mark = "hapilot 0123";
-        let table = Table { named: VRRP, mark: mark.to_owned(), rules: 2, body: String::new() };
+        let table = NftTable { named: VRRP, mark: mark.to_owned(), rules: 2, body: String::new() };
         let with = |marks: &[&str]| Tables {
             vrrp: Some(marks.iter().map(ToString::to_string).collect()),
             ..Tables::default()

@@ -32,7 +32,7 @@ const MOST_STREAMS: u32 = 65_536;
 
 /// One table as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Table {
+pub(super) struct NftTable {
     pub(super) named: Named,
     /// The comment of every rule.
     pub(super) mark: String,
@@ -45,7 +45,7 @@ pub(super) struct Table {
 /// A chain: its name, its hook, its rules.
 struct Chain(&'static str, &'static str, Vec<String>);
 
-fn table(named: Named, sets: &str, chains: &[Chain]) -> Table {
+fn table(named: Named, sets: &str, chains: &[Chain]) -> NftTable {
     let rules = || chains.iter().flat_map(|chain| &chain.2);
     let all: Vec<&str> = rules().map(String::as_str).collect();
     let mark = format!("hapilot {}", Digest::of(format!("{named} {PRIORITY}\n{sets}\n{}", all.join("\n"))).short());
@@ -55,12 +55,12 @@ fn table(named: Named, sets: &str, chains: &[Chain]) -> Table {
         body.extend(rules.iter().map(|rule| format!("    {rule} comment \"{mark}\"\n")));
         body += "  }\n";
     }
-    Table { named, mark, rules: rules().count(), body }
+    NftTable { named, mark, rules: rules().count(), body }
 }
 
 /// VRRP from the other nodes, sent in this very network: a router between would have lowered the TTL. Protocol 112 from
 /// anybody else never reaches Keepalived. Other interfaces are not concerned.
-pub(super) fn vrrp(adverts: &[Adverts]) -> Option<Table> {
+pub(super) fn vrrp(adverts: &[Adverts]) -> Option<NftTable> {
     let mut by_interface: BTreeMap<&Interface, Vec<&Adverts>> = BTreeMap::new();
     for one in adverts {
         by_interface.entry(&one.interface).or_default().push(one);
@@ -98,7 +98,7 @@ pub(super) fn vrrp(adverts: &[Adverts]) -> Option<Table> {
 /// The kernel's own look-up decides, so a connection that this node has is never forwarded, whenever it began, and
 /// nothing is tracked for those that do not move. What was forwarded once is not forwarded again: no packet goes in
 /// circles. An RST answers a SYN by RST and ACK, which passes: a closed port stays closed.
-pub(super) fn streams(chances: &[Chance]) -> Option<Table> {
+pub(super) fn streams(chances: &[Chance]) -> Option<NftTable> {
     if chances.is_empty() {
         return None;
     }
@@ -154,7 +154,7 @@ mod tests {
         Adverts { interface: interface.parse().unwrap(), from, is_ipv4, is_multicast: false }
     }
 
-    fn rules(table: &Table) -> Vec<String> {
+    fn rules(table: &NftTable) -> Vec<String> {
         let end = format!(" comment \"{}\"", table.mark);
         table.body.lines().filter_map(|line| line.trim().strip_suffix(&end)).map(Into::into).collect()
     }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// What this node's network must be like. The default is nothing at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedNetwork {
     /// The virtual addresses, and the interface that bears each at its owner. Every node has them on `lo` too.
     pub(super) addresses: BTreeMap<IpAddr, Interface>,
     /// From whom VRRP is taken; empty: no firewall.
@@ -42,7 +42,7 @@ pub(super) struct Chance {
     pub(super) addresses: BTreeSet<Ipv4Addr>,
 }
 
-impl Wanted {
+impl WantedNetwork {
     /// The interfaces that bear addresses which ARP is asked for.
     pub(super) fn interfaces(&self) -> BTreeSet<Interface> {
         let ipv4 = self.addresses.iter().filter(|(ip, _)| ip.is_ipv4());
@@ -51,9 +51,9 @@ impl Wanted {
 }
 
 /// What this node's network must be like; nothing where it takes part in no VIP.
-pub fn wanted(config: &Config) -> Wanted {
+pub fn wanted(config: &Config) -> WantedNetwork {
     let own = &config.node.name.value;
-    let mut wanted = Wanted::default();
+    let mut wanted = WantedNetwork::default();
     for vip in config.vips.iter().filter(|vip| vip.priority.contains_key(own)) {
         let interface = &vip.interface.value;
         wanted.addresses.extend(vip.addresses.iter().map(|address| (address.value.ip, interface.clone())));
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::config::parse;
 
-    fn of(node: &str, more: &str, vip: &str) -> Wanted {
+    fn of(node: &str, more: &str, vip: &str) -> WantedNetwork {
         let toml = format!(
             "[node]\nname = \"{node}\"\npeers = {{ a = \"198.51.100.11\", b = \"198.51.100.12\" }}\n{more}\
              [frontend.api]\nbind = [\"*:8080\"]\nbackend = \"chat\"\n\
@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn a_node_without_a_part_in_it_wants_nothing() {
-        assert_eq!(of("c", "", TWO), Wanted::default());
-        assert_ne!(of("a", "", TWO), Wanted::default());
+        assert_eq!(of("c", "", TWO), WantedNetwork::default());
+        assert_ne!(of("a", "", TWO), WantedNetwork::default());
     }
 
     #[test]

@@ -27,11 +27,11 @@ pub(super) struct Asking<'a> {
     pub(super) trust: &'a Trust,
     /// For name, TCP and TLS together.
     pub(super) connect: Duration,
-    pub(super) seen: &'a mut Seen,
+    pub(super) seen: &'a mut ProbeProgress,
 }
 
 /// What a probe has seen so far; outlives a deadline.
-pub(super) struct Seen {
+pub(super) struct ProbeProgress {
     pub(super) phase: Phase,
     pub(super) first_token: Option<Duration>,
     pub(super) tokens: u64,

@@ -6,7 +6,7 @@ use super::completion::{Completion, Progress};
 use super::dialect::Spelling;
 use super::exchange::{next_piece, read_up_to};
 use super::frames::FrameParser;
-use super::sse::{Event, SseParser};
+use super::sse::{SseEvent, SseParser};
 use crate::config::ChatProbe;
 use crate::health::{Outcome, Phase};
 use crate::model::ChatApi;
@@ -49,7 +49,7 @@ impl Frames {
     }
 
     /// The events that a piece completes, or at the end those that were left open.
-    fn feed(&mut self, piece: Option<&[u8]>) -> Result<Vec<Event>, Verdict> {
+    fn feed(&mut self, piece: Option<&[u8]>) -> Result<Vec<SseEvent>, Verdict> {
         let read = match (self, piece) {
             (Self::Sse(parser), Some(piece)) => parser.feed(piece).map_err(|e| e.to_string()),
             (Self::Sse(parser), None) => parser.finish().map(Vec::from_iter).map_err(|e| e.to_string()),

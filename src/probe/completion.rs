@@ -3,7 +3,7 @@
 use super::asking::bad;
 use super::classify::{Verdict, parse_json};
 use super::dialect::{self, Brought};
-use super::sse::Event;
+use super::sse::SseEvent;
 use crate::model::{ChatApi, Dialect};
 
 /// What an event was.
@@ -40,7 +40,7 @@ impl Completion {
     }
 
     /// Takes one event of the stream.
-    pub(super) fn event(&mut self, event: &Event) -> Result<Progress, Verdict> {
+    pub(super) fn event(&mut self, event: &SseEvent) -> Result<Progress, Verdict> {
         let data = event.data.trim();
         if data == "[DONE]" {
             self.done = true;
@@ -161,7 +161,7 @@ mod tests {
         let mut completion = Completion::new(api.dialect);
         for event in events {
             let (name, data) = event.split_once('|').filter(|(name, _)| !name.starts_with('{')).unwrap_or(("", event));
-            match completion.event(&Event { name: name.to_owned(), data: data.to_owned() }) {
+            match completion.event(&SseEvent { name: name.to_owned(), data: data.to_owned() }) {
                 Ok(Progress::Done) => break,
                 Ok(_) => {}
                 Err(verdict) => return (verdict.outcome, completion.tokens()),
@@ -222,7 +222,7 @@ mod tests {
             assert_eq!(judge(Provider::Anthropic, events), expected, "{events:?}");
         }
         let mut completion = Completion::new(Dialect::Anthropic);
-        let progress = |data: &str| Event { name: "ping".into(), data: data.into() };
+        let progress = |data: &str| SseEvent { name: "ping".into(), data: data.into() };
         assert_eq!(completion.event(&progress(ping)), Ok(Progress::Idle));
     }
 

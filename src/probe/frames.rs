@@ -5,7 +5,7 @@
 //!
 //! **Source**: Smithy, "Amazon Event Stream Specification".
 
-use super::sse::{Event, MAX_EVENT};
+use super::sse::{MAX_EVENT, SseEvent};
 
 /// Total length, length of the headers, checksum of both.
 const PRELUDE: usize = 12;
@@ -23,7 +23,7 @@ impl FrameParser {
     ///
     /// # Errors
     /// What is wrong, for people; the stream is of no further use then.
-    pub(super) fn feed(&mut self, piece: &[u8]) -> Result<Vec<Event>, String> {
+    pub(super) fn feed(&mut self, piece: &[u8]) -> Result<Vec<SseEvent>, String> {
         self.pending.extend_from_slice(piece);
         let mut events = Vec::new();
         let mut at = 0;
@@ -59,7 +59,7 @@ fn number(bytes: &[u8], at: usize) -> Option<usize> {
     usize::try_from(u32::from_be_bytes(four)).ok()
 }
 
-fn event(frame: &[u8]) -> Result<Event, String> {
+fn event(frame: &[u8]) -> Result<SseEvent, String> {
     let wrong = || "a frame whose headers do not fit into it".to_owned();
     let headers_end = PRELUDE + number(frame, 4).ok_or_else(wrong)?;
     let payload_end = frame.len() - TRAILER;
@@ -78,7 +78,7 @@ fn event(frame: &[u8]) -> Result<Event, String> {
         "error".clone_into(&mut name);
     }
     let data = std::str::from_utf8(&frame[headers_end..payload_end]).map_err(|_| "a frame that is not UTF-8")?;
-    Ok(Event { name, data: data.to_owned() })
+    Ok(SseEvent { name, data: data.to_owned() })
 }
 
 /// Name, value and what follows of the first header.
@@ -137,8 +137,8 @@ mod tests {
         ]
         .concat();
         let mut parser = FrameParser::default();
-        let events: Vec<Event> = stream.chunks(1).flat_map(|byte| parser.feed(byte).unwrap()).collect();
-        let named = |name: &str, data: &str| Event { name: name.to_owned(), data: data.to_owned() };
+        let events: Vec<SseEvent> = stream.chunks(1).flat_map(|byte| parser.feed(byte).unwrap()).collect();
+        let named = |name: &str, data: &str| SseEvent { name: name.to_owned(), data: data.to_owned() };
         assert_eq!(events, [named("messageStop", "{\"a\":1}"), named("error", "{}")]);
         assert_eq!(parser.finish(), Ok(()));
         parser.feed(&stream[..20]).unwrap();
@@ -172,7 +172,7 @@ mod tests {
             let mut parser = FrameParser::default();
             let mut events = parser.feed(a).unwrap();
             events.extend(parser.feed(b).unwrap());
-            prop_assert_eq!(events, vec![Event { name: "e".into(), data: payload }]);
+            prop_assert_eq!(events, vec![SseEvent { name: "e".into(), data: payload }]);
         }
     }
 }

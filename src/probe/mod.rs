@@ -40,5 +40,5 @@ pub use detail::{MAX_DETAIL, detail_line};
 pub use prober::{Limits, Prober};
 pub use report::{Percentiles, ProbeReport};
 pub use retry_after::retry_after;
-pub use sse::{Event, MAX_EVENT, SseError, SseParser};
+pub use sse::{MAX_EVENT, SseError, SseEvent, SseParser};
 pub use target::{ClientCertificate, Probe, Target, TargetTls};

@@ -3,7 +3,7 @@
 //! Knows the deadlines; refuses to know when to probe, what a kind of probe asks and what an outcome changes. Called by
 //! `agent` and by `cli` (`hapilot probe`).
 
-use super::asking::{Asking, Seen};
+use super::asking::{Asking, ProbeProgress};
 use super::classify::Verdict;
 use super::detail::detail_line;
 use super::lag::with_lag;
@@ -65,7 +65,7 @@ impl Prober {
     pub async fn probe_within(&self, target: &Target, what: &Probe, cheap_total: Duration) -> Observation {
         let started = Instant::now();
         let total = what.total(cheap_total);
-        let mut seen = Seen { phase: Phase::Connect, first_token: None, tokens: 0, load: None };
+        let mut seen = ProbeProgress { phase: Phase::Connect, first_token: None, tokens: 0, load: None };
         let connect = self.limits.connect.min(total);
         let run = async {
             let asking = Asking { target, trust: &self.trust, connect, seen: &mut seen };

@@ -6,7 +6,7 @@
 
 /// One event: its type (empty for the default, `message`) and its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Event {
+pub struct SseEvent {
     /// The `event` field.
     pub name: String,
     /// The `data` lines, joined by line feeds.
@@ -33,7 +33,7 @@ pub struct SseParser {
     /// The line that is not yet ended.
     line: Vec<u8>,
     /// The event that is not yet ended, and its size so far.
-    event: Event,
+    event: SseEvent,
     has_data: bool,
     size: usize,
     /// The last byte was a carriage return: a line feed right after it belongs to it.
@@ -47,7 +47,7 @@ impl SseParser {
     ///
     /// # Errors
     /// See [`SseError`]; the stream is of no further use then.
-    pub fn feed(&mut self, piece: &[u8]) -> Result<Vec<Event>, SseError> {
+    pub fn feed(&mut self, piece: &[u8]) -> Result<Vec<SseEvent>, SseError> {
         let mut events = Vec::new();
         let mut rest = piece;
         while let Some(&first) = rest.first() {
@@ -74,12 +74,12 @@ impl SseParser {
     ///
     /// # Errors
     /// See [`SseError`].
-    pub fn finish(&mut self) -> Result<Option<Event>, SseError> {
+    pub fn finish(&mut self) -> Result<Option<SseEvent>, SseError> {
         let last = if self.line.is_empty() { None } else { self.end_line()? };
         Ok(last.or_else(|| self.end_event()))
     }
 
-    fn end_line(&mut self) -> Result<Option<Event>, SseError> {
+    fn end_line(&mut self) -> Result<Option<SseEvent>, SseError> {
         let line = std::mem::take(&mut self.line);
         let mut line = std::str::from_utf8(&line).map_err(|_| SseError::NotUtf8)?;
         if !std::mem::replace(&mut self.begun, true) {
@@ -105,7 +105,7 @@ impl SseParser {
         Ok(None)
     }
 
-    fn end_event(&mut self) -> Option<Event> {
+    fn end_event(&mut self) -> Option<SseEvent> {
         self.size = 0;
         let event = std::mem::take(&mut self.event);
         std::mem::take(&mut self.has_data).then_some(event)
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use proptest::prelude::{Strategy, any, prop, prop_assert_eq, proptest};
 
-    fn parse(pieces: &[&[u8]]) -> Result<Vec<Event>, SseError> {
+    fn parse(pieces: &[&[u8]]) -> Result<Vec<SseEvent>, SseError> {
         let mut parser = SseParser::default();
         let mut events = Vec::new();
         for piece in pieces {
@@ -127,8 +127,8 @@ mod tests {
         Ok(events)
     }
 
-    fn data(texts: &[&str]) -> Vec<Event> {
-        texts.iter().map(|text| Event { name: String::new(), data: (*text).to_owned() }).collect()
+    fn data(texts: &[&str]) -> Vec<SseEvent> {
+        texts.iter().map(|text| SseEvent { name: String::new(), data: (*text).to_owned() }).collect()
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
             assert_eq!(parse(&[text.as_bytes()]).unwrap(), data(expected), "{text:?}");
         }
         let named = parse(&[b"event: error\ndata: x\n\n"]).unwrap();
-        assert_eq!(named, [Event { name: "error".into(), data: "x".into() }]);
+        assert_eq!(named, [SseEvent { name: "error".into(), data: "x".into() }]);
     }
 
     #[test]

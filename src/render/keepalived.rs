@@ -7,7 +7,7 @@
 use super::RenderError;
 use super::error::from_tera;
 use super::header::with_header;
-use super::value::Table;
+use super::value::ContextMap;
 use crate::config::{Config, Vip};
 use crate::model::{InterfaceAddress, Name};
 use std::net::IpAddr;
@@ -68,7 +68,7 @@ fn instance(config: &Config, vip: &Vip, own: &Name) -> Option<Value> {
     let (named, excluded): (Vec<_>, Vec<_>) =
         vip.addresses.iter().map(|address| address.value).partition(|address| is_like(address, family));
     let texts = |list: &[InterfaceAddress]| Value::from(list.iter().map(ToString::to_string).collect::<Vec<_>>());
-    let table = Table::default()
+    let table = ContextMap::default()
         .with("name", vip.name.to_string())
         .with("interface", vip.interface.to_string())
         .with("router_id", vip.router_id.value)

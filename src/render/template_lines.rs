@@ -6,7 +6,7 @@ use super::marks::LineMarks;
 
 /// What the scanner stands in.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum ScanState {
     Text,
     /// `{{ … }}`, `{% … %}`, `{# … #}`: the characters that end it, and whether quotes count in it.
     Inside {
@@ -26,7 +26,7 @@ enum Place {
 /// (`-%}`): the mark would keep them. A template that extends another one has text in its blocks only.
 pub(super) fn with_line_marks(file: &str, source: &str, marks: &mut LineMarks) -> String {
     let mut marked = String::with_capacity(source.len() + source.len() / 8);
-    let mut place = Place::Text;
+    let mut place = ScanState::Text;
     let mut rest = source;
     let mut line = 1;
     let mut line_start = 0;
@@ -37,7 +37,7 @@ pub(super) fn with_line_marks(file: &str, source: &str, marks: &mut LineMarks) -
             let so_far = &marked[line_start..];
             let trims = ["-%}", "-}}", "-#}"].iter().any(|end| so_far.ends_with(end));
             let is_printed = !is_child || blocks > 0;
-            if place == Place::Text && is_printed && !so_far.trim().is_empty() && !trims {
+            if place == ScanState::Text && is_printed && !so_far.trim().is_empty() && !trims {
                 marked.extend(marks.mark(file, line));
             }
             line += 1;
@@ -48,14 +48,14 @@ pub(super) fn with_line_marks(file: &str, source: &str, marks: &mut LineMarks) -
         }
         let mut taken = c.len_utf8();
         place = match place {
-            Place::Text => match rest.get(..2) {
+            ScanState::Text => match rest.get(..2) {
                 Some("{{") => {
                     taken = 2;
-                    Place::Inside { end: "}}", has_strings: true }
+                    ScanState::Inside { end: "}}", has_strings: true }
                 }
                 Some("{#") => {
                     taken = 2;
-                    Place::Inside { end: "#}", has_strings: false }
+                    ScanState::Inside { end: "#}", has_strings: false }
                 }
                 Some("{%") => match raw_block(rest) {
                     // Its content is text, whatever it looks like.
@@ -79,23 +79,23 @@ pub(super) fn with_line_marks(file: &str, source: &str, marks: &mut LineMarks) -
                             "endblock" | "endcomponent" => blocks = blocks.saturating_sub(1),
                             _ => {}
                         }
-                        Place::Inside { end: "%}", has_strings: true }
+                        ScanState::Inside { end: "%}", has_strings: true }
                     }
                 },
-                _ => Place::Text,
+                _ => ScanState::Text,
             },
-            Place::Inside { end, .. } if rest.starts_with(end) => {
+            ScanState::Inside { end, .. } if rest.starts_with(end) => {
                 taken = end.len();
-                Place::Text
+                ScanState::Text
             }
-            Place::Inside { end, has_strings: true } if matches!(c, '"' | '\'' | '`') => {
-                Place::Quoted { quote: c, end }
+            ScanState::Inside { end, has_strings: true } if matches!(c, '"' | '\'' | '`') => {
+                ScanState::Quoted { quote: c, end }
             }
-            Place::Quoted { .. } if c == '\\' => {
+            ScanState::Quoted { .. } if c == '\\' => {
                 taken += rest[1..].chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8);
                 place
             }
-            Place::Quoted { quote, end } if c == quote => Place::Inside { end, has_strings: true },
+            ScanState::Quoted { quote, end } if c == quote => ScanState::Inside { end, has_strings: true },
             inside => inside,
         };
         marked.push_str(&rest[..taken]);

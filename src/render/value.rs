@@ -6,9 +6,9 @@ use tera::Value;
 
 /// A map of the context under construction. Tera hashes it once, at the end.
 #[derive(Default)]
-pub(super) struct Table(BTreeMap<&'static str, Value>);
+pub(super) struct ContextMap(BTreeMap<&'static str, Value>);
 
-impl Table {
+impl ContextMap {
     /// Sets one key.
     pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
         self.0.insert(key, value.into());
@@ -16,8 +16,8 @@ impl Table {
     }
 }
 
-impl From<Table> for Value {
-    fn from(table: Table) -> Self {
+impl From<ContextMap> for Value {
+    fn from(table: ContextMap) -> Self {
         Self::from(table.0)
     }
 }

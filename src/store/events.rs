@@ -65,13 +65,13 @@ fn path_in(state: &Utf8Path) -> Utf8PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Kind, Severity};
+    use crate::event::{EventKind, Severity};
 
     #[test]
     fn events_come_back_in_order_and_what_cannot_be_read_is_left_out() {
         let held = tempfile::tempdir().unwrap();
         let state = Utf8Path::from_path(held.path()).unwrap();
-        let event = |number| Event::once(Kind::Health, Severity::Info, "chat/a", format!("number {number}"));
+        let event = |number| Event::once(EventKind::Health, Severity::Info, "chat/a", format!("number {number}"));
         let mut writer = EventWriter::new(state);
         writer.append(&[event(1), event(2)]).unwrap();
         let mut text = fs_err::read_to_string(path_in(state)).unwrap();

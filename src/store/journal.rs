@@ -22,12 +22,37 @@ const MAX_BYTES: u64 = 256 << 20;
 pub struct Undertaking {
     /// When it began.
     pub began: Timestamp,
-    /// files, runtime, reload or start.
-    pub kind: String,
+    /// How it reaches HAProxy.
+    pub kind: UndertakingKind,
     /// Digest of the operator's file that it stems from.
     pub source: Digest,
     /// The files in the order in which they are written.
     pub files: Vec<IntendedFile>,
+}
+
+/// How what is about to happen reaches HAProxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UndertakingKind {
+    /// By files alone.
+    Files,
+    /// By runtime commands.
+    Runtime,
+    /// By a reload.
+    Reload,
+    /// With its start.
+    Start,
+}
+
+impl std::fmt::Display for UndertakingKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Files => "files",
+            Self::Runtime => "runtime",
+            Self::Reload => "reload",
+            Self::Start => "start",
+        })
+    }
 }
 
 /// One file that will change.
@@ -141,7 +166,7 @@ mod tests {
     fn undertaking() -> Undertaking {
         Undertaking {
             began: "2026-11-21T08:00:00Z".parse().unwrap(),
-            kind: "reload".to_owned(),
+            kind: UndertakingKind::Reload,
             source: Digest::of("toml"),
             files: vec![
                 IntendedFile {

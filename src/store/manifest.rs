@@ -17,7 +17,7 @@ pub struct Manifest {
     /// Why, in the actor's words or ours.
     pub reason: String,
     /// Where its content comes from.
-    pub source: Source,
+    pub source: RevisionSource,
     /// How it went; `None` between the intent and the outcome (invariant I4), so that after a crash the one that was
     /// under way is known.
     pub outcome: Option<Outcome>,
@@ -63,7 +63,7 @@ pub enum Standing {
 /// Where a revision's content comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Source {
+pub enum RevisionSource {
     /// The operator's file was edited.
     Edit,
     /// An older revision's content, again.

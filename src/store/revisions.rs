@@ -117,8 +117,12 @@ impl Revisions {
         if target.exists() {
             return Err(StoreError::Refused(format!("revision {} exists already", manifest.revision)));
         }
+        // One name for each revision, so that trouble with it has the same words each time. What a save left that could
+        // not clean up behind itself makes room; there is one writer.
+        let name = format!(".new-{}", manifest.revision);
+        let _ = fs_err::remove_dir_all(self.directory.join(&name));
         let staged = fault::pass_path("history.stage", &target)
-            .and_then(|()| tempfile::Builder::new().prefix(".new-").tempdir_in(&self.directory))
+            .and_then(|()| tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(&self.directory))
             .map_err(StoreError::io("create a directory for the revision"))?;
         let directory = Utf8Path::from_path(staged.path())
             .ok_or_else(|| StoreError::Refused("the state directory's path is not UTF-8".to_owned()))?;

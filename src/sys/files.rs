@@ -186,13 +186,13 @@ fn keep_owner(file: &std::fs::File, old: &std::fs::Metadata) -> io::Result<()> {
 /// An error of the system with what was being done; the number that the system gave stays to be found below.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}: {source}")]
-struct Told {
+struct DescribedError {
     doing: String,
     source: io::Error,
 }
 
 fn told(doing: &str, path: &Utf8Path, source: io::Error) -> io::Error {
-    io::Error::new(source.kind(), Told { doing: format!("could not {doing} {path}"), source })
+    io::Error::new(source.kind(), DescribedError { doing: format!("could not {doing} {path}"), source })
 }
 
 fn invalid(text: String) -> io::Error {

@@ -23,7 +23,7 @@ const SHORTEST: usize = 4;
 const SECRET_NAMES: [&str; 8] = ["KEY", "TOKEN", "SECRET", "PASSW", "PASSPHRASE", "CREDENTIAL", "AUTH", "PRIVATE"];
 
 #[derive(Default)]
-struct Known {
+struct KnownSecrets {
     values: BTreeSet<String>,
     /// What finds them; made anew when there are new ones.
     finder: Option<Arc<AhoCorasick>>,
@@ -31,14 +31,14 @@ struct Known {
     variables: BTreeSet<String>,
 }
 
-static KNOWN: RwLock<Option<Known>> = RwLock::new(None);
+static KNOWN: RwLock<Option<KnownSecrets>> = RwLock::new(None);
 
 /// Remembers a value, in the forms in which it may come back.
 pub fn learn(value: &str) {
     if !is_worth_hiding(value) {
         return;
     }
-    let is_known = |known: &Option<Known>| known.as_ref().is_some_and(|known| known.values.contains(value));
+    let is_known = |known: &Option<KnownSecrets>| known.as_ref().is_some_and(|known| known.values.contains(value));
     if is_known(&KNOWN.read().unwrap_or_else(PoisonError::into_inner)) {
         return;
     }

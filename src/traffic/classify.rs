@@ -19,7 +19,7 @@ use crate::health::{Outcome, Phase};
 
 /// What is said of a server, and of the key that it was asked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Word {
+pub struct TrafficWord {
     /// Of the server.
     pub outcome: Outcome,
     /// A rejection that means the key's account.
@@ -30,7 +30,7 @@ pub struct Word {
     pub is_shared: bool,
 }
 
-impl From<Outcome> for Word {
+impl From<Outcome> for TrafficWord {
     fn from(outcome: Outcome) -> Self {
         Self { outcome, is_billing: false, doubts_key: false, is_shared: false }
     }
@@ -40,7 +40,7 @@ impl From<Outcome> for Word {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
     /// It tells this of the server that is named.
-    Server(Word),
+    Server(TrafficWord),
     /// No server was chosen: refused, answered by HAProxy itself, or none could serve.
     NoServer,
 }
@@ -85,19 +85,19 @@ pub fn classify(line: &Line<'_>) -> Blame {
             let word = line.status.map_or(Outcome::SelfCaused.into(), |status| of_answer(status, means, asks));
             let word = if was_rejected_before { doubtful(word, line.status) } else { word };
             let is_shared = word.outcome == Outcome::ServerError && is_shared(server_of(line), None, &hidden);
-            Word { is_shared, ..word }
+            TrafficWord { is_shared, ..word }
         }
     })
 }
 
 /// The attempts that were repeated, so that the client never saw them, each with what it says of its server.
-pub fn repeated<'a>(line: &Line<'a>) -> Vec<(Attempt<'a>, Word)> {
+pub fn repeated<'a>(line: &Line<'a>) -> Vec<(Attempt<'a>, TrafficWord)> {
     let (_, hidden) = last_and_hidden(line);
     if hidden.is_empty() {
         return vec![];
     }
     let (ended, last) = match classify(line) {
-        Blame::Server(Word { outcome: Outcome::Ok, .. }) => (Ended::Well, None),
+        Blame::Server(TrafficWord { outcome: Outcome::Ok, .. }) => (Ended::Well, None),
         Blame::Server(word) => (Ended::Badly, Some(word.outcome)),
         Blame::NoServer => (Ended::Badly, None),
     };
@@ -105,7 +105,7 @@ pub fn repeated<'a>(line: &Line<'a>) -> Vec<(Attempt<'a>, Word)> {
     let judged = |attempt: &Attempt<'a>| {
         let word = of_attempt(attempt, ended);
         let is_error = ended == Ended::Badly && word.outcome == Outcome::ServerError;
-        Word { is_shared: is_error && is_shared(attempt.server, last, &hidden), ..word }
+        TrafficWord { is_shared: is_error && is_shared(attempt.server, last, &hidden), ..word }
     };
     hidden.iter().map(|attempt| (*attempt, judged(attempt))).collect()
 }
@@ -131,24 +131,24 @@ pub(super) enum Ended {
 }
 
 /// What an attempt that was repeated says of its server.
-pub(super) fn of_attempt(attempt: &Attempt<'_>, ended: Ended) -> Word {
+pub(super) fn of_attempt(attempt: &Attempt<'_>, ended: Ended) -> TrafficWord {
     let Some(status) = attempt.status else { return Outcome::Reset.into() };
     if let Some(hop) = attempt.hop {
         return of_state(hop).unwrap_or_else(|| of_hop(Some(status))).into();
     }
     let word = of_answer(status, attempt.means, attempt.asks_for_silence());
     match ended {
-        Ended::Well if is_rejection(attempt) => Word { outcome: Outcome::Credential, doubts_key: false, ..word },
+        Ended::Well if is_rejection(attempt) => TrafficWord { outcome: Outcome::Credential, doubts_key: false, ..word },
         Ended::Well => word,
         Ended::Badly => doubtful(word, Some(status)),
     }
 }
 
 /// A rejection that another server shares: the client's own, unless a free probe knows better.
-fn doubtful(word: Word, status: Option<u16>) -> Word {
+fn doubtful(word: TrafficWord, status: Option<u16>) -> TrafficWord {
     let is_rejected = matches!(status, Some(401 | 403)) && !word.is_billing;
     if is_rejected {
-        Word { outcome: Outcome::ProbeConfig, is_billing: false, doubts_key: true, is_shared: false }
+        TrafficWord { outcome: Outcome::ProbeConfig, is_billing: false, doubts_key: true, is_shared: false }
     } else {
         word
     }
@@ -203,15 +203,15 @@ fn of_hop(status: Option<u16>) -> Outcome {
 }
 
 /// A whole answer.
-fn of_answer(status: u16, means: Means, asks_for_silence: bool) -> Word {
+fn of_answer(status: u16, means: Means, asks_for_silence: bool) -> TrafficWord {
     let outcome = match status {
         ..400 if means.stream_error => Outcome::BadContent,
         ..400 => Outcome::Ok,
-        402 => return Word { is_billing: true, ..Outcome::Credential.into() },
-        400 | 403 | 429 if means.account => return Word { is_billing: true, ..Outcome::Credential.into() },
+        402 => return TrafficWord { is_billing: true, ..Outcome::Credential.into() },
+        400 | 403 | 429 if means.account => return TrafficWord { is_billing: true, ..Outcome::Credential.into() },
         400 if means.key => Outcome::Credential,
         401 if means.completion => Outcome::Credential,
-        401 | 403 => return Word { doubts_key: true, ..Outcome::ProbeConfig.into() },
+        401 | 403 => return TrafficWord { doubts_key: true, ..Outcome::ProbeConfig.into() },
         429 => Outcome::RateLimited,
         // The client's own mistake, whichever.
         400..500 => Outcome::ProbeConfig,
@@ -224,7 +224,7 @@ fn of_answer(status: u16, means: Means, asks_for_silence: bool) -> Word {
 
 #[cfg(test)]
 mod tests {
-    use super::{Blame, Word, classify, repeated};
+    use super::{Blame, TrafficWord, classify, repeated};
     use crate::health::{Outcome, Phase};
     use crate::traffic::Line;
 
@@ -238,7 +238,7 @@ mod tests {
     }
 
     /// What is said of the last server, and of those before it.
-    fn tried(status: &str, state: &str, tries: &str) -> (Word, Vec<(String, Word)>) {
+    fn tried(status: &str, state: &str, tries: &str) -> (TrafficWord, Vec<(String, TrafficWord)>) {
         let text = format!(
             "[hapilot@0 live=\"api 0 chat/b {status} {state} +1 0 0 0 1 9 k1 - - - -\" upload=\"0 9/999\" tries=\"{tries}\"]"
         );
@@ -265,7 +265,7 @@ mod tests {
             ("::::", Outcome::Reset, false),
             ("200::::e", Outcome::BadContent, false),
         ] {
-            let word = Word { outcome, is_billing, doubts_key: false, is_shared: false };
+            let word = TrafficWord { outcome, is_billing, doubts_key: false, is_shared: false };
             let (last, hidden) = tried("200", "--", &format!("a:{attempt} "));
             assert_eq!((last.outcome, hidden), (Outcome::Ok, vec![("a".to_owned(), word)]), "{attempt}");
             // The same server twice, and what the client saw is no repeat.
@@ -282,7 +282,8 @@ mod tests {
 
     #[test]
     fn a_rejection_that_another_server_shares_is_the_clients_own() {
-        let doubt = Word { outcome: Outcome::ProbeConfig, is_billing: false, doubts_key: true, is_shared: false };
+        let doubt =
+            TrafficWord { outcome: Outcome::ProbeConfig, is_billing: false, doubts_key: true, is_shared: false };
         for status in ["401", "403"] {
             let (last, hidden) = tried(status, "--", &format!("a:{status}::::i b:{status}::::i "));
             assert_eq!((last, hidden), (doubt, vec![("a".to_owned(), doubt)]), "{status}");
@@ -301,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_server_error_that_another_server_shares_is_marked() {
-        let shared = Word { is_shared: true, ..Outcome::ServerError.into() };
+        let shared = TrafficWord { is_shared: true, ..Outcome::ServerError.into() };
         for (first, second) in [("500", "500"), ("502", "500"), ("500", "503"), ("520", "504")] {
             let (last, hidden) = tried(second, "--", &format!("a:{first}:::: b:{second}:::: "));
             assert_eq!((last, hidden), (shared, vec![("a".to_owned(), shared)]), "{first} {second}");

@@ -1,6 +1,6 @@
 //! What live traffic tells of the providers' keys.
 
-use super::classify::Word;
+use super::classify::TrafficWord;
 use crate::health::Outcome;
 use crate::model::ServerId;
 use std::collections::BTreeMap;
@@ -46,8 +46,8 @@ struct Words {
 }
 
 impl Fresh {
-    pub(super) fn take(&mut self, key_id: Option<&str>, word: Word, retry_after: Option<Duration>) {
-        let Word { outcome, is_billing, doubts_key, is_shared: _ } = word;
+    pub(super) fn take(&mut self, key_id: Option<&str>, word: TrafficWord, retry_after: Option<Duration>) {
+        let TrafficWord { outcome, is_billing, doubts_key, is_shared: _ } = word;
         let says_something = doubts_key || matches!(outcome, Outcome::Ok | Outcome::Credential | Outcome::RateLimited);
         let has_room = self.words.len() < MAX_KEYS * 4;
         let Some(key_id) = key_id.filter(|_| says_something && has_room) else { return };

@@ -3,7 +3,7 @@
 //! Pure: moments are handed in. Bounded by the number of servers that HAProxy itself lists or names, 20,000 at most.
 
 use super::attempt::Attempt;
-use super::classify::{Blame, Word, classify, repeated};
+use super::classify::{Blame, TrafficWord, classify, repeated};
 use super::counters::ServerCount;
 use super::key_words::{self, KeyWords};
 use super::line::Line;
@@ -322,7 +322,7 @@ impl Server {
         }
     }
 
-    fn take(&mut self, line: &Line<'_>, word: Word, now: Moment, today: SystemTime) {
+    fn take(&mut self, line: &Line<'_>, word: TrafficWord, now: Moment, today: SystemTime) {
         let outcome = word.outcome;
         let is_success = outcome.count() == Count::Success;
         // With attempts before it, the time until the header is not this server's alone; nor where it waited for the

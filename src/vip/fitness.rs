@@ -32,7 +32,7 @@ pub struct Fitness {
 
 /// The node's part in one VIP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct VipRole {
     /// How many nodes the operator ranks higher. Counts while this node does not own it, so that the ranks decide who
     /// begins.
     pub rank: u8,
@@ -48,7 +48,7 @@ pub struct Part {
 
 /// What Keepalived is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Word {
+pub struct VrrpAdvice {
     /// This node cannot own the addresses.
     pub fault: bool,
     /// What it is worth beside the others, -200 to 4.
@@ -110,12 +110,12 @@ impl HoldDown {
 }
 
 /// Decides what Keepalived is told of one VIP. `held_until` is what [`HoldDown::see`] answered.
-pub fn decide(fitness: &Fitness, part: &Part, held_until: Option<Moment>, now: Moment) -> Word {
-    let told = |fault, adjustment, why: &str| Word { fault, adjustment, why: why.to_owned() };
+pub fn decide(fitness: &Fitness, part: &VipRole, held_until: Option<Moment>, now: Moment) -> VrrpAdvice {
+    let told = |fault, adjustment, why: &str| VrrpAdvice { fault, adjustment, why: why.to_owned() };
     // Leaving helps only where somebody better is left: without an owner the addresses answer nobody at all.
     let out = |why: String| match fitness.is_last {
-        false => Word { fault: true, adjustment: 0, why },
-        true => Word { fault: false, adjustment: UNFIT, why: format!("{why}; no other node can serve either") },
+        false => VrrpAdvice { fault: true, adjustment: 0, why },
+        true => VrrpAdvice { fault: false, adjustment: UNFIT, why: format!("{why}; no other node can serve either") },
     };
     match fitness.local {
         Local::Gone => return out("HAProxy is gone".to_owned()),
@@ -163,21 +163,21 @@ mod tests {
 
     #[test]
     fn a_worse_node_is_never_worth_more() {
-        let told = |(fitness, part): &(Fitness, Part)| {
-            let Word { fault, adjustment, .. } = decide(fitness, part, None, at(100));
+        let told = |(fitness, part): &(Fitness, VipRole)| {
+            let VrrpAdvice { fault, adjustment, .. } = decide(fitness, part, None, at(100));
             if fault { i16::MIN } else { adjustment }
         };
-        let owner = Part { owns: true, ..Part::default() };
-        let drained = Part { is_draining: true, ..Part::default() };
+        let owner = VipRole { owns: true, ..VipRole::default() };
+        let drained = VipRole { is_draining: true, ..VipRole::default() };
         let order = [
-            (FIT, Part { is_wanted: true, rank: 15, ..Part::default() }),
+            (FIT, VipRole { is_wanted: true, rank: 15, ..VipRole::default() }),
             (FIT, owner.clone()),
-            (FIT, Part { rank: 1, ..Part::default() }),
-            (FIT, Part { rank: 15, ..Part::default() }),
-            (Fitness { is_starting: true, ..FIT }, Part::default()),
-            (Fitness { is_degraded: true, is_starting: true, ..FIT }, Part::default()),
+            (FIT, VipRole { rank: 1, ..VipRole::default() }),
+            (FIT, VipRole { rank: 15, ..VipRole::default() }),
+            (Fitness { is_starting: true, ..FIT }, VipRole::default()),
+            (Fitness { is_degraded: true, is_starting: true, ..FIT }, VipRole::default()),
             (Fitness { is_degraded: true, ..FIT }, drained.clone()),
-            (Fitness { local: Local::Hangs, is_last: true, ..FIT }, Part::default()),
+            (Fitness { local: Local::Hangs, is_last: true, ..FIT }, VipRole::default()),
             (Fitness { local: Local::Gone, ..FIT }, owner.clone()),
         ];
         for pair in order.windows(2) {
@@ -185,18 +185,18 @@ mod tests {
         }
         // An owner's agent that starts again, or an owner of the last rank, moves nothing.
         assert_eq!(told(&(Fitness { is_starting: true, ..FIT }, owner)), 0);
-        assert_eq!(told(&(FIT, Part { rank: 15, owns: true, ..Part::default() })), 0);
-        let gives_way = Part { gives_way: Some("lb2 owns it".into()), is_wanted: true, ..Part::default() };
+        assert_eq!(told(&(FIT, VipRole { rank: 15, owns: true, ..VipRole::default() })), 0);
+        let gives_way = VipRole { gives_way: Some("lb2 owns it".into()), is_wanted: true, ..VipRole::default() };
         assert_eq!(told(&(FIT, gives_way)), i16::MIN);
     }
 
     #[test]
     fn the_last_node_keeps_the_addresses_whatever_its_state() {
         for local in [Local::Hangs, Local::Gone] {
-            let word = decide(&Fitness { local, is_last: true, ..FIT }, &Part::default(), None, at(1));
+            let word = decide(&Fitness { local, is_last: true, ..FIT }, &VipRole::default(), None, at(1));
             assert!(!word.fault && word.adjustment == UNFIT, "{word:?}");
         }
-        assert!(!decide(&Fitness { is_last: true, ..FIT }, &Part::default(), Some(at(9)), at(1)).fault);
+        assert!(!decide(&Fitness { is_last: true, ..FIT }, &VipRole::default(), Some(at(9)), at(1)).fault);
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
         }
         hold.see(Local::Gone, at(3_000));
         assert_eq!(hold.see(Local::Serves, at(3_000)), Some(at(3_002)));
-        let held = decide(&FIT, &Part::default(), Some(at(3_002)), at(3_000));
+        let held = decide(&FIT, &VipRole::default(), Some(at(3_002)), at(3_000));
         assert!(held.fault && held.why.contains("held for another 2s"), "{held:?}");
     }
 }

@@ -8,6 +8,6 @@ mod fitness;
 mod order;
 mod split;
 
-pub use fitness::{Fitness, HoldDown, Local, Part, Word, decide};
-pub use order::{Proof, Standing, Turn, turn};
+pub use fitness::{Fitness, HoldDown, Local, VipRole, VrrpAdvice, decide};
+pub use order::{PeerStanding, Proof, Turn, turn};
 pub use split::{Claim, Other, Settling, Split};

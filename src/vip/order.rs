@@ -15,7 +15,7 @@ pub enum Proof {
 
 /// What another node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing<'a> {
+pub struct PeerStanding<'a> {
     /// Who.
     pub node: &'a Name,
     /// How many VIPs it owns.
@@ -39,7 +39,7 @@ pub enum Turn {
 
 /// Whether this node, which owns `owned` VIPs, may serve `file` now. Only nodes that are heard are in `others`: one that
 /// is down holds nobody up.
-pub fn turn(own: &Name, owned: usize, file: Digest, others: &[Standing<'_>]) -> Turn {
+pub fn turn(own: &Name, owned: usize, file: Digest, others: &[PeerStanding<'_>]) -> Turn {
     let mut waits = Vec::new();
     for other in others.iter().filter(|other| goes_first(other, own, owned)) {
         let node = other.node;
@@ -64,7 +64,7 @@ pub fn turn(own: &Name, owned: usize, file: Digest, others: &[Standing<'_>]) -> 
 }
 
 /// Fewer addresses first; of two alike the later name, so that there is an order.
-fn goes_first(other: &Standing<'_>, own: &Name, owned: usize) -> bool {
+fn goes_first(other: &PeerStanding<'_>, own: &Name, owned: usize) -> bool {
     owned > 0 && (other.owned, own) < (owned, other.node)
 }
 
@@ -80,8 +80,8 @@ mod tests {
     fn the_owner_waits_for_those_who_own_less_until_they_have_proven_it() {
         let (own, lb2) = (name("lb1"), name("lb2"));
         let (old, new) = (Digest::of("old"), Digest::of("new"));
-        let standing = |serves, refuses| Standing { node: &lb2, owned: 0, serves, refuses };
-        let turn_of = |other: Standing<'_>| turn(&own, 1, new, &[other]);
+        let standing = |serves, refuses| PeerStanding { node: &lb2, owned: 0, serves, refuses };
+        let turn_of = |other: PeerStanding<'_>| turn(&own, 1, new, &[other]);
         assert!(matches!(turn_of(standing(Some((old, Proof::Proven)), None)), Turn::Wait(_)));
         assert!(matches!(turn_of(standing(Some((new, Proof::Proving)), None)), Turn::Wait(_)));
         assert_eq!(turn_of(standing(Some((new, Proof::Proven)), None)), Turn::Go);
@@ -99,7 +99,7 @@ mod tests {
         let (a, b) = (name("lb1"), name("lb2"));
         let new = Digest::of("new");
         for (owned_a, owned_b) in [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)] {
-            let of = |node, owned| [Standing { node, owned, serves: None, refuses: None }];
+            let of = |node, owned| [PeerStanding { node, owned, serves: None, refuses: None }];
             let first = turn(&a, owned_a, new, &of(&b, owned_b)) == Turn::Go;
             let second = turn(&b, owned_b, new, &of(&a, owned_a)) == Turn::Go;
             assert!(first || second, "{owned_a} {owned_b}");

@@ -9,14 +9,14 @@ const SERVERS: usize = 3;
 
 /// A server of one tier that takes its full part (not in probation, not out).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
+pub(super) struct FullServer {
     pub(super) base: f64,
     /// What is planned of the base, above 0.
     pub(super) share: f64,
 }
 
 /// The factor of each, 0 to 1, in the order of `parts`.
-pub(super) fn factors(parts: &[Part]) -> Vec<f64> {
+pub(super) fn factors(parts: &[FullServer]) -> Vec<f64> {
     let mut factors = vec![1.0; parts.len()];
     if parts.len() < SERVERS {
         return factors;
@@ -40,7 +40,8 @@ mod tests {
 
     #[track_caller]
     fn check(parts: &[(f64, f64)], expected: &[f64]) {
-        let parts: Vec<Part> = parts.iter().map(|(base, share)| Part { base: *base, share: *share }).collect();
+        let parts: Vec<FullServer> =
+            parts.iter().map(|(base, share)| FullServer { base: *base, share: *share }).collect();
         let factors: Vec<f64> = factors(&parts).iter().map(|factor| (factor * 100.0).round() / 100.0).collect();
         assert_eq!(factors, expected);
     }

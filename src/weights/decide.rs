@@ -4,7 +4,7 @@
 
 use super::latency::{Rivals, takes_traffic};
 use super::{cap, smoothing};
-use crate::health::{Factor, Guard, Member, PoolGuards, Ruling, Signals};
+use crate::health::{Factor, FactorName, Guard, Member, PoolGuards, Ruling, Signals};
 use crate::model::{AdminState, Moment, ServerId, Weight};
 use serde::Serialize;
 
@@ -44,9 +44,8 @@ pub struct PoolMember {
 /// One line of `explain`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FactorLine {
-    /// `health`, `probation`, `half_open`, `pause`, `keys`, `kept`, `latency`, `queue`, `cap`, `guard`, `dead_band` or
-    /// `slew`.
-    pub name: &'static str,
+    /// What it is.
+    pub name: FactorName,
     /// What the product so far is multiplied with, 0 or more. `guard` begins anew: it multiplies the base.
     pub value: f64,
     /// One sentence for people.
@@ -127,23 +126,27 @@ fn adapt(members: &[PoolMember], planned: &mut [Product]) {
         let of_tier = |member: &PoolMember| member.tier == tier && member.health.is_some();
         for (member, product) in members.iter().zip(planned.iter_mut()).filter(|(member, _)| of_tier(member)) {
             let (value, why) = rivals.factor(member);
-            product.multiply("latency", value, why);
+            product.multiply(FactorName::Latency, value, why);
             if let Some((value, why)) = rivals.queue(member) {
-                product.multiply("queue", value, why);
+                product.multiply(FactorName::Queue, value, why);
             }
         }
         // Who is being let in does not count yet, or it would pull the others down with it.
         let in_full = |member: &PoolMember| {
-            member.health.as_ref().is_some_and(|health| health.name == "health") && takes_traffic(member)
+            member.health.as_ref().is_some_and(|health| health.name == FactorName::Health) && takes_traffic(member)
         };
         let mut full: Vec<(&PoolMember, &mut Product)> =
             members.iter().zip(planned.iter_mut()).filter(|(member, _)| of_tier(member) && in_full(member)).collect();
-        let parts: Vec<cap::Part> = full
+        let parts: Vec<cap::FullServer> = full
             .iter()
-            .map(|(member, product)| cap::Part { base: f64::from(member.base.get()), share: product.share })
+            .map(|(member, product)| cap::FullServer { base: f64::from(member.base.get()), share: product.share })
             .collect();
         for ((_, product), factor) in full.iter_mut().zip(cap::factors(&parts)) {
-            product.multiply("cap", factor, "no server of three or more carries over 60 % of a pool".to_owned());
+            product.multiply(
+                FactorName::Cap,
+                factor,
+                "no server of three or more carries over 60 % of a pool".to_owned(),
+            );
         }
     }
 }
@@ -161,11 +164,11 @@ impl Product {
         let (name, value, why) = match (&member.health, runs) {
             (Some(Factor { name, value, why, kind: _ }), _) => (*name, *value, why.clone()),
             (None, Some(runs)) => (
-                "kept",
+                FactorName::Kept,
                 share(runs.min(member.base), member.base),
                 format!("nothing is known of the server yet: it keeps the {runs} that it runs"),
             ),
-            (None, None) => ("kept", 1.0, "nothing is known of the server yet, and it is new".to_owned()),
+            (None, None) => (FactorName::Kept, 1.0, "nothing is known of the server yet, and it is new".to_owned()),
         };
         product.multiply(name, value, why);
         product
@@ -194,7 +197,7 @@ impl Product {
         }
     }
 
-    fn multiply(&mut self, name: &'static str, value: f64, why: String) {
+    fn multiply(&mut self, name: FactorName, value: f64, why: String) {
         self.share *= value;
         if value != 1.0 || self.factors.is_empty() {
             self.factors.push(FactorLine { name, value, why });
@@ -203,7 +206,7 @@ impl Product {
 
     /// Moves the product to a weight, and says so as a factor. Only for a product above 0: from 0 no factor leads
     /// anywhere.
-    fn adjust(&mut self, name: &'static str, weight: Weight, why: String) {
+    fn adjust(&mut self, name: FactorName, weight: Weight, why: String) {
         let before = self.share;
         self.share = share(weight, self.base);
         self.factors.push(FactorLine { name, value: self.share / before, why });
@@ -212,7 +215,7 @@ impl Product {
     /// Goes back to a share of the base weight, whatever the factors so far.
     fn begin_anew(&mut self, share: f64, why: String) {
         self.share = if self.base == Weight::ZERO { 0.0 } else { share };
-        self.factors.push(FactorLine { name: "guard", value: self.share, why });
+        self.factors.push(FactorLine { name: FactorName::Guard, value: self.share, why });
     }
 
     /// Between two comparisons only what health says moves the weight: not what a server is worth beside the others.
@@ -230,7 +233,11 @@ impl Product {
         let kept =
             if before == Some(health) { kept } else { smoothing::dead_band(self.base, runs.min(self.base), kept) };
         if kept != target {
-            self.adjust("kept", kept, "the servers are compared every 5 s, and not at once after a start".to_owned());
+            self.adjust(
+                FactorName::Kept,
+                kept,
+                "the servers are compared every 5 s, and not at once after a start".to_owned(),
+            );
         }
     }
 
@@ -238,13 +245,17 @@ impl Product {
         let target = self.weight();
         let held = smoothing::dead_band(self.base, runs.min(self.base), target);
         if held != target {
-            self.adjust("dead_band", held, format!("{target} is too near to the {held} that runs to be worth a write"));
+            self.adjust(
+                FactorName::DeadBand,
+                held,
+                format!("{target} is too near to the {held} that runs to be worth a write"),
+            );
         }
         if weighting == Weighting::Adaptive {
             let reached = smoothing::slew(self.base, runs, held);
             if reached != held {
                 self.adjust(
-                    "slew",
+                    FactorName::Slew,
                     reached,
                     format!("on the way from {runs} to {held}, a quarter of the base at a time"),
                 );

@@ -2,7 +2,7 @@
 
 use super::{FactorLine, PoolMember, WeightDecision, Weighting, decide as decide_with};
 use crate::health::{
-    Factor, FactorKind, HealthParams, Observation, Outcome, PoolGuards, ProbeKind, ServerHealth, Signals,
+    Factor, FactorKind, FactorName, HealthParams, Observation, Outcome, PoolGuards, ProbeKind, ServerHealth, Signals,
 };
 use crate::model::{AdminState, Moment, ServerId, Weight};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
@@ -16,7 +16,12 @@ fn member(name: &str, base: u16, health: Option<f64>) -> PoolMember {
         pinned: None,
         admin: AdminState::Ready,
         tier: 1,
-        health: health.map(|value| Factor { name: "health", value, why: String::new(), kind: FactorKind::Verdict }),
+        health: health.map(|value| Factor {
+            name: FactorName::Health,
+            value,
+            why: String::new(),
+            kind: FactorKind::Verdict,
+        }),
         signals: Signals::default(),
         runs: None,
         decided_with: None,
@@ -82,7 +87,7 @@ fn a_pool_that_would_be_empty_fails_open_at_once() {
         check(weighting, &pool, &[("a", 0), ("b", 30)], &[100, 30]);
         let decisions = decide(weighting, &pool, &BTreeMap::new());
         assert!(decisions.iter().all(|decision| decision.panic.is_some()));
-        assert_eq!(decisions[0].factors.last().unwrap().name, "guard");
+        assert_eq!(decisions[0].factors.last().unwrap().name, FactorName::Guard);
     }
 }
 
@@ -232,10 +237,10 @@ proptest::proptest! {
             assert!(decision.weight <= member.base, "{decision:#?}");
             assert!(!decision.factors.is_empty(), "{decision:#?}");
             let is_out = member.health.as_ref().is_some_and(|health| health.value == 0.0);
-            let is_kept = decision.factors.iter().any(|factor| factor.name == "guard");
+            let is_kept = decision.factors.iter().any(|factor| factor.name == FactorName::Guard);
             assert!(!is_out || decision.weight.get() == 0 || is_kept, "{decision:#?}");
             let base = f64::from(member.base.get());
-            let multiply = |p, f: &FactorLine| if f.name == "guard" { base * f.value } else { p * f.value };
+            let multiply = |p, f: &FactorLine| if f.name == FactorName::Guard { base * f.value } else { p * f.value };
             let product = decision.factors.iter().fold(base, multiply);
             let rounded = Weight::clamped(product).get().max(u16::from(product > 0.0));
             assert_eq!(rounded, decision.weight.get(), "{product} {decision:#?}");

@@ -59,6 +59,38 @@ fn a_mark_is_found_in_code_and_not_in_words() {
     }
 }
 
+/// Where words for people are made or laid out; and where the words of another library are shortened.
+const WORDING: [&str; 3] = ["agent/refusal.rs", "cli/error_text.rs", "model/pattern.rs"];
+
+#[test]
+fn a_refusal_is_data_and_put_into_words_in_one_place() {
+    for (name, text) in sources().iter().filter(|(name, _)| !WORDING.contains(&name.as_str())) {
+        if let Some(words) = ready_made(&tokens(text)) {
+            panic!("src/{name} has {words:?}: make a `Refusal`, and let nobody look at its words");
+        }
+    }
+}
+
+/// The first string that is a refusal already, or a part of one.
+fn ready_made(tokens: &[Token]) -> Option<&str> {
+    tokens.iter().find_map(|token| match token {
+        Token::Text(text) if text.starts_with("error:") || text.starts_with("help:") || text.contains("  help: ") => {
+            Some(text.as_str())
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn a_ready_made_refusal_is_found() {
+    for bad in [r#"let a = "error: no";"#, r#"a.starts_with("error:")"#, r#"let a = "no\n  help: yes";"#] {
+        assert!(ready_made(&tokens(bad)).is_some(), "{bad}");
+    }
+    for good in [r#"let a = "no error: none";"#, "// error: no", r#"Refusal::new("no").help("yes")"#] {
+        assert_eq!(ready_made(&tokens(good)), None, "{good}");
+    }
+}
+
 #[test]
 fn no_text_names_a_place_of_the_machine_it_was_written_on() {
     // In pieces, so that this file does not name them itself.

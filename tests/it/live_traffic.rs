@@ -6,7 +6,7 @@ use super::support::load::Load;
 use super::support::stage::{SERVERS, Stage, swapped};
 use super::support::{PATIENCE, pause, wait_for, write};
 use camino::Utf8PathBuf;
-use hapilot::agent::{Batch, Listening, Unanswered};
+use hapilot::agent::{Batch, TrafficListener, Unanswered};
 use hapilot::health::{LiveSample, Outcome, Phase};
 use hapilot::mock::{Fault, FaultKind};
 use hapilot::sys::epoch::Epoch;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc::Receiver;
 
 /// A listener at the stage's HAProxy; no agent runs, so that nobody but the test moves weights.
 struct Ear {
-    listening: Listening,
+    listening: TrafficListener,
     batches: Receiver<Batch>,
     samples: BTreeMap<String, LiveSample>,
     // Last: the tasks run on it.
@@ -33,7 +33,7 @@ impl Ear {
         let socket = Utf8PathBuf::from_path_buf(stage.path("admin.sock")).expect("a path in UTF-8");
         let (listening, batches) = {
             let _entered = runtime.enter();
-            Listening::start(&socket, Epoch::begin(), Unanswered::default())
+            TrafficListener::start(&socket, Epoch::begin(), Unanswered::default())
         };
         let ear = Self { listening, batches, samples: BTreeMap::new(), _runtime: runtime };
         ear.wait_for_workers(1);

@@ -22,7 +22,7 @@ const COUNT_WITHIN: Duration = Duration::from_millis(300);
 
 /// What is known of the local HAProxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sight {
+pub(super) struct LocalView {
     /// What it is like; none: it was not seen yet.
     pub local: Option<Local>,
     /// It answers over its admin socket only: it takes no more clients.
@@ -34,8 +34,8 @@ pub(super) struct Sight {
 }
 
 /// Begins to look; ends with the sender of the charge or the last receiver of what is seen.
-pub(super) fn watch(charge: channel::Receiver<Charge>) -> channel::Receiver<Sight> {
-    let (sight, seen) = channel::channel(Sight::default());
+pub(super) fn watch(charge: channel::Receiver<Charge>) -> channel::Receiver<LocalView> {
+    let (sight, seen) = channel::channel(LocalView::default());
     tokio::spawn(Box::pin(async move {
         tokio::select! {
             () = look_for_ever(charge.clone(), &sight) => {}
@@ -46,7 +46,7 @@ pub(super) fn watch(charge: channel::Receiver<Charge>) -> channel::Receiver<Sigh
     seen
 }
 
-async fn look_for_ever(mut charge: channel::Receiver<Charge>, sight: &channel::Sender<Sight>) {
+async fn look_for_ever(mut charge: channel::Receiver<Charge>, sight: &channel::Sender<LocalView>) {
     let mut watchman = Watchman::default();
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,7 +68,7 @@ async fn look_for_ever(mut charge: channel::Receiver<Charge>, sight: &channel::S
     }
 }
 
-async fn count_for_ever(charge: channel::Receiver<Charge>, sight: &channel::Sender<Sight>) {
+async fn count_for_ever(charge: channel::Receiver<Charge>, sight: &channel::Sender<LocalView>) {
     let mut ticks = interval(COUNT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

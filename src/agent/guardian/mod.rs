@@ -14,7 +14,7 @@ pub use report::{PeerView, VipEvent, VipEventKind, VipReport, VipView};
 use super::bulletin::Bulletin;
 use crate::config::{Config, Vip, own_vips};
 use crate::haproxy::Listener;
-use crate::heartbeat::{Refusal, Serves};
+use crate::heartbeat::{RefusedFile, Serves};
 use crate::model::{Name, Secret};
 use crate::sys::epoch::Epoch;
 use std::collections::BTreeSet;
@@ -43,7 +43,7 @@ pub struct Charge {
     /// What the others are told of it.
     pub serves: Option<Serves>,
     /// The newest file, where it could not be served.
-    pub refuses: Option<Refusal>,
+    pub refuses: Option<RefusedFile>,
 }
 
 impl Charge {

@@ -3,11 +3,11 @@
 use super::report::{VipEventKind, VipReport};
 use super::{Charge, dialect};
 use crate::config::Vip;
-use crate::heartbeat::News;
-use crate::keepalived::{Daemon, Ear, Event, VipState};
+use crate::heartbeat::NodeNews;
+use crate::keepalived::{Daemon, Ear, KeepalivedEvent, VipState};
 use crate::model::{Moment, Name, VrrpState};
 use crate::network;
-use crate::vip::{Claim, Other, Part, Settling, Split};
+use crate::vip::{Claim, Other, Settling, Split, VipRole};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,8 +30,8 @@ pub(super) struct Own {
 
 impl Own {
     /// A line of the FIFO.
-    pub fn heard(&mut self, event: &Event, report: &mut VipReport) {
-        let Event { vip, state, priority } = event;
+    pub fn heard(&mut self, event: &KeepalivedEvent, report: &mut VipReport) {
+        let KeepalivedEvent { vip, state, priority } = event;
         let Ok(name) = Name::new(vip) else { return };
         let Some(view) = report.vips.get_mut(&name) else { return };
         self.spoken.insert(name.clone(), Instant::now());
@@ -64,7 +64,7 @@ impl Own {
             }
             let view = report.vips.get(&name);
             if view.is_none_or(|view| view.state != Some(*state) || view.priority != Some(*priority)) {
-                self.heard(&Event { vip: vip.clone(), state: *state, priority: *priority }, report);
+                self.heard(&KeepalivedEvent { vip: vip.clone(), state: *state, priority: *priority }, report);
             }
             self.confirmed.insert(name.clone(), Instant::now());
             let age = since.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default();
@@ -129,11 +129,11 @@ impl Own {
         &mut self,
         vip: &Vip,
         charge: &Charge,
-        peers: &[(&Name, &News, Duration)],
+        peers: &[(&Name, &NodeNews, Duration)],
         ear: Option<&Ear>,
         now: Moment,
         report: &mut VipReport,
-    ) -> Part {
+    ) -> VipRole {
         let name = &vip.name;
         let own_name = &charge.config.node.name.value;
         let own_rank = vip.priority.get(own_name).map(|priority| priority.value);
@@ -174,7 +174,7 @@ impl Own {
             Settling::GiveWay(node) => Some(format!("{node} owns the addresses, and its adverts do not come here")),
             Settling::Clear | Settling::Both(_) | Settling::Stand(_) => None,
         };
-        Part {
+        VipRole {
             rank: u8::try_from(higher).unwrap_or(u8::MAX),
             owns: owned_since.is_some(),
             is_draining: charge.released.contains(name),

@@ -1,9 +1,9 @@
 //! What the guardian knows, for whoever looks: `status`, metrics, the agent's loop.
 
-use crate::event::{Event, Kind, Severity};
-use crate::heartbeat::News;
+use crate::event::{Event, EventKind, Severity};
+use crate::heartbeat::NodeNews;
 use crate::model::{Name, VrrpState};
-use crate::vip::{Local, Word};
+use crate::vip::{Local, VrrpAdvice};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -51,14 +51,14 @@ pub struct VipView {
     /// MASTER, and the address is there: since when.
     pub owned_since: Option<Instant>,
     /// What Keepalived was told last.
-    pub word: Option<Word>,
+    pub word: Option<VrrpAdvice>,
 }
 
 /// Another node.
 #[derive(Clone, Debug, Default)]
 pub struct PeerView {
     /// What it said last.
-    pub news: Option<News>,
+    pub news: Option<NodeNews>,
     /// When.
     pub at: Option<Instant>,
     /// It is heard now.
@@ -89,7 +89,7 @@ impl VipReport {
         let name = vip.map(ToString::to_string);
         let severity = if kind.is_bad() { Severity::Warning } else { Severity::Info };
         let subject = name.unwrap_or_else(|| "node".to_owned());
-        self.untold.push(Event::once(Kind::Vip, severity, subject, &text).about(kind));
+        self.untold.push(Event::once(EventKind::Vip, severity, subject, &text).about(kind));
         *self.counts.entry(kind).or_default() += 1;
         self.events.push_front(VipEvent { at: Timestamp::now(), kind, vip: vip.cloned(), text });
         self.events.truncate(MAX_EVENTS);

@@ -1,15 +1,15 @@
 //! The guardian's loop: the one place where its clocks, ears and words meet.
 
-use super::local::{self, Sight};
+use super::local::{self, LocalView};
 use super::own::Own;
 use super::report::{PeerView, VipEventKind, VipReport};
 use super::{Charge, dialect};
 use crate::agent::bulletin::Bulletin;
 use crate::config::Config;
-use crate::heartbeat::{Circle, Key, News, VipNews};
-use crate::keepalived::{self, Daemon, Ear, Events, Track, VipState};
+use crate::heartbeat::{Circle, NodeNews, SharedKey, VipNews};
+use crate::keepalived::{self, Daemon, Ear, KeepalivedEvents, Track, VipState};
 use crate::model::Name;
-use crate::network::{self, Wanted};
+use crate::network::{self, WantedNetwork};
 use crate::sys::epoch::Epoch;
 use crate::vip::{Fitness, HoldDown, Local, decide};
 use camino::Utf8PathBuf;
@@ -52,14 +52,14 @@ pub(super) struct Guardian {
     /// What is being made, published when a round has ended.
     draft: VipReport,
     bulletin: Bulletin,
-    sight: watch::Receiver<Sight>,
+    sight: watch::Receiver<LocalView>,
     own: Own,
     hold: HoldDown,
     started: Instant,
     epoch: Epoch,
     directory: Utf8PathBuf,
     track: Option<Track>,
-    events: Option<Events>,
+    events: Option<KeepalivedEvents>,
     ear: Option<Ear>,
     circle: Option<Circle>,
     /// What the circle was opened for.
@@ -72,7 +72,7 @@ pub(super) struct Guardian {
     settle_at: Instant,
     /// The network is being settled.
     settling: bool,
-    settled_for: Wanted,
+    settled_for: WantedNetwork,
     reopen_at: Instant,
     problems: BTreeMap<&'static str, Vec<String>>,
     tell_now: bool,
@@ -125,7 +125,7 @@ impl Guardian {
             ask_at: now,
             settle_at: now,
             settling: false,
-            settled_for: Wanted::default(),
+            settled_for: WantedNetwork::default(),
             reopen_at: now,
             problems: BTreeMap::new(),
             tell_now: false,
@@ -242,7 +242,7 @@ impl Guardian {
             self.track = opened.ok();
         }
         if self.events.is_none() {
-            let opened = Events::open(&self.directory)
+            let opened = KeepalivedEvents::open(&self.directory)
                 .map_err(|e| format!("Keepalived's FIFO in {} cannot be opened: {e}", self.directory));
             self.problem("fifo", opened.as_ref().err().cloned().into_iter().collect());
             self.events = opened.ok();
@@ -257,7 +257,7 @@ impl Guardian {
         if self.circle.is_none()
             && let Some(of) = &self.circle_of
         {
-            let opened = Circle::open(&of.own, &of.peers, of.port, Key::of(&of.key)).await;
+            let opened = Circle::open(&of.own, &of.peers, of.port, SharedKey::of(&of.key)).await;
             let problem =
                 opened.as_ref().err().map(|e| format!("UDP port {} for the heartbeat cannot be bound: {e}", of.port));
             self.circle = opened.ok();
@@ -323,7 +323,7 @@ impl Guardian {
         }
         let instant = Instant::now();
         let now = self.epoch.now();
-        let peers: Vec<(Name, News, Duration)> = self
+        let peers: Vec<(Name, NodeNews, Duration)> = self
             .draft
             .peers
             .iter()
@@ -348,7 +348,7 @@ impl Guardian {
             }
             let Some(view) = self.draft.vips.get_mut(&vip.name) else { continue };
             let is_news =
-                |before: &crate::vip::Word| (before.fault, before.adjustment) != (word.fault, word.adjustment);
+                |before: &crate::vip::VrrpAdvice| (before.fault, before.adjustment) != (word.fault, word.adjustment);
             if view.word.as_ref().is_none_or(is_news) {
                 let (fault, adjustment, why) = (word.fault, word.adjustment, &word.why);
                 tracing::info!(vip = %vip.name, fault, adjustment, why, "told Keepalived");
@@ -362,7 +362,7 @@ impl Guardian {
     }
 
     fn tell_local(&mut self) {
-        let Sight { local: now, is_full, is_blind, connections } = self.sight.borrow_and_update().clone();
+        let LocalView { local: now, is_full, is_blind, connections } = self.sight.borrow_and_update().clone();
         self.problem("blind", is_blind.then(|| BLIND.to_owned()).into_iter().collect());
         let before = std::mem::replace(&mut self.draft.local, now);
         (self.draft.is_full, self.draft.connections) = (is_full, connections);
@@ -429,7 +429,7 @@ impl Guardian {
             let news = VipNews { state: view.state, owned_ms, priority: view.priority, word: view.word, dialect };
             (vip.name.to_string(), news)
         };
-        let news = News {
+        let news = NodeNews {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             vips: charge.vips().map(vip_news).collect(),
             can_serve: self.draft.local == Some(Local::Serves),
@@ -454,7 +454,7 @@ fn circle_of(charge: &Charge) -> Option<CircleOf> {
     Some(CircleOf { own, peers, port: heartbeat.port, key })
 }
 
-async fn next_event(events: Option<&mut Events>) -> io::Result<keepalived::Event> {
+async fn next_event(events: Option<&mut KeepalivedEvents>) -> io::Result<keepalived::KeepalivedEvent> {
     match events {
         Some(events) => events.next().await,
         None => std::future::pending().await,

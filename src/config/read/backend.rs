@@ -2,7 +2,7 @@
 //!
 //! Called by `read`, first of all, because others name them.
 
-use super::table::Table;
+use super::table::TableReader;
 use super::{check, provider, server};
 use crate::config::types::{Backend, BackendTimeout};
 use crate::model::{Balance, Name, Profile, Sourced};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use toml::de::DeValue;
 
-pub(super) fn backends(root: &Table<'_>, own: &BTreeMap<String, Arc<Profile>>) -> Vec<Backend> {
+pub(super) fn backends(root: &TableReader<'_>, own: &BTreeMap<String, Arc<Profile>>) -> Vec<Backend> {
     if let Some(field) = root.get("backend")
         && let DeValue::Table(tables) = field.value
     {
@@ -25,7 +25,7 @@ pub(super) fn backends(root: &Table<'_>, own: &BTreeMap<String, Arc<Profile>>) -
     backends
 }
 
-fn backend(name: Name, table: &Table<'_>, own: &BTreeMap<String, Arc<Profile>>) -> Backend {
+fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profile>>) -> Backend {
     let provider = provider::named(table, own);
     let balance = table.get("balance").and_then(|field| field.choice());
     let balance = balance.unwrap_or_else(|| Sourced::default_value(table.default_text("balance")));

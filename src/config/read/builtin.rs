@@ -4,8 +4,8 @@
 
 use super::context::Context;
 use super::profile::read;
-use super::table::Table;
-use crate::config::source::Source;
+use super::table::TableReader;
+use crate::config::source::SourceText;
 use crate::model::{Profile, Provider};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -29,10 +29,10 @@ pub fn profile(provider: Provider) -> Arc<Profile> {
 /// # Errors
 /// What is wrong with it: our own bug.
 fn built_in(text: &str) -> Result<BTreeMap<String, Arc<Profile>>, String> {
-    let source = Source::new(text);
+    let source = SourceText::new(text);
     let document = DeTable::parse(text).map_err(|e| e.to_string())?;
     let context = Context::new(&source);
-    let mut left = Table::root(&context, document.get_ref()).named("provider");
+    let mut left = TableReader::root(&context, document.get_ref()).named("provider");
     let mut profiles: BTreeMap<String, Arc<Profile>> = BTreeMap::new();
     // Each round reads those whose parent has been read: as many rounds as there are generations.
     while !left.is_empty() {

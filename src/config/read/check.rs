@@ -3,9 +3,9 @@
 //! Called by `backend`.
 
 use super::field::Field;
-use super::table::{Switch, Table};
+use super::table::{Switch, TableReader};
 use crate::config::diagnostic::Found;
-use crate::config::schema::Kind;
+use crate::config::schema::ValueKind;
 use crate::config::types::{ChatProbe, Check, EmbeddingsProbe, HttpProbe, MetricsProbe, ModelsProbe};
 use crate::health::BudgetLimits;
 use crate::model::{Pattern, Profile, Sourced, format_duration};
@@ -17,7 +17,7 @@ const FIRST_TOKEN: Duration = Duration::from_secs(15);
 /// `stall` where it is left out.
 const STALL: Duration = Duration::from_secs(12);
 
-pub(super) fn check(backend: &Table<'_>, provider: &Profile) -> Check {
+pub(super) fn check(backend: &TableReader<'_>, provider: &Profile) -> Check {
     let table = backend.table_or_default("check");
     Check {
         origin: table.origin(),
@@ -35,7 +35,7 @@ pub(super) fn check(backend: &Table<'_>, provider: &Profile) -> Check {
     }
 }
 
-fn models(check: &Table<'_>, provider: &Profile) -> Option<ModelsProbe> {
+fn models(check: &TableReader<'_>, provider: &Profile) -> Option<ModelsProbe> {
     match check.switch("models") {
         Switch::LeftOut if provider.models.is_some() => Some(ModelsProbe { expect: Vec::new() }),
         Switch::LeftOut | Switch::Off => None,
@@ -48,7 +48,7 @@ fn models(check: &Table<'_>, provider: &Profile) -> Option<ModelsProbe> {
 }
 
 /// A probe of an API that the provider does not have.
-fn needs(table: &Table<'_>, provider: &Profile, has_it: bool, what: &str) {
+fn needs(table: &TableReader<'_>, provider: &Profile, has_it: bool, what: &str) {
     if !has_it {
         let help = format!("use `http = {{ path = \"{}\" }}`, or name the provider that answers", provider.http.path);
         table.context().report(
@@ -62,7 +62,7 @@ fn needs(table: &Table<'_>, provider: &Profile, has_it: bool, what: &str) {
     }
 }
 
-fn chat(check: &Table<'_>, provider: &Profile) -> Option<ChatProbe> {
+fn chat(check: &TableReader<'_>, provider: &Profile) -> Option<ChatProbe> {
     let Switch::On(table) = check.switch("chat") else { return None };
     needs(&table, provider, provider.chat.is_some(), "completions");
     let model = table.text("model");
@@ -107,7 +107,7 @@ fn chat(check: &Table<'_>, provider: &Profile) -> Option<ChatProbe> {
 fn budget(field: &Field<'_>) -> BudgetLimits {
     let usual = BudgetLimits::default();
     let DeValue::String(text) = field.value else {
-        let Some(table) = Table::of(field) else { return usual };
+        let Some(table) = TableReader::of(field) else { return usual };
         let usd = table.get("usd").and_then(|field| field.amount());
         return BudgetLimits {
             probes: table.integer_or_default("probes").value,
@@ -132,7 +132,7 @@ fn budget(field: &Field<'_>) -> BudgetLimits {
     }
 }
 
-fn embeddings(check: &Table<'_>, provider: &Profile) -> Option<EmbeddingsProbe> {
+fn embeddings(check: &TableReader<'_>, provider: &Profile) -> Option<EmbeddingsProbe> {
     let Switch::On(table) = check.switch("embeddings") else { return None };
     needs(&table, provider, provider.embeddings.is_some(), "embeddings");
     let model = table.text("model");
@@ -141,7 +141,7 @@ fn embeddings(check: &Table<'_>, provider: &Profile) -> Option<EmbeddingsProbe> 
     Some(EmbeddingsProbe { model: model?.value, every, total })
 }
 
-fn http(check: &Table<'_>, provider: &Profile) -> Option<HttpProbe> {
+fn http(check: &TableReader<'_>, provider: &Profile) -> Option<HttpProbe> {
     let usual = |otherwise: Vec<u16>| match &provider.http.status[..] {
         [] => otherwise,
         status => status.to_vec(),
@@ -178,7 +178,7 @@ fn http(check: &Table<'_>, provider: &Profile) -> Option<HttpProbe> {
     })
 }
 
-fn metrics(check: &Table<'_>, provider: &Profile) -> Option<MetricsProbe> {
+fn metrics(check: &TableReader<'_>, provider: &Profile) -> Option<MetricsProbe> {
     let Switch::On(table) = check.switch("metrics") else { return None };
     let usual = &provider.metrics;
     let one = |name: Option<Sourced<String>>, usual: &[String]| match name {
@@ -208,7 +208,7 @@ fn metrics(check: &Table<'_>, provider: &Profile) -> Option<MetricsProbe> {
 ///
 /// **Source**: RFC 6901, section 3.
 fn pointers(field: &Field<'_>) -> Vec<(String, serde_json::Value)> {
-    let Kind::Pointers(max) = *field.kind else { panic!("{} is not declared as pointers", field.name) };
+    let ValueKind::Pointers(max) = *field.kind else { panic!("{} is not declared as pointers", field.name) };
     let DeValue::Table(table) = field.value else {
         field.wrong_type();
         return Vec::new();

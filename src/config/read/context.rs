@@ -4,7 +4,7 @@
 
 use crate::config::diagnostic::Found;
 use crate::config::mask::is_reference;
-use crate::config::source::Source;
+use crate::config::source::SourceText;
 use crate::model::{BindAddress, Name, Origin};
 use serde_spanned::Spanned;
 use std::cell::{Cell, RefCell};
@@ -17,7 +17,7 @@ const MAX_FOUND: usize = 10_000;
 
 /// The state of one run.
 pub(super) struct Context<'a> {
-    pub(super) source: &'a Source<'a>,
+    pub(super) source: &'a SourceText<'a>,
     found: RefCell<Vec<Found>>,
     secrets: RefCell<Vec<Range<usize>>>,
     /// Names of the declared backends, right or not; the first says where.
@@ -33,7 +33,7 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(source: &'a Source<'a>) -> Self {
+    pub(super) fn new(source: &'a SourceText<'a>) -> Self {
         Self {
             source,
             found: RefCell::default(),

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::word::{closest, printable};
 use crate::config::diagnostic::Found;
 use crate::config::mask::is_reference;
-use crate::config::schema::{Kind, Refusal};
+use crate::config::schema::{RefusedChoice, ValueKind};
 use crate::model::{Name, Refused, Sourced, parse_duration, parse_size};
 use std::net::IpAddr;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use toml::de::{DeInteger, DeValue};
 /// A value with its place and what it should be.
 pub(super) struct Field<'t> {
     pub(super) context: &'t Context<'t>,
-    pub(super) kind: &'static Kind,
+    pub(super) kind: &'static ValueKind,
     /// Its full name, for messages.
     pub(super) name: String,
     /// Where the key stands; for an item of a list the item.
@@ -47,24 +47,26 @@ impl<'t> Field<'t> {
         self.hide_secret();
         let found = self.error("wrong-type", format!("`{}` wants {}", self.name, self.kind.wants()));
         let help = match (self.kind, self.value) {
-            (Kind::List(of, ..), DeValue::String(text)) if !of.is_secret() && text.len() < 80 => {
+            (ValueKind::List(of, ..), DeValue::String(text)) if !of.is_secret() && text.len() < 80 => {
                 Some(format!("put it into brackets: [{text:?}]"))
             }
-            (Kind::List(..), DeValue::String(_)) => Some("put it into brackets: [\"…\"]".to_owned()),
-            (Kind::Duration(..), DeValue::Integer(number)) => {
+            (ValueKind::List(..), DeValue::String(_)) => Some("put it into brackets: [\"…\"]".to_owned()),
+            (ValueKind::Duration(..), DeValue::Integer(number)) => {
                 Some(format!("add a unit and quotes, such as \"{number}s\" or \"{number}ms\""))
             }
-            (Kind::Size(..), DeValue::Integer(_)) => Some("add a unit and quotes, such as \"64KiB\"".to_owned()),
-            (Kind::Integer(..), DeValue::String(text)) if text.parse::<i64>().is_ok() => {
+            (ValueKind::Size(..), DeValue::Integer(_)) => Some("add a unit and quotes, such as \"64KiB\"".to_owned()),
+            (ValueKind::Integer(..), DeValue::String(text)) if text.parse::<i64>().is_ok() => {
                 Some(format!("without quotes: {text}"))
             }
-            (Kind::Bool, DeValue::String(text)) if ["true", "false"].contains(&&**text) => {
+            (ValueKind::Bool, DeValue::String(text)) if ["true", "false"].contains(&&**text) => {
                 Some(format!("without quotes: {text}"))
             }
-            (Kind::Named(section, _), DeValue::Array(_)) => {
+            (ValueKind::Named(section, _), DeValue::Array(_)) => {
                 Some(format!("every one has a name: `[{}]`, not `[[…]]`", section.name))
             }
-            (Kind::Named(section, _), _) => Some(format!("write it as a section with a name: `[{}]`", section.name)),
+            (ValueKind::Named(section, _), _) => {
+                Some(format!("write it as a section with a name: `[{}]`", section.name))
+            }
             _ => None,
         };
         let found = found.label(format!("this is {}", found_type(self.value)));
@@ -131,22 +133,22 @@ impl<'t> Field<'t> {
 
     fn refused(&self, Refused(reason): &Refused) {
         let code = match self.kind {
-            Kind::Secret => {
+            ValueKind::Secret => {
                 self.hide_secret();
                 "secret"
             }
-            Kind::Url => "bad-url",
-            Kind::Bind => "bad-bind",
-            Kind::Rate => "bad-rate",
-            Kind::Pattern => "bad-pattern",
-            Kind::Duration(..) => "bad-duration",
-            Kind::Size(..) => "bad-size",
-            Kind::Name | Kind::BackendName => "bad-name",
+            ValueKind::Url => "bad-url",
+            ValueKind::Bind => "bad-bind",
+            ValueKind::Rate => "bad-rate",
+            ValueKind::Pattern => "bad-pattern",
+            ValueKind::Duration(..) => "bad-duration",
+            ValueKind::Size(..) => "bad-size",
+            ValueKind::Name | ValueKind::BackendName => "bad-name",
             _ => "bad-value",
         };
         let found = self.error(code, format!("`{}`: {reason}", self.name));
         self.context.report(match self.kind {
-            Kind::Secret if !self.value.as_str().is_some_and(is_reference) => found.help(
+            ValueKind::Secret if !self.value.as_str().is_some_and(is_reference) => found.help(
                 "put the secret into a file that only hapilot can read and write \"file:/path\" here; \
                  a secret that stood in this file should be replaced",
             ),
@@ -156,13 +158,13 @@ impl<'t> Field<'t> {
 
     /// One word of a choice.
     pub(super) fn choice(&self) -> Option<Sourced<&'static str>> {
-        let Kind::Choice(words, refused) = *self.kind else { panic!("{} is not declared as a choice", self.name) };
+        let ValueKind::Choice(words, refused) = *self.kind else { panic!("{} is not declared as a choice", self.name) };
         let text = self.string()?;
         if let Some(word) = words.iter().find(|word| **word == text) {
             return Some(self.sourced(*word));
         }
         let found = match refused.iter().find(|(word, _)| *word == text) {
-            Some((word, Refusal::Never(reason))) => self
+            Some((word, RefusedChoice::Never(reason))) => self
                 .error("bad-value", format!("`{}`: {word} is not offered: {reason}", self.name))
                 .help(format!("one of {}", words.join(", "))),
             None => {
@@ -178,14 +180,14 @@ impl<'t> Field<'t> {
     }
 
     pub(super) fn duration(&self) -> Option<Sourced<Duration>> {
-        let Kind::Duration(min, max) = *self.kind else { panic!("{} is not declared as a duration", self.name) };
+        let ValueKind::Duration(min, max) = *self.kind else { panic!("{} is not declared as a duration", self.name) };
         let text = self.string()?;
         self.in_range(text, (min, max), parse_duration)
     }
 
     /// Bytes.
     pub(super) fn size(&self) -> Option<Sourced<u64>> {
-        let Kind::Size(min, max) = *self.kind else { panic!("{} is not declared as a size", self.name) };
+        let ValueKind::Size(min, max) = *self.kind else { panic!("{} is not declared as a size", self.name) };
         let text = self.string()?;
         self.in_range(text, (min, max), parse_size)
     }
@@ -215,7 +217,7 @@ impl<'t> Field<'t> {
     }
 
     pub(super) fn integer<T: TryFrom<i64>>(&self) -> Option<Sourced<T>> {
-        let Kind::Integer(min, max) = *self.kind else { panic!("{} is not declared as a number", self.name) };
+        let ValueKind::Integer(min, max) = *self.kind else { panic!("{} is not declared as a number", self.name) };
         let DeValue::Integer(number) = self.value else {
             self.wrong_type();
             return None;
@@ -229,7 +231,7 @@ impl<'t> Field<'t> {
 
     /// A number from 0 up to the schema's limit, with or without a fraction.
     pub(super) fn amount(&self) -> Option<f64> {
-        let Kind::Amount(max) = *self.kind else { panic!("{} is not declared as an amount", self.name) };
+        let ValueKind::Amount(max) = *self.kind else { panic!("{} is not declared as an amount", self.name) };
         let value = match self.value {
             DeValue::Integer(number) => whole(number).map(|number| number as f64),
             DeValue::Float(number) => number.as_str().replace('_', "").parse().ok(),
@@ -257,7 +259,7 @@ impl<'t> Field<'t> {
 
     /// Values under names of headers, which are given in lower case.
     pub(super) fn headers(&self) -> Vec<(String, Self)> {
-        let Kind::Headers(of, max) = *self.kind else { panic!("{} is not declared as headers", self.name) };
+        let ValueKind::Headers(of, max) = *self.kind else { panic!("{} is not declared as headers", self.name) };
         let DeValue::Table(table) = self.value else {
             self.wrong_type();
             return Vec::new();
@@ -268,7 +270,7 @@ impl<'t> Field<'t> {
         }
         let mut headers = Vec::new();
         for (key, value) in table.iter().take(max) {
-            if let Err((code, message)) = text_rule(&Kind::HeaderName, key.get_ref()) {
+            if let Err((code, message)) = text_rule(&ValueKind::HeaderName, key.get_ref()) {
                 self.context.report(Found::error(code, format!("`{}`: {message}", self.name), key.span()));
                 continue;
             }
@@ -288,7 +290,7 @@ impl<'t> Field<'t> {
     /// The values of a table whose keys are names of nodes, in the order of the names.
     /// In the order of the file.
     pub(super) fn by_node(&self) -> Vec<(Name, Self)> {
-        let Kind::ByNode(of, max) = *self.kind else { panic!("{} is not declared by node", self.name) };
+        let ValueKind::ByNode(of, max) = *self.kind else { panic!("{} is not declared by node", self.name) };
         let DeValue::Table(values) = self.value else {
             self.wrong_type();
             return Vec::new();
@@ -327,7 +329,7 @@ impl<'t> Field<'t> {
     }
 
     pub(super) fn list(&self) -> Vec<Self> {
-        let Kind::List(of, min, max) = *self.kind else { panic!("{} is not declared as a list", self.name) };
+        let ValueKind::List(of, min, max) = *self.kind else { panic!("{} is not declared as a list", self.name) };
         let DeValue::Array(items) = self.value else {
             self.wrong_type();
             return Vec::new();
@@ -382,8 +384,8 @@ const MAX_SOCKET: usize = 97;
 const MAX_PATH: usize = 4095;
 
 /// Judges a text by its kind; the error is a code and a message.
-fn text_rule(kind: &Kind, text: &str) -> Result<(), (&'static str, String)> {
-    if let Kind::Raw = kind {
+fn text_rule(kind: &ValueKind, text: &str) -> Result<(), (&'static str, String)> {
+    if let ValueKind::Raw = kind {
         return raw_rule(text);
     }
     if let Some(control) = text.chars().find(|c| c.is_control()) {
@@ -396,62 +398,64 @@ fn text_rule(kind: &Kind, text: &str) -> Result<(), (&'static str, String)> {
     };
     let blank = text.contains(char::is_whitespace);
     match *kind {
-        Kind::Text(_) if text.is_empty() => bad("it is empty"),
-        Kind::Text(limit) => most(limit),
-        Kind::Word(_) if blank => bad("blanks are not allowed here"),
-        Kind::Word(limit) => most(limit),
-        Kind::Account if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) => {
+        ValueKind::Text(_) if text.is_empty() => bad("it is empty"),
+        ValueKind::Text(limit) => most(limit),
+        ValueKind::Word(_) if blank => bad("blanks are not allowed here"),
+        ValueKind::Word(limit) => most(limit),
+        ValueKind::Account if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) => {
             bad("a user or group takes letters, digits, '_', '.' and '-' only")
         }
-        Kind::Account => most(32),
-        Kind::DnsName if text.is_empty() || text.len() > 253 => bad("a DNS name has 1 to 253 characters"),
-        Kind::DnsName if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) => {
+        ValueKind::Account => most(32),
+        ValueKind::DnsName if text.is_empty() || text.len() > 253 => bad("a DNS name has 1 to 253 characters"),
+        ValueKind::DnsName if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) => {
             bad("a DNS name takes letters, digits, '.', '-' and '_' only")
         }
-        Kind::HostHeader if text.is_empty() || text.len() > 253 => bad("a host has 1 to 253 characters"),
-        Kind::HostHeader if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-:[]".contains(c)) => {
+        ValueKind::HostHeader if text.is_empty() || text.len() > 253 => bad("a host has 1 to 253 characters"),
+        ValueKind::HostHeader if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-:[]".contains(c)) => {
             bad("a host takes letters, digits, '.', '-', '_', ':', '[' and ']' only")
         }
-        Kind::Path | Kind::Socket if !text.starts_with('/') => {
+        ValueKind::Path | ValueKind::Socket if !text.starts_with('/') => {
             Err(("relative-path", "the path must be absolute: it begins with '/'".to_owned()))
         }
-        Kind::Socket if text.len() > MAX_SOCKET => {
+        ValueKind::Socket if text.len() > MAX_SOCKET => {
             Err(("out-of-range", format!("the path of a socket has at most {MAX_SOCKET} bytes")))
         }
-        Kind::Path if text.len() > MAX_PATH => Err(("out-of-range", format!("a path has at most {MAX_PATH} bytes"))),
-        Kind::Program if text.is_empty() => bad("it is empty"),
-        Kind::Program if text.contains('/') && !text.starts_with('/') => {
+        ValueKind::Path if text.len() > MAX_PATH => {
+            Err(("out-of-range", format!("a path has at most {MAX_PATH} bytes")))
+        }
+        ValueKind::Program if text.is_empty() => bad("it is empty"),
+        ValueKind::Program if text.contains('/') && !text.starts_with('/') => {
             Err(("relative-path", "a program is a bare name or an absolute path".to_owned()))
         }
-        Kind::UrlPath if !text.starts_with('/') => bad("a path begins with '/'"),
-        Kind::UrlPath if blank || text.contains(['?', '#']) => bad("a path has no blank, no '?' and no '#'"),
-        Kind::UrlPath => most(1024),
-        Kind::ApiPath if !text.starts_with('/') => bad("a path begins with '/'"),
-        Kind::ApiPath if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') => {
+        ValueKind::UrlPath if !text.starts_with('/') => bad("a path begins with '/'"),
+        ValueKind::UrlPath if blank || text.contains(['?', '#']) => bad("a path has no blank, no '?' and no '#'"),
+        ValueKind::UrlPath => most(1024),
+        ValueKind::ApiPath if !text.starts_with('/') => bad("a path begins with '/'"),
+        ValueKind::ApiPath if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') => {
             bad("a path takes visible ASCII characters, and no '#'")
         }
-        Kind::ApiPath if !text.replace("{model}", "").bytes().all(|b| !b"{}<>\"\\^`|".contains(&b)) => {
+        ValueKind::ApiPath if !text.replace("{model}", "").bytes().all(|b| !b"{}<>\"\\^`|".contains(&b)) => {
             bad("a path takes no braces but those of {model}, and none of < > \" \\ ^ ` |")
         }
-        Kind::ApiPath => most(1024),
-        Kind::ApiRoot if text.is_empty() => Ok(()),
-        Kind::ApiRoot if !text.starts_with('/') || text.ends_with('/') => {
+        ValueKind::ApiPath => most(1024),
+        ValueKind::ApiRoot if text.is_empty() => Ok(()),
+        ValueKind::ApiRoot if !text.starts_with('/') || text.ends_with('/') => {
             bad("it is empty, or begins with '/' and does not end with one")
         }
-        Kind::ApiRoot if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b)) => {
+        ValueKind::ApiRoot if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b)) => {
             bad("it takes letters, digits and / - . _ ~ only")
         }
-        Kind::ApiRoot => most(256),
-        Kind::HeaderName if text.is_empty() || !text.bytes().all(is_of_header) => {
+        ValueKind::ApiRoot => most(256),
+        ValueKind::HeaderName if text.is_empty() || !text.bytes().all(is_of_header) => {
             bad("the name of a header takes letters, digits, '-' and '_' only")
         }
-        Kind::HeaderName => most(64),
-        Kind::HeaderText(_) if !text.bytes().all(|b| (b' '..=b'~').contains(&b)) => {
+        ValueKind::HeaderName => most(64),
+        ValueKind::HeaderText(_) if !text.bytes().all(|b| (b' '..=b'~').contains(&b)) => {
             bad("the text of a header takes visible ASCII characters and blanks")
         }
-        Kind::HeaderText(limit) => most(limit),
-        Kind::Provider if text.is_empty() => bad("it is empty"),
-        Kind::Provider => most(64),
+        ValueKind::HeaderText(limit) => most(limit),
+        ValueKind::Provider if text.is_empty() => bad("it is empty"),
+        ValueKind::Provider => most(64),
         _ => Ok(()),
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Called by `read`.
 
-use super::table::Table;
+use super::table::TableReader;
 use super::traffic::bind_of;
 use crate::config::diagnostic::Found;
 use crate::config::types::{Api, Apply, Haproxy, History, Node, Stats, Tls, TlsProfile};
 use crate::model::{BindAddress, BindHost, Name, Refused, SecretRef, Sourced, parse_size};
 use camino::Utf8PathBuf;
 
-pub(super) fn node(root: &Table<'_>, host_name: &str, chosen: Option<&Name>) -> Option<Node> {
+pub(super) fn node(root: &TableReader<'_>, host_name: &str, chosen: Option<&Name>) -> Option<Node> {
     let table = root.table_or_default("node");
     let written = table.get("name");
     let is_written = written.is_some();
@@ -35,7 +35,7 @@ pub(super) fn node(root: &Table<'_>, host_name: &str, chosen: Option<&Name>) -> 
     Some(Node { name: name?, state, peers, heartbeat })
 }
 
-fn path_or_default(table: &Table<'_>, key: &'static str) -> Sourced<Utf8PathBuf> {
+fn path_or_default(table: &TableReader<'_>, key: &'static str) -> Sourced<Utf8PathBuf> {
     table.text_or_default(key).map(Utf8PathBuf::from)
 }
 
@@ -47,7 +47,7 @@ const BUFFER_BY_MODEL: &str = "256KiB";
 /// `buffer` elsewhere: HAProxy copies a whole buffer for each request that it may have to repeat.
 const BUFFER: &str = "32KiB";
 
-pub(super) fn haproxy(root: &Table<'_>, routes_by_model: bool) -> Haproxy {
+pub(super) fn haproxy(root: &TableReader<'_>, routes_by_model: bool) -> Haproxy {
     let table = root.table_or_default("haproxy");
     // The schema's limits are far below.
     let bytes_of = |key: &'static str, default: &str| {
@@ -84,7 +84,7 @@ pub(super) fn haproxy(root: &Table<'_>, routes_by_model: bool) -> Haproxy {
 }
 
 /// HAProxy reaches itself over sockets in a directory of its own.
-fn report_own_directory(table: &Table<'_>, haproxy: &Haproxy) {
+fn report_own_directory(table: &TableReader<'_>, haproxy: &Haproxy) {
     let (directory, _) = haproxy.own_directories();
     let name = if haproxy.chroot().is_some() { "raw" } else { "admin_socket" };
     let Some(field) = table.get(name) else { return };
@@ -106,7 +106,7 @@ fn report_own_directory(table: &Table<'_>, haproxy: &Haproxy) {
     }
 }
 
-fn stats(table: &Table<'_>) -> Option<Stats> {
+fn stats(table: &TableReader<'_>) -> Option<Stats> {
     let field = table.get("bind");
     let bind = field.as_ref().and_then(bind_of);
     let user_field = table.get("user");
@@ -158,7 +158,7 @@ pub(in crate::config) fn is_loopback(bind: &BindAddress) -> bool {
     }
 }
 
-pub(super) fn tls(root: &Table<'_>) -> Tls {
+pub(super) fn tls(root: &TableReader<'_>) -> Tls {
     let table = root.table_or_default("tls");
     let profile = table.get("profile").and_then(|field| field.choice());
     let profile = profile.unwrap_or_else(|| Sourced::default_value(table.default_text("profile")));
@@ -172,7 +172,7 @@ pub(super) fn tls(root: &Table<'_>) -> Tls {
     }
 }
 
-pub(super) fn apply(root: &Table<'_>) -> Apply {
+pub(super) fn apply(root: &TableReader<'_>) -> Apply {
     let table = root.table_or_default("apply");
     let order = table.get("order").and_then(|field| field.choice());
     Apply {
@@ -185,11 +185,11 @@ pub(super) fn apply(root: &Table<'_>) -> Apply {
     }
 }
 
-pub(super) fn history(root: &Table<'_>) -> History {
+pub(super) fn history(root: &TableReader<'_>) -> History {
     History { keep: root.table_or_default("history").integer_or_default("keep").value }
 }
 
-pub(super) fn api(root: &Table<'_>) -> Api {
+pub(super) fn api(root: &TableReader<'_>) -> Api {
     let table = root.table_or_default("api");
     let listen = table.get("listen").and_then(|field| bind_of(&field)).map(|bind| bind.value);
     Api { socket: path_or_default(&table, "socket").value, listen }

@@ -24,13 +24,13 @@ mod word;
 
 use super::diagnostic::{Diagnostics, Found};
 use super::schema;
-use super::source::Source;
+use super::source::SourceText;
 use super::types::{Config, Frontend};
 use crate::model::Name;
 pub use builtin::profile;
 use context::Context;
 pub(super) use global::is_loopback;
-use table::Table;
+use table::TableReader;
 
 /// Reads the operator's file for the node that the caller runs on.
 ///
@@ -52,7 +52,7 @@ pub fn parse_for_node(
     host_name: &str,
     node: Option<&Name>,
 ) -> Result<Config, Diagnostics> {
-    let source = Source::new(text);
+    let source = SourceText::new(text);
     if text.len() > schema::MAX_FILE_BYTES {
         let message = format!("the file has {} bytes, at most {} are read", text.len(), schema::MAX_FILE_BYTES);
         return Err(Diagnostics::new(file_name, &source, vec![Found::of_file("too-large", message)], &[]));
@@ -62,7 +62,7 @@ pub fn parse_for_node(
     let source = source.broken(!judged.errors.is_empty());
     let document = judged.document();
     let context = Context::new(&source);
-    let root = Table::root(&context, document.get_ref());
+    let root = TableReader::root(&context, document.get_ref());
     let config = read(&root, host_name, node);
     let (mut found, secrets) = context.into_found();
     if !syntax.is_empty() {
@@ -86,13 +86,13 @@ pub fn peek(text: &str, section: &str, key: &str) -> Option<String> {
     if text.len() > schema::MAX_FILE_BYTES {
         return None;
     }
-    let mut judged = syntax::judge(text, &Source::new(text));
+    let mut judged = syntax::judge(text, &SourceText::new(text));
     let document = judged.document();
     let value = document.get_ref().get(section)?.get_ref().as_table()?.get(key)?;
     value.get_ref().as_str().map(str::to_owned)
 }
 
-fn read(root: &Table<'_>, host_name: &str, node: Option<&Name>) -> Option<Config> {
+fn read(root: &TableReader<'_>, host_name: &str, node: Option<&Name>) -> Option<Config> {
     let backends = backend::backends(root, &provider::providers(root));
     let node = global::node(root, host_name, node);
     let tls = global::tls(root);

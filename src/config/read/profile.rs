@@ -3,7 +3,7 @@
 //! Called by `builtin` and `provider`.
 
 use super::field::Field;
-use super::table::{Switch, Table};
+use super::table::{Switch, TableReader};
 use crate::config::diagnostic::Found;
 use crate::model::{
     ChatApi, Dialect, EmbeddingsApi, ErrorWords, HttpApi, KEY_HEADERS, LimitSigns, MetricsApi, ModelsApi, Name, Profile,
@@ -17,7 +17,7 @@ const OWN_HEADERS: [&str; 7] =
 const SECRET_HEADERS: [&str; 2] = ["cookie", "proxy-authorization"];
 
 /// The profile of that name; what it does not say itself is its parent's.
-pub(super) fn read(name: &Name, table: &Table<'_>, parent: Profile) -> Profile {
+pub(super) fn read(name: &Name, table: &TableReader<'_>, parent: Profile) -> Profile {
     // Every field by name: a new one is asked for here.
     let Profile {
         name: _,
@@ -53,16 +53,20 @@ pub(super) fn read(name: &Name, table: &Table<'_>, parent: Profile) -> Profile {
     }
 }
 
-fn text(table: &Table<'_>, key: &'static str, parent: String) -> String {
+fn text(table: &TableReader<'_>, key: &'static str, parent: String) -> String {
     table.text(key).map_or(parent, |text| text.value)
 }
 
-fn texts(table: &Table<'_>, key: &'static str) -> Option<Vec<String>> {
+fn texts(table: &TableReader<'_>, key: &'static str) -> Option<Vec<String>> {
     let field = table.get(key)?;
     Some(field.list().iter().filter_map(Field::text).map(|text| text.value).collect())
 }
 
-fn switched<T>(switch: Switch<Table<'_>>, parent: Option<T>, read: fn(&Table<'_>, Option<T>) -> T) -> Option<T> {
+fn switched<T>(
+    switch: Switch<TableReader<'_>>,
+    parent: Option<T>,
+    read: fn(&TableReader<'_>, Option<T>) -> T,
+) -> Option<T> {
     match switch {
         Switch::LeftOut => parent,
         Switch::Off => None,
@@ -90,7 +94,7 @@ fn constants(field: &Field<'_>) -> BTreeMap<String, String> {
     headers
 }
 
-fn http_of(table: &Table<'_>, parent: HttpApi) -> HttpApi {
+fn http_of(table: &TableReader<'_>, parent: HttpApi) -> HttpApi {
     let HttpApi { path, status } = parent;
     let written = table.get("status");
     let status = written.map_or(status, |field| {
@@ -100,7 +104,7 @@ fn http_of(table: &Table<'_>, parent: HttpApi) -> HttpApi {
 }
 
 /// A path without which an API is none.
-fn path(table: &Table<'_>, parent: String) -> String {
+fn path(table: &TableReader<'_>, parent: String) -> String {
     let path = text(table, "path", parent);
     if path.is_empty() && table.get("path").is_none() {
         let message = format!("`[{}]` lacks `path`: the provider that it is like has none", table.path());
@@ -110,7 +114,7 @@ fn path(table: &Table<'_>, parent: String) -> String {
     path
 }
 
-fn models_of(table: &Table<'_>, parent: Option<ModelsApi>) -> ModelsApi {
+fn models_of(table: &TableReader<'_>, parent: Option<ModelsApi>) -> ModelsApi {
     let or = |name: &str| name.to_owned();
     let parent = parent.unwrap_or_else(|| ModelsApi { path: String::new(), list: or("data"), name: or("id") });
     ModelsApi {
@@ -120,12 +124,12 @@ fn models_of(table: &Table<'_>, parent: Option<ModelsApi>) -> ModelsApi {
     }
 }
 
-fn dialect(table: &Table<'_>) -> Option<Dialect> {
+fn dialect(table: &TableReader<'_>) -> Option<Dialect> {
     let word = table.get("dialect")?.choice()?;
     Some(word.value.parse().expect("the schema's dialects are the model's"))
 }
 
-fn chat_of(table: &Table<'_>, parent: Option<ChatApi>) -> ChatApi {
+fn chat_of(table: &TableReader<'_>, parent: Option<ChatApi>) -> ChatApi {
     let before = parent.as_ref().map(|parent| parent.dialect);
     let ChatApi { dialect: inherited, path: inherited_path, limit, checks_model } =
         parent.unwrap_or_else(|| ChatApi { checks_model: true, ..ChatApi::default() });
@@ -148,7 +152,7 @@ fn usual_limit(dialect: Dialect) -> &'static str {
     }
 }
 
-fn embeddings_of(table: &Table<'_>, parent: Option<EmbeddingsApi>) -> EmbeddingsApi {
+fn embeddings_of(table: &TableReader<'_>, parent: Option<EmbeddingsApi>) -> EmbeddingsApi {
     let parent = parent.unwrap_or_default();
     let dialect = dialect(table).unwrap_or(parent.dialect);
     if matches!(dialect, Dialect::Anthropic | Dialect::Bedrock)
@@ -160,7 +164,7 @@ fn embeddings_of(table: &Table<'_>, parent: Option<EmbeddingsApi>) -> Embeddings
     EmbeddingsApi { dialect, path: path(table, parent.path) }
 }
 
-fn metrics_of(table: &Table<'_>, parent: MetricsApi) -> MetricsApi {
+fn metrics_of(table: &TableReader<'_>, parent: MetricsApi) -> MetricsApi {
     let MetricsApi { path, port, waiting, cache } = parent;
     let path = text(table, "path", if path.is_empty() { "/metrics".to_owned() } else { path });
     MetricsApi {
@@ -171,7 +175,7 @@ fn metrics_of(table: &Table<'_>, parent: MetricsApi) -> MetricsApi {
     }
 }
 
-fn errors_of(table: &Table<'_>, parent: ErrorWords) -> ErrorWords {
+fn errors_of(table: &TableReader<'_>, parent: ErrorWords) -> ErrorWords {
     // In lower case, as they are compared.
     let add = |key, mut words: Vec<String>| {
         words.extend(texts(table, key).unwrap_or_default().into_iter().map(|word| word.to_lowercase()));
@@ -186,7 +190,7 @@ fn errors_of(table: &Table<'_>, parent: ErrorWords) -> ErrorWords {
     }
 }
 
-fn limits_of(table: &Table<'_>, parent: LimitSigns) -> LimitSigns {
+fn limits_of(table: &TableReader<'_>, parent: LimitSigns) -> LimitSigns {
     let LimitSigns { wait, reset, phrases } = parent;
     let lower = |words: Vec<String>| words.into_iter().map(|word| word.to_ascii_lowercase()).collect();
     LimitSigns {

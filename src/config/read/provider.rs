@@ -4,7 +4,7 @@
 
 use super::builtin::profile;
 use super::profile::read;
-use super::table::Table;
+use super::table::TableReader;
 use super::word::closest;
 use crate::config::diagnostic::Found;
 use crate::model::{Profile, Provider};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The operator's own, by name.
-pub(super) fn providers(root: &Table<'_>) -> BTreeMap<String, Arc<Profile>> {
+pub(super) fn providers(root: &TableReader<'_>) -> BTreeMap<String, Arc<Profile>> {
     let mut profiles = BTreeMap::new();
     for (name, table) in root.named("provider") {
         if name.as_str().parse::<Provider>().is_ok() {
@@ -34,7 +34,7 @@ pub(super) fn providers(root: &Table<'_>) -> BTreeMap<String, Arc<Profile>> {
 }
 
 /// The provider that a backend names.
-pub(super) fn named(backend: &Table<'_>, own: &BTreeMap<String, Arc<Profile>>) -> Arc<Profile> {
+pub(super) fn named(backend: &TableReader<'_>, own: &BTreeMap<String, Arc<Profile>>) -> Arc<Profile> {
     let built_in = |name: &str| name.parse::<Provider>().ok().map(profile);
     let default = || built_in(backend.default_text("provider")).expect("the schema's providers are the model's");
     let Some(field) = backend.get("provider") else { return default() };

@@ -3,7 +3,7 @@
 //! Called by `backend`.
 
 use super::field::Field;
-use super::table::Table;
+use super::table::TableReader;
 use crate::config::diagnostic::Found;
 use crate::config::schema::MAX_SERVERS;
 use crate::config::types::{Price, ProxyProtocol, Server, ServerTls};
@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr};
 /// The one name that needs no resolver.
 const LOCALHOST: &str = "localhost";
 
-pub(super) fn servers(backend: &Table<'_>, provider: &Profile) -> Vec<Server> {
+pub(super) fn servers(backend: &TableReader<'_>, provider: &Profile) -> Vec<Server> {
     let named = backend.named("server");
     let context = backend.context();
     let before = context.servers.get();
@@ -73,7 +73,7 @@ fn is_twin(one: &Server, other: &Server) -> bool {
     plain(one) == plain(other) && keys(one) == keys(other) && tls(one) == tls(other) && raw(one) == raw(other)
 }
 
-fn server<'t>(name: Name, table: &Table<'t>, provider: &Profile) -> Option<(Server, Field<'t>)> {
+fn server<'t>(name: Name, table: &TableReader<'t>, provider: &Profile) -> Option<(Server, Field<'t>)> {
     let field = table.get("url");
     let url = field.as_ref().and_then(|field| url(field, provider));
     let is_localhost = url.as_ref().is_some_and(|(_, is_localhost)| *is_localhost);
@@ -126,7 +126,7 @@ fn url(field: &Field<'_>, provider: &Profile) -> Option<(Sourced<Endpoint>, bool
     Some((url, is_localhost))
 }
 
-fn keys(table: &Table<'_>) -> Vec<Sourced<SecretRef>> {
+fn keys(table: &TableReader<'_>) -> Vec<Sourced<SecretRef>> {
     let mut keys: Vec<Sourced<SecretRef>> = Vec::new();
     // Every one is judged, so that a literal is found and hidden in any place.
     for field in table.list("keys") {
@@ -144,7 +144,7 @@ fn keys(table: &Table<'_>) -> Vec<Sourced<SecretRef>> {
     keys
 }
 
-fn spread(table: &Table<'_>, keys: usize) -> bool {
+fn spread(table: &TableReader<'_>, keys: usize) -> bool {
     let Some(field) = table.get("spread") else { return false };
     let is_wanted = field.boolean().unwrap_or_default();
     if is_wanted && keys < 2 {
@@ -164,14 +164,14 @@ fn version_of(word: &str) -> ProxyProtocol {
     }
 }
 
-fn price(server: &Table<'_>) -> Option<Price> {
+fn price(server: &TableReader<'_>) -> Option<Price> {
     let table = server.table("price")?;
     let of = |name| table.get(name).and_then(|field| field.amount());
     let (input, output) = (of("input"), of("output"));
     Some(Price { input: input?, output: output? })
 }
 
-fn tls(server: &Table<'_>, url: Option<&Sourced<Endpoint>>, is_localhost: bool) -> ServerTls {
+fn tls(server: &TableReader<'_>, url: Option<&Sourced<Endpoint>>, is_localhost: bool) -> ServerTls {
     let table = server.table_or_default("tls");
     if table.is_written()
         && let Some(url) = url

@@ -3,7 +3,7 @@
 //! Refuses to know keys. Called by `read` before and after the sections are read.
 
 use crate::config::diagnostic::Found;
-use crate::config::source::Source;
+use crate::config::source::SourceText;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -39,7 +39,7 @@ impl Judged<'_> {
 ///
 /// toml 1.2 forgets the rest of the document behind a key without a value: such a line is blanked, so that every place
 /// stays what it is, and the text is parsed again. To be deleted when the crate recovers by itself.
-pub(super) fn judge<'a>(text: &'a str, source: &Source<'_>) -> Judged<'a> {
+pub(super) fn judge<'a>(text: &'a str, source: &SourceText<'_>) -> Judged<'a> {
     let (document, mut errors) = DeTable::parse_recoverable(text);
     if stop(&errors).is_none() {
         return Judged { text: Cow::Borrowed(text), whole: Some(document), errors };
@@ -64,7 +64,7 @@ fn stop(errors: &[Error]) -> Option<(&Error, Range<usize>)> {
 }
 
 /// At most one mistake for each line: the second is nearly always an echo of the first.
-pub(super) fn mistakes(text: &str, source: &Source<'_>, errors: &[Error]) -> Vec<Found> {
+pub(super) fn mistakes(text: &str, source: &SourceText<'_>, errors: &[Error]) -> Vec<Found> {
     let mut found: Vec<Found> = errors.iter().map(|error| mistake(text, source, error)).collect();
     found.sort_by_key(|found| found.span.as_ref().map_or(0, |span| span.start));
     let mut lines = BTreeSet::new();
@@ -84,7 +84,7 @@ pub(super) fn mistakes(text: &str, source: &Source<'_>, errors: &[Error]) -> Vec
     found
 }
 
-fn mistake(text: &str, source: &Source<'_>, error: &Error) -> Found {
+fn mistake(text: &str, source: &SourceText<'_>, error: &Error) -> Found {
     let span = error.span().unwrap_or(0..0);
     let span = at_text(text, span);
     if error.message() == "duplicate key" {
@@ -130,7 +130,7 @@ fn at_text(text: &str, span: Range<usize>) -> Range<usize> {
     start..span.end.clamp(start, text.len())
 }
 
-fn duplicate(source: &Source<'_>, span: Range<usize>) -> Found {
+fn duplicate(source: &SourceText<'_>, span: Range<usize>) -> Found {
     let index = source.line_of(span.start);
     let line = source.line(index).trim();
     let first = if line.starts_with('[') {
@@ -161,7 +161,7 @@ fn duplicate(source: &Source<'_>, span: Range<usize>) -> Found {
 
 /// Drops what follows from a syntax error rather than from the operator: findings on the same line, findings about
 /// something that is not there, and everything behind an open bracket.
-pub(super) fn drop_consequences(syntax: &[Found], found: &mut Vec<Found>, source: &Source<'_>) {
+pub(super) fn drop_consequences(syntax: &[Found], found: &mut Vec<Found>, source: &SourceText<'_>) {
     let line = |found: &Found| found.span.as_ref().map(|span| source.line_of(span.start));
     let broken: BTreeSet<usize> = syntax.iter().filter(|found| found.code == "syntax").filter_map(line).collect();
     let open = syntax.iter().find(|found| found.help.as_deref().is_some_and(|help| help.ends_with(OPEN_HERE)));

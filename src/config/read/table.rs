@@ -7,7 +7,7 @@ use super::field::Field;
 use super::word::{closest, printable, sections_with};
 use crate::config::diagnostic::Found;
 use crate::config::mask::is_secret_key;
-use crate::config::schema::{Default, Key, Kind, ROOT, Section};
+use crate::config::schema::{Default, KeySpec, ROOT, Section, ValueKind};
 use crate::model::{Name, Origin, Refused};
 use serde_spanned::Spanned;
 use std::ops::Range;
@@ -25,7 +25,7 @@ pub(super) enum Switch<T> {
 
 /// A table that is being read.
 #[derive(Clone)]
-pub(super) struct Table<'t> {
+pub(super) struct TableReader<'t> {
     context: &'t Context<'t>,
     section: &'static Section,
     /// As the operator wrote it: `backend.chat.check`.
@@ -36,7 +36,7 @@ pub(super) struct Table<'t> {
     table: Option<&'t DeTable<'t>>,
 }
 
-impl<'t> Table<'t> {
+impl<'t> TableReader<'t> {
     pub(super) fn root(context: &'t Context<'t>, table: &'t DeTable<'t>) -> Self {
         Self::open(context, &ROOT, String::new(), 0..0, table)
     }
@@ -53,10 +53,10 @@ impl<'t> Table<'t> {
         for (name, value) in table {
             match section.key(name.get_ref()) {
                 None => this.unknown(name.get_ref(), name.span(), value),
-                Some(Key { not_yet: Some(feature), .. }) if section.name.is_empty() => {
+                Some(KeySpec { not_yet: Some(feature), .. }) if section.name.is_empty() => {
                     this.later_section(name.get_ref(), feature, value.get_ref(), name.span());
                 }
-                Some(Key { not_yet: Some(feature), .. }) => {
+                Some(KeySpec { not_yet: Some(feature), .. }) => {
                     if is_secret_key(name.get_ref()) {
                         context.hide_unless_reference(value);
                     }
@@ -80,7 +80,7 @@ impl<'t> Table<'t> {
 
     /// The table that stands in a field.
     pub(super) fn of(field: &Field<'t>) -> Option<Self> {
-        let (Kind::Table(section) | Kind::Switch(section) | Kind::Budget(section)) = field.kind else {
+        let (ValueKind::Table(section) | ValueKind::Switch(section) | ValueKind::Budget(section)) = field.kind else {
             panic!("{} is not declared as a table", field.name)
         };
         match field.value {
@@ -181,7 +181,7 @@ impl<'t> Table<'t> {
     ///
     /// # Panics
     /// When the schema does not declare it: our own bug, held off by a test that reads every section.
-    fn declared(&self, name: &'static str) -> &'static Key {
+    fn declared(&self, name: &'static str) -> &'static KeySpec {
         self.context.asked.borrow_mut().insert((self.section.name, name));
         self.section.key(name).unwrap_or_else(|| panic!("{}.{name} is read but not declared", self.section.name))
     }
@@ -206,14 +206,14 @@ impl<'t> Table<'t> {
         })
     }
 
-    fn missing(&self, key: &Key) {
+    fn missing(&self, key: &KeySpec) {
         let example = match (key.kind, key.example) {
-            (Kind::Named(..), example) => format!("add a section `[{}]`", self.name(example)),
+            (ValueKind::Named(..), example) => format!("add a section `[{}]`", self.name(example)),
             (_, "") => format!("add `{}`", key.name),
             (_, example) => format!("add `{} = {example}`", key.name),
         };
         let message = match key.kind {
-            Kind::Named(section, _) if self.path.is_empty() => format!("the file has no `[{}]`", section.name),
+            ValueKind::Named(section, _) if self.path.is_empty() => format!("the file has no `[{}]`", section.name),
             _ => format!("{} lacks `{}`", self.title(), key.name),
         };
         let mut found = Found::error("missing-key", message, self.span()).help(example).absence();
@@ -237,7 +237,7 @@ impl<'t> Table<'t> {
     /// A table below this one; where it is left out, one whose keys all have their defaults.
     pub(super) fn table_or_default(&self, name: &'static str) -> Self {
         self.table(name).unwrap_or_else(|| {
-            let (Kind::Table(section) | Kind::Switch(section)) = self.declared(name).kind else {
+            let (ValueKind::Table(section) | ValueKind::Switch(section)) = self.declared(name).kind else {
                 panic!("{}.{name} is not declared as a table", self.section.name)
             };
             self.absent(name, section)
@@ -282,8 +282,8 @@ impl<'t> Table<'t> {
 
 /// The tables of a field under names that the operator gave, in the order of the file: of two that are alike the later
 /// one is the mistake.
-fn named_tables<'t>(field: &Field<'t>) -> Vec<(Name, Table<'t>)> {
-    let Kind::Named(section, max) = *field.kind else { panic!("{} is not declared by name", field.name) };
+fn named_tables<'t>(field: &Field<'t>) -> Vec<(Name, TableReader<'t>)> {
+    let ValueKind::Named(section, max) = *field.kind else { panic!("{} is not declared by name", field.name) };
     let DeValue::Table(tables) = field.value else {
         field.wrong_type();
         return Vec::new();
@@ -299,7 +299,7 @@ fn named_tables<'t>(field: &Field<'t>) -> Vec<(Name, Table<'t>)> {
             stray(field, section, key.get_ref(), &path, key.span());
             continue;
         };
-        let opened = Table::open(field.context, section, path.clone(), key.span(), table);
+        let opened = TableReader::open(field.context, section, path.clone(), key.span(), table);
         match Name::new(key.get_ref().as_ref()) {
             Ok(name) => named.push((name, opened)),
             Err(Refused(reason)) => {

@@ -1,10 +1,10 @@
 //! What good files mean, and that no file makes the reader fall over.
 
 use super::context::Context;
-use super::table::Table;
+use super::table::TableReader;
 use super::{parse, parse_for_node, peek, read};
-use crate::config::schema::{Kind, ROOT, Section};
-use crate::config::source::Source;
+use crate::config::schema::{ROOT, Section, ValueKind};
+use crate::config::source::SourceText;
 use crate::config::types::{Config, Price};
 use crate::health::BudgetLimits;
 use crate::model::{Balance, Name};
@@ -53,21 +53,21 @@ fn the_smallest_file_has_good_defaults() {
 
 #[test]
 fn every_declared_key_is_read_and_every_read_key_is_declared() {
-    let source = Source::new(FULL);
+    let source = SourceText::new(FULL);
     let document = DeTable::parse(FULL).unwrap();
     let context = Context::new(&source);
-    let root = Table::root(&context, document.get_ref());
+    let root = TableReader::root(&context, document.get_ref());
     read(&root, "lb1", None).unwrap();
     let mut declared = BTreeSet::new();
     fn walk(section: &'static Section, declared: &mut BTreeSet<(&'static str, &'static str)>) {
         for key in section.keys.iter().filter(|key| key.not_yet.is_none()) {
             declared.insert((section.name, key.name));
             match key.kind {
-                Kind::Table(inner)
-                | Kind::Switch(inner)
-                | Kind::Budget(inner)
-                | Kind::Named(inner, _)
-                | Kind::List(&Kind::Table(inner), ..) => walk(inner, declared),
+                ValueKind::Table(inner)
+                | ValueKind::Switch(inner)
+                | ValueKind::Budget(inner)
+                | ValueKind::Named(inner, _)
+                | ValueKind::List(&ValueKind::Table(inner), ..) => walk(inner, declared),
                 _ => {}
             }
         }

@@ -3,7 +3,7 @@
 //! Called by `read` after the backends, whose names it needs for the default.
 
 use super::field::Field;
-use super::table::Table;
+use super::table::TableReader;
 use crate::config::diagnostic::Found;
 use crate::config::types::{AddressLimit, Frontend, FrontendTimeout, Route};
 use crate::model::{BindAddress, Name, Rate, Sourced};
@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 /// Most conditions of a frontend's routes: a request that fits none is compared with all of them.
 const MAX_CONDITIONS: usize = 2_000;
 
-pub(super) fn frontends(root: &Table<'_>) -> Vec<Frontend> {
+pub(super) fn frontends(root: &TableReader<'_>) -> Vec<Frontend> {
     let named = root.named("frontend").into_iter();
     let mut frontends: Vec<_> = named.filter_map(|(name, table)| frontend(name, &table)).collect();
     frontends.sort_by(|a, b| a.name.value.cmp(&b.name.value));
     frontends
 }
 
-fn frontend(name: Name, table: &Table<'_>) -> Option<Frontend> {
+fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
     let bind: Vec<_> = table.list("bind").iter().filter_map(bind_of).collect();
     let mut seen = BTreeMap::new();
     let certificate_fields = table.list("certificates");
@@ -81,7 +81,7 @@ fn frontend(name: Name, table: &Table<'_>) -> Option<Frontend> {
 }
 
 /// `refuse`, the default, is no backend: one of that name cannot be meant here.
-fn unread_model(table: &Table<'_>) -> Option<Sourced<Name>> {
+fn unread_model(table: &TableReader<'_>) -> Option<Sourced<Name>> {
     let field = table.get("unread_model")?;
     if field.text().is_some_and(|text| text.value == "refuse") { None } else { reference(&field) }
 }
@@ -104,7 +104,7 @@ fn reference(field: &Field<'_>) -> Option<Sourced<Name>> {
     Some(name)
 }
 
-fn default_backend(table: &Table<'_>) -> Option<Sourced<Name>> {
+fn default_backend(table: &TableReader<'_>) -> Option<Sourced<Name>> {
     if let Some(field) = table.get("backend") {
         return reference(&field);
     }
@@ -127,10 +127,10 @@ fn default_backend(table: &Table<'_>) -> Option<Sourced<Name>> {
     }
 }
 
-fn routes(table: &Table<'_>) -> Vec<Route> {
+fn routes(table: &TableReader<'_>) -> Vec<Route> {
     let mut seen = BTreeMap::new();
     let routes: Vec<Route> =
-        table.list("routes").iter().filter_map(|field| route(&Table::of(field)?, &mut seen)).collect();
+        table.list("routes").iter().filter_map(|field| route(&TableReader::of(field)?, &mut seen)).collect();
     let conditions: usize = routes
         .iter()
         .map(|route| route.path.len().max(1) * (route.model.len() + usize::from(route.no_model)).max(1))
@@ -149,7 +149,7 @@ fn routes(table: &Table<'_>) -> Vec<Route> {
 /// Paths, models, and whether requests without a model count.
 type Condition = (Vec<String>, Vec<String>, bool);
 
-fn route(table: &Table<'_>, seen: &mut BTreeMap<Condition, u32>) -> Option<Route> {
+fn route(table: &TableReader<'_>, seen: &mut BTreeMap<Condition, u32>) -> Option<Route> {
     let path_field = table.get("path");
     let model_field = table.get("model");
     let no_model = table.get("no_model").and_then(|field| field.boolean()).unwrap_or(false);
@@ -182,7 +182,7 @@ fn route(table: &Table<'_>, seen: &mut BTreeMap<Condition, u32>) -> Option<Route
     Some(Route { path, model, no_model, backend })
 }
 
-pub(super) fn address_limit(root: &Table<'_>) -> Option<AddressLimit> {
+pub(super) fn address_limit(root: &TableReader<'_>) -> Option<AddressLimit> {
     let table = root.table("limit")?.table("address")?;
     let requests = table.get("requests").and_then(|field| field.parse::<Rate>());
     let burst = table.integer_or_default("burst");

@@ -3,11 +3,11 @@
 //! Called by every reader of a section.
 
 use super::field::Field;
-use super::table::Table;
+use super::table::TableReader;
 use crate::model::{Sourced, parse_duration};
 use std::time::Duration;
 
-impl<'t> Table<'t> {
+impl<'t> TableReader<'t> {
     pub(super) fn duration(&self, name: &'static str) -> Option<Sourced<Duration>> {
         self.get(name)?.duration()
     }

@@ -3,7 +3,7 @@
 //! Called by `read`.
 
 use super::field::Field;
-use super::table::Table;
+use super::table::TableReader;
 use crate::config::diagnostic::Found;
 use crate::config::types::Node;
 use crate::config::vip::{Heartbeat, Keepalived, Vip};
@@ -12,7 +12,7 @@ use camino::Utf8PathBuf;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-pub(super) fn keepalived(root: &Table<'_>) -> Keepalived {
+pub(super) fn keepalived(root: &TableReader<'_>) -> Keepalived {
     let table = root.table_or_default("keepalived");
     let path = |key| {
         let path = table.text_or_default(key).map(Utf8PathBuf::from);
@@ -37,7 +37,7 @@ pub(super) fn keepalived(root: &Table<'_>) -> Keepalived {
 }
 
 /// `node.peers`: each node's address.
-pub(super) fn peers(node: &Table<'_>) -> BTreeMap<Name, Sourced<IpAddr>> {
+pub(super) fn peers(node: &TableReader<'_>) -> BTreeMap<Name, Sourced<IpAddr>> {
     let Some(field) = node.get("peers") else { return BTreeMap::new() };
     let mut seen: HashMap<IpAddr, Name> = HashMap::new();
     let peers = field.by_node().into_iter().filter_map(|(name, field)| {
@@ -69,14 +69,14 @@ fn no_node_has(ip: IpAddr) -> Option<&'static str> {
 }
 
 /// `node.heartbeat`.
-pub(super) fn heartbeat(node: &Table<'_>) -> Option<Heartbeat> {
+pub(super) fn heartbeat(node: &TableReader<'_>) -> Option<Heartbeat> {
     let table = node.table("heartbeat")?;
     let key = table.get("key").and_then(|field| field.parse::<SecretRef>());
     Some(Heartbeat { port: table.integer_or_default("port").value, key: key? })
 }
 
-pub(super) fn vips(root: &Table<'_>, node: Option<&Node>) -> Vec<Vip> {
-    let mut seen = Seen::default();
+pub(super) fn vips(root: &TableReader<'_>, node: Option<&Node>) -> Vec<Vip> {
+    let mut seen = Taken::default();
     let named = root.named("vip").into_iter();
     let mut vips: Vec<_> = named.filter_map(|(name, table)| vip(name, &table, node, &mut seen)).collect();
     vips.sort_by(|a, b| a.name.cmp(&b.name));
@@ -85,12 +85,12 @@ pub(super) fn vips(root: &Table<'_>, node: Option<&Node>) -> Vec<Vip> {
 
 /// What no two of them share.
 #[derive(Default)]
-struct Seen {
+struct Taken {
     addresses: HashMap<IpAddr, Name>,
     router_ids: HashMap<(u8, Interface), Name>,
 }
 
-fn vip(name: Name, table: &Table<'_>, node: Option<&Node>, seen: &mut Seen) -> Option<Vip> {
+fn vip(name: Name, table: &TableReader<'_>, node: Option<&Node>, seen: &mut Taken) -> Option<Vip> {
     let context = table.context();
     if name.as_str().len() > Vip::MAX_NAME {
         let message = format!("`[{}]`: Keepalived takes names of at most {} characters", table.path(), Vip::MAX_NAME);
@@ -200,7 +200,7 @@ fn chance(
 
 /// Unicast adverts are of the family of the nodes' addresses and carry at least one address of it.
 fn one_family(
-    table: &Table<'_>,
+    table: &TableReader<'_>,
     node: &Node,
     priority: &BTreeMap<Name, Sourced<u8>>,
     addresses: &[Sourced<InterfaceAddress>],

@@ -2,7 +2,7 @@
 //!
 //! Pure. Called by `table` and `field`, and by `cross` and `provider`, which look names up.
 
-use crate::config::schema::{Kind, ROOT, Section};
+use crate::config::schema::{ROOT, Section, ValueKind};
 use crate::model::Name;
 
 /// How alike two words must be for "did you mean" (Jaro-Winkler; 1 is equal).
@@ -32,11 +32,11 @@ pub(super) fn sections_with(name: &str) -> Option<&'static str> {
                 found.push(section.name);
             }
             match key.kind {
-                Kind::Table(inner)
-                | Kind::Switch(inner)
-                | Kind::Named(inner, _)
-                | Kind::Budget(inner)
-                | Kind::List(&Kind::Table(inner), ..) => search(inner, name, found),
+                ValueKind::Table(inner)
+                | ValueKind::Switch(inner)
+                | ValueKind::Named(inner, _)
+                | ValueKind::Budget(inner)
+                | ValueKind::List(&ValueKind::Table(inner), ..) => search(inner, name, found),
                 _ => {}
             }
         }

@@ -2,33 +2,33 @@
 
 use super::later;
 use super::vip::{KEEPALIVED, MAX_NODES, VIP};
-use super::{BACKEND, FRONTEND, Key, Kind, LIMIT, PROVIDER, RAW_LINES, Section};
+use super::{BACKEND, FRONTEND, KeySpec, LIMIT, PROVIDER, RAW_LINES, Section, ValueKind};
 use crate::config::{DEFAULT_SOCKET, DEFAULT_STATE};
 
 pub(in crate::config) static ROOT: Section = Section {
     name: "",
     doc: "hapilot: steers HAProxy from this one file",
     keys: &[
-        Key::new("node", Kind::Table(&NODE), NODE.doc),
-        Key::new("haproxy", Kind::Table(&HAPROXY), HAPROXY.doc),
-        Key::new("tls", Kind::Table(&TLS), TLS.doc),
-        Key::new("frontend", Kind::Named(&FRONTEND, 100), "Where clients connect, by name")
+        KeySpec::new("node", ValueKind::Table(&NODE), NODE.doc),
+        KeySpec::new("haproxy", ValueKind::Table(&HAPROXY), HAPROXY.doc),
+        KeySpec::new("tls", ValueKind::Table(&TLS), TLS.doc),
+        KeySpec::new("frontend", ValueKind::Named(&FRONTEND, 100), "Where clients connect, by name")
             .required()
             .example("frontend.api"),
-        Key::new("limit", Kind::Table(&LIMIT), LIMIT.doc),
-        Key::new("provider", Kind::Named(&PROVIDER, 100), "Kinds of AI backend of your own, by name"),
-        Key::new("backend", Kind::Named(&BACKEND, 1000), "Groups of servers that answer alike, by name")
+        KeySpec::new("limit", ValueKind::Table(&LIMIT), LIMIT.doc),
+        KeySpec::new("provider", ValueKind::Named(&PROVIDER, 100), "Kinds of AI backend of your own, by name"),
+        KeySpec::new("backend", ValueKind::Named(&BACKEND, 1000), "Groups of servers that answer alike, by name")
             .required()
             .example("backend.chat.server.one"),
-        Key::new("keepalived", Kind::Table(&KEEPALIVED), KEEPALIVED.doc),
-        Key::new("vip", Kind::Named(&VIP, 16), VIP.doc).example("vip.public"),
-        Key::new("apply", Kind::Table(&APPLY), APPLY.doc),
-        Key::new("history", Kind::Table(&HISTORY), HISTORY.doc),
-        Key::new("api", Kind::Table(&API), API.doc),
-        Key::later("plan", later::PLANS),
-        Key::later("client", later::CLIENTS),
-        Key::later("canary", later::CANARIES),
-        Key::later("alert", later::ALERTS),
+        KeySpec::new("keepalived", ValueKind::Table(&KEEPALIVED), KEEPALIVED.doc),
+        KeySpec::new("vip", ValueKind::Named(&VIP, 16), VIP.doc).example("vip.public"),
+        KeySpec::new("apply", ValueKind::Table(&APPLY), APPLY.doc),
+        KeySpec::new("history", ValueKind::Table(&HISTORY), HISTORY.doc),
+        KeySpec::new("api", ValueKind::Table(&API), API.doc),
+        KeySpec::later("plan", later::PLANS),
+        KeySpec::later("client", later::CLIENTS),
+        KeySpec::later("canary", later::CANARIES),
+        KeySpec::later("alert", later::ALERTS),
     ],
 };
 
@@ -36,12 +36,13 @@ pub(in crate::config) static NODE: Section = Section {
     name: "node",
     doc: "This load-balancer node",
     keys: &[
-        Key::new("name", Kind::Name, "Name of the node").says("the host name").example("\"lb1\""),
-        Key::new("state", Kind::Path, "Directory for revisions and the journal").is(DEFAULT_STATE),
-        Key::new("peers", Kind::ByNode(&Kind::Ip, MAX_NODES), "The cluster's nodes and their addresses")
+        KeySpec::new("name", ValueKind::Name, "Name of the node").says("the host name").example("\"lb1\""),
+        KeySpec::new("state", ValueKind::Path, "Directory for revisions and the journal").is(DEFAULT_STATE),
+        KeySpec::new("peers", ValueKind::ByNode(&ValueKind::Ip, MAX_NODES), "The cluster's nodes and their addresses")
             .says("this node is alone")
             .example("{ lb1 = \"198.51.100.11\", lb2 = \"198.51.100.12\" }"),
-        Key::new("heartbeat", Kind::Table(&HEARTBEAT), HEARTBEAT.doc).says("the nodes do not talk to each other"),
+        KeySpec::new("heartbeat", ValueKind::Table(&HEARTBEAT), HEARTBEAT.doc)
+            .says("the nodes do not talk to each other"),
     ],
 };
 
@@ -49,8 +50,8 @@ pub(in crate::config) static HEARTBEAT: Section = Section {
     name: "node.heartbeat",
     doc: "Datagrams by which the nodes in `peers` tell each other what they own and serve",
     keys: &[
-        Key::new("port", Kind::Integer(1, 65_535), "UDP port, the same on all nodes").is("9441"),
-        Key::new("key", Kind::Secret, "Place of the key that all nodes share, at least 16 bytes")
+        KeySpec::new("port", ValueKind::Integer(1, 65_535), "UDP port, the same on all nodes").is("9441"),
+        KeySpec::new("key", ValueKind::Secret, "Place of the key that all nodes share, at least 16 bytes")
             .required()
             .example("\"file:/etc/hapilot/heartbeat.key\""),
     ],
@@ -60,44 +61,44 @@ pub(in crate::config) static HAPROXY: Section = Section {
     name: "haproxy",
     doc: "The HAProxy of this node",
     keys: &[
-        Key::new("config", Kind::Path, "The file that hapilot writes; maps live in `maps/` beside it")
+        KeySpec::new("config", ValueKind::Path, "The file that hapilot writes; maps live in `maps/` beside it")
             .is("/etc/haproxy/haproxy.cfg"),
-        Key::new("admin_socket", Kind::Socket, "HAProxy's stats socket with level admin").is("/run/haproxy/admin.sock"),
-        Key::new("master_socket", Kind::Socket, "The master CLI; HAProxy is started with `-S` and this path")
+        KeySpec::new("admin_socket", ValueKind::Socket, "HAProxy's stats socket with level admin").is("/run/haproxy/admin.sock"),
+        KeySpec::new("master_socket", ValueKind::Socket, "The master CLI; HAProxy is started with `-S` and this path")
             .is("/run/haproxy/master.sock"),
-        Key::new("binary", Kind::Program, "The program that checks the file with `-c`").is("haproxy"),
-        Key::new("template", Kind::Path, "Your own root template")
+        KeySpec::new("binary", ValueKind::Program, "The program that checks the file with `-c`").is("haproxy"),
+        KeySpec::new("template", ValueKind::Path, "Your own root template")
             .says("the built-in one")
             .example("\"/etc/hapilot/templates/haproxy.cfg\""),
-        Key::new("user", Kind::Account, "User that the worker changes to; empty: it stays who it is").is("haproxy"),
-        Key::new("group", Kind::Account, "Group that the worker changes to; empty: it stays who it is").is("haproxy"),
-        Key::new("maxconn", Kind::Integer(1, 10_000_000), "Concurrent connections of the process").is("10000"),
-        Key::new("threads", Kind::Integer(1, 64), "Threads of the process").says("HAProxy's own choice").example("4"),
-        Key::new(
+        KeySpec::new("user", ValueKind::Account, "User that the worker changes to; empty: it stays who it is").is("haproxy"),
+        KeySpec::new("group", ValueKind::Account, "Group that the worker changes to; empty: it stays who it is").is("haproxy"),
+        KeySpec::new("maxconn", ValueKind::Integer(1, 10_000_000), "Concurrent connections of the process").is("10000"),
+        KeySpec::new("threads", ValueKind::Integer(1, 64), "Threads of the process").says("HAProxy's own choice").example("4"),
+        KeySpec::new(
             "buffer",
-            Kind::Size("16KiB", "4MiB"),
+            ValueKind::Size("16KiB", "4MiB"),
             "The largest request that can be repeated at another server, or routed by its model; each request in flight may take as much memory",
         )
         .says("32KiB; 256KiB where routes look at the model")
         .example("\"256KiB\""),
-        Key::new(
+        KeySpec::new(
             "large_buffer",
-            Kind::Size("64KiB", "64MiB"),
+            ValueKind::Size("64KiB", "64MiB"),
             "From HAProxy 3.4 on: the largest request that can be routed by its model; only requests above `buffer` take as much memory",
         )
         .is("2MiB"),
-        Key::new("hard_stop_after", Kind::Duration("1s", "24h"), "How long an old worker may finish its streams")
+        KeySpec::new("hard_stop_after", ValueKind::Duration("1s", "24h"), "How long an old worker may finish its streams")
             .is("10m"),
-        Key::new("reloads_per_hour", Kind::Integer(1, 720), "Changes that need more reloads wait, unless forced")
+        KeySpec::new("reloads_per_hour", ValueKind::Integer(1, 720), "Changes that need more reloads wait, unless forced")
             .is("60"),
-        Key::new("max_old_workers", Kind::Integer(1, 1000), "While more of them finish, a reload waits, unless forced")
+        KeySpec::new("max_old_workers", ValueKind::Integer(1, 1000), "While more of them finish, a reload waits, unless forced")
             .is("5"),
-        Key::new("log", Kind::Word(255), "Target of HAProxy's log: a socket, host:port or stdout; empty: none")
+        KeySpec::new("log", ValueKind::Word(255), "Target of HAProxy's log: a socket, host:port or stdout; empty: none")
             .is("/dev/log"),
-        Key::new("live", Kind::Bool, "Whether health and metrics see how the requests of real clients end").is("true"),
-        Key::new("stats", Kind::Table(&STATS), STATS.doc).says("no statistics page"),
-        Key::new("raw", RAW_LINES, "Lines for HAProxy's `global` section").example("[\"tune.comp.maxlevel 1\"]"),
-        Key::new("raw_defaults", RAW_LINES, "Lines for HAProxy's `defaults` section")
+        KeySpec::new("live", ValueKind::Bool, "Whether health and metrics see how the requests of real clients end").is("true"),
+        KeySpec::new("stats", ValueKind::Table(&STATS), STATS.doc).says("no statistics page"),
+        KeySpec::new("raw", RAW_LINES, "Lines for HAProxy's `global` section").example("[\"tune.comp.maxlevel 1\"]"),
+        KeySpec::new("raw_defaults", RAW_LINES, "Lines for HAProxy's `defaults` section")
             .example("[\"option dontlognull\"]"),
     ],
 };
@@ -106,11 +107,12 @@ pub(in crate::config) static STATS: Section = Section {
     name: "haproxy.stats",
     doc: "Statistics page at / and Prometheus exporter at /metrics",
     keys: &[
-        Key::new("bind", Kind::Bind, "Where it listens; without a login on loopback only")
+        KeySpec::new("bind", ValueKind::Bind, "Where it listens; without a login on loopback only")
             .required()
             .example("\"127.0.0.1:8404\""),
-        Key::new("user", Kind::Text(64), "User of the login").example("\"ops\""),
-        Key::new("password", Kind::Secret, "Place of the login's password").example("\"file:/etc/hapilot/stats\""),
+        KeySpec::new("user", ValueKind::Text(64), "User of the login").example("\"ops\""),
+        KeySpec::new("password", ValueKind::Secret, "Place of the login's password")
+            .example("\"file:/etc/hapilot/stats\""),
     ],
 };
 
@@ -118,15 +120,15 @@ pub(in crate::config) static TLS: Section = Section {
     name: "tls",
     doc: "TLS towards clients",
     keys: &[
-        Key::new(
+        KeySpec::new(
             "profile",
-            Kind::Choice(&["modern", "intermediate", "old"], &[]),
+            ValueKind::Choice(&["modern", "intermediate", "old"], &[]),
             "Mozilla's profile: modern is TLS 1.3 only, intermediate 1.2 and up, old 1.0 and up",
         )
         .is("intermediate"),
-        Key::new(
+        KeySpec::new(
             "certificate_expiry",
-            Kind::Duration("1h", "24d"),
+            ValueKind::Duration("1h", "24d"),
             "A certificate of a frontend that is valid for less is a problem; of one that lives for days, a third of its life",
         )
         .is("14d"),
@@ -137,22 +139,22 @@ pub(in crate::config) static APPLY: Section = Section {
     name: "apply",
     doc: "How a new revision comes into force",
     keys: &[
-        Key::new(
+        KeySpec::new(
             "confirm",
-            Kind::Duration("1s", "7d"),
+            ValueKind::Duration("1s", "7d"),
             "Without `hapilot confirm` in this time the last one comes back",
         )
         .says("a revision counts as confirmed at once")
         .example("\"10m\""),
-        Key::new(
+        KeySpec::new(
             "order",
-            Kind::Choice(&["backup-first", "any"], &[]),
+            ValueKind::Choice(&["backup-first", "any"], &[]),
             "Among nodes: a node that owns a virtual address waits until the others serve the revision",
         )
         .is("backup-first"),
-        Key::new(
+        KeySpec::new(
             "on_save",
-            Kind::Choice(&["apply", "plan"], &[]),
+            ValueKind::Choice(&["apply", "plan"], &[]),
             "What a saved file does: it is served at once, or waits for `hapilot apply`, also over a restart of the agent",
         )
         .is("apply"),
@@ -162,21 +164,21 @@ pub(in crate::config) static APPLY: Section = Section {
 pub(in crate::config) static HISTORY: Section = Section {
     name: "history",
     doc: "Revisions that are kept for a rollback",
-    keys: &[Key::new("keep", Kind::Integer(2, 10_000), "How many revisions").is("200")],
+    keys: &[KeySpec::new("keep", ValueKind::Integer(2, 10_000), "How many revisions").is("200")],
 };
 
 pub(in crate::config) static API: Section = Section {
     name: "api",
     doc: "How people and programs talk to the agent",
     keys: &[
-        Key::new("socket", Kind::Socket, "What the command line talks to").is(DEFAULT_SOCKET),
-        Key::new(
+        KeySpec::new("socket", ValueKind::Socket, "What the command line talks to").is(DEFAULT_SOCKET),
+        KeySpec::new(
             "listen",
-            Kind::Bind,
+            ValueKind::Bind,
             "Where everybody may read status and metrics; takes effect when the agent starts",
         )
         .says("nowhere")
         .example("\"127.0.0.1:9440\""),
-        Key::later("token", later::API_TOKEN),
+        KeySpec::later("token", later::API_TOKEN),
     ],
 };

@@ -4,7 +4,7 @@
 //!
 //! **Source**: JSON Schema, draft 2020-12.
 
-use super::{Default, Key, Kind, ROOT, Section};
+use super::{Default, KeySpec, ROOT, Section, ValueKind};
 use crate::model::Provider;
 use serde_json::{Map, Value, json};
 
@@ -33,7 +33,7 @@ fn section(section: &Section) -> Value {
     out
 }
 
-fn property(key: &Key) -> Value {
+fn property(key: &KeySpec) -> Value {
     let mut out = kind(&key.kind);
     let default = match key.default {
         Default::Is(text) => {
@@ -52,82 +52,82 @@ fn property(key: &Key) -> Value {
 }
 
 /// The example as JSON; none where the key has none.
-pub(super) fn example(key: &Key) -> Option<Value> {
+pub(super) fn example(key: &KeySpec) -> Option<Value> {
     let table: Map<String, Value> = toml::from_str(&format!("x = {}", key.example)).ok()?;
     table.get("x").cloned()
 }
 
-fn default(kind: &Kind, text: &str) -> Value {
+fn default(kind: &ValueKind, text: &str) -> Value {
     match kind {
-        Kind::Integer(..) => text.parse::<i64>().expect("the schema's defaults are right").into(),
-        Kind::Bool => (text == "true").into(),
+        ValueKind::Integer(..) => text.parse::<i64>().expect("the schema's defaults are right").into(),
+        ValueKind::Bool => (text == "true").into(),
         _ => text.into(),
     }
 }
 
-fn kind(kind: &Kind) -> Value {
+fn kind(kind: &ValueKind) -> Value {
     let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
     match kind {
-        Kind::Text(max) => json!({ "type": "string", "minLength": 1, "maxLength": max }),
-        Kind::Word(max) => json!({ "type": "string", "pattern": "^\\S*$", "maxLength": max }),
-        Kind::Account => text("^[A-Za-z0-9_.-]{0,32}$"),
-        Kind::DnsName => text("^[A-Za-z0-9_.-]{1,253}$"),
-        Kind::HostHeader => text("^[A-Za-z0-9_.:\\[\\]-]{1,253}$"),
-        Kind::Name | Kind::BackendName => text(NAME),
-        Kind::Path | Kind::Socket | Kind::UrlPath => text("^/"),
-        Kind::ApiPath => text("^/[^\\s#]*$"),
-        Kind::ApiRoot => text("^(/[^\\s?#]*[^\\s?#/])?$"),
-        Kind::HeaderName => text(HEADER),
-        Kind::HeaderText(max) => json!({ "type": "string", "pattern": "^[ -~]*$", "maxLength": max }),
-        Kind::Pattern => json!({ "type": "string", "minLength": 1, "format": "regex" }),
-        Kind::Provider => json!({ "anyOf": [{ "enum": Provider::NAMES }, text(NAME)] }),
-        Kind::Program => text("^(/|[^/]+$)"),
-        Kind::Url => text("^https?://[^@?#]+$"),
-        Kind::Bind => text("^(\\*|[0-9.]*|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$"),
-        Kind::Secret => text("^(env:[A-Za-z0-9_.-]+|credential:[A-Za-z0-9_.-]+|file:/.*)$"),
-        Kind::Rate => text("^[0-9]+/([0-9]+(ms|s|m|h|d))+$"),
-        Kind::Duration(..) => text("^([0-9]+(ms|s|m|h|d))+$"),
-        Kind::Size(..) => text("^[0-9]+(B|KiB|MiB|GiB)$"),
-        Kind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
-        Kind::Amount(max) => json!({ "type": "number", "minimum": 0, "maximum": max }),
-        Kind::Budget(inner) => {
+        ValueKind::Text(max) => json!({ "type": "string", "minLength": 1, "maxLength": max }),
+        ValueKind::Word(max) => json!({ "type": "string", "pattern": "^\\S*$", "maxLength": max }),
+        ValueKind::Account => text("^[A-Za-z0-9_.-]{0,32}$"),
+        ValueKind::DnsName => text("^[A-Za-z0-9_.-]{1,253}$"),
+        ValueKind::HostHeader => text("^[A-Za-z0-9_.:\\[\\]-]{1,253}$"),
+        ValueKind::Name | ValueKind::BackendName => text(NAME),
+        ValueKind::Path | ValueKind::Socket | ValueKind::UrlPath => text("^/"),
+        ValueKind::ApiPath => text("^/[^\\s#]*$"),
+        ValueKind::ApiRoot => text("^(/[^\\s?#]*[^\\s?#/])?$"),
+        ValueKind::HeaderName => text(HEADER),
+        ValueKind::HeaderText(max) => json!({ "type": "string", "pattern": "^[ -~]*$", "maxLength": max }),
+        ValueKind::Pattern => json!({ "type": "string", "minLength": 1, "format": "regex" }),
+        ValueKind::Provider => json!({ "anyOf": [{ "enum": Provider::NAMES }, text(NAME)] }),
+        ValueKind::Program => text("^(/|[^/]+$)"),
+        ValueKind::Url => text("^https?://[^@?#]+$"),
+        ValueKind::Bind => text("^(\\*|[0-9.]*|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$"),
+        ValueKind::Secret => text("^(env:[A-Za-z0-9_.-]+|credential:[A-Za-z0-9_.-]+|file:/.*)$"),
+        ValueKind::Rate => text("^[0-9]+/([0-9]+(ms|s|m|h|d))+$"),
+        ValueKind::Duration(..) => text("^([0-9]+(ms|s|m|h|d))+$"),
+        ValueKind::Size(..) => text("^[0-9]+(B|KiB|MiB|GiB)$"),
+        ValueKind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        ValueKind::Amount(max) => json!({ "type": "number", "minimum": 0, "maximum": max }),
+        ValueKind::Budget(inner) => {
             json!({ "anyOf": [section(inner), text("^[1-9][0-9]* (tokens|probes)/day$")] })
         }
-        Kind::Bool => json!({ "type": "boolean" }),
-        Kind::Choice(words, _) => json!({ "type": "string", "enum": words }),
-        Kind::Raw => text("^[^\\r\\n\\u0000]*$"),
-        Kind::List(of, min, max) => {
+        ValueKind::Bool => json!({ "type": "boolean" }),
+        ValueKind::Choice(words, _) => json!({ "type": "string", "enum": words }),
+        ValueKind::Raw => text("^[^\\r\\n\\u0000]*$"),
+        ValueKind::List(of, min, max) => {
             json!({ "type": "array", "items": self::kind(of), "minItems": min, "maxItems": max })
         }
-        Kind::Table(inner) => section(inner),
-        Kind::Switch(inner) => json!({ "anyOf": [section(inner), { "const": false }] }),
-        Kind::Named(inner, max) => json!({
+        ValueKind::Table(inner) => section(inner),
+        ValueKind::Switch(inner) => json!({ "anyOf": [section(inner), { "const": false }] }),
+        ValueKind::Named(inner, max) => json!({
             "type": "object",
             "minProperties": 1,
             "maxProperties": max,
             "propertyNames": { "pattern": NAME },
             "additionalProperties": section(inner),
         }),
-        Kind::Interface => text("^[A-Za-z0-9_.-]{1,15}$"),
-        Kind::InterfaceAddress => text("^[0-9A-Fa-f:.]+/[0-9]{1,3}$"),
-        Kind::Ip => text("^[0-9A-Fa-f:.]+$"),
-        Kind::ByNode(of, max) => json!({
+        ValueKind::Interface => text("^[A-Za-z0-9_.-]{1,15}$"),
+        ValueKind::InterfaceAddress => text("^[0-9A-Fa-f:.]+/[0-9]{1,3}$"),
+        ValueKind::Ip => text("^[0-9A-Fa-f:.]+$"),
+        ValueKind::ByNode(of, max) => json!({
             "type": "object",
             "minProperties": 1,
             "maxProperties": max,
             "propertyNames": { "pattern": NAME },
             "additionalProperties": self::kind(of),
         }),
-        Kind::Headers(of, max) => json!({
+        ValueKind::Headers(of, max) => json!({
             "type": "object",
             "maxProperties": max,
             "propertyNames": { "pattern": HEADER },
             "additionalProperties": self::kind(of),
         }),
-        Kind::Pointers(max) => {
+        ValueKind::Pointers(max) => {
             json!({ "type": "object", "maxProperties": max, "propertyNames": { "pattern": "^(/|$)" } })
         }
-        Kind::Later => json!({ "not": {} }),
+        ValueKind::Later => json!({ "not": {} }),
     }
 }
 

@@ -33,11 +33,11 @@ pub(super) struct Section {
     pub(super) name: &'static str,
     /// One sentence for editors.
     pub(super) doc: &'static str,
-    pub(super) keys: &'static [Key],
+    pub(super) keys: &'static [KeySpec],
 }
 
 impl Section {
-    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+    pub(super) fn key(&self, name: &str) -> Option<&'static KeySpec> {
         self.keys.iter().find(|key| key.name == name)
     }
 }
@@ -48,11 +48,11 @@ pub(super) fn declares(name: &str) -> bool {
         section.keys.iter().any(|key| {
             key.name == name
                 || match key.kind {
-                    Kind::Table(inner)
-                    | Kind::Switch(inner)
-                    | Kind::Budget(inner)
-                    | Kind::Named(inner, _)
-                    | Kind::List(&Kind::Table(inner), ..) => below(inner, name),
+                    ValueKind::Table(inner)
+                    | ValueKind::Switch(inner)
+                    | ValueKind::Budget(inner)
+                    | ValueKind::Named(inner, _)
+                    | ValueKind::List(&ValueKind::Table(inner), ..) => below(inner, name),
                     _ => false,
                 }
         })
@@ -62,9 +62,9 @@ pub(super) fn declares(name: &str) -> bool {
 
 /// One key of a section.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Key {
+pub(super) struct KeySpec {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: ValueKind,
     /// One sentence for editors.
     pub(super) doc: &'static str,
     pub(super) default: Default,
@@ -87,14 +87,14 @@ pub(super) enum Default {
     Says(&'static str),
 }
 
-impl Key {
-    const fn new(name: &'static str, kind: Kind, doc: &'static str) -> Self {
+impl KeySpec {
+    const fn new(name: &'static str, kind: ValueKind, doc: &'static str) -> Self {
         Self { name, kind, doc, default: Default::None, example: "", not_yet: None }
     }
 
     /// A key whose feature does not exist yet: `feature` is the subject of "… not exist yet".
     const fn later(name: &'static str, feature: &'static str) -> Self {
-        Self { not_yet: Some(feature), ..Self::new(name, Kind::Later, "") }
+        Self { not_yet: Some(feature), ..Self::new(name, ValueKind::Later, "") }
     }
 
     const fn required(self) -> Self {
@@ -116,7 +116,7 @@ impl Key {
 
 /// What a value must be.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     /// Text of one line without control characters, 1 to so many characters.
     Text(usize),
     /// Text without blanks and control characters, at most so many characters; may be empty.
@@ -172,7 +172,7 @@ pub(super) enum Kind {
     /// `true` or `false`.
     Bool,
     /// One of these words. The second list: words that are refused for now, each with the reason.
-    Choice(&'static [&'static str], &'static [(&'static str, Refusal)]),
+    Choice(&'static [&'static str], &'static [(&'static str, RefusedChoice)]),
     /// A line of HAProxy's own language.
     Raw,
     /// So many to so many of a kind.
@@ -201,12 +201,12 @@ pub(super) enum Kind {
 
 /// Why a word of a choice is refused though it means something.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Refusal {
+pub(super) enum RefusedChoice {
     /// It will not come: the reason, as a sentence without its full stop.
     Never(&'static str),
 }
 
-impl Kind {
+impl ValueKind {
     /// What it wants, to follow "wants".
     pub(super) fn wants(&self) -> String {
         match self {
@@ -261,6 +261,6 @@ impl Kind {
     }
 }
 
-const RAW_LINES: Kind = Kind::List(&Kind::Raw, 0, 1000);
+const RAW_LINES: ValueKind = ValueKind::List(&ValueKind::Raw, 0, 1000);
 /// HAProxy's own limit for a timeout is 24 days; a day is more than any request takes.
 const DAY: &str = "24h";

@@ -1,7 +1,7 @@
 //! The schema agrees with itself and with `model`.
 
 use super::json::example;
-use super::{Default, Key, Kind, ROOT, Refusal, Section, json_schema};
+use super::{Default, KeySpec, ROOT, RefusedChoice, Section, ValueKind, json_schema};
 use crate::model::{AdminState, Balance, Dialect, Provider, parse_duration, parse_size};
 
 fn every_section() -> Vec<&'static Section> {
@@ -9,11 +9,11 @@ fn every_section() -> Vec<&'static Section> {
         all.push(section);
         for key in section.keys {
             match key.kind {
-                Kind::Table(inner)
-                | Kind::Switch(inner)
-                | Kind::Budget(inner)
-                | Kind::Named(inner, _)
-                | Kind::List(&Kind::Table(inner), ..) => walk(inner, all),
+                ValueKind::Table(inner)
+                | ValueKind::Switch(inner)
+                | ValueKind::Budget(inner)
+                | ValueKind::Named(inner, _)
+                | ValueKind::List(&ValueKind::Table(inner), ..) => walk(inner, all),
                 _ => {}
             }
         }
@@ -23,7 +23,7 @@ fn every_section() -> Vec<&'static Section> {
     all
 }
 
-fn every_key() -> impl Iterator<Item = (&'static Section, &'static Key)> {
+fn every_key() -> impl Iterator<Item = (&'static Section, &'static KeySpec)> {
     every_section().into_iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)))
 }
 
@@ -32,22 +32,22 @@ fn limits_and_defaults_are_right_and_defaults_lie_within_their_limits() {
     for (section, key) in every_key() {
         let place = format!("{}.{}", section.name, key.name);
         match (key.kind, key.default) {
-            (Kind::Duration(min, max), default) => {
+            (ValueKind::Duration(min, max), default) => {
                 let (min, max) = (parse_duration(min).unwrap(), parse_duration(max).unwrap());
                 assert!(min < max, "{place}");
                 if let Default::Is(text) = default {
                     assert!((min..=max).contains(&parse_duration(text).unwrap()), "{place}");
                 }
             }
-            (Kind::Size(min, max), Default::Is(text)) => {
+            (ValueKind::Size(min, max), Default::Is(text)) => {
                 let read = |text| parse_size(text).unwrap();
                 assert!((read(min)..=read(max)).contains(&read(text)), "{place}");
             }
-            (Kind::Integer(min, max), Default::Is(text)) => {
+            (ValueKind::Integer(min, max), Default::Is(text)) => {
                 assert!((min..=max).contains(&text.parse().unwrap()), "{place}");
             }
-            (Kind::Choice(words, _), Default::Is(text)) => assert!(words.contains(&text), "{place}"),
-            (Kind::List(..) | Kind::Table(_) | Kind::Named(..), Default::Is(_)) => {
+            (ValueKind::Choice(words, _), Default::Is(text)) => assert!(words.contains(&text), "{place}"),
+            (ValueKind::List(..) | ValueKind::Table(_) | ValueKind::Named(..), Default::Is(_)) => {
                 panic!("{place}: a default in words, please")
             }
             _ => {}
@@ -63,8 +63,8 @@ fn every_key_is_described_once_and_names_are_unique() {
             let place = format!("{}.{}", section.name, key.name);
             assert!(!section.keys[..index].iter().any(|other| other.name == key.name), "{place}");
             assert_eq!(key.doc.is_empty(), key.not_yet.is_some(), "{place}");
-            assert_eq!(matches!(key.kind, Kind::Later), key.not_yet.is_some(), "{place}");
-            let scalar = !matches!(key.kind, Kind::Table(_) | Kind::Switch(_) | Kind::Named(..));
+            assert_eq!(matches!(key.kind, ValueKind::Later), key.not_yet.is_some(), "{place}");
+            let scalar = !matches!(key.kind, ValueKind::Table(_) | ValueKind::Switch(_) | ValueKind::Named(..));
             if scalar && !key.example.is_empty() {
                 assert!(example(key).is_some(), "{place}: the example is not TOML");
             }
@@ -77,7 +77,7 @@ fn choices_are_the_models_words() {
     let words = |section: &str, name: &str| {
         let found = every_key().find(|(s, key)| s.name == section && key.name == name);
         match found.map(|(_, key)| key.kind) {
-            Some(Kind::Choice(words, refused)) => (words.to_vec(), refused),
+            Some(ValueKind::Choice(words, refused)) => (words.to_vec(), refused),
             _ => panic!("{section}.{name}"),
         }
     };
@@ -86,7 +86,7 @@ fn choices_are_the_models_words() {
     assert_eq!(words("backend.NAME", "balance").0, Balance::ALL.map(Balance::as_str));
     let states = [AdminState::Ready, AdminState::Drain, AdminState::Maint].map(AdminState::as_str);
     assert_eq!(words("backend.NAME.server.NAME", "state").0, states);
-    assert!(matches!(words("backend.NAME", "balance").1, [("static-rr", Refusal::Never(_))]));
+    assert!(matches!(words("backend.NAME", "balance").1, [("static-rr", RefusedChoice::Never(_))]));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::model::{
 };
 use crate::render::caller::key_headers;
 use crate::render::names::{hop_proxy, hop_socket};
-use crate::render::value::{Table, duration};
+use crate::render::value::{ContextMap, duration};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tera::Value;
@@ -52,7 +52,7 @@ impl ContextMaker<'_> {
         let first = lone_first(backend).map(|server| self.marks.text(&server.name, Some(server.origin)));
         let BackendTimeout { connect, first_byte, idle } = timeout;
         let longest = if first_byte.value >= idle.value { first_byte } else { idle };
-        let timeout = Table::default()
+        let timeout = ContextMap::default()
             .with("connect", self.sourced_duration(connect))
             .with("first_byte", self.sourced_duration(first_byte))
             .with("idle", self.sourced_duration(idle))
@@ -69,7 +69,7 @@ impl ContextMaker<'_> {
         let rows: Vec<Value> =
             shown.into_iter().map(|server| self.server(backend, server, &check, needs_hops, id_of(server))).collect();
         let (raw_first, raw_last) = self.raw_lines(raw);
-        Table::default()
+        ContextMap::default()
             .with("name", self.marks.text(name, Some(*origin)))
             .with("balance", self.balance(balance))
             .with("hash_is_consistent", balance.value == Balance::Source)
@@ -106,14 +106,14 @@ impl ContextMaker<'_> {
             let BackendTimeout { first_byte, idle, .. } = &backend.timeout;
             let timeout = first_byte.value.max(idle.value) + Duration::from_secs(1);
             let line = self.reached(unshared(&name), check, server);
-            Table::default()
+            ContextMap::default()
                 .with("proxy", hop_proxy(&id))
                 .with("socket", self.marks.text(&socket.bind, Some(server.origin)))
                 .with("timeout", duration(timeout))
                 .with("identity", self.identity(backend, server, &id.to_string()))
                 .with("line", line)
         });
-        Table::default()
+        ContextMap::default()
             .with("name", name)
             .with("tier", server.tier)
             .with("region", server.region.as_ref().map(|region| self.marks.text(region, Some(server.origin))))
@@ -130,7 +130,7 @@ impl ContextMaker<'_> {
         check: &Value,
         needs_hops: bool,
         dynamic_id: Option<&u32>,
-    ) -> Table {
+    ) -> ContextMap {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
         let is_backup = match lone_first(backend) {
             Some(first) => first.name == server.name,
@@ -158,7 +158,7 @@ impl ContextMaker<'_> {
     pub(in crate::render) fn check(&mut self, check: &Check) -> Value {
         let Check { origin, interval, fall, rise, .. } = check;
         let origin = Some(*origin);
-        Table::default()
+        ContextMap::default()
             .with("inter", self.marks.text(duration(*interval), origin))
             .with("fastinter", duration((*interval).min(FAST_INTER)))
             .with("downinter", duration((*interval).min(DOWN_INTER)))
@@ -168,7 +168,7 @@ impl ContextMaker<'_> {
     }
 
     /// What decides on a server's part of the traffic.
-    fn shares(&mut self, server: &Server, id: &ServerId) -> Table {
+    fn shares(&mut self, server: &Server, id: &ServerId) -> ContextMap {
         let configured = DesiredServer { weight: server.weight.value, state: server.state.value };
         let wish = match self.pass {
             Pass::Real => self.desired.servers.get(id).copied().unwrap_or(configured),
@@ -178,14 +178,14 @@ impl ContextMaker<'_> {
         // What the file says, and not what became of it: lines keep their places whatever moves.
         let origin = if server.state.value == AdminState::Drain { server.state.origin } else { server.weight.origin };
         let maxconn = server.maxconn.as_ref().filter(|_| self.pass == Pass::Real);
-        Table::default()
+        ContextMap::default()
             .with("weight", self.marks.text(weight, origin))
             .with("is_disabled", wish.state == AdminState::Maint)
             .with("maxconn", maxconn.map(|maxconn| self.marks.sourced(maxconn)))
     }
 
     /// Where a server is and how it is looked after.
-    fn reached(&mut self, line: Table, check: &Value, server: &Server) -> Table {
+    fn reached(&mut self, line: ContextMap, check: &Value, server: &Server) -> ContextMap {
         let is_dns = matches!(server.url.host, Host::Dns(_));
         let (address, port) = match self.pass {
             Pass::Masked if !is_dns => (MASKED_ADDRESS.0.to_owned(), MASKED_ADDRESS.1),
@@ -221,7 +221,7 @@ impl ContextMaker<'_> {
         };
         // Else the client's Host would be asked for, and verified.
         let refuses_auto = server_name.is_none() && self.target.has_sni_auto();
-        let table = Table::default()
+        let table = ContextMap::default()
             .with("verify", tls.verify)
             .with("ca_file", ca_file)
             .with("server_name", server_name)
@@ -240,7 +240,7 @@ impl ContextMaker<'_> {
         let host = self.marks.text(server.host_header(), host_origin);
         let Profile { key_header, key_prefix, headers, default_headers, .. } = &*backend.provider;
         let key_origin: Option<Option<Origin>> = server.keys.first().map(|key| key.origin);
-        Table::default()
+        ContextMap::default()
             .with("host", host)
             .with("path", self.path(backend, server, origin))
             .with("key", key_origin.map(|origin| self.marks.text(key, origin)))
@@ -273,7 +273,7 @@ impl ContextMaker<'_> {
             words.chunks(WORDS_PER_RULE).map(&mut rule).collect()
         };
         let ErrorWords { account, rejected, passing, overloaded: _ } = &backend.provider.errors;
-        Table::default()
+        ContextMap::default()
             .with("account", listed(account))
             .with("rejected", listed(rejected))
             .with("passing", listed(passing))
@@ -285,7 +285,7 @@ impl ContextMaker<'_> {
             .iter()
             .map(|(name, value)| {
                 let name = self.marks.text(name, Some(origin));
-                Table::default().with("name", name).with("value", self.marks.text(value, Some(origin))).into()
+                ContextMap::default().with("name", name).with("value", self.marks.text(value, Some(origin))).into()
             })
             .collect()
     }
@@ -297,7 +297,7 @@ impl ContextMaker<'_> {
         if to.is_empty() || to == from {
             return None;
         }
-        let table = Table::default()
+        let table = ContextMap::default()
             .with("from", (!from.is_empty()).then_some(from))
             .with("from_regex", format!("^{}(/.*)?$", from.replace('.', "\\.")))
             .with("to", self.marks.text(to, origin));
@@ -311,8 +311,8 @@ pub(in crate::render) fn draws(config: &Config) -> bool {
 }
 
 /// The line of the one server behind a hop: all traffic is its own, its share was decided in front.
-fn unshared(name: &Value) -> Table {
-    Table::default()
+fn unshared(name: &Value) -> ContextMap {
+    ContextMap::default()
         .with("name", name.clone())
         .with("id", None::<Value>)
         .with("weight", Weight::DEFAULT.to_string())

@@ -6,7 +6,7 @@ use crate::config::{Frontend, FrontendTimeout, own_vips};
 use crate::model::{BindHost, Digest, Sourced};
 use crate::render::names::{self, RoutesMap, health_map, routes_map};
 use crate::render::routes::reached;
-use crate::render::value::{Table, duration};
+use crate::render::value::{ContextMap, duration};
 use camino::Utf8PathBuf;
 use std::time::Duration;
 use tera::Value;
@@ -42,7 +42,7 @@ impl ContextMaker<'_> {
             raw,
         } = frontend;
         let FrontendTimeout { client, request, body, keep_alive } = timeout;
-        let timeout = Table::default()
+        let timeout = ContextMap::default()
             .with("client", self.sourced_duration(client))
             .with("request", self.sourced_duration(request))
             .with("body", self.sourced_duration(body))
@@ -50,7 +50,10 @@ impl ContextMaker<'_> {
         let binds: Vec<Value> = bind
             .iter()
             .map(|bind| {
-                Table::default().with("address", self.bind(bind)).with("is_v4v6", bind.host == BindHost::AnyBoth).into()
+                ContextMap::default()
+                    .with("address", self.bind(bind))
+                    .with("is_v4v6", bind.host == BindHost::AnyBoth)
+                    .into()
             })
             .collect();
         let crt_list = certificates.first().map(|first| self.marks.text(names::crt_list(name), first.origin));
@@ -59,7 +62,7 @@ impl ContextMaker<'_> {
         let redirect = redirect_http.as_ref().map(|clear| {
             // The port that clients use is the first bind's, and https means 443.
             let port = bind.first().map(|bind| bind.port).filter(|port| *port != 443);
-            Table::default()
+            ContextMap::default()
                 .with("bind", self.bind(clear))
                 .with("bind_is_v4v6", clear.host == BindHost::AnyBoth)
                 .with("asked_from", asked_from([clear]))
@@ -70,7 +73,7 @@ impl ContextMaker<'_> {
         let has_vips = own_vips(&self.desired.config).next().is_some();
         let chooses_its_log = raw.iter().chain(&self.desired.config.haproxy.raw_defaults).any(|line| is_of_logs(line));
         let (raw_first, raw_last) = self.raw_lines(raw);
-        Table::default()
+        ContextMap::default()
             .with("name", self.marks.sourced(name))
             .with("bind", binds)
             .with("tcp_ut", has_vips.then(|| duration(UNACKNOWLEDGED)))
@@ -95,7 +98,7 @@ impl ContextMaker<'_> {
     fn routes(&mut self, frontend: &Frontend) -> Option<Value> {
         let origin = frontend.routes.first()?.backend.origin;
         let mut map = |which| self.marks.text(routes_map(&frontend.name, which), origin);
-        let table = Table::default()
+        let table = ContextMap::default()
             .with("by_model", frontend.routes_by_model())
             .with("paths", map(RoutesMap::Paths))
             .with("models", map(RoutesMap::Models))
@@ -109,7 +112,7 @@ impl ContextMaker<'_> {
         let contents: String = found.iter().map(|one| format!("{} {}\n", one.digest, one.path)).collect();
         // The built-in template leaves it out: with it, a renewed certificate is a reload.
         let digest = Digest::of(contents).short();
-        Table::default().with("path", self.marks.sourced(path)).with("digest", digest).into()
+        ContextMap::default().with("path", self.marks.sourced(path)).with("digest", digest).into()
     }
 
     pub(super) fn sourced_duration(&mut self, value: &Sourced<Duration>) -> Value {

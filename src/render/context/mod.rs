@@ -15,7 +15,7 @@ use super::names::{
 };
 use super::scripts::model_path;
 use super::shape::Ids;
-use super::value::{Table, duration};
+use super::value::{ContextMap, duration};
 use super::{RenderError, Target};
 use crate::config::{AddressLimit, Backend, Frontend, Haproxy, Stats};
 use crate::desired::{Desired, needs_hops};
@@ -74,7 +74,7 @@ impl<'a> ContextMaker<'a> {
     /// The same without the sections of the backends, of which nothing is told but their names.
     pub(super) fn head(&mut self, marker: &str) -> Context {
         let mut context = self.common();
-        let name = |backend: &Backend| Table::default().with("name", backend.name.to_string()).into();
+        let name = |backend: &Backend| ContextMap::default().with("name", backend.name.to_string()).into();
         let names: Vec<Value> = self.desired.config.backends.iter().map(name).collect();
         context.insert_value("backends", names.into());
         context.insert_value("sections", Vec::<Value>::new().into());
@@ -89,7 +89,7 @@ impl<'a> ContextMaker<'a> {
     pub(super) fn common(&mut self) -> Context {
         let config = &*self.desired.config;
         let mut context = Context::new();
-        let target = Table::default()
+        let target = ContextMap::default()
             .with("major", self.target.major)
             .with("minor", self.target.minor)
             .with("has_response_timeout", self.target.has_response_timeout())
@@ -106,7 +106,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("bad_path", error_body(BAD_PATH, "invalid_request_error", "bad_path").into());
         context.insert_value("telling_headers", telling_headers().into());
         context.insert_value("replaced_headers", replaced_headers().into());
-        let key_query = Table::default().with("decoded", decoded_key()).with("spelt", spelt_key());
+        let key_query = ContextMap::default().with("decoded", decoded_key()).with("spelt", spelt_key());
         context.insert_value("key_query", key_query.into());
         let stream_error = error_body("The model server failed at the beginning.", "server_error", "stream_error");
         context.insert_value("stream_error", stream_error.into());
@@ -119,7 +119,7 @@ impl<'a> ContextMaker<'a> {
         // Only tables need them.
         let peers = config.limit_address.as_ref().and_then(|_| peers_socket(config)).map(|socket| {
             let origin = config.haproxy.admin_socket.origin;
-            let peers = Table::default().with("name", PEERS).with("socket", self.marks.text(socket, origin));
+            let peers = ContextMap::default().with("name", PEERS).with("socket", self.marks.text(socket, origin));
             Value::from(peers)
         });
         context.insert_value("peers", peers.into());
@@ -175,7 +175,7 @@ impl<'a> ContextMaker<'a> {
             Pass::Real => maxconn.value,
             Pass::Masked => MASKED_MAXCONN,
         };
-        Table::default()
+        ContextMap::default()
             .with("admin_socket", marks.sourced(admin_socket))
             .with("user", non_empty(marks, user))
             .with("group", non_empty(marks, group))
@@ -198,7 +198,7 @@ impl<'a> ContextMaker<'a> {
 
     fn stats(&mut self, stats: &Stats) -> Value {
         let Stats { bind, login } = stats;
-        Table::default()
+        ContextMap::default()
             .with("name", STATS)
             .with("bind", self.bind(bind))
             .with("bind_is_v4v6", bind.host == BindHost::AnyBoth)
@@ -213,7 +213,7 @@ impl<'a> ContextMaker<'a> {
         let window = requests.value.window;
         let body =
             error_body("Too many requests from this address, please slow down.", "requests", "rate_limit_exceeded");
-        Table::default()
+        ContextMap::default()
             .with("table", LIMIT_ADDRESS)
             .with("key", LIMIT_ADDRESS_KEY)
             .with("map", self.marks.text(LIMITS_MAP, requests.origin))
@@ -261,7 +261,7 @@ fn errors() -> Value {
     /// Seconds after which a client may try again where nobody can serve: two rounds of HAProxy's checks.
     const UNAVAILABLE_S: u32 = 5;
     let error = |status: u16, retry_after_s: Option<u32>, message: &str, kind: &str, code: &str| -> Value {
-        Table::default()
+        ContextMap::default()
             .with("status", status)
             .with("retry_after_s", retry_after_s)
             .with("body", error_body(message, kind, code))

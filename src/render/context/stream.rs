@@ -1,6 +1,6 @@
 //! How a stream begins that is none: what HAProxy looks for in the first bytes behind the header.
 
-use crate::render::value::Table;
+use crate::render::value::ContextMap;
 use tera::Value;
 
 /// An event that is an error, behind a byte order mark, empty lines and comments: a name says so, or `error` is an object
@@ -14,7 +14,7 @@ const ENOUGH: u32 = 32;
 
 /// What the templates see of it.
 pub(super) fn stream_begin() -> Value {
-    Table::default().with("error", ERROR).with("half", HALF).with("enough", ENOUGH).into()
+    ContextMap::default().with("error", ERROR).with("half", HALF).with("enough", ENOUGH).into()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use super::ContextMaker;
 use crate::config::TlsProfile;
-use crate::render::value::Table;
+use crate::render::value::ContextMap;
 use tera::Value;
 
 const SUITES: &str = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
@@ -33,7 +33,7 @@ impl ContextMaker<'_> {
             TlsProfile::Old => ("old", "TLSv1.0", Some(OLD), Some("1024")),
         };
         let is_used = config.frontends.iter().any(|frontend| !frontend.certificates.is_empty());
-        Table::default()
+        ContextMap::default()
             .with("is_used", is_used)
             .with("profile", self.marks.text(name, profile.origin))
             .with("min_version", self.marks.text(min_version, profile.origin))

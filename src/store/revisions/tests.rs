@@ -1,7 +1,7 @@
 //! The history over its life: written, read, damaged, tagged, thinned out.
 
 use super::{NewFile, Revisions};
-use crate::store::{How, Manifest, Outcome, Source, Standing, StoreError};
+use crate::store::{How, Manifest, Outcome, RevisionSource, Standing, StoreError};
 use crate::sys::files::replace_file;
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -17,7 +17,7 @@ fn manifest(revision: u32) -> Manifest {
         created: "2026-11-21T08:00:00Z".parse().unwrap(),
         actor: "agent".to_owned(),
         reason: "the file was edited".to_owned(),
-        source: Source::Rollback { of: 1 },
+        source: RevisionSource::Rollback { of: 1 },
         outcome: None,
         plan: vec!["weight be/s1 10 → 30".to_owned()],
         files: Vec::new(),

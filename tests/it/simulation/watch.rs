@@ -5,7 +5,7 @@ use super::loaded::Loaded;
 use super::world::Broken;
 use camino::{Utf8Path, Utf8PathBuf};
 use hapilot::model::Digest;
-use hapilot::store::{Journal, Undertaking};
+use hapilot::store::{Journal, Undertaking, UndertakingKind};
 use hapilot::sys::fault;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -163,7 +163,7 @@ fn is_settled(directory: &Utf8Path, left: &Undertaking, at_death: &Files) -> Res
         let paths: Vec<_> = left.files.iter().map(|file| file.path.as_str()).collect();
         return Err(format!("the files are neither wholly old nor wholly new: {paths:?}"));
     }
-    if left.kind == "reload" && !is_old {
+    if left.kind == UndertakingKind::Reload && !is_old {
         return Err("nobody knows whether HAProxy takes these files, and they stay".to_owned());
     }
     let is_other = |path: &&Utf8PathBuf| !left.files.iter().any(|file| file.path == **path);

@@ -174,7 +174,7 @@ impl World {
             Ok(None) => return End::Died,
             Ok(Some(Ok(report))) => End::Done(Box::new(report)),
             Ok(Some(Err(Attempt::TooSoon(_)))) => End::TooSoon,
-            Ok(Some(Err(Attempt::Failed(failed)))) => End::Failed(failed.message),
+            Ok(Some(Err(Attempt::Failed(failed)))) => End::Failed(failed.to_string()),
         };
         self.node = Some(node);
         end

@@ -1,8 +1,8 @@
 //! What the loop makes of live traffic: words about servers for the fleet, words about keys for the keyring.
 
 use super::body::Agent;
-use super::ears::Hearing;
-use super::listening::{Batch, Listening};
+use super::ears::Ears;
+use super::traffic_listener::{Batch, TrafficListener};
 use crate::health::{Keyless, Outcome};
 use crate::model::ServerId;
 
@@ -17,14 +17,14 @@ impl Agent {
         let (listening, batches) = match &wanted {
             Some(socket) => {
                 let (listening, batches) =
-                    Listening::start(socket, self.node.epoch, self.node.engine.unanswered.clone());
+                    TrafficListener::start(socket, self.node.epoch, self.node.engine.unanswered.clone());
                 (Some(listening), Some(batches))
             }
             None => (None, None),
         };
         self.node.listening = listening;
         self.node.engine.unanswered.forget();
-        self.hearing = Hearing { at: wanted, batches };
+        self.hearing = Ears { at: wanted, batches };
     }
 
     /// Takes in what was heard.

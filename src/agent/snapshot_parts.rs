@@ -1,11 +1,11 @@
 //! What the loop hands to who looks: the parts of a picture, shared and not copied, so that thousands of servers hold
 //! nothing up. The picture is made of them by the reader, in his own time.
 
-use super::listening::{Heard, Listening};
 use super::node::Node;
 use super::outages::Outages;
-use super::sight::Sight;
+use super::serving_view::ServingView;
 use super::snapshot::{BackendSnapshot, Outage, ServerSnapshot, Snapshot};
+use super::traffic_listener::{HeardTraffic, TrafficListener};
 use crate::config::{Backend, Config, Server};
 use crate::fleet::{Keyring, Override, Overrides, View};
 use crate::model::{Moment, ServerId};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// What is known at one moment.
 #[derive(Debug)]
-pub struct Seen {
+pub struct SnapshotParts {
     /// Everything but what grows with the servers.
     head: Snapshot,
     config: Arc<Config>,
@@ -25,12 +25,12 @@ pub struct Seen {
     overrides: Overrides,
     view: View,
     keyring: Keyring,
-    heard: Option<Arc<Heard>>,
+    heard: Option<Arc<HeardTraffic>>,
     outages: Outages,
     at: Moment,
 }
 
-impl Seen {
+impl SnapshotParts {
     /// What is known now.
     pub(super) fn of(node: &Node, outages: &Outages, pending: Option<&'static str>) -> Self {
         let config = node.serving.config.clone();
@@ -42,7 +42,7 @@ impl Seen {
             overrides: node.overrides.clone(),
             view: node.fleet.view().clone(),
             keyring: node.keyring.clone(),
-            heard: node.listening.as_ref().map(Listening::heard),
+            heard: node.listening.as_ref().map(TrafficListener::heard),
             outages: outages.clone(),
             at: node.now(),
         }
@@ -58,8 +58,8 @@ impl Seen {
         &self.head.node
     }
 
-    fn sight(&self) -> Sight<'_> {
-        Sight {
+    fn sight(&self) -> ServingView<'_> {
+        ServingView {
             config: &self.config,
             names: &self.names,
             runtime: self.runtime.as_ref(),

@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::live_files::{LiveFiles, Undo};
 use crate::model::Digest;
 use crate::plan::Action;
-use crate::store::{Journal, Undertaking};
+use crate::store::{Journal, Undertaking, UndertakingKind};
 use crate::sys;
 
 impl Engine {
@@ -20,14 +20,14 @@ impl Engine {
             return;
         }
         let kind = match &prepared.plan.action {
-            Action::Nothing => "files",
-            Action::Runtime(_) => "runtime",
-            Action::Reload(_) => "reload",
-            Action::Start => "start",
+            Action::Nothing => UndertakingKind::Files,
+            Action::Runtime(_) => UndertakingKind::Runtime,
+            Action::Reload(_) => UndertakingKind::Reload,
+            Action::Start => UndertakingKind::Start,
         };
         let undertaking = Undertaking {
             began: jiff::Timestamp::now(),
-            kind: kind.to_owned(),
+            kind,
             source: Digest::of(&wish.sources.toml),
             files: files.intended(undo, changes, &prepared.rendered),
         };

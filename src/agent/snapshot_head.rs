@@ -5,6 +5,7 @@
 use super::limits::Finishing;
 use super::node::Node;
 use super::snapshot::{HaproxySnapshot, OldWorker, Snapshot, TrialSnapshot, VipsSnapshot};
+use super::unserved::Unserved;
 use crate::config::own_vips;
 
 impl Snapshot {
@@ -26,11 +27,11 @@ impl Snapshot {
             serving: node.serving.digest,
         });
         let waits = node.order_wait.as_ref().map(|wait| format!("the file waits for its turn: {wait}"));
-        let file_problem = node.file_problem.iter().filter(|_| node.waiting().is_none());
+        let file_problem = node.file_problem.iter().filter(|_| node.waiting().is_none()).map(Unserved::why);
         let untold = node.bulletin.problem();
-        let problems =
-            file_problem.chain(node.troubles.all()).chain(&node.serving.outdated).chain(&waits).chain(&untold);
-        let problems = problems.cloned().chain(node.certificate_news.problems.iter().cloned());
+        let problems = file_problem.chain(node.troubles.all()).map(ToString::to_string);
+        let problems = problems.chain(node.serving.outdated.iter().map(ToString::to_string));
+        let problems = problems.chain(waits).chain(untold).chain(node.certificate_news.problems.iter().cloned());
         let problems = problems.chain(vips.iter().flat_map(VipsSnapshot::problems)).collect();
         let trial = node.trial().map(|(trial, left)| TrialSnapshot {
             revision: trial.revision,

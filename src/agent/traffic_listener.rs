@@ -60,17 +60,17 @@ pub struct Batch {
 
 /// The listening; ends when it is dropped.
 #[derive(Debug)]
-pub struct Listening {
-    heard: Arc<Heard>,
+pub struct TrafficListener {
+    heard: Arc<HeardTraffic>,
     _tasks: JoinSet<()>,
 }
 
-impl Listening {
+impl TrafficListener {
     /// Begins to listen at this admin socket, on the runtime of the caller. HAProxy may be absent, or come without the
     /// ring (an older file of ours, or `[haproxy] live = false`): then it is tried again for ever, by and by.
     pub fn start(admin_socket: &Utf8Path, epoch: Epoch, unanswered: Unanswered) -> (Self, mpsc::Receiver<Batch>) {
         let (tally, urgent) = (Mutex::default(), Notify::new());
-        let heard = Arc::new(Heard { tally, epoch, urgent, unanswered });
+        let heard = Arc::new(HeardTraffic { tally, epoch, urgent, unanswered });
         let (sender, receiver) = mpsc::channel(MAX_BATCHES);
         let mut tasks = JoinSet::new();
         tasks.spawn(attach_for_ever(admin_socket.to_owned(), Arc::clone(&heard)));
@@ -79,7 +79,7 @@ impl Listening {
     }
 
     /// What live traffic looks like now. Costs some microseconds for each server.
-    pub(super) fn heard(&self) -> Arc<Heard> {
+    pub(super) fn heard(&self) -> Arc<HeardTraffic> {
         self.heard.clone()
     }
 
@@ -91,7 +91,7 @@ impl Listening {
 
 /// What all tasks add to.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct HeardTraffic {
     tally: Mutex<Tally>,
     epoch: Epoch,
     /// Something was heard that should not wait.
@@ -100,7 +100,7 @@ pub(super) struct Heard {
     unanswered: Unanswered,
 }
 
-impl Heard {
+impl HeardTraffic {
     /// What the requests of clients tell.
     pub fn picture(&self) -> Picture {
         self.tally().picture(self.now())
@@ -143,7 +143,7 @@ impl Heard {
     }
 }
 
-async fn hand_over(heard: Arc<Heard>, sender: mpsc::Sender<Batch>) {
+async fn hand_over(heard: Arc<HeardTraffic>, sender: mpsc::Sender<Batch>) {
     let mut ticks = interval(HAND_OVER);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tick = 0_u32;
@@ -174,19 +174,19 @@ struct Followed {
     key: WorkerKey,
     /// When it was last known to serve.
     seen: Instant,
-    news: Option<News>,
+    news: Option<WorkerEnd>,
 }
 
 /// How the following of a worker goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum News {
+enum WorkerEnd {
     /// It has a successor, which began after this.
     Stops(Instant),
     /// It is not followed any more.
     Left,
 }
 
-async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<Heard>) {
+async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<HeardTraffic>) {
     let mut following = JoinSet::new();
     let mut last: Option<Followed> = None;
     let mut pause = RETRY;
@@ -200,7 +200,9 @@ async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<Heard>) {
                 let (pid, is_from_start) = (worker.watch.pid(), worker.is_from_start);
                 let same = last.filter(|last| last.pid == pid);
                 // Its connection broke, and it is another worker that came back.
-                if let Some(gone) = last.filter(|last| last.pid != pid && !matches!(last.news, Some(News::Stops(_)))) {
+                if let Some(gone) =
+                    last.filter(|last| last.pid != pid && !matches!(last.news, Some(WorkerEnd::Stops(_))))
+                {
                     heard.tally().end_worker(gone.key);
                 }
                 let key = same.map_or_else(|| heard.tally().begin_worker(is_from_start), |same| same.key);
@@ -210,8 +212,8 @@ async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<Heard>) {
                 let news = hears.recv().await;
                 // Its looks may be seconds apart, and what its successor wrote meanwhile is news.
                 let seen = match news {
-                    Some(News::Stops(served)) => served,
-                    Some(News::Left) | None => Instant::now(),
+                    Some(WorkerEnd::Stops(served)) => served,
+                    Some(WorkerEnd::Left) | None => Instant::now(),
                 };
                 last = Some(Followed { pid, key, seen, news });
             }
@@ -265,7 +267,7 @@ impl Worker {
     }
 
     /// Until the worker is gone, or the connection.
-    async fn follow(self, key: WorkerKey, heard: Arc<Heard>, news: mpsc::Sender<News>) {
+    async fn follow(self, key: WorkerKey, heard: Arc<HeardTraffic>, news: mpsc::Sender<WorkerEnd>) {
         let Self { mut watch, mut stream, is_from_start: _ } = self;
         let (mut split, mut buffer, look_soon) = (Split::default(), vec![0; READ_BYTES], Notify::new());
         let listen = async {
@@ -300,7 +302,7 @@ impl Worker {
             heard.tally().pause_worker(key);
         }
         // The other end may have turned to the successor long ago.
-        let _ = news.send(News::Left).await;
+        let _ = news.send(WorkerEnd::Left).await;
     }
 }
 
@@ -308,8 +310,8 @@ impl Worker {
 async fn watch_over(
     watch: &mut WorkerWatch,
     key: WorkerKey,
-    heard: &Heard,
-    news: &mpsc::Sender<News>,
+    heard: &HeardTraffic,
+    news: &mpsc::Sender<WorkerEnd>,
     look_soon: &Notify,
 ) -> bool {
     let (mut was_stopping, mut served) = (false, Instant::now());
@@ -327,7 +329,7 @@ async fn watch_over(
         heard.counts(key, &look);
         if look.is_stopping && !was_stopping {
             // Of no interest where nobody waits for it.
-            let _ = news.try_send(News::Stops(served));
+            let _ = news.try_send(WorkerEnd::Stops(served));
             was_stopping = true;
         }
         if !look.is_stopping {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// What is known at one moment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sight<'a> {
+pub(super) struct ServingView<'a> {
     pub config: &'a Config,
     pub names: &'a BTreeMap<ServerId, RuntimeNames>,
     pub runtime: Option<&'a Runtime>,
@@ -22,7 +22,7 @@ pub(super) struct Sight<'a> {
     pub at: Moment,
 }
 
-impl<'a> Sight<'a> {
+impl<'a> ServingView<'a> {
     /// What the loop knows now.
     pub fn of(node: &'a Node, names: &'a BTreeMap<ServerId, RuntimeNames>, outages: &'a Outages) -> Self {
         Self {

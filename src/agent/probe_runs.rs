@@ -1,8 +1,8 @@
 //! Which probes run now: from what is due to a task, and from its result to fleet, keyring and memory.
 
 use super::body::Agent;
-use super::probing::Errand;
-use super::wanted::{Asked, Wanted};
+use super::probe_errand::Errand;
+use super::wanted::{Asked, DueProbe};
 use crate::health::{Observation, Outcome, ProbeKind};
 use crate::model::Host;
 use std::time::Duration;
@@ -32,8 +32,8 @@ impl Agent {
         }
     }
 
-    fn errand(&self, wanted: &Wanted) -> Option<Errand> {
-        let Wanted { id, kind, key: _ } = wanted;
+    fn errand(&self, wanted: &DueProbe) -> Option<Errand> {
+        let DueProbe { id, kind, key: _ } = wanted;
         let (backend, server) = self.node.serving.config.server(id)?;
         let resolved = match server.url.host {
             Host::Ip(_) => None,
@@ -43,18 +43,18 @@ impl Agent {
     }
 
     /// The place of the key to ask with: the one under test, else the one that serves.
-    fn key_of(&self, Wanted { id, kind: _, key }: &Wanted) -> usize {
+    fn key_of(&self, DueProbe { id, kind: _, key }: &DueProbe) -> usize {
         key.or_else(|| self.node.keyring.active(id)).unwrap_or(0)
     }
 
-    fn whom(&self, wanted: &Wanted) -> Option<Asked> {
+    fn whom(&self, wanted: &DueProbe) -> Option<Asked> {
         let (_, server) = self.node.serving.config.server(&wanted.id)?;
         let index = self.key_of(wanted);
         let key = server.keys.get(index).and_then(|key| self.node.serving.secrets.get(&key.value));
         Some(Asked { url: server.url.to_string(), key: key.map(|key| (index, key.clone())) })
     }
 
-    pub(super) fn probed(&mut self, finished: Result<(Wanted, Option<Asked>, Observation), tokio::task::JoinError>) {
+    pub(super) fn probed(&mut self, finished: Result<(DueProbe, Option<Asked>, Observation), tokio::task::JoinError>) {
         let (wanted, asked, observation) = match finished {
             Ok(result) => result,
             // Only at the very end, when the tasks are dropped.

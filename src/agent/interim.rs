@@ -22,14 +22,14 @@ pub(super) struct Moved {
 
 /// What HAProxy was to follow at one moment.
 #[derive(Debug)]
-pub struct Known {
+pub struct Baseline {
     config: Arc<Config>,
     servers: BTreeMap<ServerId, DesiredServer>,
     active_keys: BTreeMap<String, usize>,
     spread_keys: BTreeMap<String, Vec<usize>>,
 }
 
-impl Known {
+impl Baseline {
     /// What of a decision may become another by itself.
     pub(super) fn of(desired: &Desired) -> Self {
         let Desired { config, servers, secrets: _, certificates: _, active_keys, spread_keys } = desired;
@@ -44,7 +44,7 @@ impl Known {
 
 /// Shared by the engine and its stand-in.
 #[derive(Clone, Debug, Default)]
-pub(super) struct News(Arc<Mutex<Decided>>);
+pub(super) struct Interim(Arc<Mutex<Decided>>);
 
 #[derive(Debug, Default)]
 struct Decided {
@@ -66,14 +66,14 @@ fn is_other<V: PartialEq>(before: Option<&V>, now: &V) -> bool {
     before.is_some_and(|before| before != now)
 }
 
-impl News {
+impl Interim {
     fn decided(&self) -> MutexGuard<'_, Decided> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps what is decided now, where that is something else than when the order began. What was once another stays
     /// kept, also where it has come back.
-    pub fn note(&self, known: Option<&Known>, now: &Moved) {
+    pub fn note(&self, known: Option<&Baseline>, now: &Moved) {
         let Some(known) = known else { return };
         let mut decided = self.decided();
         for (id, wish) in &now.wishes {
@@ -204,18 +204,18 @@ mod tests {
 
     #[test]
     fn an_order_takes_over_what_was_decided_since_it_began_and_nothing_else() {
-        let (order, news) = (desired(100), News::default());
+        let (order, news) = (desired(100), Interim::default());
         let mut now = order.clone();
-        news.note(Some(&Known::of(&order)), &moved(&now));
+        news.note(Some(&Baseline::of(&order)), &moved(&now));
         assert!(news.over(&order).is_none(), "nothing is new");
         set(&mut now, 0);
-        news.note(Some(&Known::of(&order)), &moved(&now));
+        news.note(Some(&Baseline::of(&order)), &moved(&now));
         let newer = news.over(&order).expect("news");
         assert_eq!(newer.servers[&id()].weight, Weight::ZERO);
         assert_eq!(newer.servers.len(), order.servers.len());
         // It has come back: an order that began in between must hear of that as well.
         set(&mut now, 100);
-        news.note(Some(&Known::of(&order)), &moved(&now));
+        news.note(Some(&Baseline::of(&order)), &moved(&now));
         assert_eq!(news.over(&newer).expect("news").servers[&id()].weight.get(), 100);
         news.clear();
         assert!(news.over(&newer).is_none());
@@ -223,20 +223,20 @@ mod tests {
 
     #[test]
     fn keys_that_begin_or_cease_to_rest_are_news_under_their_own_configuration_alone() {
-        let (order, news) = (desired(100), News::default());
+        let (order, news) = (desired(100), Interim::default());
         let mut now = order.clone();
         now.spread_keys.insert("chat".to_owned(), vec![0]);
-        news.note(Some(&Known::of(&order)), &moved(&now));
+        news.note(Some(&Baseline::of(&order)), &moved(&now));
         assert_eq!(news.over(&order).expect("news").spread_keys, now.spread_keys);
         assert!(news.over(&desired(100)).is_some(), "the same file, read again");
         assert!(news.over(&of(&keyed("one, and another"), 100)).is_none(), "the numbers mean other keys");
-        news.note(Some(&Known::of(&order)), &moved(&order));
+        news.note(Some(&Baseline::of(&order)), &moved(&order));
         assert_eq!(news.over(&now).expect("news").spread_keys, order.spread_keys);
     }
 
     #[test]
     fn a_step_that_would_undo_what_haproxy_took_since_is_left_out() {
-        let (news, config) = (News::default(), desired(100).config);
+        let (news, config) = (Interim::default(), desired(100).config);
         news.took(&[step(0)]);
         assert_eq!(news.without(&[step(100)], &config), []);
         assert_eq!(news.without(&[step(0)], &config), [step(0)], "a new worker needs it as well");

@@ -16,7 +16,7 @@ const GROWTH: usize = 10;
 /// One thing that wants `--force`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Guard {
+pub enum DrasticChange {
     /// Half or more of a backend's servers go, or serve no more.
     Shrinks {
         /// Which backend.
@@ -54,7 +54,7 @@ pub enum Guard {
     },
 }
 
-impl fmt::Display for Guard {
+impl fmt::Display for DrasticChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shrinks { backend, removed, parked: 0, of } => {
@@ -80,12 +80,15 @@ impl fmt::Display for Guard {
 }
 
 /// Everything about the change that wants `--force`, in the order of the file; mostly nothing.
-pub fn guards(serving: &Config, wanted: &Config) -> Vec<Guard> {
+pub fn drastic_changes(serving: &Config, wanted: &Config) -> Vec<DrasticChange> {
     let backends = serving.backends.iter().flat_map(|before| {
         let after = wanted.backend(&before.name);
         match after {
             Some(after) => [shrinks(before, after), empties(before, after)],
-            None => [is_used(serving, before).then(|| Guard::LosesBackend { backend: before.name.to_string() }), None],
+            None => [
+                is_used(serving, before).then(|| DrasticChange::LosesBackend { backend: before.name.to_string() }),
+                None,
+            ],
         }
     });
     lost_binds(serving, wanted).into_iter().chain(backends.flatten()).chain(grows(serving, wanted)).collect()
@@ -93,7 +96,7 @@ pub fn guards(serving: &Config, wanted: &Config) -> Vec<Guard> {
 
 /// A server that only got another name, or another address, is not lost. One that served and is taken out by its state
 /// or its weight is: clients miss it as if it were removed.
-fn shrinks(before: &Backend, after: &Backend) -> Option<Guard> {
+fn shrinks(before: &Backend, after: &Backend) -> Option<DrasticChange> {
     let (mut removed, mut parked, of) = (0, 0, before.servers.len());
     // Whether one of that name, or of that address, takes traffic: found once for thousands.
     let (mut names, mut urls) = (HashMap::new(), HashMap::new());
@@ -110,7 +113,12 @@ fn shrinks(before: &Backend, after: &Backend) -> Option<Guard> {
         }
     }
     let lost = removed + parked;
-    (lost >= LOSS && lost * 2 >= of).then(|| Guard::Shrinks { backend: before.name.to_string(), removed, parked, of })
+    (lost >= LOSS && lost * 2 >= of).then(|| DrasticChange::Shrinks {
+        backend: before.name.to_string(),
+        removed,
+        parked,
+        of,
+    })
 }
 
 /// A weight of 0 takes no traffic either.
@@ -118,9 +126,9 @@ fn takes_traffic(server: &Server) -> bool {
     server.state.value == AdminState::Ready && server.weight.value.get() > 0
 }
 
-fn empties(before: &Backend, after: &Backend) -> Option<Guard> {
+fn empties(before: &Backend, after: &Backend) -> Option<DrasticChange> {
     let has_ready = |backend: &Backend| backend.servers.iter().any(takes_traffic);
-    (has_ready(before) && !has_ready(after)).then(|| Guard::Empties { backend: before.name.to_string() })
+    (has_ready(before) && !has_ready(after)).then(|| DrasticChange::Empties { backend: before.name.to_string() })
 }
 
 fn is_used(config: &Config, backend: &Backend) -> bool {
@@ -128,7 +136,7 @@ fn is_used(config: &Config, backend: &Backend) -> bool {
     config.frontends.iter().any(leads_there)
 }
 
-fn lost_binds(serving: &Config, wanted: &Config) -> Vec<Guard> {
+fn lost_binds(serving: &Config, wanted: &Config) -> Vec<DrasticChange> {
     let binds = |frontend: &Frontend| -> Vec<BindAddress> {
         frontend.bind.iter().chain(&frontend.redirect_http).map(|bind| bind.value).collect()
     };
@@ -136,8 +144,11 @@ fn lost_binds(serving: &Config, wanted: &Config) -> Vec<Guard> {
     let after: Vec<_> = wanted.frontends.iter().flat_map(binds).collect();
     let before = serving.frontends.iter().flat_map(|frontend| binds(frontend).into_iter().map(move |b| (frontend, b)));
     let lost = before.filter(|(_, bind)| !after.iter().any(|other| covers(other, bind)));
-    lost.map(|(frontend, bind)| Guard::LosesBind { frontend: frontend.name.to_string(), bind: bind.to_string() })
-        .collect()
+    lost.map(|(frontend, bind)| DrasticChange::LosesBind {
+        frontend: frontend.name.to_string(),
+        bind: bind.to_string(),
+    })
+    .collect()
 }
 
 fn covers(wide: &BindAddress, bind: &BindAddress) -> bool {
@@ -149,14 +160,14 @@ fn covers(wide: &BindAddress, bind: &BindAddress) -> bool {
     wide.port == bind.port && is_wider
 }
 
-fn grows(serving: &Config, wanted: &Config) -> Option<Guard> {
+fn grows(serving: &Config, wanted: &Config) -> Option<DrasticChange> {
     let (from, to) = (serving.servers().count(), wanted.servers().count());
-    (to > from * 2 && to >= from + GROWTH).then_some(Guard::Grows { from, to })
+    (to > from * 2 && to >= from + GROWTH).then_some(DrasticChange::Grows { from, to })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::guards;
+    use super::drastic_changes;
     use crate::config::{Config, parse};
     use std::fmt::Write;
 
@@ -186,7 +197,7 @@ mod tests {
 
     fn check(before: (&[&str], &[&str]), after: (&[&str], &[&str]), expected: &[&str]) {
         let (before, after) = (config(before.0, before.1), config(after.0, after.1));
-        let found: Vec<_> = guards(&before, &after).iter().map(ToString::to_string).collect();
+        let found: Vec<_> = drastic_changes(&before, &after).iter().map(ToString::to_string).collect();
         assert_eq!(found, expected);
     }
 
@@ -247,6 +258,6 @@ mod tests {
     #[test]
     fn the_same_configuration_wants_nothing() {
         let same = config(&["127.0.0.1:1", "127.0.0.1:2"], &["b: p q! r", "c: s"]);
-        assert!(guards(&same, &same).is_empty());
+        assert!(drastic_changes(&same, &same).is_empty());
     }
 }
