@@ -163,7 +163,7 @@ impl Spelling<'_> {
             match self.next() {
                 Some(b'"') => return Ok(()),
                 Some(b'\\') => self.escape(true)?,
-                Some(b'$') => self.from_environment()?,
+                Some(b'$') => self.variable()?,
                 None | Some(b'\r' | b'\n' | 0) => return Err(Refused),
                 Some(other) => self.said.push(other),
             }
@@ -195,21 +195,23 @@ impl Spelling<'_> {
     }
 
     /// What follows a `$` in double quotes.
-    fn from_environment(&mut self) -> Result<(), Refused> {
+    fn variable(&mut self) -> Result<(), Refused> {
         self.is_plain = false;
         let is_braced = self.peek() == Some(b'{');
         self.at += usize::from(is_braced);
         if !self.peek().is_some_and(|first| first.is_ascii_alphabetic() || matches!(first, b'_' | b'.')) {
             return Err(Refused);
         }
-        while is_braced {
+        if !is_braced {
+            return Ok(());
+        }
+        loop {
             match self.next() {
-                Some(b'}') => break,
+                Some(b'}') => return Ok(()),
                 None | Some(b'\r' | b'\n' | 0) => return Err(Refused),
                 Some(_) => {}
             }
         }
-        Ok(())
     }
 }
 

@@ -31,11 +31,14 @@ const VALUED: [&str; 14] = [
 /// What the runtime sets, and the number itself.
 const NO_REASON: [&str; 4] = ["id", "weight", "maxconn", "disabled"];
 
+/// Backend and server.
+type Name<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// Servers whose lines differ in more than the runtime can set; those that differ alike count as one reason.
 pub(super) struct Reshaped<'a> {
     haproxy_cfg: &'a str,
     /// The server lines of the file on disk, behind the name; read when the first one is asked for.
-    lines: Option<BTreeMap<(Cow<'a, str>, Cow<'a, str>), &'a str>>,
+    lines: Option<BTreeMap<Name<'a>, &'a str>>,
     /// What differs, with the first server and how many there are.
     found: BTreeMap<String, (ServerId, usize)>,
 }

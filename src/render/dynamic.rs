@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 pub(super) fn servers(ids: &Ids<'_>, haproxy_cfg: &str) -> BTreeMap<(String, String), u32> {
     let id = |line: &ServerLine<'_>| ids.get(&*line.backend).and_then(|ids| ids.get(&*line.name)).copied();
     let lines = server_lines(haproxy_cfg).filter_map(|line| Some((id(&line)?, line)));
-    let sent = lines.filter(|(_, line)| words_of(line.rest).is_some_and(|words| words.iter().all(can_be_sent)));
+    let sent =
+        lines.filter(|(_, line)| words_of(line.rest).is_some_and(|words| words.iter().all(|word| can_be_sent(word))));
     sent.map(|(id, line)| ((line.backend.into_owned(), line.name.into_owned()), id)).collect()
 }
 
@@ -53,7 +54,7 @@ pub fn server_lines(haproxy_cfg: &str) -> impl Iterator<Item = ServerLine<'_>> {
 }
 
 /// Whether a command can carry a word.
-fn can_be_sent(word: &String) -> bool {
+fn can_be_sent(word: &str) -> bool {
     !word.is_empty() && !word.chars().any(char::is_control)
 }
 
