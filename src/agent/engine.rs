@@ -156,7 +156,9 @@ impl Engine {
             None => haproxy_look::version_here(&wish.sources.config, &self.unanswered).await?,
         };
         let live = LiveFiles::of(&wish.sources.config.haproxy.config);
-        let mut files = live.look().map_err(|e| ApplyError::Observe(Refusal::new(e)))?;
+        // The whole comparison of what serves trusts no stamp.
+        let left = self.left.as_ref().filter(|_| !wish.is_serving);
+        let mut files = live.look(left).map_err(|e| ApplyError::Observe(Refusal::new(e)))?;
         let (asked, rendered, runtime) = loop {
             let rendered = self.renderer.render(wish, version)?;
             self.check_ahead(wish, &rendered)?;
@@ -489,6 +491,7 @@ impl Engine {
             self.end_intent();
             return Err(ApplyError::Write(Refusal::new(e).done("the files are as they were")));
         }
+        self.left = files.stamp().map(|stamp| (stamp, prepared.rendered.clone()));
         self.writes += plan.files.len() as u64;
         applied.files.extend(plan.files.iter().cloned());
         Ok(undo)

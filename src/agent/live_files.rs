@@ -12,6 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 /// Largest haproxy.cfg and map that is read, in bytes.
 pub(super) const MAX_FILE: u64 = 256 << 20;
@@ -68,21 +69,31 @@ impl LiveFiles {
         Self { config: config.to_owned(), directory: sys::files::directory_of(config) }
     }
 
-    /// Looks at them.
-    pub(super) fn look(&self) -> io::Result<FilesNow> {
+    /// Looks at them. haproxy.cfg is not read where it is still as it was `left`.
+    pub(super) fn look(&self, left: Option<&(Stamp, Arc<Rendered>)>) -> io::Result<FilesNow> {
         let stamp = self.stamp();
-        let bytes = sys::directory::read_if_exists(&self.config, MAX_FILE)?;
-        let config = bytes.as_ref().map(|bytes| {
-            let render::Inspection { is_ours, is_intact } = render::inspect(bytes);
-            FileState { digest: Digest::of(bytes), is_ours, is_intact }
-        });
+        let (config, text) = match left.filter(|(left, _)| stamp == Some(*left)) {
+            Some((_, rendered)) => {
+                let state = FileState { digest: rendered.digest(), is_ours: true, is_intact: true };
+                (Some(state), rendered.haproxy_cfg.clone())
+            }
+            None => self.read_config()?,
+        };
         let mut maps = self.digests("maps", ".map")?;
         maps.retain(|path, _| render::is_own_map(path));
         let mut lists = self.digests("crt-lists", ".list")?;
         lists.extend(self.digests(CERTIFICATES, "")?);
         let scripts = self.digests("hapilot-lua", ".lua")?;
-        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         Ok(FilesNow { stamp, config, text, maps, lists, scripts })
+    }
+
+    fn read_config(&self) -> io::Result<(Option<FileState>, String)> {
+        let Some(bytes) = sys::directory::read_if_exists(&self.config, MAX_FILE)? else {
+            return Ok((None, String::new()));
+        };
+        let render::Inspection { is_ours, is_intact } = render::inspect(&bytes);
+        let state = FileState { digest: Digest::of(&bytes), is_ours, is_intact };
+        Ok((Some(state), String::from_utf8(bytes).unwrap_or_default()))
     }
 
     /// What stands for the content of haproxy.cfg.
@@ -222,12 +233,12 @@ mod tests {
         files.write(&changes, &rendered("new\n")).unwrap();
         // An operator's own map is none of ours, and so nothing to put right.
         fs_err::write(dir.join("maps/own.map"), "a b\n").unwrap();
-        let now = files.look().unwrap();
+        let now = files.look(None).unwrap();
         assert_eq!((now.text.as_str(), now.maps.len()), ("new\n", 1));
         let mode = |path: &Utf8Path| fs_err::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&dir.join("maps/keys.map")), 0o640);
         undo.put_back();
-        let now = files.look().unwrap();
+        let now = files.look(None).unwrap();
         assert_eq!((now.text.as_str(), now.maps.len(), mode(&config)), ("old\n", 0, 0o600));
     }
 }

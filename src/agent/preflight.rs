@@ -315,7 +315,7 @@ impl Obstacle {
 /// do anything with a number, so there every byte counts. Certificates are read by `-c` as well.
 pub(super) fn judgement(sources: &Sources, rendered: &Rendered) -> Digest {
     let text = match &sources.config.haproxy.template {
-        Some(_) => Digest::of(&rendered.haproxy_cfg),
+        Some(_) => rendered.digest(),
         None => rendered.structure.digest,
     };
     let mut judged = text.to_string();

@@ -59,8 +59,7 @@ impl Node {
         if decides || !ended.is_empty() {
             return Order::to_reconcile(self.serving.clone(), self.decided());
         }
-        let desired = desired(&self.serving, self.fleet.weights(), &self.overrides, &self.keyring);
-        let order = Order::to_reconcile(self.serving.clone(), desired);
+        let order = Order::to_reconcile(self.serving.clone(), self.in_force());
         // HAProxy has it all, but for what it did not take.
         Order { is_for_files: true, ..order }
     }
@@ -83,6 +82,11 @@ impl Node {
             self.bulletin.tell(Event::once(EventKind::Haproxy, Severity::Info, "haproxy", text));
         }
         Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
+    }
+
+    /// What was decided last, under the configuration that serves.
+    pub(super) fn in_force(&self) -> Desired {
+        desired(&self.serving, self.fleet.weights(), &self.overrides, &self.keyring)
     }
 
     /// What should serve by all that is known now, under the configuration that serves.

@@ -131,7 +131,7 @@ impl Agent {
     pub(super) fn start(&mut self, order: Order, what: Task) {
         let known = match &what {
             Task::Reconcile { .. } => Baseline::of(&order.desired),
-            Task::Change(_) | Task::Plan(_) => Baseline::of(&self.node.decided()),
+            Task::Change(_) | Task::Plan(_) => Baseline::of(&self.node.in_force()),
         };
         self.node.known = Some(known);
         let stand_in = self.node.engine.stand_in();

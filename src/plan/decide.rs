@@ -146,7 +146,7 @@ fn files_that_differ(rendered: &Rendered, observed: &Observed) -> Vec<FileChange
     let config = "haproxy.cfg".to_owned();
     match &observed.config {
         None => files.push(FileChange::Create(config)),
-        Some(file) if file.digest != Digest::of(&rendered.haproxy_cfg) => files.push(FileChange::Replace(config)),
+        Some(file) if file.digest != rendered.digest() => files.push(FileChange::Replace(config)),
         Some(_) => {}
     }
     let maps = observed.maps.keys().filter(|path| !rendered.maps.contains_key(*path));

@@ -149,6 +149,7 @@ fn gather(
     let haproxy_cfg = header::with_header(&body);
     let dynamic = dynamic::servers(ids, &haproxy_cfg);
     let maxconn = Maxconn::stated_in(&haproxy_cfg);
-    let (maps, dynamic, words) = (Arc::new(maps), Arc::new(dynamic), OnceLock::new());
-    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, words, maxconn, scripts, target })
+    let (maps, dynamic) = (Arc::new(maps), Arc::new(dynamic));
+    let (words, digest) = (OnceLock::new(), OnceLock::new());
+    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, words, maxconn, scripts, target, digest })
 }

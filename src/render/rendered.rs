@@ -31,6 +31,8 @@ pub struct Rendered {
     pub scripts: BTreeMap<String, &'static str>,
     /// For which HAProxy.
     pub target: Target,
+    /// Of haproxy.cfg; known where it was asked for.
+    pub(super) digest: OnceLock<Digest>,
 }
 
 /// haproxy.cfg with everything masked that the runtime can set (weights, states, addresses and maxconn of
@@ -75,6 +77,7 @@ impl Rendered {
             lists: BTreeMap::new(),
             scripts: BTreeMap::new(),
             target: Target::OLDEST,
+            digest: OnceLock::new(),
         }
     }
 
@@ -83,6 +86,11 @@ impl Rendered {
     pub fn words_of(&self, name: &(String, String)) -> &[String] {
         let words = self.words.get_or_init(|| dynamic::words_of_servers(&self.haproxy_cfg));
         words.get(name).filter(|_| self.dynamic.contains_key(name)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The digest of haproxy.cfg.
+    pub fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| Digest::of(&self.haproxy_cfg))
     }
 
     /// Whether nothing differs from `before` but weights and states in haproxy.cfg, as far as that is plain to see.

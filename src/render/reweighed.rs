@@ -54,6 +54,7 @@ pub fn reweighed(
         lists: before.lists.clone(),
         scripts: before.scripts.clone(),
         target,
+        digest: OnceLock::new(),
     }))
 }
 
