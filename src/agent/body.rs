@@ -1,6 +1,7 @@
 //! The running agent: what it has, and its times. What it does stands in `run` and beside it.
 
 use super::ears::Ears;
+use super::fallbacks::Fallbacks;
 use super::last_results::LastResults;
 use super::node::Node;
 use super::outages::Outages;
@@ -82,6 +83,7 @@ pub struct Agent {
     /// The guards that the log knows to be at work.
     pub(super) guards_told: Vec<GuardEvent>,
     pub(super) outages: Outages,
+    pub(super) fallbacks: Fallbacks,
     /// Something has changed that HAProxy does not know yet; from when on it may be told.
     pub(super) push_at: Option<Instant>,
     /// Not before this, see [`FOLLOW_PAUSES`].
@@ -130,6 +132,7 @@ impl Agent {
             weights_at: now + WEIGHTS,
             guards_told: vec![],
             outages: Outages::default(),
+            fallbacks: Fallbacks::default(),
             push_at: None,
             push_not_before: now,
             follow_at: None,

@@ -18,6 +18,7 @@ mod ears;
 mod engine;
 mod entry;
 mod explain;
+mod fallbacks;
 mod following;
 mod going_back;
 mod guardian;

@@ -82,10 +82,14 @@ impl Check {
             return Err(Refusal::of(explain(&verdict, sources.file.as_str(), &sources.toml)));
         }
         let mut said = CheckRemarks::default();
-        for message in verdict.messages.iter().filter(|message| message.severity == Severity::Warning) {
-            match unresolved_server(&message.text) {
-                Some(server) => said.unresolved.push(server),
-                None => said.warnings.push(warning(message, sources.file.as_str(), &sources.toml)),
+        for message in &verdict.messages {
+            // From 3.0 on this is no more than a notice, and the server is without an address all the same.
+            match (unresolved_server(&message.text), message.severity) {
+                (Some(server), _) => said.unresolved.push(server),
+                (None, Severity::Warning) => {
+                    said.warnings.push(warning(message, sources.file.as_str(), &sources.toml));
+                }
+                (None, Severity::Notice | Severity::Alert) => {}
             }
         }
         Ok(said)

@@ -285,9 +285,11 @@ impl Agent {
         let begun = Instant::now();
         let names = self.node.engine.renderer.names_seen(&self.node.serving.config);
         let known = self.outages.clone();
-        if let Some(found) = ServingView::of(&self.node, &names, &known).outages() {
+        let view = ServingView::of(&self.node, &names, &known);
+        if let Some(found) = view.outages() {
             let news = self.outages.note(&found, self.node.engine.seen, begun);
-            news.events.into_iter().for_each(|event| self.node.bulletin.tell(event));
+            let fallbacks = self.fallbacks.note(&view.tiers(), begun);
+            news.events.into_iter().chain(fallbacks).for_each(|event| self.node.bulletin.tell(event));
             if news.wants_look {
                 self.reconcile_at = begun;
             }

@@ -55,9 +55,28 @@ impl<'a> ServingView<'a> {
 
     /// The tier whose servers take the requests of a backend: the first of which one can.
     pub fn tier_of(&self, backend: &Backend) -> u8 {
-        let can_serve = |server: &&Server| self.look(backend, server).is_out().is_none();
-        let first = backend.servers.iter().filter(can_serve).map(|server| server.tier).min();
-        first.or_else(|| backend.servers.iter().map(|server| server.tier).min()).unwrap_or(1)
+        self.serving_tier(backend).or(first_tier(backend)).unwrap_or(1)
+    }
+
+    /// Of each backend with several tiers the first one, and the one that takes its requests.
+    pub fn tiers(&self) -> Vec<(&'a Name, u8, Option<u8>)> {
+        let backends = self.config.backends.iter().filter_map(|backend| Some((backend, first_tier(backend)?)));
+        let tiered = backends.filter(|(backend, first)| backend.servers.iter().any(|server| server.tier != *first));
+        let serving = |backend: &Backend, first: u8| {
+            let mut of_first = backend.servers.iter().filter(|server| server.tier == first);
+            let is_first = of_first.any(|server| self.can_serve(backend, server));
+            if is_first { Some(first) } else { self.serving_tier(backend) }
+        };
+        tiered.map(|(backend, first)| (&backend.name, first, serving(backend, first))).collect()
+    }
+
+    fn serving_tier(&self, backend: &Backend) -> Option<u8> {
+        let serving = backend.servers.iter().filter(|server| self.can_serve(backend, server));
+        serving.map(|server| server.tier).min()
+    }
+
+    fn can_serve(&self, backend: &Backend, server: &Server) -> bool {
+        self.look(backend, server).is_out().is_none()
     }
 
     fn look(&self, backend: &Backend, server: &Server) -> Look<'a> {
@@ -73,4 +92,8 @@ impl<'a> ServingView<'a> {
             keyless: health.and_then(|health| health.keyless()).map(|keyless| keyless.why.as_str()),
         }
     }
+}
+
+fn first_tier(backend: &Backend) -> Option<u8> {
+    backend.servers.iter().map(|server| server.tier).min()
 }

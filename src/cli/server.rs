@@ -5,7 +5,8 @@ use super::args::ServerCommand;
 use super::output::{Failure, Output, Tone};
 use crate::agent::{Attempt, Node, Place};
 use crate::api::wire::{Applied, ServerRequest};
-use crate::model::ServerId;
+use crate::model::{AdminState, ServerId, format_duration};
+use std::time::Duration;
 
 /// `hapilot server …`
 pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) -> Result<(), Failure> {
@@ -42,7 +43,7 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
     }
     match (applied.how.as_str(), applied.steps.is_empty()) {
         ("start", _) => out.line(out.paint(Tone::Warn, "kept; no HAProxy runs, it is in force when one does")),
-        (_, true) => out.line(out.paint(Tone::Good, "it was so already")),
+        (_, true) => out.line(out.paint(Tone::Good, unchanged(target.period, state))),
         (_, false) => {}
     }
     for step in &applied.steps {
@@ -52,6 +53,15 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
         out.remark(note);
     }
     Ok(())
+}
+
+/// HAProxy needs no command; how long the word holds may be new all the same.
+fn unchanged(period: Option<Duration>, state: Option<AdminState>) -> String {
+    match period {
+        Some(period) => format!("it was so already; from now on it holds for {}", format_duration(period)),
+        None if state == Some(AdminState::Ready) => "it was so already".to_owned(),
+        None => "it was so already; it holds until `hapilot server ready` ends it".to_owned(),
+    }
 }
 
 /// A weight that health left, and that nobody raises while no agent runs.

@@ -47,6 +47,8 @@ pub enum EventKind {
     Guard,
     /// A backend cannot serve, or can again.
     Outage,
+    /// Servers of another tier take a backend's requests, or those of the first one do again.
+    Fallback,
     /// A provider's key changed.
     Key,
     /// A virtual address moved, or its watch noticed something.
@@ -155,6 +157,7 @@ impl EventKind {
             Self::Override => "override",
             Self::Guard => "guard",
             Self::Outage => "outage",
+            Self::Fallback => "fallback",
             Self::Key => "key",
             Self::Vip => "vip",
             Self::Drift => "drift",

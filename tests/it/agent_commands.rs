@@ -53,9 +53,15 @@ fn the_answer_to_a_word_says_what_haproxy_took_for_it_and_nothing_of_others() {
             let before = stage.weight("c");
             let expected = format!("weight chat/c {before} → {weight}");
             assert_eq!(said(&["server", "weight", "chat/c", &weight.to_string()]), expected, "{}", binary.version);
-            assert_eq!(said(&["server", "weight", "chat/c", &weight.to_string()]), "it was so already");
+            assert_eq!(
+                said(&["server", "weight", "chat/c", &weight.to_string()]),
+                "it was so already; it holds until `hapilot server ready` ends it"
+            );
             assert_eq!(said(&["server", "drain", "chat/c"]), "state chat/c ready → drain", "{}", binary.version);
-            assert_eq!(said(&["server", "drain", "chat/c", "--for", "20s"]), "it was so already");
+            assert_eq!(
+                said(&["server", "drain", "chat/c", "--for", "20s"]),
+                "it was so already; from now on it holds for 20s"
+            );
             let back = said(&["server", "ready", "chat/c"]);
             assert!(back.contains("state chat/c drain → ready") && !back.contains("chat/b"), "{back}");
             let json = stage.json(&["server", "maint", "chat/a"]);

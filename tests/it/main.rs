@@ -15,6 +15,7 @@ mod agent_history;
 mod agent_keys;
 mod agent_metrics;
 mod agent_mistakes;
+mod agent_names;
 mod agent_old_workers;
 mod agent_outage;
 mod agent_reload;
