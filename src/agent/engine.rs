@@ -28,7 +28,7 @@ use super::unread::Unread;
 use crate::event::{Event, EventKind, Severity};
 use crate::haproxy;
 use crate::model::Digest;
-use crate::plan::{self, Action, Expectation, FileChange, Observed, Plan, Step};
+use crate::plan::{self, Action, Expectation, Observed, Step};
 use crate::render::Rendered;
 use crate::store::Journal;
 use crate::sys;
@@ -158,7 +158,11 @@ impl Engine {
         let live = LiveFiles::of(&wish.sources.config.haproxy.config);
         // The whole comparison of what serves trusts no stamp.
         let left = self.left.as_ref().filter(|_| !wish.is_serving);
-        let mut files = live.look(left).map_err(|e| ApplyError::Observe(Refusal::new(e)))?;
+        let looked = live.look(left);
+        let mut files = looked.map_err(|e| ApplyError::Observe(Refusal::new(e)))?;
+        let digest = files.config.as_ref().map(|file| file.digest);
+        self.left =
+            self.left.take().filter(|(stamp, left)| files.stamp == Some(*stamp) && digest == Some(left.digest()));
         let (asked, rendered, runtime) = loop {
             let rendered = self.renderer.render(wish, version)?;
             self.check_ahead(wish, &rendered)?;
@@ -378,7 +382,12 @@ impl Engine {
         let written = match self.judge(wish, prepared).await {
             Ok(()) => {
                 self.heed_warnings();
-                self.write(wish, prepared, applied)
+                match self.write(wish, prepared, applied) {
+                    // Somebody else wrote haproxy.cfg since it was looked at: that is looked at first.
+                    Ok(None) => return Ok(()),
+                    Ok(Some(undo)) => Ok(undo),
+                    Err(e) => Err(e),
+                }
             }
             Err(refused) => Err(refused),
         };
@@ -463,8 +472,13 @@ impl Engine {
         }
     }
 
-    /// Writes all files or none.
-    fn write(&mut self, wish: Wish<'_>, prepared: &Prepared, applied: &mut Applied) -> Result<Undo, ApplyError> {
+    /// Writes all files or none; `None` where haproxy.cfg is another than the one that the plan is for.
+    fn write(
+        &mut self,
+        wish: Wish<'_>,
+        prepared: &Prepared,
+        applied: &mut Applied,
+    ) -> Result<Option<Undo>, ApplyError> {
         let plan = &prepared.plan;
         if matches!(plan.action, Action::Reload(_))
             && let Some(last) = self.last_reload
@@ -480,21 +494,26 @@ impl Engine {
         }
         let config = &wish.sources.config.haproxy.config;
         let failed = |e: std::io::Error| ApplyError::Write(Refusal::new(e));
+        let files = LiveFiles::of(config);
+        let undo = files.remember(&plan.files).map_err(failed)?;
+        let replaces_config = plan.files.iter().any(|file| file.path() == "haproxy.cfg");
+        if replaces_config && undo.config_digest(&files) != prepared.observed.config.as_ref().map(|file| file.digest) {
+            return Ok(None);
+        }
         if plan.overrules_an_obstacle(&prepared.observed) {
             applied.kept = Some(sys::files::keep_beside(config, "hapilot", jiff::Timestamp::now()).map_err(failed)?);
         }
-        let files = LiveFiles::of(config);
-        let undo = files.remember(&plan.files).map_err(failed)?;
         self.begin_intent(wish, prepared, &files, &undo);
-        if let Err(e) = files.write(&plan.files, &prepared.rendered) {
+        let written = files.write(&plan.files, &prepared.rendered);
+        if let Err(e) = &written {
             undo.put_back();
             self.end_intent();
             return Err(ApplyError::Write(Refusal::new(e).done("the files are as they were")));
         }
-        self.left = files.stamp().map(|stamp| (stamp, prepared.rendered.clone()));
+        self.left = written.ok().flatten().map(|stamp| (stamp, prepared.rendered.clone()));
         self.writes += plan.files.len() as u64;
         applied.files.extend(plan.files.iter().cloned());
-        Ok(undo)
+        Ok(Some(undo))
     }
 
     async fn execute(
@@ -576,13 +595,4 @@ fn may_run_an_edit(wish: Wish<'_>, observed: &Observed) -> Option<&'static str> 
     let path = &wish.sources.config.haproxy.config.value;
     let age = fs_err::metadata(path).and_then(|file| file.modified()).ok()?.elapsed().unwrap_or_default();
     (age >= uptime).then_some("haproxy.cfg was edited by hand, and HAProxy has loaded a file since")
-}
-
-impl Plan {
-    /// A foreign or hand-edited file is about to be replaced.
-    fn overrules_an_obstacle(&self, observed: &Observed) -> bool {
-        let config_changes =
-            self.files.iter().any(|file| matches!(file, FileChange::Replace(path) if path == "haproxy.cfg"));
-        config_changes && observed.config.as_ref().is_some_and(|file| !file.is_ours || !file.is_intact)
-    }
 }

@@ -101,9 +101,15 @@ impl LiveFiles {
         sys::files::stamp(&self.config)
     }
 
-    /// Replaces haproxy.cfg alone.
-    pub(super) fn write_config(&self, rendered: &Rendered) -> io::Result<()> {
-        sys::files::replace_file(&self.config, rendered.haproxy_cfg.as_bytes(), CONFIG_MODE)
+    /// Replaces haproxy.cfg alone; answers what stands for it now.
+    pub(super) fn write_config(&self, rendered: &Rendered) -> io::Result<Option<Stamp>> {
+        sys::files::replace_stamped(&self.config, rendered.haproxy_cfg.as_bytes(), CONFIG_MODE)
+    }
+
+    /// Removes what a death left of them on the way to their names.
+    pub(super) fn sweep(&self) {
+        let beside = ["maps", "crt-lists", CERTIFICATES, "hapilot-lua"].map(|below| self.directory.join(below));
+        beside.iter().chain([&self.directory]).for_each(|directory| sys::files::sweep_staged(directory));
     }
 
     /// One of them as it is on disk.
@@ -122,9 +128,11 @@ impl LiveFiles {
         Ok(digests)
     }
 
-    /// Writes them in the given order. After an error the caller puts back what was written before it.
-    pub(super) fn write(&self, changes: &[FileChange], rendered: &Rendered) -> io::Result<()> {
+    /// Writes them in the given order; answers what stands for haproxy.cfg, where that was written. After an error the
+    /// caller puts back what was written before it.
+    pub(super) fn write(&self, changes: &[FileChange], rendered: &Rendered) -> io::Result<Option<Stamp>> {
         let beside = rendered.beside();
+        let mut of_config = None;
         for change in changes {
             let path = self.path(change);
             match change {
@@ -132,11 +140,12 @@ impl LiveFiles {
                 FileChange::Create(name) | FileChange::Replace(name) => {
                     let (bytes, mode) = content(name, rendered, &beside);
                     sys::directory::create_directory(&sys::files::directory_of(&path), 0o755)?;
-                    sys::files::replace_file(&path, &bytes, mode)?;
+                    let stamp = sys::files::replace_stamped(&path, &bytes, mode)?;
+                    of_config = stamp.filter(|_| path == self.config).or(of_config);
                 }
             }
         }
-        Ok(())
+        Ok(of_config)
     }
 
     /// Remembers them as they are now.
@@ -181,6 +190,17 @@ impl LiveFiles {
         match change.path() {
             "haproxy.cfg" => self.config.clone(),
             beside => self.directory.join(beside),
+        }
+    }
+}
+
+impl Undo {
+    /// The digest of haproxy.cfg as it is remembered; `None` where there is none or it is not about to be replaced.
+    pub(super) fn config_digest(&self, files: &LiveFiles) -> Option<Digest> {
+        let (_, before) = self.0.iter().find(|(path, _)| *path == files.config)?;
+        match before {
+            Before::Held { bytes, .. } => Some(Digest::of(bytes)),
+            Before::Missing => None,
         }
     }
 }

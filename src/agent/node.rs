@@ -9,11 +9,12 @@ use super::certificate_news::CertificateNews;
 use super::engine::Engine;
 use super::interim::Baseline;
 use super::ledger::Ledger;
+use super::live_files::LiveFiles;
 use super::locking::take_lock;
 use super::preflight::STAGING;
 use super::refusal::Refusal;
 use super::report::Failed;
-use super::sources::{Place, Sources, SourcesError};
+use super::sources::{Place, Sources, SourcesError, live_config};
 use super::traffic_listener::TrafficListener;
 use super::troubles::{Matter, Troubles};
 use super::unserved::{Unserved, Waiting, rolled_back, waits_at_start};
@@ -113,6 +114,8 @@ impl Node {
         for left in [STAGING, VRRP_STAGING].iter().flat_map(|prefix| sys::directory::sweep(&state, prefix)) {
             tracing::warn!(path = %left, "a killed run left its staged files; they are removed");
         }
+        sys::files::sweep_staged(&state);
+        LiveFiles::of(&live_config(&place)).sweep();
         let mut node = Self::around(place, loaded, Ledger::open(&state).map_err(first)?, Some(lock)).await?;
         node.read_at_start = read_at_start;
         node.engine.journal = Some(Journal::of(&state));

@@ -29,11 +29,11 @@ impl Engine {
         let mut applied = Applied::nothing();
         if left.haproxy_cfg != rendered.haproxy_cfg {
             let written = live.write_config(&rendered);
-            written.map_err(|e| ApplyError::Files(Refusal::new(e).done("the files are as they were")))?;
+            let stamp = written.map_err(|e| ApplyError::Files(Refusal::new(e).done("the files are as they were")))?;
             self.writes += 1;
             applied.files = vec![FileChange::Replace("haproxy.cfg".to_owned())];
             applied.how = How::Files;
-            self.left = live.stamp().map(|stamp| (stamp, rendered.clone()));
+            self.left = stamp.map(|stamp| (stamp, rendered.clone()));
         }
         self.last = Some((String::new(), rendered));
         Ok(Some(applied))

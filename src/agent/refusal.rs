@@ -4,7 +4,7 @@
 //! refuses; read by whoever prints, who asks for the words and never looks at them.
 
 use crate::config::Diagnostics;
-use crate::model::Origin;
+use crate::model::{Origin, visible};
 use crate::sys::redact::redact;
 use std::fmt::{self, Display};
 
@@ -287,8 +287,9 @@ impl From<std::io::Error> for Refusal {
     }
 }
 
+/// Without secrets, and without what a terminal would obey.
 fn clean(text: impl Display) -> String {
-    redact(text.to_string())
+    visible(&redact(text.to_string()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Knows no rule of the file. Made by `read` and `lint`; rendered by `cli`, serialized for `--json`.
 
 use super::source::{Excerpt, SourceText};
-use crate::model::Origin;
+use crate::model::{Origin, visible};
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Renderer, Snippet};
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use std::fmt::{self, Write as _};
@@ -64,7 +64,7 @@ impl Found {
         Self {
             severity: Severity::Error,
             code,
-            message: message.into(),
+            message: visible(&message.into()),
             span: Some(span),
             label: None,
             help: None,
@@ -81,12 +81,12 @@ impl Found {
     }
 
     pub(super) fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+        self.label = Some(visible(&label.into()));
         self
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(visible(&help.into()));
         self
     }
 

@@ -20,6 +20,7 @@ mod retry_after;
 mod secret;
 mod size;
 mod state;
+mod visible;
 mod vrrp;
 mod weight;
 
@@ -43,6 +44,7 @@ pub use retry_after::{MAX_RETRY_AFTER, retry_after_value};
 pub use secret::{Secret, SecretRef, looks_like_key};
 pub use size::parse_size;
 pub use state::{AdminState, OperState};
+pub use visible::visible;
 pub use vrrp::VrrpState;
 pub use weight::Weight;
 

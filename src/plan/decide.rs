@@ -95,6 +95,13 @@ impl Plan {
         self.files.is_empty() && matches!(self.action, Action::Nothing)
     }
 
+    /// A foreign or hand-edited file is about to be replaced.
+    pub fn overrules_an_obstacle(&self, observed: &Observed) -> bool {
+        let config_changes =
+            self.files.iter().any(|file| matches!(file, FileChange::Replace(path) if path == "haproxy.cfg"));
+        config_changes && observed.config.as_ref().is_some_and(|file| !file.is_ours || !file.is_intact)
+    }
+
     /// Whether nothing is left but servers that are out already and finish their requests.
     pub fn only_waits(&self) -> bool {
         let waits = |step: &Step| matches!(step, Step::RemoveServer { is_out: true, .. });
@@ -206,6 +213,8 @@ fn runtime_steps(question: &Question<'_>, runtime: &Runtime, reasons: &mut Vec<R
         let (Some(balanced), Some(reached)) = (find(&names.weight), find(&names.address)) else {
             match dynamic {
                 Some(_) => back.push(add_step(&names.weight, question.rendered, wish.state)),
+                // An operator's template may leave one out: no reload would bring it.
+                None if !question.rendered.has_server(&names.weight) => {}
                 None => reasons.push(ReloadReason::whole(format!("server {id} is missing in the running HAProxy"))),
             }
             continue;

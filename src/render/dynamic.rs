@@ -9,12 +9,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The `id` of every server of the file that can be added at runtime, by (proxy, server). One whose line has a word that
-/// only HAProxy can read (an environment variable), or that no command can carry, is missing, and so needs a reload.
+/// only HAProxy can read (an environment variable), or that no command can carry, or without its id, is missing, and so
+/// needs a reload.
 pub(super) fn servers(ids: &Ids<'_>, haproxy_cfg: &str) -> BTreeMap<(String, String), u32> {
     let id = |line: &ServerLine<'_>| ids.get(&*line.backend).and_then(|ids| ids.get(&*line.name)).copied();
     let lines = server_lines(haproxy_cfg).filter_map(|line| Some((id(&line)?, line)));
-    let sent =
-        lines.filter(|(_, line)| words_of(line.rest).is_some_and(|words| words.iter().all(|word| can_be_sent(word))));
+    let tells = |id: u32, words: &[String]| words.windows(2).any(|pair| pair[0] == "id" && pair[1] == id.to_string());
+    let is_sent = |id: u32, words: Vec<String>| words.iter().all(|word| can_be_sent(word)) && tells(id, &words);
+    let sent = lines.filter(|(id, line)| words_of(line.rest).is_some_and(|words| is_sent(*id, words)));
     sent.map(|(id, line)| ((line.backend.into_owned(), line.name.into_owned()), id)).collect()
 }
 

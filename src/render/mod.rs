@@ -42,6 +42,7 @@ pub use templates::Templates;
 use crate::desired::Desired;
 use context::{ContextMaker, Pass};
 use shape::Ids;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 /// What stands for the revision marker while its digest is not known yet: as long as the real one.
@@ -86,11 +87,15 @@ pub fn render_after(
         }
         // What is wrong is told with its place.
     }
-    let pass = |pass, marker: &str| whole(desired, templates, target, pass, &ids, marker).map(|(text, _)| text);
-    let structure = Structure::of(&pass(Pass::Masked, MARKER_PLACEHOLDER)?);
-    // An operator's template may do anything with the marker, so that it must be the real one.
-    let body = pass(Pass::Real, &marker(&structure))?;
-    gather(structure, body, desired, &ids, target)
+    let both = |ids: &Ids<'_>| {
+        let pass = |pass, marker: &str| whole(desired, templates, target, pass, ids, marker).map(|(text, _)| text);
+        let structure = Structure::of(&pass(Pass::Masked, MARKER_PLACEHOLDER)?);
+        // An operator's template may do anything with the marker, so that it must be the real one.
+        let body = pass(Pass::Real, &marker(&structure))?;
+        gather(structure, body, desired, ids, target)
+    };
+    let rendered = both(&ids)?;
+    if tells_ids(&rendered, &ids) || templates.is_built_in() { Ok(rendered) } else { both(&Ids::new()) }
 }
 
 /// The same where the structure is known: from a rendering of the same configuration and certificates, by the same
@@ -105,8 +110,12 @@ pub fn render_of(
     target: Target,
 ) -> Result<Rendered, RenderError> {
     let ids = shape::all_ids(&desired.config);
-    let body = whole(desired, templates, target, Pass::Real, &ids, &marker(&structure))?.0;
-    gather(structure, body, desired, &ids, target)
+    let filled = |ids: &Ids<'_>| {
+        let body = whole(desired, templates, target, Pass::Real, ids, &marker(&structure))?.0;
+        gather(structure.clone(), body, desired, ids, target)
+    };
+    let rendered = filled(&ids)?;
+    if tells_ids(&rendered, &ids) || templates.is_built_in() { Ok(rendered) } else { filled(&Ids::new()) }
 }
 
 /// Where each line of haproxy.cfg comes from: of line n + 1 of what [`render`] gives for this wish at the index n. Costs a
@@ -117,6 +126,12 @@ pub fn line_origins(desired: &Desired, templates: &Templates, target: Target) ->
     let lines = filled.map(|(_, lines)| lines).unwrap_or_default();
     // The header has none.
     std::iter::once(LineOrigin::default()).chain(lines).collect()
+}
+
+/// Whether the file has the id of each server that can be added at runtime. Where an operator's template prints another or
+/// none, nobody could tell servers of another shape apart: then all of them are structure.
+fn tells_ids(rendered: &Rendered, ids: &Ids<'_>) -> bool {
+    rendered.dynamic.len() == ids.values().map(BTreeMap::len).sum::<usize>()
 }
 
 fn marker(structure: &Structure) -> String {

@@ -1,6 +1,6 @@
 //! The result of rendering.
 
-use super::{Maxconn, Target, dynamic};
+use super::{Maxconn, Target, dynamic, server_lines};
 use crate::model::{CERTIFICATES, Certificate, Digest, Origin};
 use camino::Utf8Path;
 use std::collections::BTreeMap;
@@ -86,6 +86,11 @@ impl Rendered {
     pub fn words_of(&self, name: &(String, String)) -> &[String] {
         let words = self.words.get_or_init(|| dynamic::words_of_servers(&self.haproxy_cfg));
         words.get(name).filter(|_| self.dynamic.contains_key(name)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether haproxy.cfg has a line for a server.
+    pub fn has_server(&self, (backend, server): &(String, String)) -> bool {
+        server_lines(&self.haproxy_cfg).any(|line| line.backend == *backend && line.name == *server)
     }
 
     /// The digest of haproxy.cfg.

@@ -7,6 +7,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 
+/// What stands behind the name in the name of a file that is to replace it.
+const STAGED: &str = ".hapilot-";
 /// Opening never waits.
 const NONBLOCK: i32 = nix::fcntl::OFlag::O_NONBLOCK.bits();
 
@@ -23,11 +25,19 @@ const NONBLOCK: i32 = nix::fcntl::OFlag::O_NONBLOCK.bits();
 ///
 /// **Source**: invariant I2.
 pub fn replace_file(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace_stamped(path, bytes, mode).map(drop)
+}
+
+/// The same; answers the stamp of what was written, `None` where somebody else has written the file since.
+///
+/// # Errors
+/// As [`replace_file`].
+pub fn replace_stamped(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<Option<Stamp>> {
     let path = link_target(path);
     let directory = directory_of(&path);
     let name = path.file_name().ok_or_else(|| told("replace", &path, io::ErrorKind::InvalidInput.into()))?;
     let mut staged = fault::pass("files.create", &path)
-        .and_then(|()| tempfile::Builder::new().prefix(&format!(".{name}.")).tempfile_in(&directory))
+        .and_then(|()| tempfile::Builder::new().prefix(&format!(".{name}{STAGED}")).tempfile_in(&directory))
         .map_err(|e| told("create a temporary file beside", &path, e))?;
     fault::write_all("files.write", &path, staged.as_file_mut(), bytes)
         .map_err(|e| told("write the temporary file beside", &path, e))?;
@@ -40,9 +50,30 @@ pub fn replace_file(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<()> 
     fault::pass("files.sync", &path)
         .and_then(|()| staged.as_file().sync_all())
         .map_err(|e| told("sync the temporary file beside", &path, e))?;
+    let written = staged.as_file().metadata().map_err(|e| told("look at the temporary file beside", &path, e))?;
+    let written = Stamp::of(&written);
     fault::pass("files.rename", &path).map_err(|e| told("rename a temporary file to", &path, e))?;
     staged.persist(&path).map_err(|e| told("rename a temporary file to", &path, e.error))?;
-    sync_directory(&directory)
+    sync_directory(&directory)?;
+    // To rename it is a change of its own.
+    Ok(stamp(&path).filter(|now| Stamp { changed: written.changed, ..*now } == written))
+}
+
+/// Removes what a death left of [`replace_file`] in a directory: files that never came to their names. Only for who
+/// alone writes there.
+pub fn sweep_staged(directory: &Utf8Path) {
+    let is_staged = |name: &str| {
+        let random = name.rsplit_once(STAGED).map(|(_, random)| random);
+        name.starts_with('.') && random.is_some_and(|random| random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    };
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && entry.file_name().to_str().is_some_and(is_staged) {
+            // What cannot be removed is found again.
+            drop(std::fs::remove_file(entry.path()));
+        }
+    }
 }
 
 /// Makes renames in a directory durable.
@@ -126,14 +157,19 @@ pub struct Stamp {
 
 /// The stamp of a file; `None` where it cannot be looked at.
 pub fn stamp(path: &Utf8Path) -> Option<Stamp> {
-    let file = fs_err::metadata(path).ok()?;
-    Some(Stamp {
-        device: file.dev(),
-        inode: file.ino(),
-        bytes: file.len(),
-        changed: (file.ctime(), file.ctime_nsec()),
-        modified: (file.mtime(), file.mtime_nsec()),
-    })
+    Some(Stamp::of(&fs_err::metadata(path).ok()?))
+}
+
+impl Stamp {
+    fn of(file: &std::fs::Metadata) -> Self {
+        Self {
+            device: file.dev(),
+            inode: file.ino(),
+            bytes: file.len(),
+            changed: (file.ctime(), file.ctime_nsec()),
+            modified: (file.mtime(), file.mtime_nsec()),
+        }
+    }
 }
 
 /// When a file was last written, as far as that is known.

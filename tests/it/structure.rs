@@ -266,3 +266,20 @@ fn five_thousand_servers_render_in_time_that_grows_with_their_number_only() {
     // Ten times the work; quadratic would be a hundred.
     assert!(long < short * 40 + Duration::from_millis(50), "{short:?} {long:?}");
 }
+
+#[test]
+fn servers_without_their_ids_in_a_template_of_the_operators_own_are_structure() {
+    let own = "global\n    description '{{ marker }}'\n{% for backend in backends %}\nbackend {{ backend.name }}\n\
+               {% for server in backend.servers %}    server {{ server.name }} {{ server.line.address }}:{{ server.line.port }} \
+               weight {{ server.line.weight }}{% if ids %} id {{ server.line.id }}{% endif %}\n{% endfor %}{% endfor %}\n";
+    let render_with = |own: &str, servers: usize| {
+        let servers = (0..servers).map(|n| server(&format!("s{n}"), &format!("http://192.0.2.{}:80", n + 1))).collect();
+        let config = config(vec![frontend("api", "*:80", "chat")], vec![backend("chat", Provider::Vllm, servers)]);
+        let templates = Templates::with_root("own.cfg", own).unwrap();
+        render(&desired(config), &templates, Target::new(3, 2)).unwrap()
+    };
+    let (without, with) = (own.replace("{% if ids %}", "{% if false %}"), own.replace("{% if ids %}", "{% if true %}"));
+    let is_structure = |own: &str| render_with(own, 2).structure.digest != render_with(own, 3).structure.digest;
+    assert!(is_structure(&without) && render_with(&without, 2).dynamic.is_empty());
+    assert!(!is_structure(&with) && render_with(&with, 2).dynamic.len() == 2);
+}
