@@ -1,5 +1,6 @@
 //! One writer per node: the lock of the state directory (invariant I6).
 
+use super::refusal::Refusal;
 use super::report::Failed;
 use super::sources::Place;
 use crate::config;
@@ -38,9 +39,19 @@ pub(super) async fn take_lock(place: &Place, state: &Utf8Path) -> Result<sys::lo
         };
         if is_agent || began.elapsed() >= LOCK_PATIENCE || matches!(error, sys::lock::LockError::Io { .. }) {
             let words = sys::chain(&error);
-            return Err(Failed::refused(match error {
-                sys::lock::LockError::Io { .. } if !is_agent => format!("the state directory cannot be used: {words}"),
-                _ => format!("another hapilot works on this node: {words}"),
+            let refusal = match error {
+                sys::lock::LockError::Io { .. } if !is_agent => {
+                    Refusal::new(format_args!("the state directory cannot be used: {words}"))
+                }
+                _ => Refusal::new(format_args!("another hapilot works on this node: {words}")),
+            };
+            // The agent's own start has no `--socket` that could be wrong.
+            let asked = place.socket.as_ref().filter(|asked| is_agent && asked.as_str() != socket);
+            return Err(Failed::refused(match asked {
+                Some(asked) => refusal.help(format_args!(
+                    "nobody answers on {asked}; the agent of this file answers on {socket}: leave out --socket"
+                )),
+                None => refusal,
             }));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
