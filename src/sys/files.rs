@@ -63,8 +63,9 @@ pub fn replace_stamped(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<O
 /// alone writes there.
 pub fn sweep_staged(directory: &Utf8Path) {
     let is_staged = |name: &str| {
-        let random = name.rsplit_once(STAGED).map(|(_, random)| random);
-        name.starts_with('.') && random.is_some_and(|random| random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+        let Some((of, random)) = name.strip_prefix('.').and_then(|name| name.rsplit_once(STAGED)) else { return false };
+        // Six characters: an operator's own file is none of ours.
+        !of.is_empty() && random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
     let Ok(entries) = std::fs::read_dir(directory) else { return };
     for entry in entries.filter_map(Result::ok) {
@@ -245,6 +246,21 @@ mod tests {
         let held = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(held.path()).unwrap().to_owned();
         (held, path)
+    }
+
+    #[test]
+    fn what_a_death_left_is_swept_and_nothing_else() {
+        let held = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(held.path()).unwrap();
+        let staged = tempfile::Builder::new().prefix(&format!(".keys.map{}", super::STAGED)).tempfile_in(dir).unwrap();
+        let left = staged.keep().unwrap().1;
+        let others = [".hapilot-notess", ".a.hapilot-note", "a.hapilot-abcdef", ".haproxy.cfg.backup", "haproxy.cfg"];
+        for name in others {
+            replace_file(&dir.join(name), b"operator's", 0o600).unwrap();
+        }
+        super::sweep_staged(dir);
+        assert!(!left.exists());
+        others.iter().for_each(|name| assert!(dir.join(name).exists(), "{name}"));
     }
 
     #[test]
