@@ -94,8 +94,7 @@ pub fn render_after(
         let body = pass(Pass::Real, &marker(&structure))?;
         gather(structure, body, desired, ids, target)
     };
-    let rendered = both(&ids)?;
-    if tells_ids(&rendered, &ids) || templates.is_built_in() { Ok(rendered) } else { both(&Ids::new()) }
+    with_ids_told(&ids, templates, both)
 }
 
 /// The same where the structure is known: from a rendering of the same configuration and certificates, by the same
@@ -114,8 +113,7 @@ pub fn render_of(
         let body = whole(desired, templates, target, Pass::Real, ids, &marker(&structure))?.0;
         gather(structure.clone(), body, desired, ids, target)
     };
-    let rendered = filled(&ids)?;
-    if tells_ids(&rendered, &ids) || templates.is_built_in() { Ok(rendered) } else { filled(&Ids::new()) }
+    with_ids_told(&ids, templates, filled)
 }
 
 /// Where each line of haproxy.cfg comes from: of line n + 1 of what [`render`] gives for this wish at the index n. Costs a
@@ -128,10 +126,16 @@ pub fn line_origins(desired: &Desired, templates: &Templates, target: Target) ->
     std::iter::once(LineOrigin::default()).chain(lines).collect()
 }
 
-/// Whether the file has the id of each server that can be added at runtime. Where an operator's template prints another or
+/// What is rendered with the ids of the servers that can be added at runtime. Where an operator's template prints others or
 /// none, nobody could tell servers of another shape apart: then all of them are structure.
-fn tells_ids(rendered: &Rendered, ids: &Ids<'_>) -> bool {
-    rendered.dynamic.len() == ids.values().map(BTreeMap::len).sum::<usize>()
+fn with_ids_told(
+    ids: &Ids<'_>,
+    templates: &Templates,
+    render: impl Fn(&Ids<'_>) -> Result<Rendered, RenderError>,
+) -> Result<Rendered, RenderError> {
+    let rendered = render(ids)?;
+    let is_told = rendered.dynamic.len() == ids.values().map(BTreeMap::len).sum::<usize>();
+    if is_told || templates.is_built_in() { Ok(rendered) } else { render(&Ids::new()) }
 }
 
 fn marker(structure: &Structure) -> String {

@@ -249,6 +249,16 @@ mod tests {
     }
 
     #[test]
+    fn a_stamp_is_of_what_was_written_and_no_longer_when_somebody_else_writes() {
+        let held = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(held.path()).unwrap().join("haproxy.cfg");
+        let ours = super::replace_stamped(&path, b"ours\n", 0o644).unwrap();
+        assert!(ours.is_some() && ours == super::stamp(&path));
+        fs_err::write(&path, "ours\nby hand\n").unwrap();
+        assert_ne!(ours, super::stamp(&path));
+    }
+
+    #[test]
     fn what_a_death_left_is_swept_and_nothing_else() {
         let held = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(held.path()).unwrap();
