@@ -59,8 +59,9 @@ fn whenever_the_agent_dies_among_edits_the_last_one_is_served_in_the_end() {
         wait_for("files like what runs", PATIENCE, || {
             (Digest::of(stage.done(&["render"])) == Digest::of(stage.read("haproxy.cfg"))).then_some(())
         });
+        // The history comes last, when the reload is proven.
+        wait_for("the history", PATIENCE, || (stage.done(&["diff"]).trim() == "no difference").then_some(()));
         assert_eq!(stage.check_live(&binary).code, Some(0));
-        assert_eq!(stage.done(&["diff"]).trim(), "no difference");
         assert_eq!(stage.done(&["plan"]).lines().next(), Some("nothing to do: HAProxy runs what the file says"));
     }
 }
