@@ -9,7 +9,7 @@ use super::queue::Queue;
 use super::request::{Handle, Reply, Request};
 use super::snapshot_parts::SnapshotParts;
 use super::spending::Spending;
-use super::tasks::{PendingWord, Pushing, Work};
+use super::tasks::{PendingWord, Pushing, Reading, Work};
 use super::waiting::Postponed;
 use super::wanted::{Asked, DueProbe, places};
 use crate::health::{GuardEvent, Observation};
@@ -63,6 +63,8 @@ pub struct Agent {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) seen: watch::Sender<Option<Arc<SnapshotParts>>>,
     pub(super) seen_until: Instant,
+    /// What is to serve, and is not understood yet.
+    pub(super) reading: Option<Reading>,
     /// The order that the engine carries out.
     pub(super) work: Option<Work>,
     /// What is on its way to HAProxy.
@@ -121,6 +123,7 @@ impl Agent {
             requests,
             seen: sender_of_seen,
             seen_until: now,
+            reading: None,
             work: None,
             push: None,
             words: vec![],

@@ -18,17 +18,6 @@ pub(super) struct Change {
     pub(super) then: Then,
 }
 
-impl Change {
-    /// The same rollback, for which nobody asked but the clock.
-    pub(super) fn by_deadline(self) -> Self {
-        let then = match self.then {
-            Then::Rollback { before, .. } => Then::Rollback { before, by_deadline: true },
-            then => then,
-        };
-        Self { then, ..self }
-    }
-}
-
 /// The engine's part of a change, and what waits for its end.
 pub(super) type Begun = (Order, Change);
 

@@ -4,11 +4,12 @@
 
 use super::attempt::Attempt;
 use super::body::{Agent, RETRY};
+use super::goal::Goal;
 use super::intent::Intent;
 use super::refusal::Refusal;
 use super::report::{Failed, Report};
 use super::request::Reply;
-use super::tasks::Task;
+use super::tasks::{PlanFor, ReadFor, Reading};
 use super::troubles::Matter;
 use super::unserved::Unserved;
 use super::waiting::{Aim, Postponed, Waiters, waiters_of};
@@ -27,6 +28,10 @@ impl Agent {
     pub(super) fn pending(&self) -> Option<&'static str> {
         if self.edited.is_some() {
             return Some("it changed while another change is under way");
+        }
+        let is_read = self.reading.as_ref().is_some_and(Reading::brings_file);
+        if is_read && self.node.place.digest() != Some(self.node.serving.digest) {
+            return Some("it is being read");
         }
         let is_carried_out = self.work.as_ref().is_some_and(|work| work.brings_file(&self.node.serving.digest));
         if is_carried_out {
@@ -51,13 +56,15 @@ impl Agent {
         // The watch may come behind an operator's command about that very content.
         let is_news = is_news && other.is_none_or(|other| other.file != digest);
         let was_waiting = self.node.waiting().is_some();
-        let waits = is_news && self.node.lets_the_file_wait().await;
+        let waits = is_news && self.node.does_file_wait();
         let told = self.node.file_problem.as_ref().map(|problem| problem.why().clone());
         let waiters = Waiters { intent, told, is_edit: true, was_waiting, ..waiters_of(Aim::File) };
         if self.node.is_file_rejected() {
             self.node.tell_rolled_back();
             self.edit_ended(&waiters).await;
-        } else if !waits && (is_news || !waits_for_another) {
+        } else if waits {
+            self.read(Goal::File, ReadFor::Plan(PlanFor::Saved(Box::new(waiters))));
+        } else if is_news || !waits_for_another {
             // An editor may write twice; a mistake is told once.
             self.change_again(waiters).await;
         } else {
@@ -66,7 +73,7 @@ impl Agent {
     }
 
     /// What follows from a new content of the file, whatever became of it.
-    async fn edit_ended(&mut self, waiters: &Waiters) {
+    pub(super) async fn edit_ended(&mut self, waiters: &Waiters) {
         if !waiters.is_edit {
             return;
         }
@@ -75,7 +82,7 @@ impl Agent {
             self.node.bulletin.tell(Event::ends(EventKind::Refused, "file", text));
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.
-        if self.node.file_problem.is_some() && self.is_free() {
+        if self.node.file_problem.is_some() && !self.is_changing() {
             Box::pin(self.set_about(waiters_of(Aim::Refresh))).await;
         }
     }
@@ -128,19 +135,19 @@ impl Agent {
         self.set_about(waiters).await;
     }
 
-    /// Begins a change, and hands the engine its part.
+    /// Chooses what a change leads to, and has it read.
     async fn set_about(&mut self, waiters: Waiters) {
-        let begun = match waiters.what {
-            Aim::File => self.node.begin_file(&waiters.intent).await.map(Some),
-            Aim::Rollback(to) => self.node.begin_rollback(to, &waiters.intent).await.map(Some),
-            Aim::Expire => self.node.begin_expire(&waiters.intent.actor).await,
-            Aim::Refresh => self.node.begin_refresh().await,
-            Aim::Again => self.node.begin_again().await.map(Some),
+        let by_operator = |goal| Some((goal, waiters.intent.clone()));
+        let chosen = match waiters.what {
+            Aim::File => Ok(by_operator(Goal::File)),
+            Aim::Rollback(to) => self.node.choose_revision(to).map(by_operator),
+            Aim::Expire => self.node.choose_expired(&waiters.intent.actor),
+            Aim::Refresh => Ok(self.node.choose_refresh()),
+            Aim::Again => Ok(Some(self.node.choose_again())),
         };
-        match begun {
-            Ok(Some((order, change))) => {
-                self.supersede(waiters.what);
-                self.start(order, Task::Change(Box::new((waiters, change))));
+        match chosen {
+            Ok(Some((goal, intent))) => {
+                self.read(goal, ReadFor::Change(Box::new((intent, waiters))));
             }
             Ok(None) => self.answer_all(waiters.replies, &Ok(self.node.not_overdue())),
             Err(attempt) => Box::pin(self.change_ended(waiters, Err(attempt))).await,
@@ -148,7 +155,7 @@ impl Agent {
     }
 
     /// Of the file and a rollback the one that was asked for last is carried out. Who waits for the other is told.
-    fn supersede(&mut self, by: Aim) {
+    pub(super) fn supersede(&mut self, by: Aim) {
         let instead = match by {
             Aim::File => "the file was asked for instead",
             Aim::Rollback(_) => "an older revision was asked for instead",

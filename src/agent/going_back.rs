@@ -3,11 +3,11 @@
 //! The operator's file stays as it is. One that never served is no reason to undo what does.
 
 use super::attempt::Attempt;
-use super::change::{Begun, Then};
+use super::goal::Goal;
 use super::intent::Intent;
 use super::node::Node;
 use super::refusal::Refusal;
-use super::report::{Failed, Report, SourceOfChange};
+use super::report::{Failed, Report};
 use super::troubles::Matter;
 use super::unserved::{Unserved, rolled_back};
 use crate::model::Digest;
@@ -19,13 +19,13 @@ impl Node {
     /// # Errors
     /// No such revision, or it cannot be served any more.
     pub async fn roll_back(&mut self, to: Option<u32>, intent: &Intent) -> Result<Report, Attempt> {
-        let begun = self.begin_rollback(to, intent).await?;
-        Box::pin(self.carry_out(begun)).await
+        let goal = self.choose_revision(to)?;
+        self.reach(goal, intent).await
     }
 
-    /// The first half of [`Self::roll_back`].
-    pub(super) async fn begin_rollback(&mut self, to: Option<u32>, intent: &Intent) -> Result<Begun, Attempt> {
-        let to = match to {
+    /// Where a rollback leads to; `None`: the last good revision with another content.
+    pub(super) fn choose_revision(&self, to: Option<u32>) -> Result<Goal, Attempt> {
+        let number = match to {
             Some(to) => to,
             None if self.file_never_served() => return Err(self.nothing_to_roll_back().into()),
             None => self.ledger.previous_good()?.ok_or_else(|| {
@@ -36,11 +36,12 @@ impl Node {
                 ))
             })?,
         };
-        self.recover();
-        let before = self.ledger.current();
-        let toml = self.ledger.toml_of(to)?;
-        let sources = self.place.understand(toml).map_err(|e| Failed::from_sources(&e))?;
-        self.begin(sources, intent, SourceOfChange::Rollback(to), Then::Rollback { before, by_deadline: false }).await
+        self.revision_again(number, false)
+    }
+
+    pub(super) fn revision_again(&self, number: u32, by_deadline: bool) -> Result<Goal, Attempt> {
+        let (toml, before) = (self.ledger.toml_of(number)?, self.ledger.current());
+        Ok(Goal::Revision { number, toml, before, by_deadline })
     }
 
     /// What follows once an older revision serves in the place of the one `before`.

@@ -7,7 +7,7 @@ use super::intent::Intent;
 use super::node::{Node, desired};
 use super::order::Order;
 use super::report::{Failed, Report};
-use super::sources::Sources;
+use super::sources::{Sources, SourcesError};
 use super::start::start_doubts;
 
 impl Node {
@@ -16,14 +16,14 @@ impl Node {
     /// # Errors
     /// The file's mistakes, or whatever would keep it from being served.
     pub async fn plan(&mut self) -> Result<(Prepared, Sources), Attempt> {
-        let order = self.begin_plan()?;
+        let order = self.begin_plan(self.place.load())?;
         let prepared = self.engine.plan(order.wish(), &self.ledger).await?;
         Ok((prepared, order.sources))
     }
 
     /// The question that [`Self::plan`] asks.
-    pub(super) fn begin_plan(&mut self) -> Result<Order, Failed> {
-        let sources = self.place.load().map_err(|e| Failed::from_sources(&e))?;
+    pub(super) fn begin_plan(&self, read: Result<Sources, SourcesError>) -> Result<Order, Failed> {
+        let sources = read.map_err(|e| Failed::from_sources(&e))?;
         let now = self.now();
         let mut fleet = self.fleet.clone();
         fleet.reconfigure(sources.config.clone(), now);

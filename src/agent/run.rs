@@ -76,6 +76,11 @@ impl Agent {
                     self.work_ended(ended).await;
                     true
                 }
+                // Its order knows what the push has brought.
+                read = tasks::read(self.reading.as_mut().filter(|_| self.push.is_none())) => {
+                    self.sources_read(read).await;
+                    true
+                }
                 done = tasks::pushed(self.push.as_mut()) => {
                     self.pushed(done).await;
                     false

@@ -3,6 +3,7 @@
 //! What serves decides, not what was saved: the word itself is part of the file that waits. Secrets and certificates of
 //! what serves are taken over all the same.
 
+use super::apply::Prepared;
 use super::attempt::Attempt;
 use super::node::Node;
 use super::unserved::{Unserved, Waiting, waits};
@@ -11,12 +12,24 @@ use crate::model::Digest;
 impl Node {
     /// Leaves the saved file where it is, if it shall wait; tells so, and its mistakes. Answers whether it waits.
     pub async fn lets_the_file_wait(&mut self) -> bool {
-        let is_other = self.place.digest() != Some(Digest::of(&self.serving.toml));
-        if !self.serving.config.apply.waits_on_save || !is_other || self.is_file_rejected() {
-            return false;
+        let waits = self.does_file_wait();
+        if waits {
+            let plan = self.plan().await.map(|(prepared, _)| prepared);
+            self.note_waiting(plan);
         }
-        let (waiting, problem) = match self.plan().await {
-            Ok((prepared, _)) => (Some(Waiting::of(&self.place, &prepared)), Unserved::Waits(waits(&self.place))),
+        waits
+    }
+
+    /// Whether the saved file shall wait.
+    pub(super) fn does_file_wait(&self) -> bool {
+        let is_other = self.place.digest() != Some(Digest::of(&self.serving.toml));
+        self.serving.config.apply.waits_on_save && is_other && !self.is_file_rejected()
+    }
+
+    /// Keeps what its apply would do, and tells what is new of it.
+    pub(super) fn note_waiting(&mut self, plan: Result<Prepared, Attempt>) {
+        let (waiting, problem) = match plan {
+            Ok(prepared) => (Some(Waiting::of(&self.place, &prepared)), Unserved::Waits(waits(&self.place))),
             // The verdict of HAProxy takes its time; `plan` waits for it.
             Err(Attempt::TooSoon(_)) => (None, Unserved::Waits(waits(&self.place))),
             Err(Attempt::Failed(failed)) => {
@@ -34,7 +47,6 @@ impl Node {
             }
         }
         (self.waiting, self.file_problem) = (waiting, Some(problem));
-        true
     }
 
     /// The good file that waits: no problem, and no refusal.

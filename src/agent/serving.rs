@@ -7,11 +7,12 @@
 use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
 use super::change::{Armed, Begun, Change, Then};
+use super::goal::Goal;
 use super::intent::Intent;
 use super::node::{Node, desired};
 use super::order::Order;
 use super::refusal::Refusal;
-use super::report::{Failed, Report, SourceOfChange};
+use super::report::{Report, SourceOfChange};
 use super::sources::Sources;
 use super::troubles::Matter;
 use super::unserved::Unserved;
@@ -24,51 +25,7 @@ impl Node {
     /// # Errors
     /// The file's mistakes, or whatever keeps it from being served; what serves goes on.
     pub async fn apply_file(&mut self, intent: &Intent) -> Result<Report, Attempt> {
-        let begun = self.begin_file(intent).await?;
-        Box::pin(self.carry_out(begun)).await
-    }
-
-    /// The first half of [`Self::apply_file`].
-    pub(super) async fn begin_file(&mut self, intent: &Intent) -> Result<Begun, Attempt> {
-        self.recover();
-        let sources = match self.place.load() {
-            Ok(sources) => sources,
-            Err(e) => {
-                let failed = Failed::from_sources(&e);
-                self.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
-                return Err(Attempt::Failed(failed));
-            }
-        };
-        let comes_back = self.ledger.rejected().is_some() && sources.toml != self.serving.toml;
-        if !self.is_observer() {
-            self.ledger.reject(None)?;
-        }
-        let source = if self.is_settled { SourceOfChange::Edit } else { SourceOfChange::Start };
-        self.begin(sources, intent, source, Then::File { comes_back }).await
-    }
-
-    /// Reads anew what the serving revision refers to: keys, certificates, the template. For a time in which the file
-    /// itself is not what serves. `None`: nothing serves yet.
-    ///
-    /// # Errors
-    /// Something cannot be read; what was read before serves on.
-    pub(super) async fn begin_refresh(&mut self) -> Result<Option<Begun>, Attempt> {
-        if !self.is_settled {
-            return Ok(None);
-        }
-        let sources = self.place.understand(self.serving.toml.clone()).map_err(|e| Failed::from_sources(&e))?;
-        let intent = Intent::of_agent(Some("what the revision refers to changed"));
-        let problem = self.file_problem.clone();
-        let then = Then::Refresh { problem: problem.clone() };
-        let change = self.begin(sources, &intent, SourceOfChange::Start, then).await;
-        self.file_problem = problem;
-        change.map(Some)
-    }
-
-    /// Writes what serves into the history again, which was incomplete.
-    pub(super) async fn begin_again(&mut self) -> Result<Begun, Attempt> {
-        let intent = Intent::of_agent(Some("the history is complete again"));
-        self.begin(self.serving.clone(), &intent, SourceOfChange::Edit, Then::Nothing).await
+        self.reach(Goal::File, intent).await
     }
 
     pub(super) async fn serve(

@@ -33,8 +33,8 @@ impl Node {
         self.engine.look_at_old_workers(&order.sources.config.haproxy.master_socket.value).await;
         let report = self.end_reconcile(order.began, result)?;
         if self.troubles.has(Matter::History) {
-            let begun = Box::pin(self.begin_again()).await?;
-            return Box::pin(self.carry_out(begun)).await;
+            let (goal, intent) = self.choose_again();
+            return Box::pin(self.reach(goal, &intent)).await;
         }
         Ok(report)
     }

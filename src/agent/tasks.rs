@@ -1,9 +1,12 @@
-//! What runs beside the loop: at most one order of the engine's, and one push.
+//! What runs beside the loop: at most one reading or one order of the engine's, and one push.
 
 use super::change::Change;
 use super::engine::Engine;
+use super::goal::Goal;
+use super::intent::Intent;
 use super::order::{Order, OrderOutcome};
 use super::request::Reply;
+use super::sources::{Sources, SourcesError};
 use super::waiting::Waiters;
 use crate::model::{Digest, ServerId};
 use crate::plan::Step;
@@ -28,6 +31,32 @@ impl Work {
     }
 }
 
+/// What is to serve, while it is read and understood.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub task: JoinHandle<Read>,
+    pub what_for: ReadFor,
+}
+
+/// What follows once it is read.
+#[derive(Debug)]
+pub(super) enum ReadFor {
+    /// It is to serve.
+    Change(Box<(Intent, Waiters)>),
+    /// Only what an apply of it would do.
+    Plan(PlanFor),
+}
+
+impl Reading {
+    /// Whether the operator's file is to serve.
+    pub fn brings_file(&self) -> bool {
+        matches!(&self.what_for, ReadFor::Change(change) if change.1.are_for_file())
+    }
+}
+
+/// What was to be read, and what came of it.
+pub(super) type Read = (Goal, Result<Sources, SourcesError>);
+
 /// The engine, what it carried out, and how that ended.
 pub(super) type Carried = (Box<Engine>, Box<Order>, OrderOutcome);
 
@@ -45,8 +74,17 @@ pub(super) enum Task {
     Reconcile { words: Vec<PendingWord>, is_audit: bool },
     /// Something else is to serve.
     Change(Box<(Waiters, Change)>),
-    /// Somebody asked what an apply would do.
-    Plan(Reply),
+    /// What an apply would do.
+    Plan(PlanFor),
+}
+
+/// Who wants to know what an apply would do.
+#[derive(Debug)]
+pub(super) enum PlanFor {
+    /// An operator.
+    Asked(Reply),
+    /// Everybody who looks at a file that was saved and waits.
+    Saved(Box<Waiters>),
 }
 
 /// What an operator said of a server, and waits for.
@@ -63,6 +101,14 @@ pub(super) struct PendingWord {
 pub(super) async fn ended(work: Option<&mut Work>) -> Result<Carried, JoinError> {
     match work {
         Some(work) => (&mut work.task).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What was read; never, where nothing is.
+pub(super) async fn read(reading: Option<&mut Reading>) -> Result<Read, JoinError> {
+    match reading {
+        Some(reading) => (&mut reading.task).await,
         None => std::future::pending().await,
     }
 }

@@ -5,7 +5,8 @@
 //! first rolls back; the others find that there is no trial any more.
 
 use super::attempt::Attempt;
-use super::change::{Armed, Begun};
+use super::change::Armed;
+use super::goal::Goal;
 use super::intent::{AGENT, Intent};
 use super::ledger::{Ledger, told};
 use super::node::Node;
@@ -141,8 +142,8 @@ impl Node {
     /// # Errors
     /// As [`Self::roll_back`]; the deadline stays passed, and the caller tries again.
     pub async fn expire(&mut self, actor: &str) -> Result<Report, Attempt> {
-        match self.begin_expire(actor).await? {
-            Some(begun) => Box::pin(self.carry_out(begun)).await,
+        match self.choose_expired(actor)? {
+            Some((goal, intent)) => self.reach(goal, &intent).await,
             None => Ok(self.not_overdue()),
         }
     }
@@ -152,8 +153,8 @@ impl Node {
         Report::note(self.revision(), "no deadline has passed".to_owned())
     }
 
-    /// The first half of [`Self::expire`]; `None`: no deadline has passed.
-    pub(super) async fn begin_expire(&mut self, actor: &str) -> Result<Option<Begun>, Attempt> {
+    /// Where an expired trial leads to, and why; `None`: no deadline has passed.
+    pub(super) fn choose_expired(&self, actor: &str) -> Result<Option<(Goal, Intent)>, Attempt> {
         let Some(trial) = self.trial().filter(|(_, left)| left.is_zero()).map(|(trial, _)| trial.clone()) else {
             return Ok(None);
         };
@@ -162,8 +163,7 @@ impl Node {
         let text = format!("{reason}; rolling back to revision {}", trial.back_to);
         self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text));
         let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
-        let (order, change) = self.begin_rollback(Some(trial.back_to), &intent).await?;
-        Ok(Some((order, change.by_deadline())))
+        Ok(Some((self.revision_again(trial.back_to, true)?, intent)))
     }
 
     /// Opens the trial of a revision that is about to be applied, where it wants one, and makes sure that somebody

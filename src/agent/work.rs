@@ -2,14 +2,14 @@
 //!
 //! While the engine is away its stand-in answers for it: health goes on steering, operators are answered.
 
-use super::apply::{Applied, ApplyError, How};
+use super::apply::{Applied, How};
 use super::attempt::Attempt;
 use super::body::{ABSENT, Agent, CHECK_PATIENCE, FILES_PAUSE, RECONCILE, pause_after};
 use super::interim::Baseline;
 use super::order::{Order, OrderOutcome};
 use super::report::{Failed, Report};
-use super::request::{Reply, Request};
-use super::tasks::{Carried, PendingWord, Pushing, Task, Work, ended};
+use super::request::Request;
+use super::tasks::{Carried, PendingWord, PlanFor, Pushing, ReadFor, Reading, Task, Work, ended};
 use super::troubles::Matter;
 use crate::plan::Step;
 use crate::store::Journal;
@@ -27,7 +27,18 @@ const LAST_ORDER: Duration = Duration::from_secs(30);
 impl Agent {
     /// Whether nothing is under way.
     pub(super) fn is_free(&self) -> bool {
-        self.work.is_none() && self.push.is_none()
+        !self.is_changing() && self.push.is_none()
+    }
+
+    /// Whether an order of the engine's is under way, or what it is for is being read.
+    pub(super) fn is_changing(&self) -> bool {
+        self.work.is_some() || self.reading.is_some()
+    }
+
+    /// Likewise, and something else is to serve.
+    fn is_changing_revision(&self) -> bool {
+        let is_read = matches!(&self.reading, Some(Reading { what_for: ReadFor::Change(_), .. }));
+        is_read || matches!(&self.work, Some(Work { what: Task::Change(_), .. }))
     }
 
     /// Whether a request must wait for the end of what is under way.
@@ -35,9 +46,7 @@ impl Agent {
         match request {
             Request::Apply(..) | Request::Rollback(..) | Request::Expire(_) | Request::Plan(_) => !self.is_free(),
             // They are about the revision that is just being written.
-            Request::Confirm(..) | Request::Tag(..) => {
-                self.work.as_ref().is_some_and(|work| matches!(work.what, Task::Change(_)))
-            }
+            Request::Confirm(..) | Request::Tag(..) => self.is_changing_revision(),
             Request::Server { .. } | Request::Vip { .. } | Request::Refresh(_) => false,
         }
     }
@@ -176,14 +185,10 @@ impl Agent {
                 let result = self.node.end(*order, change, result).await;
                 self.change_ended(waiters, result).await;
             }
-            (Task::Plan(reply), OrderOutcome::Planned(planned)) => match *planned {
-                Ok(prepared) => {
-                    let report = self.node.end_plan(&prepared, &order.sources).await;
-                    let _ = reply.send(Ok(report));
-                }
-                Err(ApplyError::TooSoon(_)) if self.node.engine.checks.is_checking() => self.plans.push(reply),
-                Err(e) => drop(reply.send(Err(Attempt::from(e).into_failed()))),
-            },
+            (Task::Plan(plan_for), OrderOutcome::Planned(planned)) => {
+                let plan = planned.map(|prepared| (prepared, order.sources)).map_err(Attempt::from);
+                self.planned(plan_for, plan).await;
+            }
             (Task::Plan(_), OrderOutcome::Applied(_)) | (_, OrderOutcome::Planned(_)) => {
                 unreachable!("an order keeps its kind")
             }
@@ -201,7 +206,8 @@ impl Agent {
         let replies = match what {
             Task::Reconcile { words, .. } => words.into_iter().map(|word| word.reply).collect(),
             Task::Change(under_way) => under_way.0.into_replies(),
-            Task::Plan(reply) => vec![reply],
+            Task::Plan(PlanFor::Asked(reply)) => vec![reply],
+            Task::Plan(PlanFor::Saved(_)) => vec![],
         };
         replies.into_iter().for_each(|reply| drop(reply.send(Err(failed.clone()))));
         self.reconcile_at = Instant::now() + RECONCILE;
@@ -223,7 +229,7 @@ impl Agent {
 
     /// While the engine is away: who said what HAProxy has by now need not wait for the files.
     fn answer_words(&mut self) {
-        if self.work.is_none() || self.words.is_empty() {
+        if !self.is_changing() || self.words.is_empty() {
             return;
         }
         for word in std::mem::take(&mut self.words) {
@@ -232,7 +238,7 @@ impl Agent {
                 continue;
             }
             let mut report = Report::new(Applied::nothing(), self.node.revision(), String::new(), word.began.elapsed());
-            if matches!(self.work.as_ref().map(|work| &work.what), Some(Task::Change(_))) {
+            if self.is_changing_revision() {
                 report.notes.push(RELOAD_NOTE.to_owned());
             }
             let answer = self.node.word_followed(&word.id, word.steps, Ok(report), word.began);
@@ -242,9 +248,9 @@ impl Agent {
     }
 
     /// What waited for the end of something.
-    async fn go_on(&mut self) {
+    pub(super) async fn go_on(&mut self) {
         // A verdict that will never come (somebody else took it, or its check was given up) must hold nothing up.
-        if self.work.is_none() && self.node.engine.checks.awaited().is_none() {
+        if !self.is_changing() && self.node.engine.checks.awaited().is_none() {
             if let Some(postponed) = self.postponed.as_mut().filter(|postponed| postponed.for_verdict) {
                 postponed.at = Instant::now();
             }
@@ -271,14 +277,6 @@ impl Agent {
         }
         if self.is_free() && self.node.engine.checks.has_verdict() {
             self.node.engine.checks.forget_change();
-        }
-    }
-
-    /// Asks what an apply would do.
-    pub(super) fn ask(&mut self, reply: Reply) {
-        match self.node.begin_plan() {
-            Ok(order) => self.start(order, Task::Plan(reply)),
-            Err(failed) => drop(reply.send(Err(failed))),
         }
     }
 
