@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::desired::DesiredServer;
 use crate::haproxy;
 use crate::model::ServerId;
-use crate::plan::{self, Step};
+use crate::plan::{self, RuntimeServers, Step};
 use crate::render;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeSet;
@@ -28,6 +28,17 @@ pub(super) struct Push {
     /// The worker that they are for.
     pid: u32,
     steps: Vec<Step>,
+    /// Proxies in which a server already has, by what was seen last, what an operator said: to be proven.
+    doubted: BTreeSet<String>,
+}
+
+/// What came of a push.
+#[derive(Debug, Default)]
+pub(super) struct Pushed {
+    /// The steps that HAProxy took.
+    pub done: Vec<Step>,
+    /// The servers of each proxy that was looked at.
+    pub seen: Vec<RuntimeServers>,
 }
 
 impl Push {
@@ -36,16 +47,23 @@ impl Push {
         self.steps.len()
     }
 
-    /// Sends them; answers those that HAProxy took.
-    pub async fn carry_out(self) -> Vec<Step> {
-        let Self { admin_socket, pid, steps } = self;
+    /// Sends them, and looks at what is doubted.
+    pub async fn carry_out(self) -> Pushed {
+        let Self { admin_socket, pid, steps, doubted } = self;
         let executed = match haproxy::execute(&admin_socket, &steps, Some(pid), DEADLINE).await {
             Ok(executed) => executed,
-            Err(_) => return vec![],
+            Err(_) => return Pushed::default(),
         };
+        let mut seen = vec![];
+        for proxy in &doubted {
+            match haproxy::observe_backend(&admin_socket, proxy, pid, DEADLINE).await {
+                Ok(found) => seen.push(found),
+                Err(_) => break,
+            }
+        }
         let failed: BTreeSet<usize> = executed.failures.iter().map(|failure| failure.index).collect();
         let done = steps.into_iter().enumerate().filter(|(index, _)| !failed.contains(index));
-        done.map(|(_, step)| step).collect()
+        Pushed { done: done.map(|(_, step)| step).collect(), seen }
     }
 }
 
@@ -59,14 +77,22 @@ impl Engine {
             return None;
         }
         let mut steps = plan::weight_steps(&moved.wishes, &names, runtime);
-        let said = moved.said.iter().filter_map(|id| Some((id, *moved.wishes.get(id)?)));
-        steps.extend(said.flat_map(|(id, wish)| plan::word_steps(id, wish, &names, runtime)));
+        let mut doubted = BTreeSet::new();
+        for id in &moved.said {
+            let (Some(wish), Some(names_of)) = (moved.wishes.get(id), names.get(id)) else { continue };
+            let own = plan::word_steps(id, *wish, &names, runtime);
+            if own.is_empty() {
+                doubted.insert(names_of.weight.0.clone());
+            }
+            steps.extend(own);
+        }
         if let Some(desired) = moved.keys.as_ref().filter(|desired| self.renderer.has_other_keys(desired)) {
             let keys = render::keys(desired).unwrap_or_default();
             steps.extend(plan::keys_step(render::KEYS_MAP, keys, runtime));
         }
         let pid = runtime.pid;
-        (!steps.is_empty()).then(|| Push { admin_socket: admin_socket.to_owned(), pid, steps })
+        let is_needed = !steps.is_empty() || !doubted.is_empty();
+        is_needed.then(|| Push { admin_socket: admin_socket.to_owned(), pid, steps, doubted })
     }
 
     /// Whether HAProxy, as it was seen last, has all of this: then its files have nothing to follow either.

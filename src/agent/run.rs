@@ -254,7 +254,13 @@ impl Agent {
             Request::Server { id, state, weight, period, actor, reply } => {
                 match self.node.say(&id, state, weight, period, &actor) {
                     Ok(said) => {
-                        self.words.push(PendingWord { id, reply, began: Instant::now(), steps: vec![] });
+                        self.words.push(PendingWord {
+                            id,
+                            reply,
+                            began: Instant::now(),
+                            steps: vec![],
+                            is_seen: false,
+                        });
                         self.push_at = Some(Instant::now());
                         self.send_ahead();
                         self.node.bulletin.tell(said);

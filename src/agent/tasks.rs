@@ -5,6 +5,7 @@ use super::engine::Engine;
 use super::goal::Goal;
 use super::intent::Intent;
 use super::order::{Order, OrderOutcome};
+use super::push::Pushed;
 use super::request::Reply;
 use super::sources::{Sources, SourcesError};
 use super::waiting::Waiters;
@@ -63,7 +64,7 @@ pub(super) type Carried = (Box<Engine>, Box<Order>, OrderOutcome);
 /// Steps on their way to HAProxy, and how many.
 #[derive(Debug)]
 pub(super) struct Pushing {
-    pub task: JoinHandle<Vec<Step>>,
+    pub task: JoinHandle<Pushed>,
     pub steps: usize,
 }
 
@@ -95,6 +96,8 @@ pub(super) struct PendingWord {
     pub began: Instant,
     /// What was sent ahead for it.
     pub steps: Vec<Step>,
+    /// HAProxy was seen to have it.
+    pub is_seen: bool,
 }
 
 /// How the order ended; never, where there is none.
@@ -114,7 +117,7 @@ pub(super) async fn read(reading: Option<&mut Reading>) -> Result<Read, JoinErro
 }
 
 /// What HAProxy took of the push; never, where there is none.
-pub(super) async fn pushed(push: Option<&mut Pushing>) -> Vec<Step> {
+pub(super) async fn pushed(push: Option<&mut Pushing>) -> Pushed {
     match push {
         // A push that broke is one that HAProxy did not take.
         Some(push) => (&mut push.task).await.unwrap_or_default(),

@@ -11,7 +11,7 @@ use crate::desired::DesiredServer;
 use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Override;
 use crate::model::{AdminState, ServerId, Weight, format_duration};
-use crate::plan::Step;
+use crate::plan::{RuntimeServers, Step};
 use crate::render;
 use jiff::Timestamp;
 use std::time::{Duration, Instant};
@@ -67,13 +67,17 @@ impl Node {
 
     /// Whether HAProxy, as it was seen last, has what is wanted of a server.
     pub(super) fn has_followed_word(&self, id: &ServerId) -> bool {
+        self.runtime().is_some_and(|runtime| self.has_word(&runtime.servers, id))
+    }
+
+    /// Whether these servers have it.
+    pub(super) fn has_word(&self, seen: &RuntimeServers, id: &ServerId) -> bool {
         let Some((backend, server)) = self.serving.config.server(id) else { return false };
         let word = self.overrides.get(id).map(Override::wish).unwrap_or_default();
         // What was decided for the push that has just been made, or found nothing to do.
         let wanted = DesiredServer::of(backend, server, self.fleet.weights().get(id).copied(), word);
         let name = render::names_of(backend, server).weight;
-        let seen = self.runtime().and_then(|runtime| runtime.servers.get(&name));
-        seen.is_some_and(|seen| (seen.admin, seen.weight) == (wanted.state, wanted.weight))
+        seen.get(&name).is_some_and(|seen| (seen.admin, seen.weight) == (wanted.state, wanted.weight))
     }
 
     /// Those of the steps that are about a server.

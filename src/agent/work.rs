@@ -7,11 +7,11 @@ use super::attempt::Attempt;
 use super::body::{ABSENT, Agent, CHECK_PATIENCE, FILES_PAUSE, RECONCILE, pause_after};
 use super::interim::Baseline;
 use super::order::{Order, OrderOutcome};
+use super::push::Pushed;
 use super::report::{Failed, Report};
 use super::request::Request;
 use super::tasks::{Carried, PendingWord, PlanFor, Pushing, ReadFor, Reading, Task, Work, ended};
 use super::troubles::Matter;
-use crate::plan::Step;
 use crate::store::Journal;
 use std::time::{Duration, Instant};
 use tokio::task::JoinError;
@@ -214,7 +214,8 @@ impl Agent {
     }
 
     /// HAProxy took what was sent ahead.
-    pub(super) async fn pushed(&mut self, done: Vec<Step>) {
+    pub(super) async fn pushed(&mut self, pushed: Pushed) {
+        let Pushed { done, seen } = pushed;
         let is_whole = self.push.take().is_none_or(|push| done.len() >= push.steps);
         self.node.end_push(&done, is_whole);
         if !is_whole {
@@ -222,18 +223,19 @@ impl Agent {
         }
         for word in &mut self.words {
             word.steps.extend(self.node.steps_of(&word.id, &done));
+            word.is_seen |= seen.iter().any(|seen| self.node.has_word(seen, &word.id));
         }
         self.answer_words();
         self.go_on().await;
     }
 
-    /// While the engine is away: who said what HAProxy has by now need not wait for the files.
+    /// Who said what HAProxy had before need not wait for its files; nor, while the engine is away, who said what it has by
+    /// now.
     fn answer_words(&mut self) {
-        if !self.is_changing() || self.words.is_empty() {
-            return;
-        }
+        let is_away = self.is_changing();
         for word in std::mem::take(&mut self.words) {
-            if !self.node.has_followed_word(&word.id) {
+            let is_answered = is_away || word.is_seen && word.steps.is_empty();
+            if !is_answered || !self.node.has_followed_word(&word.id) {
                 self.words.push(word);
                 continue;
             }

@@ -40,7 +40,7 @@ pub use layout::certificate_files;
 pub use listeners::{Listener, Question, listeners};
 pub use live::{EventStream, WorkerLook, WorkerWatch};
 pub use master::{Processes, ReloadReport, connections_of, processes, reload};
-pub use observe::observe;
+pub use observe::{observe, observe_backend};
 pub use pem::{Unusable, read_certificate};
 pub use proof::{Proof, Sockets, Unproven, prove_reload};
 pub use pulse::{Pulse, clients, pulse, pulse_listener};

@@ -73,6 +73,27 @@ fn the_answer_to_a_word_says_what_haproxy_took_for_it_and_nothing_of_others() {
 }
 
 #[test]
+fn that_it_was_so_already_is_what_haproxy_says_now_and_not_what_it_said_a_moment_ago() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        let ask = |words: &[&str]| stage.done(words).trim().to_owned();
+        for (by_hand, word) in [("maint", "ready"), ("drain", "ready"), ("ready", "drain")] {
+            assert!(!ask(&["server", word, "chat/c"]).is_empty());
+            // Whoever types this has not told the agent, which looks by itself every few seconds only.
+            stage.private().admin(&format!("set server chat/c state {by_hand}"));
+            let said = ask(&["server", word, "chat/c"]);
+            assert!(said.contains(&format!("state chat/c {by_hand} → {word}")), "{}: {said}", binary.version);
+            assert_eq!(stage.is_ready("c"), word == "ready", "{}", binary.version);
+            assert!(ask(&["server", word, "chat/c"]).starts_with("it was so already"), "{}", binary.version);
+        }
+        stage.private().admin("set server chat/c weight 3");
+        let said = ask(&["server", "drain", "chat/c"]);
+        assert!(!said.starts_with("it was so already"), "{}: {said}", binary.version);
+        assert_eq!(stage.weight("c"), 100, "{}", binary.version);
+    }
+}
+
+#[test]
 fn a_command_about_another_file_or_node_is_refused_and_its_plan_is_its_own() {
     for binary in binaries().into_iter().take(1) {
         let stage = Stage::running(&binary, |text| text);
