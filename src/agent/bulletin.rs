@@ -26,7 +26,7 @@ pub struct Bulletin {
 
 #[derive(Debug)]
 struct History {
-    sender: Option<SyncSender<Event>>,
+    sender: Option<SyncSender<Box<Event>>>,
     thread: Option<JoinHandle<()>>,
     lost: Arc<AtomicU64>,
     /// Why the last ones could not be kept.
@@ -62,8 +62,8 @@ impl Bulletin {
         log(&event);
         let Some(history) = &self.history else { return };
         let Some(sender) = &history.sender else { return };
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sender.try_send(event.at(Timestamp::now()))
-        {
+        let event = Box::new(event.at(Timestamp::now()));
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sender.try_send(event) {
             history.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -92,10 +92,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(mut self, receiver: &Receiver<Event>) {
+    fn write(mut self, receiver: &Receiver<Box<Event>>) {
         while let Ok(first) = receiver.recv() {
-            let mut batch = vec![first];
-            batch.extend(receiver.try_iter().take(MAX_BATCH - 1));
+            let mut batch = vec![*first];
+            batch.extend(receiver.try_iter().take(MAX_BATCH - 1).map(|event| *event));
             let lost = self.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
                 let text = format!("{lost} events came faster than they could be kept, and are in the log alone");

@@ -2,8 +2,8 @@
 
 use super::output::{Failure, Output, Tone, counted};
 use crate::agent::{
-    Engine, Failed, Intent, Objection, Place, Refusal, SecretUse, Sources, Unread, Wish, check_certificates,
-    render_files, replaced_file, start_doubts, vrrp_change,
+    Engine, Failed, Intent, Objection, Place, Refusal, SecretUse, Sources, SourcesError, Unread, Wish,
+    check_certificates, render_files, replaced_file, start_doubts, vrrp_change,
 };
 use crate::config::{Config, Diagnostics, own_vips};
 use crate::desired::Desired;
@@ -23,14 +23,18 @@ struct Judgement {
 pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
     let mut sources = match place.using(SecretUse::Compared).load() {
         Ok(sources) => sources,
-        Err(crate::agent::SourcesError::Mistakes { diagnostics, .. }) => {
-            if out.json {
-                out.print_json(&Judgement { ok: false, diagnostics: *diagnostics, warnings: vec![], refused: None });
-                return Err(Failure::said(super::output::USAGE));
+        Err(e) => {
+            let failed = Failed::from_sources(&e);
+            if !out.json {
+                return Err(Failure::from(failed));
             }
-            return Err(Failure::usage(Refusal::mistakes(*diagnostics)));
+            let (diagnostics, refused) = match e {
+                SourcesError::Mistakes { diagnostics } => (*diagnostics, None),
+                _ => (Diagnostics::none(place.file.as_str()), Some(failed.refusal.to_string())),
+            };
+            out.print_json(&Judgement { ok: false, diagnostics, warnings: vec![], refused });
+            return Err(Failure::said(failed.exit_code));
         }
-        Err(other) => return Err(Failure::from(Failed::from_sources(&other))),
     };
     let desired = by_file(&sources);
     let mut wish = Wish {

@@ -143,8 +143,9 @@ impl Tone {
 }
 
 /// `1 server`, `2 servers`.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+pub(super) fn counted(count: impl Display + PartialEq + From<u8>, what: &str) -> String {
+    let many = if count == 1.into() { "" } else { "s" };
+    format!("{count} {what}{many}")
 }
 
 impl Output {

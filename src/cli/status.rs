@@ -1,7 +1,7 @@
 //! `status`: what serves and how healthy it is.
 
 use super::agent::agent;
-use super::output::{Failure, Output, Tone, span, whole_ms};
+use super::output::{Failure, Output, Tone, counted, span, whole_ms};
 use super::table::Table;
 use crate::agent::{Node, Place, SecretUse, SnapshotParts, Waiting};
 use crate::api::wire::{Backend, Correction, Hearing, Key, Live, OldWorker, Server, Status, Trial, Waits};
@@ -72,12 +72,12 @@ fn print(status: &Status, out: &Output) {
             out,
             "agent",
             format_args!(
-                "{} pid {}, up {}, {} writes, {} reloads",
+                "{} pid {}, up {}, {}, {}",
                 out.paint(Tone::Good, "running"),
                 agent.pid,
                 span(agent.uptime_s),
-                agent.writes,
-                agent.reloads
+                counted(agent.writes, "write"),
+                counted(agent.reloads, "reload")
             ),
         ),
         None => row(out, "agent", out.paint(Tone::Warn, "not running")),

@@ -109,6 +109,11 @@ impl Diagnostics {
     /// So many are kept and printed; the rest is counted. Nobody mends more than that in one go.
     pub const MAX: usize = 100;
 
+    /// Of a file that could not be looked at.
+    pub fn none(file: &str) -> Self {
+        Self { file: file.to_owned(), list: vec![], more: 0 }
+    }
+
     pub(super) fn new(file: &str, source: &SourceText<'_>, mut found: Vec<Found>, secrets: &[Range<usize>]) -> Self {
         // Stable: at one place the first rule speaks first. What is about the whole file comes last.
         found.sort_by_key(|found| found.span.as_ref().map_or(usize::MAX, |span| span.start));

@@ -238,5 +238,9 @@ fn schema_and_completions_need_no_file() {
     let script = agent::run(&["-c", "/nowhere", "completions", "bash"]);
     assert!(script.code == Some(0) && script.stdout.contains("complete -F"), "{}", script.stderr);
     assert_eq!(agent::run(&["-c", "/nowhere", "check"]).code, Some(2));
+    let json = agent::run(&["-c", "/nowhere", "check", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON, whatever is wrong");
+    assert_eq!((&said["ok"], json.code), (&false.into(), Some(2)), "{said}");
+    assert!(said["refused"].as_str().is_some_and(|text| text.contains("/nowhere")), "{said}");
     assert_eq!(agent::run(&["no-such-command"]).code, Some(2));
 }
