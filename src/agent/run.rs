@@ -314,7 +314,9 @@ impl Agent {
 
     /// Hands out what is known now.
     fn publish(&mut self) {
-        self.look_at_outages();
+        if self.look_at <= Instant::now() {
+            self.look_at_outages();
+        }
         self.seen.send_replace(Some(Arc::new(SnapshotParts::of(&self.node, &self.outages, self.pending()))));
         self.seen_until = Instant::now() + SEEN;
     }

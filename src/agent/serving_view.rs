@@ -55,13 +55,15 @@ impl<'a> ServingView<'a> {
 
     /// The tier whose servers take the requests of a backend: the first of which one can.
     pub fn tier_of(&self, backend: &Backend) -> u8 {
-        self.serving_tier(backend).or(first_tier(backend)).unwrap_or(1)
+        let Some(first) = first_tier(backend) else { return 1 };
+        let serving = has_tiers(backend, first).then(|| self.serving_tier(backend)).flatten();
+        serving.unwrap_or(first)
     }
 
     /// Of each backend with several tiers the first one, and the one that takes its requests.
     pub fn tiers(&self) -> Vec<(&'a Name, u8, Option<u8>)> {
         let backends = self.config.backends.iter().filter_map(|backend| Some((backend, first_tier(backend)?)));
-        let tiered = backends.filter(|(backend, first)| backend.servers.iter().any(|server| server.tier != *first));
+        let tiered = backends.filter(|(backend, first)| has_tiers(backend, *first));
         let serving = |backend: &Backend, first: u8| {
             let mut of_first = backend.servers.iter().filter(|server| server.tier == first);
             let is_first = of_first.any(|server| self.can_serve(backend, server));
@@ -92,6 +94,11 @@ impl<'a> ServingView<'a> {
             keyless: health.and_then(|health| health.keyless()).map(|keyless| keyless.why.as_str()),
         }
     }
+}
+
+/// Whether a server has another tier than the first one.
+fn has_tiers(backend: &Backend, first: u8) -> bool {
+    backend.servers.iter().any(|server| server.tier != first)
 }
 
 fn first_tier(backend: &Backend) -> Option<u8> {

@@ -32,6 +32,8 @@ const MAX_CONFIRM: Duration = Duration::from_secs(7 * 86_400);
 const SOON: Duration = Duration::from_millis(300);
 /// And so long where there is nothing.
 const BUSY: Duration = Duration::from_secs(5);
+/// About the bytes that `status` says of one server.
+const SERVER_JSON: usize = 1024;
 /// Longest override: 30 days.
 const MAX_PERIOD: Duration = Duration::from_secs(30 * 86_400);
 
@@ -146,7 +148,7 @@ async fn metrics(State(handle): State<Handle>) -> Response {
 }
 
 async fn status(State(handle): State<Handle>) -> Response {
-    match looked(&handle, |_, status| serde_json::to_vec(status)).await {
+    match looked(&handle, |_, status| json(status)).await {
         Some(Ok(json)) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Some(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         None => busy(),
@@ -199,6 +201,14 @@ async fn fresh(handle: &Handle) -> Option<Arc<SnapshotParts>> {
         }
     }
     handle.seen.borrow().clone()
+}
+
+/// A text that grows to some megabytes is else copied at every doubling.
+fn json(status: &Status) -> serde_json::Result<Vec<u8>> {
+    let servers: usize = status.backends.iter().map(|backend| backend.servers.len()).sum();
+    let mut json = Vec::with_capacity(servers * SERVER_JSON + SERVER_JSON);
+    serde_json::to_writer(&mut json, status)?;
+    Ok(json)
 }
 
 async fn plan(State(handle): State<Handle>) -> Response {
