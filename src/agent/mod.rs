@@ -58,6 +58,7 @@ mod reloading;
 mod renderer;
 mod report;
 mod request;
+mod room;
 mod run;
 mod saved;
 mod serving;

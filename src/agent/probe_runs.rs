@@ -5,11 +5,11 @@ use super::probe_errand::Errand;
 use super::wanted::{Asked, DueProbe};
 use crate::health::{Observation, Outcome, ProbeKind};
 use crate::model::Host;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl Agent {
     pub(super) fn start_probes(&mut self) {
-        while let Some(wanted) = self.waiting.start() {
+        while let Some(wanted) = self.waiting.start(Instant::now()) {
             match self.errand(&wanted) {
                 Some(errand) => {
                     let prober = self.prober.clone();

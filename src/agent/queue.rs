@@ -3,11 +3,14 @@
 //!
 //! A backend of a thousand servers that hang holds its probes for seconds each. So one alone gets half of all places, two
 //! a third each, and so on; and a quarter of the places is for backends that have nothing in flight, so that whoever
-//! comes has room at once, however many others hang. Pure; called by `probe_runs`.
+//! comes has room at once, however many others hang. A backend that has probes in flight begins more only where there is
+//! room (`room`). Pure; called by `probe_runs`.
 
+use super::room::Room;
 use super::wanted::DueProbe;
 use crate::model::Name;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 /// One of so many places is kept for backends that have nothing in flight.
 const RESERVE: usize = 4;
@@ -18,41 +21,54 @@ pub(super) struct Queue {
     lanes: BTreeMap<Name, Lane>,
     in_flight: usize,
     places: usize,
+    room: Room,
     /// How many were ever due: their order.
     count: u64,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
-    due: VecDeque<(u64, DueProbe)>,
+    /// Each with its order, and since when it waits.
+    due: VecDeque<(u64, Instant, DueProbe)>,
     in_flight: usize,
 }
 
 impl Queue {
     /// A queue for so many probes in flight.
     pub fn new(places: usize) -> Self {
-        Self { lanes: BTreeMap::new(), in_flight: 0, places: places.max(1), count: 0 }
+        let places = places.max(1);
+        Self { lanes: BTreeMap::new(), in_flight: 0, places, room: Room::new(places), count: 0 }
     }
 
     /// Takes one that is due in, behind those that were due before.
-    pub fn push(&mut self, wanted: DueProbe) {
+    pub fn push(&mut self, wanted: DueProbe, now: Instant) {
         self.count += 1;
         let lane = self.lanes.entry(wanted.id.backend.clone()).or_default();
-        lane.due.push_back((self.count, wanted));
+        lane.due.push_back((self.count, now, wanted));
     }
 
     /// The one that starts now; it counts as in flight until [`Self::ended`] says otherwise.
-    pub fn start(&mut self) -> Option<DueProbe> {
+    pub fn start(&mut self, now: Instant) -> Option<DueProbe> {
         let free = self.places.checked_sub(self.in_flight).filter(|free| *free > 0)?;
         let (share, is_roomy) = ((self.places / (self.lanes.len() + 1)).max(1), free > self.places / RESERVE);
-        let may =
-            |lane: &&mut Lane| !lane.due.is_empty() && (lane.in_flight == 0 || (is_roomy && lane.in_flight < share));
-        let may = self.lanes.values_mut().filter(may);
-        let lane = may.min_by_key(|lane| lane.due.front().map(|(order, _)| *order))?;
-        let (_, wanted) = lane.due.pop_front()?;
+        let may = |lane: &Lane| !lane.due.is_empty() && (lane.in_flight == 0 || (is_roomy && lane.in_flight < share));
+        let mut has_room = self.in_flight < self.room.places();
+        let waits = self.lanes.values().filter(|lane| !has_room && lane.in_flight > 0 && may(lane));
+        match waits.filter_map(|lane| lane.due.front().map(|(_, since, _)| *since)).min() {
+            Some(since) => has_room = self.room.wanted(since, now),
+            None => self.room.suffices(now),
+        }
+        let may = self.lanes.values_mut().filter(|lane| may(lane) && (has_room || lane.in_flight == 0));
+        let lane = may.min_by_key(|lane| lane.due.front().map(|(order, ..)| *order))?;
+        let (.., wanted) = lane.due.pop_front()?;
         lane.in_flight += 1;
         self.in_flight += 1;
         Some(wanted)
+    }
+
+    /// When more may start, although none has ended.
+    pub fn next_wake(&self) -> Option<Instant> {
+        self.room.grows_at()
     }
 
     /// One of this backend has ended, or did not start after all.
@@ -68,12 +84,14 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use super::super::room::FEW;
     use super::*;
     use crate::health::ProbeKind;
     use crate::model::ServerId;
     use proptest::collection::vec;
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     fn wanted(backend: usize, server: usize) -> DueProbe {
         let name = |text: String| Name::new(&text).unwrap();
@@ -84,16 +102,17 @@ mod tests {
     #[test]
     fn of_one_backend_the_oldest_goes_first_and_half_of_all_places_are_its_own() {
         let mut queue = Queue::new(8);
-        (0..10).for_each(|server| queue.push(wanted(0, server)));
-        let started: Vec<String> = std::iter::from_fn(|| queue.start()).map(|one| one.id.to_string()).collect();
+        let now = Instant::now();
+        (0..10).for_each(|server| queue.push(wanted(0, server), now));
+        let started: Vec<String> = std::iter::from_fn(|| queue.start(now)).map(|one| one.id.to_string()).collect();
         assert_eq!(started, ["b0/s0", "b0/s1", "b0/s2", "b0/s3"]);
-        queue.push(wanted(1, 0));
-        assert_eq!(queue.start().unwrap().id.to_string(), "b1/s0");
+        queue.push(wanted(1, 0), now);
+        assert_eq!(queue.start(now).unwrap().id.to_string(), "b1/s0");
         // Its share is smaller now.
         queue.ended(&Name::new("b0").unwrap());
-        assert!(queue.start().is_none());
+        assert!(queue.start(now).is_none());
         queue.ended(&Name::new("b1").unwrap());
-        assert_eq!(queue.start().unwrap().id.to_string(), "b0/s4");
+        assert_eq!(queue.start(now).unwrap().id.to_string(), "b0/s4");
     }
 
     /// Milliseconds that the probe of a healthy backend, due each second, waited at most beside these: servers, and how
@@ -102,6 +121,8 @@ mod tests {
         const STEP: u64 = 20;
         const HEALTHY: usize = 10_000;
         let mut queue = Queue::new(places);
+        let begin = Instant::now();
+        let at = |ms: u64| begin + Duration::from_millis(ms);
         let mut ends: BTreeMap<u64, Vec<Name>> = BTreeMap::new();
         // When each server is due again: a second after its last start, as a schedule does.
         let mut due: BTreeMap<u64, Vec<(usize, usize)>> = BTreeMap::new();
@@ -118,9 +139,9 @@ mod tests {
                 if backend == HEALTHY {
                     asked = Some(now);
                 }
-                queue.push(wanted(backend, server));
+                queue.push(wanted(backend, server), at(now));
             }
-            while let Some(started) = queue.start() {
+            while let Some(started) = queue.start(at(now)) {
                 let backend: usize = started.id.backend.as_str()[1..].parse().unwrap();
                 let server: usize = started.id.server.as_str()[1..].parse().unwrap();
                 let takes = others.get(backend).map_or(5, |(_, takes)| *takes);
@@ -141,6 +162,29 @@ mod tests {
         assert_eq!(longest_wait(&[(40, 30_000); 60], 512, 30_000), 0);
     }
 
+    #[test]
+    fn a_few_places_serve_thousands_that_answer_at_once_and_who_hangs_has_all_in_seconds() {
+        let begin = Instant::now();
+        let (mut quick, mut slow) = (Queue::new(1024), Queue::new(1024));
+        for server in 0..4000 {
+            quick.push(wanted(0, server), begin);
+            slow.push(wanted(0, server), begin);
+        }
+        let mut most = 0;
+        for ms in (0..4000).step_by(5) {
+            let now = begin + Duration::from_millis(ms);
+            let started = std::iter::from_fn(|| quick.start(now)).count();
+            most = most.max(started);
+            (0..started).for_each(|_| quick.ended(&Name::new("b0").unwrap()));
+            while slow.start(now).is_some() {}
+            assert!(ms < 2500 || slow.in_flight == 512, "{} after {ms} ms", slow.in_flight);
+            if slow.next_wake().is_none() {
+                assert_eq!(slow.in_flight, 512, "after {ms} ms");
+            }
+        }
+        assert!(quick.lanes.is_empty() && most <= 3 * FEW, "{most}");
+    }
+
     proptest! {
         #![proptest_config(proptest::test_runner::Config::with_cases(24))]
         #[test]
@@ -151,15 +195,16 @@ mod tests {
         #[test]
         fn nothing_is_lost_started_twice_or_beyond_the_places(moves in vec((0..5_usize, any::<bool>()), 0..300)) {
             let mut queue = Queue::new(7);
+            let now = Instant::now();
             let (mut pushed, mut started, mut flying) = (0, 0, Vec::new());
             for (backend, is_push) in moves {
                 if is_push {
-                    queue.push(wanted(backend, pushed));
+                    queue.push(wanted(backend, pushed), now);
                     pushed += 1;
                 } else if !flying.is_empty() {
                     queue.ended(&flying.swap_remove(backend % flying.len()));
                 }
-                while let Some(one) = queue.start() {
+                while let Some(one) = queue.start(now) {
                     started += 1;
                     flying.push(one.id.backend);
                 }
@@ -169,7 +214,7 @@ mod tests {
             while started < pushed {
                 let Some(backend) = flying.pop() else { break };
                 queue.ended(&backend);
-                while let Some(one) = queue.start() {
+                while let Some(one) = queue.start(now) {
                     started += 1;
                     flying.push(one.id.backend);
                 }

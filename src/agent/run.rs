@@ -146,7 +146,8 @@ impl Agent {
         let keys = self.node.keyring.next_wake().map(|at| now + at.since(self.node.now()));
         let results = self.results.as_ref().and_then(LastResults::next_wake);
         let push = self.push_at.filter(|_| self.push.is_none());
-        let always = [fleet, keys, results, self.node.vips_wake(), push, Some(self.weights_at)];
+        let places = self.waiting.next_wake();
+        let always = [fleet, keys, results, self.node.vips_wake(), push, places, Some(self.weights_at)];
         // What needs the engine waits for it: its end is an event of its own.
         let word = self.node.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);
         let postponed = self.postponed.as_ref().map(|postponed| postponed.at);
@@ -163,10 +164,11 @@ impl Agent {
         for (id, transition) in &due.transitions {
             log_transition(id, transition, &self.node.bulletin);
         }
-        due.probes.into_iter().for_each(|(id, kind)| self.waiting.push(DueProbe { id, kind, key: None }));
+        let instant = Instant::now();
+        due.probes.into_iter().for_each(|(id, kind)| self.waiting.push(DueProbe { id, kind, key: None }, instant));
         let (tests, learnt) = self.node.keyring.due(|id| !self.node.fleet.is_silent(id), now);
         let test = |(id, key)| DueProbe { id, kind: ProbeKind::Models, key: Some(key) };
-        tests.into_iter().map(test).for_each(|wanted| self.waiting.push(wanted));
+        tests.into_iter().map(test).for_each(|wanted| self.waiting.push(wanted, instant));
         self.heed(&learnt);
         if let Some(results) = &mut self.results {
             let config = &self.node.serving.config;
@@ -175,7 +177,6 @@ impl Agent {
         if let Some(spending) = &mut self.spending {
             spending.keep(&self.node.fleet);
         }
-        let instant = Instant::now();
         let word_ended = self.node.overrides.next_end(jiff::Timestamp::now()).is_some_and(|left| left.is_zero());
         let is_turn = instant >= self.weights_at;
         if is_turn {
