@@ -7,7 +7,8 @@ const END: &str = " - written by hapilot from its TOML file, do not edit";
 
 /// The file's text with its first line.
 pub(super) fn with_header(body: &str) -> String {
-    format!("{BEGINNING}{}{END}\n{body}", Digest::of(body))
+    // Of just that size: it is kept.
+    [&format!("{BEGINNING}{}{END}\n", Digest::of(body)), body].concat()
 }
 
 /// What the first line of a file says, against the file.

@@ -88,6 +88,7 @@ impl Results {
         if let Some(lines) = self.0.get_mut(server) {
             let lines = &mut Arc::make_mut(lines).0;
             let at = lines.iter().position(|(known, _)| known == kind).unwrap_or_else(|| {
+                lines.reserve_exact(1);
                 lines.push((Cow::Borrowed(kind), Vec::new()));
                 lines.len() - 1
             });

@@ -34,6 +34,8 @@ pub(super) fn servers(backend: &TableReader<'_>, provider: &Profile) -> Vec<Serv
     let read: Vec<_> = named.into_iter().filter_map(|(name, table)| server(name, &table, provider)).collect();
     report_twins(&read);
     let mut servers: Vec<_> = read.into_iter().map(|(server, _)| server).collect();
+    // Collected in place, with room for the fields.
+    servers.shrink_to_fit();
     servers.sort_by(|a, b| a.name.cmp(&b.name));
     servers
 }
