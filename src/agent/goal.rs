@@ -10,6 +10,8 @@ use super::node::Node;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources, SourcesError};
 use super::unserved::Unserved;
+use super::vrrp_file::{VrrpPlan, vrrp_change};
+use tokio::task::JoinError;
 
 /// What is to serve.
 #[derive(Debug)]
@@ -25,12 +27,42 @@ pub(super) enum Goal {
     Again(Box<Sources>),
 }
 
+/// What was read, and what would become of keepalived.conf.
+#[derive(Debug)]
+pub(super) struct Understood {
+    pub sources: Result<Sources, SourcesError>,
+    pub vrrp: VrrpPlan,
+}
+
 impl Goal {
+    /// Reads it on a thread of its own, and has Keepalived judge what follows for it. Changes nothing.
+    pub async fn understand(self, place: Place, intent: &Intent, is_observer: bool) -> (Self, Understood) {
+        let read = move || {
+            let read = self.read(&place);
+            (self, read)
+        };
+        let (goal, sources) = match tokio::task::spawn_blocking(read).await.map_err(JoinError::try_into_panic) {
+            Ok(read) => read,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The process ends.
+            Err(Err(_)) => std::future::pending().await,
+        };
+        let vrrp = match &sources {
+            Ok(sources) if !is_observer => {
+                // Nothing holds a rollback back but what would break.
+                let force = intent.force || matches!(goal, Self::Revision { .. });
+                vrrp_change(&sources.config, &Intent { force, ..intent.clone() }).await
+            }
+            Ok(_) | Err(_) => Ok(None),
+        };
+        (goal, Understood { sources, vrrp })
+    }
+
     /// Reads it and everything that it refers to. Decides nothing and changes nothing.
     ///
     /// # Errors
     /// All mistakes at once.
-    pub fn read(&self, place: &Place) -> Result<Sources, SourcesError> {
+    fn read(&self, place: &Place) -> Result<Sources, SourcesError> {
         match self {
             Self::File => place.load(),
             Self::Revision { toml, .. } | Self::Refresh(toml) => place.understand(toml.clone()),
@@ -56,32 +88,33 @@ impl Node {
     ///
     /// # Errors
     /// It has mistakes, or something keeps it from being served; what serves goes on.
-    pub(super) async fn begin_goal(
-        &mut self,
-        goal: Goal,
-        read: Result<Sources, SourcesError>,
-        intent: &Intent,
-    ) -> Result<Begun, Attempt> {
+    pub(super) fn begin_goal(&mut self, goal: Goal, understood: Understood, intent: &Intent) -> Result<Begun, Attempt> {
         self.recover();
+        let Understood { sources: read, vrrp } = understood;
         let failed = |e: SourcesError| Failed::from_sources(&e);
         match goal {
-            Goal::File => self.begin_file(read, intent).await,
+            Goal::File => self.begin_file(read, vrrp, intent),
             Goal::Revision { number, toml: _, before, by_deadline } => {
                 let then = Then::Rollback { before, by_deadline };
-                self.begin(read.map_err(failed)?, intent, SourceOfChange::Rollback(number), then).await
+                self.begin(read.map_err(failed)?, vrrp, intent, SourceOfChange::Rollback(number), then)
             }
             Goal::Refresh(_) => {
                 let problem = self.file_problem.clone();
                 let then = Then::Refresh { problem: problem.clone() };
-                let begun = self.begin(read.map_err(failed)?, intent, SourceOfChange::Start, then).await;
+                let begun = self.begin(read.map_err(failed)?, vrrp, intent, SourceOfChange::Start, then);
                 self.file_problem = problem;
                 begun
             }
-            Goal::Again(_) => self.begin(read.map_err(failed)?, intent, SourceOfChange::Edit, Then::Nothing).await,
+            Goal::Again(_) => self.begin(read.map_err(failed)?, vrrp, intent, SourceOfChange::Edit, Then::Nothing),
         }
     }
 
-    async fn begin_file(&mut self, read: Result<Sources, SourcesError>, intent: &Intent) -> Result<Begun, Attempt> {
+    fn begin_file(
+        &mut self,
+        read: Result<Sources, SourcesError>,
+        vrrp: VrrpPlan,
+        intent: &Intent,
+    ) -> Result<Begun, Attempt> {
         let sources = match read {
             Ok(sources) => sources,
             Err(e) => {
@@ -95,13 +128,13 @@ impl Node {
             self.ledger.reject(None)?;
         }
         let source = if self.is_settled { SourceOfChange::Edit } else { SourceOfChange::Start };
-        self.begin(sources, intent, source, Then::File { comes_back }).await
+        self.begin(sources, vrrp, intent, source, Then::File { comes_back })
     }
 
     /// Reads it and serves it, in place.
     pub(super) async fn reach(&mut self, goal: Goal, intent: &Intent) -> Result<Report, Attempt> {
-        let read = goal.read(&self.place);
-        let begun = self.begin_goal(goal, read, intent).await?;
+        let (goal, understood) = goal.understand(self.place.clone(), intent, self.is_observer()).await;
+        let begun = self.begin_goal(goal, understood, intent)?;
         Box::pin(self.carry_out(begun)).await
     }
 }

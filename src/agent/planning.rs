@@ -3,22 +3,35 @@
 use super::apply::Prepared;
 use super::attempt::Attempt;
 use super::certificate_checks;
+use super::goal::{Goal, Understood};
 use super::intent::Intent;
 use super::node::{Node, desired};
 use super::order::Order;
 use super::report::{Failed, Report};
 use super::sources::{Sources, SourcesError};
 use super::start::start_doubts;
+use super::vrrp_file::VrrpPlan;
+
+/// What an apply would do.
+#[derive(Debug)]
+pub struct Planned {
+    /// The files and the steps.
+    pub prepared: Prepared,
+    pub(super) sources: Sources,
+    pub(super) vrrp: VrrpPlan,
+}
 
 impl Node {
     /// What an apply of the file would do, judged as an apply would.
     ///
     /// # Errors
     /// The file's mistakes, or whatever would keep it from being served.
-    pub async fn plan(&mut self) -> Result<(Prepared, Sources), Attempt> {
-        let order = self.begin_plan(self.place.load())?;
+    pub async fn plan(&mut self) -> Result<Planned, Attempt> {
+        let (_, Understood { sources, vrrp }) =
+            Goal::File.understand(self.place.clone(), &Intent::of_agent(None), self.is_observer()).await;
+        let order = self.begin_plan(sources)?;
         let prepared = self.engine.plan(order.wish(), &self.ledger).await?;
-        Ok((prepared, order.sources))
+        Ok(Planned { prepared, sources: order.sources, vrrp })
     }
 
     /// The question that [`Self::plan`] asks.
@@ -39,14 +52,15 @@ impl Node {
     /// # Errors
     /// As [`Self::plan`].
     pub async fn plan_report(&mut self) -> Result<Report, Attempt> {
-        let (prepared, sources) = self.plan().await?;
-        Ok(self.end_plan(&prepared, &sources).await)
+        let planned = self.plan().await?;
+        Ok(self.end_plan(planned))
     }
 
     /// The answer to who asked what an apply would do.
-    pub(super) async fn end_plan(&mut self, prepared: &Prepared, sources: &Sources) -> Report {
+    pub(super) fn end_plan(&mut self, planned: Planned) -> Report {
+        let Planned { prepared, sources, vrrp } = &planned;
         let mut report = prepared.report();
-        match self.vrrp_change(sources, &Intent::of_agent(None), false).await {
+        match vrrp {
             Ok(None) => {}
             Ok(Some(change)) => {
                 report.diff.push_str(&change.diff());

@@ -1,28 +1,29 @@
 //! What is to serve is read and understood beside the loop, and then begun.
 
-use super::apply::Prepared;
 use super::attempt::Attempt;
 use super::body::Agent;
-use super::goal::Goal;
+use super::goal::{Goal, Understood};
+use super::intent::Intent;
+use super::planning::Planned;
 use super::report::Failed;
 use super::request::Reply;
-use super::sources::Sources;
-use super::tasks::{PlanFor, Read, ReadFor, Reading, Task};
+use super::tasks::{PlanFor, ReadFor, Reading, Task};
 use tokio::task::JoinError;
 
 impl Agent {
     /// Has read what is to serve.
     pub(super) fn read(&mut self, goal: Goal, what_for: ReadFor) {
-        let place = self.node.place.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let read = goal.read(&place);
-            (goal, read)
-        });
+        let (place, is_observer) = (self.node.place.clone(), self.node.is_observer());
+        let intent = match &what_for {
+            ReadFor::Change(change) => change.0.clone(),
+            ReadFor::Plan(_) => Intent::of_agent(None),
+        };
+        let task = tokio::spawn(async move { goal.understand(place, &intent, is_observer).await });
         self.reading = Some(Reading { task, what_for });
     }
 
-    /// Begins a change that was read, and hands the engine its part.
-    pub(super) async fn sources_read(&mut self, read: Result<Read, JoinError>) {
+    /// Begins what was read, and hands the engine its part.
+    pub(super) async fn sources_read(&mut self, read: Result<(Goal, Understood), JoinError>) {
         let Some(Reading { task: _, what_for }) = self.reading.take() else { return };
         let read = read.map_err(|broken| {
             tracing::error!("the reading of a file broke off, this is a bug of hapilot: {broken}");
@@ -31,11 +32,8 @@ impl Agent {
         match what_for {
             ReadFor::Change(change) => {
                 let (intent, waiters) = *change;
-                let begun = match read {
-                    Ok((goal, read)) => self.node.begin_goal(goal, read, &intent).await,
-                    Err(failed) => Err(failed.into()),
-                };
-                match begun {
+                let begin = |(goal, understood)| self.node.begin_goal(goal, understood, &intent);
+                match read.map_err(Attempt::from).and_then(begin) {
                     Ok((order, change)) => {
                         self.supersede(waiters.what);
                         self.start(order, Task::Change(Box::new((waiters, change))));
@@ -43,27 +41,31 @@ impl Agent {
                     Err(attempt) => self.change_ended(waiters, Err(attempt)).await,
                 }
             }
-            ReadFor::Plan(plan_for) => match read.and_then(|(_, read)| self.node.begin_plan(read)) {
-                Ok(order) => self.start(order, Task::Plan(plan_for)),
-                Err(failed) => self.planned(plan_for, Err(failed.into())).await,
-            },
+            ReadFor::Plan(plan_for) => {
+                let begun =
+                    read.and_then(|(_, Understood { sources, vrrp })| Ok((self.node.begin_plan(sources)?, vrrp)));
+                match begun {
+                    Ok((order, vrrp)) => self.start(order, Task::Plan(plan_for, vrrp)),
+                    Err(failed) => self.planned(plan_for, Err(failed.into())).await,
+                }
+            }
         }
         self.go_on().await;
     }
 
     /// Hears what an apply would do.
-    pub(super) async fn planned(&mut self, plan_for: PlanFor, plan: Result<(Prepared, Sources), Attempt>) {
-        match (plan_for, plan) {
-            (PlanFor::Asked(reply), Ok((prepared, sources))) => {
-                let report = self.node.end_plan(&prepared, &sources).await;
-                let _ = reply.send(Ok(report));
+    pub(super) async fn planned(&mut self, plan_for: PlanFor, planned: Result<Planned, Attempt>) {
+        match (plan_for, planned) {
+            (PlanFor::Asked(reply), Ok(planned)) => {
+                // Whoever asked may be gone.
+                let _ = reply.send(Ok(self.node.end_plan(planned)));
             }
             (PlanFor::Asked(reply), Err(Attempt::TooSoon(_))) if self.node.engine.checks.is_checking() => {
                 self.plans.push(reply);
             }
             (PlanFor::Asked(reply), Err(attempt)) => drop(reply.send(Err(attempt.into_failed()))),
-            (PlanFor::Saved(waiters), plan) => {
-                self.node.note_waiting(plan.map(|(prepared, _)| prepared));
+            (PlanFor::Saved(waiters), planned) => {
+                self.node.note_waiting(planned);
                 self.edit_ended(&waiters).await;
             }
         }

@@ -3,9 +3,9 @@
 //! What serves decides, not what was saved: the word itself is part of the file that waits. Secrets and certificates of
 //! what serves are taken over all the same.
 
-use super::apply::Prepared;
 use super::attempt::Attempt;
 use super::node::Node;
+use super::planning::Planned;
 use super::unserved::{Unserved, Waiting, waits};
 use crate::model::Digest;
 
@@ -14,8 +14,8 @@ impl Node {
     pub async fn lets_the_file_wait(&mut self) -> bool {
         let waits = self.does_file_wait();
         if waits {
-            let plan = self.plan().await.map(|(prepared, _)| prepared);
-            self.note_waiting(plan);
+            let planned = self.plan().await;
+            self.note_waiting(planned);
         }
         waits
     }
@@ -27,9 +27,11 @@ impl Node {
     }
 
     /// Keeps what its apply would do, and tells what is new of it.
-    pub(super) fn note_waiting(&mut self, plan: Result<Prepared, Attempt>) {
-        let (waiting, problem) = match plan {
-            Ok(prepared) => (Some(Waiting::of(&self.place, &prepared)), Unserved::Waits(waits(&self.place))),
+    pub(super) fn note_waiting(&mut self, planned: Result<Planned, Attempt>) {
+        let (waiting, problem) = match planned {
+            Ok(Planned { prepared, .. }) => {
+                (Some(Waiting::of(&self.place, &prepared)), Unserved::Waits(waits(&self.place)))
+            }
             // The verdict of HAProxy takes its time; `plan` waits for it.
             Err(Attempt::TooSoon(_)) => (None, Unserved::Waits(waits(&self.place))),
             Err(Attempt::Failed(failed)) => {

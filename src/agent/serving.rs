@@ -16,7 +16,7 @@ use super::report::{Report, SourceOfChange};
 use super::sources::Sources;
 use super::troubles::Matter;
 use super::unserved::Unserved;
-use super::vrrp_file::VrrpChange;
+use super::vrrp_file::{VrrpChange, VrrpPlan};
 use crate::model::{SecretRef, ServerId, Sourced};
 
 impl Node {
@@ -34,7 +34,8 @@ impl Node {
         intent: &Intent,
         source: SourceOfChange,
     ) -> Result<Report, Attempt> {
-        let begun = self.begin(sources, intent, source, Then::Nothing).await?;
+        let vrrp = self.vrrp_change(&sources, intent).await;
+        let begun = self.begin(sources, vrrp, intent, source, Then::Nothing)?;
         Box::pin(self.carry_out(begun)).await
     }
 
@@ -45,9 +46,10 @@ impl Node {
     }
 
     /// Everything before the engine's part.
-    pub(super) async fn begin(
+    pub(super) fn begin(
         &mut self,
         sources: Sources,
+        vrrp: VrrpPlan,
         intent: &Intent,
         source: SourceOfChange,
         then: Then,
@@ -58,7 +60,7 @@ impl Node {
             return Err(failed.into());
         }
         let is_rollback = matches!(source, SourceOfChange::Rollback(_));
-        let vrrp = match self.vrrp_change(&sources, intent, is_rollback).await {
+        let vrrp = match vrrp {
             Ok(vrrp) => vrrp,
             // A rollback is never blocked (I14), and an agent that starts steers HAProxy whatever Keepalived's file is like;
             // `reconcile` goes on trying and telling.

@@ -2,12 +2,12 @@
 
 use super::change::Change;
 use super::engine::Engine;
-use super::goal::Goal;
+use super::goal::{Goal, Understood};
 use super::intent::Intent;
 use super::order::{Order, OrderOutcome};
 use super::push::Pushed;
 use super::request::Reply;
-use super::sources::{Sources, SourcesError};
+use super::vrrp_file::VrrpPlan;
 use super::waiting::Waiters;
 use crate::model::{Digest, ServerId};
 use crate::plan::Step;
@@ -35,7 +35,7 @@ impl Work {
 /// What is to serve, while it is read and understood.
 #[derive(Debug)]
 pub(super) struct Reading {
-    pub task: JoinHandle<Read>,
+    pub task: JoinHandle<(Goal, Understood)>,
     pub what_for: ReadFor,
 }
 
@@ -55,9 +55,6 @@ impl Reading {
     }
 }
 
-/// What was to be read, and what came of it.
-pub(super) type Read = (Goal, Result<Sources, SourcesError>);
-
 /// The engine, what it carried out, and how that ended.
 pub(super) type Carried = (Box<Engine>, Box<Order>, OrderOutcome);
 
@@ -76,7 +73,7 @@ pub(super) enum Task {
     /// Something else is to serve.
     Change(Box<(Waiters, Change)>),
     /// What an apply would do.
-    Plan(PlanFor),
+    Plan(PlanFor, VrrpPlan),
 }
 
 /// Who wants to know what an apply would do.
@@ -109,7 +106,7 @@ pub(super) async fn ended(work: Option<&mut Work>) -> Result<Carried, JoinError>
 }
 
 /// What was read; never, where nothing is.
-pub(super) async fn read(reading: Option<&mut Reading>) -> Result<Read, JoinError> {
+pub(super) async fn read(reading: Option<&mut Reading>) -> Result<(Goal, Understood), JoinError> {
     match reading {
         Some(reading) => (&mut reading.task).await,
         None => std::future::pending().await,

@@ -42,11 +42,14 @@ impl VrrpChange {
     }
 }
 
+/// What an apply would do about keepalived.conf, or why it cannot.
+pub type VrrpPlan = Result<Option<VrrpChange>, Failed>;
+
 /// What is to be done about keepalived.conf; `None`: nothing.
 ///
 /// # Errors
 /// Keepalived does not accept it, or the file that is there is not ours: for people.
-pub async fn vrrp_change(config: &Config, intent: &Intent) -> Result<Option<VrrpChange>, Failed> {
+pub async fn vrrp_change(config: &Config, intent: &Intent) -> VrrpPlan {
     let path = config.keepalived.config.value.clone();
     let takes_part = own_vips(config).next().is_some();
     let live = match sys::directory::read_if_exists(&path, MAX_FILE) {

@@ -3,25 +3,17 @@
 use super::intent::Intent;
 use super::node::Node;
 use super::refusal::Refusal;
-use super::report::Failed;
 use super::sources::Sources;
 use super::troubles::Matter;
-use super::vrrp_file::{VrrpChange, vrrp_change};
+use super::vrrp_file::{VrrpPlan, vrrp_change};
 
 impl Node {
     /// What an apply would change in keepalived.conf; nothing for a node that only observes.
-    pub(super) async fn vrrp_change(
-        &self,
-        sources: &Sources,
-        intent: &Intent,
-        is_rollback: bool,
-    ) -> Result<Option<VrrpChange>, Failed> {
+    pub(super) async fn vrrp_change(&self, sources: &Sources, intent: &Intent) -> VrrpPlan {
         if self.is_observer() {
             return Ok(None);
         }
-        // Nothing holds a rollback back but what would break.
-        let intent = Intent { force: intent.force || is_rollback, ..intent.clone() };
-        vrrp_change(&sources.config, &intent).await
+        vrrp_change(&sources.config, intent).await
     }
 
     /// Compares keepalived.conf with what should be there, and mends what is ours to mend.
@@ -29,7 +21,7 @@ impl Node {
         if !self.is_settled {
             return;
         }
-        let problem = match self.vrrp_change(&self.serving, &Intent::of_agent(None), false).await {
+        let problem = match self.vrrp_change(&self.serving, &Intent::of_agent(None)).await {
             Ok(None) => None,
             Ok(Some(change)) => {
                 tracing::warn!("keepalived.conf is not what it should be, and is written again\n{}", change.diff());

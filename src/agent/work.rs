@@ -7,6 +7,7 @@ use super::attempt::Attempt;
 use super::body::{ABSENT, Agent, CHECK_PATIENCE, FILES_PAUSE, RECONCILE, pause_after};
 use super::interim::Baseline;
 use super::order::{Order, OrderOutcome};
+use super::planning::Planned;
 use super::push::Pushed;
 use super::report::{Failed, Report};
 use super::request::Request;
@@ -140,7 +141,7 @@ impl Agent {
     pub(super) fn start(&mut self, order: Order, what: Task) {
         let known = match &what {
             Task::Reconcile { .. } => Baseline::of(&order.desired),
-            Task::Change(_) | Task::Plan(_) => Baseline::of(&self.node.in_force()),
+            Task::Change(_) | Task::Plan(..) => Baseline::of(&self.node.in_force()),
         };
         self.node.known = Some(known);
         let stand_in = self.node.engine.stand_in();
@@ -185,11 +186,12 @@ impl Agent {
                 let result = self.node.end(*order, change, result).await;
                 self.change_ended(waiters, result).await;
             }
-            (Task::Plan(plan_for), OrderOutcome::Planned(planned)) => {
-                let plan = planned.map(|prepared| (prepared, order.sources)).map_err(Attempt::from);
-                self.planned(plan_for, plan).await;
+            (Task::Plan(plan_for, vrrp), OrderOutcome::Planned(planned)) => {
+                let sources = order.sources;
+                let planned = planned.map(|prepared| Planned { prepared, sources, vrrp }).map_err(Attempt::from);
+                self.planned(plan_for, planned).await;
             }
-            (Task::Plan(_), OrderOutcome::Applied(_)) | (_, OrderOutcome::Planned(_)) => {
+            (Task::Plan(..), OrderOutcome::Applied(_)) | (_, OrderOutcome::Planned(_)) => {
                 unreachable!("an order keeps its kind")
             }
         }
@@ -206,8 +208,8 @@ impl Agent {
         let replies = match what {
             Task::Reconcile { words, .. } => words.into_iter().map(|word| word.reply).collect(),
             Task::Change(under_way) => under_way.0.into_replies(),
-            Task::Plan(PlanFor::Asked(reply)) => vec![reply],
-            Task::Plan(PlanFor::Saved(_)) => vec![],
+            Task::Plan(PlanFor::Asked(reply), _) => vec![reply],
+            Task::Plan(PlanFor::Saved(_), _) => vec![],
         };
         replies.into_iter().for_each(|reply| drop(reply.send(Err(failed.clone()))));
         self.reconcile_at = Instant::now() + RECONCILE;

@@ -46,7 +46,7 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     let mut status = Status::from(&SnapshotParts::alone(&node).picture());
     status.agent = None;
     // Nobody has applied anything in this life; what was looked at says whether the file is what runs.
-    status.config.is_serving = looked.as_ref().is_ok_and(|(prepared, _)| prepared.plan.is_empty());
+    status.config.is_serving = looked.as_ref().is_ok_and(|planned| planned.prepared.plan.is_empty());
     status.problems.push("the agent does not run: nobody probes, weights stay as they are".to_owned());
     let admin_socket = &node.serving.config.haproxy.admin_socket.value;
     if status.haproxy.is_none() && std::os::unix::net::UnixStream::connect(admin_socket).is_err() {
