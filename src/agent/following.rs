@@ -118,7 +118,9 @@ impl Node {
             .help("restart it, which makes the socket again: systemctl restart haproxy");
         }
         let command = haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket);
-        Refusal::notice(format_args!("no HAProxy answers on {admin}; the files are ready, start it: {command}"))
+        Refusal::notice(format_args!(
+            "no HAProxy answers on {admin}: nobody is served; the files are ready, start it: {command}"
+        ))
     }
 
     /// Tells what HAProxy was sent: each change that has a cause of its own, one line. The steps of a ramp and the

@@ -51,7 +51,11 @@ pub(super) async fn take_lock(place: &Place, state: &Utf8Path) -> Result<sys::lo
                 Some(asked) => refusal.help(format_args!(
                     "nobody answers on {asked}; the agent of this file answers on {socket}: leave out --socket"
                 )),
-                None => refusal,
+                None if is_agent => refusal,
+                None => refusal.help(format_args!(
+                    "nobody answers on {socket}: where the agent listens on another socket than the file says now, name it \
+                     with `--socket PATH`, or restart the agent: systemctl restart hapilot"
+                )),
             }));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

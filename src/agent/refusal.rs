@@ -4,7 +4,7 @@
 //! refuses; read by whoever prints, who asks for the words and never looks at them.
 
 use crate::config::Diagnostics;
-use crate::model::{Origin, visible};
+use crate::model::{Origin, visible, visible_in_colors};
 use crate::sys::redact::redact;
 use std::fmt::{self, Display};
 
@@ -243,7 +243,10 @@ impl Refusal {
         let mut blocks = match &self.reasons {
             Reasons::Objections(objections) => objections.iter().map(Objection::labelled).collect(),
             // They quote lines of a file.
-            Reasons::Mistakes(diagnostics) => vec![clean(diagnostics.render(color).trim_end())],
+            Reasons::Mistakes(diagnostics) => {
+                let text = redact(diagnostics.render(color).trim_end().to_owned());
+                vec![if color { visible_in_colors(&text) } else { visible(&text) }]
+            }
         };
         blocks.extend(self.rest.iter().map(|rest| match rest {
             Rest::NothingChanged => "nothing was changed".to_owned(),
@@ -295,6 +298,40 @@ fn clean(text: impl Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mistakes_have_colours_and_nothing_else_that_a_terminal_obeys() {
+        let hostile = "\u{1b}[31m\u{7}\u{9b}5m\u{7f}\r";
+        let texts = [
+            "[node]\nnaem = \"a\"\n".to_owned(),
+            format!("[node]\nnaem = \"{hostile}\"\n"),
+            format!("[node]\n\"{hostile}\" = 1\n"),
+            format!("# {hostile}\n[node]\nname = 1\n"),
+            format!("[node]\nname = \"a\"\n[backend.\"{hostile}\"]\nprovider = \"{hostile}\"\n"),
+            "[node]\n\"\\u001b[31m\" = 1\n[frontend.\"\\u0007\"]\n".to_owned(),
+        ];
+        for text in texts {
+            let mistakes = crate::config::parse("f.toml", &text, "node-a").expect_err("mistakes");
+            let refusal = Refusal::mistakes(mistakes);
+            let (coloured, plain) = (refusal.render(true), refusal.render(false));
+            assert!(coloured.contains("\u{1b}[1m"), "{coloured:?}");
+            let is_obeyed = |c: char| c.is_control() && c != '\n';
+            assert!(!plain.contains(is_obeyed), "{plain:?}");
+            // What is left without the colours is the plain text: each escape is one of a colour.
+            let mut pieces = coloured.split('\u{1b}');
+            let mut bare = pieces.next().unwrap_or_default().to_owned();
+            for piece in pieces {
+                let (style, rest) = piece.split_once('m').expect("the end of a colour");
+                assert!(
+                    style
+                        .strip_prefix('[')
+                        .is_some_and(|style| !style.contains(|c: char| !c.is_ascii_digit() && c != ';'))
+                );
+                bare.push_str(rest);
+            }
+            assert_eq!(bare, plain);
+        }
+    }
 
     #[test]
     fn it_is_told_in_the_order_in_which_it_was_said() {

@@ -7,6 +7,7 @@ use super::attempt::Attempt;
 use super::node::Node;
 use super::planning::Planned;
 use super::unserved::{Unserved, Waiting, waits};
+use crate::event::{Event, EventKind, Severity};
 use crate::model::Digest;
 
 impl Node {
@@ -40,12 +41,15 @@ impl Node {
             }
         };
         if self.waiting != waiting || self.file_problem.as_ref() != Some(&problem) {
-            let problem = problem.why();
+            let why = problem.why();
             match &waiting {
                 Some(Waiting { changes, is_reload, .. }) => {
-                    tracing::info!("{problem}: {}", Waiting::in_words(*changes, *is_reload));
+                    tracing::info!("{why}: {}", Waiting::in_words(*changes, *is_reload));
                 }
-                None => tracing::info!("{problem}"),
+                None if matches!(problem, Unserved::WaitsRefused(_)) => {
+                    self.bulletin.tell(Event::once(EventKind::Refused, Severity::Warning, "file", why));
+                }
+                None => tracing::info!("{why}"),
             }
         }
         (self.waiting, self.file_problem) = (waiting, Some(problem));

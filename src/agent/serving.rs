@@ -121,7 +121,12 @@ impl Node {
                 let diff = self.place.command(&format!("diff {before}"));
                 report.notes.push(format!("{text}; `{diff}` says what changed"));
             }
-            Then::Rollback { before, by_deadline } => self.end_rollback(before, by_deadline, &intent, &mut report),
+            Then::Rollback { before, by_deadline } => {
+                if let (SourceOfChange::Rollback(to), Some(revision)) = (source, report.revision) {
+                    report.notes.push(format!("the content of revision {to} serves, as revision {revision}"));
+                }
+                self.end_rollback(before, by_deadline, &intent, &mut report);
+            }
             Then::File { .. } | Then::Refresh { .. } | Then::Nothing => {}
         }
         Ok(report)
@@ -205,7 +210,7 @@ impl Node {
             // First, since a reason makes the revision the operator's.
             let trial = intent.confirm.map(|given| self.put_on_trial(given, &intent.actor)).transpose()?;
             notes.extend(self.attach_reason(intent)?);
-            notes.extend(trial);
+            notes.extend(trial.or_else(|| self.trial_note().filter(|_| !intent.is_of_agent())));
         }
         let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
         report.notes.extend(notes);

@@ -214,18 +214,27 @@ impl Node {
             Some(given) => Provisional::new(revision, trial.back_to, &trial.actor, given, &clocks()),
             None => Provisional { revision, ..trial },
         };
-        let left = format_duration(Duration::from_secs(trial.left(&clocks()).as_millis().div_ceil(1000) as u64));
-        let text = format!(
-            "revision {revision} is on trial: without `{}` within {left} revision {} comes back",
-            self.place.command("confirm"),
-            trial.back_to
-        );
-        tracing::info!("{text}");
+        let text = self.trial_in_words(&trial);
+        self.bulletin.tell(Event::once(EventKind::Trial, Severity::Info, "file", &text));
         if let Err(error) = self.ledger.set_provisional(Some(trial)) {
             // The earlier deadline holds, which is a little sooner.
             tracing::warn!(%error, "the deadline could not be moved");
         }
         Some(text)
+    }
+
+    /// What becomes of the revision that is on trial, where there is one.
+    pub(super) fn trial_note(&self) -> Option<String> {
+        self.ledger.provisional().map(|trial| self.trial_in_words(trial))
+    }
+
+    fn trial_in_words(&self, trial: &Provisional) -> String {
+        let left = format_duration(Duration::from_secs(trial.left(&clocks()).as_millis().div_ceil(1000) as u64));
+        let (revision, confirm) = (trial.revision, self.place.command("confirm"));
+        format!(
+            "revision {revision} is on trial: without `{confirm}` within {left} revision {} comes back",
+            trial.back_to
+        )
     }
 
     /// Puts the revision that serves on trial: the agent follows an edit at once, so that an operator's `apply

@@ -82,10 +82,11 @@ pub(super) fn waits(place: &Place) -> Refusal {
 
 /// Told until the file changes; its mistakes with it.
 pub(super) fn rolled_back(place: &Place, mistakes: Option<&SourcesError>) -> Refusal {
-    let write = place.command("rollback --write");
+    let (apply, write) = (place.command("apply"), place.command("rollback --write"));
     let what = format!("{} was rolled back and has not changed since; an older revision serves", place.file);
     let told = Refusal::notice(what).help(format_args!(
-        "the next edit, or `apply`, serves the whole file again, the rolled-back part too; `{write}` puts what serves into it"
+        "`{apply}` serves the whole file again, the rolled-back part too, and so does the next edit, unless a saved file \
+         waits ([apply] on_save); `{write}` puts what serves into it"
     ));
     match mistakes {
         Some(mistakes) => told.besides("and it has mistakes:\n", mistakes.refusal()),

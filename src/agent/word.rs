@@ -167,19 +167,19 @@ impl Node {
         Failed::refused(failed.refusal.clone().something_changed().done(kept))
     }
 
-    /// A note where operators have taken every server of this backend out of service.
+    /// A note where operators and health have taken every server of this backend out of service.
     fn nobody_is_left(&self, id: &ServerId) -> Option<String> {
         let backend = self.serving.config.backend(&id.backend)?;
         let serves = |server: &Server| {
             let id = ServerId { backend: id.backend.clone(), server: server.name.clone() };
-            let wish = self.overrides.get(&id).map(Override::wish);
-            let state = wish.and_then(|wish| wish.state).unwrap_or(server.state.value);
-            let weight = wish.and_then(|wish| wish.weight).unwrap_or(server.weight.value);
-            state == AdminState::Ready && weight > Weight::ZERO
+            let word = self.overrides.get(&id).map(Override::wish).unwrap_or_default();
+            // As health and its guards decided it last.
+            let wanted = DesiredServer::of(backend, server, self.fleet.weights().get(&id).copied(), word);
+            wanted.state == AdminState::Ready && wanted.weight > Weight::ZERO
         };
         (!backend.servers.iter().any(serves)).then(|| {
             format!(
-                "no server of backend {} takes new requests now: clients get 503 until you say `{}`",
+                "no server of backend {} takes new requests now: clients get 503 until one is healthy and ready (`{}`)",
                 id.backend,
                 self.place.command(&format!("server ready {id}"))
             )

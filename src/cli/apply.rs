@@ -34,7 +34,7 @@ pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
         out.print_json(&planned);
     } else {
         out.diff(&planned.diff);
-        print(&planned, &out, true);
+        print(&planned, &out, Verb::Plan);
     }
     Ok(())
 }
@@ -106,7 +106,10 @@ pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output
                 Applied::from(&patiently(async || node.roll_back(revision, &intent).await).await?)
             }
         };
-        finish(&applied, out);
+        match out.json {
+            true => out.print_json(&applied),
+            false => print(&applied, &out, Verb::Rollback),
+        }
     }
     if write {
         write_back(place, out)?;
@@ -182,12 +185,22 @@ fn finish(applied: &Applied, out: Output) {
     if out.json {
         out.print_json(applied);
     } else {
-        print(applied, &out, false);
+        print(applied, &out, Verb::Apply);
     }
 }
 
-fn print(applied: &Applied, out: &Output, is_plan: bool) {
+/// What was asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Verb {
+    Plan,
+    Apply,
+    Rollback,
+}
+
+fn print(applied: &Applied, out: &Output, verb: Verb) {
+    let is_plan = verb == Verb::Plan;
     let (tone, text) = match (applied.how.as_str(), is_plan) {
+        ("unchanged", _) if verb == Verb::Rollback => (Tone::Good, "HAProxy runs that already".to_owned()),
         ("unchanged", _) => (Tone::Good, "nothing to do: HAProxy runs what the file says".to_owned()),
         ("files", true) => (Tone::Plain, "files only: the running HAProxy already has it".to_owned()),
         ("files", false) => (Tone::Good, "files written; the running HAProxy already had it".to_owned()),

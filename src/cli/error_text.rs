@@ -3,18 +3,9 @@
 //! Whole stay paths (they have no blank), `commands` and "quotes", commands that stand bare, `error: FILE:LINE:`, and
 //! lines that quote a file. Pure. Called by `output`.
 
-use super::args::Cli;
 use super::layout::columns;
+use super::pieces::{LABELS, QUOTES, pieces, without_colors};
 use anstyle::Style;
-use clap::CommandFactory;
-
-/// Words of an option's that a value follows.
-const WITH_VALUE: [&str; 10] =
-    ["-c", "-f", "-S", "-C", "-u", "--config", "--node", "--socket", "--reason", "--confirm"];
-/// Programs that a message tells to run.
-const PROGRAMS: [&str; 8] = ["hapilot", "haproxy", "sudo", "systemctl", "chmod", "chown", "setcap", "env"];
-/// What may begin a line, and stays with the word behind it.
-const LABELS: [&str; 4] = ["error:", "warning:", "note:", "help:"];
 
 /// The text with the label that it begins with, if any, in this style.
 pub(super) fn paint(text: &str, style: Style) -> String {
@@ -38,7 +29,7 @@ fn wrap_line(line: &str, width: usize) -> String {
     let hang = lead + hang_of(plain.trim_start());
     let mut lines = Vec::new();
     let (mut current, mut is_begun) = (" ".repeat(lead), false);
-    for part in parts(&line[lead..]) {
+    for part in pieces(&line[lead..], &QUOTES) {
         if is_begun && columns(&current) + 1 + columns(&part) > width {
             lines.push(std::mem::replace(&mut current, " ".repeat(hang)));
             is_begun = false;
@@ -70,74 +61,6 @@ fn is_quotation(line: &str) -> bool {
         || line.starts_with("-->")
         || line.starts_with(':')
         || line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|')
-}
-
-fn without_colors(line: &str) -> String {
-    let mut pieces = line.split('\u{1b}');
-    let first = pieces.next().unwrap_or_default().to_owned();
-    first + &pieces.filter_map(|piece| piece.split_once('m')).map(|(_, visible)| visible).collect::<String>()
-}
-
-/// The pieces between which a line may break.
-fn parts(line: &str) -> Vec<String> {
-    let words = whole_quotes(line);
-    let (mut parts, mut at) = (Vec::new(), 0);
-    while at < words.len() {
-        let is_label = at == 0 && LABELS.contains(&without_colors(&words[0]).as_str());
-        let begin = if is_label { at + 1 } else { at };
-        let end = command_end(&words, begin).clamp(at + 1, words.len());
-        parts.push(words[at..end].join(" "));
-        at = end;
-    }
-    parts
-}
-
-/// The words of a line; what stands in quotes or backticks is one.
-fn whole_quotes(line: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut rest: Vec<&str> = line.split(' ').collect();
-    while !rest.is_empty() {
-        let open = ['`', '"', '\''].into_iter().find(|quote| match quote {
-            // Else an apostrophe.
-            '\'' => rest[0].starts_with('\'') && !rest[0][1..].contains('\''),
-            _ => rest[0].matches(*quote).count() % 2 == 1,
-        });
-        let close = open.and_then(|quote| rest[1..].iter().position(|word| word.matches(quote).count() % 2 == 1));
-        let end = close.map_or(1, |close| close + 2);
-        words.push(rest[..end].join(" "));
-        rest.drain(..end);
-    }
-    words
-}
-
-/// Where the piece that begins with this word ends, exclusive: of a command that stands bare behind its options with
-/// their values, its subcommand, and what is to be filled in.
-fn command_end(words: &[String], at: usize) -> usize {
-    let is_program = |word: &str| PROGRAMS.contains(&word.rsplit('/').next().unwrap_or_default());
-    let Some(first) = words.get(at) else { return at };
-    let (mut end, mut wants_verb) = (at + 1, true);
-    if !is_program(first) {
-        return end;
-    }
-    while let Some(word) = words.get(end) {
-        let before = words[end - 1].as_str();
-        let is_blank =
-            !word.chars().any(|c| c.is_ascii_lowercase()) && word.starts_with(|c: char| c.is_ascii_uppercase());
-        let is_verb = wants_verb && is_subcommand(word);
-        let belongs = word.starts_with('-') || WITH_VALUE.contains(&before) || is_blank || is_verb;
-        if before.ends_with([',', ';', ':', ')']) || !belongs {
-            break;
-        }
-        wants_verb &= !is_verb;
-        end += 1;
-    }
-    end
-}
-
-/// A command of ours, as it is told.
-fn is_subcommand(word: &str) -> bool {
-    let word = word.trim_end_matches([',', ';', ':', '.', ')']);
-    Cli::command().get_subcommands().any(|command| command.get_name() == word)
 }
 
 #[cfg(test)]
@@ -207,7 +130,7 @@ mod tests {
                 }
                 for line in wrapped.lines().filter(|line| columns(line) > width && !is_quotation(&without_colors(line)))
                 {
-                    assert_eq!(parts(line.trim_start()).len(), 1, "too long at {width}: {line:?}");
+                    assert_eq!(pieces(line.trim_start(), &QUOTES).len(), 1, "too long at {width}: {line:?}");
                 }
             }
             assert_eq!(wrap(error, 1000), error, "what fits is left alone");

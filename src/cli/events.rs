@@ -49,7 +49,10 @@ pub(super) async fn events(place: &Place, options: &args::Events, out: Output) -
     if count == 0 && !out.json {
         let of = options.subject.as_ref().map(|subject| format!(" to {subject}")).unwrap_or_default();
         let since = crate::model::format_duration(options.since);
-        out.note(format_args!("nothing happened{of} within the last {since}, or nobody kept it"));
+        out.note(format_args!(
+            "nothing happened{of} within the last {since}, or nobody kept it in {}",
+            place.state_directory()
+        ));
     }
     Ok(())
 }

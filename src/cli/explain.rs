@@ -129,7 +129,8 @@ fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
     }
     let haproxy = match (server.runtime_weight, &server.oper) {
         (Some(weight), Some(oper)) => {
-            let differs = if weight == server.weight { "" } else { " (not yet what it should be)" };
+            let differs =
+                if weight == server.weight || server.admin != "ready" { "" } else { " (not yet what it should be)" };
             let why = match oper.as_str() {
                 "unresolved" => "no address: its name does not resolve".to_owned(),
                 oper => format!("its own check says {oper}"),

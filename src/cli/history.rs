@@ -24,7 +24,7 @@ pub(super) fn history(place: &Place, limit: u32, out: Output) -> Result<(), Fail
         return Ok(());
     }
     if rows.is_empty() {
-        out.line("no revision yet");
+        out.line(format_args!("no revision yet in {}", place.state_directory()));
         return Ok(());
     }
     let mut table = Table::new(["REV", "", "WHEN", "WHO", "HOW", "OUTCOME", "WHY"]);

@@ -2,6 +2,7 @@
 //!
 //! Pure: width, time and time zone are handed in. Called by `output`.
 
+use super::pieces::pieces;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr;
@@ -16,7 +17,7 @@ pub(super) fn columns(text: &str) -> usize {
     first + pieces.map(|piece| piece.split_once('m').map_or(0, |(_, visible)| visible.width())).sum::<usize>()
 }
 
-/// The text with every line within `width`, broken between words and never within one. What goes on stands `hang`
+/// The text with every line within `width`, broken between words and never within one, nor within a command. What goes on stands `hang`
 /// columns to the right; 0: two more than the line that it goes on from.
 pub(super) fn wrap(text: &str, width: usize, hang: usize) -> String {
     text.split('\n').map(|line| wrap_line(line, width, hang)).collect::<Vec<_>>().join("\n")
@@ -30,8 +31,8 @@ fn wrap_line(line: &str, width: usize, hang: usize) -> String {
     let hang = if hang == 0 { lead + 2 } else { hang };
     let (mut done, mut current) = (String::new(), " ".repeat(lead));
     let (mut used, mut is_begun) = (lead, false);
-    for word in line[lead..].split(' ') {
-        let wide = columns(word);
+    for word in pieces(&line[lead..], &['`']) {
+        let wide = columns(&word);
         if is_begun && used + 1 + wide > width && !word.is_empty() {
             done.push_str(current.trim_end());
             done.push('\n');
@@ -41,7 +42,7 @@ fn wrap_line(line: &str, width: usize, hang: usize) -> String {
             current.push(' ');
             used += 1;
         }
-        current.push_str(word);
+        current.push_str(&word);
         used += wide;
         is_begun = true;
     }
@@ -135,6 +136,10 @@ mod tests {
         assert_eq!(wrap("problem  one two three", 16, 9), "problem  one two\n         three");
         assert_eq!(wrap("  a reason that is long", 14, 0), "  a reason\n    that is\n    long");
         assert_eq!(wrap("short", 80, 9), "short");
+        assert_eq!(
+            wrap("note: see `hapilot -c a.toml plan`, then sudo hapilot -c a.toml apply", 24, 2),
+            "note: see\n  `hapilot -c a.toml plan`,\n  then\n  sudo hapilot -c a.toml apply"
+        );
         assert_eq!(wrap("日本語 日本語", 10, 2), "日本語\n  日本語");
         assert_eq!(columns("\u{1b}[1;31mred\u{1b}[0m"), 3);
     }

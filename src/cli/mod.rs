@@ -20,6 +20,7 @@ mod layout;
 mod mock;
 mod network;
 mod output;
+mod pieces;
 mod probe;
 mod run;
 mod server;

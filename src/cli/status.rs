@@ -220,7 +220,7 @@ fn print_safety(status: &Status, out: &Output) {
         row(out, "start", recovered);
     }
     for Correction { at, text } in status.corrections.iter().take(5) {
-        row(out, "drift", format_args!("{at}: {text}"));
+        row(out, "drift", format_args!("{at}: put right: {text}"));
     }
 }
 
@@ -305,7 +305,8 @@ fn notes(server: &Server) -> Vec<(Tone, String)> {
     if server.oper.as_deref() == Some("unresolved") {
         notes.push((Tone::Warn, "its name does not resolve: it gets no request until it does".to_owned()));
     }
-    if let Some(runtime) = server.runtime_weight.filter(|runtime| *runtime != server.weight) {
+    let serves = server.admin == "ready";
+    if let Some(runtime) = server.runtime_weight.filter(|runtime| serves && *runtime != server.weight) {
         notes.push((Tone::Warn, format!("HAProxy runs weight {runtime}, not yet {}", server.weight)));
     }
     if let Some(Live { requests, failed, hidden, .. }) =

@@ -28,8 +28,8 @@ const BACKLOG: u32 = 1024;
 pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(BACKLOG)
+    let bound = socket.bind(addr).and_then(|()| socket.listen(BACKLOG));
+    bound.map_err(|e| io::Error::new(e.kind(), format!("{addr}: {e}")))
 }
 
 /// Accepts the mock's own connections until it is stopped; lets go of the port while a fault refuses.

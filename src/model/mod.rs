@@ -44,7 +44,7 @@ pub use retry_after::{MAX_RETRY_AFTER, retry_after_value};
 pub use secret::{Secret, SecretRef, looks_like_key};
 pub use size::parse_size;
 pub use state::{AdminState, OperState};
-pub use visible::visible;
+pub use visible::{visible, visible_in_colors};
 pub use vrrp::VrrpState;
 pub use weight::Weight;
 

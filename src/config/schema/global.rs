@@ -37,7 +37,12 @@ pub(in crate::config) static NODE: Section = Section {
     doc: "This load-balancer node",
     keys: &[
         KeySpec::new("name", ValueKind::Name, "Name of the node").says("the host name").example("\"lb1\""),
-        KeySpec::new("state", ValueKind::Path, "Directory for revisions and the journal").is(DEFAULT_STATE),
+        KeySpec::new(
+            "state",
+            ValueKind::Path,
+            "Directory for revisions and the journal; takes effect when the agent starts",
+        )
+        .is(DEFAULT_STATE),
         KeySpec::new("peers", ValueKind::ByNode(&ValueKind::Ip, MAX_NODES), "The cluster's nodes and their addresses")
             .says("this node is alone")
             .example("{ lb1 = \"198.51.100.11\", lb2 = \"198.51.100.12\" }"),
@@ -171,7 +176,8 @@ pub(in crate::config) static API: Section = Section {
     name: "api",
     doc: "How people and programs talk to the agent",
     keys: &[
-        KeySpec::new("socket", ValueKind::Socket, "What the command line talks to").is(DEFAULT_SOCKET),
+        KeySpec::new("socket", ValueKind::Socket, "What the command line talks to; takes effect when the agent starts")
+            .is(DEFAULT_SOCKET),
         KeySpec::new(
             "listen",
             ValueKind::Bind,
