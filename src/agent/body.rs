@@ -5,11 +5,12 @@ use super::fallbacks::Fallbacks;
 use super::last_results::LastResults;
 use super::node::Node;
 use super::outages::Outages;
+use super::push::Pushed;
 use super::queue::Queue;
 use super::request::{Handle, Reply, Request};
 use super::snapshot_parts::SnapshotParts;
 use super::spending::Spending;
-use super::tasks::{PendingWord, Pushing, Reading, Work};
+use super::tasks::{PendingWord, Reading, Work};
 use super::waiting::Postponed;
 use super::wanted::{Asked, DueProbe, places};
 use crate::health::{GuardEvent, Observation};
@@ -17,7 +18,7 @@ use crate::probe::Prober;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Desired, files and runtime are compared this often, whatever else happens.
 pub(super) const RECONCILE: Duration = Duration::from_secs(5);
@@ -68,7 +69,7 @@ pub struct Agent {
     /// The order that the engine carries out.
     pub(super) work: Option<Work>,
     /// What is on its way to HAProxy.
-    pub(super) push: Option<Pushing>,
+    pub(super) push: Option<JoinHandle<Pushed>>,
     /// Operators' words that HAProxy may not have yet.
     pub(super) words: Vec<PendingWord>,
     /// Requests that wait for the end of what is under way.

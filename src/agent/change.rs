@@ -5,6 +5,7 @@ use super::order::Order;
 use super::report::SourceOfChange;
 use super::unserved::Unserved;
 use super::vrrp_file::VrrpChange;
+use crate::model::Digest;
 use crate::store::{Provisional, Standing};
 use std::time::Duration;
 
@@ -28,10 +29,21 @@ pub(super) enum Then {
     Nothing,
     /// The file serves; whether it was rolled back before.
     File { comes_back: bool },
-    /// An older revision serves in the place of this one; whether nobody asked but the clock.
-    Rollback { before: Option<u32>, by_deadline: bool },
+    /// An older revision serves in the place of this.
+    Rollback(Left),
     /// The same revision serves, with what it refers to read anew; why its file does not.
     Refresh { problem: Option<Unserved> },
+}
+
+/// What a rollback leaves.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// What served.
+    pub before: Option<u32>,
+    /// The operator's file when it was asked for: one that is saved later is no part of it.
+    pub file: Option<Digest>,
+    /// Nobody asked but the clock.
+    pub by_deadline: bool,
 }
 
 /// What a new revision begins with, and what was there before, to put back when it fails.

@@ -4,7 +4,7 @@
 //! alone does all three at once.
 
 use super::attempt::Attempt;
-use super::change::{Begun, Then};
+use super::change::{Begun, Left, Then};
 use super::intent::Intent;
 use super::node::Node;
 use super::report::{Failed, Report, SourceOfChange};
@@ -18,8 +18,8 @@ use tokio::task::JoinError;
 pub(super) enum Goal {
     /// The operator's file as it stands.
     File,
-    /// An older revision's content, in the place of the one `before`; whether nobody asked but the clock.
-    Revision { number: u32, toml: String, before: Option<u32>, by_deadline: bool },
+    /// An older revision's content.
+    Revision { number: u32, toml: String, left: Left },
     /// What serves, with what it refers to (keys, certificates, the template) read anew. For a time in which the file
     /// itself is not what serves.
     Refresh(String),
@@ -94,8 +94,8 @@ impl Node {
         let failed = |e: SourcesError| Failed::from_sources(&e);
         match goal {
             Goal::File => self.begin_file(read, vrrp, intent),
-            Goal::Revision { number, toml: _, before, by_deadline } => {
-                let then = Then::Rollback { before, by_deadline };
+            Goal::Revision { number, toml: _, left } => {
+                let then = Then::Rollback(left);
                 self.begin(read.map_err(failed)?, vrrp, intent, SourceOfChange::Rollback(number), then)
             }
             Goal::Refresh(_) => {

@@ -3,6 +3,7 @@
 //! The operator's file stays as it is. One that never served is no reason to undo what does.
 
 use super::attempt::Attempt;
+use super::change::Left;
 use super::goal::Goal;
 use super::intent::Intent;
 use super::node::Node;
@@ -25,9 +26,11 @@ impl Node {
 
     /// Where a rollback leads to; `None`: the last good revision with another content.
     pub(super) fn choose_revision(&self, to: Option<u32>) -> Result<Goal, Attempt> {
+        // Before all that takes time: what is saved from here on is another edit.
+        let file = self.place.digest();
         let number = match to {
             Some(to) => to,
-            None if self.file_never_served() => return Err(self.nothing_to_roll_back().into()),
+            None if self.file_never_served(file) => return Err(self.nothing_to_roll_back().into()),
             None => self.ledger.previous_good()?.ok_or_else(|| {
                 Failed::refused(format!(
                     "there is no earlier revision with another content to go back to; `{}` lists them, `{}` serves any",
@@ -36,30 +39,29 @@ impl Node {
                 ))
             })?,
         };
-        self.revision_again(number, false)
+        self.revision_again(number, file, false)
     }
 
-    pub(super) fn revision_again(&self, number: u32, by_deadline: bool) -> Result<Goal, Attempt> {
-        let (toml, before) = (self.ledger.toml_of(number)?, self.ledger.current());
-        Ok(Goal::Revision { number, toml, before, by_deadline })
+    /// Where a rollback to this revision leads to, with the operator's file as it was when it was asked for.
+    pub(super) fn revision_again(&self, number: u32, file: Option<Digest>, by_deadline: bool) -> Result<Goal, Attempt> {
+        let toml = self.ledger.toml_of(number)?;
+        let left = Left { before: self.ledger.current(), file, by_deadline };
+        Ok(Goal::Revision { number, toml, left })
     }
 
-    /// What follows once an older revision serves in the place of the one `before`.
-    pub(super) fn end_rollback(
-        &mut self,
-        before: Option<u32>,
-        by_deadline: bool,
-        intent: &Intent,
-        report: &mut Report,
-    ) {
+    /// What follows once an older revision serves.
+    pub(super) fn end_rollback(&mut self, left: &Left, intent: &Intent, report: &mut Report) {
+        let before = left.before;
         self.close_trial(before, intent.reason.as_deref().unwrap_or("rolled back"));
         // Going to what the file has anyway leaves nothing of it.
         let rejected = self.place.digest().filter(|file| *file != Digest::of(&self.serving.toml));
-        // A deadline is about what was on trial, and about no edit that came after it.
+        // It is about what served, and about the file as the operator had it then: about no edit that came after it. A
+        // deadline is about what was on trial alone.
         let is_left = |file: &Digest| {
             before.and_then(|before| self.ledger.toml_of(before).ok()).is_some_and(|toml| Digest::of(&toml) == *file)
         };
-        let rejected = rejected.filter(|file| !by_deadline || is_left(file));
+        let is_asked = |file: &Digest| !left.by_deadline && left.file.as_ref() == Some(file);
+        let rejected = rejected.filter(|file| is_asked(file) || is_left(file));
         if self.ledger.reject(rejected).is_err() {
             // It was gone back: that much is so, on a full disk as well.
             self.keep_words();
@@ -85,8 +87,8 @@ impl Node {
     }
 
     /// Whether the file cannot be served, or is not served yet, so that an older content serves and nobody went back to it.
-    fn file_never_served(&self) -> bool {
-        let is_other = self.place.digest() != Some(Digest::of(&self.serving.toml));
+    fn file_never_served(&self, file: Option<Digest>) -> bool {
+        let is_other = file != Some(Digest::of(&self.serving.toml));
         // A file that waits to be applied is no mistake: what serves can be undone.
         let waits = self.serving.config.apply.waits_on_save;
         (self.is_settled || self.file_problem.is_some()) && is_other && !waits && !self.is_file_rejected()

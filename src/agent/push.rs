@@ -28,7 +28,7 @@ pub(super) struct Push {
     /// The worker that they are for.
     pid: u32,
     steps: Vec<Step>,
-    /// Proxies in which a server already has, by what was seen last, what an operator said: to be proven.
+    /// Proxies with a server of which an operator said something: that it has all of that is to be proven.
     doubted: BTreeSet<String>,
 }
 
@@ -39,14 +39,11 @@ pub(super) struct Pushed {
     pub done: Vec<Step>,
     /// The servers of each proxy that was looked at.
     pub seen: Vec<RuntimeServers>,
+    /// HAProxy took all, and answered all.
+    pub is_whole: bool,
 }
 
 impl Push {
-    /// How many steps it has.
-    pub fn len(&self) -> usize {
-        self.steps.len()
-    }
-
     /// Sends them, and looks at what is doubted.
     pub async fn carry_out(self) -> Pushed {
         let Self { admin_socket, pid, steps, doubted } = self;
@@ -63,7 +60,8 @@ impl Push {
         }
         let failed: BTreeSet<usize> = executed.failures.iter().map(|failure| failure.index).collect();
         let done = steps.into_iter().enumerate().filter(|(index, _)| !failed.contains(index));
-        Pushed { done: done.map(|(_, step)| step).collect(), seen }
+        let is_whole = failed.is_empty() && seen.len() == doubted.len();
+        Pushed { done: done.map(|(_, step)| step).collect(), seen, is_whole }
     }
 }
 
@@ -80,11 +78,8 @@ impl Engine {
         let mut doubted = BTreeSet::new();
         for id in &moved.said {
             let (Some(wish), Some(names_of)) = (moved.wishes.get(id), names.get(id)) else { continue };
-            let own = plan::word_steps(id, *wish, &names, runtime);
-            if own.is_empty() {
-                doubted.insert(names_of.weight.0.clone());
-            }
-            steps.extend(own);
+            doubted.insert(names_of.weight.0.clone());
+            steps.extend(plan::word_steps(id, *wish, &names, runtime));
         }
         if let Some(desired) = moved.keys.as_ref().filter(|desired| self.renderer.has_other_keys(desired)) {
             let keys = render::keys(desired).unwrap_or_default();
@@ -109,6 +104,16 @@ impl Engine {
     /// Which server has a name in HAProxy.
     pub(super) fn servers_by_name(&mut self, config: &Arc<Config>) -> Arc<Servers> {
         self.renderer.servers(config)
+    }
+
+    /// Takes note of what a look found of one server.
+    pub(super) fn saw(&mut self, config: &Arc<Config>, id: &ServerId, seen: &[RuntimeServers]) {
+        let names = self.renderer.names(config);
+        let (Some(names), Some(runtime)) = (names.get(id), &mut self.runtime) else { return };
+        let found = seen.iter().find_map(|seen| seen.get(&names.weight));
+        if let (Some(found), Some(known)) = (found, runtime.servers.get_mut(&names.weight)) {
+            (known.admin, known.weight) = (found.admin, found.weight);
+        }
     }
 
     /// Takes note of what HAProxy took.

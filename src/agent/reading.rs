@@ -13,6 +13,7 @@ use tokio::task::JoinError;
 impl Agent {
     /// Has read what is to serve.
     pub(super) fn read(&mut self, goal: Goal, what_for: ReadFor) {
+        debug_assert!(!self.is_changing(), "what is under way would be forgotten, and who waits for it");
         let (place, is_observer) = (self.node.place.clone(), self.node.is_observer());
         let intent = match &what_for {
             ReadFor::Change(change) => change.0.clone(),

@@ -136,7 +136,8 @@ impl Agent {
 
     /// The verdict of `haproxy -c` that somebody waits for.
     fn awaited_verdict(&self) -> Option<CancellationToken> {
-        let is_awaited = self.postponed.is_some() || !self.plans.is_empty();
+        // One that comes while something else is under way is taken when that has ended.
+        let is_awaited = self.is_free() && (self.postponed.is_some() || !self.plans.is_empty());
         self.node.engine.checks.awaited().filter(|_| is_awaited)
     }
 

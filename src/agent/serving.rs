@@ -121,11 +121,11 @@ impl Node {
                 let diff = self.place.command(&format!("diff {before}"));
                 report.notes.push(format!("{text}; `{diff}` says what changed"));
             }
-            Then::Rollback { before, by_deadline } => {
+            Then::Rollback(left) => {
                 if let (SourceOfChange::Rollback(to), Some(revision)) = (source, report.revision) {
                     report.notes.push(format!("the content of revision {to} serves, as revision {revision}"));
                 }
-                self.end_rollback(before, by_deadline, &intent, &mut report);
+                self.end_rollback(&left, &intent, &mut report);
             }
             Then::File { .. } | Then::Refresh { .. } | Then::Nothing => {}
         }

@@ -5,14 +5,13 @@ use super::attempt::Attempt;
 use super::interim::Moved;
 use super::node::{Node, desired};
 use super::order::Order;
-use super::push::Push;
+use super::push::{Push, Pushed};
 use super::report::Report;
 use super::troubles::Matter;
 use crate::desired::{Desired, DesiredServer};
 use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Override;
 use crate::model::{ServerId, Weight};
-use crate::plan::Step;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -123,12 +122,16 @@ impl Node {
     }
 
     /// What HAProxy took of it. What it did not take is tried again: a reload was under way, or it is out of breath.
-    pub(super) fn end_push(&mut self, done: &[Step], is_whole: bool) {
-        self.engine.took(done);
-        let followed: BTreeSet<ServerId> = self.said.iter().filter(|id| self.has_followed_word(id)).cloned().collect();
+    pub(super) fn end_push(&mut self, pushed: &Pushed) {
+        self.engine.took(&pushed.done);
+        let is_seen = |id: &&ServerId| pushed.seen.iter().any(|seen| self.has_word(seen, id));
+        let followed: BTreeSet<ServerId> = self.said.iter().filter(is_seen).cloned().collect();
         self.said.retain(|id| !followed.contains(id));
-        self.tell_steps(done);
-        if !is_whole {
+        // Somebody else said something of these meanwhile: the next push knows it.
+        let config = &self.serving.config;
+        self.said.iter().for_each(|id| self.engine.saw(config, id, &pushed.seen));
+        self.tell_steps(&pushed.done);
+        if !pushed.is_whole {
             self.fleet.touch_all();
             self.keys_moved = true;
         }

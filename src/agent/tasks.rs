@@ -58,13 +58,6 @@ impl Reading {
 /// The engine, what it carried out, and how that ended.
 pub(super) type Carried = (Box<Engine>, Box<Order>, OrderOutcome);
 
-/// Steps on their way to HAProxy, and how many.
-#[derive(Debug)]
-pub(super) struct Pushing {
-    pub task: JoinHandle<Pushed>,
-    pub steps: usize,
-}
-
 /// What an order is for.
 #[derive(Debug)]
 pub(super) enum Task {
@@ -93,7 +86,7 @@ pub(super) struct PendingWord {
     pub began: Instant,
     /// What was sent ahead for it.
     pub steps: Vec<Step>,
-    /// HAProxy was seen to have it.
+    /// HAProxy was seen to have all of it.
     pub is_seen: bool,
 }
 
@@ -114,10 +107,10 @@ pub(super) async fn read(reading: Option<&mut Reading>) -> Result<(Goal, Underst
 }
 
 /// What HAProxy took of the push; never, where there is none.
-pub(super) async fn pushed(push: Option<&mut Pushing>) -> Pushed {
+pub(super) async fn pushed(push: Option<&mut JoinHandle<Pushed>>) -> Pushed {
     match push {
         // A push that broke is one that HAProxy did not take.
-        Some(push) => (&mut push.task).await.unwrap_or_default(),
+        Some(push) => push.await.unwrap_or_default(),
         None => std::future::pending().await,
     }
 }

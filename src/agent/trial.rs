@@ -163,7 +163,7 @@ impl Node {
         let text = format!("{reason}; rolling back to revision {}", trial.back_to);
         self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text));
         let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
-        Ok(Some((self.revision_again(trial.back_to, true)?, intent)))
+        Ok(Some((self.revision_again(trial.back_to, self.place.digest(), true)?, intent)))
     }
 
     /// Opens the trial of a revision that is about to be applied, where it wants one, and makes sure that somebody

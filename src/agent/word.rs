@@ -70,6 +70,11 @@ impl Node {
         self.runtime().is_some_and(|runtime| self.has_word(&runtime.servers, id))
     }
 
+    /// Whether HAProxy was not yet seen to have all that operators said.
+    pub(super) fn has_unproven_words(&self) -> bool {
+        !self.said.is_empty()
+    }
+
     /// Whether these servers have it.
     pub(super) fn has_word(&self, seen: &RuntimeServers, id: &ServerId) -> bool {
         let Some((backend, server)) = self.serving.config.server(id) else { return false };
@@ -151,6 +156,13 @@ impl Node {
         });
         self.troubles.set(Matter::Words, problem);
         self.has_new_words = false;
+    }
+
+    /// The answer where HAProxy has not taken it for long, while a change is under way.
+    pub(super) fn word_waits(&mut self, id: &ServerId) -> Failed {
+        self.keep_new_words();
+        let admin = &self.serving.config.haproxy.admin_socket.value;
+        self.kept_all_the_same(id, &Failed::refused(format!("HAProxy does not answer in time on {admin}")))
     }
 
     /// HAProxy could not be told, or not wholly: the word is kept, and follows.

@@ -11,7 +11,7 @@ use super::planning::Planned;
 use super::push::Pushed;
 use super::report::{Failed, Report};
 use super::request::Request;
-use super::tasks::{Carried, PendingWord, PlanFor, Pushing, ReadFor, Reading, Task, Work, ended};
+use super::tasks::{Carried, PendingWord, PlanFor, ReadFor, Reading, Task, Work, ended};
 use super::troubles::Matter;
 use crate::store::Journal;
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A new worker begins with what was written before the word, and is told at once.
 const RELOAD_NOTE: &str = "a change is under way: where it reloads HAProxy, the new worker has this a moment (some 0.2 s) \
                            after it begins";
+/// Who said something is answered after this, also where HAProxy does not take it while a change is under way.
+const WORD_PATIENCE: Duration = Duration::from_secs(10);
 /// An agent that is to stop waits so long for the end of an order: a reload is proven by then.
 const LAST_ORDER: Duration = Duration::from_secs(30);
 
@@ -71,10 +73,7 @@ impl Agent {
                 self.follow_at.get_or_insert(self.follow_not_before.max(now + FILES_PAUSE));
             }
             match push {
-                Some(push) => {
-                    let steps = push.len();
-                    self.push = Some(Pushing { task: tokio::spawn(push.carry_out()), steps });
-                }
+                Some(push) => self.push = Some(tokio::spawn(push.carry_out())),
                 None => self.answer_words(),
             }
             self.tell_guards();
@@ -94,8 +93,8 @@ impl Agent {
             return;
         }
         let mut order = self.node.begin_reconcile(false);
-        // Where nothing was sent for a word, a look is to prove it.
-        let is_told = |word: &PendingWord| !word.steps.is_empty() && self.node.has_followed_word(&word.id);
+        // Where HAProxy was not seen to have a word, the whole comparison is to prove it.
+        let is_told = |word: &PendingWord| word.is_seen && self.node.has_followed_word(&word.id);
         order.is_for_files &= !is_audit && words.iter().all(is_told) && !self.node.troubles.has(Matter::Haproxy);
         self.start(order, Task::Reconcile { words, is_audit });
     }
@@ -217,10 +216,11 @@ impl Agent {
 
     /// HAProxy took what was sent ahead.
     pub(super) async fn pushed(&mut self, pushed: Pushed) {
-        let Pushed { done, seen } = pushed;
-        let is_whole = self.push.take().is_none_or(|push| done.len() >= push.steps);
-        self.node.end_push(&done, is_whole);
-        if !is_whole {
+        self.push = None;
+        self.node.end_push(&pushed);
+        let Pushed { done, seen, is_whole } = pushed;
+        // While the engine is away no comparison follows that would mend the rest.
+        if !is_whole || self.is_changing() && self.node.has_unproven_words() {
             self.push_at = Some(Instant::now() + AGAIN);
         }
         for word in &mut self.words {
@@ -236,9 +236,12 @@ impl Agent {
     fn answer_words(&mut self) {
         let is_away = self.is_changing();
         for word in std::mem::take(&mut self.words) {
-            let is_answered = is_away || word.is_seen && word.steps.is_empty();
+            let is_answered = word.is_seen && (is_away || word.steps.is_empty());
             if !is_answered || !self.node.has_followed_word(&word.id) {
-                self.words.push(word);
+                match is_away && word.began.elapsed() >= WORD_PATIENCE {
+                    true => drop(word.reply.send(Err(self.node.word_waits(&word.id)))),
+                    false => self.words.push(word),
+                }
                 continue;
             }
             let mut report = Report::new(Applied::nothing(), self.node.revision(), String::new(), word.began.elapsed());

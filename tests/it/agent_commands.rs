@@ -3,7 +3,7 @@
 use super::support::agent;
 use super::support::haproxy::binaries;
 use super::support::stage::{KEY, Stage, swapped};
-use super::support::{PATIENCE, wait_for};
+use super::support::{PATIENCE, pause, wait_for};
 use hapilot::mock::Fault;
 use std::time::{Duration, Instant};
 
@@ -86,10 +86,42 @@ fn that_it_was_so_already_is_what_haproxy_says_now_and_not_what_it_said_a_moment
             assert_eq!(stage.is_ready("c"), word == "ready", "{}", binary.version);
             assert!(ask(&["server", word, "chat/c"]).starts_with("it was so already"), "{}", binary.version);
         }
+        // What the agent knows of it is right in one half only.
+        assert!(!ask(&["server", "weight", "chat/c", "13"]).is_empty());
+        stage.private().admin("set server chat/c state maint");
+        let said = ask(&["server", "ready", "chat/c"]);
+        assert!(said.contains("weight chat/c 13 → 100"), "{}: {said}", binary.version);
+        assert!(stage.is_ready("c") && stage.weight("c") == 100, "{}: {said}", binary.version);
+        assert!(!ask(&["server", "drain", "chat/c"]).is_empty());
         stage.private().admin("set server chat/c weight 3");
         let said = ask(&["server", "drain", "chat/c"]);
         assert!(!said.starts_with("it was so already"), "{}: {said}", binary.version);
         assert_eq!(stage.weight("c"), 100, "{}", binary.version);
+    }
+}
+
+#[test]
+fn an_edit_that_is_saved_while_a_rollback_is_under_way_is_served() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        let first = stage.text();
+        for (weight, delay) in (50..).zip([0, 2, 5, 10, 20, 40]) {
+            // Something to go back from.
+            let edited = |weight: u16| swapped(&first, "weight = 100 # a", &format!("weight = {weight} # a"));
+            stage.write_file(&edited(weight));
+            wait_for("the edit", PATIENCE, || (stage.weight("a") == weight).then_some(()));
+            std::thread::scope(|scope| {
+                let back = scope.spawn(|| stage.cli(&["rollback"]));
+                pause(Duration::from_millis(delay));
+                stage.write_file(&edited(weight + 100));
+                // It may say that the file is about to be served: then there is nothing to go back from.
+                let back = back.join().expect("an answer");
+                assert!(back.code == Some(0) || back.stderr.contains("about to be served"), "{}", back.stderr);
+            });
+            wait_for("what was saved last", PATIENCE, || {
+                (stage.weight("a") == weight + 100 && stage.cli(&["status"]).code == Some(0)).then_some(())
+            });
+        }
     }
 }
 
