@@ -36,7 +36,5 @@ RUN groupadd --system --gid 900 haproxy \
  && install -d -m 2750 -o root -g haproxy /etc/haproxy \
  && install -d -m 700 /var/lib/hapilot
 COPY --from=binary /hapilot /usr/bin/hapilot
-# As in the packaged unit.
-ENV MIMALLOC_PURGE_DELAY=0
 ENTRYPOINT ["hapilot"]
 CMD ["run"]

@@ -256,9 +256,7 @@ backend = "{backend}"
 
     def start_agent(self):
         """Starts the agent on the operator's file; its log begins anew."""
-        # As in the packaged unit.
-        unit = {"MIMALLOC_PURGE_DELAY": "0"}
-        self.agent = self.start("agent", [hapilot(), "-c", f"{self.dir}/hapilot.toml", "run"], unit)
+        self.agent = self.start("agent", [hapilot(), "-c", f"{self.dir}/hapilot.toml", "run"])
 
     def start_haproxy(self):
         """Starts master and worker on the `haproxy.cfg` that is there."""
