@@ -9,7 +9,7 @@ use super::interim::Moved;
 use super::renderer::Servers;
 use crate::config::Config;
 use crate::desired::DesiredServer;
-use crate::haproxy;
+use crate::haproxy::{self, AdminError, ExecuteError};
 use crate::model::ServerId;
 use crate::plan::{self, RuntimeServers, Step};
 use crate::render;
@@ -44,24 +44,32 @@ pub(super) struct Pushed {
 }
 
 impl Push {
-    /// Sends them, and looks at what is doubted.
+    /// Sends them, and looks at what is doubted: also where another worker serves by now, which took no step.
     pub async fn carry_out(self) -> Pushed {
         let Self { admin_socket, pid, steps, doubted } = self;
         let executed = match haproxy::execute(&admin_socket, &steps, Some(pid), DEADLINE).await {
-            Ok(executed) => executed,
+            Ok(executed) => Some(executed),
+            Err(ExecuteError { source: AdminError::OtherWorker { .. }, .. }) => None,
             Err(_) => return Pushed::default(),
         };
         let mut seen = vec![];
         for proxy in &doubted {
-            match haproxy::observe_backend(&admin_socket, proxy, pid, DEADLINE).await {
+            match haproxy::observe_backend(&admin_socket, proxy, DEADLINE).await {
                 Ok(found) => seen.push(found),
                 Err(_) => break,
             }
         }
-        let failed: BTreeSet<usize> = executed.failures.iter().map(|failure| failure.index).collect();
-        let done = steps.into_iter().enumerate().filter(|(index, _)| !failed.contains(index));
-        let is_whole = failed.is_empty() && seen.len() == doubted.len();
-        Pushed { done: done.map(|(_, step)| step).collect(), seen, is_whole }
+        let wanted = steps.len();
+        let done: Vec<Step> = match executed {
+            Some(executed) => {
+                let failed: BTreeSet<usize> = executed.failures.iter().map(|failure| failure.index).collect();
+                let done = steps.into_iter().enumerate().filter(|(index, _)| !failed.contains(index));
+                done.map(|(_, step)| step).collect()
+            }
+            None => vec![],
+        };
+        let is_whole = done.len() == wanted && seen.len() == doubted.len();
+        Pushed { done, seen, is_whole }
     }
 }
 

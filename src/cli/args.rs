@@ -351,7 +351,7 @@ pub enum VipCommand {
 pub enum ServerCommand {
     /// Finish what it has, take nothing new
     Drain(ServerTarget),
-    /// Back to what the file says
+    /// Into service again: ends what was said before, and overrules a file that says drain or maint
     Ready(ServerTarget),
     /// Out of service
     Maint(ServerTarget),

@@ -87,20 +87,16 @@ pub async fn observe(
     }))
 }
 
-/// The servers of one proxy alone, as the worker `seen` has them: what that costs does not depend on the others.
+/// The servers of one proxy alone, as the worker that serves has them: what that costs does not depend on the others.
 ///
 /// # Errors
-/// Another worker serves, nobody listens, no permission, the deadline, or an answer that cannot be read.
+/// Nobody listens, no permission, the deadline, or an answer that cannot be read.
 pub async fn observe_backend(
     admin_socket: &Utf8Path,
     proxy: &str,
-    seen: u32,
     deadline: Duration,
 ) -> Result<RuntimeServers, AdminError> {
-    let (mut session, info) = Session::with_serving_worker(admin_socket, Instant::now() + deadline).await?;
-    if info.pid != seen {
-        return Err(AdminError::OtherWorker { socket: admin_socket.to_owned(), expected: seen, found: info.pid });
-    }
+    let (mut session, _) = Session::with_serving_worker(admin_socket, Instant::now() + deadline).await?;
     let reply = session.ask(&format!("show servers state {}", word(proxy)?)).await?;
     parse_servers(&reply).map_err(|problem| session.unreadable("show servers state", problem))
 }
