@@ -11,7 +11,7 @@ use super::request::{Handle, Reply, Request};
 use super::snapshot_parts::SnapshotParts;
 use super::spending::Spending;
 use super::tasks::{PendingWord, Reading, Work};
-use super::waiting::Postponed;
+use super::waiting::{Edited, Held, Postponed};
 use super::wanted::{Asked, DueProbe, places};
 use crate::health::{GuardEvent, Observation};
 use crate::probe::Prober;
@@ -73,9 +73,9 @@ pub struct Agent {
     /// Operators' words that HAProxy may not have yet.
     pub(super) words: Vec<PendingWord>,
     /// Requests that wait for the end of what is under way.
-    pub(super) held: Vec<Request>,
-    /// The file changed meanwhile: why it is to be read.
-    pub(super) edited: Option<&'static str>,
+    pub(super) held: Vec<Held>,
+    /// The file changed meanwhile.
+    pub(super) edited: Option<Edited>,
     /// A change that waits for its reload, and who waits for it.
     pub(super) postponed: Option<Postponed>,
     /// Who asked what an apply would do, and waits for HAProxy's verdict.

@@ -12,7 +12,7 @@ use super::request::Reply;
 use super::tasks::{PlanFor, ReadFor, Reading};
 use super::troubles::Matter;
 use super::unserved::Unserved;
-use super::waiting::{Aim, Postponed, Waiters, waiters_of};
+use super::waiting::{Aim, Edited, Postponed, Waiters, waiters_of};
 use crate::event::{Event, EventKind};
 use crate::model::Digest;
 use crate::vip::Turn;
@@ -45,7 +45,7 @@ impl Agent {
     /// Reads the file, which may be another.
     pub(super) async fn file_changed(&mut self, why: &'static str) {
         if !self.is_free() {
-            self.edited = Some(why);
+            self.edited = Some(Edited { why, at: Instant::now() });
             return;
         }
         let intent = Intent::of_agent(Some(why));
@@ -92,9 +92,8 @@ impl Agent {
         self.set_about(waiters_of(Aim::Again)).await;
     }
 
-    /// Carries a change out, or postpones it until its reload is due.
-    pub(super) async fn change(&mut self, what: Aim, intent: Intent, replies: Vec<Reply>) {
-        let file = self.node.place.digest();
+    /// Carries a change out, or postpones it until its reload is due. The file stood so when it was asked for.
+    pub(super) async fn change(&mut self, what: Aim, intent: Intent, replies: Vec<Reply>, file: Option<Digest>) {
         let waiters = Waiters { what, intent, replies, file, ..waiters_of(what) };
         self.change_again(waiters).await;
     }
@@ -140,7 +139,7 @@ impl Agent {
         let by_operator = |goal| Some((goal, waiters.intent.clone()));
         let chosen = match waiters.what {
             Aim::File => Ok(by_operator(Goal::File)),
-            Aim::Rollback(to) => self.node.choose_revision(to).map(by_operator),
+            Aim::Rollback(to) => self.node.choose_revision(to, waiters.file).map(by_operator),
             Aim::Expire => self.node.choose_expired(&waiters.intent.actor),
             Aim::Refresh => Ok(self.node.choose_refresh()),
             Aim::Again => Ok(Some(self.node.choose_again())),
@@ -220,7 +219,7 @@ impl Agent {
         };
         if what == Aim::Expire && self.postponed.is_none() && self.node.file_problem.is_none() {
             // An edit that came during the trial is not part of it.
-            self.edited.get_or_insert("the file changed");
+            self.edited.get_or_insert(Edited { why: "the file changed", at: Instant::now() });
         }
         // Servers may be new, or have other keys.
         self.tell_keyless();

@@ -20,14 +20,13 @@ impl Node {
     /// # Errors
     /// No such revision, or it cannot be served any more.
     pub async fn roll_back(&mut self, to: Option<u32>, intent: &Intent) -> Result<Report, Attempt> {
-        let goal = self.choose_revision(to)?;
+        let goal = self.choose_revision(to, self.place.digest())?;
         self.reach(goal, intent).await
     }
 
     /// Where a rollback leads to; `None`: the last good revision with another content.
-    pub(super) fn choose_revision(&self, to: Option<u32>) -> Result<Goal, Attempt> {
-        // Before all that takes time: what is saved from here on is another edit.
-        let file = self.place.digest();
+    /// `file` stood there when it was asked for: what is saved later is another edit.
+    pub(super) fn choose_revision(&self, to: Option<u32>, file: Option<Digest>) -> Result<Goal, Attempt> {
         let number = match to {
             Some(to) => to,
             None if self.file_never_served(file) => return Err(self.nothing_to_roll_back().into()),

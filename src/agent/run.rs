@@ -14,7 +14,7 @@ use super::serving_view::ServingView;
 use super::snapshot_parts::SnapshotParts;
 use super::tasks::{self, PendingWord};
 use super::vips::Vips;
-use super::waiting::Aim;
+use super::waiting::{Aim, Held};
 use super::wanted::DueProbe;
 use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Learnt;
@@ -194,7 +194,8 @@ impl Agent {
         }
         if self.is_free() && instant >= self.expire_at && self.node.is_overdue() {
             self.expire_at = instant + RETRY;
-            self.change(Aim::Expire, Intent::of_agent(None), vec![]).await;
+            let file = self.node.place.digest();
+            self.change(Aim::Expire, Intent::of_agent(None), vec![], file).await;
         }
     }
 
@@ -246,13 +247,18 @@ impl Agent {
                 return;
             }
         };
-        if self.must_wait(&request) {
-            self.held.push(request);
+        self.answer_in_turn(Held::of(request, &self.node)).await;
+    }
+
+    pub(super) async fn answer_in_turn(&mut self, held: Held) {
+        if self.must_wait(&held.request) {
+            self.held.push(held);
             return;
         }
+        let Held { request, since: _, file } = held;
         match request {
-            Request::Apply(intent, reply) => self.change(Aim::File, intent, vec![reply]).await,
-            Request::Rollback(to, intent, reply) => self.change(Aim::Rollback(to), intent, vec![reply]).await,
+            Request::Apply(intent, reply) => self.change(Aim::File, intent, vec![reply], file).await,
+            Request::Rollback(to, intent, reply) => self.change(Aim::Rollback(to), intent, vec![reply], file).await,
             Request::Server { id, state, weight, period, actor, reply } => {
                 match self.node.say(&id, state, weight, period, &actor) {
                     Ok(said) => {
@@ -274,7 +280,7 @@ impl Agent {
                 let result = self.node.confirm(&actor);
                 let _ = reply.send(result);
             }
-            Request::Expire(reply) => self.change(Aim::Expire, Intent::of_agent(None), vec![reply]).await,
+            Request::Expire(reply) => self.change(Aim::Expire, Intent::of_agent(None), vec![reply], file).await,
             Request::Tag(revision, name, reply) => {
                 let _ = reply.send(self.node.tag(revision, &name));
             }

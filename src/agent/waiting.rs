@@ -1,8 +1,9 @@
 //! What a change is to lead to, who waits for it, and one that waits itself.
 
 use super::intent::Intent;
+use super::node::Node;
 use super::refusal::Refusal;
-use super::request::Reply;
+use super::request::{Reply, Request};
 use crate::model::Digest;
 use std::time::Instant;
 
@@ -19,6 +20,34 @@ pub(super) struct Postponed {
     pub replies: Vec<Reply>,
     /// The file as it stood when this was asked for.
     pub file: Option<Digest>,
+}
+
+/// A request that waits for the end of what is under way.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub request: Request,
+    pub since: Instant,
+    /// The file as it stood then, where the request is about it.
+    pub file: Option<Digest>,
+}
+
+impl Held {
+    /// One that comes now.
+    pub fn of(request: Request, node: &Node) -> Self {
+        let file = match request {
+            Request::Apply(..) | Request::Rollback(..) | Request::Expire(_) => node.place.digest(),
+            _ => None,
+        };
+        Self { request, since: Instant::now(), file }
+    }
+}
+
+/// The file changed while something else was under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Edited {
+    pub why: &'static str,
+    /// The last time that it did.
+    pub at: Instant,
 }
 
 /// What a change is to lead to.

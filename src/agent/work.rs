@@ -13,6 +13,7 @@ use super::report::{Failed, Report};
 use super::request::Request;
 use super::tasks::{Carried, PendingWord, PlanFor, ReadFor, Reading, Task, Work, ended};
 use super::troubles::Matter;
+use super::waiting::{Edited, Held};
 use crate::store::Journal;
 use std::time::{Duration, Instant};
 use tokio::task::JoinError;
@@ -261,15 +262,21 @@ impl Agent {
             if let Some(postponed) = self.postponed.as_mut().filter(|postponed| postponed.for_verdict) {
                 postponed.at = Instant::now();
             }
-            self.held.extend(std::mem::take(&mut self.plans).into_iter().map(Request::Plan));
+            let plans = std::mem::take(&mut self.plans).into_iter();
+            self.held.extend(plans.map(|reply| Held::of(Request::Plan(reply), &self.node)));
         }
-        if self.is_free()
-            && let Some(why) = self.edited.take()
-        {
-            self.file_changed(why).await;
-        }
-        for request in std::mem::take(&mut self.held) {
-            self.answer(request).await;
+        let mut held = std::mem::take(&mut self.held).into_iter().peekable();
+        loop {
+            // In the order in which they came: a file that is saved again and again keeps no operator waiting.
+            let edited = self.edited.filter(|edited| held.peek().is_none_or(|held| edited.at < held.since));
+            if self.is_free()
+                && let Some(Edited { why, at: _ }) = edited
+            {
+                self.edited = None;
+                self.file_changed(why).await;
+            }
+            let Some(next) = held.next() else { break };
+            self.answer_in_turn(next).await;
         }
     }
 
@@ -279,7 +286,7 @@ impl Agent {
         for reply in std::mem::take(&mut self.plans) {
             match self.is_free() {
                 true => self.ask(reply),
-                false => self.held.push(Request::Plan(reply)),
+                false => self.held.push(Held::of(Request::Plan(reply), &self.node)),
             }
         }
         if self.is_free() && self.node.engine.checks.has_verdict() {

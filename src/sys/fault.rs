@@ -16,8 +16,8 @@
 //! ```
 //!
 //! FAULT is `EIO`, `ENOSPC`, `EACCES`, `short` (half of the bytes are written, then the disk is full), `torn` (half of
-//! the bytes are written, then the process dies), `timeout`, `half` (half of a reply, then the end of the connection), or
-//! `abort` (the process dies at once, by SIGKILL). Where a fault makes no sense at a point it is an input/output error.
+//! the bytes are written, then the process dies), `timeout`, `half` (half of a reply, then the end of the connection),
+//! `abort` (the process dies at once, by SIGKILL), or `slow250` (it takes 250 ms, and is done). Where a fault makes no sense at a point it is an input/output error.
 
 use std::fmt::Display;
 use std::io::{self, Write};

@@ -77,11 +77,12 @@ fn a_running_agent_rolls_back_at_the_deadline_and_says_so_before() {
         let stage = Stage::running(&binary, |text| text + "\n[apply]\nconfirm = \"2s\"\n");
         let edited = stage.edit("weight = 100 # a", "weight = 40 # a");
         stage.effect("the edit", edited, |stage| stage.weight("a") == 40);
-        let status = stage.cli(&["status"]).stdout;
-        assert!(
-            status.contains("revision 2: without `hapilot confirm`") && status.contains("revision 1 comes"),
-            "{status}"
-        );
+        // HAProxy has it before it is written down.
+        wait_for("the status of a trial", PATIENCE, || {
+            let status = stage.cli(&["status"]).stdout;
+            let is_told = |words: &str| status.contains(words);
+            (is_told("revision 2: without `hapilot confirm`") && is_told("revision 1 comes")).then_some(())
+        });
         stage.effect("the weight of before", edited, |stage| stage.weight("a") == 100);
         assert!(edited.elapsed() < Duration::from_secs(2) + LATE, "{:?}", edited.elapsed());
         wait_for("the history", PATIENCE, || (stage.revisions() == (3, 3)).then_some(()));

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::Write;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// What is to fail, and what was passed so far.
 #[derive(Debug, Default)]
@@ -25,7 +26,15 @@ struct Rule {
     /// From 1.
     at: u32,
     for_ever: bool,
-    fault: Fault,
+    effect: Effect,
+}
+
+/// What happens at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Fails(Fault),
+    /// It takes so long, and then is done.
+    Takes(Duration),
 }
 
 impl Rule {
@@ -79,7 +88,15 @@ pub(super) fn pass(point: &'static str, what: impl Display) -> Option<Fault> {
         // One write per line, so that a death right after it loses none.
         let _ = log.write_all(format!("{all} {point}@{own} {what}\n").as_bytes());
     }
-    plan.rules.iter().find(|rule| rule.holds(point, own, all)).map(|rule| rule.fault)
+    let effect = plan.rules.iter().find(|rule| rule.holds(point, own, all)).map(|rule| rule.effect);
+    drop(plan);
+    match effect? {
+        Effect::Fails(fault) => Some(fault),
+        Effect::Takes(time) => {
+            std::thread::sleep(time);
+            None
+        }
+    }
 }
 
 fn parse(text: &str) -> Result<Plan, String> {
@@ -102,29 +119,31 @@ fn rule(word: &str) -> Option<Rule> {
         Some(at) => (None, at),
         None => place.split_once('@').map(|(point, at)| (Some(point.to_owned()), at))?,
     };
-    let fault = match fault {
-        "EIO" => Fault::Errno(Errno::EIO as i32),
-        "ENOSPC" => Fault::Errno(Errno::ENOSPC as i32),
-        "EACCES" => Fault::Errno(Errno::EACCES as i32),
-        "short" => Fault::Short,
-        "torn" => Fault::Torn,
-        "timeout" => Fault::Timeout,
-        "half" => Fault::Half,
-        "abort" => Fault::Abort,
-        _ => return None,
+    let effect = match fault {
+        "EIO" => Effect::Fails(Fault::Errno(Errno::EIO as i32)),
+        "ENOSPC" => Effect::Fails(Fault::Errno(Errno::ENOSPC as i32)),
+        "EACCES" => Effect::Fails(Fault::Errno(Errno::EACCES as i32)),
+        "short" => Effect::Fails(Fault::Short),
+        "torn" => Effect::Fails(Fault::Torn),
+        "timeout" => Effect::Fails(Fault::Timeout),
+        "half" => Effect::Fails(Fault::Half),
+        "abort" => Effect::Fails(Fault::Abort),
+        slow => Effect::Takes(Duration::from_millis(slow.strip_prefix("slow")?.parse().ok()?)),
     };
-    Some(Rule { point, at: at.parse().ok().filter(|at| *at > 0)?, for_ever, fault })
+    Some(Rule { point, at: at.parse().ok().filter(|at| *at > 0)?, for_ever, effect })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, parse, rule};
+    use super::{Effect, Fault, parse, rule};
+    use std::time::Duration;
 
     #[test]
     fn a_rule_holds_once_or_for_ever() {
         let once = rule("files.write@2=short").unwrap();
         let held: Vec<u32> = (1..5).filter(|n| once.holds("files.write", *n, 9)).collect();
-        assert_eq!((held, once.fault), (vec![2], Fault::Short));
+        assert_eq!((held, once.effect), (vec![2], Effect::Fails(Fault::Short)));
+        assert_eq!(rule("files.sync@1+=slow250").unwrap().effect, Effect::Takes(Duration::from_millis(250)));
         let ever = rule("files.write@2+=EIO").unwrap();
         assert!(ever.holds("files.write", 7, 9) && !ever.holds("files.write", 1, 9) && !ever.holds("files.sync", 7, 9));
         let any = rule("#3=abort").unwrap();
@@ -133,7 +152,15 @@ mod tests {
 
     #[test]
     fn a_plan_that_means_nothing_is_refused() {
-        for text in ["files.write=EIO", "files.write@0=EIO", "files.write@1=EWHAT", "#x=EIO", "EIO"] {
+        for text in [
+            "files.write=EIO",
+            "files.write@0=EIO",
+            "files.write@1=EWHAT",
+            "files.write@1=slow",
+            "files.write@1=slowly",
+            "#x=EIO",
+            "EIO",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert_eq!(parse("a@1=EIO  b@2+=timeout").unwrap().rules.len(), 2);

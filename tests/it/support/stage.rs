@@ -11,6 +11,7 @@ use hapilot::mock::{Fault, Mock, MockConfig};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -248,13 +249,13 @@ models   = {{ expect = ["mock-small"] }}
         serde_json::from_str(&stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}\n{stdout}{stderr}"))
     }
 
-    /// What the agent says of one server of `[backend.chat]`.
+    /// What the agent says of one server of `[backend.chat]`; null where it does not serve.
     pub fn server_status(&self, name: &str) -> Value {
         let status = self.json(&["status"]);
         let backends = status["backends"].as_array().expect("backends");
         let chat = backends.iter().find(|backend| backend["name"] == "chat").expect("chat");
         let servers = chat["servers"].as_array().expect("servers");
-        servers.iter().find(|server| server["name"] == name).expect("the server").clone()
+        servers.iter().find(|server| server["name"] == name).cloned().unwrap_or_default()
     }
 
     /// How many revisions there are, and which one serves.
@@ -338,11 +339,22 @@ models   = {{ expect = ["mock-small"] }}
         self.begin(&["run"]);
     }
 
+    /// The same, with some of its operations failing or slow (`sys::fault`).
+    pub fn begin_agent_with(&mut self, faults: &str) {
+        self.begin_as(&["run"], |command| drop(command.env("HAPILOT_FAULTS", faults)));
+    }
+
     fn begin(&mut self, arguments: &[&str]) {
+        self.begin_as(arguments, |_| {});
+    }
+
+    fn begin_as(&mut self, arguments: &[&str], set: impl FnOnce(&mut Command)) {
         let file = self.file();
         let mut all = vec!["-c", file.to_str().expect("a path of ASCII")];
         all.extend(arguments);
-        self.agent = Some(agent::start(&all));
+        let mut command = agent::command(&all);
+        set(&mut command);
+        self.agent = Some(Background::start(command));
         let socket = self.path("hapilot.sock");
         let agent = self.agent.as_mut().expect("just started");
         wait_for("the agent's socket", PATIENCE, || {
