@@ -137,7 +137,7 @@ impl ApplyError {
             Self::Files(why) => why.clone().done(
                 "weights and states reach HAProxy all the same; its files follow by themselves when this is mended",
             ),
-            Self::Reload(why) => why.clone(),
+            Self::Unwritten(why) | Self::Reload(why) => why.clone(),
             Self::Execute(why) => why
                 .clone()
                 .done("the files hold the new revision; the agent tries again by itself, or run `hapilot apply` again"),
@@ -158,6 +158,8 @@ pub enum ApplyError {
     Refused(Refusal),
     /// The last reload was too recent; try again at this moment.
     TooSoon(Instant),
+    /// Its trial could not be written down or guarded; nothing was changed.
+    Unwritten(Refusal),
     /// A file could not be written; what was written before it has been put back.
     Write(Refusal),
     /// What serves already could not be written into its files; health steers HAProxy all the same.

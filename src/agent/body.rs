@@ -2,6 +2,7 @@
 
 use super::ears::Ears;
 use super::fallbacks::Fallbacks;
+use super::filing::Filing;
 use super::last_results::LastResults;
 use super::node::Node;
 use super::outages::Outages;
@@ -13,6 +14,7 @@ use super::spending::Spending;
 use super::tasks::{PendingWord, Reading, Work};
 use super::waiting::{Edited, Held, Postponed};
 use super::wanted::{Asked, DueProbe, places};
+use super::word_file::{WordAnswer, Writing};
 use crate::health::{GuardEvent, Observation};
 use crate::probe::Prober;
 use std::sync::Arc;
@@ -72,6 +74,12 @@ pub struct Agent {
     pub(super) push: Option<JoinHandle<Pushed>>,
     /// Operators' words that HAProxy may not have yet.
     pub(super) words: Vec<PendingWord>,
+    /// What is only written down.
+    pub(super) filing: Option<Filing>,
+    /// Operators' words that are being written down.
+    pub(super) writing: Option<Writing>,
+    /// Answers that wait for that.
+    pub(super) answers: Vec<WordAnswer>,
     /// Requests that wait for the end of what is under way.
     pub(super) held: Vec<Held>,
     /// The file changed meanwhile.
@@ -128,6 +136,9 @@ impl Agent {
             work: None,
             push: None,
             words: vec![],
+            filing: None,
+            writing: None,
+            answers: vec![],
             held: vec![],
             edited: None,
             postponed: None,

@@ -1,7 +1,8 @@
 //! A change of what serves while it is under way, as values.
 
+use super::apply::{Applied, ApplyError};
+use super::books::{Books, Kept};
 use super::intent::Intent;
-use super::order::Order;
 use super::report::SourceOfChange;
 use super::unserved::Unserved;
 use super::vrrp_file::VrrpChange;
@@ -14,13 +15,19 @@ use std::time::Duration;
 pub(super) struct Change {
     pub(super) intent: Intent,
     pub(super) source: SourceOfChange,
-    pub(super) armed: Option<Armed>,
+    /// The history could not be written into when it began.
+    pub(super) is_history_broken: bool,
     pub(super) vrrp: Option<VrrpChange>,
     pub(super) then: Then,
 }
 
-/// The engine's part of a change, and what waits for its end.
-pub(super) type Begun = (Order, Change);
+/// How the engine and the books carried a change out.
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub result: Result<Applied, ApplyError>,
+    pub kept: Kept,
+    pub books: Books,
+}
 
 /// What follows once it serves.
 #[derive(Debug)]

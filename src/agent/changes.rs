@@ -82,7 +82,7 @@ impl Agent {
             self.node.bulletin.tell(Event::ends(EventKind::Refused, "file", text));
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.
-        if self.node.file_problem.is_some() && !self.is_changing() {
+        if self.node.file_problem.is_some() && self.may_change() {
             Box::pin(self.set_about(waiters_of(Aim::Refresh))).await;
         }
     }

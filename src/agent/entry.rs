@@ -1,7 +1,6 @@
 //! What the history keeps of a change, and the line in the log that tells it.
 
 use super::apply::{Applied, How};
-use super::bulletin::Bulletin;
 use super::intent::Intent;
 use super::report::SourceOfChange;
 use crate::event::{Event, EventKind, Severity};
@@ -68,7 +67,7 @@ pub(super) fn entry<'a>(
 
 impl Entry<'_> {
     /// One line in the log: which revision, what it changed, who made it, and why.
-    pub(super) fn tell(&self, revision: Option<u32>, bulletin: &Bulletin) {
+    pub(super) fn event(&self, revision: Option<u32>) -> Event {
         let is_ahead = self.how == store::How::StartPending;
         let what = match self.summary.as_slice() {
             [] if is_ahead => "no HAProxy runs yet".to_owned(),
@@ -80,6 +79,6 @@ impl Entry<'_> {
         let Self { actor, reason, .. } = self;
         let verb = if is_ahead { "is prepared" } else { "serves" };
         let text = format!("revision{number} {verb}: {what} ({actor}: {reason})");
-        bulletin.tell(Event::once(EventKind::Revision, Severity::Info, "file", text));
+        Event::once(EventKind::Revision, Severity::Info, "file", text)
     }
 }

@@ -4,9 +4,10 @@
 //! alone does all three at once.
 
 use super::attempt::Attempt;
-use super::change::{Begun, Left, Then};
+use super::change::{Left, Then};
 use super::intent::Intent;
 use super::node::Node;
+use super::order::Order;
 use super::report::{Failed, Report, SourceOfChange};
 use super::sources::{Place, Sources, SourcesError};
 use super::unserved::Unserved;
@@ -88,7 +89,7 @@ impl Node {
     ///
     /// # Errors
     /// It has mistakes, or something keeps it from being served; what serves goes on.
-    pub(super) fn begin_goal(&mut self, goal: Goal, understood: Understood, intent: &Intent) -> Result<Begun, Attempt> {
+    pub(super) fn begin_goal(&mut self, goal: Goal, understood: Understood, intent: &Intent) -> Result<Order, Attempt> {
         self.recover();
         let Understood { sources: read, vrrp } = understood;
         let failed = |e: SourcesError| Failed::from_sources(&e);
@@ -114,7 +115,7 @@ impl Node {
         read: Result<Sources, SourcesError>,
         vrrp: VrrpPlan,
         intent: &Intent,
-    ) -> Result<Begun, Attempt> {
+    ) -> Result<Order, Attempt> {
         let sources = match read {
             Ok(sources) => sources,
             Err(e) => {
@@ -124,9 +125,6 @@ impl Node {
             }
         };
         let comes_back = self.ledger.rejected().is_some() && sources.toml != self.serving.toml;
-        if !self.is_observer() {
-            self.ledger.reject(None)?;
-        }
         let source = if self.is_settled { SourceOfChange::Edit } else { SourceOfChange::Start };
         self.begin(sources, vrrp, intent, source, Then::File { comes_back })
     }
@@ -134,7 +132,7 @@ impl Node {
     /// Reads it and serves it, in place.
     pub(super) async fn reach(&mut self, goal: Goal, intent: &Intent) -> Result<Report, Attempt> {
         let (goal, understood) = goal.understand(self.place.clone(), intent, self.is_observer()).await;
-        let begun = self.begin_goal(goal, understood, intent)?;
-        Box::pin(self.carry_out(begun)).await
+        let order = self.begin_goal(goal, understood, intent)?;
+        Box::pin(self.carry_out(order)).await
     }
 }

@@ -3,13 +3,13 @@
 //! The operator's file stays as it is. One that never served is no reason to undo what does.
 
 use super::attempt::Attempt;
+use super::books::KeptOfLeft;
 use super::change::Left;
 use super::goal::Goal;
 use super::intent::Intent;
 use super::node::Node;
 use super::refusal::Refusal;
 use super::report::{Failed, Report};
-use super::troubles::Matter;
 use super::unserved::{Unserved, rolled_back};
 use crate::model::Digest;
 
@@ -49,34 +49,18 @@ impl Node {
     }
 
     /// What follows once an older revision serves.
-    pub(super) fn end_rollback(&mut self, left: &Left, intent: &Intent, report: &mut Report) {
-        let before = left.before;
-        self.close_trial(before, intent.reason.as_deref().unwrap_or("rolled back"));
-        // Going to what the file has anyway leaves nothing of it.
-        let rejected = self.place.digest().filter(|file| *file != Digest::of(&self.serving.toml));
-        // It is about what served, and about the file as the operator had it then: about no edit that came after it. A
-        // deadline is about what was on trial alone.
-        let is_left = |file: &Digest| {
-            before.and_then(|before| self.ledger.toml_of(before).ok()).is_some_and(|toml| Digest::of(&toml) == *file)
-        };
-        let is_asked = |file: &Digest| !left.by_deadline && left.file.as_ref() == Some(file);
-        let rejected = rejected.filter(|file| is_asked(file) || is_left(file));
-        if self.ledger.reject(rejected).is_err() {
+    pub(super) fn end_rollback(&mut self, kept: KeptOfLeft, report: &mut Report) {
+        if let Some(failed) = kept.unwritten {
             // It was gone back: that much is so, on a full disk as well.
-            self.keep_words();
-            report.notes.extend(self.troubles.of(Matter::Words).map(ToString::to_string));
             report.notes.push(format!(
                 "that {} was rolled back could not be written down: the next start of the agent serves it again, unless \
                  there is room before, or `{}` has put what serves into it",
                 self.place.file,
                 self.place.command("rollback --write")
             ));
+            self.note_history(Some(failed));
         }
-        if rejected.is_some() {
-            self.tell_rolled_back();
-        } else {
-            self.file_problem = None;
-        }
+        self.file_problem = kept.problem;
     }
 
     /// The file has the content that was left: that is told, and not what it had in between.

@@ -1,6 +1,5 @@
-//! What keeps a change back until somebody insists, and what is kept of one that HAProxy refused.
+//! What keeps a change back until somebody insists.
 
-use super::apply::{Applied, ApplyError};
 use super::intent::Intent;
 use super::node::Node;
 use super::refusal::{Objection, Refusal};
@@ -46,25 +45,5 @@ impl Node {
         let host_name = sys::host_name().unwrap_or_default();
         let (file, node) = (self.place.file.as_str(), self.place.node.as_ref());
         config::parse_for_node(file, &toml, &host_name, node).ok().map(Arc::new)
-    }
-
-    /// Writes a change into the history that reached HAProxy and did not succeed.
-    pub(super) fn keep_failure(
-        &mut self,
-        error: &ApplyError,
-        intent: &Intent,
-        source: SourceOfChange,
-        sources: &Sources,
-    ) {
-        let reached_haproxy = matches!(error, ApplyError::Reload(_) | ApplyError::Execute(_));
-        let Some((_, rendered)) = self.engine.last.as_ref().filter(|_| reached_haproxy && !self.is_observer()) else {
-            return;
-        };
-        let applied = Applied::nothing();
-        let entry = super::entry::entry(intent, source, &applied, &sources.toml, rendered);
-        let kept = self.ledger.record_failed(&entry, &error.refusal().unlabelled(), sources.config.history.keep);
-        if let Err(failed) = kept {
-            tracing::warn!("the failed change could not be written into the history: {failed}");
-        }
     }
 }

@@ -3,7 +3,9 @@
 //! Puts the store's files together into the few questions that the agent asks. Only the holder of the lock writes.
 
 use super::entry::Entry;
+use super::intent::Intent;
 use super::report::Failed;
+use super::sources::Sources;
 use crate::fleet::Overrides;
 use crate::model::Digest;
 use crate::store::{self, Current, Manifest, NewFile, Outcome, Provisional, RevisionSource, Revisions, Standing};
@@ -20,6 +22,8 @@ pub struct Ledger {
     pub(super) provisional: Option<Provisional>,
     /// What an operator confirmed in this life of the agent.
     pub(super) said_good: Option<u32>,
+    /// Which file was left could not be written down.
+    pub(super) is_unwritten: bool,
 }
 
 impl Ledger {
@@ -54,6 +58,7 @@ impl Ledger {
             provisional: provisional.filter(is_open),
             current,
             said_good: None,
+            is_unwritten: false,
         })
     }
 
@@ -92,6 +97,11 @@ impl Ledger {
     pub fn current_toml(&self) -> Option<Digest> {
         let manifest = self.revisions.manifest(self.current()?).ok()?;
         manifest.files.iter().find(|file| file.path == "hapilot.toml").map(|file| file.sha256)
+    }
+
+    /// Whether the revision that serves was made from something else.
+    pub(super) fn is_news(&self, sources: &Sources, intent: &Intent) -> bool {
+        self.current_toml() != Some(sources.digest) || intent.adopt
     }
 
     /// Whether what serves was brought back by a rollback.
@@ -145,7 +155,7 @@ impl Ledger {
         if is_good {
             self.current.last_good = Some(revision);
         }
-        store::save_current(&self.state, &self.current).map_err(|e| told(&e))?;
+        self.keep_current()?;
         if is_good {
             self.set_provisional(None)?;
         }
@@ -228,7 +238,7 @@ impl Ledger {
     pub fn reject(&mut self, file: Option<Digest>) -> Result<(), Failed> {
         if self.current.rolled_back_from != file {
             self.current.rolled_back_from = file;
-            store::save_current(&self.state, &self.current).map_err(|e| told(&e))?;
+            self.keep_current()?;
         }
         Ok(())
     }
@@ -245,8 +255,10 @@ impl Ledger {
     ///
     /// # Errors
     /// The disk is full or read-only.
-    pub fn keep_current(&self) -> Result<(), Failed> {
-        store::save_current(&self.state, &self.current).map_err(|e| told(&e))
+    pub fn keep_current(&mut self) -> Result<(), Failed> {
+        let kept = store::save_current(&self.state, &self.current).map_err(|e| told(&e));
+        self.is_unwritten = kept.is_err();
+        kept
     }
 
     /// Keeps what operators set by command.

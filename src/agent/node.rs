@@ -20,6 +20,7 @@ use super::troubles::{Matter, Troubles};
 use super::unserved::{Unserved, Waiting, rolled_back, waits_at_start};
 use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
+use super::word_file::WordCount;
 use crate::desired::Desired;
 use crate::event::{Event, EventKind, Severity};
 use crate::fleet::{Fleet, Keyring, Overrides};
@@ -61,8 +62,8 @@ pub struct Node {
     pub keyring: Keyring,
     /// Whom operators spoke of since HAProxy was looked at last.
     pub(super) said: BTreeSet<ServerId>,
-    /// Operators said what is not written down yet.
-    pub(super) has_new_words: bool,
+    /// How far what operators said is written down.
+    pub(super) word_count: WordCount,
     /// Other keys serve than HAProxy was told last.
     pub(super) keys_moved: bool,
     /// What HAProxy was to follow when the order that is under way began.
@@ -159,7 +160,7 @@ impl Node {
             fleet,
             keyring,
             said: BTreeSet::new(),
-            has_new_words: false,
+            word_count: WordCount::default(),
             keys_moved: false,
             known: None,
             listening: None,
@@ -229,6 +230,15 @@ impl Node {
         let problem = failed
             .map(|failed| Refusal::notice(format_args!("what serves cannot be written into the history: {failed}")));
         self.troubles.set(Matter::History, problem);
+    }
+
+    /// Whoever wrote into the history has died: it says itself what became of it.
+    pub(super) fn read_ledger_again(&mut self) {
+        match Ledger::open(&self.ledger.state) {
+            Ok(ledger) if !self.is_observer() => self.ledger = ledger,
+            Ok(_) => {}
+            Err(failed) => tracing::error!("the history cannot be read: {failed}"),
+        }
     }
 
     /// Whether the file as it stands is the one that was rolled back: only an operator's `apply` serves it again.

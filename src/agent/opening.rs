@@ -59,7 +59,7 @@ impl Node {
 
     /// Whether HAProxy runs the revision that was chosen at the start.
     fn serves_already(&self) -> bool {
-        !self.is_news(&self.serving, &Intent::of_agent(None)) && self.engine.runs_the_last()
+        !self.ledger.is_news(&self.serving, &Intent::of_agent(None)) && self.engine.runs_the_last()
     }
 
     /// The revision that served last instead of the file, where that is another content and can still be served.

@@ -1,8 +1,9 @@
 //! What the engine is told to carry out, with everything that it needs: it may go elsewhere with it.
 
 use super::apply::{Applied, ApplyError, Prepared, Wish};
+use super::books::{Books, Kept};
+use super::change::{Change, Changed};
 use super::engine::Engine;
-use super::ledger::Ledger;
 use super::sources::Sources;
 use crate::desired::Desired;
 use std::time::Instant;
@@ -20,6 +21,8 @@ pub(super) struct Order {
     /// HAProxy was told already, and the files alone follow.
     pub is_for_files: bool,
     pub began: Instant,
+    /// Something else is to serve.
+    pub change: Option<Box<Change>>,
 }
 
 /// How an order ended.
@@ -27,6 +30,8 @@ pub(super) struct Order {
 pub(super) enum OrderOutcome {
     /// An apply.
     Applied(Result<Applied, ApplyError>),
+    /// Something else was to serve.
+    Changed(Box<Changed>),
     /// A question.
     Planned(Box<Result<Prepared, ApplyError>>),
 }
@@ -43,6 +48,7 @@ impl Order {
             is_question: false,
             is_for_files: false,
             began: Instant::now(),
+            change: None,
         }
     }
 
@@ -64,7 +70,11 @@ impl Order {
     }
 
     /// Carries it out.
-    pub async fn carry_out(&self, engine: &mut Engine, ledger: &Ledger) -> OrderOutcome {
+    pub async fn carry_out(&self, engine: &mut Engine, books: Books) -> OrderOutcome {
+        let ledger = &books.ledger;
+        if let Some(change) = &self.change {
+            return OrderOutcome::Changed(Box::new(self.change(change, engine, books).await));
+        }
         if self.is_question {
             return OrderOutcome::Planned(Box::new(engine.plan(self.wish(), ledger).await));
         }
@@ -80,5 +90,19 @@ impl Order {
             engine.look_at_old_workers(&self.sources.config.haproxy.master_socket.value).await;
         }
         OrderOutcome::Applied(result)
+    }
+
+    /// Something else is to serve: what is written down of it comes before and after the engine's part.
+    async fn change(&self, change: &Change, engine: &mut Engine, mut books: Books) -> Changed {
+        let armed = match books.open(&self.sources, change) {
+            Ok(armed) => armed,
+            Err(failed) => {
+                return Changed { result: Err(ApplyError::Unwritten(failed.refusal)), kept: Kept::default(), books };
+            }
+        };
+        let result = engine.apply(self.wish(), Some(&books.ledger)).await;
+        let rendered = engine.last.as_ref().map(|(_, rendered)| &**rendered);
+        let kept = books.close(self, change, armed.as_ref(), &result, rendered);
+        Changed { result, kept, books }
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinError;
 impl Agent {
     /// Has read what is to serve.
     pub(super) fn read(&mut self, goal: Goal, what_for: ReadFor) {
-        debug_assert!(!self.is_changing(), "what is under way would be forgotten, and who waits for it");
+        debug_assert!(self.may_change(), "what is under way would be forgotten, and who waits for it");
         let (place, is_observer) = (self.node.place.clone(), self.node.is_observer());
         let intent = match &what_for {
             ReadFor::Change(change) => change.0.clone(),
@@ -35,9 +35,9 @@ impl Agent {
                 let (intent, waiters) = *change;
                 let begin = |(goal, understood)| self.node.begin_goal(goal, understood, &intent);
                 match read.map_err(Attempt::from).and_then(begin) {
-                    Ok((order, change)) => {
+                    Ok(order) => {
                         self.supersede(waiters.what);
-                        self.start(order, Task::Change(Box::new((waiters, change))));
+                        self.start(order, Task::Change(Box::new(waiters)));
                     }
                     Err(attempt) => self.change_ended(waiters, Err(attempt)).await,
                 }

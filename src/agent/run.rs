@@ -5,6 +5,7 @@
 //! what follows.
 
 use super::body::{Agent, CHECK_PATIENCE, LOOK, LOOK_PAUSES, RECONCILE, RETRY, SEEN, WEIGHTS, since_1970};
+use super::filing::{self, Remark};
 use super::following::{log_start, log_transition};
 use super::intent::{AGENT, Intent};
 use super::last_results::LastResults;
@@ -16,6 +17,7 @@ use super::tasks::{self, PendingWord};
 use super::vips::Vips;
 use super::waiting::{Aim, Held};
 use super::wanted::DueProbe;
+use super::word_file;
 use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Learnt;
 use crate::health::{GuardEvent, ProbeKind};
@@ -85,6 +87,14 @@ impl Agent {
                     self.pushed(done).await;
                     false
                 }
+                ended = filing::filed(self.filing.as_mut()) => {
+                    self.remark_filed(ended).await;
+                    true
+                }
+                ended = word_file::written(self.writing.as_mut()) => {
+                    self.words_written(ended);
+                    false
+                }
                 () = changed(self.node.vips.as_mut()) => {
                     self.node.attend_vips();
                     false
@@ -128,8 +138,8 @@ impl Agent {
         if let Some(results) = self.results.take() {
             results.close().await;
         }
-        if let Some(spending) = &mut self.spending {
-            spending.close(&self.node.fleet);
+        if let Some(spending) = self.spending.take() {
+            spending.close(&self.node.fleet).await;
         }
         Ok(())
     }
@@ -148,7 +158,8 @@ impl Agent {
         let results = self.results.as_ref().and_then(LastResults::next_wake);
         let push = self.push_at.filter(|_| self.push.is_none());
         let places = self.waiting.next_wake();
-        let always = [fleet, keys, results, self.node.vips_wake(), push, places, Some(self.weights_at)];
+        let words = self.next_word_answer();
+        let always = [fleet, keys, results, self.node.vips_wake(), push, places, words, Some(self.weights_at)];
         // What needs the engine waits for it: its end is an event of its own.
         let word = self.node.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);
         let postponed = self.postponed.as_ref().map(|postponed| postponed.at);
@@ -176,8 +187,9 @@ impl Agent {
             results.keep(|server| server.parse().is_ok_and(|id| config.server(&id).is_some())).await;
         }
         if let Some(spending) = &mut self.spending {
-            spending.keep(&self.node.fleet);
+            spending.keep(&self.node.fleet).await;
         }
+        self.send_word_answers();
         let word_ended = self.node.overrides.next_end(jiff::Timestamp::now()).is_some_and(|left| left.is_zero());
         let is_turn = instant >= self.weights_at;
         if is_turn {
@@ -276,14 +288,9 @@ impl Agent {
                     Err(failed) => drop(reply.send(Err(failed))),
                 }
             }
-            Request::Confirm(actor, reply) => {
-                let result = self.node.confirm(&actor);
-                let _ = reply.send(result);
-            }
+            Request::Confirm(actor, reply) => self.file(Remark::Confirm(actor), reply),
             Request::Expire(reply) => self.change(Aim::Expire, Intent::of_agent(None), vec![reply], file).await,
-            Request::Tag(revision, name, reply) => {
-                let _ = reply.send(self.node.tag(revision, &name));
-            }
+            Request::Tag(revision, name, reply) => self.file(Remark::Tag(revision, name), reply),
             Request::Vip { names, verb, actor, reply } => {
                 let result = match verb {
                     VipVerb::Release { force } => self.node.release(&names, force, &actor),

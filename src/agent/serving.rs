@@ -6,11 +6,12 @@
 
 use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
-use super::change::{Armed, Begun, Change, Then};
+use super::books::{Books, Kept};
+use super::change::{Change, Changed, Then};
 use super::goal::Goal;
 use super::intent::Intent;
 use super::node::{Node, desired};
-use super::order::Order;
+use super::order::{Order, OrderOutcome};
 use super::refusal::Refusal;
 use super::report::{Report, SourceOfChange};
 use super::sources::Sources;
@@ -35,14 +36,23 @@ impl Node {
         source: SourceOfChange,
     ) -> Result<Report, Attempt> {
         let vrrp = self.vrrp_change(&sources, intent).await;
-        let begun = self.begin(sources, vrrp, intent, source, Then::Nothing)?;
-        Box::pin(self.carry_out(begun)).await
+        let order = self.begin(sources, vrrp, intent, source, Then::Nothing)?;
+        Box::pin(self.carry_out(order)).await
     }
 
     /// Both halves, in place.
-    pub(super) async fn carry_out(&mut self, (order, change): Begun) -> Result<Report, Attempt> {
-        let result = Box::pin(self.engine.apply(order.wish(), Some(&self.ledger))).await;
-        self.end(order, change, result).await
+    pub(super) async fn carry_out(&mut self, order: Order) -> Result<Report, Attempt> {
+        let books = self.books();
+        let OrderOutcome::Changed(changed) = Box::pin(order.carry_out(&mut self.engine, books)).await else {
+            unreachable!("an order keeps its kind")
+        };
+        self.end(order, *changed).await
+    }
+
+    /// The history, to be written into beside the loop.
+    pub(super) fn books(&self) -> Books {
+        let (ledger, place) = (self.ledger.clone(), self.place.clone());
+        Books { ledger, place, is_observer: self.is_observer(), events: vec![] }
     }
 
     /// Everything before the engine's part.
@@ -53,7 +63,7 @@ impl Node {
         intent: &Intent,
         source: SourceOfChange,
         then: Then,
-    ) -> Result<Begun, Attempt> {
+    ) -> Result<Order, Attempt> {
         let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
         if let Err(failed) = self.refuse_drastic_changes(&sources, intent, source) {
             self.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
@@ -72,8 +82,6 @@ impl Node {
                 return Err(failed.into());
             }
         };
-        let is_news = !self.is_observer() && self.is_news(&sources, intent);
-        let armed = if is_news { Some(self.arm(&sources, intent, source)?) } else { None };
         let now = self.now();
         let mut fleet = self.fleet.clone();
         fleet.reconfigure(sources.config.clone(), now);
@@ -82,26 +90,27 @@ impl Node {
         let mut keyring = self.keyring.clone();
         keyring.reconfigure(&sources.config, &sources.secrets, now);
         let desired = desired(&sources, &weights, &self.overrides, &keyring);
-        let order = Order {
+        let is_history_broken = self.troubles.has(Matter::History);
+        let change = Change { intent: intent.clone(), source, is_history_broken, vrrp, then };
+        Ok(Order {
             may_replace_foreign_file: intent.adopt,
             is_serving: false,
             may_exceed_limits: intent.force || self.is_opening || is_rollback,
+            change: Some(Box::new(change)),
             ..Order::to_reconcile(sources, desired)
-        };
-        Ok((order, Change { intent: intent.clone(), source, armed, vrrp, then }))
+        })
     }
 
     /// What follows from how the engine's part ended.
-    pub(super) async fn end(
-        &mut self,
-        order: Order,
-        change: Change,
-        result: Result<Applied, ApplyError>,
-    ) -> Result<Report, Attempt> {
-        let Change { intent, source, armed, vrrp, then } = change;
+    pub(super) async fn end(&mut self, mut order: Order, changed: Changed) -> Result<Report, Attempt> {
+        let Changed { result, mut kept, books } = changed;
+        self.ledger = books.ledger;
+        let Some(change) = order.change.take() else { unreachable!("an order keeps its kind") };
+        let Change { source, vrrp, then, .. } = *change;
+        let left = kept.left.take();
         if let Then::Refresh { problem } = then {
             let sources = order.sources.clone();
-            let result = self.end_serving(order, &intent, source, armed, vrrp, result).await;
+            let result = self.end_serving(order, source, vrrp, result, kept).await;
             self.file_problem = problem;
             if let Err(Attempt::TooSoon(_)) = result {
                 // The next look at HAProxy carries it out.
@@ -110,7 +119,7 @@ impl Node {
             }
             return result;
         }
-        let mut report = self.end_serving(order, &intent, source, armed, vrrp, result).await?;
+        let mut report = self.end_serving(order, source, vrrp, result, kept).await?;
         match then {
             Then::File { comes_back: true } => {
                 // Whoever edits an unrelated line must not miss it; an edit that waits would surprise the one who mends.
@@ -121,11 +130,11 @@ impl Node {
                 let diff = self.place.command(&format!("diff {before}"));
                 report.notes.push(format!("{text}; `{diff}` says what changed"));
             }
-            Then::Rollback(left) => {
+            Then::Rollback(_) => {
                 if let (SourceOfChange::Rollback(to), Some(revision)) = (source, report.revision) {
                     report.notes.push(format!("the content of revision {to} serves, as revision {revision}"));
                 }
-                self.end_rollback(&left, &intent, &mut report);
+                left.into_iter().for_each(|left| self.end_rollback(left, &mut report));
             }
             Then::File { .. } | Then::Refresh { .. } | Then::Nothing => {}
         }
@@ -135,29 +144,28 @@ impl Node {
     async fn end_serving(
         &mut self,
         order: Order,
-        intent: &Intent,
         source: SourceOfChange,
-        armed: Option<Armed>,
         vrrp: Option<VrrpChange>,
         result: Result<Applied, ApplyError>,
+        kept: Kept,
     ) -> Result<Report, Attempt> {
         let Order { sources, began, .. } = order;
         let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
         // A file that is refused says nothing about how HAProxy follows what serves.
-        if !matches!(result, Err(ApplyError::Refused(_) | ApplyError::Render(_))) {
+        if !matches!(result, Err(ApplyError::Refused(_) | ApplyError::Render(_) | ApplyError::Unwritten(_))) {
             self.remember(&result);
-        }
-        if let (Err(_), Some(armed)) = (&result, &armed) {
-            self.disarm(armed);
         }
         let applied = match result {
             Ok(applied) => applied,
             Err(ApplyError::TooSoon(at)) => return Err(Attempt::TooSoon(at)),
             Err(e) => {
-                self.keep_failure(&e, intent, source, &sources);
                 // That HAProxy cannot be asked is no word about a file that it serves already.
                 let is_unasked = matches!(e, ApplyError::Observe(_) | ApplyError::Own(_));
-                if may_fail_file && !(is_unasked && self.is_settled && sources.toml == self.serving.toml) {
+                let is_about_file = !matches!(e, ApplyError::Unwritten(_));
+                if may_fail_file
+                    && is_about_file
+                    && !(is_unasked && self.is_settled && sources.toml == self.serving.toml)
+                {
                     self.file_problem = Some(Unserved::Refused(e.refusal()));
                 }
                 return Err(Attempt::from(e));
@@ -192,28 +200,15 @@ impl Node {
             Some((before, after)) => super::report::unified_diff(before, &after.haproxy_cfg, "haproxy.cfg"),
             None => String::new(),
         };
-        let mut notes = Vec::new();
-        if let (Some(armed), Some((_, rendered))) = (&armed, &self.engine.last) {
-            let entry = super::entry::entry(intent, source, &applied, &self.serving.toml, rendered);
-            let keep = self.serving.config.history.keep;
-            let recorded = self.ledger.record(&entry, keep, armed.standing.clone());
-            // That there is still no room is no news.
-            if recorded.is_ok() || !self.troubles.has(Matter::History) {
-                entry.tell(self.revision(), &self.bulletin);
-            }
-            if let Ok(revision) = &recorded {
-                notes.extend(self.begin_trial(armed, *revision));
-            }
-            notes.extend(armed.note.clone());
+        kept.events.into_iter().for_each(|event| self.bulletin.tell(event));
+        if let Some(recorded) = kept.recorded {
             self.note_history(recorded.err());
-        } else {
-            // First, since a reason makes the revision the operator's.
-            let trial = intent.confirm.map(|given| self.put_on_trial(given, &intent.actor)).transpose()?;
-            notes.extend(self.attach_reason(intent)?);
-            notes.extend(trial.or_else(|| self.trial_note().filter(|_| !intent.is_of_agent())));
+        }
+        if let Some(failed) = kept.failed {
+            return Err(failed.into());
         }
         let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
-        report.notes.extend(notes);
+        report.notes.extend(kept.notes);
         let unwritten = |e: &std::io::Error| Refusal::notice(format_args!("keepalived.conf could not be written: {e}"));
         let unwritten = vrrp_notes.as_ref().err().map(unwritten);
         self.troubles.set(Matter::Keepalived, unwritten);

@@ -46,8 +46,9 @@ impl Node {
         self.said.clear();
         let config = self.serving.config.clone();
         let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
-        if self.has_new_words || self.troubles.has(Matter::Words) || !ended.is_empty() && !self.is_observer() {
-            self.keep_words();
+        // What could not be written is tried again.
+        if self.troubles.has(Matter::Words) || !ended.is_empty() {
+            self.word_count.add();
             let event =
                 |id| Event::once(EventKind::Override, Severity::Info, id, format!("the operator's word on {id} ended"));
             ended.iter().for_each(|id| self.bulletin.tell(event(id)));

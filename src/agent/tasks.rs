@@ -1,6 +1,5 @@
 //! What runs beside the loop: at most one reading or one order of the engine's, and one push.
 
-use super::change::Change;
 use super::engine::Engine;
 use super::goal::{Goal, Understood};
 use super::intent::Intent;
@@ -28,7 +27,7 @@ pub(super) struct Work {
 impl Work {
     /// Whether another content of the operator's file than `serving` is to serve.
     pub fn brings_file(&self, serving: &Digest) -> bool {
-        matches!(&self.what, Task::Change(under_way) if under_way.0.are_for_file() && self.file != *serving)
+        matches!(&self.what, Task::Change(waiters) if waiters.are_for_file() && self.file != *serving)
     }
 }
 
@@ -64,7 +63,7 @@ pub(super) enum Task {
     /// HAProxy follows what is known, and who waits for that; in an audit everything is compared.
     Reconcile { words: Vec<PendingWord>, is_audit: bool },
     /// Something else is to serve.
-    Change(Box<(Waiters, Change)>),
+    Change(Box<Waiters>),
     /// What an apply would do.
     Plan(PlanFor, VrrpPlan),
 }

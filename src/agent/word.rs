@@ -3,7 +3,6 @@
 use super::apply::{Applied, How};
 use super::attempt::Attempt;
 use super::node::Node;
-use super::refusal::Refusal;
 use super::report::{Failed, Report};
 use super::troubles::Matter;
 use crate::config::{Config, Server};
@@ -32,14 +31,16 @@ impl Node {
     ) -> Result<Report, Attempt> {
         let said = self.say(id, state, weight, period, actor)?;
         self.bulletin.tell(said);
-        self.keep_words();
+        self.keep_new_words();
         let began = Instant::now();
         let result = self.reconcile().await;
-        self.word_followed(id, vec![], result, began)
+        self.keep_new_words();
+        let mut report = self.word_followed(id, vec![], result, began)?;
+        report.notes.extend(self.troubles.of(Matter::Words).map(ToString::to_string));
+        Ok(report)
     }
 
-    /// Takes an operator's word; answers what is to be told of it. It is written down before it is answered: HAProxy takes
-    /// it in less time.
+    /// Takes an operator's word; answers what is to be told of it.
     ///
     /// # Errors
     /// No such server.
@@ -57,7 +58,7 @@ impl Node {
         let until = period.and_then(|period| Timestamp::now().checked_add(period).ok());
         self.overrides.set(id.clone(), state, weight, actor.to_owned(), until, server.state.value);
         self.said.insert(id.clone());
-        self.has_new_words = true;
+        self.word_count.add();
         let state_word = state.map(|state| format!(" {state}")).unwrap_or_default();
         let weight_word = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
         let period_word = period.map(|period| format!(" for {}", format_duration(period))).unwrap_or_default();
@@ -110,7 +111,6 @@ impl Node {
         result: Result<Report, Attempt>,
         began: Instant,
     ) -> Result<Report, Attempt> {
-        self.keep_new_words();
         let mut notes = vec![];
         let is_checking = self.engine.checks.is_checking();
         // HAProxy has taken it, whatever is wrong with the rest.
@@ -136,31 +136,12 @@ impl Node {
         }
         report.applied.steps = steps;
         report.notes.append(&mut notes);
-        report.notes.extend(self.troubles.of(Matter::Words).map(ToString::to_string));
         report.notes.extend(self.nobody_is_left(id));
         Ok(report)
     }
 
-    /// Writes down what was said since.
-    pub(super) fn keep_new_words(&mut self) {
-        if self.has_new_words {
-            self.keep_words();
-        }
-    }
-
-    /// Writes operators' words down. A full disk keeps no server from being drained; it is told until it is mended.
-    pub(super) fn keep_words(&mut self) {
-        let failed = self.ledger.keep_overrides(&self.overrides).and_then(|()| self.ledger.keep_current()).err();
-        let problem = failed.map(|failed| {
-            Refusal::notice(format_args!("what operators said last is not kept over a restart: {failed}"))
-        });
-        self.troubles.set(Matter::Words, problem);
-        self.has_new_words = false;
-    }
-
     /// The answer where HAProxy has not taken it for long, while a change is under way.
-    pub(super) fn word_waits(&mut self, id: &ServerId) -> Failed {
-        self.keep_new_words();
+    pub(super) fn word_waits(&self, id: &ServerId) -> Failed {
         let admin = &self.serving.config.haproxy.admin_socket.value;
         self.kept_all_the_same(id, &Failed::refused(format!("HAProxy does not answer in time on {admin}")))
     }

@@ -5,6 +5,7 @@
 use super::apply::{Applied, How};
 use super::attempt::Attempt;
 use super::body::{ABSENT, Agent, CHECK_PATIENCE, FILES_PAUSE, RECONCILE, pause_after};
+use super::filing::filed;
 use super::interim::Baseline;
 use super::order::{Order, OrderOutcome};
 use super::planning::Planned;
@@ -16,6 +17,7 @@ use super::troubles::Matter;
 use super::waiting::{Edited, Held};
 use crate::store::Journal;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
 /// What HAProxy did not take is sent again after this.
@@ -24,14 +26,19 @@ const AGAIN: Duration = Duration::from_secs(1);
 const RELOAD_NOTE: &str = "a change is under way: where it reloads HAProxy, the new worker has this a moment (some 0.2 s) \
                            after it begins";
 /// Who said something is answered after this, also where HAProxy does not take it while a change is under way.
-const WORD_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const WORD_PATIENCE: Duration = Duration::from_secs(10);
 /// An agent that is to stop waits so long for the end of an order: a reload is proven by then.
 const LAST_ORDER: Duration = Duration::from_secs(30);
 
 impl Agent {
     /// Whether nothing is under way.
     pub(super) fn is_free(&self) -> bool {
-        !self.is_changing() && self.push.is_none()
+        self.may_change() && self.push.is_none()
+    }
+
+    /// Whether nobody writes into the history.
+    pub(super) fn may_change(&self) -> bool {
+        !self.is_changing() && self.filing.is_none()
     }
 
     /// Whether an order of the engine's is under way, or what it is for is being read.
@@ -50,7 +57,7 @@ impl Agent {
         match request {
             Request::Apply(..) | Request::Rollback(..) | Request::Expire(_) | Request::Plan(_) => !self.is_free(),
             // They are about the revision that is just being written.
-            Request::Confirm(..) | Request::Tag(..) => self.is_changing_revision(),
+            Request::Confirm(..) | Request::Tag(..) => self.is_changing_revision() || self.filing.is_some(),
             Request::Server { .. } | Request::Vip { .. } | Request::Refresh(_) => false,
         }
     }
@@ -58,6 +65,7 @@ impl Agent {
     /// Starts what is due.
     pub(super) async fn set_out(&mut self) {
         self.send_ahead();
+        self.write_words();
         let is_due = self.follow_at.is_some_and(|at| at <= Instant::now()) || !self.words.is_empty();
         if is_due && self.is_free() {
             self.follow().await;
@@ -124,10 +132,9 @@ impl Agent {
         self.tell_guards();
         let is_complete = result.is_err() || !self.node.troubles.has(Matter::History);
         for word in words {
-            let answer = self.node.word_followed(&word.id, word.steps, result.clone(), word.began);
-            let _ = word.reply.send(answer.map_err(Attempt::into_failed));
+            self.answer_word(word, result.clone());
         }
-        if !is_complete && now >= self.history_at {
+        if !is_complete && now >= self.history_at && self.may_change() {
             self.history_at = now + RECONCILE;
             self.complete_history().await;
         }
@@ -148,9 +155,10 @@ impl Agent {
         let writes = stand_in.writes;
         let mut engine = Box::new(std::mem::replace(&mut self.node.engine, stand_in));
         let (file, order) = (order.sources.digest, Box::new(order));
-        let ledger = self.node.ledger.clone();
-        let task = tokio::spawn(async move {
-            let outcome = order.carry_out(&mut engine, &ledger).await;
+        let (books, runtime) = (self.node.books(), Handle::current());
+        // On a thread of its own: a disk that takes its time must keep none of the runtime's waiting.
+        let task = tokio::task::spawn_blocking(move || {
+            let outcome = runtime.block_on(order.carry_out(&mut engine, books));
             (engine, order, outcome)
         });
         self.work = Some(Work { task, what, writes, file });
@@ -181,19 +189,16 @@ impl Agent {
                 let result = self.node.end_reconcile(began, result);
                 self.followed(began, words, result, is_audit).await;
             }
-            (Task::Change(under_way), OrderOutcome::Applied(result)) => {
-                let (waiters, change) = *under_way;
-                let result = self.node.end(*order, change, result).await;
-                self.change_ended(waiters, result).await;
+            (Task::Change(waiters), OrderOutcome::Changed(changed)) => {
+                let result = self.node.end(*order, *changed).await;
+                self.change_ended(*waiters, result).await;
             }
             (Task::Plan(plan_for, vrrp), OrderOutcome::Planned(planned)) => {
                 let sources = order.sources;
                 let planned = planned.map(|prepared| Planned { prepared, sources, vrrp }).map_err(Attempt::from);
                 self.planned(plan_for, planned).await;
             }
-            (Task::Plan(..), OrderOutcome::Applied(_)) | (_, OrderOutcome::Planned(_)) => {
-                unreachable!("an order keeps its kind")
-            }
+            _ => unreachable!("an order keeps its kind"),
         }
     }
 
@@ -203,11 +208,12 @@ impl Agent {
         self.node.engine.news.clear();
         self.node.engine.stands_in = false;
         self.node.engine.checks.patience = Some(CHECK_PATIENCE);
+        self.node.read_ledger_again();
         self.node.engine.journal = (!self.node.is_observer()).then(|| Journal::of(&self.node.ledger.state));
         let failed = Failed::refused("this broke off by a bug of hapilot; see its log, and `hapilot status`");
         let replies = match what {
             Task::Reconcile { words, .. } => words.into_iter().map(|word| word.reply).collect(),
-            Task::Change(under_way) => under_way.0.into_replies(),
+            Task::Change(waiters) => waiters.into_replies(),
             Task::Plan(PlanFor::Asked(reply), _) => vec![reply],
             Task::Plan(PlanFor::Saved(_), _) => vec![],
         };
@@ -249,8 +255,7 @@ impl Agent {
             if self.is_changing_revision() {
                 report.notes.push(RELOAD_NOTE.to_owned());
             }
-            let answer = self.node.word_followed(&word.id, word.steps, Ok(report), word.began);
-            let _ = word.reply.send(answer.map_err(Attempt::into_failed));
+            self.answer_word(word, Ok(report));
             self.follow_at.get_or_insert(self.follow_not_before.max(Instant::now() + FILES_PAUSE));
         }
     }
@@ -305,7 +310,13 @@ impl Agent {
                 Err(_) => break,
             }
         }
-        self.node.keep_new_words();
+        if self.filing.is_some()
+            && let Ok(ended) = tokio::time::timeout_at(last, filed(self.filing.as_mut())).await
+        {
+            self.remark_filed(ended).await;
+        }
+        self.close_words().await;
+        self.send_word_answers();
         let kept = match self.work.take() {
             Some(Work { what: Task::Reconcile { words, .. }, .. }) => words,
             _ => vec![],

@@ -2,7 +2,7 @@
 
 use super::agent::{actor, agent, failure};
 use super::output::{Failure, Output, Tone};
-use crate::agent::{Ledger, Node, Place, SecretUse, clocks};
+use crate::agent::{Ledger, Node, Place, Remark, SecretUse, clocks};
 use crate::api::wire::{Applied, ConfirmRequest, TagRequest};
 use crate::store;
 use crate::sys;
@@ -20,7 +20,7 @@ pub(super) async fn confirm(place: &Place, out: Output) -> Result<(), Failure> {
         Some(agent) => agent.confirm(&ConfirmRequest { actor: actor() }).await.map_err(Failure::from)?,
         None => {
             let mut node = Node::open(place.using(SecretUse::Nothing)).await.map_err(Failure::from)?;
-            Applied::from(&node.confirm(&actor()).map_err(Failure::from)?)
+            Applied::from(&node.remark(&Remark::Confirm(actor())).map_err(Failure::from)?)
         }
     };
     print(&confirmed, out);
@@ -34,7 +34,7 @@ pub(super) async fn tag(place: &Place, revision: &str, name: String, out: Output
         Some(agent) => agent.tag(&TagRequest { revision, name }).await.map_err(Failure::from)?,
         None => {
             let mut node = Node::open(place.using(SecretUse::Nothing)).await.map_err(Failure::from)?;
-            Applied::from(&node.tag(revision, &name).map_err(Failure::from)?)
+            Applied::from(&node.remark(&Remark::Tag(revision, name)).map_err(Failure::from)?)
         }
     };
     print(&tagged, out);

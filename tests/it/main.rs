@@ -24,6 +24,7 @@ mod agent_safety;
 mod agent_screens;
 mod agent_secrets;
 mod agent_servers;
+mod agent_slow_disk;
 mod attempts;
 mod bad;
 mod cadence;

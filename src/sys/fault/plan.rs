@@ -93,6 +93,7 @@ pub(super) fn pass(point: &'static str, what: impl Display) -> Option<Fault> {
     match effect? {
         Effect::Fails(fault) => Some(fault),
         Effect::Takes(time) => {
+            #[expect(clippy::disallowed_methods, reason = "a slow disk blocks its thread, too")]
             std::thread::sleep(time);
             None
         }

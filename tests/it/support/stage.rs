@@ -220,7 +220,7 @@ models   = {{ expect = ["mock-small"] }}
     /// node's directory as `$1`, are this process's alone.
     pub fn inside(&self, preparation: &str, arguments: &[&str]) -> Finished {
         let script = format!("set -e; {preparation}; shift; exec \"$@\"");
-        let mut command = std::process::Command::new("unshare");
+        let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&self.dir);
         command.arg(env!("CARGO_BIN_EXE_hapilot")).arg("-c").arg(self.file()).args(arguments);
         super::process::run(command, agent::LIMIT)
@@ -230,7 +230,7 @@ models   = {{ expect = ["mock-small"] }}
     pub fn with_few_descriptors(&self, most: u32, arguments: &[&str]) -> Finished {
         // Root's own power to raise limits goes with the bounding set.
         let without = if super::is_root() { "setpriv --bounding-set -sys_resource" } else { "" };
-        let mut command = std::process::Command::new("sh");
+        let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n {most}; exec {without} \"$@\""), "sh"]);
         command.arg(env!("CARGO_BIN_EXE_hapilot")).arg("-c").arg(self.file()).args(arguments);
         super::process::run(command, agent::LIMIT)
@@ -341,7 +341,9 @@ models   = {{ expect = ["mock-small"] }}
 
     /// The same, with some of its operations failing or slow (`sys::fault`).
     pub fn begin_agent_with(&mut self, faults: &str) {
-        self.begin_as(&["run"], |command| drop(command.env("HAPILOT_FAULTS", faults)));
+        self.begin_as(&["run"], |command| {
+            command.env("HAPILOT_FAULTS", faults);
+        });
     }
 
     fn begin(&mut self, arguments: &[&str]) {
@@ -414,7 +416,7 @@ models   = {{ expect = ["mock-small"] }}
 
     /// `haproxy -c` on the live file, as an operator would run it.
     pub fn check_live(&self, binary: &Binary) -> Finished {
-        let mut command = std::process::Command::new(&binary.path);
+        let mut command = Command::new(&binary.path);
         command.args(["-c", "-f"]).arg(self.path("haproxy.cfg"));
         super::process::run(command, PATIENCE)
     }

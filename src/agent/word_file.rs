@@ -1,0 +1,154 @@
+//! Operators' words on their way to the disk. A thread of its own writes them down, while HAProxy is told: whoever said
+//! something is answered when both have it.
+
+use super::attempt::Attempt;
+use super::body::Agent;
+use super::ledger::told;
+use super::refusal::Refusal;
+use super::report::{Failed, Report};
+use super::request::Reply;
+use super::tasks::PendingWord;
+use super::troubles::Matter;
+use super::work::WORD_PATIENCE;
+use crate::store;
+use std::time::Instant;
+use tokio::task::JoinHandle;
+
+/// How far what operators said is written down: counted, since more may be said meanwhile.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WordCount {
+    said: u64,
+    written: u64,
+}
+
+impl WordCount {
+    /// There is something to write.
+    pub fn add(&mut self) {
+        self.said += 1;
+    }
+
+    /// All that was said until now is written, or could not be.
+    pub fn is_done(&mut self, until: u64) {
+        self.written = until;
+    }
+
+    /// What was said until now.
+    pub fn until_now(&self) -> u64 {
+        self.said
+    }
+
+    fn is_behind(self) -> bool {
+        self.written < self.said
+    }
+}
+
+/// A write that is under way: until which word, and how it ended.
+pub(super) type Writing = JoinHandle<(u64, Result<(), Failed>)>;
+
+/// An answer that waits for the disk.
+#[derive(Debug)]
+pub(super) struct WordAnswer {
+    reply: Reply,
+    answer: Result<Report, Attempt>,
+    /// The last word that must be written.
+    word: u64,
+    /// Sent then at the latest.
+    until: Instant,
+}
+
+/// How the write ended; never, where there is none.
+pub(super) async fn written(writing: Option<&mut Writing>) -> Option<(u64, Result<(), Failed>)> {
+    match writing {
+        Some(writing) => writing.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+impl Agent {
+    /// Writes down what is new, where nothing is being written.
+    pub(super) fn write_words(&mut self) {
+        if !self.node.word_count.is_behind() || self.writing.is_some() || self.node.is_observer() {
+            return;
+        }
+        let until = self.node.word_count.until_now();
+        let (state, overrides) = (self.node.ledger.state.clone(), self.node.overrides.clone());
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            (until, store::save_overrides(&state, &overrides).map_err(|e| told(&e)))
+        }));
+    }
+
+    /// The write has ended; `None`: by a bug of ours.
+    pub(super) fn words_written(&mut self, ended: Option<(u64, Result<(), Failed>)>) {
+        self.writing = None;
+        let broken = || Err(Failed::refused("to write them broke off by a bug of hapilot"));
+        let (until, result) = ended.unwrap_or_else(|| (self.node.word_count.until_now(), broken()));
+        self.node.words_kept(until, result);
+        self.send_word_answers();
+    }
+
+    /// Answers who said something, as soon as it is written down.
+    pub(super) fn answer_word(&mut self, word: PendingWord, result: Result<Report, Attempt>) {
+        let PendingWord { id, reply, began, steps, .. } = word;
+        let answer = self.node.word_followed(&id, steps, result, began);
+        let word = self.node.word_count.until_now();
+        self.answers.push(WordAnswer { reply, answer, word, until: began + WORD_PATIENCE });
+        self.send_word_answers();
+    }
+
+    /// When an answer is sent at the latest.
+    pub(super) fn next_word_answer(&self) -> Option<Instant> {
+        self.answers.iter().map(|answer| answer.until).min()
+    }
+
+    /// Sends what waits no more. A disk that hangs keeps nobody waiting for ever.
+    pub(super) fn send_word_answers(&mut self) {
+        let (now, count) = (Instant::now(), self.node.word_count);
+        let is_ready = |answer: &mut WordAnswer| answer.word <= count.written || answer.until <= now;
+        let ready: Vec<WordAnswer> = self.answers.extract_if(.., is_ready).collect();
+        for WordAnswer { reply, answer, word, .. } in ready {
+            let answer = answer.map(|mut report| {
+                if word > count.written {
+                    let state = &self.node.ledger.state;
+                    report.notes.push(format!(
+                        "this is not yet kept over a restart: the disk of {state} has not answered for {} s",
+                        WORD_PATIENCE.as_secs()
+                    ));
+                }
+                report.notes.extend(self.node.troubles.of(Matter::Words).map(ToString::to_string));
+                report
+            });
+            // Whoever asked may be gone.
+            let _ = reply.send(answer.map_err(Attempt::into_failed));
+        }
+    }
+
+    /// The agent ends: what was said is written down, where the disk answers.
+    pub(super) async fn close_words(&mut self) {
+        if let Some(writing) = &mut self.writing
+            && tokio::time::timeout(WORD_PATIENCE, writing).await.is_err()
+        {
+            tracing::error!("the disk does not answer: what operators said last may be lost");
+            return;
+        }
+        self.node.keep_new_words();
+    }
+}
+
+impl super::node::Node {
+    /// Writes down what was said since, in place.
+    pub(super) fn keep_new_words(&mut self) {
+        if self.word_count.is_behind() && !self.is_observer() {
+            let kept = self.ledger.keep_overrides(&self.overrides);
+            self.words_kept(self.word_count.until_now(), kept);
+        }
+    }
+
+    /// A full disk keeps no server from being drained; it is told until it is mended.
+    pub(super) fn words_kept(&mut self, until: u64, kept: Result<(), Failed>) {
+        let problem = kept.err().map(|failed| {
+            Refusal::notice(format_args!("what operators said last is not kept over a restart: {failed}"))
+        });
+        self.troubles.set(Matter::Words, problem);
+        self.word_count.is_done(until);
+    }
+}
