@@ -8,9 +8,12 @@ use super::refusal::Refusal;
 use super::report::Failed;
 use super::troubles::Matter;
 use crate::sys;
+use std::time::Duration;
 
 /// A revision of thousands of servers has some megabytes, a common one some tens of kilobytes.
 const ROOM_BYTES: u64 = 256 << 10;
+/// A disk that takes longer for one file, or for one directory, is told.
+const HANGS: Duration = Duration::from_secs(10);
 
 impl Node {
     /// Makes the state directory again where it is gone. The history is written again by what follows a
@@ -42,6 +45,19 @@ impl Node {
                 Refusal::notice(what).help("make room there")
             });
         self.troubles.set(Matter::Room, problem);
+    }
+
+    /// Whether the disk answers. Looked at by who waits for no disk.
+    pub(super) fn look_at_disk(&mut self) {
+        let problem = sys::writes::hanging(HANGS).map(|path| {
+            let what = format!(
+                "the disk does not answer: {path} has been written for more than {} s. Weights and operators' words on \
+                 servers reach HAProxy; edits wait",
+                HANGS.as_secs()
+            );
+            Refusal::notice(what).help("look at the disk (`dmesg`); the agent goes on by itself when it answers")
+        });
+        self.troubles.set(Matter::Disk, problem);
     }
 
     fn regain_state(&mut self) -> Result<(), Failed> {

@@ -190,6 +190,7 @@ impl Agent {
             spending.keep(&self.node.fleet).await;
         }
         self.send_word_answers();
+        self.node.look_at_disk();
         let word_ended = self.node.overrides.next_end(jiff::Timestamp::now()).is_some_and(|left| left.is_zero());
         let is_turn = instant >= self.weights_at;
         if is_turn {

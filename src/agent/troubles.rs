@@ -19,6 +19,8 @@ pub enum Matter {
     Words,
     /// The state directory has no room.
     Room,
+    /// The disk does not answer.
+    Disk,
     /// keepalived.conf is not as it should be.
     Keepalived,
 }
@@ -91,6 +93,7 @@ impl Matter {
             Self::History => "history",
             Self::Words => "words",
             Self::Room => "room",
+            Self::Disk => "disk",
             Self::Keepalived => "keepalived",
         }
     }
@@ -98,7 +101,7 @@ impl Matter {
     fn subject(self) -> &'static str {
         match self {
             Self::Haproxy => "haproxy",
-            Self::History | Self::Words | Self::Room => "agent",
+            Self::History | Self::Words | Self::Room | Self::Disk => "agent",
             Self::Keepalived => "keepalived",
         }
     }
@@ -106,7 +109,7 @@ impl Matter {
     fn severity(self) -> Severity {
         match self {
             Self::Haproxy | Self::Keepalived => Severity::Warning,
-            Self::History | Self::Words | Self::Room => Severity::Error,
+            Self::History | Self::Words | Self::Room | Self::Disk => Severity::Error,
         }
     }
 
@@ -116,6 +119,7 @@ impl Matter {
             Self::History => "the history is complete again",
             Self::Words => "what operators said is kept again",
             Self::Room => "the state directory has room again",
+            Self::Disk => "the disk answers again",
             Self::Keepalived => "keepalived.conf is as it should be",
         }
     }

@@ -3,6 +3,7 @@
 //! Refuses to know what is in them. Called by `store`, by the adapters and by `agent`.
 
 use super::fault;
+use super::writes::Write;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -34,6 +35,7 @@ pub fn replace_file(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<()> 
 /// As [`replace_file`].
 pub fn replace_stamped(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<Option<Stamp>> {
     let path = link_target(path);
+    let _write = Write::of(&path);
     let directory = directory_of(&path);
     let name = path.file_name().ok_or_else(|| told("replace", &path, io::ErrorKind::InvalidInput.into()))?;
     let mut staged = fault::pass("files.create", &path)
@@ -82,6 +84,7 @@ pub fn sweep_staged(directory: &Utf8Path) {
 /// # Errors
 /// The directory cannot be opened or synced.
 pub fn sync_directory(directory: &Utf8Path) -> io::Result<()> {
+    let _write = Write::of(directory);
     fault::pass("directory.sync", directory).map_err(|e| told("sync the directory", directory, e))?;
     fs_err::File::open(directory)?.sync_all()
 }
@@ -117,6 +120,7 @@ pub fn read_limited(path: &Utf8Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// The file cannot be read, or the copy not be written; a half-written copy is removed.
 pub fn keep_beside(path: &Utf8Path, what: &str, now: jiff::Timestamp) -> io::Result<Utf8PathBuf> {
+    let _write = Write::of(path);
     fault::pass("files.copy", path).map_err(|e| told("copy", path, e))?;
     let mut source = fs_err::File::open(path)?;
     let metadata = source.metadata()?;

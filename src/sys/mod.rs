@@ -25,6 +25,7 @@ pub mod signals;
 pub mod space;
 pub mod terminal;
 pub mod watch;
+pub mod writes;
 
 mod holder;
 mod trail;

@@ -101,3 +101,25 @@ fn health_words_and_status_wait_for_no_disk() {
         assert!(slowest.iter().all(|took| *took < SOON), "{}: {slowest:?}", binary.version);
     }
 }
+
+#[test]
+fn a_disk_that_hangs_is_told_and_keeps_no_server_in() {
+    for binary in binaries().into_iter().take(1) {
+        // Longer than anybody waits.
+        let stage = stage(&binary, 120_000);
+        stage.write_file(&with_weight(&stage.text(), 90));
+        let began = Instant::now();
+        stage.break_mock("b", vec![Fault::new(FaultKind::Refuse)]);
+        stage.effect("health", began, |stage| stage.weight("b") == 0);
+        // Operators are answered all the same, and told.
+        let said = stage.done(&["server", "weight", "chat/c", "90"]);
+        assert_eq!(stage.weight("c"), 90);
+        assert!(said.contains("not yet kept over a restart: the disk of"), "{said}");
+        let status = wait_for("the trouble", PATIENCE, || {
+            let status = stage.cli(&["status"]);
+            status.stdout.contains("the disk does not answer").then_some(status)
+        });
+        assert_eq!(status.code, Some(1), "{}", status.stdout);
+        println!("{}", status.stdout);
+    }
+}
