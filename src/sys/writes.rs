@@ -8,9 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-static UNDER_WAY: Mutex<(u64, BTreeMap<u64, (Instant, Utf8PathBuf)>)> = Mutex::new((0, BTreeMap::new()));
+/// By number, in the order in which they began.
+#[derive(Debug)]
+struct UnderWay {
+    begun: u64,
+    writes: BTreeMap<u64, (Instant, Utf8PathBuf)>,
+}
 
-fn under_way() -> MutexGuard<'static, (u64, BTreeMap<u64, (Instant, Utf8PathBuf)>)> {
+static UNDER_WAY: Mutex<UnderWay> = Mutex::new(UnderWay { begun: 0, writes: BTreeMap::new() });
+
+fn under_way() -> MutexGuard<'static, UnderWay> {
     UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -21,23 +28,23 @@ pub(super) struct Write(u64);
 impl Write {
     pub(super) fn of(path: &Utf8Path) -> Self {
         let mut all = under_way();
-        all.0 += 1;
-        let number = all.0;
-        all.1.insert(number, (Instant::now(), path.to_owned()));
+        all.begun += 1;
+        let number = all.begun;
+        all.writes.insert(number, (Instant::now(), path.to_owned()));
         Self(number)
     }
 }
 
 impl Drop for Write {
     fn drop(&mut self) {
-        under_way().1.remove(&self.0);
+        under_way().writes.remove(&self.0);
     }
 }
 
 /// The file that has been written for longest, where that is longer than `limit`.
 pub fn hanging(limit: Duration) -> Option<Utf8PathBuf> {
     let all = under_way();
-    let (since, path) = all.1.values().next()?;
+    let (since, path) = all.writes.values().next()?;
     (since.elapsed() >= limit).then(|| path.clone())
 }
 
@@ -54,6 +61,6 @@ mod tests {
         assert!(hanging(Duration::ZERO).is_some());
         let number = first.0;
         drop(first);
-        assert!(!super::under_way().1.contains_key(&number));
+        assert!(!super::under_way().writes.contains_key(&number));
     }
 }
