@@ -2,19 +2,19 @@
 
 use super::ears::Ears;
 use super::fallbacks::Fallbacks;
-use super::filing::Filing;
 use super::last_results::LastResults;
 use super::node::Node;
 use super::outages::Outages;
 use super::push::Pushed;
 use super::queue::Queue;
+use super::remark::Filing;
 use super::request::{Handle, Reply, Request};
 use super::snapshot_parts::SnapshotParts;
 use super::spending::Spending;
-use super::tasks::{PendingWord, Reading, Work};
+use super::tasks::{PendingWord, Reading, WordAnswer, Work, Writing};
 use super::waiting::{Edited, Held, Postponed};
 use super::wanted::{Asked, DueProbe, places};
-use super::word_file::{WordAnswer, Writing};
+
 use crate::health::{GuardEvent, Observation};
 use crate::probe::Prober;
 use std::sync::Arc;

@@ -6,7 +6,6 @@
 use super::apply::{Applied, ApplyError};
 use super::change::{Armed, Change, Left, Then};
 use super::ledger::Ledger;
-use super::order::Order;
 use super::report::Failed;
 use super::sources::{Place, Sources};
 use super::unserved::{Unserved, rolled_back};
@@ -67,7 +66,7 @@ impl Books {
     /// After it.
     pub fn close(
         &mut self,
-        order: &Order,
+        sources: &Sources,
         change: &Change,
         armed: Option<&Armed>,
         result: &Result<Applied, ApplyError>,
@@ -78,14 +77,14 @@ impl Books {
             Ok(applied) => applied,
             Err(e) => {
                 armed.into_iter().for_each(|armed| self.disarm(armed));
-                self.keep_failure(e, change, &order.sources, rendered);
+                self.keep_failure(e, change, sources, rendered);
                 return kept;
             }
         };
         let Change { intent, source, .. } = change;
         if let (Some(armed), Some(rendered)) = (armed, rendered) {
-            let entry = super::entry::entry(intent, *source, applied, &order.sources.toml, rendered);
-            let keep = order.sources.config.history.keep;
+            let entry = super::entry::entry(intent, *source, applied, &sources.toml, rendered);
+            let keep = sources.config.history.keep;
             let recorded = self.ledger.record(&entry, keep, armed.standing.clone());
             if recorded.is_ok() || !change.is_history_broken {
                 // That there is still no room is no news.
@@ -100,7 +99,7 @@ impl Books {
             kept.failed = Some(failed);
         }
         if let Then::Rollback(left) = &change.then {
-            kept.left = Some(self.leave(left, &order.sources, intent.reason.as_deref()));
+            kept.left = Some(self.leave(left, sources, intent.reason.as_deref()));
         } else if kept.recorded.is_none() && self.ledger.is_unwritten && !self.is_observer {
             // There may be room by now.
             kept.recorded = Some(self.ledger.keep_current());

@@ -1,7 +1,5 @@
 //! A change of what serves while it is under way, as values.
 
-use super::apply::{Applied, ApplyError};
-use super::books::{Books, Kept};
 use super::intent::Intent;
 use super::report::SourceOfChange;
 use super::unserved::Unserved;
@@ -19,14 +17,6 @@ pub(super) struct Change {
     pub(super) is_history_broken: bool,
     pub(super) vrrp: Option<VrrpChange>,
     pub(super) then: Then,
-}
-
-/// How the engine and the books carried a change out.
-#[derive(Debug)]
-pub(super) struct Changed {
-    pub result: Result<Applied, ApplyError>,
-    pub kept: Kept,
-    pub books: Books,
 }
 
 /// What follows once it serves.

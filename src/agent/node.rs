@@ -20,7 +20,7 @@ use super::troubles::{Matter, Troubles};
 use super::unserved::{Unserved, Waiting, rolled_back, waits_at_start};
 use super::vips::Vips;
 use super::vrrp_file::VRRP_STAGING;
-use super::word_file::WordCount;
+use super::word_count::WordCount;
 use crate::desired::Desired;
 use crate::event::{Event, EventKind, Severity};
 use crate::fleet::{Fleet, Keyring, Overrides};

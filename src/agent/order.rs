@@ -2,7 +2,7 @@
 
 use super::apply::{Applied, ApplyError, Prepared, Wish};
 use super::books::{Books, Kept};
-use super::change::{Change, Changed};
+use super::change::Change;
 use super::engine::Engine;
 use super::sources::Sources;
 use crate::desired::Desired;
@@ -23,6 +23,14 @@ pub(super) struct Order {
     pub began: Instant,
     /// Something else is to serve.
     pub change: Option<Box<Change>>,
+}
+
+/// How the engine and the books carried a change out.
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub result: Result<Applied, ApplyError>,
+    pub kept: Kept,
+    pub books: Books,
 }
 
 /// How an order ended.
@@ -102,7 +110,7 @@ impl Order {
         };
         let result = engine.apply(self.wish(), Some(&books.ledger)).await;
         let rendered = engine.last.as_ref().map(|(_, rendered)| &**rendered);
-        let kept = books.close(self, change, armed.as_ref(), &result, rendered);
+        let kept = books.close(&self.sources, change, armed.as_ref(), &result, rendered);
         Changed { result, kept, books }
     }
 }

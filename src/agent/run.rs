@@ -5,10 +5,10 @@
 //! what follows.
 
 use super::body::{Agent, CHECK_PATIENCE, LOOK, LOOK_PAUSES, RECONCILE, RETRY, SEEN, WEIGHTS, since_1970};
-use super::filing::{self, Remark};
 use super::following::{log_start, log_transition};
 use super::intent::{AGENT, Intent};
 use super::last_results::LastResults;
+use super::remark::{self, Remark};
 use super::report::Failed;
 use super::request::{Request, VipVerb};
 use super::serving_view::ServingView;
@@ -17,7 +17,6 @@ use super::tasks::{self, PendingWord};
 use super::vips::Vips;
 use super::waiting::{Aim, Held};
 use super::wanted::DueProbe;
-use super::word_file;
 use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Learnt;
 use crate::health::{GuardEvent, ProbeKind};
@@ -87,11 +86,11 @@ impl Agent {
                     self.pushed(done).await;
                     false
                 }
-                ended = filing::filed(self.filing.as_mut()) => {
+                ended = remark::filed(self.filing.as_mut()) => {
                     self.remark_filed(ended).await;
                     true
                 }
-                ended = word_file::written(self.writing.as_mut()) => {
+                ended = tasks::written(self.writing.as_mut()) => {
                     self.words_written(ended);
                     false
                 }

@@ -7,11 +7,11 @@
 use super::apply::{Applied, ApplyError, How};
 use super::attempt::Attempt;
 use super::books::{Books, Kept};
-use super::change::{Change, Changed, Then};
+use super::change::{Change, Then};
 use super::goal::Goal;
 use super::intent::Intent;
 use super::node::{Node, desired};
-use super::order::{Order, OrderOutcome};
+use super::order::{Changed, Order, OrderOutcome};
 use super::refusal::Refusal;
 use super::report::{Report, SourceOfChange};
 use super::sources::Sources;

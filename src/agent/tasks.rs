@@ -1,10 +1,12 @@
-//! What runs beside the loop: at most one reading or one order of the engine's, and one push.
+//! What runs beside the loop: at most one reading or one order of the engine's, one push, and one write of operators' words.
 
+use super::attempt::Attempt;
 use super::engine::Engine;
 use super::goal::{Goal, Understood};
 use super::intent::Intent;
 use super::order::{Order, OrderOutcome};
 use super::push::Pushed;
+use super::report::{Failed, Report};
 use super::request::Reply;
 use super::vrrp_file::VrrpPlan;
 use super::waiting::Waiters;
@@ -110,6 +112,28 @@ pub(super) async fn pushed(push: Option<&mut JoinHandle<Pushed>>) -> Pushed {
     match push {
         // A push that broke is one that HAProxy did not take.
         Some(push) => push.await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
+}
+
+/// A write that is under way: until which word, and how it ended.
+pub(super) type Writing = JoinHandle<(u64, Result<(), Failed>)>;
+
+/// An answer that waits for the disk.
+#[derive(Debug)]
+pub(super) struct WordAnswer {
+    pub reply: Reply,
+    pub answer: Result<Report, Attempt>,
+    /// The last word that must be written.
+    pub word: u64,
+    /// Sent then at the latest.
+    pub until: Instant,
+}
+
+/// How the write ended; never, where there is none.
+pub(super) async fn written(writing: Option<&mut Writing>) -> Option<(u64, Result<(), Failed>)> {
+    match writing {
+        Some(writing) => writing.await.ok(),
         None => std::future::pending().await,
     }
 }

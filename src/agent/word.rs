@@ -3,6 +3,7 @@
 use super::apply::{Applied, How};
 use super::attempt::Attempt;
 use super::node::Node;
+use super::refusal::Refusal;
 use super::report::{Failed, Report};
 use super::troubles::Matter;
 use crate::config::{Config, Server};
@@ -177,6 +178,23 @@ impl Node {
                 self.place.command(&format!("server ready {id}"))
             )
         })
+    }
+
+    /// Writes down what was said since, in place.
+    pub(super) fn keep_new_words(&mut self) {
+        if self.word_count.is_behind() && !self.is_observer() {
+            let kept = self.ledger.keep_overrides(&self.overrides);
+            self.words_kept(self.word_count.until_now(), kept);
+        }
+    }
+
+    /// A full disk keeps no server from being drained; it is told until it is mended.
+    pub(super) fn words_kept(&mut self, until: u64, kept: Result<(), Failed>) {
+        let problem = kept.err().map(|failed| {
+            Refusal::notice(format_args!("what operators said last is not kept over a restart: {failed}"))
+        });
+        self.troubles.set(Matter::Words, problem);
+        self.word_count.is_done(until);
     }
 }
 

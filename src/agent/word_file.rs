@@ -4,65 +4,12 @@
 use super::attempt::Attempt;
 use super::body::Agent;
 use super::ledger::told;
-use super::refusal::Refusal;
 use super::report::{Failed, Report};
-use super::request::Reply;
-use super::tasks::PendingWord;
+use super::tasks::{PendingWord, WordAnswer};
 use super::troubles::Matter;
 use super::work::WORD_PATIENCE;
 use crate::store;
 use std::time::Instant;
-use tokio::task::JoinHandle;
-
-/// How far what operators said is written down: counted, since more may be said meanwhile.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct WordCount {
-    said: u64,
-    written: u64,
-}
-
-impl WordCount {
-    /// There is something to write.
-    pub fn add(&mut self) {
-        self.said += 1;
-    }
-
-    /// All that was said until now is written, or could not be.
-    pub fn is_done(&mut self, until: u64) {
-        self.written = until;
-    }
-
-    /// What was said until now.
-    pub fn until_now(&self) -> u64 {
-        self.said
-    }
-
-    fn is_behind(self) -> bool {
-        self.written < self.said
-    }
-}
-
-/// A write that is under way: until which word, and how it ended.
-pub(super) type Writing = JoinHandle<(u64, Result<(), Failed>)>;
-
-/// An answer that waits for the disk.
-#[derive(Debug)]
-pub(super) struct WordAnswer {
-    reply: Reply,
-    answer: Result<Report, Attempt>,
-    /// The last word that must be written.
-    word: u64,
-    /// Sent then at the latest.
-    until: Instant,
-}
-
-/// How the write ended; never, where there is none.
-pub(super) async fn written(writing: Option<&mut Writing>) -> Option<(u64, Result<(), Failed>)> {
-    match writing {
-        Some(writing) => writing.await.ok(),
-        None => std::future::pending().await,
-    }
-}
 
 impl Agent {
     /// Writes down what is new, where nothing is being written.
@@ -131,24 +78,5 @@ impl Agent {
             return;
         }
         self.node.keep_new_words();
-    }
-}
-
-impl super::node::Node {
-    /// Writes down what was said since, in place.
-    pub(super) fn keep_new_words(&mut self) {
-        if self.word_count.is_behind() && !self.is_observer() {
-            let kept = self.ledger.keep_overrides(&self.overrides);
-            self.words_kept(self.word_count.until_now(), kept);
-        }
-    }
-
-    /// A full disk keeps no server from being drained; it is told until it is mended.
-    pub(super) fn words_kept(&mut self, until: u64, kept: Result<(), Failed>) {
-        let problem = kept.err().map(|failed| {
-            Refusal::notice(format_args!("what operators said last is not kept over a restart: {failed}"))
-        });
-        self.troubles.set(Matter::Words, problem);
-        self.word_count.is_done(until);
     }
 }

@@ -5,11 +5,11 @@
 use super::apply::{Applied, How};
 use super::attempt::Attempt;
 use super::body::{ABSENT, Agent, CHECK_PATIENCE, FILES_PAUSE, RECONCILE, pause_after};
-use super::filing::filed;
 use super::interim::Baseline;
 use super::order::{Order, OrderOutcome};
 use super::planning::Planned;
 use super::push::Pushed;
+use super::remark::filed;
 use super::report::{Failed, Report};
 use super::request::Request;
 use super::tasks::{Carried, PendingWord, PlanFor, ReadFor, Reading, Task, Work, ended};

@@ -315,7 +315,10 @@ fn notes(server: &Server) -> Vec<(Tone, String)> {
         let told = [(*failed, "failed"), (*hidden, "failed here and were repeated")];
         let words = told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
         let words = words.collect::<Vec<_>>().join(", ");
-        notes.push((Tone::Warn, format!("last minute: {requests} requests; {words}")));
+        notes.push((
+            Tone::Warn,
+            format!("last minute: {requests} request{}; {words}", if *requests == 1 { "" } else { "s" }),
+        ));
     }
     let told = |detail: &str| !detail.is_empty() && server.reason.contains(detail);
     for probe in server.probes.iter().filter(|probe| probe.outcome != "ok" && !told(&probe.detail)) {

@@ -20,6 +20,8 @@ pub struct Signals {
     hang_up: Signal,
     terminate: Signal,
     interrupt: Signal,
+    /// A file that grows over a limit (`LimitFSIZE`) is an error of the one write, and not the end of the process.
+    _too_large: Signal,
 }
 
 impl Signals {
@@ -32,6 +34,7 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            _too_large: signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?,
         })
     }
 
