@@ -8,9 +8,10 @@ ARG BINARY=build
 FROM debian:trixie-slim AS build
 RUN echo 'deb http://deb.debian.org/debian trixie-backports main' > /etc/apt/sources.list.d/backports.list \
  && apt-get update \
- && apt-get install -y --no-install-recommends -t trixie-backports cargo ca-certificates gcc libc6-dev rustc \
+ && apt-get install -y --no-install-recommends -t trixie-backports cargo ca-certificates gcc libc6-dev make rustc \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY benches benches
 COPY templates templates

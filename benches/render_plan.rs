@@ -69,7 +69,7 @@ fn measure(servers: usize, version: Version, haproxy: Option<&str>) {
                 rendered: &rendered,
                 names: &names,
                 observed: &observed,
-                loaded_structure: Some(&before.structure.text),
+                loaded_structure: Some(&before.structure.text()),
                 live_config: &rendered.haproxy_cfg,
                 may_replace_foreign_file: false,
                 reload_instead: None,

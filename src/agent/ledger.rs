@@ -207,10 +207,11 @@ impl Ledger {
         let lists = entry.rendered.lists.iter().map(|(path, list)| (path, list.text(), false));
         let scripts = entry.rendered.scripts.iter().map(|(path, text)| (path, (*text).to_owned(), false));
         let maps: Vec<_> = maps.chain(lists).chain(scripts).collect();
+        let structure = entry.rendered.structure.text();
         let own = [
             ("hapilot.toml", entry.toml),
             ("haproxy.cfg", entry.rendered.haproxy_cfg.as_str()),
-            ("structure", &*entry.rendered.structure.text),
+            ("structure", structure.as_str()),
         ];
         let own = own.map(|(path, content)| NewFile { path, content: content.as_bytes(), is_secret: false });
         let maps = maps.iter().map(|(path, content, is_secret)| NewFile {

@@ -186,7 +186,7 @@ fn structure_reasons(question: &Question<'_>, runtime: &Runtime) -> Vec<ReloadRe
         Some(description) if description == wanted => vec![],
         Some(description) if description.starts_with("hapilot ") => match question.loaded_structure {
             Some(loaded) if marker(&Digest::of(loaded)) == description => {
-                reload_reasons(loaded, &question.rendered.structure.text)
+                reload_reasons(loaded, &question.rendered.structure.text())
             }
             Some(_) | None => vec![ReloadReason::whole(format!(
                 "the running HAProxy has the structure {}, wanted is {}",

@@ -35,7 +35,14 @@ pub(super) fn text(
     ids: &Ids<'_>,
     marker: &str,
 ) -> Result<String, RenderError> {
-    let kept = before.map(|before| kept(before, desired, target, pass)).unwrap_or_default();
+    let masked = before.filter(|_| pass == Pass::Masked).map(|before| before.rendered.structure.text());
+    let kept = match before {
+        Some(before) => {
+            let text = masked.as_deref().unwrap_or(&before.rendered.haproxy_cfg);
+            kept(before, text, desired, target, pass)
+        }
+        None => BTreeMap::new(),
+    };
     let mut maker = ContextMaker::without_places(desired, target, pass, ids);
     let mut context = maker.head(marker);
     let mut text = String::with_capacity(before.map_or(0, |before| before.rendered.haproxy_cfg.len() + (64 << 10)));
@@ -58,9 +65,10 @@ fn tidied(marked: &str) -> String {
     read_back(marked, &Marks::silent(), &LineMarks::default()).0
 }
 
-/// The sections of before that may be taken as they are, where their backends are still the same.
+/// The sections of before (its `text` in this pass) that may be taken as they are, where their backends are still the same.
 fn kept<'a>(
     before: Before<'a>,
+    text: &'a str,
     desired: &Desired,
     target: Target,
     pass: Pass,
@@ -76,10 +84,6 @@ fn kept<'a>(
     if !is_same {
         return BTreeMap::new();
     }
-    let text = match pass {
-        Pass::Real => &*before.rendered.haproxy_cfg,
-        Pass::Masked => &*before.rendered.structure.text,
-    };
     let moved = match pass {
         Pass::Real => moved(&before.desired.servers, &desired.servers),
         Pass::Masked => BTreeSet::new(),

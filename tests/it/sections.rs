@@ -112,7 +112,7 @@ fn whatever_an_edit_changes_the_sections_of_before_give_what_a_whole_rendering_g
                 let found = render_after(Some(Before { rendered: &before, desired: &was }), &now, &built_in, target);
                 let found = found.unwrap();
                 assert_eq!(found.haproxy_cfg, expected.haproxy_cfg);
-                assert_eq!(found.structure.text, expected.structure.text);
+                assert_eq!(found.structure.text(), expected.structure.text());
                 assert!(found == expected, "other parts differ");
                 if turn % 7 == 0 {
                     assert_eq!(render(&now, &own, target).unwrap().haproxy_cfg, expected.haproxy_cfg);

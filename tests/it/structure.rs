@@ -239,7 +239,7 @@ fn the_marker_in_the_file_is_the_digest_of_its_structure() {
     let rendered = rendered(&desired(start()), &Templates::built_in().unwrap());
     let marker = format!("description 'hapilot {}'", rendered.structure.digest.short());
     assert!(rendered.haproxy_cfg.contains(&marker));
-    assert_eq!(rendered.structure.digest, Digest::of(&*rendered.structure.text));
+    assert_eq!(rendered.structure.digest, Digest::of(rendered.structure.text()));
 }
 
 #[test]
