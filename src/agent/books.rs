@@ -129,11 +129,14 @@ impl Books {
         let is_left = |file: &Digest| {
             before.and_then(|before| self.ledger.toml_of(before).ok()).is_some_and(|toml| Digest::of(&toml) == *file)
         };
-        let is_asked = |file: &Digest| !left.by_deadline && left.file.as_ref() == Some(file);
+        let waits = serving.config.apply.waits_on_save;
+        // What waited has never served, and goes on waiting.
+        let is_kept = left.by_deadline || left.waits && waits;
+        let is_asked = |file: &Digest| !is_kept && left.file.as_ref() == Some(file);
         let rejected = rejected.filter(|file| is_asked(file) || is_left(file));
         let unwritten = self.ledger.reject(rejected).err();
         let problem =
-            rejected.map(|_| Unserved::RolledBack(rolled_back(&self.place, self.place.load().err().as_ref())));
+            rejected.map(|_| Unserved::RolledBack(rolled_back(&self.place, waits, self.place.load().err().as_ref())));
         KeptOfLeft { problem, unwritten }
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Left {
     pub file: Option<Digest>,
     /// Nobody asked but the clock.
     pub by_deadline: bool,
+    /// A saved file waited for the operator's `apply`.
+    pub waits: bool,
 }
 
 /// What a new revision begins with, and what was there before, to put back when it fails.

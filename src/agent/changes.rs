@@ -217,8 +217,9 @@ impl Agent {
             }
             Ok(report) => Ok(report),
         };
-        if what == Aim::Expire && self.postponed.is_none() && self.node.file_problem.is_none() {
-            // An edit that came during the trial is not part of it.
+        let may_wait = matches!(what, Aim::Rollback(_)) && result.is_ok() && self.node.does_file_wait();
+        if may_wait || what == Aim::Expire && self.postponed.is_none() && self.node.file_problem.is_none() {
+            // An edit that came during the trial is not part of it; nor is one that waited part of what was left.
             self.edited.get_or_insert(Edited { why: "the file changed", at: Instant::now() });
         }
         // Servers may be new, or have other keys.
@@ -231,9 +232,11 @@ impl Agent {
     /// Plans another try of a file without mistakes that was refused: what spoke against it may pass.
     pub(super) fn try_again(&mut self, attempt: &Attempt, intent: Intent) {
         let may_pass = matches!(attempt, Attempt::Failed(failed) if failed.exit_code == 1);
+        // Where saved files wait for an operator's word, his word is about the content that he saw, and for that once.
+        let is_once = self.node.serving.config.apply.waits_on_save && !intent.is_of_agent();
         // A file that was rolled back is tried again when it changes, not before.
         let waits_for_another = self.postponed.as_ref().is_some_and(|postponed| postponed.what != Aim::File);
-        if may_pass && !self.node.is_file_rejected() && !waits_for_another {
+        if may_pass && !is_once && !self.node.is_file_rejected() && !waits_for_another {
             let at = Instant::now() + RETRY;
             let (for_verdict, in_order_since, what) = (false, None, Aim::File);
             let (replies, file) = (vec![], None);

@@ -44,7 +44,8 @@ impl Node {
     /// Where a rollback to this revision leads to, with the operator's file as it was when it was asked for.
     pub(super) fn revision_again(&self, number: u32, file: Option<Digest>, by_deadline: bool) -> Result<Goal, Attempt> {
         let toml = self.ledger.toml_of(number)?;
-        let left = Left { before: self.ledger.current(), file, by_deadline };
+        let waits = self.serving.config.apply.waits_on_save;
+        let left = Left { before: self.ledger.current(), file, by_deadline, waits };
         Ok(Goal::Revision { number, toml, left })
     }
 
@@ -65,7 +66,8 @@ impl Node {
 
     /// The file has the content that was left: that is told, and not what it had in between.
     pub(super) fn tell_rolled_back(&mut self) {
-        let why = rolled_back(&self.place, self.place.load().err().as_ref());
+        let waits = self.serving.config.apply.waits_on_save;
+        let why = rolled_back(&self.place, waits, self.place.load().err().as_ref());
         self.file_problem = Some(Unserved::RolledBack(why));
     }
 

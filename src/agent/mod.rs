@@ -5,6 +5,7 @@
 mod adopted;
 mod apply;
 mod arming;
+mod at_start;
 mod attempt;
 mod body;
 mod books;

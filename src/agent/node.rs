@@ -4,6 +4,7 @@
 //! one path only. Knows no socket of its own.
 
 use super::adopted::{adopt, base_weights};
+use super::at_start::AtStart;
 use super::bulletin::Bulletin;
 use super::certificate_news::CertificateNews;
 use super::engine::Engine;
@@ -87,6 +88,8 @@ pub struct Node {
     /// Tells what happens.
     pub(super) bulletin: Bulletin,
     pub(super) ledger: Ledger,
+    /// What the file said at the start, and is not followed.
+    pub(super) at_start: AtStart,
     /// The file just before it was read at the start.
     pub(super) read_at_start: Option<Digest>,
     /// `None` while it only observes.
@@ -141,6 +144,7 @@ impl Node {
         adopted.weights.retain(|id, _| overrides.get(id).is_none_or(|entry| entry.wish().weight.is_none()));
         let fleet = Fleet::new(serving.config.clone(), adopted.weights, Moment::default());
         let keyring = Keyring::new(&serving.config, &serving.secrets, &adopted.keys, Moment::default());
+        let at_start = AtStart::of(&serving.config);
         let engine = Engine::new();
         let mut node = Self {
             place,
@@ -169,6 +173,7 @@ impl Node {
             order_wait: None,
             engine,
             ledger,
+            at_start,
             read_at_start: None,
             lock,
             epoch: Epoch::begin(),
@@ -215,7 +220,9 @@ impl Node {
     /// What the file says and the running version does not do.
     pub(super) fn not_in_force(&self, sources: &Sources) -> Vec<String> {
         let target = self.engine.version.map(|version| render::Target::new(version.major, version.minor));
-        target.map_or_else(Vec::new, |target| target.not_in_force(&sources.config))
+        let mut all = target.map_or_else(Vec::new, |target| target.not_in_force(&sources.config));
+        all.extend(self.at_start.differs_from(&sources.config));
+        all
     }
 
     pub(super) fn tell_not_in_force(&self, sources: &Sources) {
@@ -273,22 +280,22 @@ fn choose(
                 None => return Ok((sources, None)),
             }
         }
-        Ok(_) => Unserved::RolledBack(rolled_back(place, None)),
+        Ok(sources) => Unserved::RolledBack(rolled_back(place, sources.config.apply.waits_on_save, None)),
         Err(e) => {
             let failed = Failed::from_sources(&e);
             if ledger.current().is_none() {
                 return Err(failed);
             }
-            lacks = matches!(e, SourcesError::Secrets(_)).then(|| failed.clone());
+            lacks = Some(failed.clone());
             Unserved::Refused(failed.refusal)
         }
     };
     let Some(current) = ledger.current() else { return Err(Failed::refused(problem.why().clone().as_error())) };
     let toml = ledger.toml_of(current)?;
     let sources = place.understand(toml).map_err(|e| {
-        if let (Some(failed), SourcesError::Secrets(_)) = (&lacks, &e) {
-            // The same words twice say no more.
-            return failed.clone();
+        // The same words twice say no more.
+        if let Some(failed) = lacks.take_if(|failed| failed.refusal == e.refusal()) {
+            return failed;
         }
         let words = format!("and revision {current} cannot be read either: ");
         Failed::refused(problem.why().clone().as_error().besides(words, e.refusal()))

@@ -85,7 +85,7 @@ impl SourcesError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Mistakes { diagnostics } => Refusal::mistakes(Diagnostics::clone(diagnostics)),
-            Self::Read(objection) => objection.clone().into(),
+            Self::Read(objection) => Refusal::from(objection.clone()).help("-c FILE, or HAPILOT_CONFIG, names the file"),
             Self::References(objections) => Refusal::of(objections.iter().cloned()),
             Self::Secrets(objections) => Refusal::of(objections.iter().cloned())
                 .help(

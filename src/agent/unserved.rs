@@ -81,12 +81,12 @@ pub(super) fn waits(place: &Place) -> Refusal {
 }
 
 /// Told until the file changes; its mistakes with it.
-pub(super) fn rolled_back(place: &Place, mistakes: Option<&SourcesError>) -> Refusal {
+pub(super) fn rolled_back(place: &Place, waits: bool, mistakes: Option<&SourcesError>) -> Refusal {
     let (apply, write) = (place.command("apply"), place.command("rollback --write"));
     let what = format!("{} was rolled back and has not changed since; an older revision serves", place.file);
+    let and_edit = if waits { "" } else { ", and so does the next edit" };
     let told = Refusal::notice(what).help(format_args!(
-        "`{apply}` serves the whole file again, the rolled-back part too, and so does the next edit, unless a saved file \
-         waits ([apply] on_save); `{write}` puts what serves into it"
+        "`{apply}` serves the whole file again, the rolled-back part too{and_edit}; `{write}` puts what serves into it"
     ));
     match mistakes {
         Some(mistakes) => told.besides("and it has mistakes:\n", mistakes.refusal()),

@@ -121,11 +121,14 @@ pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output
     if serves_the_file(place)? {
         return Ok(());
     }
-    let told = Refusal::notice(format_args!(
-        "{} still has the content that was rolled back. It is served again when the file changes, or with `apply`: then all \
-         of it is, the rolled-back part too",
-        place.file
-    ));
+    let text = match is_rolled_back(place)? {
+        true => {
+            "still has the content that was rolled back. `apply` serves it again, and so does the next edit, unless a saved \
+             file waits ([apply] on_save): then all of it is served, the rolled-back part too"
+        }
+        false => "has another content than what serves",
+    };
+    let told = Refusal::notice(format_args!("{} {text}", place.file));
     out.note(told.help(format_args!("{} puts what serves into the file", place.command("rollback --write"))));
     Ok(())
 }

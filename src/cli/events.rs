@@ -3,6 +3,7 @@
 use super::args;
 use super::layout;
 use super::output::{Failure, Output, Tone};
+use super::target;
 use crate::agent::Place;
 use crate::event::{Event, Severity};
 use crate::store::EventReader;
@@ -18,7 +19,8 @@ const INDENT: usize = 10;
 
 /// `hapilot events`: the oldest first. With `--json` one object in each line.
 pub(super) async fn events(place: &Place, options: &args::Events, out: Output) -> Result<(), Failure> {
-    let mut reader = EventReader::new(&place.state_directory());
+    let (state, unread) = target::state(place);
+    let mut reader = EventReader::new(&state);
     let since = Timestamp::now().checked_sub(options.since).unwrap_or(Timestamp::MIN);
     let mut day = String::new();
     let mut count = 0_usize;
@@ -46,13 +48,13 @@ pub(super) async fn events(place: &Place, options: &args::Events, out: Output) -
         }
         tokio::time::sleep(LOOK).await;
     }
+    if let (0, Some(failure)) = (count, unread) {
+        return Err(failure);
+    }
     if count == 0 && !out.json {
         let of = options.subject.as_ref().map(|subject| format!(" to {subject}")).unwrap_or_default();
         let since = crate::model::format_duration(options.since);
-        out.note(format_args!(
-            "nothing happened{of} within the last {since}, or nobody kept it in {}",
-            place.state_directory()
-        ));
+        out.note(format_args!("nothing happened{of} within the last {since}, or nobody kept it in {state}"));
     }
     Ok(())
 }

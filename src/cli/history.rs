@@ -2,6 +2,7 @@
 
 use super::output::{Failure, Output, Tone};
 use super::table::Table;
+use super::target;
 use crate::agent::{Ledger, Place, live_config, unified_diff};
 use crate::api::wire;
 use crate::store::{Manifest, Outcome, Standing};
@@ -13,18 +14,22 @@ const MAX_TEXT: u64 = 64 << 20;
 
 /// `hapilot history`
 pub(super) fn history(place: &Place, limit: u32, out: Output) -> Result<(), Failure> {
+    let (state, unread) = target::state(place);
     let store = open(place)?;
     let (current, trial) = (store.current(), store.provisional().map(|trial| trial.revision));
     let mut revisions = store.list().map_err(Failure::from)?;
     revisions.sort_by_key(|manifest| std::cmp::Reverse(manifest.revision));
     let rows: Vec<_> =
         revisions.iter().take(limit as usize).map(|manifest| to_wire(manifest, current, trial)).collect();
+    if let (true, Some(failure)) = (rows.is_empty(), unread) {
+        return Err(failure);
+    }
     if out.json {
         out.print_json(&rows);
         return Ok(());
     }
     if rows.is_empty() {
-        out.line(format_args!("no revision yet in {}", place.state_directory()));
+        out.line(format_args!("no revision yet in {state}"));
         return Ok(());
     }
     let mut table = Table::new(["REV", "", "WHEN", "WHO", "HOW", "OUTCOME", "WHY"]);

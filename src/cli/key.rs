@@ -5,7 +5,7 @@ use super::output::{Failure, Output, REFUSED, Tone, ms, span};
 use super::status::look;
 use super::table::Table;
 use super::target;
-use crate::agent::{Errand, Place};
+use crate::agent::{Errand, Place, SecretUse};
 use crate::api::wire::{Key, Status};
 use crate::desired::key_id;
 use crate::health::{Count, Outcome};
@@ -116,7 +116,8 @@ struct Tested {
     server: String,
     id: String,
     reference: String,
-    outcome: Outcome,
+    /// `null`: it could not be read.
+    outcome: Option<Outcome>,
     is_billing: bool,
     total_ms: f64,
     detail: String,
@@ -124,19 +125,31 @@ struct Tested {
 
 /// Exit code 1 where a key was rejected, or could not be asked for.
 async fn test(place: &Place, wanted: Option<&str>, out: Output) -> Result<(), Failure> {
-    let sources = target::load_to_ask(place)?;
+    // One key that cannot be read keeps no other from being tested.
+    let sources = target::load(&place.using(SecretUse::Nothing))?;
     let servers = target::servers(&sources, wanted)?;
-    target::need(&sources, servers.iter().flat_map(|(_, server)| &server.keys))?;
     let prober = Arc::new(Prober::new());
     let mut rows = Vec::new();
     for (backend, server) in servers {
         for (index, reference) in server.keys.iter().enumerate() {
+            if let Some(unread) = sources.unread.iter().find(|one| one.reference == reference.value) {
+                rows.push(Tested {
+                    server: format!("{}/{}", backend.name, server.name),
+                    id: key_id(index),
+                    reference: reference.value.to_string(),
+                    outcome: None,
+                    is_billing: false,
+                    total_ms: 0.0,
+                    detail: unread.told.to_string(),
+                });
+                continue;
+            }
             let told = Errand::of_key(&sources, backend, server, index).run(prober.clone()).await;
             rows.push(Tested {
                 server: format!("{}/{}", backend.name, server.name),
                 id: key_id(index),
                 reference: reference.value.to_string(),
-                outcome: told.outcome,
+                outcome: Some(told.outcome),
                 is_billing: told.is_billing,
                 total_ms: told.total.as_secs_f64() * 1000.0,
                 detail: told.detail,
@@ -156,23 +169,25 @@ async fn test(place: &Place, wanted: Option<&str>, out: Output) -> Result<(), Fa
         out.print(&table.render(&out));
     }
     // Who answers 429 has let the key in.
-    let works = |row: &Tested| matches!(row.outcome.count(), Count::Success | Count::Limited);
+    let works =
+        |row: &Tested| matches!(row.outcome.map(|outcome| outcome.count()), Some(Count::Success | Count::Limited));
     if rows.iter().all(works) { Ok(()) } else { Err(Failure::said(REFUSED)) }
 }
 
 impl Tested {
     fn cells(&self) -> [(Tone, String); 6] {
         let Self { server, id, reference, outcome, is_billing: _, total_ms, detail } = self;
-        let tone = match outcome.count() {
-            Count::Success => Tone::Good,
-            Count::Limited => Tone::Warn,
-            Count::HardFailure | Count::Neutral => Tone::Bad,
+        let tone = match outcome.map(|outcome| outcome.count()) {
+            Some(Count::Success) => Tone::Good,
+            Some(Count::Limited) => Tone::Warn,
+            Some(Count::HardFailure | Count::Neutral) | None => Tone::Bad,
         };
+        let took = if outcome.is_some() { ms(*total_ms) } else { "-".to_owned() };
         [
             (Tone::Plain, server.clone()),
             (Tone::Strong, id.clone()),
-            (tone, outcome.to_string()),
-            (Tone::Plain, ms(*total_ms)),
+            (tone, outcome.as_ref().map_or_else(|| "not read".to_owned(), ToString::to_string)),
+            (Tone::Plain, took),
             (Tone::Dim, reference.clone()),
             (Tone::Dim, detail.clone()),
         ]

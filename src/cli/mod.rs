@@ -31,10 +31,33 @@ mod vip;
 
 use crate::agent::{Place, Refusal, SecretUse};
 use args::{Cli, Command};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use output::{Failure, Output};
 use std::process::ExitCode;
+
+/// `drain` is not a command, and `server drain` is. What only other programs run is no advice.
+fn name_the_whole_command(error: &mut clap::Error) {
+    let word = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => word.clone(),
+        _ => return,
+    };
+    let all = Cli::command();
+    let groups = all.get_subcommands().filter(|group| !group.is_hide_set());
+    let whole = groups
+        .filter(|group| group.find_subcommand(&word).is_some())
+        .map(|group| format!("{} {word}", group.get_name()));
+    let known: Vec<String> = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::String(known)) => vec![known.clone()],
+        Some(ContextValue::Strings(known)) => known.clone(),
+        _ => vec![],
+    };
+    let mut advice: Vec<String> = whole.collect();
+    if advice.is_empty() {
+        advice.extend(known.into_iter().filter(|known| !known.starts_with("__")));
+    }
+    error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(advice));
+}
 
 /// Runs the command line and returns the process's exit code: 0 done, 1 refused or unhealthy, 2 usage or
 /// configuration mistake, 70 our own bug.
@@ -46,7 +69,8 @@ pub fn main() -> ExitCode {
             eprintln!("{}\n\n{}", Refusal::new("a command is missing"), Cli::command().render_help());
             return ExitCode::from(output::USAGE);
         }
-        Err(error) if error.use_stderr() => {
+        Err(mut error) if error.use_stderr() => {
+            name_the_whole_command(&mut error);
             Output::new(false, args::Color::Never).note(error.render().to_string().trim_end());
             return ExitCode::from(output::USAGE);
         }

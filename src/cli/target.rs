@@ -2,10 +2,20 @@
 
 use super::args;
 use super::output::Failure;
-use crate::agent::{Failed, Place, SecretUse, Sources, SourcesError};
+use crate::agent::{Failed, Objection, Place, SecretUse, Sources, SourcesError};
 use crate::config::{Backend, Server};
 use crate::health::ProbeKind;
 use crate::model::{SecretRef, Sourced};
+use crate::sys;
+use camino::Utf8PathBuf;
+
+/// Where the state is of whoever serves the operator's file; `None`: the file cannot be read, and what is in the usual
+/// place may be somebody else's.
+pub(super) fn state(place: &Place) -> (Utf8PathBuf, Option<Failure>) {
+    let unread = sys::files::read_limited(&place.file, u64::MAX).err();
+    let failure = unread.map(|e| Failure::from(Failed::from_sources(&SourcesError::Read(Objection::new(e)))));
+    (place.state_directory(), failure)
+}
 
 /// The operator's file with all that it refers to.
 pub(super) fn load(place: &Place) -> Result<Sources, Failure> {

@@ -249,3 +249,48 @@ fn a_reason_reaches_the_revision_that_the_agent_was_faster_to_apply() {
         assert_eq!(stage.json(&["history"])[0]["reason"], "gpu1 is hot");
     }
 }
+
+#[test]
+fn a_refused_apply_of_a_file_that_waits_takes_no_later_content() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| format!("{text}\n[apply]\non_save = \"plan\"\n"));
+        let good = stage.text();
+        let keys = good.lines().find(|line| line.starts_with("keys")).expect("a line of keys").to_owned();
+        let missing = good.replacen(&keys, &format!("keys = [\"file:{}\"]", stage.path("missing").display()), 1);
+        stage.write_file(&missing);
+        assert_eq!(stage.cli(&["apply"]).code, Some(1));
+        // The mistake is mended, and something else comes with it that nobody has applied.
+        stage.write_file(&swapped(&good, "weight = 100 # a", "weight = 7 # a"));
+        let began = std::time::Instant::now();
+        wait_for("longer than a try takes to come", PATIENCE, || {
+            assert_eq!((stage.weight("a"), stage.revisions()), (100, (1, 1)));
+            (began.elapsed() > std::time::Duration::from_secs(12)).then_some(())
+        });
+        // A rollback leaves what serves, and not what waits.
+        stage.done(&["apply"]);
+        assert_eq!(stage.weight("a"), 7);
+        stage.write_file(&swapped(&good, "weight = 100 # a", "weight = 8 # a"));
+        wait_for("the file that waits", PATIENCE, || (stage.json(&["status"])["waits"]["changes"] == 1).then_some(()));
+        let said = stage.done(&["rollback"]);
+        assert!(!said.contains("still has the content that was rolled back"), "{said}");
+        assert_eq!(stage.weight("a"), 100);
+        wait_for("the file that waits on", PATIENCE, || {
+            (stage.json(&["status"])["waits"]["changes"] == 1).then_some(())
+        });
+        assert_eq!(stage.json(&["status"])["problems"], serde_json::json!([]));
+    }
+}
+
+#[test]
+fn what_only_a_restart_brings_into_force_is_told() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        let state = format!("{}", stage.path("state").display());
+        stage.edit(&format!("state = \"{state}\""), &format!("state = \"{state}2\""));
+        let told = format!("[node] state = \"{state}2\" is not in force: this agent goes on with {state} until");
+        wait_for("the line in status", PATIENCE, || stage.done(&["status"]).contains(&told).then_some(()));
+        assert!(stage.agent_said(&told));
+        stage.edit(&format!("state = \"{state}2\""), &format!("state = \"{state}\""));
+        wait_for("no line in status", PATIENCE, || (!stage.done(&["status"]).contains("not in force")).then_some(()));
+    }
+}
