@@ -1,7 +1,7 @@
 //! A trial from its opening to its end, as a change writes it down.
 
 use super::books::Books;
-use super::change::Armed;
+use super::change::{Armed, Change};
 use super::intent::{AGENT, Intent};
 use super::ledger::told;
 use super::refusal::Refusal;
@@ -24,12 +24,14 @@ const FRESH_S: i64 = 3600;
 impl Books {
     /// Opens the trial of a revision that is about to be applied, where it wants one, and makes sure that somebody
     /// outside guards it.
-    pub(super) fn arm(&mut self, sources: &Sources, intent: &Intent, source: SourceOfChange) -> Result<Armed, Failed> {
+    pub(super) fn arm(&mut self, sources: &Sources, change: &Change) -> Result<Armed, Failed> {
+        let Change { intent, source, .. } = change;
         let open = self.ledger.provisional().cloned();
         let by_default = sources.config.apply.confirm;
         let (given, keeps_open) = match (source, intent.confirm, &open) {
             (SourceOfChange::Rollback(_), ..) => (None, false),
             (_, Some(given), _) => (Some(given), false),
+            _ if change.is_same => (None, open.is_some()),
             (SourceOfChange::Start, None, Some(_)) => (None, true),
             (_, None, _) if by_default.is_some() => (by_default, false),
             // What is edited during a trial is on trial as well.
@@ -76,6 +78,13 @@ impl Books {
             // The earlier deadline holds, which is a little sooner.
             tracing::warn!(%error, "the deadline could not be moved");
         }
+        Some(text)
+    }
+
+    /// Tells of the trial that is open.
+    pub(super) fn tell_trial(&mut self) -> Option<String> {
+        let text = self.trial_note()?;
+        self.events.push(Event::once(EventKind::Trial, Severity::Info, "file", &text));
         Some(text)
     }
 

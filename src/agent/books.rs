@@ -12,6 +12,7 @@ use super::unserved::{Unserved, rolled_back};
 use crate::event::Event;
 use crate::model::Digest;
 use crate::render::Rendered;
+use crate::store::Standing;
 
 /// The history, for the time of one change.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl Books {
             self.ledger.reject(None)?;
         }
         let is_news = self.ledger.is_news(sources, &change.intent);
-        is_news.then(|| self.arm(sources, &change.intent, change.source)).transpose()
+        is_news.then(|| self.arm(sources, change)).transpose()
     }
 
     /// After it.
@@ -90,8 +91,13 @@ impl Books {
                 // That there is still no room is no news.
                 kept.events.push(entry.event(self.ledger.current()));
             }
-            if let Ok(revision) = &recorded {
-                kept.notes.extend(self.begin_trial(armed, *revision));
+            match &recorded {
+                Ok(revision) => kept.notes.extend(self.begin_trial(armed, *revision)),
+                // It is guarded all the same, with the deadline that was written down before.
+                Err(_) if armed.standing == Standing::Provisional && !change.is_history_broken => {
+                    kept.notes.extend(self.tell_trial());
+                }
+                Err(_) => {}
             }
             kept.notes.extend(armed.note.clone());
             kept.recorded = Some(recorded.map(|_| ()));

@@ -11,12 +11,14 @@ use jiff::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// So many events wait for the disk.
 const MAX_WAITING: usize = 8_192;
 /// So many are written at once.
 const MAX_BATCH: usize = 1_000;
+/// The last teller waits so long for the disk.
+const LAST_WRITE: Duration = Duration::from_secs(3);
 
 /// Tells events. Whoever has one tells to the same history; the last one to go waits until all is written.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +29,8 @@ pub struct Bulletin {
 #[derive(Debug)]
 struct History {
     sender: Option<SyncSender<Box<Event>>>,
-    thread: Option<JoinHandle<()>>,
+    /// Disconnected when the writer has ended.
+    written: Mutex<Receiver<()>>,
     lost: Arc<AtomicU64>,
     /// Why the last ones could not be kept.
     problem: Arc<Mutex<Option<String>>>,
@@ -42,12 +45,16 @@ impl Bulletin {
     /// Keeps a history in this state directory. Only for the holder of its lock.
     pub fn open(state: &Utf8Path) -> Self {
         let (sender, receiver) = sync_channel(MAX_WAITING);
+        let (end, written) = sync_channel(0);
         let (lost, problem) = (Arc::<AtomicU64>::default(), Arc::<Mutex<Option<String>>>::default());
         let writer = Writer { file: EventWriter::new(state), lost: Arc::clone(&lost), problem: Arc::clone(&problem) };
-        let thread = std::thread::Builder::new().name("events".to_owned()).spawn(move || writer.write(&receiver));
+        let thread = std::thread::Builder::new().name("events".to_owned()).spawn(move || {
+            let _end = end;
+            writer.write(&receiver);
+        });
         match thread {
-            Ok(thread) => {
-                let history = History { sender: Some(sender), thread: Some(thread), lost, problem };
+            Ok(_) => {
+                let history = History { sender: Some(sender), written: Mutex::new(written), lost, problem };
                 Self { history: Some(Arc::new(history)) }
             }
             Err(error) => {
@@ -78,10 +85,9 @@ impl Bulletin {
 impl Drop for History {
     fn drop(&mut self) {
         drop(self.sender.take());
-        if let Some(thread) = self.thread.take() {
-            // It ends when it has written what waits.
-            let _ = thread.join();
-        }
+        // It ends when it has written what waits; a disk that hangs is not waited for.
+        let written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = written.recv_timeout(LAST_WRITE);
     }
 }
 

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub(super) struct Change {
     pub(super) intent: Intent,
     pub(super) source: SourceOfChange,
+    /// This very content serves already, and is perhaps not in the history: a trial of it goes on, and none begins.
+    pub(super) is_same: bool,
     /// The history could not be written into when it began.
     pub(super) is_history_broken: bool,
     pub(super) vrrp: Option<VrrpChange>,

@@ -26,11 +26,12 @@ const ORDER_PATIENCE: Duration = Duration::from_secs(75);
 impl Agent {
     /// Why the file as it stands is about to be served, and is not yet.
     pub(super) fn pending(&self) -> Option<&'static str> {
-        if self.edited.is_some() {
+        let is_other = || self.node.place.digest() != Some(self.node.serving.digest);
+        if self.edited.is_some() && is_other() {
             return Some("it changed while another change is under way");
         }
         let is_read = self.reading.as_ref().is_some_and(Reading::brings_file);
-        if is_read && self.node.place.digest() != Some(self.node.serving.digest) {
+        if is_read && is_other() {
             return Some("it is being read");
         }
         let is_carried_out = self.work.as_ref().is_some_and(|work| work.brings_file(&self.node.serving.digest));

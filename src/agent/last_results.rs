@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 
 /// The file is written this often at most…
 const EVERY: Duration = Duration::from_secs(5);
+/// An agent that ends waits so long for the disk.
+pub(super) const LAST_WRITE: Duration = Duration::from_secs(3);
 /// …and after so many times as long as that took: 1 % of a disk, whatever the number of servers.
 const PAUSES: u32 = 100;
 
@@ -75,6 +77,11 @@ impl LastResults {
             return;
         }
         self.results.retain(is_there);
+        self.begin();
+        self.not_before = instant + EVERY;
+    }
+
+    fn begin(&mut self) {
         let (state, results) = (self.state.clone(), self.results.clone());
         self.writing = Some(tokio::task::spawn_blocking(move || {
             let begun = Instant::now();
@@ -82,16 +89,19 @@ impl LastResults {
             (begun.elapsed(), written)
         }));
         self.is_news = false;
-        self.not_before = instant + EVERY;
     }
 
     /// At the end: what is not yet written.
     pub async fn close(mut self) {
-        self.written().await;
-        if self.is_news
-            && let Err(e) = store::save_results(&self.state, &self.results)
-        {
-            self.tell(Some(sys::chain(&e)));
+        let write = async {
+            self.written().await;
+            if self.is_news {
+                self.begin();
+                self.written().await;
+            }
+        };
+        if tokio::time::timeout(LAST_WRITE, write).await.is_err() {
+            self.tell(Some("the disk does not answer".to_owned()));
         }
     }
 

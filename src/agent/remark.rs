@@ -38,7 +38,10 @@ pub(super) async fn filed(filing: Option<&mut Filing>) -> Result<(Box<Ledger>, F
 impl Ledger {
     pub(super) fn file(&mut self, remark: &Remark) -> Filed {
         match remark {
-            Remark::Confirm(_) => self.confirm().map(|revision| format!("revision {revision} is confirmed")),
+            Remark::Confirm(_) => self.confirm().map(|revision| match revision {
+                Some(revision) => format!("revision {revision} is confirmed"),
+                None => "what serves is confirmed; it gets its number when the history can be written".to_owned(),
+            }),
             Remark::Tag(revision, name) => {
                 self.tag(*revision, name).map(|()| format!("revision {revision} is called {name}"))
             }

@@ -91,7 +91,8 @@ impl Node {
         keyring.reconfigure(&sources.config, &sources.secrets, now);
         let desired = desired(&sources, &weights, &self.overrides, &keyring);
         let is_history_broken = self.troubles.has(Matter::History);
-        let change = Change { intent: intent.clone(), source, is_history_broken, vrrp, then };
+        let is_same = self.is_settled && sources.digest == self.serving.digest;
+        let change = Change { intent: intent.clone(), source, is_same, is_history_broken, vrrp, then };
         Ok(Order {
             may_replace_foreign_file: intent.adopt,
             is_serving: false,
@@ -161,11 +162,7 @@ impl Node {
             Err(e) => {
                 // That HAProxy cannot be asked is no word about a file that it serves already.
                 let is_unasked = matches!(e, ApplyError::Observe(_) | ApplyError::Own(_));
-                let is_about_file = !matches!(e, ApplyError::Unwritten(_));
-                if may_fail_file
-                    && is_about_file
-                    && !(is_unasked && self.is_settled && sources.toml == self.serving.toml)
-                {
+                if may_fail_file && !(is_unasked && self.is_settled && sources.toml == self.serving.toml) {
                     self.file_problem = Some(Unserved::Refused(e.refusal()));
                 }
                 return Err(Attempt::from(e));

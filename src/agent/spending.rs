@@ -1,5 +1,6 @@
 //! Keeps what the deep probes have cost over restarts of the agent.
 
+use super::last_results::LAST_WRITE;
 use crate::fleet::Fleet;
 use crate::health::Spent;
 use crate::model::Name;
@@ -12,8 +13,6 @@ use tokio::task::JoinHandle;
 
 /// What is spent is looked at, and written, this often: a death of the agent forgets so much of the day at worst.
 const EVERY: Duration = Duration::from_secs(30);
-/// An agent that ends waits so long for the disk.
-const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// What was written last, and when.
 #[derive(Debug)]

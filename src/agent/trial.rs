@@ -43,22 +43,27 @@ impl Ledger {
         Ok(())
     }
 
-    /// Ends the trial well; answers the revision.
+    /// Ends the trial well; answers the revision, `None` where what serves could not be written into the history yet.
     ///
     /// # Errors
     /// None is open, or the disk is full or read-only.
-    pub fn confirm(&mut self) -> Result<u32, Failed> {
+    pub fn confirm(&mut self) -> Result<Option<u32>, Failed> {
         let Some(trial) = &self.provisional else {
             return Err(Failed::refused("no revision waits to be confirmed"));
         };
         let revision = self.current.serving.unwrap_or(trial.revision);
+        if revision < trial.revision {
+            // It is written as a confirmed one.
+            self.set_provisional(None)?;
+            return Ok(None);
+        }
         // The order lets a crash in between end the trial rather than the revision.
         self.current.last_good = Some(revision);
         self.keep_current()?;
         self.revisions.set_standing(revision, Standing::Confirmed).map_err(|e| told(&e))?;
         self.set_provisional(None)?;
         self.said_good = Some(revision);
-        Ok(revision)
+        Ok(Some(revision))
     }
 
     /// Takes back that the revision that serves is good.

@@ -3,6 +3,7 @@
 
 use super::attempt::Attempt;
 use super::body::Agent;
+use super::last_results::LAST_WRITE;
 use super::ledger::told;
 use super::report::{Failed, Report};
 use super::tasks::{PendingWord, WordAnswer};
@@ -42,11 +43,6 @@ impl Agent {
         self.send_word_answers();
     }
 
-    /// When an answer is sent at the latest.
-    pub(super) fn next_word_answer(&self) -> Option<Instant> {
-        self.answers.iter().map(|answer| answer.until).min()
-    }
-
     /// Sends what waits no more. A disk that hangs keeps nobody waiting for ever.
     pub(super) fn send_word_answers(&mut self) {
         let (now, count) = (Instant::now(), self.node.word_count);
@@ -71,12 +67,20 @@ impl Agent {
 
     /// The agent ends: what was said is written down, where the disk answers.
     pub(super) async fn close_words(&mut self) {
-        if let Some(writing) = &mut self.writing
-            && tokio::time::timeout(WORD_PATIENCE, writing).await.is_err()
-        {
+        let write = async {
+            loop {
+                match self.writing.as_mut() {
+                    Some(writing) => {
+                        let ended = writing.await.ok();
+                        self.words_written(ended);
+                    }
+                    None if self.node.word_count.is_behind() && !self.node.is_observer() => self.write_words(),
+                    None => break,
+                }
+            }
+        };
+        if tokio::time::timeout(LAST_WRITE, write).await.is_err() {
             tracing::error!("the disk does not answer: what operators said last may be lost");
-            return;
         }
-        self.node.keep_new_words();
     }
 }

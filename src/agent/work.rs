@@ -241,7 +241,7 @@ impl Agent {
     /// Who said what HAProxy had before need not wait for its files; nor, while the engine is away, who said what it has by
     /// now.
     fn answer_words(&mut self) {
-        let is_away = self.is_changing();
+        let is_away = !self.may_change();
         for word in std::mem::take(&mut self.words) {
             let is_answered = word.is_seen && (is_away || word.steps.is_empty());
             if !is_answered || !self.node.has_followed_word(&word.id) {
@@ -258,6 +258,27 @@ impl Agent {
             self.answer_word(word, Ok(report));
             self.follow_at.get_or_insert(self.follow_not_before.max(Instant::now() + FILES_PAUSE));
         }
+    }
+
+    /// Who has waited long enough is answered, whatever hangs.
+    pub(super) fn answer_late_words(&mut self) {
+        if let Some(Work { what: Task::Reconcile { words, .. }, .. }) = &mut self.work {
+            let late = words.extract_if(.., |word| word.began.elapsed() >= WORD_PATIENCE);
+            self.words.extend(late);
+        }
+        if self.words.iter().any(|word| word.began.elapsed() >= WORD_PATIENCE) {
+            self.answer_words();
+        }
+    }
+
+    /// When somebody has waited long enough.
+    pub(super) fn next_late_word(&self) -> Option<Instant> {
+        let carried = match &self.work {
+            Some(Work { what: Task::Reconcile { words, .. }, .. }) => words.as_slice(),
+            _ => &[],
+        };
+        let waiting = self.words.iter().chain(carried).map(|word| word.began + WORD_PATIENCE);
+        waiting.chain(self.answers.iter().map(|answer| answer.until)).min()
     }
 
     /// What waited for the end of something.

@@ -1,9 +1,11 @@
 //! A disk whose every `fsync` takes its time: what is written down comes later, and nothing else does.
 
+use super::support::agent;
 use super::support::haproxy::{Binary, binaries};
 use super::support::stage::{Stage, swapped};
 use super::support::{PATIENCE, pause, wait_for};
 use hapilot::mock::{Fault, FaultKind};
+use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
 /// An agent on a disk that needs so many milliseconds for each `fsync`.
@@ -121,5 +123,60 @@ fn a_disk_that_hangs_is_told_and_keeps_no_server_in() {
         });
         assert_eq!(status.code, Some(1), "{}", status.stdout);
         println!("{}", status.stdout);
+    }
+}
+
+/// An agent of which some operations fail, and whose edits are on trial.
+fn on_trial(binary: &Binary, confirm: &str, faults: &str) -> Stage {
+    let mut stage = Stage::with_haproxy(binary, |text| format!("{text}\n[apply]\nconfirm = \"{confirm}\"\n"));
+    stage.begin_agent_with(faults);
+    stage.agent().wait_for_output("serving");
+    stage.wait_for_health();
+    stage
+}
+
+#[test]
+fn a_trial_ends_in_its_time_though_the_history_cannot_be_written() {
+    for binary in binaries() {
+        let stage = on_trial(&binary, "8s", "history.stage@1+=ENOSPC");
+        let edited = stage.write_file(&with_weight(&stage.text(), 40));
+        stage.effect("the edit", edited, |stage| stage.weight("a") == 40);
+        wait_for("the trial to be told", PATIENCE, || stage.agent_said("is on trial").then_some(()));
+        let took = stage.effect("the weight of before", edited, |stage| stage.weight("a") == 100);
+        assert!(took > Duration::from_secs(7) && took < Duration::from_secs(15), "{}: {took:?}", binary.version);
+    }
+}
+
+#[test]
+fn what_was_confirmed_before_it_could_be_written_down_stays() {
+    for binary in binaries() {
+        let stage = on_trial(&binary, "6s", "history.stage@1=ENOSPC");
+        let edited = stage.write_file(&with_weight(&stage.text(), 40));
+        wait_for("the trial to be told", PATIENCE, || stage.agent_said("is on trial").then_some(()));
+        let said = stage.done(&["confirm"]);
+        assert!(said.contains("what serves is confirmed") || said.contains("revision 2 is confirmed"), "{said}");
+        wait_for("the history", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+        assert_eq!(stage.json(&["history"])[0]["outcome"], "confirmed");
+        wait_for("the time of the deadline", PATIENCE, || (edited.elapsed() > Duration::from_secs(9)).then_some(()));
+        assert_eq!((stage.weight("a"), stage.revisions()), (40, (2, 2)), "{}", binary.version);
+        assert_eq!(stage.cli(&["status"]).code, Some(0));
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_disk_that_hangs_is_answered_and_the_agent_can_be_stopped() {
+    for binary in binaries().into_iter().take(1) {
+        let mut stage = stage(&binary, 300_000);
+        let file = stage.file();
+        let _tag = agent::start(&["-c", file.to_str().expect("ASCII"), "tag", "1", "good"]);
+        pause(Duration::from_millis(300));
+        let began = Instant::now();
+        let said = stage.done(&["server", "weight", "chat/c", "90"]);
+        println!("answered after {:?}: {said}", began.elapsed());
+        assert!(said.contains("not yet kept over a restart"), "{said}");
+        assert_eq!(stage.weight("c"), 90);
+        stage.agent().signal(Signal::SIGTERM);
+        let ended = stage.agent().wait(Duration::from_secs(50));
+        assert!(ended.is_some(), "it runs on");
     }
 }
