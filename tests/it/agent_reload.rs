@@ -96,3 +96,20 @@ fn fifty_clients_notice_nothing_of_three_reloads_under_load() {
         assert_eq!(stage.json(&["status"])["agent"]["reloads"], 3);
     }
 }
+
+#[test]
+fn another_admin_socket_in_the_file_is_one_reload_and_no_haproxy_that_is_gone() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        let line = stage.text().lines().find(|line| line.starts_with("admin_socket")).expect("a line").to_owned();
+        let socket = stage.path("other.sock");
+        stage.edit(&line, &format!("admin_socket = \"{}\"", socket.display()));
+        wait_for("the revision", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+        wait_for("a status without problems", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
+        assert!(socket.exists() && stage.json(&["status"])["agent"]["reloads"] == 1, "{}", binary.version);
+        stage.done(&["server", "weight", "chat/a", "40"]);
+        for word in ["gone", "not running", "put right"] {
+            assert!(!stage.agent_said(word), "{}: {word}", binary.version);
+        }
+    }
+}
