@@ -3,7 +3,6 @@
 
 use super::attempt::Attempt;
 use super::body::Agent;
-use super::last_results::LAST_WRITE;
 use super::ledger::told;
 use super::report::{Failed, Report};
 use super::tasks::{PendingWord, WordAnswer};
@@ -79,7 +78,7 @@ impl Agent {
                 }
             }
         };
-        if tokio::time::timeout(LAST_WRITE, write).await.is_err() {
+        if tokio::time::timeout(WORD_PATIENCE, write).await.is_err() {
             tracing::error!("the disk does not answer: what operators said last may be lost");
         }
     }

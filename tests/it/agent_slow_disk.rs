@@ -176,7 +176,7 @@ fn whoever_waits_for_a_disk_that_hangs_is_answered_and_the_agent_can_be_stopped(
         assert!(said.contains("not yet kept over a restart"), "{said}");
         assert_eq!(stage.weight("c"), 90);
         stage.agent().signal(Signal::SIGTERM);
-        let ended = stage.agent().wait(Duration::from_secs(50));
+        let ended = stage.agent().wait(Duration::from_secs(60));
         assert!(ended.is_some(), "it runs on");
     }
 }
