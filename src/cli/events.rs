@@ -4,7 +4,7 @@ use super::args;
 use super::layout;
 use super::output::{Failure, Output, Tone};
 use super::target;
-use crate::agent::Place;
+use crate::agent::{Place, SecretUse};
 use crate::event::{Event, Severity};
 use crate::store::EventReader;
 use crate::sys;
@@ -54,9 +54,20 @@ pub(super) async fn events(place: &Place, options: &args::Events, out: Output) -
     if count == 0 && !out.json {
         let of = options.subject.as_ref().map(|subject| format!(" to {subject}")).unwrap_or_default();
         let since = crate::model::format_duration(options.since);
-        out.note(format_args!("nothing happened{of} within the last {since}, or nobody kept it in {state}"));
+        let meant = options.subject.as_ref().and_then(|subject| alike(place, subject));
+        let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        out.note(format_args!("nothing happened{of} within the last {since}, or nobody kept it in {state}{meant}"));
     }
     Ok(())
+}
+
+/// The backend or server that is spelt nearly so.
+fn alike(place: &Place, subject: &str) -> Option<String> {
+    let sources = target::load(&place.using(SecretUse::Nothing)).ok()?;
+    let backends = sources.config.backends.iter().map(|backend| backend.name.to_string());
+    let servers = sources.config.servers().map(|(backend, server)| format!("{}/{}", backend.name, server.name));
+    let all = backends.chain(servers).map(|name| (strsim::damerau_levenshtein(&name, subject), name));
+    all.filter(|(slips, _)| (1..=2).contains(slips)).min().map(|(_, name)| name)
 }
 
 /// Whether it befell the subject that is asked for, or what belongs to it: `chat` has `chat/openai-1`.
