@@ -143,6 +143,11 @@ impl Display for Objection {
 }
 
 impl Refusal {
+    /// Whether both refuse for the same.
+    pub(super) fn has_reasons_of(&self, other: &Self) -> bool {
+        self.reasons == other.reasons
+    }
+
     /// For one reason.
     pub fn new(what: impl Display) -> Self {
         Self::from(Objection::new(what))

@@ -4,6 +4,7 @@
 
 use super::limits::Finishing;
 use super::node::Node;
+use super::refusal::Refusal;
 use super::snapshot::{HaproxySnapshot, OldWorker, Snapshot, TrialSnapshot, VipsSnapshot};
 use super::unserved::Unserved;
 use crate::config::own_vips;
@@ -27,9 +28,13 @@ impl Snapshot {
             serving: node.serving.digest,
         });
         let waits = node.order_wait.as_ref().map(|wait| format!("the file waits for its turn: {wait}"));
-        let file_problem = node.file_problem.iter().filter(|_| node.waiting().is_none()).map(Unserved::why);
+        let mut file_problem = node.file_problem.iter().filter(|_| node.waiting().is_none()).map(Unserved::why);
         let untold = node.bulletin.problem();
-        let problems = file_problem.chain(node.troubles.all()).map(ToString::to_string);
+        // What the file is refused for may be what keeps HAProxy from following: it is said once.
+        let file_problem = file_problem.next();
+        let is_said = |trouble: &&Refusal| file_problem.is_some_and(|problem| problem.has_reasons_of(trouble));
+        let troubles = node.troubles.all().filter(|trouble| !is_said(trouble));
+        let problems = file_problem.into_iter().chain(troubles).map(ToString::to_string);
         let problems = problems.chain(node.serving.outdated.iter().map(ToString::to_string));
         let problems = problems.chain(waits).chain(untold).chain(node.certificate_news.problems.iter().cloned());
         let problems = problems.chain(vips.iter().flat_map(VipsSnapshot::problems)).collect();

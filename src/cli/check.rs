@@ -120,10 +120,13 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
 fn buffers(config: &Config) -> String {
     let (buffer, connections) = (config.haproxy.buffer_bytes.value, config.haproxy.maxconn.value);
     let most = u64::from(buffer) * u64::from(connections);
+    let memory = match most {
+        0..100_000_000 => format!("{} MB", most.div_ceil(1_000_000)),
+        _ => format!("{:.1} GB", most as f64 / 1e9),
+    };
     format!(
-        "   requests up to {} KiB are repeated; at maxconn {connections} their buffers take up to {:.1} GB of memory",
+        "   requests up to {} KiB are repeated; at maxconn {connections} their buffers take up to {memory} of memory",
         buffer / 1024,
-        most as f64 / 1e9
     )
 }
 

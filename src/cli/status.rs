@@ -211,7 +211,10 @@ fn print_safety(status: &Status, out: &Output) {
     }
     for worker in status.haproxy.iter().flat_map(|haproxy| &haproxy.finishing) {
         let OldWorker { pid, finishing_s, connections, resident_bytes } = worker;
-        let connections = connections.map_or_else(String::new, |count| format!(", {count} connections left"));
+        let connections = connections.map_or_else(String::new, |count| {
+            let many = if count == 1 { "" } else { "s" };
+            format!(", {count} connection{many} left")
+        });
         let memory = resident_bytes.map_or_else(String::new, |bytes| format!(", {} MB", bytes / 1_000_000));
         let since = span(*finishing_s);
         row(out, "worker", format_args!("{pid} finishes its streams, for {since} so far{connections}{memory}"));
