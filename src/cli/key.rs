@@ -5,7 +5,7 @@ use super::output::{Failure, Output, REFUSED, Tone, ms, span};
 use super::status::look;
 use super::table::Table;
 use super::target;
-use crate::agent::{Errand, Place, SecretUse};
+use crate::agent::{Errand, Failed, Place, SecretUse, SourcesError};
 use crate::api::wire::{Key, Status};
 use crate::desired::key_id;
 use crate::health::{Count, Outcome};
@@ -168,6 +168,12 @@ async fn test(place: &Place, wanted: Option<&str>, out: Output) -> Result<(), Fa
         }
         out.print(&table.render(&out));
     }
+    // Each with its place, and what to do.
+    let asked = sources.unread.iter().filter(|one| rows.iter().any(|row| row.reference == one.reference.to_string()));
+    let lacking: Vec<_> = asked.map(|one| one.told.clone()).collect();
+    if !lacking.is_empty() {
+        return Err(Failure::from(Failed::from_sources(&SourcesError::Secrets(lacking))));
+    }
     // Who answers 429 has let the key in.
     let works =
         |row: &Tested| matches!(row.outcome.map(|outcome| outcome.count()), Some(Count::Success | Count::Limited));
@@ -189,7 +195,7 @@ impl Tested {
             (tone, outcome.as_ref().map_or_else(|| "not read".to_owned(), ToString::to_string)),
             (Tone::Plain, took),
             (Tone::Dim, reference.clone()),
-            (Tone::Dim, detail.clone()),
+            (Tone::Dim, if outcome.is_some() { detail.clone() } else { "see below".to_owned() }),
         ]
     }
 }
