@@ -17,8 +17,8 @@ use std::time::Duration;
 const MAX_WAITING: usize = 8_192;
 /// So many are written at once.
 const MAX_BATCH: usize = 1_000;
-/// The last teller waits so long for the disk.
-const LAST_WRITE: Duration = Duration::from_secs(3);
+/// An agent that ends waits so long for the disk, for each file.
+pub(super) const LAST_WRITE: Duration = Duration::from_secs(3);
 
 /// Tells events. Whoever has one tells to the same history; the last one to go waits until all is written.
 #[derive(Clone, Debug, Default)]

@@ -2,6 +2,7 @@
 //!
 //! The loop hands in each result; the file is written beside the loop, rarely. Nothing that serves depends on it.
 
+use super::bulletin::LAST_WRITE;
 use super::ledger::Ledger;
 use crate::health::Observation;
 use crate::model::ServerId;
@@ -13,8 +14,6 @@ use tokio::task::JoinHandle;
 
 /// The file is written this often at most…
 const EVERY: Duration = Duration::from_secs(5);
-/// An agent that ends waits so long for the disk.
-pub(super) const LAST_WRITE: Duration = Duration::from_secs(3);
 /// …and after so many times as long as that took: 1 % of a disk, whatever the number of servers.
 const PAUSES: u32 = 100;
 

@@ -157,7 +157,7 @@ impl Agent {
         let results = self.results.as_ref().and_then(LastResults::next_wake);
         let push = self.push_at.filter(|_| self.push.is_none());
         let places = self.waiting.next_wake();
-        let words = self.next_late_word().filter(|_| !self.may_change() || !self.answers.is_empty());
+        let words = self.next_late_word();
         let always = [fleet, keys, results, self.node.vips_wake(), push, places, words, Some(self.weights_at)];
         // What needs the engine waits for it: its end is an event of its own.
         let word = self.node.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);

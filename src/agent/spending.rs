@@ -1,6 +1,6 @@
 //! Keeps what the deep probes have cost over restarts of the agent.
 
-use super::last_results::LAST_WRITE;
+use super::bulletin::LAST_WRITE;
 use crate::fleet::Fleet;
 use crate::health::Spent;
 use crate::model::Name;

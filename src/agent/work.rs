@@ -277,7 +277,9 @@ impl Agent {
             Some(Work { what: Task::Reconcile { words, .. }, .. }) => words.as_slice(),
             _ => &[],
         };
-        let waiting = self.words.iter().chain(carried).map(|word| word.began + WORD_PATIENCE);
+        // Else the comparison that follows at once answers them.
+        let waits = !self.may_change();
+        let waiting = self.words.iter().chain(carried).filter(|_| waits).map(|word| word.began + WORD_PATIENCE);
         waiting.chain(self.answers.iter().map(|answer| answer.until)).min()
     }
 

@@ -9,8 +9,8 @@ use crate::model::{SecretRef, Sourced};
 use crate::sys;
 use camino::Utf8PathBuf;
 
-/// Where the state is of whoever serves the operator's file; `None`: the file cannot be read, and what is in the usual
-/// place may be somebody else's.
+/// Where the state is of whoever serves the operator's file; and why the file cannot be read, where it cannot: then this is
+/// the usual place, and may be somebody else's.
 pub(super) fn state(place: &Place) -> (Utf8PathBuf, Option<Failure>) {
     let unread = sys::files::read_limited(&place.file, u64::MAX).err();
     let failure = unread.map(|e| Failure::from(Failed::from_sources(&SourcesError::Read(Objection::new(e)))));
