@@ -7,11 +7,10 @@ use super::node::Node;
 use super::outages::Outages;
 use super::push::Pushed;
 use super::queue::Queue;
-use super::remark::Filing;
 use super::request::{Handle, Reply, Request};
 use super::snapshot_parts::SnapshotParts;
 use super::spending::Spending;
-use super::tasks::{PendingWord, Reading, WordAnswer, Work, Writing};
+use super::tasks::{Filing, PendingWord, Reading, WordAnswer, Work, Writing};
 use super::waiting::{Edited, Held, Postponed};
 use super::wanted::{Asked, DueProbe, places};
 

@@ -3,9 +3,10 @@
 
 use super::body::Agent;
 use super::ledger::Ledger;
-use super::remark::{Filed, Filing, Remark};
+use super::remark::{Filed, Remark};
 use super::report::Failed;
 use super::request::Reply;
+use super::tasks::Filing;
 use tokio::task::JoinError;
 
 impl Agent {

@@ -7,6 +7,7 @@ use super::apply::Applied;
 use super::attempt::Attempt;
 use super::intent::Intent;
 use super::node::Node;
+use super::recovery::recover;
 use super::refusal::Refusal;
 use super::report::{Report, SourceOfChange};
 use super::unserved::Unserved;
@@ -14,6 +15,15 @@ use crate::fleet::{Fleet, Keyring};
 use std::time::Duration;
 
 impl Node {
+    /// Settles an apply that a crash interrupted, before anything else is done (I4).
+    pub(super) fn recover(&mut self) {
+        if let Some(journal) = &self.engine.journal
+            && let Some(told) = recover(journal, &self.ledger, &self.serving.config.haproxy.config)
+        {
+            self.recovered = Some(told);
+        }
+    }
+
     /// The first apply of this life: the chosen sources, without reading the file again. Where they are the file's
     /// and refused, the last good revision serves on in their place: health must go on steering.
     ///

@@ -7,23 +7,11 @@
 
 use super::ledger::{Ledger, told};
 use super::live_files::{Before, MAX_FILE, put_back_one};
-use super::node::Node;
 use crate::model::Digest;
 use crate::render;
 use crate::store::{IntendedFile, Journal, StoreError, UndertakingKind};
 use crate::sys;
 use camino::Utf8Path;
-
-impl Node {
-    /// Settles an apply that a crash interrupted, before anything else is done (I4).
-    pub(super) fn recover(&mut self) {
-        if let Some(journal) = &self.engine.journal
-            && let Some(told) = recover(journal, &self.ledger, &self.serving.config.haproxy.config)
-        {
-            self.recovered = Some(told);
-        }
-    }
-}
 
 /// Looks for an intent without an outcome and settles it. Answers what was found and done, for people.
 ///

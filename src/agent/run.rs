@@ -8,7 +8,7 @@ use super::body::{Agent, CHECK_PATIENCE, LOOK, LOOK_PAUSES, RECONCILE, RETRY, SE
 use super::following::{log_start, log_transition};
 use super::intent::{AGENT, Intent};
 use super::last_results::LastResults;
-use super::remark::{self, Remark};
+use super::remark::Remark;
 use super::report::Failed;
 use super::request::{Request, VipVerb};
 use super::serving_view::ServingView;
@@ -86,7 +86,7 @@ impl Agent {
                     self.pushed(done).await;
                     false
                 }
-                ended = remark::filed(self.filing.as_mut()) => {
+                ended = tasks::filed(self.filing.as_mut()) => {
                     self.remark_filed(ended).await;
                     true
                 }

@@ -109,6 +109,14 @@ impl std::fmt::Display for SourcesError {
 impl std::error::Error for SourcesError {}
 
 impl Place {
+    /// A command of the command line for this file, as the operator would type it.
+    pub fn command(&self, words: &str) -> String {
+        match self.file.as_str() {
+            "/etc/hapilot/hapilot.toml" => format!("hapilot {words}"),
+            file => format!("hapilot -c {file} {words}"),
+        }
+    }
+
     /// The same for who looks and hands no secret on.
     pub fn using(&self, secrets: SecretUse) -> Self {
         Self { secrets, ..self.clone() }

@@ -4,8 +4,10 @@ use super::attempt::Attempt;
 use super::engine::Engine;
 use super::goal::{Goal, Understood};
 use super::intent::Intent;
+use super::ledger::Ledger;
 use super::order::{Order, OrderOutcome};
 use super::push::Pushed;
+use super::remark::{Filed, Remark};
 use super::report::{Failed, Report};
 use super::request::Reply;
 use super::vrrp_file::VrrpPlan;
@@ -134,6 +136,22 @@ pub(super) struct WordAnswer {
 pub(super) async fn written(writing: Option<&mut Writing>) -> Option<(u64, Result<(), Failed>)> {
     match writing {
         Some(writing) => writing.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// A remark that is being written down, and who waits for that.
+#[derive(Debug)]
+pub(super) struct Filing {
+    pub task: JoinHandle<(Box<Ledger>, Filed)>,
+    pub remark: Remark,
+    pub reply: Reply,
+}
+
+/// How it ended; never, where there is none.
+pub(super) async fn filed(filing: Option<&mut Filing>) -> Result<(Box<Ledger>, Filed), JoinError> {
+    match filing {
+        Some(filing) => (&mut filing.task).await,
         None => std::future::pending().await,
     }
 }

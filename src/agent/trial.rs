@@ -4,15 +4,9 @@
 //! every start of the agent, and by a small process of its own that outlives the agent (invariant I11). Whoever comes
 //! first rolls back; the others find that there is no trial any more.
 
-use super::attempt::Attempt;
-use super::goal::Goal;
-use super::intent::Intent;
 use super::ledger::{Ledger, told};
-use super::node::Node;
-use super::report::{Failed, Report};
+use super::report::Failed;
 use super::sources::Place;
-use crate::event::{Event, EventKind, Severity};
-use crate::model::format_duration;
 use crate::store::{self, Clocks, Provisional, Standing};
 use crate::sys;
 use camino::Utf8Path;
@@ -96,67 +90,6 @@ impl Ledger {
     /// Whether the revision has this content.
     pub(super) fn has_content(&self, revision: u32, toml: &str) -> bool {
         self.toml_of(revision).is_ok_and(|content| content == toml)
-    }
-}
-
-impl Node {
-    /// The trial that is open, and the time that is left.
-    pub fn trial(&self) -> Option<(&Provisional, Duration)> {
-        let trial = self.ledger.provisional()?;
-        Some((trial, trial.left(&clocks())))
-    }
-
-    /// Whether the trial has ended without a confirmation.
-    pub fn is_overdue(&self) -> bool {
-        self.trial().is_some_and(|(_, left)| left.is_zero())
-    }
-
-    /// Goes back to the last confirmed revision where the deadline has passed; else does nothing.
-    ///
-    /// # Errors
-    /// As [`Self::roll_back`]; the deadline stays passed, and the caller tries again.
-    pub async fn expire(&mut self, actor: &str) -> Result<Report, Attempt> {
-        match self.choose_expired(actor)? {
-            Some((goal, intent)) => self.reach(goal, &intent).await,
-            None => Ok(self.not_overdue()),
-        }
-    }
-
-    /// The answer where no deadline has passed.
-    pub(super) fn not_overdue(&self) -> Report {
-        Report::note(self.revision(), "no deadline has passed".to_owned())
-    }
-
-    /// Where an expired trial leads to, and why; `None`: no deadline has passed.
-    pub(super) fn choose_expired(&self, actor: &str) -> Result<Option<(Goal, Intent)>, Attempt> {
-        let Some(trial) = self.trial().filter(|(_, left)| left.is_zero()).map(|(trial, _)| trial.clone()) else {
-            return Ok(None);
-        };
-        let given = format_duration(trial.given());
-        let reason = format!("revision {} was not confirmed within {given}", trial.revision);
-        let text = format!("{reason}; rolling back to revision {}", trial.back_to);
-        self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text));
-        let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
-        Ok(Some((self.revision_again(trial.back_to, self.place.digest(), true)?, intent)))
-    }
-
-    /// Starts the guard of an open trial again; one that still runs makes the new one end at once.
-    pub(super) fn guard_again(&self) {
-        if self.ledger.provisional().is_some()
-            && let Err(error) = guard(&self.place, &self.ledger.state)
-        {
-            tracing::error!(%error, "the process that guards the deadline cannot be started; the agent does alone");
-        }
-    }
-}
-
-impl Place {
-    /// A command of the command line for this file, as the operator would type it.
-    pub fn command(&self, words: &str) -> String {
-        match self.file.as_str() {
-            "/etc/hapilot/hapilot.toml" => format!("hapilot {words}"),
-            file => format!("hapilot -c {file} {words}"),
-        }
     }
 }
 
