@@ -60,7 +60,7 @@ fn a_mark_is_found_in_code_and_not_in_words() {
 }
 
 /// Where words for people are made or laid out; and where the words of another library are shortened.
-const WORDING: [&str; 4] = ["agent/refusal.rs", "cli/error_text.rs", "cli/pieces.rs", "model/pattern.rs"];
+const WORDING: [&str; 4] = ["agent/tell/refusal.rs", "cli/error_text.rs", "cli/pieces.rs", "model/pattern.rs"];
 
 #[test]
 fn a_refusal_is_data_and_put_into_words_in_one_place() {

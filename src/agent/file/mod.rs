@@ -1,0 +1,4 @@
+//! How the operator's file stands to what serves.
+
+pub(super) mod at_start;
+pub(super) mod unserved;

@@ -1,0 +1,96 @@
+//! The first apply of a life: the file, or the revision that serves in its place, or what HAProxy runs already.
+//!
+//! Health steers from here on, whatever keeps a file from being served or written. Called by `run` and `node`.
+
+use super::Node;
+use crate::agent::file::unserved::Unserved;
+use crate::agent::history::adopted::{adopt, base_weights};
+use crate::agent::history::recovery::recover;
+use crate::agent::outcome::applied::Applied;
+use crate::agent::outcome::attempt::Attempt;
+use crate::agent::outcome::intent::Intent;
+use crate::agent::outcome::report::{Report, SourceOfChange};
+use crate::agent::tell::refusal::Refusal;
+use crate::fleet::{Fleet, Keyring};
+use std::time::Duration;
+
+impl Node {
+    /// Settles an apply that a crash interrupted, before anything else is done (I4).
+    pub(super) fn recover(&mut self) {
+        if let Some(journal) = &self.engine.journal
+            && let Some(told) = recover(journal, &self.ledger, &self.serving.config.haproxy.config)
+        {
+            self.recovered = Some(told);
+        }
+    }
+
+    /// The first apply of this life: the chosen sources, without reading the file again. Where they are the file's
+    /// and refused, the last good revision serves on in their place: health must go on steering.
+    ///
+    /// # Errors
+    /// As [`Self::apply_file`]; the file's refusal also where a revision serves on.
+    pub async fn settle(&mut self) -> Result<Report, Attempt> {
+        self.recover();
+        let problem = self.file_problem.take();
+        let result = self.serve_at_start().await;
+        match (problem, result) {
+            // A revision serves in the file's place, which stays told.
+            (Some(problem), result) => {
+                self.file_problem = Some(problem);
+                result
+            }
+            (None, Err(Attempt::Failed(failed))) => {
+                self.fall_back(&failed.refusal).await;
+                Err(Attempt::Failed(failed))
+            }
+            (None, result) => result,
+        }
+    }
+
+    async fn serve_at_start(&mut self) -> Result<Report, Attempt> {
+        let reason = self.recovered.as_ref().map_or_else(|| "start".to_owned(), |told| format!("start; {told}"));
+        let intent = Intent::of_agent(Some(&reason));
+        let problem = self.file_problem.clone();
+        self.is_opening = true;
+        self.engine.last = None;
+        let mut result = self.serve(self.serving.clone(), &intent, SourceOfChange::Start).await;
+        self.is_opening = false;
+        if result.is_err() && self.serves_already() {
+            // Whatever keeps files from being written (a full disk): health must go on steering what runs.
+            self.is_settled = true;
+            self.file_problem = None;
+            self.tell_certificates();
+            result = Ok(Report::new(Applied::nothing(), self.revision(), String::new(), Duration::ZERO));
+        }
+        // An older revision that serves does not mend the file.
+        self.file_problem = problem.or(self.file_problem.take());
+        result
+    }
+
+    /// Whether HAProxy runs the revision that was chosen at the start.
+    fn serves_already(&self) -> bool {
+        !self.ledger.is_news(&self.serving, &Intent::of_agent(None)) && self.engine.runs_the_last()
+    }
+
+    /// The revision that served last instead of the file, where that is another content and can still be served.
+    async fn fall_back(&mut self, problem: &Refusal) {
+        let Some(current) = self.ledger.current() else { return };
+        let Ok(toml) = self.ledger.toml_of(current) else { return };
+        if toml == self.serving.toml {
+            return;
+        }
+        let Ok(sources) = self.place.understand(toml) else { return };
+        // What HAProxy runs is the revision's, and so are the weights to begin with.
+        let adopted = adopt(&sources.config, base_weights(&self.place, &self.ledger)).await;
+        let spent = self.fleet.spent();
+        self.fleet = Fleet::new(sources.config.clone(), adopted.weights, self.now());
+        self.fleet.restore_spent(&spent);
+        self.keyring = Keyring::new(&sources.config, &sources.secrets, &adopted.keys, self.now());
+        self.serving = sources;
+        tracing::warn!(revision = current, "the file cannot be served; the revision serves on");
+        if let Err(Attempt::Failed(failed)) = self.serve_at_start().await {
+            tracing::error!("nor can the revision\n{failed}");
+        }
+        self.file_problem = Some(Unserved::Refused(problem.clone()));
+    }
+}

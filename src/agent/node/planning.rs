@@ -1,0 +1,81 @@
+//! What an apply of the file would do.
+
+use super::{Node, desired};
+use crate::agent::judge::start::start_doubts;
+use crate::agent::orders::goal::{Goal, Understood};
+use crate::agent::orders::order::Order;
+use crate::agent::outcome::applied::Prepared;
+use crate::agent::outcome::attempt::Attempt;
+use crate::agent::outcome::intent::Intent;
+use crate::agent::outcome::report::{Failed, Report};
+use crate::agent::sources::certificate_checks;
+use crate::agent::sources::place::{Sources, SourcesError};
+use crate::agent::vip::vrrp_file::VrrpPlan;
+
+/// What an apply would do.
+#[derive(Debug)]
+pub struct Planned {
+    /// The files and the steps.
+    pub prepared: Prepared,
+    pub(in crate::agent) sources: Sources,
+    pub(in crate::agent) vrrp: VrrpPlan,
+}
+
+impl Node {
+    /// What an apply of the file would do, judged as an apply would.
+    ///
+    /// # Errors
+    /// The file's mistakes, or whatever would keep it from being served.
+    pub async fn plan(&mut self) -> Result<Planned, Attempt> {
+        let (_, Understood { sources, vrrp }) =
+            Goal::File.understand(self.place.clone(), &Intent::of_agent(None), self.is_observer()).await;
+        let order = self.begin_plan(sources)?;
+        let prepared = self.engine.plan(order.wish(), &self.ledger).await?;
+        Ok(Planned { prepared, sources: order.sources, vrrp })
+    }
+
+    /// The question that [`Self::plan`] asks.
+    pub(in crate::agent) fn begin_plan(&self, read: Result<Sources, SourcesError>) -> Result<Order, Failed> {
+        let sources = read.map_err(|e| Failed::from_sources(&e))?;
+        let now = self.now();
+        let mut fleet = self.fleet.clone();
+        fleet.reconfigure(sources.config.clone(), now);
+        let weights = fleet.decide(&self.overrides, now);
+        let mut keyring = self.keyring.clone();
+        keyring.reconfigure(&sources.config, &sources.secrets, now);
+        let desired = desired(&sources, &weights, &self.overrides, &keyring);
+        Ok(Order::to_plan(sources, desired))
+    }
+
+    /// The same for whoever asked, with what `--force` would be needed for.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub async fn plan_report(&mut self) -> Result<Report, Attempt> {
+        let planned = self.plan().await?;
+        Ok(self.end_plan(planned))
+    }
+
+    /// The answer to who asked what an apply would do.
+    pub(in crate::agent) fn end_plan(&mut self, planned: Planned) -> Report {
+        let Planned { prepared, sources, vrrp } = &planned;
+        let mut report = prepared.report();
+        match vrrp {
+            Ok(None) => {}
+            Ok(Some(change)) => {
+                report.diff.push_str(&change.diff());
+                report.notes.push("keepalived.conf changes; a running Keepalived reads it on SIGHUP".to_owned());
+            }
+            Err(failed) => report.notes.push(failed.to_string()),
+        }
+        report.notes.extend(self.engine.said.warnings.iter().cloned());
+        report.notes.extend(certificate_checks::notes(sources));
+        report.notes.extend(self.not_in_force(sources));
+        report.notes.extend(start_doubts(sources, prepared));
+        report.unread.clone_from(&sources.unread);
+        let drastic = self.drastic_changes(sources);
+        let command = self.place.command("apply --force");
+        report.notes.extend(drastic.iter().map(|change| format!("{change}; that wants `{command}`")));
+        report
+    }
+}

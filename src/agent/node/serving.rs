@@ -1,0 +1,243 @@
+//! A change of what serves, in two halves: what is asked and written down before the engine carries it out, and what
+//! follows from how that ended.
+//!
+//! Between them the loop goes on: the second half takes the health, keys and words of its own moment. Who works alone
+//! does both at once.
+
+use super::{Node, desired};
+use crate::agent::file::unserved::Unserved;
+use crate::agent::orders::books::{Books, Kept};
+use crate::agent::orders::change::{Change, Then};
+use crate::agent::orders::goal::Goal;
+use crate::agent::orders::order::{Changed, Order, OrderOutcome};
+use crate::agent::outcome::applied::{Applied, ApplyError, How};
+use crate::agent::outcome::attempt::Attempt;
+use crate::agent::outcome::intent::Intent;
+use crate::agent::outcome::report::{Report, SourceOfChange};
+use crate::agent::sources::place::Sources;
+use crate::agent::tell::refusal::Refusal;
+use crate::agent::tell::troubles::Matter;
+use crate::agent::vip::vrrp_file::{VrrpChange, VrrpPlan};
+use crate::model::{SecretRef, ServerId, Sourced};
+
+impl Node {
+    /// Reads the file and serves it.
+    ///
+    /// # Errors
+    /// The file's mistakes, or whatever keeps it from being served; what serves goes on.
+    pub async fn apply_file(&mut self, intent: &Intent) -> Result<Report, Attempt> {
+        self.reach(Goal::File, intent).await
+    }
+
+    pub(super) async fn serve(
+        &mut self,
+        sources: Sources,
+        intent: &Intent,
+        source: SourceOfChange,
+    ) -> Result<Report, Attempt> {
+        let vrrp = self.vrrp_change(&sources, intent).await;
+        let order = self.begin(sources, vrrp, intent, source, Then::Nothing)?;
+        Box::pin(self.carry_out(order)).await
+    }
+
+    /// Both halves, in place.
+    pub(super) async fn carry_out(&mut self, order: Order) -> Result<Report, Attempt> {
+        let books = self.books();
+        let OrderOutcome::Changed(changed) = Box::pin(order.carry_out(&mut self.engine, books)).await else {
+            unreachable!("an order keeps its kind")
+        };
+        self.end(order, *changed).await
+    }
+
+    /// The history, to be written into beside the loop.
+    pub(in crate::agent) fn books(&self) -> Books {
+        let (ledger, place) = (self.ledger.clone(), self.place.clone());
+        Books { ledger, place, is_observer: self.is_observer(), events: vec![] }
+    }
+
+    /// Everything before the engine's part.
+    pub(super) fn begin(
+        &mut self,
+        sources: Sources,
+        vrrp: VrrpPlan,
+        intent: &Intent,
+        source: SourceOfChange,
+        then: Then,
+    ) -> Result<Order, Attempt> {
+        let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
+        if let Err(failed) = self.refuse_drastic_changes(&sources, intent, source) {
+            self.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
+            return Err(failed.into());
+        }
+        let is_rollback = matches!(source, SourceOfChange::Rollback(_));
+        let vrrp = match vrrp {
+            Ok(vrrp) => vrrp,
+            // A rollback is never blocked (I14), and an agent that starts steers HAProxy whatever Keepalived's file is like;
+            // `reconcile` goes on trying and telling.
+            Err(_) if is_rollback || self.is_opening => None,
+            Err(failed) => {
+                if may_fail_file {
+                    self.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
+                }
+                return Err(failed.into());
+            }
+        };
+        let now = self.now();
+        let mut fleet = self.fleet.clone();
+        fleet.reconfigure(sources.config.clone(), now);
+        fleet.silence(&self.overrides, now);
+        let weights = fleet.decide(&self.overrides, now);
+        let mut keyring = self.keyring.clone();
+        keyring.reconfigure(&sources.config, &sources.secrets, now);
+        let desired = desired(&sources, &weights, &self.overrides, &keyring);
+        let is_history_broken = self.troubles.has(Matter::History);
+        let is_same = self.is_settled && sources.digest == self.serving.digest;
+        let change = Change { intent: intent.clone(), source, is_same, is_history_broken, vrrp, then };
+        Ok(Order {
+            may_replace_foreign_file: intent.adopt,
+            is_serving: false,
+            may_exceed_limits: intent.force || self.is_opening || is_rollback,
+            change: Some(Box::new(change)),
+            ..Order::to_reconcile(sources, desired)
+        })
+    }
+
+    /// What follows from how the engine's part ended.
+    pub(in crate::agent) async fn end(&mut self, mut order: Order, changed: Changed) -> Result<Report, Attempt> {
+        let Changed { result, mut kept, books } = changed;
+        self.ledger = books.ledger;
+        let Some(change) = order.change.take() else { unreachable!("an order keeps its kind") };
+        let Change { source, vrrp, then, .. } = *change;
+        let left = kept.left.take();
+        if let Then::Refresh { problem } = then {
+            let sources = order.sources.clone();
+            let result = self.end_serving(order, source, vrrp, result, kept).await;
+            self.file_problem = problem;
+            if let Err(Attempt::TooSoon(_)) = result {
+                // The next look at HAProxy carries it out.
+                self.keyring.reconfigure(&sources.config, &sources.secrets, self.now());
+                self.serving = sources;
+            }
+            return result;
+        }
+        let mut report = self.end_serving(order, source, vrrp, result, kept).await?;
+        match then {
+            Then::File { comes_back: true } => {
+                // Whoever edits an unrelated line must not miss it; an edit that waits would surprise the one who mends.
+                let text = "the file was rolled back before: what it still has of that serves again";
+                tracing::warn!(revision = self.revision(), "{text}");
+                // Revisions are counted without a gap.
+                let before = self.revision().map_or(0, |revision| revision.saturating_sub(1));
+                let diff = self.place.command(&format!("diff {before}"));
+                report.notes.push(format!("{text}; `{diff}` says what changed"));
+            }
+            Then::Rollback(_) => {
+                if let (SourceOfChange::Rollback(to), Some(revision)) = (source, report.revision) {
+                    report.notes.push(format!("the content of revision {to} serves, as revision {revision}"));
+                }
+                left.into_iter().for_each(|left| self.end_rollback(left, &mut report));
+            }
+            Then::File { .. } | Then::Refresh { .. } | Then::Nothing => {}
+        }
+        Ok(report)
+    }
+
+    async fn end_serving(
+        &mut self,
+        order: Order,
+        source: SourceOfChange,
+        vrrp: Option<VrrpChange>,
+        result: Result<Applied, ApplyError>,
+        kept: Kept,
+    ) -> Result<Report, Attempt> {
+        let Order { sources, began, .. } = order;
+        let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
+        // A file that is refused says nothing about how HAProxy follows what serves.
+        if !matches!(result, Err(ApplyError::Refused(_) | ApplyError::Render(_) | ApplyError::Unwritten(_))) {
+            self.remember(&result);
+        }
+        let applied = match result {
+            Ok(applied) => applied,
+            Err(ApplyError::TooSoon(at)) => return Err(Attempt::TooSoon(at)),
+            Err(e) => {
+                // That HAProxy cannot be asked is no word about a file that it serves already.
+                let is_unasked = matches!(e, ApplyError::Observe(_) | ApplyError::Own(_));
+                if may_fail_file && !(is_unasked && self.is_settled && sources.toml == self.serving.toml) {
+                    self.file_problem = Some(Unserved::Refused(e.refusal()));
+                }
+                return Err(Attempt::from(e));
+            }
+        };
+        let vrrp_notes = match vrrp {
+            Some(change) => {
+                self.announce(&sources.config).await;
+                change.carry_out()
+            }
+            None => Ok(vec![]),
+        };
+        self.tell_not_in_force(&sources);
+        let renewed = renewed_keys(&self.serving, &sources);
+        let is_known = |warning: &&String| self.is_settled && self.serving.warnings.contains(warning);
+        sources.warnings.iter().filter(|warning| !is_known(warning)).for_each(|warning| tracing::warn!("{warning}"));
+        self.serving = sources;
+        let now = self.now();
+        self.fleet.reconfigure(self.serving.config.clone(), now);
+        self.fleet.silence(&self.overrides, now);
+        self.fleet.decide(&self.overrides, now);
+        self.keyring.reconfigure(&self.serving.config, &self.serving.secrets, now);
+        let config = self.serving.config.clone();
+        self.told_causes.retain(|id, _| config.server(id).is_some());
+        renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));
+        self.is_settled = true;
+        self.tell_certificates();
+        if !matches!(source, SourceOfChange::Rollback(_)) {
+            self.file_problem = None;
+        }
+        let diff = match &self.engine.last {
+            Some((before, after)) => {
+                crate::agent::outcome::report::unified_diff(before, &after.haproxy_cfg, "haproxy.cfg")
+            }
+            None => String::new(),
+        };
+        kept.events.into_iter().for_each(|event| self.bulletin.tell(event));
+        if let Some(recorded) = kept.recorded {
+            self.note_history(recorded.err());
+        }
+        if let Some(failed) = kept.failed {
+            return Err(failed.into());
+        }
+        let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
+        report.notes.extend(kept.notes);
+        let unwritten = |e: &std::io::Error| Refusal::notice(format_args!("keepalived.conf could not be written: {e}"));
+        let unwritten = vrrp_notes.as_ref().err().map(unwritten);
+        self.troubles.set(Matter::Keepalived, unwritten);
+        report.notes.extend(vrrp_notes.unwrap_or_default());
+        report.notes.extend(self.troubles.of(Matter::Keepalived).map(ToString::to_string));
+        report.notes.extend(self.troubles.of(Matter::History).map(ToString::to_string));
+        if report.applied.how == How::Start {
+            report.notes.push(self.start_hint().to_string());
+            report.notes.extend(self.engine.doubts.clone());
+        }
+        report.notes.extend(self.serving.warnings.iter().cloned());
+        report.notes.extend(self.serving.certificate_problems.iter().map(|problem| problem.told.to_string()));
+        report.notes.extend(self.engine.warnings.iter().cloned());
+        report.notes.extend(self.not_in_force(&self.serving));
+        let unresolved = self.engine.said.unresolved_servers();
+        report.notes.extend(
+            unresolved.map(|server| format!("{server}: its name does not resolve now; it serves when it does")),
+        );
+        Ok(report)
+    }
+}
+
+/// Servers of which a key has the same place and another value: a rejected key is else asked about once a minute.
+fn renewed_keys(before: &Sources, after: &Sources) -> Vec<ServerId> {
+    let servers = after.config.servers().filter_map(|(backend, server)| {
+        let is_renewed = |key: &Sourced<SecretRef>| {
+            before.secrets.get(&key.value).is_some_and(|old| after.secrets.get(&key.value) != Some(old))
+        };
+        let id = ServerId::new(backend.name.clone(), server.name.clone());
+        server.keys.iter().any(is_renewed).then_some(id)
+    });
+    servers.collect()
+}

@@ -1,0 +1,140 @@
+//! HAProxy follows what is known: weights, states, keys and drift, without a new revision.
+
+use super::{Node, desired};
+use crate::agent::apply::interim::Moved;
+use crate::agent::apply::push::{Push, Pushed};
+use crate::agent::orders::order::Order;
+use crate::agent::outcome::applied::{Applied, ApplyError};
+use crate::agent::outcome::attempt::Attempt;
+use crate::agent::outcome::report::Report;
+use crate::agent::tell::troubles::Matter;
+use crate::desired::{Desired, DesiredServer};
+use crate::event::{Event, EventKind, Severity};
+use crate::fleet::Override;
+use crate::model::{ServerId, Weight};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+impl Node {
+    /// Makes HAProxy follow what is known now: weights, overrides that ended, drift; all of it, in place.
+    ///
+    /// # Errors
+    /// As [`Self::apply_file`].
+    pub async fn reconcile(&mut self) -> Result<Report, Attempt> {
+        if !self.is_settled {
+            self.keep_state();
+            // Nothing of this life serves yet: what does then is a revision, and not only a change of weights.
+            return Box::pin(self.settle()).await;
+        }
+        let order = self.begin_reconcile(true);
+        let result = Box::pin(self.engine.apply(order.wish(), Some(&self.ledger))).await;
+        self.engine.look_at_old_workers(&order.sources.config.haproxy.master_socket.value).await;
+        let report = self.end_reconcile(order.began, result)?;
+        if self.troubles.has(Matter::History) {
+            let (goal, intent) = self.choose_again();
+            return Box::pin(self.reach(goal, &intent)).await;
+        }
+        Ok(report)
+    }
+
+    /// What HAProxy is to follow: the weights, states and keys that are known now. Decided anew where it is time to, or where
+    /// a word ended; else as they were decided for the last push.
+    pub(in crate::agent) fn begin_reconcile(&mut self, decides: bool) -> Order {
+        self.keep_state();
+        // The whole comparison sees states as well.
+        self.said.clear();
+        let config = self.serving.config.clone();
+        let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
+        // What could not be written is tried again.
+        if self.troubles.has(Matter::Words) || !ended.is_empty() {
+            self.word_count.add();
+            let event =
+                |id| Event::once(EventKind::Override, Severity::Info, id, format!("the operator's word on {id} ended"));
+            ended.iter().for_each(|id| self.bulletin.tell(event(id)));
+        }
+        self.renew_certificates();
+        let now = self.now();
+        self.fleet.silence(&self.overrides, now);
+        if decides || !ended.is_empty() {
+            return Order::to_reconcile(self.serving.clone(), self.decided());
+        }
+        let order = Order::to_reconcile(self.serving.clone(), self.in_force());
+        // HAProxy has it all, but for what it did not take.
+        Order { is_for_files: true, ..order }
+    }
+
+    /// What came of it.
+    ///
+    /// # Errors
+    /// HAProxy does not follow.
+    pub(in crate::agent) fn end_reconcile(
+        &mut self,
+        began: Instant,
+        result: Result<Applied, ApplyError>,
+    ) -> Result<Report, Attempt> {
+        self.remember(&result);
+        self.engine.files_wait = matches!(result, Err(ApplyError::Files(_)));
+        let applied = result?;
+        self.tell_steps(&applied.steps);
+        for reason in &applied.reload_reasons {
+            let text = format!("HAProxy was reloaded: {reason}");
+            self.bulletin.tell(Event::once(EventKind::Haproxy, Severity::Info, "haproxy", text));
+        }
+        Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
+    }
+
+    /// What was decided last, under the configuration that serves.
+    pub(in crate::agent) fn in_force(&self) -> Desired {
+        desired(&self.serving, self.fleet.weights(), &self.overrides, &self.keyring)
+    }
+
+    /// What should serve by all that is known now, under the configuration that serves.
+    pub(super) fn decided(&mut self) -> Desired {
+        let weights = self.fleet.decide(&self.overrides, self.now());
+        desired(&self.serving, &weights, &self.overrides, &self.keyring)
+    }
+
+    /// The weights, keys and operators' words that HAProxy does not have yet, by what was seen of it last: no file, no
+    /// look at what runs. And whether [`Self::begin_reconcile`] has the rest to do, later: what thousands of servers say
+    /// mostly moves no weight, and no file.
+    pub(in crate::agent) fn begin_push(&mut self) -> (Option<Push>, bool) {
+        if !self.is_settled {
+            return (None, true);
+        }
+        self.said.iter().for_each(|id| self.fleet.touch(&id.backend));
+        let weights = self.fleet.decide_moved(&self.overrides, self.now());
+        let wish = |(id, weight): (ServerId, Weight)| {
+            let (backend, server) = self.serving.config.server(&id)?;
+            let word = self.overrides.get(&id).map(Override::wish).unwrap_or_default();
+            let wish = DesiredServer::of(backend, server, Some(weight), word);
+            Some((id, wish))
+        };
+        let wishes = weights.into_iter().filter_map(wish).collect();
+        let keys = std::mem::take(&mut self.keys_moved).then(|| {
+            let weights = BTreeMap::new();
+            desired(&self.serving, &weights, &self.overrides, &self.keyring)
+        });
+        let moved = Moved { wishes, said: self.said.clone(), keys };
+        self.engine.news.note(self.known.as_ref(), &moved);
+        let config = &self.serving.config;
+        let is_followed = !self.engine.has_all(config, &moved);
+        (self.engine.push(&config.haproxy.admin_socket.value, config, &moved), is_followed)
+    }
+
+    /// What HAProxy took of it. What it did not take is tried again: a reload was under way, or it is out of breath.
+    pub(in crate::agent) fn end_push(&mut self, pushed: &Pushed) {
+        self.engine.took(&pushed.done);
+        let is_seen = |id: &&ServerId| pushed.seen.iter().any(|seen| self.has_word(seen, id));
+        let followed: BTreeSet<ServerId> = self.said.iter().filter(is_seen).cloned().collect();
+        self.said.retain(|id| !followed.contains(id));
+        // Somebody else said something of these meanwhile: the next push knows it.
+        let config = &self.serving.config;
+        self.said.iter().for_each(|id| self.engine.saw(config, id, &pushed.seen));
+        self.tell_steps(&pushed.done);
+        if !pushed.is_whole {
+            self.fleet.touch_all();
+            self.keys_moved = true;
+        }
+    }
+}

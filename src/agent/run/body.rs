@@ -1,0 +1,172 @@
+//! The running agent: what it has, and its times. What it does stands in `run` and beside it.
+
+use super::request::{Handle, Reply, Request};
+use super::tasks::{Filing, PendingWord, Reading, WordAnswer, Work, Writing};
+use super::waiting::{Edited, Held, Postponed};
+use crate::agent::apply::push::Pushed;
+use crate::agent::history::last_results::LastResults;
+use crate::agent::history::spending::Spending;
+use crate::agent::node::Node;
+use crate::agent::picture::snapshot_parts::SnapshotParts;
+use crate::agent::probes::ears::Ears;
+use crate::agent::probes::queue::Queue;
+use crate::agent::probes::wanted::{Asked, DueProbe, places};
+use crate::agent::tell::fallbacks::Fallbacks;
+use crate::agent::tell::outages::Outages;
+
+use crate::health::{GuardEvent, Observation};
+use crate::probe::Prober;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Desired, files and runtime are compared this often, whatever else happens.
+pub(super) const RECONCILE: Duration = Duration::from_secs(5);
+/// A HAProxy that is not there is looked for this often.
+pub(super) const ABSENT: Duration = Duration::from_secs(1);
+/// The weights of each backend are decided anew this often, whatever else happens, a few backends at a time.
+pub(super) const WEIGHTS: Duration = Duration::from_secs(5);
+/// After HAProxy has followed, the next time comes after so many times as long as that took: a storm of transitions
+/// (a start, a lost network) costs a fifth of one core at most, and a single one is never delayed.
+pub(super) const FOLLOW_PAUSES: u32 = 4;
+/// The pause is never longer than this, however long a round took.
+pub(super) const MAX_FOLLOW_PAUSE: Duration = Duration::from_secs(1);
+/// The files follow what HAProxy took after this: what comes in between is written with it.
+pub(super) const FILES_PAUSE: Duration = Duration::from_millis(250);
+/// Whether the backends can serve is looked at this often at most…
+pub(super) const LOOK: Duration = Duration::from_millis(250);
+/// …and after so many times as long as that took: 1 % of one core, whatever the number of servers.
+pub(super) const LOOK_PAUSES: u32 = 100;
+/// What was handed to who looked is kept so long, for the next who looks while the loop is busy.
+pub(super) const SEEN: Duration = Duration::from_secs(3);
+/// A file that could not be served is tried again after this: the port may be free by then.
+pub(super) const RETRY: Duration = Duration::from_secs(10);
+/// The loop waits so long for `haproxy -c`, which takes 20 ms for a common file; a verdict that comes later finds the
+/// change again.
+pub(super) const CHECK_PATIENCE: Duration = Duration::from_millis(300);
+/// Likewise before anything serves, when there is nothing to steer yet.
+pub(super) const FIRST_CHECK_PATIENCE: Duration = Duration::from_secs(3);
+/// Requests that may wait; the command line sees "busy" beyond it.
+pub(super) const MAX_REQUESTS: usize = 64;
+
+/// The running agent.
+#[derive(Debug)]
+pub struct Agent {
+    pub(super) node: Node,
+    pub(super) prober: Arc<Prober>,
+    pub(super) probes: JoinSet<(DueProbe, Option<Asked>, Observation)>,
+    pub(super) waiting: Queue,
+    /// `None`: it only observes, and writes no file.
+    pub(super) results: Option<LastResults>,
+    /// Likewise.
+    pub(super) spending: Option<Spending>,
+    pub(super) hearing: Ears,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) seen: watch::Sender<Option<Arc<SnapshotParts>>>,
+    pub(super) seen_until: Instant,
+    /// What is to serve, and is not understood yet.
+    pub(super) reading: Option<Reading>,
+    /// The order that the engine carries out.
+    pub(super) work: Option<Work>,
+    /// What is on its way to HAProxy.
+    pub(super) push: Option<JoinHandle<Pushed>>,
+    /// Operators' words that HAProxy may not have yet.
+    pub(super) words: Vec<PendingWord>,
+    /// What is only written down.
+    pub(super) filing: Option<Filing>,
+    /// Operators' words that are being written down.
+    pub(super) writing: Option<Writing>,
+    /// Answers that wait for that.
+    pub(super) answers: Vec<WordAnswer>,
+    /// Requests that wait for the end of what is under way.
+    pub(super) held: Vec<Held>,
+    /// The file changed meanwhile.
+    pub(super) edited: Option<Edited>,
+    /// A change that waits for its reload, and who waits for it.
+    pub(super) postponed: Option<Postponed>,
+    /// Who asked what an apply would do, and waits for HAProxy's verdict.
+    pub(super) plans: Vec<Reply>,
+    pub(super) reconcile_at: Instant,
+    /// When the next backends have their turn.
+    pub(super) weights_at: Instant,
+    /// The guards that the log knows to be at work.
+    pub(super) guards_told: Vec<GuardEvent>,
+    pub(super) outages: Outages,
+    pub(super) fallbacks: Fallbacks,
+    /// Something has changed that HAProxy does not know yet; from when on it may be told.
+    pub(super) push_at: Option<Instant>,
+    /// Not before this, see [`FOLLOW_PAUSES`].
+    pub(super) push_not_before: Instant,
+    /// Likewise for its files, and for the whole comparison.
+    pub(super) follow_at: Option<Instant>,
+    pub(super) follow_not_before: Instant,
+    /// A rollback at the deadline that failed is tried again no sooner.
+    pub(super) expire_at: Instant,
+    /// Nor what could not be written into the history.
+    pub(super) history_at: Instant,
+    pub(super) look_at: Instant,
+}
+
+impl Agent {
+    /// An agent around an opened node, and how to reach it.
+    pub fn new(mut node: Node) -> (Self, Handle) {
+        let (sender, requests) = mpsc::channel(MAX_REQUESTS);
+        let (sender_of_seen, seen) = watch::channel(Some(Arc::new(SnapshotParts::alone(&node))));
+        let now = Instant::now();
+        let at_start = node.now();
+        node.engine.checks.patience = Some(FIRST_CHECK_PATIENCE);
+        node.fleet.set_clock(since_1970(), at_start);
+        let keeps_files = !node.is_observer();
+        let results = keeps_files.then(|| node.ledger.last_results());
+        let spending = keeps_files.then(|| Spending::open(node.ledger.state.clone(), &mut node.fleet));
+        let agent = Self {
+            node,
+            results,
+            spending,
+            hearing: Ears::default(),
+            prober: Arc::new(Prober::new()),
+            probes: JoinSet::new(),
+            waiting: Queue::new(places()),
+            requests,
+            seen: sender_of_seen,
+            seen_until: now,
+            reading: None,
+            work: None,
+            push: None,
+            words: vec![],
+            filing: None,
+            writing: None,
+            answers: vec![],
+            held: vec![],
+            edited: None,
+            postponed: None,
+            plans: vec![],
+            reconcile_at: now + RECONCILE,
+            weights_at: now + WEIGHTS,
+            guards_told: vec![],
+            outages: Outages::default(),
+            fallbacks: Fallbacks::default(),
+            push_at: None,
+            push_not_before: now,
+            follow_at: None,
+            follow_not_before: now,
+            expire_at: now,
+            history_at: now,
+            look_at: now,
+        };
+        let unanswered = agent.node.engine.unanswered.clone();
+        let file = agent.node.place.file.clone();
+        (agent, Handle { requests: sender, file, seen, unanswered })
+    }
+}
+
+/// When what began then, and has just ended, may be done again.
+pub(super) fn pause_after(begun: Instant) -> Instant {
+    Instant::now() + (begun.elapsed() * FOLLOW_PAUSES).min(MAX_FOLLOW_PAUSE)
+}
+
+/// The wall clock; before 1970 is 1970.
+pub(super) fn since_1970() -> Duration {
+    jiff::Timestamp::now().as_duration().try_into().unwrap_or_default()
+}

@@ -1,0 +1,81 @@
+//! What the loop makes of live traffic: words about servers for the fleet, words about keys for the keyring.
+
+use super::body::Agent;
+use crate::agent::probes::ears::Ears;
+use crate::agent::probes::traffic_listener::{Batch, TrafficListener};
+use crate::health::{Keyless, Outcome};
+use crate::model::ServerId;
+
+impl Agent {
+    /// Listens where the file that serves wants it.
+    pub(super) fn listen(&mut self) {
+        let haproxy = &self.node.serving.config.haproxy;
+        let wanted = haproxy.live.then(|| haproxy.admin_socket.value.clone());
+        if self.hearing.at == wanted {
+            return;
+        }
+        let (listening, batches) = match &wanted {
+            Some(socket) => {
+                let (listening, batches) =
+                    TrafficListener::start(socket, self.node.epoch, self.node.engine.unanswered.clone());
+                (Some(listening), Some(batches))
+            }
+            None => (None, None),
+        };
+        self.node.listening = listening;
+        self.node.engine.unanswered.forget();
+        self.hearing = Ears { at: wanted, batches };
+    }
+
+    /// Takes in what was heard.
+    pub(super) fn hear(&mut self, batch: Batch) {
+        let now = self.node.now();
+        for (id, mut sample) in batch.samples {
+            // With several keys, what is said of one is no word about the server.
+            let keys = self.node.serving.config.server(&id).map_or(0, |(_, server)| server.keys.len());
+            if keys > 1 {
+                let is_limited = sample.of(Outcome::RateLimited) > 0;
+                let since_success = &mut sample.since_success.outcomes;
+                for outcomes in [&mut sample.outcomes, &mut sample.repeated, since_success] {
+                    outcomes.retain(|outcome, _| !matches!(outcome, Outcome::RateLimited | Outcome::Credential));
+                }
+                if is_limited && sample.of(Outcome::Overloaded) == 0 {
+                    sample.retry_after = None;
+                }
+            }
+            if let Some(transition) = self.node.fleet.live(&id, &sample, now) {
+                crate::agent::node::following::log_transition(&id, &transition, &self.node.bulletin);
+                self.follow_soon();
+            }
+        }
+        for words in &batch.keys {
+            let learnt = self.node.keyring.observe_live(words, now);
+            self.heed(&learnt);
+        }
+    }
+
+    /// Tells the fleet which servers have no key left.
+    pub(super) fn tell_keyless(&mut self) {
+        let now = self.node.now();
+        let config = self.node.serving.config.clone();
+        for (backend, server) in config.servers().filter(|(_, server)| !server.keys.is_empty()) {
+            let id = ServerId::new(backend.name.clone(), server.name.clone());
+            let exhausted = self.node.keyring.exhausted(&id, now);
+            // A single key that rests is the server's own pause, which its health knows.
+            let exhausted = exhausted.filter(|exhausted| exhausted.is_rejected || server.keys.len() > 1);
+            let keyless = exhausted.map(|exhausted| {
+                let why = match (exhausted.is_rejected, server.keys.len()) {
+                    (true, 1) if exhausted.is_spent => "the account of its only key is spent, or a quota".to_owned(),
+                    (true, keys) if exhausted.is_spent => {
+                        format!("the accounts of all its {keys} keys are spent, or a quota")
+                    }
+                    (true, 1) => "its only key is rejected".to_owned(),
+                    (true, keys) => format!("all of its {keys} keys are rejected"),
+                    (false, keys) => format!("none of its {keys} keys may be used now"),
+                };
+                Keyless { until: Some(exhausted.until), why }
+            });
+            self.node.fleet.set_keyless(&id, keyless);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Everything that is read before a decision: the operator's file, templates, secrets, certificates.
+
+pub(super) mod certificate_checks;
+pub(super) mod certificate_news;
+pub(super) mod certificates;
+pub(super) mod key_texts;
+pub(super) mod place;
+pub(super) mod unread;

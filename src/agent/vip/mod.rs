@@ -1,0 +1,5 @@
+//! The virtual addresses of this node: their guardian, and keepalived.conf.
+
+pub(super) mod guardian;
+pub(super) mod vips;
+pub(super) mod vrrp_file;
