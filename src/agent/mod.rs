@@ -14,6 +14,7 @@ mod picture;
 mod probes;
 mod run;
 mod sources;
+mod steering;
 mod tell;
 mod vip;
 

@@ -67,8 +67,8 @@ fn unchanged(period: Option<Duration>, state: Option<AdminState>) -> String {
 /// A weight that health left, and that nobody raises while no agent runs.
 fn frozen(node: &Node, id: &ServerId) -> Option<String> {
     let (_, server) = node.serving.config.server(id)?;
-    let has = node.fleet.view().decision(id)?.weight;
-    let is_said = node.overrides.get(id).is_some_and(|entry| entry.wish().weight.is_some());
+    let has = node.steering.fleet.view().decision(id)?.weight;
+    let is_said = node.steering.overrides.get(id).is_some_and(|entry| entry.wish().weight.is_some());
     (has < server.weight.value && !is_said).then(|| {
         format!(
             "{id} keeps the weight that health left it, {has} of {}: the agent does not run, and nobody raises it; \

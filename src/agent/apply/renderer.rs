@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 type Names = BTreeMap<ServerId, RuntimeNames>;
 /// By (proxy, server) as HAProxy calls them.
-pub(super) type Servers = BTreeMap<(String, String), ServerId>;
+pub(in crate::agent) type Servers = BTreeMap<(String, String), ServerId>;
 
 /// Makes the files of a wish.
 #[derive(Clone, Debug, Default)]

@@ -66,7 +66,7 @@ impl Node {
         let lock = sys::lock::Lock::acquire(&state.join("lock")).map_err(|e| Failed::refused(sys::chain(&e)))?;
         let mut ledger = Ledger::open(&state)?;
         ledger.reject(self.ledger.rejected())?;
-        ledger.keep_overrides(&self.overrides)?;
+        ledger.keep_overrides(&self.steering.overrides)?;
         (self.ledger, self.lock) = (ledger, Some(lock));
         Ok(())
     }

@@ -6,8 +6,6 @@
 pub(super) mod following;
 pub(super) mod going_back;
 pub(super) mod guarding;
-#[cfg(test)]
-mod keyring_tests;
 pub(super) mod lost_state;
 pub(super) mod observe_only;
 pub(super) mod opening;
@@ -20,9 +18,7 @@ pub(super) mod steering;
 pub(super) mod vip_charge;
 pub(super) mod vrrp_following;
 pub(super) mod word;
-pub(super) mod word_count;
 
-use self::word_count::WordCount;
 use crate::agent::apply::engine::Engine;
 use crate::agent::apply::interim::Baseline;
 use crate::agent::file::at_start::AtStart;
@@ -36,22 +32,21 @@ use crate::agent::outcome::report::Failed;
 use crate::agent::probes::traffic_listener::TrafficListener;
 use crate::agent::sources::certificate_news::CertificateNews;
 use crate::agent::sources::place::{Place, Sources, SourcesError, live_config};
+use crate::agent::steering::Steering;
 use crate::agent::tell::bulletin::Bulletin;
 use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::troubles::{Matter, Troubles};
 use crate::agent::vip::vips::Vips;
 use crate::agent::vip::vrrp_file::VRRP_STAGING;
-use crate::desired::Desired;
 use crate::event::{Event, EventKind, Severity};
-use crate::fleet::{Fleet, Keyring, Overrides};
-use crate::model::{Digest, Moment, ServerId, Weight};
+use crate::fleet::{Fleet, Keyring};
+use crate::model::{Digest, Moment, ServerId};
 use crate::plan::Runtime;
 use crate::render;
 use crate::store::Journal;
 use crate::sys;
 use crate::sys::epoch::Epoch;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// What this node serves.
 #[derive(Debug)]
@@ -74,18 +69,8 @@ pub struct Node {
     pub owns_haproxy: bool,
     /// That was for want of descriptors or memory of this process: no word of HAProxy's.
     pub(super) lacks: bool,
-    /// What operators set by command.
-    pub overrides: Overrides,
-    /// The health of all servers.
-    pub fleet: Fleet,
-    /// The keys of all servers.
-    pub keyring: Keyring,
-    /// Whom operators spoke of since HAProxy was looked at last.
-    pub(super) said: BTreeSet<ServerId>,
-    /// How far what operators said is written down.
-    pub(super) word_count: WordCount,
-    /// Other keys serve than HAProxy was told last.
-    pub(super) keys_moved: bool,
+    /// Health, keys and operators' words, and what follows from them.
+    pub steering: Steering,
     /// What HAProxy was to follow when the order that is under way began.
     pub(super) known: Option<Baseline>,
     /// The ears at HAProxy, while an agent runs and the file wants them.
@@ -100,8 +85,6 @@ pub struct Node {
     pub engine: Engine,
     /// The certificates that serve, and what was told of them.
     pub certificate_news: CertificateNews,
-    /// What the log knows each server's weight to come from.
-    pub(super) told_causes: BTreeMap<ServerId, String>,
     /// What the start found of an apply that was interrupted, and did about it.
     pub recovered: Option<String>,
     /// Tells what happens.
@@ -165,7 +148,8 @@ impl Node {
         let keyring = Keyring::new(&serving.config, &serving.secrets, &adopted.keys, Moment::default());
         let at_start = AtStart::of(&serving.config);
         let engine = Engine::new();
-        let mut node = Self {
+        let steering = Steering::new(fleet, keyring, overrides);
+        Ok(Self {
             place,
             serving,
             is_settled: false,
@@ -177,14 +161,8 @@ impl Node {
             bulletin: Bulletin::log_only(),
             lacks: false,
             certificate_news: CertificateNews::default(),
-            told_causes: BTreeMap::new(),
             recovered: None,
-            overrides,
-            fleet,
-            keyring,
-            said: BTreeSet::new(),
-            word_count: WordCount::default(),
-            keys_moved: false,
+            steering,
             known: None,
             listening: None,
             vips: None,
@@ -196,9 +174,7 @@ impl Node {
             read_at_start: None,
             lock,
             epoch: Epoch::begin(),
-        };
-        node.fleet.silence(&node.overrides, Moment::default());
-        Ok(node)
+        })
     }
 
     /// Time since the start, for the pure parts.
@@ -327,17 +303,4 @@ fn choose(
         }
     }
     Ok((sources, Some(problem)))
-}
-
-pub(super) fn desired(
-    sources: &Sources,
-    weights: &BTreeMap<ServerId, Weight>,
-    overrides: &Overrides,
-    keyring: &Keyring,
-) -> Desired {
-    let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
-    let mut desired = Desired::new(sources.config.clone(), weights, &overrides.wishes(), secrets, certificates);
-    desired.active_keys = keyring.active_keys();
-    desired.spread_keys = keyring.spread_keys();
-    desired
 }

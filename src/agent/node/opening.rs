@@ -82,10 +82,10 @@ impl Node {
         let Ok(sources) = self.place.understand(toml) else { return };
         // What HAProxy runs is the revision's, and so are the weights to begin with.
         let adopted = adopt(&sources.config, base_weights(&self.place, &self.ledger)).await;
-        let spent = self.fleet.spent();
-        self.fleet = Fleet::new(sources.config.clone(), adopted.weights, self.now());
-        self.fleet.restore_spent(&spent);
-        self.keyring = Keyring::new(&sources.config, &sources.secrets, &adopted.keys, self.now());
+        let spent = self.steering.fleet.spent();
+        self.steering.fleet = Fleet::new(sources.config.clone(), adopted.weights, self.now());
+        self.steering.fleet.restore_spent(&spent);
+        self.steering.keyring = Keyring::new(&sources.config, &sources.secrets, &adopted.keys, self.now());
         self.serving = sources;
         tracing::warn!(revision = current, "the file cannot be served; the revision serves on");
         if let Err(Attempt::Failed(failed)) = self.serve_at_start().await {

@@ -1,6 +1,6 @@
 //! What an apply of the file would do.
 
-use super::{Node, desired};
+use super::Node;
 use crate::agent::judge::start::start_doubts;
 use crate::agent::orders::goal::{Goal, Understood};
 use crate::agent::orders::order::Order;
@@ -37,13 +37,7 @@ impl Node {
     /// The question that [`Self::plan`] asks.
     pub(in crate::agent) fn begin_plan(&self, read: Result<Sources, SourcesError>) -> Result<Order, Failed> {
         let sources = read.map_err(|e| Failed::from_sources(&e))?;
-        let now = self.now();
-        let mut fleet = self.fleet.clone();
-        fleet.reconfigure(sources.config.clone(), now);
-        let weights = fleet.decide(&self.overrides, now);
-        let mut keyring = self.keyring.clone();
-        keyring.reconfigure(&sources.config, &sources.secrets, now);
-        let desired = desired(&sources, &weights, &self.overrides, &keyring);
+        let desired = self.steering.desired_under(&sources, self.now());
         Ok(Order::to_plan(sources, desired))
     }
 

@@ -4,7 +4,7 @@
 //! Between them the loop goes on: the second half takes the health, keys and words of its own moment. Who works alone
 //! does both at once.
 
-use super::{Node, desired};
+use super::Node;
 use crate::agent::file::unserved::Unserved;
 use crate::agent::orders::books::{Books, Kept};
 use crate::agent::orders::change::{Change, Then};
@@ -15,10 +15,10 @@ use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::intent::Intent;
 use crate::agent::outcome::report::{Report, SourceOfChange};
 use crate::agent::sources::place::Sources;
+use crate::agent::steering::renewed_keys;
 use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::troubles::Matter;
 use crate::agent::vip::vrrp_file::{VrrpChange, VrrpPlan};
-use crate::model::{SecretRef, ServerId, Sourced};
 
 impl Node {
     /// Reads the file and serves it.
@@ -82,14 +82,7 @@ impl Node {
                 return Err(failed.into());
             }
         };
-        let now = self.now();
-        let mut fleet = self.fleet.clone();
-        fleet.reconfigure(sources.config.clone(), now);
-        fleet.silence(&self.overrides, now);
-        let weights = fleet.decide(&self.overrides, now);
-        let mut keyring = self.keyring.clone();
-        keyring.reconfigure(&sources.config, &sources.secrets, now);
-        let desired = desired(&sources, &weights, &self.overrides, &keyring);
+        let desired = self.steering.desired_under(&sources, self.now());
         let is_history_broken = self.troubles.has(Matter::History);
         let is_same = self.is_settled && sources.digest == self.serving.digest;
         let change = Change { intent: intent.clone(), source, is_same, is_history_broken, vrrp, then };
@@ -115,7 +108,7 @@ impl Node {
             self.file_problem = problem;
             if let Err(Attempt::TooSoon(_)) = result {
                 // The next look at HAProxy carries it out.
-                self.keyring.reconfigure(&sources.config, &sources.secrets, self.now());
+                self.steering.keyring.reconfigure(&sources.config, &sources.secrets, self.now());
                 self.serving = sources;
             }
             return result;
@@ -181,13 +174,7 @@ impl Node {
         sources.warnings.iter().filter(|warning| !is_known(warning)).for_each(|warning| tracing::warn!("{warning}"));
         self.serving = sources;
         let now = self.now();
-        self.fleet.reconfigure(self.serving.config.clone(), now);
-        self.fleet.silence(&self.overrides, now);
-        self.fleet.decide(&self.overrides, now);
-        self.keyring.reconfigure(&self.serving.config, &self.serving.secrets, now);
-        let config = self.serving.config.clone();
-        self.told_causes.retain(|id, _| config.server(id).is_some());
-        renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));
+        self.steering.reconfigure(&self.serving, &renewed, now);
         self.is_settled = true;
         self.tell_certificates();
         if !matches!(source, SourceOfChange::Rollback(_)) {
@@ -228,16 +215,4 @@ impl Node {
         );
         Ok(report)
     }
-}
-
-/// Servers of which a key has the same place and another value: a rejected key is else asked about once a minute.
-fn renewed_keys(before: &Sources, after: &Sources) -> Vec<ServerId> {
-    let servers = after.config.servers().filter_map(|(backend, server)| {
-        let is_renewed = |key: &Sourced<SecretRef>| {
-            before.secrets.get(&key.value).is_some_and(|old| after.secrets.get(&key.value) != Some(old))
-        };
-        let id = ServerId::new(backend.name.clone(), server.name.clone());
-        server.keys.iter().any(is_renewed).then_some(id)
-    });
-    servers.collect()
 }

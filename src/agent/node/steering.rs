@@ -1,19 +1,14 @@
 //! HAProxy follows what is known: weights, states, keys and drift, without a new revision.
 
-use super::{Node, desired};
-use crate::agent::apply::interim::Moved;
+use super::Node;
 use crate::agent::apply::push::{Push, Pushed};
 use crate::agent::orders::order::Order;
 use crate::agent::outcome::applied::{Applied, ApplyError};
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::report::Report;
 use crate::agent::tell::troubles::Matter;
-use crate::desired::{Desired, DesiredServer};
 use crate::event::{Event, EventKind, Severity};
-use crate::fleet::Override;
-use crate::model::{ServerId, Weight};
-use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::plan::Step;
 use std::time::Instant;
 
 impl Node {
@@ -42,24 +37,20 @@ impl Node {
     /// a word ended; else as they were decided for the last push.
     pub(in crate::agent) fn begin_reconcile(&mut self, decides: bool) -> Order {
         self.keep_state();
-        // The whole comparison sees states as well.
-        self.said.clear();
-        let config = self.serving.config.clone();
-        let ended = self.overrides.expire(Timestamp::now(), |id| config.server(id).is_some());
-        // What could not be written is tried again.
-        if self.troubles.has(Matter::Words) || !ended.is_empty() {
-            self.word_count.add();
-            let event =
-                |id| Event::once(EventKind::Override, Severity::Info, id, format!("the operator's word on {id} ended"));
-            ended.iter().for_each(|id| self.bulletin.tell(event(id)));
-        }
-        self.renew_certificates();
         let now = self.now();
-        self.fleet.silence(&self.overrides, now);
-        if decides || !ended.is_empty() {
-            return Order::to_reconcile(self.serving.clone(), self.decided());
+        let ended = self.steering.end_words(&self.serving.config, now);
+        // What could not be written is tried again.
+        if self.troubles.has(Matter::Words) {
+            self.steering.word_count.add();
         }
-        let order = Order::to_reconcile(self.serving.clone(), self.in_force());
+        let event =
+            |id| Event::once(EventKind::Override, Severity::Info, id, format!("the operator's word on {id} ended"));
+        ended.iter().for_each(|id| self.bulletin.tell(event(id)));
+        self.renew_certificates();
+        if decides || !ended.is_empty() {
+            return Order::to_reconcile(self.serving.clone(), self.steering.decided(&self.serving, now));
+        }
+        let order = Order::to_reconcile(self.serving.clone(), self.steering.in_force(&self.serving));
         // HAProxy has it all, but for what it did not take.
         Order { is_for_files: true, ..order }
     }
@@ -84,17 +75,6 @@ impl Node {
         Ok(Report::new(applied, self.revision(), String::new(), began.elapsed()))
     }
 
-    /// What was decided last, under the configuration that serves.
-    pub(in crate::agent) fn in_force(&self) -> Desired {
-        desired(&self.serving, self.fleet.weights(), &self.overrides, &self.keyring)
-    }
-
-    /// What should serve by all that is known now, under the configuration that serves.
-    pub(super) fn decided(&mut self) -> Desired {
-        let weights = self.fleet.decide(&self.overrides, self.now());
-        desired(&self.serving, &weights, &self.overrides, &self.keyring)
-    }
-
     /// The weights, keys and operators' words that HAProxy does not have yet, by what was seen of it last: no file, no
     /// look at what runs. And whether [`Self::begin_reconcile`] has the rest to do, later: what thousands of servers say
     /// mostly moves no weight, and no file.
@@ -102,20 +82,7 @@ impl Node {
         if !self.is_settled {
             return (None, true);
         }
-        self.said.iter().for_each(|id| self.fleet.touch(&id.backend));
-        let weights = self.fleet.decide_moved(&self.overrides, self.now());
-        let wish = |(id, weight): (ServerId, Weight)| {
-            let (backend, server) = self.serving.config.server(&id)?;
-            let word = self.overrides.get(&id).map(Override::wish).unwrap_or_default();
-            let wish = DesiredServer::of(backend, server, Some(weight), word);
-            Some((id, wish))
-        };
-        let wishes = weights.into_iter().filter_map(wish).collect();
-        let keys = std::mem::take(&mut self.keys_moved).then(|| {
-            let weights = BTreeMap::new();
-            desired(&self.serving, &weights, &self.overrides, &self.keyring)
-        });
-        let moved = Moved { wishes, said: self.said.clone(), keys };
+        let moved = self.steering.moved(&self.serving, self.now());
         self.engine.news.note(self.known.as_ref(), &moved);
         let config = &self.serving.config;
         let is_followed = !self.engine.has_all(config, &moved);
@@ -125,16 +92,20 @@ impl Node {
     /// What HAProxy took of it. What it did not take is tried again: a reload was under way, or it is out of breath.
     pub(in crate::agent) fn end_push(&mut self, pushed: &Pushed) {
         self.engine.took(&pushed.done);
-        let is_seen = |id: &&ServerId| pushed.seen.iter().any(|seen| self.has_word(seen, id));
-        let followed: BTreeSet<ServerId> = self.said.iter().filter(is_seen).cloned().collect();
-        self.said.retain(|id| !followed.contains(id));
-        // Somebody else said something of these meanwhile: the next push knows it.
         let config = &self.serving.config;
-        self.said.iter().for_each(|id| self.engine.saw(config, id, &pushed.seen));
+        // Somebody else said something of these meanwhile: the next push knows it.
+        let behind = self.steering.saw(config, &pushed.seen);
+        behind.iter().for_each(|id| self.engine.saw(config, id, &pushed.seen));
         self.tell_steps(&pushed.done);
         if !pushed.is_whole {
-            self.fleet.touch_all();
-            self.keys_moved = true;
+            self.steering.move_again();
+        }
+    }
+
+    fn tell_steps(&mut self, steps: &[Step]) {
+        if !steps.is_empty() {
+            let names = self.engine.servers_by_name(&self.serving.config);
+            self.steering.tell_steps(steps, &names, &self.bulletin);
         }
     }
 }

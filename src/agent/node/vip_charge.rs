@@ -90,7 +90,7 @@ impl Node {
         let is_proving = vips.charge.borrow().serves.as_ref().is_none_or(|serves| !serves.is_proven);
         let is_busy = own_vips(&config).next().is_none() || is_proving || vips.report.borrow().owned() > 0;
         let now = self.now();
-        self.fleet.set_pace(if is_busy { 1.0 } else { STANDBY_PACE }, now);
+        self.steering.fleet.set_pace(if is_busy { 1.0 } else { STANDBY_PACE }, now);
         self.vips = Some(vips);
     }
 
@@ -164,8 +164,10 @@ impl Node {
                 .servers
                 .iter()
                 .map(|server| crate::model::ServerId::new(backend.name.clone(), server.name.clone()));
-            let states: Vec<_> =
-                ids.filter_map(|id| self.fleet.view().health(&id)).map(crate::health::ServerHealth::state).collect();
+            let states: Vec<_> = ids
+                .filter_map(|id| self.steering.fleet.view().health(&id))
+                .map(crate::health::ServerHealth::state)
+                .collect();
             (backend.name.clone(), states)
         });
         let states: Vec<_> = states.collect();

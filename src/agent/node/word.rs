@@ -4,16 +4,11 @@ use super::Node;
 use crate::agent::outcome::applied::{Applied, How};
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::report::{Failed, Report};
+use crate::agent::steering::steps_of;
 use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::troubles::Matter;
-use crate::config::{Config, Server};
-use crate::desired::DesiredServer;
-use crate::event::{Event, EventKind, Severity};
-use crate::fleet::Override;
-use crate::model::{AdminState, ServerId, Weight, format_duration};
-use crate::plan::{RuntimeServers, Step};
-use crate::render;
-use jiff::Timestamp;
+use crate::model::{AdminState, ServerId, Weight};
+use crate::plan::Step;
 use std::time::{Duration, Instant};
 
 impl Node {
@@ -30,7 +25,7 @@ impl Node {
         period: Option<Duration>,
         actor: &str,
     ) -> Result<Report, Attempt> {
-        let said = self.say(id, state, weight, period, actor)?;
+        let said = self.steering.say(&self.serving.config, id, state, weight, period, actor)?;
         self.bulletin.tell(said);
         self.keep_new_words();
         let began = Instant::now();
@@ -41,63 +36,9 @@ impl Node {
         Ok(report)
     }
 
-    /// Takes an operator's word; answers what is to be told of it.
-    ///
-    /// # Errors
-    /// No such server.
-    pub(in crate::agent) fn say(
-        &mut self,
-        id: &ServerId,
-        state: Option<AdminState>,
-        weight: Option<Weight>,
-        period: Option<Duration>,
-        actor: &str,
-    ) -> Result<Event, Failed> {
-        let Some((_, server)) = self.serving.config.server(id) else {
-            return Err(Failed::refused(format!("there is no server {id}{}", nearest(&self.serving.config, id))));
-        };
-        let until = period.and_then(|period| Timestamp::now().checked_add(period).ok());
-        self.overrides.set(id.clone(), state, weight, actor.to_owned(), until, server.state.value);
-        self.said.insert(id.clone());
-        self.word_count.add();
-        let state_word = state.map(|state| format!(" {state}")).unwrap_or_default();
-        let weight_word = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
-        let period_word = period.map(|period| format!(" for {}", format_duration(period))).unwrap_or_default();
-        let text = format!("{actor} sets {id}{state_word}{weight_word}{period_word}");
-        Ok(Event::once(EventKind::Override, Severity::Info, id, text))
-    }
-
     /// Whether HAProxy, as it was seen last, has what is wanted of a server.
     pub(in crate::agent) fn has_followed_word(&self, id: &ServerId) -> bool {
-        self.runtime().is_some_and(|runtime| self.has_word(&runtime.servers, id))
-    }
-
-    /// Whether HAProxy was not yet seen to have all that operators said.
-    pub(in crate::agent) fn has_unproven_words(&self) -> bool {
-        !self.said.is_empty()
-    }
-
-    /// Whether these servers have it.
-    pub(in crate::agent) fn has_word(&self, seen: &RuntimeServers, id: &ServerId) -> bool {
-        let Some((backend, server)) = self.serving.config.server(id) else { return false };
-        let word = self.overrides.get(id).map(Override::wish).unwrap_or_default();
-        // What was decided for the push that has just been made, or found nothing to do.
-        let wanted = DesiredServer::of(backend, server, self.fleet.weights().get(id).copied(), word);
-        let name = render::names_of(backend, server).weight;
-        seen.get(&name).is_some_and(|seen| (seen.admin, seen.weight) == (wanted.state, wanted.weight))
-    }
-
-    /// Those of the steps that are about a server.
-    pub(in crate::agent) fn steps_of(&self, id: &ServerId, steps: &[Step]) -> Vec<Step> {
-        let Some((backend, server)) = self.serving.config.server(id) else { return vec![] };
-        let name = render::names_of(backend, server).weight;
-        let is_its = |step: &&Step| match step {
-            Step::SetWeight { proxy, server, .. } | Step::SetState { proxy, server, .. } => {
-                (proxy, server) == (&name.0, &name.1)
-            }
-            _ => false,
-        };
-        steps.iter().filter(is_its).cloned().collect()
+        self.runtime().is_some_and(|runtime| self.steering.has_word(&self.serving.config, &runtime.servers, id))
     }
 
     /// The answer to who said something of a server: what HAProxy took for it, `ahead` of the rest or with it, and nothing
@@ -131,7 +72,7 @@ impl Node {
             result => result?,
         };
         let mut steps = ahead;
-        steps.extend(self.steps_of(id, &report.applied.steps));
+        steps.extend(steps_of(&self.serving.config, id, &report.applied.steps));
         if !steps.is_empty() && matches!(report.applied.how, How::Unchanged | How::Files) {
             report.applied.how = How::Runtime;
         }
@@ -151,6 +92,7 @@ impl Node {
     fn kept_all_the_same(&self, id: &ServerId, failed: &Failed) -> Failed {
         let status = self.place.command("status");
         let way_back = self
+            .steering
             .overrides
             .get(id)
             .map(|_| format!("; `{}` takes it back", self.place.command(&format!("server ready {id}"))));
@@ -163,15 +105,7 @@ impl Node {
 
     /// A note where operators and health have taken every server of this backend out of service.
     fn nobody_is_left(&self, id: &ServerId) -> Option<String> {
-        let backend = self.serving.config.backend(&id.backend)?;
-        let serves = |server: &Server| {
-            let id = ServerId { backend: id.backend.clone(), server: server.name.clone() };
-            let word = self.overrides.get(&id).map(Override::wish).unwrap_or_default();
-            // As health and its guards decided it last.
-            let wanted = DesiredServer::of(backend, server, self.fleet.weights().get(&id).copied(), word);
-            wanted.state == AdminState::Ready && wanted.weight > Weight::ZERO
-        };
-        (!backend.servers.iter().any(serves)).then(|| {
+        self.steering.is_nobody_left(&self.serving.config, id).then(|| {
             format!(
                 "no server of backend {} takes new requests now: clients get 503 until one is healthy and ready (`{}`)",
                 id.backend,
@@ -182,9 +116,9 @@ impl Node {
 
     /// Writes down what was said since, in place.
     pub(super) fn keep_new_words(&mut self) {
-        if self.word_count.is_behind() && !self.is_observer() {
-            let kept = self.ledger.keep_overrides(&self.overrides);
-            self.words_kept(self.word_count.until_now(), kept);
+        if self.steering.word_count.is_behind() && !self.is_observer() {
+            let kept = self.ledger.keep_overrides(&self.steering.overrides);
+            self.words_kept(self.steering.word_count.until_now(), kept);
         }
     }
 
@@ -194,20 +128,6 @@ impl Node {
             Refusal::notice(format_args!("what operators said last is not kept over a restart: {failed}"))
         });
         self.troubles.set(Matter::Words, problem);
-        self.word_count.is_done(until);
+        self.steering.word_count.is_done(until);
     }
-}
-
-fn nearest(config: &Config, id: &ServerId) -> String {
-    // A few slips within a name, and not another name of the same length.
-    let slips = |known: &str, wanted: &str| {
-        let distance = strsim::damerau_levenshtein(known, wanted);
-        (distance <= known.len().min(wanted.len()).div_ceil(3).min(3)).then_some(distance)
-    };
-    let all = config.servers().filter_map(|(backend, server)| {
-        let (of_backend, of_server) =
-            (slips(backend.name.as_str(), id.backend.as_str())?, slips(server.name.as_str(), id.server.as_str())?);
-        Some((of_backend + of_server, format!("{}/{}", backend.name, server.name)))
-    });
-    all.min().map(|(_, name)| format!("; did you mean {name}?")).unwrap_or_default()
 }

@@ -29,8 +29,8 @@ impl<'a> ServingView<'a> {
             config: &node.serving.config,
             names,
             runtime: node.runtime(),
-            overrides: &node.overrides,
-            view: node.fleet.view(),
+            overrides: &node.steering.overrides,
+            view: node.steering.fleet.view(),
             outages,
             at: node.now(),
         }

@@ -66,7 +66,7 @@ impl Snapshot {
             certificates: node.certificate_news.all.clone(),
             vips,
             traffic: None,
-            guards: (node.now(), node.fleet.guards(node.now())),
+            guards: (node.now(), node.steering.fleet.guards(node.now())),
         }
     }
 }

@@ -116,10 +116,10 @@ impl Agent {
         let now = Instant::now();
         let at_start = node.now();
         node.engine.checks.patience = Some(FIRST_CHECK_PATIENCE);
-        node.fleet.set_clock(since_1970(), at_start);
+        node.steering.fleet.set_clock(since_1970(), at_start);
         let keeps_files = !node.is_observer();
         let results = keeps_files.then(|| node.ledger.last_results());
-        let spending = keeps_files.then(|| Spending::open(node.ledger.state.clone(), &mut node.fleet));
+        let spending = keeps_files.then(|| Spending::open(node.ledger.state.clone(), &mut node.steering.fleet));
         let agent = Self {
             node,
             results,

@@ -10,12 +10,13 @@ use super::tasks::{self, PendingWord};
 use super::waiting::{Aim, Held};
 use crate::agent::history::last_results::LastResults;
 use crate::agent::history::remark::Remark;
-use crate::agent::node::following::{log_start, log_transition};
+use crate::agent::node::following::log_start;
 use crate::agent::outcome::intent::{AGENT, Intent};
 use crate::agent::outcome::report::Failed;
 use crate::agent::picture::serving_view::ServingView;
 use crate::agent::picture::snapshot_parts::SnapshotParts;
 use crate::agent::probes::wanted::DueProbe;
+use crate::agent::steering::log_transition;
 use crate::agent::vip::vips::Vips;
 use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Learnt;
@@ -138,7 +139,7 @@ impl Agent {
             results.close().await;
         }
         if let Some(spending) = self.spending.take() {
-            spending.close(&self.node.fleet).await;
+            spending.close(&self.node.steering.fleet).await;
         }
         Ok(())
     }
@@ -152,15 +153,15 @@ impl Agent {
 
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
-        let fleet = self.node.fleet.next_wake().map(|at| now + at.since(self.node.now()));
-        let keys = self.node.keyring.next_wake().map(|at| now + at.since(self.node.now()));
+        let fleet = self.node.steering.fleet.next_wake().map(|at| now + at.since(self.node.now()));
+        let keys = self.node.steering.keyring.next_wake().map(|at| now + at.since(self.node.now()));
         let results = self.results.as_ref().and_then(LastResults::next_wake);
         let push = self.push_at.filter(|_| self.push.is_none());
         let places = self.waiting.next_wake();
         let words = self.next_late_word();
         let always = [fleet, keys, results, self.node.vips_wake(), push, places, words, Some(self.weights_at)];
         // What needs the engine waits for it: its end is an event of its own.
-        let word = self.node.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);
+        let word = self.node.steering.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);
         let postponed = self.postponed.as_ref().map(|postponed| postponed.at);
         let deadline = self.node.trial().map(|(_, left)| (now + left).max(self.expire_at));
         let of_engine = [Some(self.reconcile_at), self.follow_at, word, postponed, deadline];
@@ -170,14 +171,14 @@ impl Agent {
 
     async fn tick(&mut self) {
         let now = self.node.now();
-        self.node.fleet.set_clock(since_1970(), now);
-        let due = self.node.fleet.due(now);
+        self.node.steering.fleet.set_clock(since_1970(), now);
+        let due = self.node.steering.fleet.due(now);
         for (id, transition) in &due.transitions {
             log_transition(id, transition, &self.node.bulletin);
         }
         let instant = Instant::now();
         due.probes.into_iter().for_each(|(id, kind)| self.waiting.push(DueProbe { id, kind, key: None }, instant));
-        let (tests, learnt) = self.node.keyring.due(|id| !self.node.fleet.is_silent(id), now);
+        let (tests, learnt) = self.node.steering.keyring.due(|id| !self.node.steering.fleet.is_silent(id), now);
         let test = |(id, key)| DueProbe { id, kind: ProbeKind::Models, key: Some(key) };
         tests.into_iter().map(test).for_each(|wanted| self.waiting.push(wanted, instant));
         self.heed(&learnt);
@@ -186,15 +187,16 @@ impl Agent {
             results.keep(|server| server.parse().is_ok_and(|id| config.server(&id).is_some())).await;
         }
         if let Some(spending) = &mut self.spending {
-            spending.keep(&self.node.fleet).await;
+            spending.keep(&self.node.steering.fleet).await;
         }
         self.answer_late_words();
         self.send_word_answers();
         self.node.look_at_disk();
-        let word_ended = self.node.overrides.next_end(jiff::Timestamp::now()).is_some_and(|left| left.is_zero());
+        let word_ended =
+            self.node.steering.overrides.next_end(jiff::Timestamp::now()).is_some_and(|left| left.is_zero());
         let is_turn = instant >= self.weights_at;
         if is_turn {
-            self.weights_at = instant + self.node.fleet.touch_next(WEIGHTS);
+            self.weights_at = instant + self.node.steering.fleet.touch_next(WEIGHTS);
         }
         if due.weights_may_move || is_turn {
             self.follow_soon();
@@ -219,7 +221,7 @@ impl Agent {
 
     /// Logs each guard once when it begins to hold weights back, and once when it ends.
     pub(super) fn tell_guards(&mut self) {
-        let events = self.node.fleet.guards(self.node.now());
+        let events = self.node.steering.fleet.guards(self.node.now());
         let is_in = |events: &[GuardEvent], one: &GuardEvent| {
             events.iter().any(|other| (other.guard, &other.pool) == (one.guard, &one.pool))
         };
@@ -243,9 +245,9 @@ impl Agent {
             self.tell_keyless();
         }
         let now = self.node.now();
-        learnt.ask_soon.iter().for_each(|id| self.node.fleet.ask_soon(id, now));
+        learnt.ask_soon.iter().for_each(|id| self.node.steering.fleet.ask_soon(id, now));
         if learnt.is_rotated {
-            self.node.keys_moved = true;
+            self.node.steering.keys_moved = true;
             self.follow_soon();
         }
     }
@@ -273,7 +275,7 @@ impl Agent {
             Request::Apply(intent, reply) => self.change(Aim::File, intent, vec![reply], file).await,
             Request::Rollback(to, intent, reply) => self.change(Aim::Rollback(to), intent, vec![reply], file).await,
             Request::Server { id, state, weight, period, actor, reply } => {
-                match self.node.say(&id, state, weight, period, &actor) {
+                match self.node.steering.say(&self.node.serving.config, &id, state, weight, period, &actor) {
                     Ok(said) => {
                         self.words.push(PendingWord {
                             id,

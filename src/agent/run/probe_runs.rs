@@ -25,7 +25,7 @@ impl Agent {
                     tracing::debug!(server = %wanted.id, kind = %wanted.kind, "the probe is gone with its server");
                     self.waiting.ended(&wanted.id.backend);
                     if let Some(key) = wanted.key {
-                        self.node.keyring.test_ended(&wanted.id, key);
+                        self.node.steering.keyring.test_ended(&wanted.id, key);
                     }
                 }
             }
@@ -44,7 +44,7 @@ impl Agent {
 
     /// The place of the key to ask with: the one under test, else the one that serves.
     fn key_of(&self, DueProbe { id, kind: _, key }: &DueProbe) -> usize {
-        key.or_else(|| self.node.keyring.active(id)).unwrap_or(0)
+        key.or_else(|| self.node.steering.keyring.active(id)).unwrap_or(0)
     }
 
     fn whom(&self, wanted: &DueProbe) -> Option<Asked> {
@@ -65,7 +65,7 @@ impl Agent {
         tracing::debug!(server = %id, kind = %observation.kind, outcome = %observation.outcome, detail = observation.detail, "probed");
         let now = self.node.now();
         if let Some(key) = wanted.key {
-            self.node.keyring.test_ended(id, key);
+            self.node.steering.keyring.test_ended(id, key);
         }
         if let (Some(asked), Some(here)) = (&asked, self.whom(&wanted))
             && asked.url == here.url
@@ -74,7 +74,7 @@ impl Agent {
                 results.note(id, asked.key.as_ref().map(|(index, _)| *index), &observation);
             }
             if let Some((_, key)) = &asked.key {
-                let learnt = self.node.keyring.observe(id, key, &observation, now);
+                let learnt = self.node.steering.keyring.observe(id, key, &observation, now);
                 self.heed(&learnt);
             }
         }
@@ -83,11 +83,11 @@ impl Agent {
         }
         // Also where the key went out by this very answer: the server is asked again, with the one that serves now.
         if asked != self.whom(&wanted) {
-            self.node.fleet.disregard(id, observation.kind, now);
+            self.node.steering.fleet.disregard(id, observation.kind, now);
             return;
         }
-        if let Some(transition) = self.node.fleet.observe(id, &observation, now) {
-            crate::agent::node::following::log_transition(id, &transition, &self.node.bulletin);
+        if let Some(transition) = self.node.steering.fleet.observe(id, &observation, now) {
+            crate::agent::steering::log_transition(id, &transition, &self.node.bulletin);
             self.follow_soon();
         }
     }

@@ -43,13 +43,13 @@ impl Agent {
                     sample.retry_after = None;
                 }
             }
-            if let Some(transition) = self.node.fleet.live(&id, &sample, now) {
-                crate::agent::node::following::log_transition(&id, &transition, &self.node.bulletin);
+            if let Some(transition) = self.node.steering.fleet.live(&id, &sample, now) {
+                crate::agent::steering::log_transition(&id, &transition, &self.node.bulletin);
                 self.follow_soon();
             }
         }
         for words in &batch.keys {
-            let learnt = self.node.keyring.observe_live(words, now);
+            let learnt = self.node.steering.keyring.observe_live(words, now);
             self.heed(&learnt);
         }
     }
@@ -60,7 +60,7 @@ impl Agent {
         let config = self.node.serving.config.clone();
         for (backend, server) in config.servers().filter(|(_, server)| !server.keys.is_empty()) {
             let id = ServerId::new(backend.name.clone(), server.name.clone());
-            let exhausted = self.node.keyring.exhausted(&id, now);
+            let exhausted = self.node.steering.keyring.exhausted(&id, now);
             // A single key that rests is the server's own pause, which its health knows.
             let exhausted = exhausted.filter(|exhausted| exhausted.is_rejected || server.keys.len() > 1);
             let keyless = exhausted.map(|exhausted| {
@@ -75,7 +75,7 @@ impl Agent {
                 };
                 Keyless { until: Some(exhausted.until), why }
             });
-            self.node.fleet.set_keyless(&id, keyless);
+            self.node.steering.fleet.set_keyless(&id, keyless);
         }
     }
 }

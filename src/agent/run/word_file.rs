@@ -14,11 +14,11 @@ use std::time::Instant;
 impl Agent {
     /// Writes down what is new, where nothing is being written.
     pub(super) fn write_words(&mut self) {
-        if !self.node.word_count.is_behind() || self.writing.is_some() || self.node.is_observer() {
+        if !self.node.steering.word_count.is_behind() || self.writing.is_some() || self.node.is_observer() {
             return;
         }
-        let until = self.node.word_count.until_now();
-        let (state, overrides) = (self.node.ledger.state.clone(), self.node.overrides.clone());
+        let until = self.node.steering.word_count.until_now();
+        let (state, overrides) = (self.node.ledger.state.clone(), self.node.steering.overrides.clone());
         self.writing = Some(tokio::task::spawn_blocking(move || {
             (until, store::save_overrides(&state, &overrides).map_err(|e| told(&e)))
         }));
@@ -28,7 +28,7 @@ impl Agent {
     pub(super) fn words_written(&mut self, ended: Option<(u64, Result<(), Failed>)>) {
         self.writing = None;
         let broken = || Err(Failed::refused("to write them broke off by a bug of hapilot"));
-        let (until, result) = ended.unwrap_or_else(|| (self.node.word_count.until_now(), broken()));
+        let (until, result) = ended.unwrap_or_else(|| (self.node.steering.word_count.until_now(), broken()));
         self.node.words_kept(until, result);
         self.send_word_answers();
     }
@@ -37,14 +37,14 @@ impl Agent {
     pub(in crate::agent) fn answer_word(&mut self, word: PendingWord, result: Result<Report, Attempt>) {
         let PendingWord { id, reply, began, steps, .. } = word;
         let answer = self.node.word_followed(&id, steps, result, began);
-        let word = self.node.word_count.until_now();
+        let word = self.node.steering.word_count.until_now();
         self.answers.push(WordAnswer { reply, answer, word, until: began + WORD_PATIENCE });
         self.send_word_answers();
     }
 
     /// Sends what waits no more. A disk that hangs keeps nobody waiting for ever.
     pub(super) fn send_word_answers(&mut self) {
-        let (now, count) = (Instant::now(), self.node.word_count);
+        let (now, count) = (Instant::now(), self.node.steering.word_count);
         let is_ready = |answer: &mut WordAnswer| answer.word <= count.written || answer.until <= now;
         let ready: Vec<WordAnswer> = self.answers.extract_if(.., is_ready).collect();
         for WordAnswer { reply, answer, word, .. } in ready {
@@ -73,7 +73,7 @@ impl Agent {
                         let ended = writing.await.ok();
                         self.words_written(ended);
                     }
-                    None if self.node.word_count.is_behind() && !self.node.is_observer() => self.write_words(),
+                    None if self.node.steering.word_count.is_behind() && !self.node.is_observer() => self.write_words(),
                     None => break,
                 }
             }

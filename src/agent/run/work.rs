@@ -13,6 +13,7 @@ use crate::agent::orders::order::{Order, OrderOutcome};
 use crate::agent::outcome::applied::{Applied, How};
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::report::{Failed, Report};
+use crate::agent::steering::steps_of;
 use crate::agent::tell::troubles::Matter;
 use crate::store::Journal;
 use std::time::{Duration, Instant};
@@ -147,7 +148,7 @@ impl Agent {
     pub(in crate::agent) fn start(&mut self, order: Order, what: Task) {
         let known = match &what {
             Task::Reconcile { .. } => Baseline::of(&order.desired),
-            Task::Change(_) | Task::Plan(..) => Baseline::of(&self.node.in_force()),
+            Task::Change(_) | Task::Plan(..) => Baseline::of(&self.node.steering.in_force(&self.node.serving)),
         };
         self.node.known = Some(known);
         let stand_in = self.node.engine.stand_in();
@@ -226,12 +227,13 @@ impl Agent {
         self.node.end_push(&pushed);
         let Pushed { done, seen, is_whole } = pushed;
         // While the engine is away no comparison follows that would mend the rest.
-        if !is_whole || self.is_changing() && self.node.has_unproven_words() {
+        if !is_whole || self.is_changing() && self.node.steering.has_unproven_words() {
             self.push_at = Some(Instant::now() + AGAIN);
         }
         for word in &mut self.words {
-            word.steps.extend(self.node.steps_of(&word.id, &done));
-            word.is_seen |= seen.iter().any(|seen| self.node.has_word(seen, &word.id));
+            word.steps.extend(steps_of(&self.node.serving.config, &word.id, &done));
+            word.is_seen |=
+                seen.iter().any(|seen| self.node.steering.has_word(&self.node.serving.config, seen, &word.id));
         }
         self.answer_words();
         self.go_on().await;

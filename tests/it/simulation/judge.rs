@@ -37,14 +37,15 @@ impl Target {
 }
 
 fn desired(node: &Node) -> Desired {
-    let decided = |id: ServerId| node.fleet.view().decision(&id).map(|decision| (id, decision.weight));
+    let decided = |id: ServerId| node.steering.fleet.view().decision(&id).map(|decision| (id, decision.weight));
     let ids = node.serving.config.servers().map(|(backend, s)| ServerId::new(backend.name.clone(), s.name.clone()));
     let weights: BTreeMap<ServerId, Weight> = ids.filter_map(decided).collect();
     let sources = &node.serving;
     let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
-    let mut desired = Desired::new(sources.config.clone(), &weights, &node.overrides.wishes(), secrets, certificates);
-    desired.active_keys = node.keyring.active_keys();
-    desired.spread_keys = node.keyring.spread_keys();
+    let mut desired =
+        Desired::new(sources.config.clone(), &weights, &node.steering.overrides.wishes(), secrets, certificates);
+    desired.active_keys = node.steering.keyring.active_keys();
+    desired.spread_keys = node.steering.keyring.spread_keys();
     desired
 }
 

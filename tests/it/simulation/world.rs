@@ -185,7 +185,7 @@ impl World {
         let node = self.node.as_mut().expect("an agent runs");
         let observation = Observation::new(ProbeKind::Models, outcome, Duration::from_millis(5));
         let now = node.now();
-        node.fleet.observe(id, &observation, now);
+        node.steering.fleet.observe(id, &observation, now);
     }
 
     /// Every file that HAProxy reads, as it is.
