@@ -74,7 +74,7 @@ fn frozen(node: &Node, id: &ServerId) -> Option<String> {
             "{id} keeps the weight that health left it, {has} of {}: the agent does not run, and nobody raises it; \
              `{}` does",
             server.weight.value,
-            node.place.command(&format!("server weight {id} {}", server.weight.value))
+            node.file.place.command(&format!("server weight {id} {}", server.weight.value))
         )
     })
 }

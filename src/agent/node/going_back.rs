@@ -3,7 +3,6 @@
 //! The operator's file stays as it is. One that never served is no reason to undo what does.
 
 use super::Node;
-use crate::agent::file::unserved::{Unserved, rolled_back};
 use crate::agent::orders::books::KeptOfLeft;
 use crate::agent::orders::change::Left;
 use crate::agent::orders::goal::Goal;
@@ -20,7 +19,7 @@ impl Node {
     /// # Errors
     /// No such revision, or it cannot be served any more.
     pub async fn roll_back(&mut self, to: Option<u32>, intent: &Intent) -> Result<Report, Attempt> {
-        let goal = self.choose_revision(to, self.place.digest())?;
+        let goal = self.choose_revision(to, self.file.place.digest())?;
         self.reach(goal, intent).await
     }
 
@@ -33,8 +32,8 @@ impl Node {
             None => self.ledger.previous_good()?.ok_or_else(|| {
                 Failed::refused(format!(
                     "there is no earlier revision with another content to go back to; `{}` lists them, `{}` serves any",
-                    self.place.command("history"),
-                    self.place.command("rollback REV")
+                    self.file.place.command("history"),
+                    self.file.place.command("rollback REV")
                 ))
             })?,
         };
@@ -56,19 +55,12 @@ impl Node {
             report.notes.push(format!(
                 "that {} was rolled back could not be written down: the next start of the agent serves it again, unless \
                  there is room before, or `{}` has put what serves into it",
-                self.place.file,
-                self.place.command("rollback --write")
+                self.file.place.file,
+                self.file.place.command("rollback --write")
             ));
             self.note_history(Some(failed));
         }
-        self.file_problem = kept.problem;
-    }
-
-    /// The file has the content that was left: that is told, and not what it had in between.
-    pub(in crate::agent) fn tell_rolled_back(&mut self) {
-        let waits = self.serving.config.apply.waits_on_save;
-        let why = rolled_back(&self.place, waits, self.place.load().err().as_ref());
-        self.file_problem = Some(Unserved::RolledBack(why));
+        self.file.problem = kept.problem;
     }
 
     /// Whether the file cannot be served, or is not served yet, so that an older content serves and nobody went back to it.
@@ -76,16 +68,16 @@ impl Node {
         let is_other = file != Some(Digest::of(&self.serving.toml));
         // A file that waits to be applied is no mistake: what serves can be undone.
         let waits = self.serving.config.apply.waits_on_save;
-        (self.is_settled || self.file_problem.is_some()) && is_other && !waits && !self.is_file_rejected()
+        (self.is_settled || self.file.problem.is_some()) && is_other && !waits && !self.file.is_rejected(&self.ledger)
     }
 
     fn nothing_to_roll_back(&self) -> Failed {
         let serves = self.revision().map_or_else(|| "nothing".to_owned(), |revision| format!("revision {revision}"));
-        let problem = self.file_problem.as_ref().map(|problem| problem.why().clone().as_error());
+        let problem = self.file.problem.as_ref().map(|problem| problem.why().clone().as_error());
         let problem = problem.unwrap_or_else(|| Refusal::new("the file is about to be served"));
-        let file = &self.place.file;
+        let file = &self.file.place.file;
         let nothing = format!("there is nothing to roll back: {file} was not served as it stands, {serves} serves on");
-        let back = self.place.command("rollback REV");
+        let back = self.file.place.command("rollback REV");
         let help = format!("mend the file; to go further back all the same: {back}");
         Failed::refused(problem.done(nothing).help(help).nothing_changed())
     }

@@ -25,7 +25,7 @@ impl Node {
         if found.is_empty() {
             return Ok(());
         }
-        let help = format!("if this is meant: {}", self.place.command("apply --force"));
+        let help = format!("if this is meant: {}", self.file.place.command("apply --force"));
         Err(Failed::refused(Refusal::of(found.iter().map(Objection::new)).help(help).nothing_changed()))
     }
 
@@ -43,7 +43,7 @@ impl Node {
         // Before the first apply of this life, what was read is not yet what serves.
         let toml = self.ledger.toml_of(revision).ok()?;
         let host_name = sys::host_name().unwrap_or_default();
-        let (file, node) = (self.place.file.as_str(), self.place.node.as_ref());
+        let (file, node) = (self.file.place.file.as_str(), self.file.place.node.as_ref());
         config::parse_for_node(file, &toml, &host_name, node).ok().map(Arc::new)
     }
 }

@@ -21,8 +21,8 @@ pub(super) mod word;
 
 use crate::agent::apply::engine::Engine;
 use crate::agent::apply::interim::Baseline;
-use crate::agent::file::at_start::AtStart;
-use crate::agent::file::unserved::{Unserved, Waiting, rolled_back, waits_at_start};
+use crate::agent::file::operator_file::OperatorFile;
+use crate::agent::file::unserved::{Unserved, rolled_back, waits_at_start};
 use crate::agent::files::live_files::LiveFiles;
 use crate::agent::history::adopted::{adopt, base_weights};
 use crate::agent::history::ledger::Ledger;
@@ -52,15 +52,11 @@ use jiff::Timestamp;
 #[derive(Debug)]
 pub struct Node {
     /// The operator's file.
-    pub place: Place,
+    pub file: OperatorFile,
     /// What is served: the file, or an older revision where the file is broken or was rolled back.
     pub serving: Sources,
     /// Whether anything was applied yet in this life.
     pub is_settled: bool,
-    /// The newest file is not served: why.
-    pub file_problem: Option<Unserved>,
-    /// What a good file would do that waits for the operator.
-    pub(super) waiting: Option<Waiting>,
     /// What else is wrong; what could not be written is tried again with each look at HAProxy.
     pub troubles: Troubles,
     /// HAProxy has followed in this life.
@@ -79,8 +75,6 @@ pub struct Node {
     pub vips: Option<Vips>,
     /// The first apply of this life is under way.
     pub(super) is_opening: bool,
-    /// A new file waits for its turn among the nodes: whom for.
-    pub order_wait: Option<String>,
     /// Plans and applies.
     pub engine: Engine,
     /// The certificates that serve, and what was told of them.
@@ -90,10 +84,6 @@ pub struct Node {
     /// Tells what happens.
     pub(super) bulletin: Bulletin,
     pub(super) ledger: Ledger,
-    /// What the file said at the start, and is not followed.
-    pub(super) at_start: AtStart,
-    /// The file just before it was read at the start.
-    pub(super) read_at_start: Option<Digest>,
     /// `None` while it only observes.
     pub(super) lock: Option<sys::lock::Lock>,
     pub(super) epoch: Epoch,
@@ -122,8 +112,8 @@ impl Node {
         }
         sys::files::sweep_staged(&state);
         LiveFiles::of(&live_config(&place)).sweep();
-        let mut node = Self::around(place, loaded, Ledger::open(&state).map_err(first)?, Some(lock)).await?;
-        node.read_at_start = read_at_start;
+        let mut node =
+            Self::around(place, read_at_start, loaded, Ledger::open(&state).map_err(first)?, Some(lock)).await?;
         node.engine.journal = Some(Journal::of(&state));
         node.bulletin = Bulletin::open(&state);
         node.engine.bulletin = node.bulletin.clone();
@@ -134,11 +124,12 @@ impl Node {
     /// A node around what was read and remembered.
     pub(super) async fn around(
         place: Place,
+        read_at_start: Option<Digest>,
         loaded: Result<Sources, SourcesError>,
         ledger: Ledger,
         lock: Option<sys::lock::Lock>,
     ) -> Result<Self, Failed> {
-        let (serving, file_problem) = choose(&place, loaded, &ledger)?;
+        let (serving, problem) = choose(&place, loaded, &ledger)?;
         let mut overrides = ledger.overrides()?;
         overrides.expire(Timestamp::now(), |id| serving.config.server(id).is_some());
         let mut adopted = adopt(&serving.config, base_weights(&place, &ledger)).await;
@@ -146,15 +137,13 @@ impl Node {
         adopted.weights.retain(|id, _| overrides.get(id).is_none_or(|entry| entry.wish().weight.is_none()));
         let fleet = Fleet::new(serving.config.clone(), adopted.weights, Moment::default());
         let keyring = Keyring::new(&serving.config, &serving.secrets, &adopted.keys, Moment::default());
-        let at_start = AtStart::of(&serving.config);
+        let file = OperatorFile::new(place, read_at_start, problem, &serving.config);
         let engine = Engine::new();
         let steering = Steering::new(fleet, keyring, overrides);
         Ok(Self {
-            place,
+            file,
             serving,
             is_settled: false,
-            file_problem,
-            waiting: None,
             troubles: Troubles::default(),
             has_followed: false,
             owns_haproxy: false,
@@ -167,11 +156,8 @@ impl Node {
             listening: None,
             vips: None,
             is_opening: false,
-            order_wait: None,
             engine,
             ledger,
-            at_start,
-            read_at_start: None,
             lock,
             epoch: Epoch::begin(),
         })
@@ -216,7 +202,7 @@ impl Node {
     pub(super) fn not_in_force(&self, sources: &Sources) -> Vec<String> {
         let target = self.engine.version.map(|version| render::Target::new(version.major, version.minor));
         let mut all = target.map_or_else(Vec::new, |target| target.not_in_force(&sources.config));
-        all.extend(self.at_start.differs_from(&sources.config));
+        all.extend(self.file.not_followed(&sources.config));
         all
     }
 
@@ -241,16 +227,6 @@ impl Node {
             Ok(_) => {}
             Err(failed) => tracing::error!("the history cannot be read: {failed}"),
         }
-    }
-
-    /// Whether the file as it stands is the one that was rolled back: only an operator's `apply` serves it again.
-    pub fn is_file_rejected(&self) -> bool {
-        self.place.digest().is_some_and(|file| self.ledger.rejected() == Some(file))
-    }
-
-    /// Whether the file has changed since it was read at the start, when nobody watched it yet.
-    pub fn is_file_newer_than_start(&self) -> bool {
-        self.place.digest() != self.read_at_start
     }
 
     /// The very address that HAProxy uses for a server.

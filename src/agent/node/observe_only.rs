@@ -18,8 +18,7 @@ impl Node {
             Ok(sources) => sources.config.node.state.value.clone(),
             Err(_) => place.state_directory(),
         };
-        let mut node = Self::around(place, loaded, Ledger::read_only(&state)?, None).await?;
-        node.read_at_start = read_at_start;
+        let mut node = Self::around(place, read_at_start, loaded, Ledger::read_only(&state)?, None).await?;
         node.engine.would = Some(vec![]);
         Ok(node)
     }

@@ -3,7 +3,6 @@
 //! Health steers from here on, whatever keeps a file from being served or written. Called by `run` and `node`.
 
 use super::Node;
-use crate::agent::file::unserved::Unserved;
 use crate::agent::history::adopted::{adopt, base_weights};
 use crate::agent::history::recovery::recover;
 use crate::agent::outcome::applied::Applied;
@@ -31,12 +30,12 @@ impl Node {
     /// As [`Self::apply_file`]; the file's refusal also where a revision serves on.
     pub async fn settle(&mut self) -> Result<Report, Attempt> {
         self.recover();
-        let problem = self.file_problem.take();
+        let problem = self.file.problem.take();
         let result = self.serve_at_start().await;
         match (problem, result) {
             // A revision serves in the file's place, which stays told.
             (Some(problem), result) => {
-                self.file_problem = Some(problem);
+                self.file.problem = Some(problem);
                 result
             }
             (None, Err(Attempt::Failed(failed))) => {
@@ -50,7 +49,7 @@ impl Node {
     async fn serve_at_start(&mut self) -> Result<Report, Attempt> {
         let reason = self.recovered.as_ref().map_or_else(|| "start".to_owned(), |told| format!("start; {told}"));
         let intent = Intent::of_agent(Some(&reason));
-        let problem = self.file_problem.clone();
+        let problem = self.file.problem.clone();
         self.is_opening = true;
         self.engine.last = None;
         let mut result = self.serve(self.serving.clone(), &intent, SourceOfChange::Start).await;
@@ -58,12 +57,12 @@ impl Node {
         if result.is_err() && self.serves_already() {
             // Whatever keeps files from being written (a full disk): health must go on steering what runs.
             self.is_settled = true;
-            self.file_problem = None;
+            self.file.problem = None;
             self.tell_certificates();
             result = Ok(Report::new(Applied::nothing(), self.revision(), String::new(), Duration::ZERO));
         }
         // An older revision that serves does not mend the file.
-        self.file_problem = problem.or(self.file_problem.take());
+        self.file.problem = problem.or(self.file.problem.take());
         result
     }
 
@@ -79,9 +78,9 @@ impl Node {
         if toml == self.serving.toml {
             return;
         }
-        let Ok(sources) = self.place.understand(toml) else { return };
+        let Ok(sources) = self.file.place.understand(toml) else { return };
         // What HAProxy runs is the revision's, and so are the weights to begin with.
-        let adopted = adopt(&sources.config, base_weights(&self.place, &self.ledger)).await;
+        let adopted = adopt(&sources.config, base_weights(&self.file.place, &self.ledger)).await;
         let spent = self.steering.fleet.spent();
         self.steering.fleet = Fleet::new(sources.config.clone(), adopted.weights, self.now());
         self.steering.fleet.restore_spent(&spent);
@@ -91,6 +90,6 @@ impl Node {
         if let Err(Attempt::Failed(failed)) = self.serve_at_start().await {
             tracing::error!("nor can the revision\n{failed}");
         }
-        self.file_problem = Some(Unserved::Refused(problem.clone()));
+        self.file.refuse(problem.clone());
     }
 }

@@ -28,7 +28,7 @@ impl Node {
     /// The file's mistakes, or whatever would keep it from being served.
     pub async fn plan(&mut self) -> Result<Planned, Attempt> {
         let (_, Understood { sources, vrrp }) =
-            Goal::File.understand(self.place.clone(), &Intent::of_agent(None), self.is_observer()).await;
+            Goal::File.understand(self.file.place.clone(), &Intent::of_agent(None), self.is_observer()).await;
         let order = self.begin_plan(sources)?;
         let prepared = self.engine.plan(order.wish(), &self.ledger).await?;
         Ok(Planned { prepared, sources: order.sources, vrrp })
@@ -68,7 +68,7 @@ impl Node {
         report.notes.extend(start_doubts(sources, prepared));
         report.unread.clone_from(&sources.unread);
         let drastic = self.drastic_changes(sources);
-        let command = self.place.command("apply --force");
+        let command = self.file.place.command("apply --force");
         report.notes.extend(drastic.iter().map(|change| format!("{change}; that wants `{command}`")));
         report
     }

@@ -1,7 +1,6 @@
 //! The way to a goal: chosen, begun, reached.
 
 use super::Node;
-use crate::agent::file::unserved::Unserved;
 use crate::agent::orders::change::Then;
 use crate::agent::orders::goal::{Goal, Understood};
 use crate::agent::orders::order::Order;
@@ -44,10 +43,10 @@ impl Node {
                 self.begin(read.map_err(failed)?, vrrp, intent, SourceOfChange::Rollback(number), then)
             }
             Goal::Refresh(_) => {
-                let problem = self.file_problem.clone();
+                let problem = self.file.problem.clone();
                 let then = Then::Refresh { problem: problem.clone() };
                 let begun = self.begin(read.map_err(failed)?, vrrp, intent, SourceOfChange::Start, then);
-                self.file_problem = problem;
+                self.file.problem = problem;
                 begun
             }
             Goal::Again(_) => self.begin(read.map_err(failed)?, vrrp, intent, SourceOfChange::Edit, Then::Nothing),
@@ -64,7 +63,7 @@ impl Node {
             Ok(sources) => sources,
             Err(e) => {
                 let failed = Failed::from_sources(&e);
-                self.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
+                self.file.refuse(failed.refusal.clone());
                 return Err(Attempt::Failed(failed));
             }
         };
@@ -75,7 +74,7 @@ impl Node {
 
     /// Reads it and serves it, in place.
     pub(super) async fn reach(&mut self, goal: Goal, intent: &Intent) -> Result<Report, Attempt> {
-        let (goal, understood) = goal.understand(self.place.clone(), intent, self.is_observer()).await;
+        let (goal, understood) = goal.understand(self.file.place.clone(), intent, self.is_observer()).await;
         let order = self.begin_goal(goal, understood, intent)?;
         Box::pin(self.carry_out(order)).await
     }

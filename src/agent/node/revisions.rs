@@ -50,13 +50,13 @@ impl Node {
         let text = format!("{reason}; rolling back to revision {}", trial.back_to);
         self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text));
         let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
-        Ok(Some((self.revision_again(trial.back_to, self.place.digest(), true)?, intent)))
+        Ok(Some((self.revision_again(trial.back_to, self.file.place.digest(), true)?, intent)))
     }
 
     /// Starts the guard of an open trial again; one that still runs makes the new one end at once.
     pub(in crate::agent) fn guard_again(&self) {
         if self.ledger.provisional().is_some()
-            && let Err(error) = guard(&self.place, &self.ledger.state)
+            && let Err(error) = guard(&self.file.place, &self.ledger.state)
         {
             tracing::error!(%error, "the process that guards the deadline cannot be started; the agent does alone");
         }

@@ -7,7 +7,6 @@ use super::Node;
 use super::planning::Planned;
 use crate::agent::file::unserved::{Unserved, Waiting, waits};
 use crate::agent::outcome::attempt::Attempt;
-use crate::event::{Event, EventKind, Severity};
 use crate::model::Digest;
 
 impl Node {
@@ -23,40 +22,23 @@ impl Node {
 
     /// Whether the saved file shall wait.
     pub(in crate::agent) fn does_file_wait(&self) -> bool {
-        let is_other = self.place.digest() != Some(Digest::of(&self.serving.toml));
-        self.serving.config.apply.waits_on_save && is_other && !self.is_file_rejected()
+        let is_other = self.file.place.digest() != Some(Digest::of(&self.serving.toml));
+        self.serving.config.apply.waits_on_save && is_other && !self.file.is_rejected(&self.ledger)
     }
 
     /// Keeps what its apply would do, and tells what is new of it.
     pub(in crate::agent) fn note_waiting(&mut self, planned: Result<Planned, Attempt>) {
         let (waiting, problem) = match planned {
             Ok(Planned { prepared, .. }) => {
-                (Some(Waiting::of(&self.place, &prepared)), Unserved::Waits(waits(&self.place)))
+                (Some(Waiting::of(&self.file.place, &prepared)), Unserved::Waits(waits(&self.file.place)))
             }
             // The verdict of HAProxy takes its time; `plan` waits for it.
-            Err(Attempt::TooSoon(_)) => (None, Unserved::Waits(waits(&self.place))),
+            Err(Attempt::TooSoon(_)) => (None, Unserved::Waits(waits(&self.file.place))),
             Err(Attempt::Failed(failed)) => {
-                let why = waits(&self.place).besides("and it could not be served:\n", failed.refusal);
+                let why = waits(&self.file.place).besides("and it could not be served:\n", failed.refusal);
                 (None, Unserved::WaitsRefused(why))
             }
         };
-        if self.waiting != waiting || self.file_problem.as_ref() != Some(&problem) {
-            let why = problem.why();
-            match &waiting {
-                Some(Waiting { changes, is_reload, .. }) => {
-                    tracing::info!("{why}: {}", Waiting::in_words(*changes, *is_reload));
-                }
-                None if matches!(problem, Unserved::WaitsRefused(_)) => {
-                    self.bulletin.tell(Event::once(EventKind::Refused, Severity::Warning, "file", why));
-                }
-                None => tracing::info!("{why}"),
-            }
-        }
-        (self.waiting, self.file_problem) = (waiting, Some(problem));
-    }
-
-    /// The good file that waits: no problem, and no refusal.
-    pub fn waiting(&self) -> Option<&Waiting> {
-        self.waiting.as_ref().filter(|_| matches!(self.file_problem, Some(Unserved::Waits(_))))
+        self.file.wait(waiting, problem, &self.bulletin);
     }
 }

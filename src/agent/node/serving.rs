@@ -5,7 +5,6 @@
 //! does both at once.
 
 use super::Node;
-use crate::agent::file::unserved::Unserved;
 use crate::agent::orders::books::{Books, Kept};
 use crate::agent::orders::change::{Change, Then};
 use crate::agent::orders::goal::Goal;
@@ -51,7 +50,7 @@ impl Node {
 
     /// The history, to be written into beside the loop.
     pub(in crate::agent) fn books(&self) -> Books {
-        let (ledger, place) = (self.ledger.clone(), self.place.clone());
+        let (ledger, place) = (self.ledger.clone(), self.file.place.clone());
         Books { ledger, place, is_observer: self.is_observer(), events: vec![] }
     }
 
@@ -66,7 +65,7 @@ impl Node {
     ) -> Result<Order, Attempt> {
         let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
         if let Err(failed) = self.refuse_drastic_changes(&sources, intent, source) {
-            self.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
+            self.file.refuse(failed.refusal.clone());
             return Err(failed.into());
         }
         let is_rollback = matches!(source, SourceOfChange::Rollback(_));
@@ -77,7 +76,7 @@ impl Node {
             Err(_) if is_rollback || self.is_opening => None,
             Err(failed) => {
                 if may_fail_file {
-                    self.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
+                    self.file.refuse(failed.refusal.clone());
                 }
                 return Err(failed.into());
             }
@@ -105,7 +104,7 @@ impl Node {
         if let Then::Refresh { problem } = then {
             let sources = order.sources.clone();
             let result = self.end_serving(order, source, vrrp, result, kept).await;
-            self.file_problem = problem;
+            self.file.problem = problem;
             if let Err(Attempt::TooSoon(_)) = result {
                 // The next look at HAProxy carries it out.
                 self.steering.keyring.reconfigure(&sources.config, &sources.secrets, self.now());
@@ -121,7 +120,7 @@ impl Node {
                 tracing::warn!(revision = self.revision(), "{text}");
                 // Revisions are counted without a gap.
                 let before = self.revision().map_or(0, |revision| revision.saturating_sub(1));
-                let diff = self.place.command(&format!("diff {before}"));
+                let diff = self.file.place.command(&format!("diff {before}"));
                 report.notes.push(format!("{text}; `{diff}` says what changed"));
             }
             Then::Rollback(_) => {
@@ -156,7 +155,7 @@ impl Node {
                 // That HAProxy cannot be asked is no word about a file that it serves already.
                 let is_unasked = matches!(e, ApplyError::Observe(_) | ApplyError::Own(_));
                 if may_fail_file && !(is_unasked && self.is_settled && sources.toml == self.serving.toml) {
-                    self.file_problem = Some(Unserved::Refused(e.refusal()));
+                    self.file.refuse(e.refusal());
                 }
                 return Err(Attempt::from(e));
             }
@@ -178,7 +177,7 @@ impl Node {
         self.is_settled = true;
         self.tell_certificates();
         if !matches!(source, SourceOfChange::Rollback(_)) {
-            self.file_problem = None;
+            self.file.problem = None;
         }
         let diff = match &self.engine.last {
             Some((before, after)) => {

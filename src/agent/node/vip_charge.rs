@@ -128,10 +128,14 @@ impl Node {
     fn charge(&self, released: &BTreeSet<Name>, wanted: &BTreeSet<Name>) -> Charge {
         let config = self.serving.config.clone();
         let key = config.node.heartbeat.as_ref().and_then(|heartbeat| self.serving.secrets.get(&heartbeat.key.value));
-        let refuses =
-            self.file_problem.as_ref().filter(|_| self.order_wait.is_none() && self.waiting().is_none()).and_then(
-                |problem| Some(heartbeat::RefusedFile { file: self.place.digest()?, why: problem.why().headline() }),
-            );
+        let refuses = self
+            .file
+            .problem
+            .as_ref()
+            .filter(|_| self.file.order_wait.is_none() && self.file.waiting().is_none())
+            .and_then(|problem| {
+                Some(heartbeat::RefusedFile { file: self.file.place.digest()?, why: problem.why().headline() })
+            });
         Charge {
             listener: None,
             key: key.cloned(),
@@ -195,9 +199,11 @@ impl Node {
 
     /// Whose turn it is to serve the file as it stands. One with mistakes waits for nobody.
     pub fn its_turn(&self) -> Turn {
-        let Some(file) = self.place.digest().filter(|_| self.vips.is_some()) else { return Turn::Go };
+        let Some(file) = self.file.place.digest().filter(|_| self.vips.is_some()) else { return Turn::Go };
         match self.turn(file) {
-            Turn::Wait(_) | Turn::Stop(_) if self.order_wait.is_none() && self.place.load().is_err() => Turn::Go,
+            Turn::Wait(_) | Turn::Stop(_) if self.file.order_wait.is_none() && self.file.place.load().is_err() => {
+                Turn::Go
+            }
             turn => turn,
         }
     }

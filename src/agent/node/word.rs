@@ -90,12 +90,12 @@ impl Node {
 
     /// HAProxy could not be told, or not wholly: the word is kept, and follows.
     fn kept_all_the_same(&self, id: &ServerId, failed: &Failed) -> Failed {
-        let status = self.place.command("status");
+        let status = self.file.place.command("status");
         let way_back = self
             .steering
             .overrides
             .get(id)
-            .map(|_| format!("; `{}` takes it back", self.place.command(&format!("server ready {id}"))));
+            .map(|_| format!("; `{}` takes it back", self.file.place.command(&format!("server ready {id}"))));
         let kept = format!(
             "what you said of {id} is kept all the same, and HAProxy follows as soon as it can: see `{status}`{}",
             way_back.unwrap_or_default()
@@ -109,7 +109,7 @@ impl Node {
             format!(
                 "no server of backend {} takes new requests now: clients get 503 until one is healthy and ready (`{}`)",
                 id.backend,
-                self.place.command(&format!("server ready {id}"))
+                self.file.place.command(&format!("server ready {id}"))
             )
         })
     }

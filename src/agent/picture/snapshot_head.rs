@@ -27,8 +27,8 @@ impl Snapshot {
             released: vips.released().clone(),
             serving: node.serving.digest,
         });
-        let waits = node.order_wait.as_ref().map(|wait| format!("the file waits for its turn: {wait}"));
-        let mut file_problem = node.file_problem.iter().filter(|_| node.waiting().is_none()).map(Unserved::why);
+        let waits = node.file.order_wait.as_ref().map(|wait| format!("the file waits for its turn: {wait}"));
+        let mut file_problem = node.file.problem.iter().filter(|_| node.file.waiting().is_none()).map(Unserved::why);
         let untold = node.bulletin.problem();
         // What the file is refused for may be what keeps HAProxy from following: it is said once.
         let file_problem = file_problem.next();
@@ -46,10 +46,10 @@ impl Snapshot {
         });
         Self {
             node: config.node.name.to_string(),
-            file: node.place.file.clone(),
-            is_file_serving: node.file_problem.is_none() && node.is_settled && pending.is_none(),
+            file: node.file.place.file.clone(),
+            is_file_serving: node.file.problem.is_none() && node.is_settled && pending.is_none(),
             pending,
-            waiting: node.waiting().cloned(),
+            waiting: node.file.waiting().cloned(),
             revision: node.revision(),
             uptime: node.now().0,
             writes: node.engine.writes,

@@ -156,7 +156,7 @@ impl Agent {
             look_at: now,
         };
         let unanswered = agent.node.engine.unanswered.clone();
-        let file = agent.node.place.file.clone();
+        let file = agent.node.file.place.file.clone();
         (agent, Handle { requests: sender, file, seen, unanswered })
     }
 }

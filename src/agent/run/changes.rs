@@ -6,7 +6,6 @@ use super::body::{Agent, RETRY};
 use super::request::Reply;
 use super::tasks::{PlanFor, ReadFor, Reading};
 use super::waiting::{Aim, Edited, Postponed, Waiters, waiters_of};
-use crate::agent::file::unserved::Unserved;
 use crate::agent::orders::goal::Goal;
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::intent::Intent;
@@ -26,7 +25,7 @@ const ORDER_PATIENCE: Duration = Duration::from_secs(75);
 impl Agent {
     /// Why the file as it stands is about to be served, and is not yet.
     pub(super) fn pending(&self) -> Option<&'static str> {
-        let is_other = || self.node.place.digest() != Some(self.node.serving.digest);
+        let is_other = || self.node.file.place.digest() != Some(self.node.serving.digest);
         if self.edited.is_some() && is_other() {
             return Some("it changed while another change is under way");
         }
@@ -39,7 +38,7 @@ impl Agent {
             return Some("it is being checked and brought to HAProxy");
         }
         let of_file = self.postponed.as_ref().filter(|postponed| postponed.what == Aim::File);
-        let waits = of_file.filter(|_| self.node.file_problem.is_none() && self.node.order_wait.is_none())?;
+        let waits = of_file.filter(|_| self.node.file.problem.is_none() && self.node.file.order_wait.is_none())?;
         Some(if waits.for_verdict { "`haproxy -c` judges it" } else { "it waits for the gap between two reloads" })
     }
 
@@ -51,17 +50,17 @@ impl Agent {
         }
         let intent = Intent::of_agent(Some(why));
         // A rollback that waits for its reload is not given up for a file that is as it was.
-        let is_news = self.node.place.digest() != Some(Digest::of(&self.node.serving.toml));
+        let is_news = self.node.file.place.digest() != Some(Digest::of(&self.node.serving.toml));
         let other = self.postponed.as_ref().filter(|postponed| postponed.what != Aim::File);
-        let (waits_for_another, digest) = (other.is_some(), self.node.place.digest());
+        let (waits_for_another, digest) = (other.is_some(), self.node.file.place.digest());
         // The watch may come behind an operator's command about that very content.
         let is_news = is_news && other.is_none_or(|other| other.file != digest);
-        let was_waiting = self.node.waiting().is_some();
+        let was_waiting = self.node.file.waiting().is_some();
         let waits = is_news && self.node.does_file_wait();
-        let told = self.node.file_problem.as_ref().map(|problem| problem.why().clone());
+        let told = self.node.file.told();
         let waiters = Waiters { intent, told, is_edit: true, was_waiting, ..waiters_of(Aim::File) };
-        if self.node.is_file_rejected() {
-            self.node.tell_rolled_back();
+        if self.node.file.is_rejected(&self.node.ledger) {
+            self.node.file.tell_rolled_back(self.node.serving.config.apply.waits_on_save);
             self.edit_ended(&waiters).await;
         } else if waits {
             self.read(Goal::File, ReadFor::Plan(PlanFor::Saved(Box::new(waiters))));
@@ -78,12 +77,12 @@ impl Agent {
         if !waiters.is_edit {
             return;
         }
-        if waiters.told.is_some() && !waiters.was_waiting && self.node.file_problem.is_none() {
-            let text = format!("{} can be served again, and is", self.node.place.file);
+        if waiters.told.is_some() && !waiters.was_waiting && self.node.file.problem.is_none() {
+            let text = format!("{} can be served again, and is", self.node.file.place.file);
             self.node.bulletin.tell(Event::ends(EventKind::Refused, "file", text));
         }
         // It may have been a key or a certificate of the revision that serves in the file's place.
-        if self.node.file_problem.is_some() && self.may_change() {
+        if self.node.file.problem.is_some() && self.may_change() {
             Box::pin(self.set_about(waiters_of(Aim::Refresh))).await;
         }
     }
@@ -118,11 +117,11 @@ impl Agent {
                     return self.edit_ended(&waiters).await;
                 }
                 Turn::Stop(why) => {
-                    let help = self.node.place.command("apply --force");
+                    let help = self.node.file.place.command("apply --force");
                     let help = format!("mend the file; or, to serve it here all the same: {help}");
                     let failed = Failed::refused(Refusal::new(why).help(help).nothing_changed());
-                    self.node.order_wait = None;
-                    self.node.file_problem = Some(Unserved::Refused(failed.refusal.clone()));
+                    self.node.file.order_wait = None;
+                    self.node.file.refuse(failed.refusal.clone());
                     let attempt = Attempt::Failed(failed.clone());
                     self.node.tell_failure(&attempt, waiters.told.as_ref());
                     self.try_again(&attempt, Intent { adopt: false, ..waiters.intent.clone() });
@@ -131,7 +130,7 @@ impl Agent {
                 }
             }
         }
-        self.node.order_wait = None;
+        self.node.file.order_wait = None;
         self.set_about(waiters).await;
     }
 
@@ -219,7 +218,7 @@ impl Agent {
             Ok(report) => Ok(report),
         };
         let may_wait = matches!(what, Aim::Rollback(_)) && result.is_ok() && self.node.does_file_wait();
-        if may_wait || what == Aim::Expire && self.postponed.is_none() && self.node.file_problem.is_none() {
+        if may_wait || what == Aim::Expire && self.postponed.is_none() && self.node.file.problem.is_none() {
             // An edit that came during the trial is not part of it; nor is one that waited part of what was left.
             self.edited.get_or_insert(Edited { why: "the file changed", at: Instant::now() });
         }
@@ -237,7 +236,7 @@ impl Agent {
         let is_once = self.node.serving.config.apply.waits_on_save && !intent.is_of_agent();
         // A file that was rolled back is tried again when it changes, not before.
         let waits_for_another = self.postponed.as_ref().is_some_and(|postponed| postponed.what != Aim::File);
-        if may_pass && !is_once && !self.node.is_file_rejected() && !waits_for_another {
+        if may_pass && !is_once && !self.node.file.is_rejected(&self.node.ledger) && !waits_for_another {
             let at = Instant::now() + RETRY;
             let (for_verdict, in_order_since, what) = (false, None, Aim::File);
             let (replies, file) = (vec![], None);
@@ -246,7 +245,7 @@ impl Agent {
     }
 
     pub(super) async fn resume(&mut self) {
-        let told = self.node.file_problem.as_ref().map(|problem| problem.why().clone());
+        let told = self.node.file.told();
         if let Some(Postponed { what, intent, file, .. }) = &self.postponed {
             let (what, intent, file) = (*what, intent.clone(), *file);
             self.change_again(Waiters { intent, told, file, ..waiters_of(what) }).await;
@@ -257,18 +256,18 @@ impl Agent {
     fn wait_in_order(&mut self, whom: String, intent: Intent, mut replies: Vec<Reply>, since: Option<Instant>) {
         let now = Instant::now();
         let began = since.unwrap_or(now);
-        if self.node.order_wait.as_ref() != Some(&whom) {
+        if self.node.file.order_wait.as_ref() != Some(&whom) {
             tracing::info!("the file waits for its turn: {whom}");
         }
         if now.saturating_duration_since(began) >= ORDER_PATIENCE {
             let refusal = Refusal::new(format_args!("the file waits for its turn: {whom}")).help(format_args!(
                 "give the other nodes the same file; this one follows by itself. Without waiting: {}",
-                self.node.place.command("apply --force")
+                self.node.file.place.command("apply --force")
             ));
             let failed = Failed::refused(refusal);
             replies.drain(..).for_each(|reply| drop(reply.send(Err(failed.clone()))));
         }
-        self.node.order_wait = Some(whom);
+        self.node.file.order_wait = Some(whom);
         let at = now + ORDER_LOOK;
         let (for_verdict, in_order_since, what) = (false, Some(began), Aim::File);
         self.postponed = Some(Postponed { at, for_verdict, in_order_since, what, intent, replies, file: None });

@@ -32,7 +32,7 @@ impl Agent {
     /// # Errors
     /// The file watch or the signals cannot be set up.
     pub async fn run(mut self) -> Result<(), Failed> {
-        let watched = self.node.serving.watched(&self.node.place.file);
+        let watched = self.node.serving.watched(&self.node.file.place.file);
         let (mut watch, mut edits) = sys::watch::Watch::new(&watched)
             .map_err(|e| Failed::refused(format!("the operator's file cannot be watched: {e}")))?;
         let mut signals =
@@ -52,7 +52,7 @@ impl Agent {
         }
         self.node.engine.checks.patience = Some(CHECK_PATIENCE);
         self.node.lets_the_file_wait().await;
-        if self.node.is_file_newer_than_start() {
+        if self.node.file.is_newer_than_start() {
             self.file_changed("the file changed").await;
         }
         self.node.attend_vips();
@@ -126,7 +126,7 @@ impl Agent {
             // Costs a call into the kernel for each directory: not after each of a thousand probes a second.
             if paths_may_differ || watched_at.elapsed() >= RECONCILE {
                 watched_at = Instant::now();
-                watch.set_paths(&self.node.serving.watched(&self.node.place.file));
+                watch.set_paths(&self.node.serving.watched(&self.node.file.place.file));
             }
             self.node.look_at_vips();
             if self.look_at <= Instant::now() {
@@ -209,7 +209,7 @@ impl Agent {
         }
         if self.is_free() && instant >= self.expire_at && self.node.is_overdue() {
             self.expire_at = instant + RETRY;
-            let file = self.node.place.digest();
+            let file = self.node.file.place.digest();
             self.change(Aim::Expire, Intent::of_agent(None), vec![], file).await;
         }
     }

@@ -14,7 +14,7 @@ impl Agent {
     /// Has read what is to serve.
     pub(super) fn read(&mut self, goal: Goal, what_for: ReadFor) {
         debug_assert!(self.may_change(), "what is under way would be forgotten, and who waits for it");
-        let (place, is_observer) = (self.node.place.clone(), self.node.is_observer());
+        let (place, is_observer) = (self.node.file.place.clone(), self.node.is_observer());
         let intent = match &what_for {
             ReadFor::Change(change) => change.0.clone(),
             ReadFor::Plan(_) => Intent::of_agent(None),

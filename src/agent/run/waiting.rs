@@ -35,7 +35,7 @@ impl Held {
     /// One that comes now.
     pub fn of(request: Request, node: &Node) -> Self {
         let file = match request {
-            Request::Apply(..) | Request::Rollback(..) | Request::Expire(_) => node.place.digest(),
+            Request::Apply(..) | Request::Rollback(..) | Request::Expire(_) => node.file.place.digest(),
             _ => None,
         };
         Self { request, since: Instant::now(), file }
