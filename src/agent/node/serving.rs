@@ -162,7 +162,9 @@ impl Node {
         };
         let vrrp_notes = match vrrp {
             Some(change) => {
-                self.announce(&sources.config).await;
+                if let Some(vips) = &self.vips {
+                    vips.announce(&sources.config).await;
+                }
                 change.carry_out()
             }
             None => Ok(vec![]),

@@ -159,7 +159,16 @@ impl Agent {
         let push = self.push_at.filter(|_| self.push.is_none());
         let places = self.waiting.next_wake();
         let words = self.next_late_word();
-        let always = [fleet, keys, results, self.node.vips_wake(), push, places, words, Some(self.weights_at)];
+        let always = [
+            fleet,
+            keys,
+            results,
+            self.node.vips.as_ref().map(Vips::look_at),
+            push,
+            places,
+            words,
+            Some(self.weights_at),
+        ];
         // What needs the engine waits for it: its end is an event of its own.
         let word = self.node.steering.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);
         let postponed = self.postponed.as_ref().map(|postponed| postponed.at);

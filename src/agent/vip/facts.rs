@@ -1,0 +1,25 @@
+//! What this node is, for its virtual addresses.
+
+use crate::agent::sources::place::Sources;
+use crate::fleet::Fleet;
+use crate::heartbeat::RefusedFile;
+use crate::render::Rendered;
+
+/// What this node is now.
+#[derive(Debug)]
+pub(in crate::agent) struct Facts<'a> {
+    /// What serves, or is to serve first.
+    pub serving: &'a Sources,
+    /// Whether it serves.
+    pub is_settled: bool,
+    pub revision: Option<u32>,
+    /// The file that is not served for its mistakes.
+    pub refuses: Option<RefusedFile>,
+    pub fleet: &'a Fleet,
+    /// The last files that were rendered.
+    pub rendered: Option<&'a Rendered>,
+    /// Why HAProxy does not follow.
+    pub problem: Option<String>,
+    /// HAProxy does not follow, and that is no want of this process.
+    pub is_behind: bool,
+}
