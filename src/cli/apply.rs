@@ -50,7 +50,7 @@ async fn plan_beside(place: &Place, out: Output) -> Result<Applied, Failure> {
 /// The plan without an agent, and a line on the keys that cannot be read here.
 async fn plan_alone(mut node: Node, out: Output) -> Result<Applied, Failure> {
     let began = Instant::now();
-    let mut report = node.plan_report().await.map_err(failure)?;
+    let mut report = node.alone().plan_report().await.map_err(failure)?;
     report.took = began.elapsed();
     let mut planned = Applied::from(&report);
     match Unread::line(&report.unread) {
@@ -78,7 +78,7 @@ pub(super) async fn apply(place: &Place, options: &args::Apply, out: Output) -> 
             let args::Apply { adopt, force, confirm, ref reason } = *options;
             let intent = Intent { actor, reason: reason.clone(), adopt, force, confirm };
             let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
-            Applied::from(&patiently(async || node.apply_file(&intent).await).await?)
+            Applied::from(&patiently(async || node.alone().apply_file(&intent).await).await?)
         }
     };
     finish(&applied, out);
@@ -103,7 +103,7 @@ pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output
             None => {
                 let intent = Intent { actor, reason, ..Intent::default() };
                 let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
-                Applied::from(&patiently(async || node.roll_back(revision, &intent).await).await?)
+                Applied::from(&patiently(async || node.alone().roll_back(revision, &intent).await).await?)
             }
         };
         match out.json {

@@ -20,7 +20,7 @@ pub(super) async fn confirm(place: &Place, out: Output) -> Result<(), Failure> {
         Some(agent) => agent.confirm(&ConfirmRequest { actor: actor() }).await.map_err(Failure::from)?,
         None => {
             let mut node = Node::open(place.using(SecretUse::Nothing)).await.map_err(Failure::from)?;
-            Applied::from(&node.remark(&Remark::Confirm(actor())).map_err(Failure::from)?)
+            Applied::from(&node.alone().remark(&Remark::Confirm(actor())).map_err(Failure::from)?)
         }
     };
     print(&confirmed, out);
@@ -34,7 +34,7 @@ pub(super) async fn tag(place: &Place, revision: &str, name: String, out: Output
         Some(agent) => agent.tag(&TagRequest { revision, name }).await.map_err(Failure::from)?,
         None => {
             let mut node = Node::open(place.using(SecretUse::Nothing)).await.map_err(Failure::from)?;
-            Applied::from(&node.remark(&Remark::Tag(revision, name)).map_err(Failure::from)?)
+            Applied::from(&node.alone().remark(&Remark::Tag(revision, name)).map_err(Failure::from)?)
         }
     };
     print(&tagged, out);
@@ -85,5 +85,5 @@ async fn roll_back(place: &Place) -> Result<(), Failure> {
         return agent.expire().await.map(|_| ()).map_err(Failure::from);
     }
     let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
-    node.expire("deadline").await.map(|_| ()).map_err(failure)
+    node.alone().expire("deadline").await.map(|_| ()).map_err(failure)
 }

@@ -42,7 +42,7 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
 
     let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
     node.owns_haproxy = true;
-    node.settle().await.map_err(|attempt| match attempt {
+    node.alone().settle().await.map_err(|attempt| match attempt {
         Attempt::Failed(failed) => Failure::from(failed),
         Attempt::TooSoon(_) => Failure::refused("a HAProxy runs in this directory already"),
     })?;

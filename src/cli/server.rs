@@ -28,7 +28,7 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
                 return Err(failure.help("start it, or leave out --for"));
             }
             let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
-            let result = node.set_server(&target.server, state, weight, None, &actor()).await;
+            let result = node.alone().set_server(&target.server, state, weight, None, &actor()).await;
             let mut report = result.map_err(|attempt| match attempt {
                 Attempt::Failed(failed) => Failure::from(failed),
                 Attempt::TooSoon(_) => Failure::refused("HAProxy was reloaded just now; try again"),

@@ -40,8 +40,8 @@ pub(super) async fn look(place: &Place) -> Result<Status, Failure> {
 async fn alone(place: &Place) -> Result<Status, Failure> {
     let mut node = Node::open(place.using(SecretUse::Nothing)).await.map_err(Failure::from)?;
     // Looks at HAProxy; a plan changes nothing.
-    node.lets_the_file_wait().await;
-    let looked = node.plan().await;
+    node.alone().lets_the_file_wait().await;
+    let looked = node.alone().plan().await;
     node.tell_certificates();
     let mut status = Status::from(&SnapshotParts::alone(&node).picture());
     status.agent = None;

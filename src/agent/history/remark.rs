@@ -1,7 +1,9 @@
 //! What an operator says of a revision: it is kept, or gets a name.
 
 use super::ledger::Ledger;
-use crate::agent::outcome::report::Failed;
+use crate::agent::outcome::report::{Failed, Report};
+use crate::agent::tell::bulletin::Bulletin;
+use crate::event::{Event, EventKind, Severity};
 
 /// What an operator says of a revision.
 #[derive(Clone, Debug)]
@@ -12,10 +14,43 @@ pub enum Remark {
     Tag(u32, String),
 }
 
+impl Remark {
+    /// The answer to it; a confirmation is told.
+    ///
+    /// # Errors
+    /// It could not be written down.
+    pub(in crate::agent) fn report(
+        &self,
+        filed: Filed,
+        revision: Option<u32>,
+        bulletin: &Bulletin,
+    ) -> Result<Report, Failed> {
+        let note = filed?;
+        if let Self::Confirm(actor) = self {
+            let text = format!("{note} by {actor}");
+            bulletin.tell(Event::once(EventKind::Trial, Severity::Info, "file", text));
+        }
+        Ok(Report::note(revision, note))
+    }
+}
+
 /// How it ended: what is so now.
 pub(in crate::agent) type Filed = Result<String, Failed>;
 
 impl Ledger {
+    /// A trial whose time is over is not kept any more.
+    ///
+    /// # Errors
+    /// Its time is over.
+    pub(in crate::agent) fn refuse_late(&self, remark: &Remark) -> Result<(), Failed> {
+        match remark {
+            Remark::Confirm(_) if self.is_overdue() => {
+                Err(Failed::refused("the deadline has passed; the last confirmed revision comes back"))
+            }
+            Remark::Confirm(_) | Remark::Tag(..) => Ok(()),
+        }
+    }
+
     pub(in crate::agent) fn file(&mut self, remark: &Remark) -> Filed {
         match remark {
             Remark::Confirm(_) => self.confirm().map(|revision| match revision {

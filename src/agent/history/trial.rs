@@ -5,7 +5,7 @@
 //! first rolls back; the others find that there is no trial any more.
 
 use super::ledger::{Ledger, told};
-use crate::agent::outcome::report::Failed;
+use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::sources::place::Place;
 use crate::store::{self, Clocks, Provisional, Standing};
 use crate::sys;
@@ -87,9 +87,34 @@ impl Ledger {
         self.revisions.tag(revision, name).map_err(|e| told(&e))
     }
 
+    /// The trial that is open, and the time that is left.
+    pub fn trial(&self) -> Option<(&Provisional, Duration)> {
+        let trial = self.provisional()?;
+        Some((trial, trial.left(&clocks())))
+    }
+
+    /// Whether the trial has ended without a confirmation.
+    pub fn is_overdue(&self) -> bool {
+        self.trial().is_some_and(|(_, left)| left.is_zero())
+    }
+
     /// Whether the revision has this content.
     pub(in crate::agent) fn has_content(&self, revision: u32, toml: &str) -> bool {
         self.toml_of(revision).is_ok_and(|content| content == toml)
+    }
+}
+
+/// The answer where no deadline has passed.
+pub(in crate::agent) fn not_overdue(revision: Option<u32>) -> Report {
+    Report::note(revision, "no deadline has passed".to_owned())
+}
+
+/// Starts the guard of an open trial again; one that still runs makes the new one end at once.
+pub(in crate::agent) fn guard_again(place: &Place, ledger: &Ledger) {
+    if ledger.provisional().is_some()
+        && let Err(error) = guard(place, &ledger.state)
+    {
+        tracing::error!(%error, "the process that guards the deadline cannot be started; the agent does alone");
     }
 }
 

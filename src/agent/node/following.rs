@@ -7,9 +7,10 @@ use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::tell::bulletin::Bulletin;
 use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::troubles::{Matter, TroubleChange};
+use crate::config::Config;
 use crate::event::{Event, EventKind, Severity};
 use crate::haproxy;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A new master answers so long before its worker does, at the most; 0.1 s were seen.
 const START_PATIENCE: Duration = Duration::from_secs(3);
@@ -23,13 +24,16 @@ impl Node {
             tracing::info!("the files are ready; HAProxy is started with them");
             return;
         }
-        if is_absent && !self.troubles.has(Matter::Haproxy) && self.may_be_starting() {
+        if is_absent
+            && !self.troubles.has(Matter::Haproxy)
+            && may_be_starting(&self.serving.config, self.engine.absent_since)
+        {
             return;
         }
         let is_first = !self.has_followed;
         self.has_followed |= result.is_ok() && !is_absent;
         let problem = match result {
-            Ok(_) => is_absent.then(|| self.start_hint()),
+            Ok(_) => is_absent.then(|| start_hint(&self.serving.config)),
             Err(ApplyError::TooSoon(_)) => return,
             Err(e) => Some(e.refusal()),
         };
@@ -60,63 +64,67 @@ impl Node {
             }
         }
     }
+}
 
-    /// A change that did not happen: told where it is another refusal than the one that was told last.
-    pub(in crate::agent) fn tell_failure(&self, attempt: &Attempt, told: Option<&Refusal>) {
-        if let Attempt::Failed(failed) = attempt
-            && told != Some(&failed.refusal)
-        {
-            let state =
-                if self.revision().is_some() { "the last good state serves on" } else { "nothing is served yet" };
-            let text = format!("the change is refused, {state}\n{failed}");
-            self.bulletin.tell(Event::begins(EventKind::Refused, Severity::Error, "file", text));
-        }
+/// A change that did not happen: told where it is another refusal than the one that was told last.
+pub(in crate::agent) fn tell_failure(
+    bulletin: &Bulletin,
+    revision: Option<u32>,
+    attempt: &Attempt,
+    told: Option<&Refusal>,
+) {
+    if let Attempt::Failed(failed) = attempt
+        && told != Some(&failed.refusal)
+    {
+        let state = if revision.is_some() { "the last good state serves on" } else { "nothing is served yet" };
+        let text = format!("the change is refused, {state}\n{failed}");
+        bulletin.tell(Event::begins(EventKind::Refused, Severity::Error, "file", text));
     }
+}
 
-    /// A rollback that was asked for and did not happen: who asked is told, and nothing is wrong with the file.
-    pub(in crate::agent) fn tell_no_rollback(&self, actor: &str, failed: &Failed) {
-        let text = format!("the rollback that {actor} asked for is refused\n{failed}");
-        self.bulletin.tell(Event::once(EventKind::Refused, Severity::Warning, "rollback", text));
-    }
+/// A rollback that was asked for and did not happen: who asked is told, and nothing is wrong with the file.
+pub(in crate::agent) fn tell_no_rollback(bulletin: &Bulletin, actor: &str, failed: &Failed) {
+    let text = format!("the rollback that {actor} asked for is refused\n{failed}");
+    bulletin.tell(Event::once(EventKind::Refused, Severity::Warning, "rollback", text));
+}
 
-    /// The last word of an agent that ends.
-    pub(in crate::agent) fn log_stop(&self) {
-        let text = match (self.owns_haproxy, self.runtime()) {
-            (true, _) => "stopping, and HAProxy with it",
-            (false, Some(_)) => "stopping; HAProxy serves on",
-            (false, None) => "stopping; no HAProxy runs",
-        };
-        self.bulletin.tell(Event::ends(EventKind::Agent, "agent", text));
-    }
+/// The last word of an agent that ends.
+pub(in crate::agent) fn log_stop(node: &Node) {
+    let text = match (node.owns_haproxy, node.runtime()) {
+        (true, _) => "stopping, and HAProxy with it",
+        (false, Some(_)) => "stopping; HAProxy serves on",
+        (false, None) => "stopping; no HAProxy runs",
+    };
+    node.bulletin.tell(Event::ends(EventKind::Agent, "agent", text));
+}
 
-    /// A master that answers without a worker's socket: HAProxy starts, or somebody removed the socket.
-    fn has_master_alone(&self) -> bool {
-        let haproxy = &self.serving.config.haproxy;
-        // To connect takes no time where somebody listens on a file.
-        !haproxy.admin_socket.exists() && std::os::unix::net::UnixStream::connect(&haproxy.master_socket.value).is_ok()
-    }
+/// A master that answers without a worker's socket: HAProxy starts, or somebody removed the socket.
+fn has_master_alone(config: &Config) -> bool {
+    let haproxy = &config.haproxy;
+    // To connect takes no time where somebody listens on a file.
+    !haproxy.admin_socket.exists() && std::os::unix::net::UnixStream::connect(&haproxy.master_socket.value).is_ok()
+}
 
-    fn may_be_starting(&self) -> bool {
-        let is_short = self.engine.absent_since.is_some_and(|since| since.elapsed() < START_PATIENCE);
-        is_short && self.has_master_alone()
-    }
+fn may_be_starting(config: &Config, absent_since: Option<Instant>) -> bool {
+    let is_short = absent_since.is_some_and(|since| since.elapsed() < START_PATIENCE);
+    is_short && has_master_alone(config)
+}
 
-    /// What to do where no HAProxy runs.
-    pub(super) fn start_hint(&self) -> Refusal {
-        let haproxy = &self.serving.config.haproxy;
-        let (admin, master) = (&haproxy.admin_socket.value, &haproxy.master_socket.value);
-        if self.has_master_alone() {
-            return Refusal::notice(format_args!(
-                "HAProxy runs and serves on, its master answers on {master}; but its admin socket {admin} was removed, so \
-                 that nobody can steer it"
-            ))
-            .help("restart it, which makes the socket again: systemctl restart haproxy");
-        }
-        let command = haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket);
-        Refusal::notice(format_args!(
-            "no HAProxy answers on {admin}: nobody is served; the files are ready, start it: {command}"
+/// What to do where no HAProxy runs.
+pub(super) fn start_hint(config: &Config) -> Refusal {
+    let haproxy = &config.haproxy;
+    let (admin, master) = (&haproxy.admin_socket.value, &haproxy.master_socket.value);
+    if has_master_alone(config) {
+        return Refusal::notice(format_args!(
+            "HAProxy runs and serves on, its master answers on {master}; but its admin socket {admin} was removed, so \
+             that nobody can steer it"
         ))
+        .help("restart it, which makes the socket again: systemctl restart haproxy");
     }
+    let command = haproxy::start_command(&haproxy.binary, &haproxy.config, &haproxy.master_socket);
+    Refusal::notice(format_args!(
+        "no HAProxy answers on {admin}: nobody is served; the files are ready, start it: {command}"
+    ))
 }
 
 /// What serves when the agent begins.

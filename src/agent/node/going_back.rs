@@ -10,19 +10,10 @@ use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::intent::Intent;
 use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::tell::refusal::Refusal;
-use crate::model::Digest;
+use crate::event::{Event, EventKind, Severity};
+use crate::model::{Digest, format_duration};
 
 impl Node {
-    /// Serves an older revision's content as a new revision. The operator's file stays as it is, and is not served
-    /// again before it changes.
-    ///
-    /// # Errors
-    /// No such revision, or it cannot be served any more.
-    pub async fn roll_back(&mut self, to: Option<u32>, intent: &Intent) -> Result<Report, Attempt> {
-        let goal = self.choose_revision(to, self.file.place.digest())?;
-        self.reach(goal, intent).await
-    }
-
     /// Where a rollback leads to; `None`: the last good revision with another content.
     /// `file` stood there when it was asked for: what is saved later is another edit.
     pub(in crate::agent) fn choose_revision(&self, to: Option<u32>, file: Option<Digest>) -> Result<Goal, Attempt> {
@@ -80,5 +71,18 @@ impl Node {
         let back = self.file.place.command("rollback REV");
         let help = format!("mend the file; to go further back all the same: {back}");
         Failed::refused(problem.done(nothing).help(help).nothing_changed())
+    }
+
+    /// Where an expired trial leads to, and why; `None`: no deadline has passed.
+    pub(in crate::agent) fn choose_expired(&self, actor: &str) -> Result<Option<(Goal, Intent)>, Attempt> {
+        let Some(trial) = self.ledger.trial().filter(|(_, left)| left.is_zero()).map(|(trial, _)| trial.clone()) else {
+            return Ok(None);
+        };
+        let given = format_duration(trial.given());
+        let reason = format!("revision {} was not confirmed within {given}", trial.revision);
+        let text = format!("{reason}; rolling back to revision {}", trial.back_to);
+        self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text));
+        let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
+        Ok(Some((self.revision_again(trial.back_to, self.file.place.digest(), true)?, intent)))
     }
 }

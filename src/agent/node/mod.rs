@@ -3,6 +3,7 @@
 //! Holds the lock and the store. The loop of the running agent and commands that work alone both call it, so there is
 //! one path only. Knows no socket of its own.
 
+pub(super) mod alone;
 pub(super) mod following;
 pub(super) mod going_back;
 pub(super) mod guarding;
@@ -11,7 +12,6 @@ pub(super) mod observe_only;
 pub(super) mod opening;
 pub(super) mod planning;
 pub(super) mod reaching;
-pub(super) mod revisions;
 pub(super) mod saved;
 pub(super) mod serving;
 pub(super) mod steering;

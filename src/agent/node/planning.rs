@@ -2,11 +2,8 @@
 
 use super::Node;
 use crate::agent::judge::start::start_doubts;
-use crate::agent::orders::goal::{Goal, Understood};
 use crate::agent::orders::order::Order;
 use crate::agent::outcome::applied::Prepared;
-use crate::agent::outcome::attempt::Attempt;
-use crate::agent::outcome::intent::Intent;
 use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::sources::certificate_checks;
 use crate::agent::sources::place::{Sources, SourcesError};
@@ -22,32 +19,11 @@ pub struct Planned {
 }
 
 impl Node {
-    /// What an apply of the file would do, judged as an apply would.
-    ///
-    /// # Errors
-    /// The file's mistakes, or whatever would keep it from being served.
-    pub async fn plan(&mut self) -> Result<Planned, Attempt> {
-        let (_, Understood { sources, vrrp }) =
-            Goal::File.understand(self.file.place.clone(), &Intent::of_agent(None), self.is_observer()).await;
-        let order = self.begin_plan(sources)?;
-        let prepared = self.engine.plan(order.wish(), &self.ledger).await?;
-        Ok(Planned { prepared, sources: order.sources, vrrp })
-    }
-
     /// The question that [`Self::plan`] asks.
     pub(in crate::agent) fn begin_plan(&self, read: Result<Sources, SourcesError>) -> Result<Order, Failed> {
         let sources = read.map_err(|e| Failed::from_sources(&e))?;
         let desired = self.steering.desired_under(&sources, self.now());
         Ok(Order::to_plan(sources, desired))
-    }
-
-    /// The same for whoever asked, with what `--force` would be needed for.
-    ///
-    /// # Errors
-    /// As [`Self::plan`].
-    pub async fn plan_report(&mut self) -> Result<Report, Attempt> {
-        let planned = self.plan().await?;
-        Ok(self.end_plan(planned))
     }
 
     /// The answer to who asked what an apply would do.

@@ -6,7 +6,7 @@ use crate::agent::orders::goal::{Goal, Understood};
 use crate::agent::orders::order::Order;
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::intent::Intent;
-use crate::agent::outcome::report::{Failed, Report, SourceOfChange};
+use crate::agent::outcome::report::{Failed, SourceOfChange};
 use crate::agent::sources::place::{Sources, SourcesError};
 use crate::agent::vip::vrrp_file::VrrpPlan;
 
@@ -70,12 +70,5 @@ impl Node {
         let comes_back = self.ledger.rejected().is_some() && sources.toml != self.serving.toml;
         let source = if self.is_settled { SourceOfChange::Edit } else { SourceOfChange::Start };
         self.begin(sources, vrrp, intent, source, Then::File { comes_back })
-    }
-
-    /// Reads it and serves it, in place.
-    pub(super) async fn reach(&mut self, goal: Goal, intent: &Intent) -> Result<Report, Attempt> {
-        let (goal, understood) = goal.understand(self.file.place.clone(), intent, self.is_observer()).await;
-        let order = self.begin_goal(goal, understood, intent)?;
-        Box::pin(self.carry_out(order)).await
     }
 }

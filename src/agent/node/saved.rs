@@ -10,16 +10,6 @@ use crate::agent::outcome::attempt::Attempt;
 use crate::model::Digest;
 
 impl Node {
-    /// Leaves the saved file where it is, if it shall wait; tells so, and its mistakes. Answers whether it waits.
-    pub async fn lets_the_file_wait(&mut self) -> bool {
-        let waits = self.does_file_wait();
-        if waits {
-            let planned = self.plan().await;
-            self.note_waiting(planned);
-        }
-        waits
-    }
-
     /// Whether the saved file shall wait.
     pub(in crate::agent) fn does_file_wait(&self) -> bool {
         let is_other = self.file.place.digest() != Some(Digest::of(&self.serving.toml));

@@ -5,10 +5,10 @@
 //! does both at once.
 
 use super::Node;
+use super::following::start_hint;
 use crate::agent::orders::books::{Books, Kept};
 use crate::agent::orders::change::{Change, Then};
-use crate::agent::orders::goal::Goal;
-use crate::agent::orders::order::{Changed, Order, OrderOutcome};
+use crate::agent::orders::order::{Changed, Order};
 use crate::agent::outcome::applied::{Applied, ApplyError, How};
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::intent::Intent;
@@ -20,34 +20,6 @@ use crate::agent::tell::troubles::Matter;
 use crate::agent::vip::vrrp_file::{VrrpChange, VrrpPlan};
 
 impl Node {
-    /// Reads the file and serves it.
-    ///
-    /// # Errors
-    /// The file's mistakes, or whatever keeps it from being served; what serves goes on.
-    pub async fn apply_file(&mut self, intent: &Intent) -> Result<Report, Attempt> {
-        self.reach(Goal::File, intent).await
-    }
-
-    pub(super) async fn serve(
-        &mut self,
-        sources: Sources,
-        intent: &Intent,
-        source: SourceOfChange,
-    ) -> Result<Report, Attempt> {
-        let vrrp = self.vrrp_change(&sources, intent).await;
-        let order = self.begin(sources, vrrp, intent, source, Then::Nothing)?;
-        Box::pin(self.carry_out(order)).await
-    }
-
-    /// Both halves, in place.
-    pub(super) async fn carry_out(&mut self, order: Order) -> Result<Report, Attempt> {
-        let books = self.books();
-        let OrderOutcome::Changed(changed) = Box::pin(order.carry_out(&mut self.engine, books)).await else {
-            unreachable!("an order keeps its kind")
-        };
-        self.end(order, *changed).await
-    }
-
     /// The history, to be written into beside the loop.
     pub(in crate::agent) fn books(&self) -> Books {
         let (ledger, place) = (self.ledger.clone(), self.file.place.clone());
@@ -203,7 +175,7 @@ impl Node {
         report.notes.extend(self.troubles.of(Matter::Keepalived).map(ToString::to_string));
         report.notes.extend(self.troubles.of(Matter::History).map(ToString::to_string));
         if report.applied.how == How::Start {
-            report.notes.push(self.start_hint().to_string());
+            report.notes.push(start_hint(&self.serving.config).to_string());
             report.notes.extend(self.engine.doubts.clone());
         }
         report.notes.extend(self.serving.warnings.iter().cloned());

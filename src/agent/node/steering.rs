@@ -12,27 +12,6 @@ use crate::plan::Step;
 use std::time::Instant;
 
 impl Node {
-    /// Makes HAProxy follow what is known now: weights, overrides that ended, drift; all of it, in place.
-    ///
-    /// # Errors
-    /// As [`Self::apply_file`].
-    pub async fn reconcile(&mut self) -> Result<Report, Attempt> {
-        if !self.is_settled {
-            self.keep_state();
-            // Nothing of this life serves yet: what does then is a revision, and not only a change of weights.
-            return Box::pin(self.settle()).await;
-        }
-        let order = self.begin_reconcile(true);
-        let result = Box::pin(self.engine.apply(order.wish(), Some(&self.ledger))).await;
-        self.engine.look_at_old_workers(&order.sources.config.haproxy.master_socket.value).await;
-        let report = self.end_reconcile(order.began, result)?;
-        if self.troubles.has(Matter::History) {
-            let (goal, intent) = self.choose_again();
-            return Box::pin(self.reach(goal, &intent)).await;
-        }
-        Ok(report)
-    }
-
     /// What HAProxy is to follow: the weights, states and keys that are known now. Decided anew where it is time to, or where
     /// a word ended; else as they were decided for the last push.
     pub(in crate::agent) fn begin_reconcile(&mut self, decides: bool) -> Order {

@@ -7,35 +7,11 @@ use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::steering::steps_of;
 use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::troubles::Matter;
-use crate::model::{AdminState, ServerId, Weight};
+use crate::model::ServerId;
 use crate::plan::Step;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl Node {
-    /// Sets an operator's word on one server.
-    ///
-    /// # Errors
-    /// No such server, or HAProxy does not follow (the word stays and is tried again). A word that cannot be written down
-    /// holds all the same, with a note.
-    pub async fn set_server(
-        &mut self,
-        id: &ServerId,
-        state: Option<AdminState>,
-        weight: Option<Weight>,
-        period: Option<Duration>,
-        actor: &str,
-    ) -> Result<Report, Attempt> {
-        let said = self.steering.say(&self.serving.config, id, state, weight, period, actor)?;
-        self.bulletin.tell(said);
-        self.keep_new_words();
-        let began = Instant::now();
-        let result = self.reconcile().await;
-        self.keep_new_words();
-        let mut report = self.word_followed(id, vec![], result, began)?;
-        report.notes.extend(self.troubles.of(Matter::Words).map(ToString::to_string));
-        Ok(report)
-    }
-
     /// Whether HAProxy, as it was seen last, has what is wanted of a server.
     pub(in crate::agent) fn has_followed_word(&self, id: &ServerId) -> bool {
         self.runtime().is_some_and(|runtime| self.steering.has_word(&self.serving.config, &runtime.servers, id))
@@ -112,14 +88,6 @@ impl Node {
                 self.file.place.command(&format!("server ready {id}"))
             )
         })
-    }
-
-    /// Writes down what was said since, in place.
-    pub(super) fn keep_new_words(&mut self) {
-        if self.steering.word_count.is_behind() && !self.is_observer() {
-            let kept = self.ledger.keep_overrides(&self.steering.overrides);
-            self.words_kept(self.steering.word_count.until_now(), kept);
-        }
     }
 
     /// A full disk keeps no server from being drained; it is told until it is mended.

@@ -38,7 +38,7 @@ impl Snapshot {
         let problems = problems.chain(node.serving.outdated.iter().map(ToString::to_string));
         let problems = problems.chain(waits).chain(untold).chain(node.certificate_news.problems.iter().cloned());
         let problems = problems.chain(vips.iter().flat_map(VipsSnapshot::problems)).collect();
-        let trial = node.trial().map(|(trial, left)| TrialSnapshot {
+        let trial = node.ledger.trial().map(|(trial, left)| TrialSnapshot {
             revision: trial.revision,
             back_to: trial.back_to,
             until: trial.until,

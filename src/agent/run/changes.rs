@@ -6,6 +6,8 @@ use super::body::{Agent, RETRY};
 use super::request::Reply;
 use super::tasks::{PlanFor, ReadFor, Reading};
 use super::waiting::{Aim, Edited, Postponed, Waiters, waiters_of};
+use crate::agent::history::trial::not_overdue;
+use crate::agent::node::following::{tell_failure, tell_no_rollback};
 use crate::agent::orders::goal::Goal;
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::intent::Intent;
@@ -123,7 +125,7 @@ impl Agent {
                     self.node.file.order_wait = None;
                     self.node.file.refuse(failed.refusal.clone());
                     let attempt = Attempt::Failed(failed.clone());
-                    self.node.tell_failure(&attempt, waiters.told.as_ref());
+                    tell_failure(&self.node.bulletin, self.node.revision(), &attempt, waiters.told.as_ref());
                     self.try_again(&attempt, Intent { adopt: false, ..waiters.intent.clone() });
                     self.answer_all(std::mem::take(&mut waiters.replies), &Err(failed));
                     return self.edit_ended(&waiters).await;
@@ -148,7 +150,7 @@ impl Agent {
             Ok(Some((goal, intent))) => {
                 self.read(goal, ReadFor::Change(Box::new((intent, waiters))));
             }
-            Ok(None) => self.answer_all(waiters.replies, &Ok(self.node.not_overdue())),
+            Ok(None) => self.answer_all(waiters.replies, &Ok(not_overdue(self.node.revision()))),
             Err(attempt) => Box::pin(self.change_ended(waiters, Err(attempt))).await,
         }
     }
@@ -206,8 +208,13 @@ impl Agent {
                 // That the history has no room is told already, and tried again with each look.
                 match what {
                     Aim::Again => {}
-                    Aim::Rollback(_) => self.node.tell_no_rollback(&waiters.intent.actor, &failed),
-                    _ => self.node.tell_failure(&attempt, told.filter(|_| what != Aim::Refresh)),
+                    Aim::Rollback(_) => tell_no_rollback(&self.node.bulletin, &waiters.intent.actor, &failed),
+                    _ => tell_failure(
+                        &self.node.bulletin,
+                        self.node.revision(),
+                        &attempt,
+                        told.filter(|_| what != Aim::Refresh),
+                    ),
                 }
                 if what == Aim::File {
                     // Also after an operator's `apply`: the file waits on, though what he allowed was for this once.

@@ -10,7 +10,8 @@ use super::tasks::{self, PendingWord};
 use super::waiting::{Aim, Held};
 use crate::agent::history::last_results::LastResults;
 use crate::agent::history::remark::Remark;
-use crate::agent::node::following::log_start;
+use crate::agent::history::trial::guard_again;
+use crate::agent::node::following::{log_start, log_stop, tell_failure};
 use crate::agent::outcome::intent::{AGENT, Intent};
 use crate::agent::outcome::report::Failed;
 use crate::agent::picture::serving_view::ServingView;
@@ -37,21 +38,21 @@ impl Agent {
             .map_err(|e| Failed::refused(format!("the operator's file cannot be watched: {e}")))?;
         let mut signals =
             sys::signals::Signals::new().map_err(|e| Failed::refused(format!("signals cannot be received: {e}")))?;
-        self.node.guard_again();
-        if self.node.is_overdue()
-            && let Err(attempt) = self.node.expire(AGENT).await
+        guard_again(&self.node.file.place, &self.node.ledger);
+        if self.node.ledger.is_overdue()
+            && let Err(attempt) = self.node.alone().expire(AGENT).await
         {
-            self.node.tell_failure(&attempt, None);
+            tell_failure(&self.node.bulletin, self.node.revision(), &attempt, None);
         }
-        match self.node.settle().await {
+        match self.node.alone().settle().await {
             Ok(report) => log_start(&report, &self.node.bulletin),
             Err(attempt) => {
-                self.node.tell_failure(&attempt, None);
+                tell_failure(&self.node.bulletin, self.node.revision(), &attempt, None);
                 self.try_again(&attempt, Intent::of_agent(None));
             }
         }
         self.node.engine.checks.patience = Some(CHECK_PATIENCE);
-        self.node.lets_the_file_wait().await;
+        self.node.alone().lets_the_file_wait().await;
         if self.node.file.is_newer_than_start() {
             self.file_changed("the file changed").await;
         }
@@ -134,7 +135,7 @@ impl Agent {
             }
         }
         self.end_work().await;
-        self.node.log_stop();
+        log_stop(&self.node);
         if let Some(results) = self.results.take() {
             results.close().await;
         }
@@ -172,7 +173,7 @@ impl Agent {
         // What needs the engine waits for it: its end is an event of its own.
         let word = self.node.steering.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);
         let postponed = self.postponed.as_ref().map(|postponed| postponed.at);
-        let deadline = self.node.trial().map(|(_, left)| (now + left).max(self.expire_at));
+        let deadline = self.node.ledger.trial().map(|(_, left)| (now + left).max(self.expire_at));
         let of_engine = [Some(self.reconcile_at), self.follow_at, word, postponed, deadline];
         let of_engine = of_engine.into_iter().flatten().filter(|_| self.is_free());
         always.into_iter().flatten().chain(of_engine).min().unwrap_or(now + RECONCILE)
@@ -216,7 +217,7 @@ impl Agent {
         if self.is_free() && self.postponed.as_ref().is_some_and(|postponed| postponed.at <= instant) {
             self.resume().await;
         }
-        if self.is_free() && instant >= self.expire_at && self.node.is_overdue() {
+        if self.is_free() && instant >= self.expire_at && self.node.ledger.is_overdue() {
             self.expire_at = instant + RETRY;
             let file = self.node.file.place.digest();
             self.change(Aim::Expire, Intent::of_agent(None), vec![], file).await;

@@ -12,7 +12,7 @@ use tokio::task::JoinError;
 impl Agent {
     /// Begins to write a remark down.
     pub(in crate::agent) fn file(&mut self, remark: Remark, reply: Reply) {
-        if let Err(failed) = self.node.refuse_late(&remark) {
+        if let Err(failed) = self.node.ledger.refuse_late(&remark) {
             let _ = reply.send(Err(failed));
             return;
         }
@@ -31,7 +31,7 @@ impl Agent {
         let result = match ended {
             Ok((ledger, filed)) => {
                 self.node.ledger = *ledger;
-                self.node.filed(&remark, filed)
+                remark.report(filed, self.node.revision(), &self.node.bulletin)
             }
             Err(broken) => {
                 tracing::error!("a remark broke off, this is a bug of hapilot: {broken}");

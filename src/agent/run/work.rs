@@ -97,7 +97,7 @@ impl Agent {
         let began = Instant::now();
         let is_audit = began >= self.reconcile_at;
         if !self.node.is_settled {
-            let result = self.node.reconcile().await;
+            let result = self.node.alone().reconcile().await;
             self.followed(began, words, result, is_audit).await;
             return;
         }

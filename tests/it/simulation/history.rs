@@ -141,7 +141,7 @@ impl World {
         let node = self.node.as_mut().expect("an agent runs");
         let mut plans = vec![];
         for _ in 0..2 {
-            let planned = node.plan().await.map_err(|e| format!("no plan: {e:?}"))?;
+            let planned = node.alone().plan().await.map_err(|e| format!("no plan: {e:?}"))?;
             plans.push(planned.prepared.plan);
         }
         demand!(plans[0] == plans[1], "two plans from the same inputs differ: {plans:#?}");

@@ -124,7 +124,7 @@ impl World {
         self.node = Some(node);
         let mut node = self.node.take().expect("it was opened");
         let watch = self.watch();
-        let ended = self.until_death(watch, node.settle()).await;
+        let ended = self.until_death(watch, node.alone().settle()).await;
         Ok(self.keep(node, ended))
     }
 
@@ -135,11 +135,11 @@ impl World {
         let ended = match ask {
             Ask::Apply { adopt, force } => {
                 let intent = Intent { actor: "op".into(), adopt: *adopt, force: *force, ..Intent::default() };
-                self.until_death(watch, node.apply_file(&intent)).await
+                self.until_death(watch, node.alone().apply_file(&intent)).await
             }
-            Ask::Reconcile => self.until_death(watch, node.reconcile()).await,
+            Ask::Reconcile => self.until_death(watch, node.alone().reconcile()).await,
             Ask::Server(id, state, weight) => {
-                self.until_death(watch, node.set_server(id, *state, *weight, None, "op")).await
+                self.until_death(watch, node.alone().set_server(id, *state, *weight, None, "op")).await
             }
         };
         self.keep(node, ended)
