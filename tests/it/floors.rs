@@ -1,6 +1,7 @@
 //! A module names only modules on a lower floor. The table is the one of ARCHITECTURE.md.
 
 mod paths;
+mod rooms;
 pub mod source;
 
 use paths::{Named, named};

@@ -184,7 +184,7 @@ fn stage_in(directory: &Utf8Path, rendered: &Rendered, config: &Config) -> std::
 pub(in crate::agent) async fn check_surroundings(sources: &Sources, prepared: &Prepared) -> Result<(), Refusal> {
     let haproxy = &sources.config.haproxy;
     let mut objections: Vec<Objection> =
-        prepared.plan.obstacles.iter().map(|obstacle| obstacle.explain(&haproxy.config)).collect();
+        prepared.plan.obstacles.iter().map(|obstacle| objection(*obstacle, &haproxy.config)).collect();
     let directory = haproxy.config.parent().unwrap_or(Utf8Path::new("/"));
     if !prepared.plan.files.is_empty()
         && let Err(e) =
@@ -295,22 +295,19 @@ fn binds_in(text: &str) -> BTreeSet<BindAddress> {
 /// What an apply with `--adopt` replaces, where hapilot did not write it.
 pub fn replaced_file(sources: &Sources, prepared: &Prepared) -> Option<String> {
     let is_foreign = prepared.observed.config.as_ref().is_some_and(|file| !file.is_ours);
-    is_foreign.then(|| Obstacle::ForeignConfig.explain(&sources.config.haproxy.config.value).to_string())
+    is_foreign.then(|| objection(Obstacle::ForeignConfig, &sources.config.haproxy.config.value).to_string())
 }
 
-impl Obstacle {
-    /// What is wrong and what to do.
-    pub(super) fn explain(self, config: &Utf8Path) -> Objection {
-        match self {
-            Self::ForeignConfig => Objection::new(format_args!("{config} was not written by hapilot")).help(
-                format_args!("`hapilot apply --adopt` keeps it beside as {config}.before-hapilot-… and replaces it"),
-            ),
-            Self::EditedByHand => Objection::new(format_args!("{config} was edited by hand since hapilot wrote it"))
-                .help(
-                    "move the change into the TOML file (`raw` lines take anything), or discard it with `hapilot apply \
+/// What is wrong and what to do.
+fn objection(obstacle: Obstacle, config: &Utf8Path) -> Objection {
+    match obstacle {
+        Obstacle::ForeignConfig => Objection::new(format_args!("{config} was not written by hapilot"))
+            .help(format_args!("`hapilot apply --adopt` keeps it beside as {config}.before-hapilot-… and replaces it")),
+        Obstacle::EditedByHand => Objection::new(format_args!("{config} was edited by hand since hapilot wrote it"))
+            .help(
+                "move the change into the TOML file (`raw` lines take anything), or discard it with `hapilot apply \
                  --adopt`, which keeps the edited file beside",
-                ),
-        }
+            ),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::agent::outcome::report::{Failed, Report};
+use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::troubles::Matter;
 use crate::agent::vip::facts::Facts;
 use crate::agent::vip::release::no_vips;
@@ -59,7 +60,7 @@ impl Node {
             refuses,
             fleet: &self.steering.fleet,
             rendered: self.engine.last.as_ref().map(|(_, rendered)| &**rendered),
-            problem: haproxy.map(crate::agent::Refusal::headline),
+            problem: haproxy.map(Refusal::headline),
             is_behind: self.is_settled && haproxy.is_some() && !self.lacks,
         }
     }

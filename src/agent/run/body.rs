@@ -1,25 +1,24 @@
 //! The running agent: what it has, and its times. What it does stands in `run` and beside it.
 
+use super::probes::Probes;
 use super::request::{Handle, Reply, Request};
-use super::tasks::{Filing, PendingWord, Reading, WordAnswer, Work, Writing};
+use super::tasks::{Filing, Reading, Work};
 use super::waiting::{Edited, Held, Postponed};
+use super::words::Words;
 use crate::agent::apply::push::Pushed;
 use crate::agent::history::last_results::LastResults;
 use crate::agent::history::spending::Spending;
 use crate::agent::node::Node;
 use crate::agent::picture::snapshot_parts::SnapshotParts;
 use crate::agent::probes::ears::Ears;
-use crate::agent::probes::queue::Queue;
-use crate::agent::probes::wanted::{Asked, DueProbe, places};
 use crate::agent::tell::fallbacks::Fallbacks;
 use crate::agent::tell::outages::Outages;
 
-use crate::health::{GuardEvent, Observation};
-use crate::probe::Prober;
+use crate::health::GuardEvent;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 /// Desired, files and runtime are compared this often, whatever else happens.
 pub(super) const RECONCILE: Duration = Duration::from_secs(5);
@@ -54,9 +53,7 @@ pub(super) const MAX_REQUESTS: usize = 64;
 #[derive(Debug)]
 pub struct Agent {
     pub(super) node: Node,
-    pub(super) prober: Arc<Prober>,
-    pub(super) probes: JoinSet<(DueProbe, Option<Asked>, Observation)>,
-    pub(super) waiting: Queue,
+    pub(super) probes: Probes,
     /// `None`: it only observes, and writes no file.
     pub(super) results: Option<LastResults>,
     /// Likewise.
@@ -71,14 +68,10 @@ pub struct Agent {
     pub(super) work: Option<Work>,
     /// What is on its way to HAProxy.
     pub(super) push: Option<JoinHandle<Pushed>>,
-    /// Operators' words that HAProxy may not have yet.
-    pub(super) words: Vec<PendingWord>,
+    /// Operators' words.
+    pub(super) words: Words,
     /// What is only written down.
     pub(super) filing: Option<Filing>,
-    /// Operators' words that are being written down.
-    pub(super) writing: Option<Writing>,
-    /// Answers that wait for that.
-    pub(super) answers: Vec<WordAnswer>,
     /// Requests that wait for the end of what is under way.
     pub(super) held: Vec<Held>,
     /// The file changed meanwhile.
@@ -125,19 +118,15 @@ impl Agent {
             results,
             spending,
             hearing: Ears::default(),
-            prober: Arc::new(Prober::new()),
-            probes: JoinSet::new(),
-            waiting: Queue::new(places()),
+            probes: Probes::default(),
             requests,
             seen: sender_of_seen,
             seen_until: now,
             reading: None,
             work: None,
             push: None,
-            words: vec![],
+            words: Words::default(),
             filing: None,
-            writing: None,
-            answers: vec![],
             held: vec![],
             edited: None,
             postponed: None,

@@ -230,7 +230,8 @@ impl Agent {
             self.edited.get_or_insert(Edited { why: "the file changed", at: Instant::now() });
         }
         // Servers may be new, or have other keys.
-        self.tell_keyless();
+        let now = self.node.now();
+        self.node.steering.tell_keyless(&self.node.serving.config, now);
         self.follow_soon();
         self.answer_all(std::mem::take(&mut waiters.replies), &result);
         self.edit_ended(&waiters).await;

@@ -62,7 +62,7 @@ impl Agent {
         loop {
             self.set_out().await;
             self.listen();
-            self.start_probes();
+            self.probes.start(&mut self.node);
             let wake = self.next_wake();
             let verdict = self.awaited_verdict();
             let paths_may_differ = tokio::select! {
@@ -71,7 +71,7 @@ impl Agent {
                     self.answer(request).await;
                     false
                 }
-                Some(finished) = self.probes.join_next() => {
+                Some(finished) = self.probes.running.join_next() => {
                     self.probed(finished);
                     false
                 }
@@ -92,8 +92,8 @@ impl Agent {
                     self.remark_filed(ended).await;
                     true
                 }
-                ended = tasks::written(self.writing.as_mut()) => {
-                    self.words_written(ended);
+                ended = tasks::written(self.words.writing.as_mut()) => {
+                    self.words.written(ended, &mut self.node);
                     false
                 }
                 () = changed(self.node.vips.as_mut()) => {
@@ -158,7 +158,7 @@ impl Agent {
         let keys = self.node.steering.keyring.next_wake().map(|at| now + at.since(self.node.now()));
         let results = self.results.as_ref().and_then(LastResults::next_wake);
         let push = self.push_at.filter(|_| self.push.is_none());
-        let places = self.waiting.next_wake();
+        let places = self.probes.queue.next_wake();
         let words = self.next_late_word();
         let always = [
             fleet,
@@ -187,10 +187,10 @@ impl Agent {
             log_transition(id, transition, &self.node.bulletin);
         }
         let instant = Instant::now();
-        due.probes.into_iter().for_each(|(id, kind)| self.waiting.push(DueProbe { id, kind, key: None }, instant));
+        due.probes.into_iter().for_each(|(id, kind)| self.probes.queue.push(DueProbe { id, kind, key: None }, instant));
         let (tests, learnt) = self.node.steering.keyring.due(|id| !self.node.steering.fleet.is_silent(id), now);
         let test = |(id, key)| DueProbe { id, kind: ProbeKind::Models, key: Some(key) };
-        tests.into_iter().map(test).for_each(|wanted| self.waiting.push(wanted, instant));
+        tests.into_iter().map(test).for_each(|wanted| self.probes.queue.push(wanted, instant));
         self.heed(&learnt);
         if let Some(results) = &mut self.results {
             let config = &self.node.serving.config;
@@ -200,7 +200,7 @@ impl Agent {
             spending.keep(&self.node.steering.fleet).await;
         }
         self.answer_late_words();
-        self.send_word_answers();
+        self.words.send(&self.node);
         self.node.look_at_disk();
         let word_ended =
             self.node.steering.overrides.next_end(jiff::Timestamp::now()).is_some_and(|left| left.is_zero());
@@ -252,7 +252,8 @@ impl Agent {
     pub(super) fn heed(&mut self, learnt: &Learnt) {
         learnt.told().for_each(|event| self.node.bulletin.tell(event));
         if !learnt.events.is_empty() {
-            self.tell_keyless();
+            let now = self.node.now();
+            self.node.steering.tell_keyless(&self.node.serving.config, now);
         }
         let now = self.node.now();
         learnt.ask_soon.iter().for_each(|id| self.node.steering.fleet.ask_soon(id, now));
@@ -287,7 +288,7 @@ impl Agent {
             Request::Server { id, state, weight, period, actor, reply } => {
                 match self.node.steering.say(&self.node.serving.config, &id, state, weight, period, &actor) {
                     Ok(said) => {
-                        self.words.push(PendingWord {
+                        self.words.pending.push(PendingWord {
                             id,
                             reply,
                             began: Instant::now(),

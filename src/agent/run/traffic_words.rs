@@ -3,8 +3,7 @@
 use super::body::Agent;
 use crate::agent::probes::ears::Ears;
 use crate::agent::probes::traffic_listener::{Batch, TrafficListener};
-use crate::health::{Keyless, Outcome};
-use crate::model::ServerId;
+use crate::health::Outcome;
 
 impl Agent {
     /// Listens where the file that serves wants it.
@@ -51,31 +50,6 @@ impl Agent {
         for words in &batch.keys {
             let learnt = self.node.steering.keyring.observe_live(words, now);
             self.heed(&learnt);
-        }
-    }
-
-    /// Tells the fleet which servers have no key left.
-    pub(super) fn tell_keyless(&mut self) {
-        let now = self.node.now();
-        let config = self.node.serving.config.clone();
-        for (backend, server) in config.servers().filter(|(_, server)| !server.keys.is_empty()) {
-            let id = ServerId::new(backend.name.clone(), server.name.clone());
-            let exhausted = self.node.steering.keyring.exhausted(&id, now);
-            // A single key that rests is the server's own pause, which its health knows.
-            let exhausted = exhausted.filter(|exhausted| exhausted.is_rejected || server.keys.len() > 1);
-            let keyless = exhausted.map(|exhausted| {
-                let why = match (exhausted.is_rejected, server.keys.len()) {
-                    (true, 1) if exhausted.is_spent => "the account of its only key is spent, or a quota".to_owned(),
-                    (true, keys) if exhausted.is_spent => {
-                        format!("the accounts of all its {keys} keys are spent, or a quota")
-                    }
-                    (true, 1) => "its only key is rejected".to_owned(),
-                    (true, keys) => format!("all of its {keys} keys are rejected"),
-                    (false, keys) => format!("none of its {keys} keys may be used now"),
-                };
-                Keyless { until: Some(exhausted.until), why }
-            });
-            self.node.steering.fleet.set_keyless(&id, keyless);
         }
     }
 }

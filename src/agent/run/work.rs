@@ -6,6 +6,7 @@ use super::body::{ABSENT, Agent, CHECK_PATIENCE, FILES_PAUSE, RECONCILE, pause_a
 use super::request::Request;
 use super::tasks::{Carried, PendingWord, PlanFor, ReadFor, Reading, Task, Work, ended, filed};
 use super::waiting::{Edited, Held};
+use super::words::WORD_PATIENCE;
 use crate::agent::apply::interim::Baseline;
 use crate::agent::apply::push::Pushed;
 use crate::agent::node::planning::Planned;
@@ -25,8 +26,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A new worker begins with what was written before the word, and is told at once.
 const RELOAD_NOTE: &str = "a change is under way: where it reloads HAProxy, the new worker has this a moment (some 0.2 s) \
                            after it begins";
-/// Who said something is answered after this, also where HAProxy does not take it while a change is under way.
-pub(super) const WORD_PATIENCE: Duration = Duration::from_secs(10);
 /// An agent that is to stop waits so long for the end of an order: a reload is proven by then.
 const LAST_ORDER: Duration = Duration::from_secs(30);
 
@@ -65,8 +64,8 @@ impl Agent {
     /// Starts what is due.
     pub(super) async fn set_out(&mut self) {
         self.send_ahead();
-        self.write_words();
-        let is_due = self.follow_at.is_some_and(|at| at <= Instant::now()) || !self.words.is_empty();
+        self.words.write(&self.node);
+        let is_due = self.follow_at.is_some_and(|at| at <= Instant::now()) || !self.words.pending.is_empty();
         if is_due && self.is_free() {
             self.follow().await;
         }
@@ -93,7 +92,7 @@ impl Agent {
     /// Brings weights, states and drift to HAProxy, and its files up to date.
     async fn follow(&mut self) {
         self.follow_at = None;
-        let words = std::mem::take(&mut self.words);
+        let words = std::mem::take(&mut self.words.pending);
         let began = Instant::now();
         let is_audit = began >= self.reconcile_at;
         if !self.node.is_settled {
@@ -132,7 +131,7 @@ impl Agent {
         self.tell_guards();
         let is_complete = result.is_err() || !self.node.troubles.has(Matter::History);
         for word in words {
-            self.answer_word(word, result.clone());
+            self.words.answer(word, result.clone(), &mut self.node);
         }
         if !is_complete && now >= self.history_at && self.may_change() {
             self.history_at = now + RECONCILE;
@@ -230,7 +229,7 @@ impl Agent {
         if !is_whole || self.is_changing() && self.node.steering.has_unproven_words() {
             self.push_at = Some(Instant::now() + AGAIN);
         }
-        for word in &mut self.words {
+        for word in &mut self.words.pending {
             word.steps.extend(steps_of(&self.node.serving.config, &word.id, &done));
             word.is_seen |=
                 seen.iter().any(|seen| self.node.steering.has_word(&self.node.serving.config, seen, &word.id));
@@ -243,12 +242,12 @@ impl Agent {
     /// now.
     fn answer_words(&mut self) {
         let is_away = !self.may_change();
-        for word in std::mem::take(&mut self.words) {
+        for word in std::mem::take(&mut self.words.pending) {
             let is_answered = word.is_seen && (is_away || word.steps.is_empty());
             if !is_answered || !self.node.has_followed_word(&word.id) {
                 match is_away && word.began.elapsed() >= WORD_PATIENCE {
                     true => drop(word.reply.send(Err(self.node.word_waits(&word.id)))),
-                    false => self.words.push(word),
+                    false => self.words.pending.push(word),
                 }
                 continue;
             }
@@ -256,7 +255,7 @@ impl Agent {
             if self.is_changing_revision() {
                 report.notes.push(RELOAD_NOTE.to_owned());
             }
-            self.answer_word(word, Ok(report));
+            self.words.answer(word, Ok(report), &mut self.node);
             self.follow_at.get_or_insert(self.follow_not_before.max(Instant::now() + FILES_PAUSE));
         }
     }
@@ -265,9 +264,9 @@ impl Agent {
     pub(super) fn answer_late_words(&mut self) {
         if let Some(Work { what: Task::Reconcile { words, .. }, .. }) = &mut self.work {
             let late = words.extract_if(.., |word| word.began.elapsed() >= WORD_PATIENCE);
-            self.words.extend(late);
+            self.words.pending.extend(late);
         }
-        if self.words.iter().any(|word| word.began.elapsed() >= WORD_PATIENCE) {
+        if self.words.pending.iter().any(|word| word.began.elapsed() >= WORD_PATIENCE) {
             self.answer_words();
         }
     }
@@ -280,8 +279,8 @@ impl Agent {
         };
         // Else the comparison that follows at once answers them.
         let waits = !self.may_change();
-        let waiting = self.words.iter().chain(carried).filter(|_| waits).map(|word| word.began + WORD_PATIENCE);
-        waiting.chain(self.answers.iter().map(|answer| answer.until)).min()
+        let waiting = self.words.pending.iter().chain(carried).filter(|_| waits).map(|word| word.began + WORD_PATIENCE);
+        waiting.chain(self.words.answers.iter().map(|answer| answer.until)).min()
     }
 
     /// What waited for the end of something.
@@ -339,13 +338,13 @@ impl Agent {
         {
             self.remark_filed(ended).await;
         }
-        self.close_words().await;
-        self.send_word_answers();
+        self.words.close(&mut self.node).await;
+        self.words.send(&self.node);
         let kept = match self.work.take() {
             Some(Work { what: Task::Reconcile { words, .. }, .. }) => words,
             _ => vec![],
         };
-        for PendingWord { id, reply, .. } in kept.into_iter().chain(std::mem::take(&mut self.words)) {
+        for PendingWord { id, reply, .. } in kept.into_iter().chain(std::mem::take(&mut self.words.pending)) {
             let text = format!("the agent stops; what you said of {id} is kept, and HAProxy follows at the next start");
             let _ = reply.send(Err(Failed::refused(text)));
         }

@@ -3,6 +3,7 @@
 //! Knows neither HAProxy's files nor who asks: it answers with what is wanted, and compares that with what was seen.
 
 mod causes;
+mod keyless;
 #[cfg(test)]
 mod keyring_tests;
 mod wanted;
