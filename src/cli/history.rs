@@ -5,7 +5,7 @@ use super::table::Table;
 use super::target;
 use crate::agent::{Ledger, Place, live_config, unified_diff};
 use crate::api::wire;
-use crate::store::{Manifest, Outcome, Standing};
+use crate::store::{Manifest, RevisionOutcome, Standing};
 use crate::sys;
 use camino::Utf8Path;
 
@@ -74,7 +74,7 @@ pub(super) fn history(place: &Place, limit: u32, out: Output) -> Result<(), Fail
 
 fn to_wire(manifest: &Manifest, current: Option<u32>, trial: Option<u32>) -> wire::Revision {
     let (how, outcome) = match &manifest.outcome {
-        Some(Outcome::Applied { how }) => {
+        Some(RevisionOutcome::Applied { how }) => {
             let standing = match &manifest.standing {
                 Standing::Confirmed => "confirmed".to_owned(),
                 Standing::Provisional if trial == Some(manifest.revision) => "provisional".to_owned(),
@@ -84,7 +84,7 @@ fn to_wire(manifest: &Manifest, current: Option<u32>, trial: Option<u32>) -> wir
             };
             (how.to_string(), standing)
         }
-        Some(Outcome::Failed { text }) => (String::new(), format!("failed: {text}")),
+        Some(RevisionOutcome::Failed { text }) => (String::new(), format!("failed: {text}")),
         None => (String::new(), "unfinished".to_owned()),
     };
     wire::Revision {

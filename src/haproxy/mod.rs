@@ -45,4 +45,4 @@ pub use pem::{Unusable, read_certificate};
 pub use proof::{Proof, Sockets, Unproven, prove_reload};
 pub use pulse::{Pulse, clients, pulse, pulse_listener};
 pub use stat::{ServerCounters, counters, parse_stat};
-pub use verdict::{HaproxyMessage, Severity, Verdict};
+pub use verdict::{CheckVerdict, HaproxyMessage, MessageLevel};

@@ -1,6 +1,6 @@
 //! What `haproxy -c` says, led back to the operator's own lines.
 //!
-//! Pure: text in, [`Verdict`] out. Refuses to know how the binary is run. Called by whoever runs it, with what it wrote
+//! Pure: text in, [`CheckVerdict`] out. Refuses to know how the binary is run. Called by whoever runs it, with what it wrote
 //! to its standard error.
 
 use crate::cfg;
@@ -16,14 +16,14 @@ const SHORTEST_SECRET: usize = 4;
 
 /// Everything that HAProxy said about one rendered file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct CheckVerdict {
     /// In its order.
     pub messages: Vec<HaproxyMessage>,
 }
 
 /// How bad a message is, in HAProxy's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub enum MessageLevel {
     /// `[NOTICE]` and everything without a severity.
     Notice,
     /// `[WARNING]`: HAProxy would start.
@@ -36,7 +36,7 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HaproxyMessage {
     /// How bad.
-    pub severity: Severity,
+    pub severity: MessageLevel,
     /// HAProxy's own words, without the place; several lines where it wrote several.
     pub text: String,
     /// Line of haproxy.cfg, from 1.
@@ -49,7 +49,7 @@ pub struct HaproxyMessage {
     pub rendered_line: Option<String>,
 }
 
-impl Verdict {
+impl CheckVerdict {
     /// Reads what `haproxy -c` wrote about `rendered`. Values of secret maps are replaced by `…` wherever they appear.
     /// `origins` is asked where a line is named: see [`crate::render::line_origins`].
     pub fn parse(stderr: &str, rendered: &Rendered, origins: impl FnOnce() -> Vec<LineOrigin>) -> Self {
@@ -69,11 +69,11 @@ impl Verdict {
                 last.text.push('\n');
                 last.text.push_str(line.trim().trim_start_matches('|').trim());
             } else if !is_summary(line) {
-                messages.push(unplaced(Severity::Notice, line.trim()));
+                messages.push(unplaced(MessageLevel::Notice, line.trim()));
             }
         }
         // "Fatal errors found" says something only where nothing else does.
-        if messages.iter().any(|said| said.severity == Severity::Alert && !is_summary(&said.text)) {
+        if messages.iter().any(|said| said.severity == MessageLevel::Alert && !is_summary(&said.text)) {
             messages.retain(|said| !is_summary(&said.text));
         }
         for said in &mut messages {
@@ -84,7 +84,7 @@ impl Verdict {
     }
 
     /// The worst that was said; `None` where nothing was.
-    pub fn worst(&self) -> Option<Severity> {
+    pub fn worst(&self) -> Option<MessageLevel> {
         self.messages.iter().map(|said| said.severity).max()
     }
 }
@@ -93,9 +93,9 @@ impl Verdict {
 fn message(line: &str, rendered: &Rendered, lead_back: &impl Fn(&mut HaproxyMessage, u32)) -> Option<HaproxyMessage> {
     let (severity, rest) = line.strip_prefix('[')?.split_once(']')?;
     let severity = match severity {
-        "ALERT" | "EMERG" | "CRIT" => Severity::Alert,
-        "WARNING" => Severity::Warning,
-        "NOTICE" | "INFO" | "DEBUG" | "DIAG" => Severity::Notice,
+        "ALERT" | "EMERG" | "CRIT" => MessageLevel::Alert,
+        "WARNING" => MessageLevel::Warning,
+        "NOTICE" | "INFO" | "DEBUG" | "DIAG" => MessageLevel::Notice,
         _ => return None,
     };
     // The process id, and from 3.2 on no "config".
@@ -116,7 +116,7 @@ fn message(line: &str, rendered: &Rendered, lead_back: &impl Fn(&mut HaproxyMess
     Some(said)
 }
 
-fn unplaced(severity: Severity, text: &str) -> HaproxyMessage {
+fn unplaced(severity: MessageLevel, text: &str) -> HaproxyMessage {
     HaproxyMessage { severity, text: text.to_owned(), line: None, toml: vec![], template: None, rendered_line: None }
 }
 
@@ -182,7 +182,7 @@ fn without_secrets(text: &str, rendered: &Rendered) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Severity, Verdict};
+    use super::{CheckVerdict, MessageLevel};
     use crate::model::Origin;
     use crate::render::{LineOrigin, MapFile, Rendered};
     use std::collections::BTreeMap;
@@ -202,8 +202,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(stderr: &str, expected: &[(Severity, &str, Option<u32>)]) -> Verdict {
-        let verdict = Verdict::parse(stderr, &rendered(), origins);
+    fn check(stderr: &str, expected: &[(MessageLevel, &str, Option<u32>)]) -> CheckVerdict {
+        let verdict = CheckVerdict::parse(stderr, &rendered(), origins);
         let said: Vec<_> = verdict.messages.iter().map(|said| (said.severity, said.text.as_str(), said.line)).collect();
         assert_eq!(said, expected);
         verdict
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_forms_of_all_versions_are_led_back() {
-        let wrong = (Severity::Alert, "unknown keyword 'x' in 'global' section", Some(3));
+        let wrong = (MessageLevel::Alert, "unknown keyword 'x' in 'global' section", Some(3));
         for form in [
             "[ALERT]    (1) : config : parsing [/tmp/a:b/x.cfg:3] : unknown keyword 'x' in 'global' section",
             "[ALERT]    (1) : config : parsing [x.cfg:3]: unknown keyword 'x' in 'global' section",
@@ -224,11 +224,15 @@ mod tests {
         }
         check(
             "[WARNING]  (1) : config : Parsing [/tmp/x.cfg:3]: backend 'a' has the same name as frontend 'a' declared at /tmp/x.cfg:2.",
-            &[(Severity::Warning, "backend 'a' has the same name as frontend 'a' declared at haproxy.cfg:2.", Some(3))],
+            &[(
+                MessageLevel::Warning,
+                "backend 'a' has the same name as frontend 'a' declared at haproxy.cfg:2.",
+                Some(3),
+            )],
         );
         check(
             "[ALERT] (1) : config : [x.cfg:3] : 'server b/s' : unable to load it.\n",
-            &[(Severity::Alert, "'server b/s' : unable to load it.", Some(3))],
+            &[(MessageLevel::Alert, "'server b/s' : unable to load it.", Some(3))],
         );
     }
 
@@ -238,24 +242,24 @@ mod tests {
                     [WARNING]  (1) : missing timeouts for frontend 'api'.\n   | While not properly invalid,\n   | you will.\n\
                     Warnings were found.\nConfiguration file is valid\n";
         let expected = "missing timeouts for frontend 'api'.\nWhile not properly invalid,\nyou will.";
-        let verdict = check(text, &[(Severity::Warning, expected, Some(4))]);
-        assert_eq!(verdict.worst(), Some(Severity::Warning));
+        let verdict = check(text, &[(MessageLevel::Warning, expected, Some(4))]);
+        assert_eq!(verdict.worst(), Some(MessageLevel::Warning));
     }
 
     #[test]
     fn the_summary_is_kept_only_where_it_is_all() {
         let fatal = "[ALERT]    (1) : config : Fatal errors found in configuration.";
-        check(fatal, &[(Severity::Alert, "Fatal errors found in configuration.", None)]);
-        check(&format!("[ALERT] (1) : config : odd\n{fatal}"), &[(Severity::Alert, "odd", None)]);
+        check(fatal, &[(MessageLevel::Alert, "Fatal errors found in configuration.", None)]);
+        check(&format!("[ALERT] (1) : config : odd\n{fatal}"), &[(MessageLevel::Alert, "odd", None)]);
     }
 
     #[test]
     fn what_does_not_match_is_kept_and_secrets_are_not() {
-        check("Segmentation fault\n", &[(Severity::Notice, "Segmentation fault", None)]);
+        check("Segmentation fault\n", &[(MessageLevel::Notice, "Segmentation fault", None)]);
         check("", &[]);
         let verdict = check(
             "[ALERT] (1) : config : parsing [x:5] : 'raw sk-secret' : no.\n[ALERT] (1) : config : parsing [x:99] : far",
-            &[(Severity::Alert, "'raw …' : no.", Some(5)), (Severity::Alert, "far", Some(99))],
+            &[(MessageLevel::Alert, "'raw …' : no.", Some(5)), (MessageLevel::Alert, "far", Some(99))],
         );
         assert_eq!(verdict.messages[0].rendered_line.as_deref(), Some("raw …"));
         assert_eq!(verdict.messages[1].rendered_line, None);

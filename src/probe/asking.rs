@@ -2,7 +2,7 @@
 //!
 //! Refuses to know what the answer should be. Called by each kind of probe.
 
-use super::classify::{Verdict, classify, error_in, parse_json};
+use super::classify::{ProbeVerdict, classify, error_in, parse_json};
 use super::exchange::{Connection, read_up_to, request};
 use super::target::Target;
 use super::trust::Trust;
@@ -55,7 +55,7 @@ impl Asking<'_> {
         accept: &str,
         body: Option<String>,
         head: Option<Duration>,
-    ) -> Result<Answer, Verdict> {
+    ) -> Result<Answer, ProbeVerdict> {
         let request = request(self.target, path, accept, body)?;
         self.seen.phase = Phase::Connect;
         let mut connection = Connection::open(self.target, self.trust, Instant::now() + self.connect).await?;
@@ -65,13 +65,13 @@ impl Asking<'_> {
             None => connection.send(request).await?,
             Some(head) => timeout_at(sent + head, connection.send(request))
                 .await
-                .map_err(|_| Verdict::new(Outcome::Timeout(Phase::FirstToken), "no answer to the request"))??,
+                .map_err(|_| ProbeVerdict::new(Outcome::Timeout(Phase::FirstToken), "no answer to the request"))??,
         };
         Ok(Answer { response, sent, connection })
     }
 
     /// The answer where its status is 2xx and it is neither a page nor compressed.
-    pub(super) async fn success(&mut self, mut answer: Answer) -> Result<Answer, Verdict> {
+    pub(super) async fn success(&mut self, mut answer: Answer) -> Result<Answer, ProbeVerdict> {
         self.seen.phase = Phase::Total;
         if !answer.response.status().is_success() {
             return Err(self.refusal(&mut answer.response).await.0);
@@ -81,7 +81,7 @@ impl Asking<'_> {
     }
 
     /// The JSON of an answer with status 2xx; `what` names it in complaints.
-    pub(super) async fn json(&mut self, answer: Answer, what: &str) -> Result<Value, Verdict> {
+    pub(super) async fn json(&mut self, answer: Answer, what: &str) -> Result<Value, ProbeVerdict> {
         let mut answer = self.success(answer).await?;
         let mut body = Vec::new();
         if !read_up_to(answer.response.body_mut(), MAX_BODY, &mut body).await? {
@@ -91,7 +91,7 @@ impl Asking<'_> {
     }
 
     /// Judges an answer that is no success, and returns its text.
-    pub(super) async fn refusal(&self, response: &mut Response<Incoming>) -> (Verdict, String) {
+    pub(super) async fn refusal(&self, response: &mut Response<Incoming>) -> (ProbeVerdict, String) {
         let mut body = Vec::new();
         // A body that is late, cut or too long takes nothing from what the status says.
         let _ = timeout(ERROR_BODY, read_up_to(response.body_mut(), MAX_SMALL_BODY, &mut body)).await;
@@ -109,7 +109,7 @@ impl Answer {
 }
 
 /// The JSON of a whole body, which is no error; `what` names it in complaints.
-pub(super) fn judged_json(body: &[u8], what: &str) -> Result<Value, Verdict> {
+pub(super) fn judged_json(body: &[u8], what: &str) -> Result<Value, ProbeVerdict> {
     let value = parse_json(body).map_err(|why| bad(format!("{what} is {why}")))?;
     match error_in(&value) {
         Some(message) => Err(bad(format!("an error inside an answer with status 200: {message}"))),
@@ -118,7 +118,7 @@ pub(super) fn judged_json(body: &[u8], what: &str) -> Result<Value, Verdict> {
 }
 
 /// Refuses pages and what is compressed although nobody asked for it.
-pub(super) fn plain_text(response: &Response<Incoming>) -> Result<(), Verdict> {
+pub(super) fn plain_text(response: &Response<Incoming>) -> Result<(), ProbeVerdict> {
     if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|e| e.as_bytes() != b"identity") {
         return Err(bad(format!("the body is compressed ({}) unasked", String::from_utf8_lossy(encoding.as_bytes()))));
     }
@@ -132,11 +132,11 @@ pub(super) fn content_type(response: &Response<Incoming>) -> &str {
     response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-pub(super) fn bad(detail: impl Into<String>) -> Verdict {
-    Verdict::new(Outcome::BadContent, detail)
+pub(super) fn bad(detail: impl Into<String>) -> ProbeVerdict {
+    ProbeVerdict::new(Outcome::BadContent, detail)
 }
 
 /// The provider's profile lacks what the probe needs; the reader of the file refuses that.
-pub(super) fn without_api(what: &str) -> Verdict {
-    Verdict::new(Outcome::ProbeConfig, format!("the provider has no {what}"))
+pub(super) fn without_api(what: &str) -> ProbeVerdict {
+    ProbeVerdict::new(Outcome::ProbeConfig, format!("the provider has no {what}"))
 }

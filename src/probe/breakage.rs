@@ -1,18 +1,18 @@
 //! What a broken connection means: errors of sockets, TLS and HTTP as outcomes. Pure.
 
-use super::classify::Verdict;
+use super::classify::ProbeVerdict;
 use crate::health::{Outcome, Phase};
 use crate::sys;
 use std::error::Error;
 use std::io;
 
 /// Judges an error of a socket or of TLS.
-pub(super) fn of_io(error: &io::Error) -> Verdict {
+pub(super) fn of_io(error: &io::Error) -> ProbeVerdict {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return Verdict::new(Outcome::Tls, tls_words(tls));
+        return ProbeVerdict::new(Outcome::Tls, tls_words(tls));
     }
     if sys::lack::is_ours(error) {
-        return Verdict::new(Outcome::SelfCaused, error.to_string());
+        return ProbeVerdict::new(Outcome::SelfCaused, error.to_string());
     }
     let outcome = match error.kind() {
         io::ErrorKind::ConnectionRefused => Outcome::Refused,
@@ -22,11 +22,11 @@ pub(super) fn of_io(error: &io::Error) -> Verdict {
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Outcome::BadContent,
         _ => Outcome::Reset,
     };
-    Verdict::new(outcome, error.to_string())
+    ProbeVerdict::new(outcome, error.to_string())
 }
 
 /// Judges an error of HTTP by its deepest cause.
-pub(super) fn of_http(error: &hyper::Error) -> Verdict {
+pub(super) fn of_http(error: &hyper::Error) -> ProbeVerdict {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(at) = cause {
         if let Some(io) = at.downcast_ref::<io::Error>() {
@@ -35,9 +35,9 @@ pub(super) fn of_http(error: &hyper::Error) -> Verdict {
         cause = at.source();
     }
     if error.is_parse() {
-        return Verdict::new(Outcome::BadContent, format!("the answer is not HTTP: {error}"));
+        return ProbeVerdict::new(Outcome::BadContent, format!("the answer is not HTTP: {error}"));
     }
-    Verdict::new(Outcome::Reset, error.to_string())
+    ProbeVerdict::new(Outcome::Reset, error.to_string())
 }
 
 fn tls_words(error: &rustls::Error) -> String {

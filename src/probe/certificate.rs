@@ -2,7 +2,7 @@
 //! settings. No request is sent.
 
 use super::asking::Asking;
-use super::classify::Verdict;
+use super::classify::ProbeVerdict;
 use super::exchange::{dial, handshake};
 use crate::health::Outcome;
 use rustls::pki_types::CertificateDer;
@@ -12,12 +12,13 @@ use x509_parser::parse_x509_certificate;
 
 const DAY_S: i64 = 86_400;
 
-pub(super) async fn probe(asking: Asking<'_>, warn_below: Duration) -> Result<String, Verdict> {
+pub(super) async fn probe(asking: Asking<'_>, warn_below: Duration) -> Result<String, ProbeVerdict> {
     let until = Instant::now() + asking.connect;
     let tcp = dial(asking.target, until).await?;
     let tls = handshake(asking.target, asking.trust, tcp, until).await?;
     let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
-    let expiry = first_expiry(chain).ok_or_else(|| Verdict::new(Outcome::Tls, "the server showed no certificate"))?;
+    let expiry =
+        first_expiry(chain).ok_or_else(|| ProbeVerdict::new(Outcome::Tls, "the server showed no certificate"))?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     Ok(words(&expiry, i64::try_from(now).unwrap_or(i64::MAX), warn_below))
 }

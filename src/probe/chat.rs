@@ -1,7 +1,7 @@
 //! `chat`: one streamed completion, with deadlines for the first token, for silence and for the whole.
 
 use super::asking::{Answer, Asking, MAX_BODY, bad, content_type, plain_text, without_api};
-use super::classify::Verdict;
+use super::classify::ProbeVerdict;
 use super::completion::{Completion, Progress};
 use super::dialect::Spelling;
 use super::exchange::{next_piece, read_up_to};
@@ -12,7 +12,7 @@ use crate::health::{Outcome, Phase};
 use crate::model::ChatApi;
 use tokio::time::{Instant, timeout_at};
 
-pub(super) async fn probe(mut asking: Asking<'_>, probe: &ChatProbe) -> Result<String, Verdict> {
+pub(super) async fn probe(mut asking: Asking<'_>, probe: &ChatProbe) -> Result<String, ProbeVerdict> {
     let provider = asking.target.provider.clone();
     let api = provider.chat.as_ref().ok_or_else(|| without_api("completions"))?;
     let path = asking.target.api_path(&api.path, &probe.model);
@@ -31,7 +31,7 @@ pub(super) async fn probe(mut asking: Asking<'_>, probe: &ChatProbe) -> Result<S
             None => return Err(verdict),
         }
     }
-    Err(Verdict::new(Outcome::ProbeConfig, "the server refuses every spelling of the request"))
+    Err(ProbeVerdict::new(Outcome::ProbeConfig, "the server refuses every spelling of the request"))
 }
 
 /// The framing of a stream.
@@ -49,7 +49,7 @@ impl Frames {
     }
 
     /// The events that a piece completes, or at the end those that were left open.
-    fn feed(&mut self, piece: Option<&[u8]>) -> Result<Vec<SseEvent>, Verdict> {
+    fn feed(&mut self, piece: Option<&[u8]>) -> Result<Vec<SseEvent>, ProbeVerdict> {
         let read = match (self, piece) {
             (Self::Sse(parser), Some(piece)) => parser.feed(piece).map_err(|e| e.to_string()),
             (Self::Sse(parser), None) => parser.finish().map(Vec::from_iter).map_err(|e| e.to_string()),
@@ -61,7 +61,12 @@ impl Frames {
 }
 
 /// Reads the stream of a completion.
-async fn stream(asking: Asking<'_>, mut answer: Answer, probe: &ChatProbe, api: &ChatApi) -> Result<String, Verdict> {
+async fn stream(
+    asking: Asking<'_>,
+    mut answer: Answer,
+    probe: &ChatProbe,
+    api: &ChatApi,
+) -> Result<String, ProbeVerdict> {
     let (seen, sent) = (asking.seen, answer.sent);
     let response = &mut answer.response;
     plain_text(response)?;
@@ -69,7 +74,7 @@ async fn stream(asking: Asking<'_>, mut answer: Answer, probe: &ChatProbe, api: 
     let first_by = sent + probe.first_token;
     if content_type(response).starts_with("application/json") {
         let mut body = Vec::new();
-        let late = |_| Verdict::new(Outcome::Timeout(Phase::FirstToken), "no whole completion");
+        let late = |_| ProbeVerdict::new(Outcome::Timeout(Phase::FirstToken), "no whole completion");
         if !timeout_at(first_by, read_up_to(response.body_mut(), MAX_BODY, &mut body)).await.map_err(late)?? {
             return Err(bad("the completion is longer than 1 MiB"));
         }
@@ -86,11 +91,11 @@ async fn stream(asking: Asking<'_>, mut answer: Answer, probe: &ChatProbe, api: 
             Ok(piece) => piece?,
             Err(_) if seen.first_token.is_none() => {
                 let detail = format!("no token within {} ms", probe.first_token.as_millis());
-                return Err(Verdict::new(Outcome::Timeout(Phase::FirstToken), detail));
+                return Err(ProbeVerdict::new(Outcome::Timeout(Phase::FirstToken), detail));
             }
             Err(_) => {
                 let detail = format!("the stream fell silent for {} ms", probe.stall.as_millis());
-                return Err(Verdict::new(Outcome::Timeout(Phase::Stall), detail));
+                return Err(ProbeVerdict::new(Outcome::Timeout(Phase::Stall), detail));
             }
         };
         let ended = piece.is_none();

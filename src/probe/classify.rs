@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
+pub struct ProbeVerdict {
     /// The class.
     pub outcome: Outcome,
     /// How long the server wants silence.
@@ -24,7 +24,7 @@ pub struct Verdict {
     pub detail: String,
 }
 
-impl Verdict {
+impl ProbeVerdict {
     /// A verdict without a pause.
     pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
         Self { outcome, retry_after: None, is_billing: false, detail: detail.into() }
@@ -41,7 +41,7 @@ pub fn classify(
     headers: &HeaderMap<HeaderValue>,
     body: &[u8],
     now: SystemTime,
-) -> Verdict {
+) -> ProbeVerdict {
     let mut error = ErrorBody::read(body);
     if let Some(kind) = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok()) {
         error.codes.push(' ');
@@ -73,7 +73,7 @@ pub fn classify(
         detail += &error.message;
     }
     let is_billing = outcome == Outcome::Credential && (status == 402 || error.means_account(words));
-    Verdict { outcome, retry_after, is_billing, detail }
+    ProbeVerdict { outcome, retry_after, is_billing, detail }
 }
 
 /// The parts of an error that matter.
@@ -189,7 +189,7 @@ mod tests {
     use crate::config::profile;
     use crate::model::Provider;
 
-    fn of(provider: Provider, status: u16, headers: &[(&'static str, &str)], body: &str) -> Verdict {
+    fn of(provider: Provider, status: u16, headers: &[(&'static str, &str)], body: &str) -> ProbeVerdict {
         let headers = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
@@ -197,7 +197,7 @@ mod tests {
         classify(&profile(provider), status, &headers, body.as_bytes(), SystemTime::UNIX_EPOCH)
     }
 
-    fn check(status: u16, retry: Option<&'static str>, body: &str, expected: Outcome) -> Verdict {
+    fn check(status: u16, retry: Option<&'static str>, body: &str, expected: Outcome) -> ProbeVerdict {
         let headers: Vec<_> = retry.iter().map(|value| ("retry-after", *value)).collect();
         let verdict = of(Provider::OpenAi, status, &headers, body);
         assert_eq!(verdict.outcome, expected, "{status} {retry:?} {body}");

@@ -1,7 +1,7 @@
 //! What makes a completion valid, streamed or whole, in any dialect. Pure: fed with events, never with bytes or time.
 
 use super::asking::bad;
-use super::classify::{Verdict, parse_json};
+use super::classify::{ProbeVerdict, parse_json};
 use super::dialect::{self, Brought};
 use super::sse::SseEvent;
 use crate::model::{ChatApi, Dialect};
@@ -40,7 +40,7 @@ impl Completion {
     }
 
     /// Takes one event of the stream.
-    pub(super) fn event(&mut self, event: &SseEvent) -> Result<Progress, Verdict> {
+    pub(super) fn event(&mut self, event: &SseEvent) -> Result<Progress, ProbeVerdict> {
         let data = event.data.trim();
         if data == "[DONE]" {
             self.done = true;
@@ -58,7 +58,7 @@ impl Completion {
     }
 
     /// Takes a completion that was not streamed although we asked for it.
-    pub(super) fn whole(&mut self, body: &[u8]) -> Result<(), Verdict> {
+    pub(super) fn whole(&mut self, body: &[u8]) -> Result<(), ProbeVerdict> {
         let value = parse_json(body).map_err(|why| bad(format!("the completion is {why}")))?;
         let brought = dialect::whole(self.dialect, &value)?;
         self.take(brought);
@@ -92,7 +92,7 @@ impl Completion {
     }
 
     /// Judges the completion after its end.
-    pub(super) fn judge(&self, asked: &str, api: &ChatApi) -> Result<String, Verdict> {
+    pub(super) fn judge(&self, asked: &str, api: &ChatApi) -> Result<String, ProbeVerdict> {
         if self.events == 0 {
             return Err(bad("the stream has no event"));
         }

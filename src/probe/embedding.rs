@@ -1,7 +1,7 @@
 //! `embeddings`: one embedding of one word.
 
 use super::asking::{Asking, bad, without_api};
-use super::classify::Verdict;
+use super::classify::ProbeVerdict;
 use crate::config::EmbeddingsProbe;
 use crate::model::Dialect;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// What is embedded: a token in most vocabularies.
 const WORD: &str = "ok";
 
-pub(super) async fn probe(mut asking: Asking<'_>, probe: &EmbeddingsProbe) -> Result<String, Verdict> {
+pub(super) async fn probe(mut asking: Asking<'_>, probe: &EmbeddingsProbe) -> Result<String, ProbeVerdict> {
     let provider = asking.target.provider.clone();
     let api = provider.embeddings.as_ref().ok_or_else(|| without_api("embeddings"))?;
     let body = match api.dialect {
@@ -30,7 +30,7 @@ pub(super) async fn probe(mut asking: Asking<'_>, probe: &EmbeddingsProbe) -> Re
 }
 
 /// Numbers that are not all nothing; some servers answer in Base64 unasked.
-fn judge(vector: &Value) -> Result<String, Verdict> {
+fn judge(vector: &Value) -> Result<String, ProbeVerdict> {
     match vector {
         Value::String(text) if !text.is_empty() => Ok(String::new()),
         Value::Array(numbers) if numbers.is_empty() => Err(bad("the embedding is empty")),

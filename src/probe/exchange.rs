@@ -5,7 +5,7 @@
 //! are three different things here, and because connecting has a deadline of its own.
 
 use super::breakage::{of_http, of_io};
-use super::classify::Verdict;
+use super::classify::ProbeVerdict;
 use super::meter::{Allowance, Metered};
 use super::proxied::header;
 use super::target::Target;
@@ -46,7 +46,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Resolves, connects and speaks TLS, all before `until`.
-    pub(super) async fn open(target: &Target, trust: &Trust, until: Instant) -> Result<Self, Verdict> {
+    pub(super) async fn open(target: &Target, trust: &Trust, until: Instant) -> Result<Self, ProbeVerdict> {
         let tcp = dial(target, until).await?;
         match target.endpoint.scheme {
             Scheme::Http => Self::ready(tcp).await,
@@ -54,7 +54,7 @@ impl Connection {
         }
     }
 
-    async fn ready(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, Verdict> {
+    async fn ready(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, ProbeVerdict> {
         let allowance = Allowance::before_head();
         let (sender, connection) = http1::Builder::new()
             .max_headers(MAX_HEADERS)
@@ -68,7 +68,7 @@ impl Connection {
     }
 
     /// Sends the request and waits for the answer's head.
-    pub(super) async fn send(&mut self, request: Request<String>) -> Result<Response<Incoming>, Verdict> {
+    pub(super) async fn send(&mut self, request: Request<String>) -> Result<Response<Incoming>, ProbeVerdict> {
         let response = self.sender.send_request(request).await.map_err(|e| of_http(&e))?;
         self.allowance.raise();
         Ok(response)
@@ -81,7 +81,7 @@ impl Connection {
 }
 
 /// Resolves and connects before `until`; the server knows then who calls, where it wants to.
-pub(super) async fn dial(target: &Target, until: Instant) -> Result<TcpStream, Verdict> {
+pub(super) async fn dial(target: &Target, until: Instant) -> Result<TcpStream, ProbeVerdict> {
     let addresses = match target.connect_to {
         Some(addr) => vec![addr],
         None => resolve(target, until).await?,
@@ -102,27 +102,27 @@ pub(super) async fn handshake(
     trust: &Trust,
     tcp: TcpStream,
     until: Instant,
-) -> Result<TlsStream<TcpStream>, Verdict> {
-    let config = trust.config(&target.tls).map_err(|why| Verdict::new(Outcome::SelfCaused, why))?;
+) -> Result<TlsStream<TcpStream>, ProbeVerdict> {
+    let config = trust.config(&target.tls).map_err(|why| ProbeVerdict::new(Outcome::SelfCaused, why))?;
     let name = target.tls.server_name.clone().unwrap_or_else(|| match &target.endpoint.host {
         Host::Ip(ip) => ip.to_string(),
         Host::Dns(name) => name.clone(),
     });
-    let name =
-        ServerName::try_from(name).map_err(|_| Verdict::new(Outcome::ProbeConfig, "tls.server_name is not a name"))?;
+    let name = ServerName::try_from(name)
+        .map_err(|_| ProbeVerdict::new(Outcome::ProbeConfig, "tls.server_name is not a name"))?;
     timeout_at(until, TlsConnector::from(config).connect(name, tcp))
         .await
-        .map_err(|_| Verdict::new(Outcome::Timeout(Phase::Connect), "no end of the TLS handshake"))?
+        .map_err(|_| ProbeVerdict::new(Outcome::Timeout(Phase::Connect), "no end of the TLS handshake"))?
         .map_err(|e| of_io(&e))
 }
 
-async fn resolve(target: &Target, until: Instant) -> Result<Vec<SocketAddr>, Verdict> {
+async fn resolve(target: &Target, until: Instant) -> Result<Vec<SocketAddr>, ProbeVerdict> {
     let port = target.endpoint.port;
     let name = match &target.endpoint.host {
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
         Host::Dns(name) => name.as_str(),
     };
-    let dns = |why: String| Verdict::new(Outcome::Dns, format!("{name}: {why}"));
+    let dns = |why: String| ProbeVerdict::new(Outcome::Dns, format!("{name}: {why}"));
     let found = timeout_at(until, lookup_host((name, port)))
         .await
         .map_err(|_| dns("the resolver does not answer".into()))?
@@ -132,8 +132,8 @@ async fn resolve(target: &Target, until: Instant) -> Result<Vec<SocketAddr>, Ver
 }
 
 /// Tries one address after the other; each gets a fair part of the time that is left.
-async fn connect(addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, Verdict> {
-    let mut last = Verdict::new(Outcome::Dns, "no address");
+async fn connect(addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, ProbeVerdict> {
+    let mut last = ProbeVerdict::new(Outcome::Dns, "no address");
     for (i, addr) in addresses.iter().enumerate() {
         let left = until.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - i).unwrap_or(1);
@@ -143,7 +143,7 @@ async fn connect(addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, 
                 return Ok(tcp);
             }
             Ok(Err(e)) => of_io(&e),
-            Err(_) => Verdict::new(Outcome::Timeout(Phase::Connect), "no answer to the connection"),
+            Err(_) => ProbeVerdict::new(Outcome::Timeout(Phase::Connect), "no answer to the connection"),
         };
         last.detail = format!("{addr}: {}", last.detail);
     }
@@ -156,7 +156,7 @@ pub(super) fn request(
     path: &str,
     accept: &str,
     body: Option<String>,
-) -> Result<Request<String>, Verdict> {
+) -> Result<Request<String>, ProbeVerdict> {
     let mut builder = Request::builder()
         .method(if body.is_some() { Method::POST } else { Method::GET })
         .uri(path)
@@ -173,17 +173,17 @@ pub(super) fn request(
     }
     if let Some(key) = &target.key {
         let mut value = HeaderValue::from_str(&format!("{key_prefix}{}", key.expose()))
-            .map_err(|_| Verdict::new(Outcome::Credential, "the key has characters that no header can carry"))?;
+            .map_err(|_| ProbeVerdict::new(Outcome::Credential, "the key has characters that no header can carry"))?;
         value.set_sensitive(true);
         builder = builder.header(key_header, value);
     }
     builder
         .body(body.unwrap_or_default())
-        .map_err(|e| Verdict::new(Outcome::ProbeConfig, format!("{path} makes no request: {e}")))
+        .map_err(|e| ProbeVerdict::new(Outcome::ProbeConfig, format!("{path} makes no request: {e}")))
 }
 
 /// The next piece of a body; `None` at its end.
-pub(super) async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, Verdict> {
+pub(super) async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, ProbeVerdict> {
     loop {
         match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
             None => return Ok(None),
@@ -198,7 +198,7 @@ pub(super) async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, Ver
 }
 
 /// A body up to a limit; the flag says whether it ended there.
-pub(super) async fn read_up_to(body: &mut Incoming, limit: usize, into: &mut Vec<u8>) -> Result<bool, Verdict> {
+pub(super) async fn read_up_to(body: &mut Incoming, limit: usize, into: &mut Vec<u8>) -> Result<bool, ProbeVerdict> {
     while let Some(piece) = next_piece(body).await? {
         let room = limit - into.len();
         into.extend_from_slice(&piece[..piece.len().min(room)]);

@@ -1,13 +1,13 @@
 //! `metrics`: how busy a server says it is.
 
 use super::asking::{Asking, MAX_BODY, bad, plain_text};
-use super::classify::Verdict;
+use super::classify::ProbeVerdict;
 use super::exchange::read_up_to;
 use super::prometheus::samples;
 use crate::config::MetricsProbe;
 use crate::health::{Load, Outcome, Phase};
 
-pub(super) async fn probe(asking: Asking<'_>, probe: &MetricsProbe) -> Result<String, Verdict> {
+pub(super) async fn probe(asking: Asking<'_>, probe: &MetricsProbe) -> Result<String, ProbeVerdict> {
     let Asking { target, trust, connect, seen } = asking;
     let there = probe.port.map(|port| target.at_port(port));
     let mut asking = Asking { target: there.as_ref().unwrap_or(target), trust, connect, seen };
@@ -26,7 +26,7 @@ pub(super) async fn probe(asking: Asking<'_>, probe: &MetricsProbe) -> Result<St
     let (load, detail) = load_in(probe, &String::from_utf8_lossy(&body)).map_err(|why| match is_whole {
         true => bad(why),
         // Our own limit, and not the server's fault.
-        false => Verdict::new(Outcome::ProbeConfig, format!("{why} in the first MiB, and no more is read")),
+        false => ProbeVerdict::new(Outcome::ProbeConfig, format!("{why} in the first MiB, and no more is read")),
     })?;
     asking.seen.load = Some(load);
     Ok(detail)

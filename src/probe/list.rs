@@ -1,7 +1,7 @@
 //! `models`: the list of models, free and with the key.
 
 use super::asking::{Answer, Asking, MAX_BODY, bad, judged_json, without_api};
-use super::classify::Verdict;
+use super::classify::ProbeVerdict;
 use super::exchange::next_piece;
 use super::names::{Names, is_called};
 use crate::config::ModelsProbe;
@@ -10,7 +10,7 @@ use serde_json::Value;
 /// So much of a list is looked at for the expected models. Gateways list some 4,000 models in 1 MiB.
 const MAX_LIST: usize = 16 << 20;
 
-pub(super) async fn probe(mut asking: Asking<'_>, probe: &ModelsProbe) -> Result<String, Verdict> {
+pub(super) async fn probe(mut asking: Asking<'_>, probe: &ModelsProbe) -> Result<String, ProbeVerdict> {
     let provider = asking.target.provider.clone();
     let api = provider.models.as_ref().ok_or_else(|| without_api("list of models"))?;
     let answer = asking.ask(&asking.target.api_path(&api.path, ""), "application/json", None, None).await?;
@@ -43,7 +43,7 @@ enum List {
 }
 
 /// Reads a list, and no more of a long one than is needed to find what is looked for.
-async fn read(mut answer: Answer, looked: &mut Names<'_>) -> Result<List, Verdict> {
+async fn read(mut answer: Answer, looked: &mut Names<'_>) -> Result<List, ProbeVerdict> {
     answer.allow(2 * MAX_LIST);
     let (mut kept, mut size) = (Vec::new(), 0);
     while let Some(piece) = next_piece(answer.response.body_mut()).await? {
@@ -62,7 +62,7 @@ async fn read(mut answer: Answer, looked: &mut Names<'_>) -> Result<List, Verdic
 }
 
 /// A list that is longer than we read proves the key and the server; our limit is not their fault.
-fn judge_long(looked: &Names<'_>, is_whole: bool) -> Result<String, Verdict> {
+fn judge_long(looked: &Names<'_>, is_whole: bool) -> Result<String, ProbeVerdict> {
     match looked.missing() {
         _ if looked.seen == 0 => Err(bad("not a list of models: there is no name in its first MiB")),
         None => Ok(String::new()),
@@ -71,6 +71,6 @@ fn judge_long(looked: &Names<'_>, is_whole: bool) -> Result<String, Verdict> {
     }
 }
 
-fn not_listed(model: &str, listed: usize) -> Verdict {
+fn not_listed(model: &str, listed: usize) -> ProbeVerdict {
     bad(format!("{model} is not among the {listed} models listed"))
 }

@@ -35,7 +35,7 @@ mod target;
 mod trust;
 mod verifier;
 
-pub use classify::{MAX_DEPTH, Verdict, classify};
+pub use classify::{MAX_DEPTH, ProbeVerdict, classify};
 pub use detail::{MAX_DETAIL, detail_line};
 pub use prober::{Limits, Prober};
 pub use report::{Percentiles, ProbeReport};

@@ -1,7 +1,7 @@
 //! `http`: one GET of a path, judged by status, headers, JSON and text.
 
 use super::asking::{Asking, MAX_SMALL_BODY, bad, plain_text};
-use super::classify::{Verdict, parse_json};
+use super::classify::{ProbeVerdict, parse_json};
 use super::exchange::read_up_to;
 use crate::config::HttpProbe;
 use crate::health::{Outcome, Phase};
@@ -9,7 +9,7 @@ use crate::model::Pattern;
 use hyper::header::HeaderMap;
 use serde_json::Value;
 
-pub(super) async fn probe(mut asking: Asking<'_>, probe: &HttpProbe) -> Result<String, Verdict> {
+pub(super) async fn probe(mut asking: Asking<'_>, probe: &HttpProbe) -> Result<String, ProbeVerdict> {
     let mut answer = asking.ask(&probe.path, "*/*", None, None).await?;
     asking.seen.phase = Phase::Total;
     let response = &mut answer.response;
@@ -40,14 +40,14 @@ pub(super) async fn probe(mut asking: Asking<'_>, probe: &HttpProbe) -> Result<S
         if !whole {
             // Our own limit, and not the server's fault.
             let why = "the body is longer than the 64 KiB that are read: `json` cannot be judged";
-            return Err(Verdict::new(Outcome::ProbeConfig, why));
+            return Err(ProbeVerdict::new(Outcome::ProbeConfig, why));
         }
         judge_json(&probe.json, &body)?;
     }
     Ok(String::new())
 }
 
-fn judge_headers(expected: &[(String, Pattern)], headers: &HeaderMap) -> Result<(), Verdict> {
+fn judge_headers(expected: &[(String, Pattern)], headers: &HeaderMap) -> Result<(), ProbeVerdict> {
     for (name, pattern) in expected {
         let mut values = headers.get_all(name.as_str()).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
         if values.any(|value| pattern.is_in(&value)) {
@@ -61,7 +61,7 @@ fn judge_headers(expected: &[(String, Pattern)], headers: &HeaderMap) -> Result<
     Ok(())
 }
 
-fn judge_json(expected: &[(String, Value)], body: &[u8]) -> Result<(), Verdict> {
+fn judge_json(expected: &[(String, Value)], body: &[u8]) -> Result<(), ProbeVerdict> {
     let value = parse_json(body).map_err(|why| bad(format!("the body is {why}")))?;
     match expected.iter().find(|(pointer, expected)| value.pointer(pointer) != Some(expected)) {
         Some((pointer, expected)) => {

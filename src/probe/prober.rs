@@ -4,7 +4,7 @@
 //! `agent` and by `cli` (`hapilot probe`).
 
 use super::asking::{Asking, ProbeProgress};
-use super::classify::Verdict;
+use super::classify::ProbeVerdict;
 use super::detail::detail_line;
 use super::lag::with_lag;
 use super::target::{Probe, Target};
@@ -80,14 +80,14 @@ impl Prober {
         };
         let (result, lag) = Box::pin(with_lag(timeout_at(started + total, run))).await;
         let mut verdict = match result {
-            Ok(Ok(detail)) => Verdict::new(Outcome::Ok, detail),
+            Ok(Ok(detail)) => ProbeVerdict::new(Outcome::Ok, detail),
             Ok(Err(verdict)) => verdict,
-            Err(_) => Verdict::new(Outcome::Timeout(seen.phase), waited_for(seen.phase, what)),
+            Err(_) => ProbeVerdict::new(Outcome::Timeout(seen.phase), waited_for(seen.phase, what)),
         };
         if let (Probe::Chat(chat), Outcome::Ok, Some(first)) = (what, verdict.outcome, seen.first_token)
             && first > chat.first_token_soft
         {
-            verdict = Verdict::new(
+            verdict = ProbeVerdict::new(
                 Outcome::Slow,
                 format!("first token after {} ms, {} ms allowed", first.as_millis(), chat.first_token_soft.as_millis()),
             );
@@ -96,7 +96,7 @@ impl Prober {
             // What was measured is our own delay. What the server said stays true.
             seen.first_token = None;
             if matches!(verdict.outcome, Outcome::Slow | Outcome::Timeout(_)) {
-                verdict = Verdict::new(
+                verdict = ProbeVerdict::new(
                     Outcome::SelfCaused,
                     format!("this machine lagged by {} ms during the probe", lag.as_millis()),
                 );

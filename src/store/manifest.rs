@@ -20,7 +20,7 @@ pub struct Manifest {
     pub source: RevisionSource,
     /// How it went; `None` between the intent and the outcome (invariant I4), so that after a crash the one that was
     /// under way is known.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<RevisionOutcome>,
     /// Lines of the plan, for people, without secrets.
     pub plan: Vec<String>,
     /// Its files in the order of their names.
@@ -35,7 +35,7 @@ pub struct Manifest {
 impl Manifest {
     /// Whether it was applied.
     pub fn is_applied(&self) -> bool {
-        matches!(self.outcome, Some(Outcome::Applied { how: _ }))
+        matches!(self.outcome, Some(RevisionOutcome::Applied { how: _ }))
     }
 
     /// Whether a rollback may go to it.
@@ -80,7 +80,7 @@ pub enum RevisionSource {
 /// How the apply of a revision ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Outcome {
+pub enum RevisionOutcome {
     /// It serves, or will when HAProxy is started.
     Applied {
         /// By which means.

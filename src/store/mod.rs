@@ -36,7 +36,7 @@ pub use current::{Current, load_current, save_current};
 pub use error::StoreError;
 pub use events::{EventReader, EventWriter};
 pub use journal::{FormerFile, IntendedFile, Journal, Undertaking, UndertakingKind};
-pub use manifest::{FileRecord, How, Manifest, Outcome, RevisionSource, Standing};
+pub use manifest::{FileRecord, How, Manifest, RevisionOutcome, RevisionSource, Standing};
 pub use overrides::{load_overrides, save_overrides};
 pub use provisional::{Clocks, Provisional, load_provisional, save_provisional};
 pub use released::{load_released, save_released};

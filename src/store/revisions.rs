@@ -1,7 +1,7 @@
 //! The history of revisions: append-only, bounded, verified when read.
 
 use super::error::StoreError;
-use super::manifest::{FileRecord, Manifest, Outcome, Standing};
+use super::manifest::{FileRecord, Manifest, RevisionOutcome, Standing};
 use crate::model::Digest;
 use crate::sys::{fault, files};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
@@ -220,7 +220,7 @@ impl Revisions {
     ///
     /// # Errors
     /// As for [`Self::manifest`], or the disk is full.
-    pub fn set_outcome(&self, number: u32, outcome: Outcome) -> Result<(), StoreError> {
+    pub fn set_outcome(&self, number: u32, outcome: RevisionOutcome) -> Result<(), StoreError> {
         let mut manifest = self.manifest(number)?;
         manifest.outcome = Some(outcome);
         write_manifest(&self.path(number), &manifest)

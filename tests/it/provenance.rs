@@ -3,7 +3,7 @@
 use crate::haproxies::installed;
 use crate::sample::{backend, config, desired, frontend, server};
 use hapilot::config::Config;
-use hapilot::haproxy::Verdict;
+use hapilot::haproxy::CheckVerdict;
 use hapilot::model::{Origin, Provider, Sourced};
 use hapilot::render::{LineOrigin, RenderError, Rendered, Target, Templates, line_origins, render};
 use std::time::Duration;
@@ -112,7 +112,7 @@ fn what_haproxy_dislikes_is_led_back_to_the_operators_line() {
         let path = crate::haproxies::write_files(&directory, &rendered);
         let (is_valid, said) = haproxy.check(&path);
         assert!(!is_valid);
-        let verdict = Verdict::parse(&said, &rendered, || line_origins(&desired, &templates, haproxy.target));
+        let verdict = CheckVerdict::parse(&said, &rendered, || line_origins(&desired, &templates, haproxy.target));
         let [message] = &verdict.messages[..] else { panic!("{said}\n{verdict:?}") };
         assert_eq!(message.toml, [at(22)], "{message:?}");
         assert_eq!(message.rendered_line.as_deref(), Some("http-request nonsense"));

@@ -25,7 +25,7 @@ pub(super) async fn reload(wish: Wish<'_>, prepared: &Prepared) -> Result<Vec<St
     })?;
     if !report.ok {
         let verdict =
-            haproxy::Verdict::parse(&report.log, &prepared.rendered, || wish.line_origins(&prepared.rendered));
+            haproxy::CheckVerdict::parse(&report.log, &prepared.rendered, || wish.line_origins(&prepared.rendered));
         let head = "HAProxy refused the reload; the old worker serves on, the files are as they were";
         let said = explain(&verdict, wish.sources.file.as_str(), &wish.sources.toml);
         return Err(Refusal::of([Objection::new(head)].into_iter().chain(said)));

@@ -8,7 +8,9 @@ use crate::agent::outcome::report::Failed;
 use crate::agent::sources::place::Sources;
 use crate::fleet::Overrides;
 use crate::model::Digest;
-use crate::store::{self, Current, Manifest, NewFile, Outcome, Provisional, RevisionSource, Revisions, Standing};
+use crate::store::{
+    self, Current, Manifest, NewFile, Provisional, RevisionOutcome, RevisionSource, Revisions, Standing,
+};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -150,7 +152,7 @@ impl Ledger {
     /// The disk is full or read-only; what serves is not concerned.
     pub fn record(&mut self, entry: &Entry<'_>, keep: u32, standing: Standing) -> Result<u32, Failed> {
         let is_good = standing == Standing::Confirmed;
-        let revision = self.save(entry, Outcome::Applied { how: entry.how }, standing)?;
+        let revision = self.save(entry, RevisionOutcome::Applied { how: entry.how }, standing)?;
         self.current.serving = Some(revision);
         if is_good {
             self.current.last_good = Some(revision);
@@ -171,11 +173,11 @@ impl Ledger {
         let newest = self.revisions.list().map_err(|e| told(&e))?.pop().and_then(|listed| listed.manifest.ok());
         let content = Digest::of(entry.toml);
         let is_told = newest.is_some_and(|newest| {
-            matches!(newest.outcome, Some(Outcome::Failed { .. }))
+            matches!(newest.outcome, Some(RevisionOutcome::Failed { .. }))
                 && newest.files.iter().any(|file| file.path == "hapilot.toml" && file.sha256 == content)
         });
         if !is_told {
-            self.save(entry, Outcome::Failed { text: text.to_owned() }, Standing::Confirmed)?;
+            self.save(entry, RevisionOutcome::Failed { text: text.to_owned() }, Standing::Confirmed)?;
             self.retain(keep);
         }
         Ok(())
@@ -189,7 +191,7 @@ impl Ledger {
         }
     }
 
-    fn save(&self, entry: &Entry<'_>, outcome: Outcome, standing: Standing) -> Result<u32, Failed> {
+    fn save(&self, entry: &Entry<'_>, outcome: RevisionOutcome, standing: Standing) -> Result<u32, Failed> {
         let revision = self.next_number()?;
         let manifest = Manifest {
             revision,

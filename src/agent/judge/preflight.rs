@@ -8,7 +8,7 @@ use crate::agent::tell::explain::{explain, warning};
 use crate::agent::tell::refusal::{Objection, Refusal};
 use crate::cfg;
 use crate::config::Config;
-use crate::haproxy::{self, BinaryError, CheckReport, Severity, Verdict};
+use crate::haproxy::{self, BinaryError, CheckReport, CheckVerdict, MessageLevel};
 use crate::model::{BindAddress, Digest};
 use crate::plan::{Action, Obstacle};
 use crate::render::{MapFile, Rendered, moved};
@@ -77,8 +77,8 @@ impl Check {
         let sources = wish.sources;
         let failed = |why: String| Refusal::new(format_args!("`haproxy -c` cannot be run: {why}"));
         let report = self.running.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(sys::chain(&e)))?;
-        let verdict = Verdict::parse(&report.stderr, rendered, || wish.line_origins(rendered));
-        if !report.ok || verdict.worst() == Some(Severity::Alert) {
+        let verdict = CheckVerdict::parse(&report.stderr, rendered, || wish.line_origins(rendered));
+        if !report.ok || verdict.worst() == Some(MessageLevel::Alert) {
             return Err(Refusal::of(explain(&verdict, sources.file.as_str(), &sources.toml)));
         }
         let mut said = CheckRemarks::default();
@@ -86,10 +86,10 @@ impl Check {
             // From 3.0 on this is no more than a notice, and the server is without an address all the same.
             match (unresolved_server(&message.text), message.severity) {
                 (Some(server), _) => said.unresolved.push(server),
-                (None, Severity::Warning) => {
+                (None, MessageLevel::Warning) => {
                     said.warnings.push(warning(message, sources.file.as_str(), &sources.toml));
                 }
-                (None, Severity::Notice | Severity::Alert) => {}
+                (None, MessageLevel::Notice | MessageLevel::Alert) => {}
             }
         }
         Ok(said)

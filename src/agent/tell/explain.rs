@@ -3,23 +3,25 @@
 //! Pure. Called by `preflight` and `engine`.
 
 use super::refusal::Objection;
-use crate::haproxy::{HaproxyMessage, Severity, Verdict};
+use crate::haproxy::{CheckVerdict, HaproxyMessage, MessageLevel};
 use std::fmt::Write;
 
 /// So many messages are shown; HAProxy's later ones mostly follow from the first.
 const MAX_SHOWN: usize = 20;
 
 /// Everything that HAProxy said about a file that it refuses, at the lines of the operator's file.
-pub(in crate::agent) fn explain(verdict: &Verdict, file: &str, toml: &str) -> Vec<Objection> {
-    let grave: Vec<_> = verdict.messages.iter().filter(|message| message.severity > Severity::Notice).collect();
+pub(in crate::agent) fn explain(verdict: &CheckVerdict, file: &str, toml: &str) -> Vec<Objection> {
+    let grave: Vec<_> = verdict.messages.iter().filter(|message| message.severity > MessageLevel::Notice).collect();
     if grave.is_empty() {
         let words: Vec<_> = verdict.messages.iter().map(|message| message.text.as_str()).take(MAX_SHOWN).collect();
         let quote = format!("  = HAProxy says: {}", words.join("; "));
         return vec![Objection::new("HAProxy refuses the configuration").quoting(quote)];
     }
     let head = |message: &HaproxyMessage| match message.severity {
-        Severity::Alert => Objection::new("HAProxy rejects what this line becomes"),
-        Severity::Warning | Severity::Notice => Objection::warning("HAProxy warns about what this line becomes"),
+        MessageLevel::Alert => Objection::new("HAProxy rejects what this line becomes"),
+        MessageLevel::Warning | MessageLevel::Notice => {
+            Objection::warning("HAProxy warns about what this line becomes")
+        }
     };
     let shown = grave.iter().take(MAX_SHOWN);
     let mut objections: Vec<_> = shown.map(|message| head(message).quoting(place(message, file, toml))).collect();

@@ -4,11 +4,11 @@
 
 use super::{Brought, count, has_text, text_in};
 use crate::probe::asking::bad;
-use crate::probe::classify::Verdict;
+use crate::probe::classify::ProbeVerdict;
 use serde_json::Value;
 
 /// Reads a chunk or a whole answer: they look alike. The stream has no sign of its end but the last reason.
-pub(super) fn brought(value: &Value) -> Result<Brought, Verdict> {
+pub(super) fn brought(value: &Value) -> Result<Brought, ProbeVerdict> {
     if let Some(reason) = value["promptFeedback"]["blockReason"].as_str() {
         return Err(bad(format!("the question was blocked: {reason}")));
     }

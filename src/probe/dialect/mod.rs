@@ -6,7 +6,7 @@ mod gemini;
 mod openai;
 
 use super::asking::bad;
-use super::classify::{Verdict, error_in};
+use super::classify::{ProbeVerdict, error_in};
 use crate::config::ChatProbe;
 use crate::model::{ChatApi, Dialect};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ pub(super) struct Brought {
 }
 
 /// Reads an event of this name and data.
-pub(super) fn event(dialect: Dialect, name: &str, value: &Value) -> Result<Brought, Verdict> {
+pub(super) fn event(dialect: Dialect, name: &str, value: &Value) -> Result<Brought, ProbeVerdict> {
     sound(value)?;
     Ok(match dialect {
         Dialect::OpenAi => openai::brought(value, "delta"),
@@ -49,7 +49,7 @@ pub(super) fn event(dialect: Dialect, name: &str, value: &Value) -> Result<Broug
 }
 
 /// Reads a completion that was not streamed although we asked for it; some servers know no streams.
-pub(super) fn whole(dialect: Dialect, value: &Value) -> Result<Brought, Verdict> {
+pub(super) fn whole(dialect: Dialect, value: &Value) -> Result<Brought, ProbeVerdict> {
     sound(value)?;
     let mut brought = match dialect {
         Dialect::OpenAi => openai::brought(value, "message"),
@@ -62,7 +62,7 @@ pub(super) fn whole(dialect: Dialect, value: &Value) -> Result<Brought, Verdict>
     Ok(brought)
 }
 
-fn sound(value: &Value) -> Result<(), Verdict> {
+fn sound(value: &Value) -> Result<(), ProbeVerdict> {
     match error_in(value) {
         Some(message) => Err(bad(format!("an error inside an answer with status 200: {message}"))),
         None if !value.is_object() && !value.is_array() => Err(bad("a completion is a JSON object")),

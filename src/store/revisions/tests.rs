@@ -1,7 +1,7 @@
 //! The history over its life: written, read, damaged, tagged, thinned out.
 
 use super::{NewFile, Revisions};
-use crate::store::{How, Manifest, Outcome, RevisionSource, Standing, StoreError};
+use crate::store::{How, Manifest, RevisionOutcome, RevisionSource, Standing, StoreError};
 use crate::sys::files::replace_file;
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -75,8 +75,8 @@ fn outcome_and_tags_are_written_down_later() {
     for number in [1, 2] {
         revisions.save(manifest(number), &FILES).unwrap();
     }
-    revisions.set_outcome(1, Outcome::Applied { how: How::StartPending }).unwrap();
-    revisions.set_outcome(2, Outcome::Failed { text: "no".into() }).unwrap();
+    revisions.set_outcome(1, RevisionOutcome::Applied { how: How::StartPending }).unwrap();
+    revisions.set_outcome(2, RevisionOutcome::Failed { text: "no".into() }).unwrap();
     assert!(revisions.manifest(1).unwrap().is_applied() && !revisions.manifest(2).unwrap().is_applied());
     revisions.tag(1, "before-christmas").unwrap();
     revisions.tag(1, "before-christmas").unwrap();
