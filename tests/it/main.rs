@@ -25,6 +25,7 @@ mod agent_screens;
 mod agent_secrets;
 mod agent_servers;
 mod agent_slow_disk;
+mod agent_slow_keepalived;
 mod attempts;
 mod bad;
 mod cadence;

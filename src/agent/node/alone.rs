@@ -3,6 +3,7 @@
 
 use super::Node;
 use super::planning::Planned;
+use super::serving::Ended;
 use crate::agent::history::remark::Remark;
 use crate::agent::history::trial::not_overdue;
 use crate::agent::orders::change::Then;
@@ -55,7 +56,12 @@ impl Alone<'_> {
         let OrderOutcome::Changed(changed) = Box::pin(order.carry_out(&mut self.node.engine, books)).await else {
             unreachable!("an order keeps its kind")
         };
-        self.node.end(order, *changed).await
+        let Ended { mut result, vrrp } = self.node.end(order, *changed);
+        if let Some(change) = vrrp {
+            let written = change.carry_out();
+            self.node.vrrp_written(written, result.as_mut().ok());
+        }
+        result
     }
 
     /// Serves an older revision's content as a new revision. The operator's file stays as it is, and is not served

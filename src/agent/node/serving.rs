@@ -15,9 +15,17 @@ use crate::agent::outcome::intent::Intent;
 use crate::agent::outcome::report::{Report, SourceOfChange};
 use crate::agent::sources::place::Sources;
 use crate::agent::steering::renewed_keys;
-use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::troubles::Matter;
 use crate::agent::vip::vrrp_file::{VrrpChange, VrrpPlan};
+
+/// How a change ended.
+#[derive(Debug)]
+pub(in crate::agent) struct Ended {
+    /// The answer to who wanted it.
+    pub result: Result<Report, Attempt>,
+    /// What it changes in keepalived.conf, where HAProxy has the rest.
+    pub vrrp: Option<VrrpChange>,
+}
 
 impl Node {
     /// The history, to be written into beside the loop.
@@ -66,16 +74,21 @@ impl Node {
         })
     }
 
-    /// What follows from how the engine's part ended.
-    pub(in crate::agent) async fn end(&mut self, mut order: Order, changed: Changed) -> Result<Report, Attempt> {
+    /// What follows from how the engine's part ended. keepalived.conf is left to the caller: it takes its time.
+    pub(in crate::agent) fn end(&mut self, mut order: Order, changed: Changed) -> Ended {
+        let Some(mut change) = order.change.take() else { unreachable!("an order keeps its kind") };
+        let vrrp = change.vrrp.take().filter(|_| changed.result.is_ok());
+        Ended { result: self.end_change(order, *change, changed), vrrp }
+    }
+
+    fn end_change(&mut self, order: Order, change: Change, changed: Changed) -> Result<Report, Attempt> {
         let Changed { result, mut kept, books } = changed;
         self.ledger = books.ledger;
-        let Some(change) = order.change.take() else { unreachable!("an order keeps its kind") };
-        let Change { source, vrrp, then, .. } = *change;
+        let Change { source, then, .. } = change;
         let left = kept.left.take();
         if let Then::Refresh { problem } = then {
             let sources = order.sources.clone();
-            let result = self.end_serving(order, source, vrrp, result, kept).await;
+            let result = self.end_serving(order, source, result, kept);
             self.file.problem = problem;
             if let Err(Attempt::TooSoon(_)) = result {
                 // The next look at HAProxy carries it out.
@@ -84,7 +97,7 @@ impl Node {
             }
             return result;
         }
-        let mut report = self.end_serving(order, source, vrrp, result, kept).await?;
+        let mut report = self.end_serving(order, source, result, kept)?;
         match then {
             Then::File { comes_back: true } => {
                 // Whoever edits an unrelated line must not miss it; an edit that waits would surprise the one who mends.
@@ -106,11 +119,10 @@ impl Node {
         Ok(report)
     }
 
-    async fn end_serving(
+    fn end_serving(
         &mut self,
         order: Order,
         source: SourceOfChange,
-        vrrp: Option<VrrpChange>,
         result: Result<Applied, ApplyError>,
         kept: Kept,
     ) -> Result<Report, Attempt> {
@@ -131,15 +143,6 @@ impl Node {
                 }
                 return Err(Attempt::from(e));
             }
-        };
-        let vrrp_notes = match vrrp {
-            Some(change) => {
-                if let Some(vips) = &self.vips {
-                    vips.announce(&sources.config).await;
-                }
-                change.carry_out()
-            }
-            None => Ok(vec![]),
         };
         self.tell_not_in_force(&sources);
         let renewed = renewed_keys(&self.serving, &sources);
@@ -168,11 +171,6 @@ impl Node {
         }
         let mut report = Report::new(applied, self.revision(), diff, began.elapsed());
         report.notes.extend(kept.notes);
-        let unwritten = |e: &std::io::Error| Refusal::notice(format_args!("keepalived.conf could not be written: {e}"));
-        let unwritten = vrrp_notes.as_ref().err().map(unwritten);
-        self.troubles.set(Matter::Keepalived, unwritten);
-        report.notes.extend(vrrp_notes.unwrap_or_default());
-        report.notes.extend(self.troubles.of(Matter::Keepalived).map(ToString::to_string));
         report.notes.extend(self.troubles.of(Matter::History).map(ToString::to_string));
         if report.applied.how == How::Start {
             report.notes.push(start_hint(&self.serving.config).to_string());

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::agent::outcome::intent::Intent;
+use crate::agent::outcome::report::Report;
 use crate::agent::sources::place::Sources;
 use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::troubles::Matter;
@@ -16,19 +17,17 @@ impl Node {
         vrrp_change(&sources.config, intent).await
     }
 
-    /// Compares keepalived.conf with what should be there, and mends what is ours to mend.
-    pub(in crate::agent) async fn look_at_vrrp_file(&mut self) {
-        if !self.is_settled {
-            return;
+    /// What became of a keepalived.conf that was to be written; `report` has notes of it.
+    pub(in crate::agent) fn vrrp_written(
+        &mut self,
+        written: std::io::Result<Vec<String>>,
+        report: Option<&mut Report>,
+    ) {
+        let unwritten = |e: &std::io::Error| Refusal::notice(format_args!("keepalived.conf could not be written: {e}"));
+        self.troubles.set(Matter::Keepalived, written.as_ref().err().map(unwritten));
+        if let Some(report) = report {
+            report.notes.extend(written.unwrap_or_default());
+            report.notes.extend(self.troubles.of(Matter::Keepalived).map(ToString::to_string));
         }
-        let problem = match self.vrrp_change(&self.serving, &Intent::of_agent(None)).await {
-            Ok(None) => None,
-            Ok(Some(change)) => {
-                tracing::warn!("keepalived.conf is not what it should be, and is written again\n{}", change.diff());
-                change.carry_out().err().map(Refusal::notice)
-            }
-            Err(failed) => Some(failed.refusal),
-        };
-        self.troubles.set(Matter::Keepalived, problem);
     }
 }

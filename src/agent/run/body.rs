@@ -2,7 +2,7 @@
 
 use super::probes::Probes;
 use super::request::{Handle, Reply, Request};
-use super::tasks::{Filing, Reading, Work};
+use super::tasks::{Filing, Reading, VrrpErrand, Work};
 use super::waiting::{Edited, Held, Postponed};
 use super::words::Words;
 use crate::agent::apply::push::Pushed;
@@ -66,6 +66,8 @@ pub struct Agent {
     pub(super) reading: Option<Reading>,
     /// The order that the engine carries out.
     pub(super) work: Option<Work>,
+    /// keepalived.conf, while it is written or looked at.
+    pub(super) vrrp: Option<VrrpErrand>,
     /// What is on its way to HAProxy.
     pub(super) push: Option<JoinHandle<Pushed>>,
     /// Operators' words.
@@ -124,6 +126,7 @@ impl Agent {
             seen_until: now,
             reading: None,
             work: None,
+            vrrp: None,
             push: None,
             words: Words::default(),
             filing: None,

@@ -88,6 +88,10 @@ impl Agent {
                     self.pushed(done).await;
                     false
                 }
+                found = tasks::vrrp_found(self.vrrp.as_mut()) => {
+                    self.vrrp_ended(found).await;
+                    true
+                }
                 ended = tasks::filed(self.filing.as_mut()) => {
                     self.remark_filed(ended).await;
                     true

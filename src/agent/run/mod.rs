@@ -4,6 +4,7 @@ pub(super) mod body;
 pub(super) mod changes;
 pub(super) mod event_loop;
 pub(super) mod filing;
+pub(super) mod keepalived_file;
 pub(super) mod probe_runs;
 pub(super) mod probes;
 pub(super) mod reading;

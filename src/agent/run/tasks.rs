@@ -11,9 +11,11 @@ use crate::agent::orders::order::{Order, OrderOutcome};
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::intent::Intent;
 use crate::agent::outcome::report::{Failed, Report};
+use crate::agent::tell::refusal::Refusal;
 use crate::agent::vip::vrrp_file::VrrpPlan;
 use crate::model::{Digest, ServerId};
 use crate::plan::Step;
+use std::io;
 use std::time::Instant;
 use tokio::task::{JoinError, JoinHandle};
 
@@ -136,6 +138,29 @@ pub(super) struct WordAnswer {
 pub(super) async fn written(writing: Option<&mut Writing>) -> Option<(u64, Result<(), Failed>)> {
     match writing {
         Some(writing) => writing.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// What became of an errand: nothing was to be done, or it was written, or it cannot be what it should.
+#[derive(Debug)]
+pub(in crate::agent) enum VrrpFound {
+    AsItShouldBe,
+    Written(io::Result<Vec<String>>),
+    Refused(Refusal),
+}
+
+/// keepalived.conf is being written or looked at, and which change is answered then.
+#[derive(Debug)]
+pub(super) struct VrrpErrand {
+    pub task: JoinHandle<VrrpFound>,
+    pub then: Option<Box<(Waiters, Result<Report, Attempt>)>>,
+}
+
+/// How the errand ended; never, where there is none.
+pub(super) async fn vrrp_found(errand: Option<&mut VrrpErrand>) -> Result<VrrpFound, JoinError> {
+    match errand {
+        Some(errand) => (&mut errand.task).await,
         None => std::future::pending().await,
     }
 }

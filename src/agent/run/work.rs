@@ -4,12 +4,13 @@
 
 use super::body::{ABSENT, Agent, CHECK_PATIENCE, FILES_PAUSE, RECONCILE, pause_after};
 use super::request::Request;
-use super::tasks::{Carried, PendingWord, PlanFor, ReadFor, Reading, Task, Work, ended, filed};
+use super::tasks::{Carried, PendingWord, PlanFor, ReadFor, Reading, Task, Work, ended, filed, vrrp_found};
 use super::waiting::{Edited, Held};
 use super::words::WORD_PATIENCE;
 use crate::agent::apply::interim::Baseline;
 use crate::agent::apply::push::Pushed;
 use crate::agent::node::planning::Planned;
+use crate::agent::node::serving::Ended;
 use crate::agent::orders::order::{Order, OrderOutcome};
 use crate::agent::outcome::applied::{Applied, How};
 use crate::agent::outcome::attempt::Attempt;
@@ -35,9 +36,9 @@ impl Agent {
         self.may_change() && self.push.is_none()
     }
 
-    /// Whether nobody writes into the history.
+    /// Whether nobody writes into the history, nor keepalived.conf.
     pub(super) fn may_change(&self) -> bool {
-        !self.is_changing() && self.filing.is_none()
+        !self.is_changing() && self.filing.is_none() && self.vrrp.is_none()
     }
 
     /// Whether an order of the engine's is under way, or what it is for is being read.
@@ -139,7 +140,7 @@ impl Agent {
         }
         // After HAProxy, and not with each of its weights.
         if is_audit {
-            self.node.look_at_vrrp_file().await;
+            self.look_at_vrrp();
         }
     }
 
@@ -189,8 +190,11 @@ impl Agent {
                 self.followed(began, words, result, is_audit).await;
             }
             (Task::Change(waiters), OrderOutcome::Changed(changed)) => {
-                let result = self.node.end(*order, *changed).await;
-                self.change_ended(*waiters, result).await;
+                let Ended { result, vrrp } = self.node.end(*order, *changed);
+                match vrrp {
+                    Some(change) => self.write_vrrp(change, *waiters, result),
+                    None => self.change_ended(*waiters, result).await,
+                }
             }
             (Task::Plan(plan_for, vrrp), OrderOutcome::Planned(planned)) => {
                 let sources = order.sources;
@@ -332,6 +336,11 @@ impl Agent {
                 Ok(ended) => self.work_ended(ended).await,
                 Err(_) => break,
             }
+        }
+        if self.vrrp.is_some()
+            && let Ok(found) = tokio::time::timeout_at(last, vrrp_found(self.vrrp.as_mut())).await
+        {
+            self.vrrp_ended(found).await;
         }
         if self.filing.is_some()
             && let Ok(ended) = tokio::time::timeout_at(last, filed(self.filing.as_mut())).await

@@ -3,7 +3,7 @@
 use super::facts::Facts;
 use super::guardian::{self, Charge, VipReport};
 use crate::agent::tell::bulletin::Bulletin;
-use crate::config::{Config, own_vips};
+use crate::config::own_vips;
 use crate::haproxy::{self, Listener};
 use crate::model::{Digest, Name};
 use crate::store;
@@ -11,14 +11,14 @@ use crate::sys;
 use crate::sys::epoch::Epoch;
 use camino::Utf8Path;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Before a guardian that ended is begun anew.
 const GUARDIAN_PAUSE: Duration = Duration::from_millis(500);
-/// The guardian has told Keepalived by then.
-const ANNOUNCED: Duration = Duration::from_millis(200);
+/// The guardian has told Keepalived by then. Where a new file speaks another VRRP than the owner, this node must be out of
+/// the way before Keepalived reads it.
+pub(in crate::agent) const ANNOUNCED: Duration = Duration::from_millis(200);
 /// Between two looks at what the guardian should know.
 const LOOK: Duration = Duration::from_millis(250);
 /// HAProxy that does not follow for as long makes this node worth less than another: moving an address cuts streams.
@@ -107,13 +107,6 @@ impl Vips {
         });
         let is_busy = own_vips(&facts.serving.config).next().is_none() || is_proving || report.owned() > 0;
         if is_busy { 1.0 } else { STANDBY_PACE }
-    }
-
-    /// Tells the guardian of a file before Keepalived reads it: where it speaks another VRRP than the owner, this node must
-    /// be out of the way by then.
-    pub(in crate::agent) async fn announce(&self, config: &Arc<Config>) {
-        self.charge.send_modify(|charge| charge.config.clone_from(config));
-        tokio::time::sleep(ANNOUNCED).await;
     }
 
     /// What the guardian knows now.
