@@ -138,13 +138,15 @@ fn file(node: &VipNode) -> (Tone, String) {
     }
 }
 
-async fn send(place: &Place, names: &[Name], verb: &str, force: bool) -> Result<(), Failure> {
+async fn send(place: &Place, names: &[Name], verb: &str, force: bool, out: Output) -> Result<(), Failure> {
     let agent = agent(place)?.ok_or_else(|| {
         Failure::refused("the agent does not run on this node, so nobody can tell Keepalived").help("start it")
     })?;
     let names = names.iter().map(ToString::to_string).collect();
     let request = VipRequest { names, verb: verb.to_owned(), force, actor: actor() };
-    agent.vip(&request).await.map(|_| ()).map_err(Failure::from)
+    // What it says of the move itself is seen and said here.
+    agent.vip(&request).await?.notes.iter().skip(1).for_each(|note| out.note(note));
+    Ok(())
 }
 
 /// Those that were named; all, where none was.
@@ -160,7 +162,7 @@ async fn release(
     force: bool,
     out: Output,
 ) -> Result<(), Failure> {
-    send(place, names, "release", force).await?;
+    send(place, names, "release", force, out).await?;
     let began = Instant::now();
     // Make before break: this node keeps the addresses until another one announces them.
     let status = loop {
@@ -184,9 +186,10 @@ async fn release(
         tokio::time::sleep(LOOK).await;
     };
     for vip in chosen(vips_of(&status)?, names) {
-        let owner =
-            vip.nodes.iter().find(|part| part.owned_s.is_some()).map_or("another node", |part| part.node.as_str());
-        out.note(format!("{}: {owner} owns it after {:.1} s", vip.name, began.elapsed().as_secs_f64()));
+        out.note(match vip.nodes.iter().find(|part| part.owned_s.is_some()) {
+            Some(owner) => format!("{}: {} owns it after {:.1} s", vip.name, owner.node, began.elapsed().as_secs_f64()),
+            None => format!("{}: it is released, and no node is known to own it", vip.name),
+        });
     }
     if let Some(drain) = drain {
         wait_for_streams(place, drain, out).await?;
@@ -231,7 +234,7 @@ async fn wait_for_streams(place: &Place, drain: Duration, out: Output) -> Result
 }
 
 async fn reclaim(place: &Place, names: &[Name], out: Output) -> Result<(), Failure> {
-    send(place, names, "reclaim", false).await?;
+    send(place, names, "reclaim", false, out).await?;
     let began = Instant::now();
     loop {
         let status = look(place).await?;

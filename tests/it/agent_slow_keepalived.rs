@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const LOOKS: Duration = Duration::from_secs(15);
 
 /// A node with a virtual address on an interface that is not there, so that the network of this machine stays as it is, and a Keepalived that hangs at `-t` while there is a file `hang`.
-fn stage(binary: &Binary) -> Stage {
+fn stage(binary: &Binary, faults: &str) -> Stage {
     let mut stage = Stage::new(binary);
     let dir = stage.path("").display().to_string();
     let script = stage.path("slow-keepalived");
@@ -26,7 +26,8 @@ fn stage(binary: &Binary) -> Stage {
     stage.write_file(&(stage.text() + &more));
     stage.done(&["apply"]);
     stage.start_haproxy();
-    stage.start_agent();
+    stage.begin_agent_with(faults);
+    stage.agent().wait_for_output("serving");
     stage.wait_for_health();
     stage
 }
@@ -34,7 +35,7 @@ fn stage(binary: &Binary) -> Stage {
 #[test]
 fn a_keepalived_that_hangs_keeps_nobody_from_steering() {
     for binary in binaries().into_iter().rev().take(1) {
-        let stage = stage(&binary);
+        let stage = stage(&binary, "");
         assert!(stage.read("keepalived.conf").contains("198.51.100.200"), "{}", binary.version);
         write(stage.path("hang"), "");
         let before = stage.read("keepalived.conf");
@@ -76,11 +77,36 @@ fn a_keepalived_that_hangs_keeps_nobody_from_steering() {
 #[test]
 fn an_edit_of_an_address_is_answered_with_what_became_of_keepalived_conf() {
     let binary = binaries().pop().expect("a HAProxy");
-    let stage = stage(&binary);
+    let stage = stage(&binary, "");
     stage.edit("198.51.100.200/24", "198.51.100.201/24");
     wait_for("the edit", PATIENCE, || stage.read("keepalived.conf").contains("198.51.100.201").then_some(()));
     // An operator's own `apply` has the notes in its answer.
     stage.edit("198.51.100.201/24", "198.51.100.202/24");
     let said = stage.done(&["apply"]);
     assert!(stage.read("keepalived.conf").contains("198.51.100.202"), "{said}");
+}
+
+#[test]
+fn an_address_is_released_at_once_and_answered_when_that_is_written_down() {
+    let binary = binaries().pop().expect("a HAProxy");
+    let stage = stage(&binary, "files.sync@1+=slow1500");
+    let (mut slowest, mut looks) = (Duration::ZERO, 0);
+    let (took, said) = std::thread::scope(|scope| {
+        let began = Instant::now();
+        let release = scope.spawn(|| stage.cli(&["vip", "release", "--force"]));
+        while !release.is_finished() {
+            let asked = Instant::now();
+            stage.json(&["status"]);
+            slowest = slowest.max(asked.elapsed());
+            looks += 1;
+        }
+        (began.elapsed(), release.join().expect("an answer"))
+    });
+    println!("released after {took:?}, {looks} looks meanwhile, slowest {slowest:?}");
+    assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""));
+    assert!(said.stderr.contains("public: it is released") && !said.stderr.contains("not kept"), "{}", said.stderr);
+    assert!(took > Duration::from_secs(1), "the disk was waited for: {took:?}");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    let status = stage.json(&["vip", "status"]);
+    assert_eq!(status["vips"][0]["is_released"], true, "{status}");
 }

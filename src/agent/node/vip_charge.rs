@@ -5,7 +5,7 @@ use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::troubles::Matter;
 use crate::agent::vip::facts::Facts;
-use crate::agent::vip::release::no_vips;
+use crate::agent::vip::release::{Released, no_vips};
 use crate::agent::vip::vips::Vips;
 use crate::config::own_vips;
 use crate::event::{Event, EventKind, Severity};
@@ -79,27 +79,34 @@ impl Node {
         }
     }
 
-    /// Moves addresses to other nodes: before this one is taken down.
+    /// Moves addresses to other nodes: before this one is taken down. The answer waits for what is to be written down.
     ///
     /// # Errors
     /// No such VIP, or nobody else can take it, unless `force`.
-    pub fn release(&mut self, names: &[Name], force: bool, actor: &str) -> Result<Report, Failed> {
+    pub(in crate::agent) fn release(
+        &mut self,
+        names: &[Name],
+        force: bool,
+        actor: &str,
+    ) -> Result<(Report, Released), Failed> {
         let vips = self.vips.as_mut().ok_or_else(no_vips)?;
-        let list = vips.release(names, force, &self.serving.config, &self.ledger.state)?;
+        let list = vips.release(names, force, &self.serving.config)?;
+        let kept = vips.kept();
         self.bulletin.tell(Event::once(EventKind::Vip, Severity::Info, &list, format!("{actor} released {list}")));
         self.attend_vips();
-        Ok(Report::note(self.revision(), format!("{list}: released; other nodes take over")))
+        Ok((Report::note(self.revision(), format!("{list}: released; other nodes take over")), kept))
     }
 
-    /// Takes addresses back.
+    /// Takes addresses back. The answer waits for what is to be written down.
     ///
     /// # Errors
-    /// No such VIP, or the state cannot be kept.
-    pub fn reclaim(&mut self, names: &[Name], actor: &str) -> Result<Report, Failed> {
+    /// No such VIP.
+    pub(in crate::agent) fn reclaim(&mut self, names: &[Name], actor: &str) -> Result<(Report, Released), Failed> {
         let vips = self.vips.as_mut().ok_or_else(no_vips)?;
-        let list = vips.reclaim(names, &self.serving.config, &self.ledger.state)?;
+        let list = vips.reclaim(names, &self.serving.config)?;
+        let kept = vips.kept();
         self.bulletin.tell(Event::once(EventKind::Vip, Severity::Info, &list, format!("{actor} reclaimed {list}")));
         self.attend_vips();
-        Ok(Report::note(self.revision(), format!("{list}: reclaimed")))
+        Ok((Report::note(self.revision(), format!("{list}: reclaimed")), kept))
     }
 }

@@ -5,19 +5,21 @@
 //! what follows.
 
 use super::body::{Agent, CHECK_PATIENCE, LOOK, LOOK_PAUSES, RECONCILE, RETRY, SEEN, WEIGHTS, since_1970};
-use super::request::{Request, VipVerb};
+use super::request::{Reply, Request, VipVerb};
 use super::tasks::{self, PendingWord};
 use super::waiting::{Aim, Held};
+use super::words::WORD_PATIENCE;
 use crate::agent::history::last_results::LastResults;
 use crate::agent::history::remark::Remark;
 use crate::agent::history::trial::guard_again;
 use crate::agent::node::following::{log_start, log_stop, tell_failure};
 use crate::agent::outcome::intent::{AGENT, Intent};
-use crate::agent::outcome::report::Failed;
+use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::picture::serving_view::ServingView;
 use crate::agent::picture::snapshot_parts::SnapshotParts;
 use crate::agent::probes::wanted::DueProbe;
 use crate::agent::steering::log_transition;
+use crate::agent::vip::release::Released;
 use crate::agent::vip::vips::Vips;
 use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Learnt;
@@ -314,7 +316,10 @@ impl Agent {
                     VipVerb::Release { force } => self.node.release(&names, force, &actor),
                     VipVerb::Reclaim => self.node.reclaim(&names, &actor),
                 };
-                let _ = reply.send(result);
+                match result {
+                    Ok((report, kept)) => drop(tokio::spawn(answer_when_kept(report, kept, reply))),
+                    Err(failed) => drop(reply.send(Err(failed))),
+                }
             }
             Request::Plan(reply) => self.ask(reply),
             Request::Refresh(reply) => {
@@ -369,4 +374,18 @@ async fn changed(vips: Option<&mut Vips>) {
         Some(vips) => vips.changed().await,
         None => std::future::pending().await,
     }
+}
+
+/// Where addresses were moved, and that is written down: or that it is not.
+async fn answer_when_kept(mut report: Report, released: Released, reply: Reply) {
+    let write = tokio::task::spawn_blocking(move || released.write());
+    let problem = match tokio::time::timeout(WORD_PATIENCE, write).await {
+        Ok(Ok(Ok(()))) => None,
+        Ok(Ok(Err(why))) => Some(why),
+        Ok(Err(broken)) => Some(format!("a bug of hapilot: {broken}")),
+        Err(_) => Some(format!("the disk has not answered for {} s", WORD_PATIENCE.as_secs())),
+    };
+    report.notes.extend(problem.map(|why| format!("this is not kept over a restart of the agent: {why}")));
+    // Whoever asked may be gone.
+    let _ = reply.send(Ok(report));
 }

@@ -7,8 +7,9 @@ use crate::config::{Config, own_vips};
 use crate::model::Name;
 use crate::store;
 use crate::sys;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// An address that an operator takes back comes in this time or not at all.
@@ -18,40 +19,29 @@ impl Vips {
     /// Moves addresses to other nodes: before this one is taken down. Answers which, in words.
     ///
     /// # Errors
-    /// No such VIP, nobody else can take it, unless `force`, or the state cannot be kept.
-    pub(in crate::agent) fn release(
-        &mut self,
-        names: &[Name],
-        force: bool,
-        config: &Config,
-        state: &Utf8Path,
-    ) -> Result<String, Failed> {
+    /// No such VIP, or nobody else can take it, unless `force`.
+    pub(in crate::agent) fn release(&mut self, names: &[Name], force: bool, config: &Config) -> Result<String, Failed> {
         let names = called(config, names)?;
         if !force {
             self.refuse_orphans(&names)?;
         }
         let mut released = self.released.clone();
         released.extend(names.iter().cloned());
-        self.keep_released(released, state)?;
+        self.set_released(released);
         Ok(list(&names))
     }
 
     /// Takes addresses back. Answers which, in words.
     ///
     /// # Errors
-    /// No such VIP, or the state cannot be kept.
-    pub(in crate::agent) fn reclaim(
-        &mut self,
-        names: &[Name],
-        config: &Config,
-        state: &Utf8Path,
-    ) -> Result<String, Failed> {
+    /// No such VIP.
+    pub(in crate::agent) fn reclaim(&mut self, names: &[Name], config: &Config) -> Result<String, Failed> {
         let names = called(config, names)?;
         let mut released = self.released.clone();
         released.retain(|name| !names.contains(name));
         self.wanted.extend(names.iter().cloned());
         self.wanted_until = Instant::now() + RECLAIM;
-        self.keep_released(released, state)?;
+        self.set_released(released);
         Ok(list(&names))
     }
 
@@ -72,10 +62,44 @@ impl Vips {
         Ok(())
     }
 
-    fn keep_released(&mut self, released: BTreeSet<Name>, state: &Utf8Path) -> Result<(), Failed> {
-        store::save_released(state, &released).map_err(|e| Failed::refused(sys::chain(&e)))?;
+    fn set_released(&mut self, released: BTreeSet<Name>) {
+        self.kept.set(&released);
         self.released = released;
-        Ok(())
+    }
+
+    /// What is to be written down of it: that takes as long as the disk does.
+    pub(in crate::agent) fn kept(&self) -> Released {
+        self.kept.clone()
+    }
+}
+
+/// The addresses that operators moved away, as they are written down.
+#[derive(Clone, Debug)]
+pub(in crate::agent) struct Released {
+    state: Utf8PathBuf,
+    names: Arc<Mutex<BTreeSet<Name>>>,
+    /// One write at a time: the last one has the newest names.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Released {
+    /// What is written there already.
+    pub(super) fn of(state: &Utf8Path, names: BTreeSet<Name>) -> Self {
+        Self { state: state.to_owned(), names: Arc::new(Mutex::new(names)), turn: Arc::default() }
+    }
+
+    fn set(&self, names: &BTreeSet<Name>) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).clone_from(names);
+    }
+
+    /// Writes down the names of this moment.
+    ///
+    /// # Errors
+    /// They cannot be written, in words.
+    pub fn write(&self) -> Result<(), String> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        store::save_released(&self.state, &names).map_err(|e| sys::chain(&e))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::facts::Facts;
 use super::guardian::{self, Charge, VipReport};
+use super::release::Released;
 use crate::agent::tell::bulletin::Bulletin;
 use crate::config::own_vips;
 use crate::haproxy::{self, Listener};
@@ -32,6 +33,7 @@ pub struct Vips {
     pub(super) charge: watch::Sender<Charge>,
     pub(super) report: watch::Receiver<VipReport>,
     pub(super) released: BTreeSet<Name>,
+    pub(super) kept: Released,
     pub(super) wanted: BTreeSet<Name>,
     pub(super) wanted_until: Instant,
     /// The file that serves, and since when.
@@ -57,6 +59,7 @@ impl Vips {
         Self {
             charge,
             report,
+            kept: Released::of(state, released.clone()),
             released,
             wanted: BTreeSet::new(),
             wanted_until: Instant::now(),
