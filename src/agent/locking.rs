@@ -1,5 +1,6 @@
 //! One writer per node: the lock of the state directory (invariant I6).
 
+use super::node::Node;
 use super::refusal::Refusal;
 use super::report::Failed;
 use super::sources::Place;
@@ -14,6 +15,13 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// An agent that ends lets go of its lock a moment before its socket.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
+impl Node {
+    /// Leaves word beside the lock of where this agent is asked, now that it listens there.
+    pub fn tell_socket(&self) {
+        self.lock.iter().for_each(|lock| lock.tell(&self.at_start.socket));
+    }
+}
+
 /// Takes the lock; waits for a command that works alone (the guard of a deadline may be rolling back), not for an agent.
 pub(super) async fn take_lock(place: &Place, state: &Utf8Path) -> Result<sys::lock::Lock, Failed> {
     let began = Instant::now();
@@ -21,7 +29,14 @@ pub(super) async fn take_lock(place: &Place, state: &Utf8Path) -> Result<sys::lo
     let socket = socket.as_deref().unwrap_or(config::DEFAULT_SOCKET);
     loop {
         let taken = sys::lock::Lock::acquire(&state.join("lock"));
-        let is_agent = std::os::unix::net::UnixStream::connect(socket).is_ok();
+        let answers = |socket: &str| std::os::unix::net::UnixStream::connect(socket).is_ok();
+        // One that was started with another socket than the file names now has told its own.
+        let told = match &taken {
+            Err(sys::lock::LockError::Held { socket: Some(told), .. }) => Some(told.clone()),
+            _ => None,
+        };
+        let socket = told.as_ref().map_or(socket, |told| told.as_str());
+        let is_agent = answers(socket);
         let error = match taken {
             Ok(lock) if !is_agent => return Ok(lock),
             // Its state directory was deleted, and its lock with it; or it is just ending.
@@ -38,7 +53,7 @@ pub(super) async fn take_lock(place: &Place, state: &Utf8Path) -> Result<sys::lo
             Err(error) => error,
         };
         if is_agent || began.elapsed() >= LOCK_PATIENCE || matches!(error, sys::lock::LockError::Io { .. }) {
-            let words = sys::chain(&error);
+            let (words, is_io) = (sys::chain(&error), matches!(error, sys::lock::LockError::Io { .. }));
             let refusal = match error {
                 sys::lock::LockError::Io { .. } if !is_agent => {
                     Refusal::new(format_args!("the state directory cannot be used: {words}"))
@@ -49,9 +64,11 @@ pub(super) async fn take_lock(place: &Place, state: &Utf8Path) -> Result<sys::lo
             let asked = place.socket.as_ref().filter(|asked| is_agent && asked.as_str() != socket);
             return Err(Failed::refused(match asked {
                 Some(asked) => refusal.help(format_args!(
-                    "nobody answers on {asked}; the agent of this file answers on {socket}: leave out --socket"
+                    "nobody answers on {asked}; the agent of this file answers on {socket}: name that one, or leave out \
+                     --socket and HAPILOT_SOCKET"
                 )),
-                None if is_agent => refusal,
+                None if is_agent => refusal.help(format_args!("it answers on {socket}: --socket {socket}")),
+                None if is_io => refusal,
                 None => refusal.help(format_args!(
                     "nobody answers on {socket}: where the agent listens on another socket than the file says now, name it \
                      with `--socket PATH`, or restart the agent: systemctl restart hapilot"

@@ -13,7 +13,7 @@ use super::ledger::Ledger;
 use super::live_files::LiveFiles;
 use super::locking::take_lock;
 use super::preflight::STAGING;
-use super::refusal::Refusal;
+use super::refusal::{At, Objection, Refusal};
 use super::report::Failed;
 use super::sources::{Place, Sources, SourcesError, live_config};
 use super::traffic_listener::TrafficListener;
@@ -113,7 +113,9 @@ impl Node {
         // Where the file could not be read, that is what the operator must know, not what became of the usual directory.
         let cause = loaded.as_ref().err().map(Failed::from_sources);
         let first = |failed: Failed| cause.clone().unwrap_or(failed);
-        sys::directory::create_directory(&state, 0o750).map_err(Failed::refused).map_err(first)?;
+        let at = loaded.as_ref().map_or_else(|_| At::subject(&place.file), |sources| sources.at_state());
+        let unmade = |e: std::io::Error| Failed::refused(Objection::new(format_args!("`node.state`: {e}")).at(at));
+        sys::directory::create_directory(&state, 0o750).map_err(unmade).map_err(first)?;
         let lock = take_lock(&place, &state).await.map_err(first)?;
         for left in [STAGING, VRRP_STAGING].iter().flat_map(|prefix| sys::directory::sweep(&state, prefix)) {
             tracing::warn!(path = %left, "a killed run left its staged files; they are removed");
@@ -180,6 +182,15 @@ impl Node {
         };
         node.fleet.silence(&node.overrides, Moment::default());
         Ok(node)
+    }
+
+    /// Files whose change means that the sources must be read again: of what serves, and of a file that is refused.
+    pub(super) fn watched(&self) -> Vec<camino::Utf8PathBuf> {
+        let mut paths = self.serving.watched(&self.place.file);
+        if self.file_problem.is_some() {
+            paths.extend(self.place.named_files());
+        }
+        paths
     }
 
     /// Time since the start, for the pure parts.

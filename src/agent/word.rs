@@ -3,7 +3,7 @@
 use super::apply::{Applied, How};
 use super::attempt::Attempt;
 use super::node::Node;
-use super::refusal::Refusal;
+use super::refusal::{At, Refusal};
 use super::report::{Failed, Report};
 use super::troubles::Matter;
 use crate::config::{Config, Server};
@@ -137,6 +137,7 @@ impl Node {
         }
         report.applied.steps = steps;
         report.notes.append(&mut notes);
+        report.notes.extend(self.overrules_the_file(id));
         report.notes.extend(self.nobody_is_left(id));
         Ok(report)
     }
@@ -159,6 +160,22 @@ impl Node {
             way_back.unwrap_or_default()
         );
         Failed::refused(failed.refusal.clone().something_changed().done(kept))
+    }
+
+    /// A note where an operator's `ready` goes before a file that says otherwise: what holds, and how long.
+    fn overrules_the_file(&self, id: &ServerId) -> Option<String> {
+        let (_, server) = self.serving.config.server(id)?;
+        let (word, of_file) = (self.overrides.get(id)?, server.state.value);
+        if word.wish().state? != AdminState::Ready || of_file == AdminState::Ready {
+            return None;
+        }
+        let at = At::origin(&self.place.file, server.state.origin);
+        let back = self.place.command(&format!("server {of_file} {id}"));
+        Some(format!(
+            "{at}: the file says state = \"{of_file}\", and your word goes before it: {word}{}, over restarts and edits. To \
+             have it for good, write state = \"ready\" there; `{back}` takes it back",
+            if word.has_end() { "" } else { ", without an end" }
+        ))
     }
 
     /// A note where operators and health have taken every server of this backend out of service.
