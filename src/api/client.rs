@@ -5,16 +5,23 @@ use super::wire::{
 };
 use crate::agent::Refusal;
 use crate::model::Name;
+use crate::sys::rights::{self, Want};
 use axum::http::StatusCode;
 use camino::{Utf8Path, Utf8PathBuf};
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// An apply waits up to 5 s for its turn, a reload takes up to 60 s.
 const DEADLINE: Duration = Duration::from_secs(90);
 /// After so long without an answer it is asked whether it is alive, and given as long again.
 const ALIVE: Duration = Duration::from_secs(4);
+/// Between the end of an agent's connections and that of its socket.
+const DYING: Duration = Duration::from_millis(200);
 /// Which file the command line was given.
 pub(super) const FILE_HEADER: &str = "x-hapilot-file";
 /// Which node it acts for, where it was given one.
@@ -51,6 +58,44 @@ pub enum ClientError {
     Broken(Refusal),
 }
 
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    /// Nobody listens there any more.
+    Gone,
+    /// It takes connections, and says nothing on them.
+    Mute,
+    /// It has as many connections as it takes: it lives.
+    Full,
+}
+
+impl Silence {
+    fn of(error: &reqwest::Error) -> Self {
+        if error.is_timeout() {
+            return Self::Mute;
+        }
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+                Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Self::Gone,
+                _ => cause = error.source(),
+            }
+        }
+        Self::Full
+    }
+}
+
+/// Whether somebody listens. Does not wait for the queue of one that takes no connection: a stopped one never does.
+fn knock(socket: &Utf8Path) -> io::Result<()> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let descriptor = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match socket::connect(descriptor.as_raw_fd(), &UnixAddr::new(socket.as_std_path())?) {
+        // Its queue is full: it is there.
+        Ok(()) | Err(Errno::EAGAIN) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn unusable(socket: &Utf8Path, why: String) -> Refusal {
     Refusal::new(format_args!("the agent's socket {socket} cannot be used: {why}"))
 }
@@ -62,12 +107,12 @@ impl Client {
     /// The socket is there but may not be opened.
     pub fn connect(socket: &Utf8Path, about: About) -> Result<Option<Self>, ClientError> {
         let broken = |why: String| ClientError::Broken(unusable(socket, why));
-        match std::os::unix::net::UnixStream::connect(socket) {
-            Ok(_) => {}
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
+        match knock(socket) {
+            Ok(()) => {}
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 return Ok(None);
             }
-            Err(e) => return Err(broken(e.to_string())),
+            Err(e) => return Err(broken(rights::told(e, socket, Want::Connect).to_string())),
         }
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -165,24 +210,55 @@ impl Client {
             let look = self.http.get("http://agent/v1/status").timeout(ALIVE).send();
             tokio::select! {
                 answer = &mut answer => return Ok(answer),
-                alive = look => if alive.is_err() {
-                    let why = format!(
-                        "the agent takes connections and does not answer for {} s: it is stopped or out of breath, and may \
-                         still do what it was told when it goes on; traffic does not need it",
-                        2 * ALIVE.as_secs()
-                    );
-                    let refusal = unusable(&self.socket, why).help("see `systemctl status hapilot`, or restart it");
-                    return Err(ClientError::Broken(refusal));
+                alive = look => match alive.as_ref().map_err(Silence::of) {
+                    // It has no room for a question, which tells that it lives as well.
+                    Ok(_) | Err(Silence::Full) => {}
+                    Err(silence) => return Err(ClientError::Broken(self.silent(silence))),
                 },
             }
         }
     }
 
+    /// What a silence means, in words.
+    fn silent(&self, silence: Silence) -> Refusal {
+        let help = "see `systemctl status hapilot`, or restart it";
+        match silence {
+            Silence::Gone => Refusal::new(format_args!(
+                "the agent has ended while it was asked: nobody listens on {} any more; whether it did what it was told \
+                 stands in `hapilot history` and `events`",
+                self.socket
+            ))
+            .help("start it again, then `hapilot status`"),
+            Silence::Mute => {
+                let why = format!(
+                    "the agent takes connections and does not answer for {} s: it is stopped or out of breath, and may \
+                     still do what it was told when it goes on; traffic does not need it",
+                    2 * ALIVE.as_secs()
+                );
+                unusable(&self.socket, why).help(help)
+            }
+            Silence::Full => {
+                let socket = &self.socket;
+                Refusal::new(format_args!("the agent is busy: as many clients as it takes wait on {socket}; try again"))
+            }
+        }
+    }
+
+    /// Why a request broke off.
+    async fn broken(&self, error: &reqwest::Error) -> Refusal {
+        match Silence::of(error) {
+            Silence::Mute => unusable(&self.socket, format!("no answer within {} s", DEADLINE.as_secs())),
+            Silence::Gone => self.silent(Silence::Gone),
+            Silence::Full => {
+                // Whoever dies closes what he has one after the other.
+                tokio::time::sleep(DYING).await;
+                let silence = if knock(&self.socket).is_err() { Silence::Gone } else { Silence::Full };
+                self.silent(silence)
+            }
+        }
+    }
+
     async fn finish<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
-        let broken = |e: reqwest::Error| {
-            let why = if e.is_timeout() { format!("no answer within {} s", DEADLINE.as_secs()) } else { e.to_string() };
-            ClientError::Broken(unusable(&self.socket, why))
-        };
         let mut request = request;
         if let Some(file) = &self.about.file {
             let file = camino::absolute_utf8(file).unwrap_or_else(|_| file.clone());
@@ -191,9 +267,13 @@ impl Client {
         if let Some(node) = &self.about.node {
             request = request.header(NODE_HEADER, node.as_str());
         }
-        let response = self.patiently(request.send()).await?.map_err(broken)?;
+        let response = match self.patiently(request.send()).await? {
+            Ok(response) => response,
+            Err(error) => return Err(ClientError::Broken(self.broken(&error).await)),
+        };
         if response.status().is_success() {
-            return response.json().await.map_err(broken);
+            let unread = |e: reqwest::Error| unusable(&self.socket, format!("its answer cannot be read: {e}"));
+            return response.json().await.map_err(|e| ClientError::Broken(unread(e)));
         }
         let status = response.status();
         match response.json::<Problem>().await {

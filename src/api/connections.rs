@@ -25,6 +25,8 @@ use tokio_util::task::AbortOnDropHandle;
 const MAX_CONNECTIONS: usize = 64;
 /// And of all descriptors that this process may have, so many parts of one for each listener.
 const SHARE: usize = 8;
+/// One part of so many of them is room beside for those that come when all are being answered.
+const BESIDE: usize = 4;
 /// So long a connection may bring no whole request, or not take its answer. Prometheus comes every 15 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Largest request body, in bytes: they are all small.
@@ -35,8 +37,9 @@ const MAX_HEAD: usize = 16 << 10;
 /// Serves a listener until the future is dropped; its connections end with it.
 ///
 /// Where it has as many as it may, a new one takes the place of the one that has waited longest for a request of its
-/// peer or for its peer to take an answer. Where all are being answered, the new one is closed.
-pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, of: &str)
+/// peer or for its peer to take an answer. Where all are being answered, the new one is asked by `beside`, which answers
+/// at once, and where those are too many as well it is closed.
+pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, beside: Router, of: &str)
 where
     L::Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -52,10 +55,14 @@ where
                 tracing::warn!(most, "{of} has as many connections as it may: the one that waits longest gives way");
             }
             let waits = open.iter().enumerate().filter_map(|(at, one)| Some((one.activity.waits_since()?, at)));
-            let Some((_, longest)) = waits.min() else { continue };
-            open.remove(longest);
+            match waits.min() {
+                Some((_, longest)) => drop(open.remove(longest)),
+                None if open.len() < most + most.div_ceil(BESIDE) => {}
+                None => continue,
+            }
         }
         let activity = Arc::new(Activity::default());
+        let router = if open.len() < most { &router } else { &beside };
         let task = tokio::spawn(converse(io, router.clone(), activity.clone()));
         open.push_back(Connection { task: AbortOnDropHandle::new(task), activity });
     }

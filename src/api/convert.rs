@@ -17,6 +17,7 @@ impl From<&Snapshot> for wire::Status {
         let Snapshot {
             node,
             file,
+            state,
             is_file_serving,
             pending,
             waiting,
@@ -56,9 +57,10 @@ impl From<&Snapshot> for wire::Status {
                 reloads: *reloads,
             }),
             config: wire::ConfigFile {
-                path: file.to_string(),
+                path: camino::absolute_utf8(file).unwrap_or_else(|_| file.clone()).to_string(),
                 revision: *revision,
                 is_serving: *is_file_serving,
+                state: Some(camino::absolute_utf8(state).unwrap_or_else(|_| state.clone()).to_string()),
                 pending: pending.map(str::to_owned),
             },
             waits: waiting.as_ref().map(|waiting| wire::Waits {
@@ -241,6 +243,9 @@ fn circuit(circuit: &CircuitSnapshot) -> String {
 fn attention(health: &HealthSnapshot) -> Option<String> {
     let words = health.attention.iter().map(|attention| match attention {
         Attention::KeyRejected => "the key was rejected, or its account is spent: see `hapilot key list`",
+        Attention::KeyMissing => {
+            "it asks for a key, and the file gives it none: add one to the server, such as keys = [\"env:OPENAI_KEY\"]"
+        }
         Attention::ProbeWrong => "the probe is answered as wrong: check `url`, then the probe's path and model",
         Attention::NameUnresolved => "the name does not resolve here",
         Attention::LoadUnread => "it does not tell its load: weights go without",

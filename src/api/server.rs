@@ -72,6 +72,7 @@ impl Drop for SocketFile {
 /// Serves until the future is dropped.
 pub async fn serve(listener: Listener, handle: Handle) {
     let Listener { socket, file: _file } = listener;
+    let beside = readable().with_state(handle.clone());
     let router = Router::new()
         .merge(readable())
         .route("/v1/plan", get(plan))
@@ -84,7 +85,8 @@ pub async fn serve(listener: Listener, handle: Handle) {
         .route("/v1/vip", post(vip))
         .route_layer(from_fn_with_state(handle.clone(), refuse_other))
         .with_state(handle);
-    connections::serve(socket, router, "the command line's socket").await;
+    // Commands that wait for the end of a reload take all the room there is: who looks gets through all the same.
+    connections::serve(socket, router, beside.fallback(full), "the command line's socket").await;
 }
 
 /// Refuses a command about another file, or for another node: what it asks would be answered of this one.
@@ -102,7 +104,7 @@ async fn other(handle: &Handle, headers: &HeaderMap) -> Option<Refusal> {
     if let Some(other) = said(FILE_HEADER).filter(|other| !sys::files::is_same(&file, (*other).into())) {
         let what = format!("the running agent serves {file}, and this command is about {other}");
         let help = format!(
-            "`hapilot check`, `plan`, `render` and `diff` look at {other} itself; for what runs, leave out `-c` or give {file}"
+            "`check`, `plan`, `render` and `diff` look at {other} itself; for what runs, name its file: `hapilot -c {file} …`"
         );
         return Some(Refusal::new(what).help(help).nothing_changed());
     }
@@ -128,7 +130,8 @@ pub async fn serve_readers(address: SocketAddr, handle: Handle) {
             Ok(listener) => break listener,
             Err(error) => {
                 if !is_told {
-                    tracing::warn!(%address, %error, "`api.listen` cannot be bound; it is tried again");
+                    let error = sys::ports::why_not(&[address], &error);
+                    tracing::warn!(%error, "`api.listen` {address} cannot be bound; it is tried again");
                 }
                 is_told = true;
                 tokio::time::sleep(BIND_RETRY).await;
@@ -136,7 +139,8 @@ pub async fn serve_readers(address: SocketAddr, handle: Handle) {
         }
     };
     tracing::info!(%address, "status and metrics are served");
-    connections::serve(listener, readable().with_state(handle), "`api.listen`").await;
+    let router: Router = readable().with_state(handle);
+    connections::serve(listener, router.clone(), router, "`api.listen`").await;
 }
 
 async fn metrics(State(handle): State<Handle>) -> Response {
@@ -175,6 +179,13 @@ fn status_of(handle: &Handle, snapshot: &Snapshot) -> Status {
 fn busy() -> Response {
     let what = format!("the agent is busy and has told nothing for {} s; try again", BUSY.as_secs());
     refused(StatusCode::SERVICE_UNAVAILABLE, &Failed::refused(what))
+}
+
+/// The answer to a command for which there is no room.
+async fn full() -> Response {
+    let what = "the agent is busy: as many commands as it takes wait for their end; nothing was done of this one";
+    let help = "`hapilot status` says what goes on; try again when that has ended";
+    refused(StatusCode::SERVICE_UNAVAILABLE, &Failed::refused(Refusal::new(what).help(help)))
 }
 
 /// Something made of what is known now, beside all that steers: with thousands of servers that takes its time. `None`:

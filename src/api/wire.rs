@@ -146,6 +146,9 @@ pub struct ConfigFile {
     /// Why it is about to be served, and is not yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<String>,
+    /// The state directory: history, events, what was learnt.
+    #[serde(default)]
+    pub state: Option<String>,
 }
 
 /// The running HAProxy.

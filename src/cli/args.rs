@@ -36,7 +36,7 @@ pub struct Common {
     /// Act for this node instead of the one that `[node] name` or the host name gives
     #[arg(long, global = true, value_name = "NAME", value_parser = parse_name)]
     pub node: Option<Name>,
-    /// The running agent's socket, where the file cannot be read to tell it
+    /// The running agent's socket; without -c, that agent's file and history are meant
     #[arg(long, global = true, env = "HAPILOT_SOCKET", value_name = "PATH")]
     pub socket: Option<Utf8PathBuf>,
     /// Print data as JSON
@@ -179,6 +179,40 @@ pub enum Command {
     /// Make the node's network what its virtual addresses need, once; the agent does it by itself
     #[command(name = "__network", hide = true)]
     Network,
+}
+
+impl Command {
+    /// Whether it asks the running agent, or reads what that has written.
+    pub fn is_of_an_agent(&self) -> bool {
+        match self {
+            Self::Plan
+            | Self::Apply(_)
+            | Self::Confirm
+            | Self::Status
+            | Self::Explain { .. }
+            | Self::Server { .. }
+            | Self::Vip { .. }
+            | Self::History { .. }
+            | Self::Events(_)
+            | Self::Diff { .. }
+            | Self::Tag { .. }
+            | Self::Rollback(_)
+            | Self::Key { command: KeyCommand::List } => true,
+            Self::Probe(options) => options.last,
+            Self::Run(_)
+            | Self::Check
+            | Self::Render { .. }
+            | Self::Key { command: KeyCommand::Test { .. } }
+            | Self::Schema
+            | Self::Completions { .. }
+            | Self::Demo(_)
+            | Self::Mock(_)
+            | Self::Backstop { .. }
+            | Self::DemoGuard { .. }
+            | Self::Deadline { .. }
+            | Self::Network => false,
+        }
+    }
 }
 
 /// What `render` prints.

@@ -2,12 +2,15 @@
 
 use super::output::{Failure, Output, Tone, counted};
 use crate::agent::{
-    Engine, Failed, Intent, Objection, Place, Refusal, SecretUse, Sources, SourcesError, Unread, Wish,
+    At, Engine, Failed, Intent, Objection, Place, Refusal, SecretUse, Sources, SourcesError, Unread, Wish,
     check_certificates, render_files, replaced_file, start_doubts, vrrp_change,
 };
 use crate::config::{Config, Diagnostics, own_vips};
 use crate::desired::Desired;
+use crate::model::Sourced;
 use crate::render::{self, ListFile, Target};
+use crate::sys;
+use camino::Utf8PathBuf;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -67,12 +70,20 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         }
         Err(e) => Some(e.refusal()),
     };
+    let refused = match (refused, unmakeable(&sources)) {
+        (Some(refused), unmakeable) => {
+            Some(unmakeable.into_iter().fold(refused, |all, one| all.besides("\n", one.into())))
+        }
+        (None, unmakeable) => (!unmakeable.is_empty()).then(|| Refusal::of(unmakeable)),
+    };
     sources.warnings.append(&mut engine.said.warnings);
     // What refuses the file is told once, as that.
     let is_told = |told: &Objection| refused.as_ref().is_some_and(|refused| refused.has(told));
     let problems = sources.certificate_problems.iter().map(|problem| &problem.told);
     sources.warnings.extend(problems.filter(|told| !is_told(told)).map(ToString::to_string));
     sources.warnings.extend(doubts);
+    let insistence = super::insistence::wanted(place, &sources).await;
+    sources.warnings.extend(insistence);
     sources.warnings.extend(replaced);
     let unresolved = engine.said.unresolved_servers();
     sources.warnings.extend(unresolved.map(|server| format!("{server}: its name does not resolve on this node now")));
@@ -114,6 +125,21 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// Folders that the agent makes by itself where there are none, and cannot make: whoever runs `check` may have other
+/// rights, but a file in the way is one for everybody.
+fn unmakeable(sources: &Sources) -> Vec<Objection> {
+    let config = &sources.config;
+    let socket = &config.api.socket;
+    let state = (&config.node.state, "node.state", config.node.state.value.clone());
+    let folders = [state, (socket, "api.socket", sys::files::directory_of(socket))];
+    let objection = |(path, key, folder): (&Sourced<Utf8PathBuf>, &str, Utf8PathBuf)| {
+        let lack = sys::folders::barrier(&folder)?;
+        let at = At::origin(&sources.file, path.origin);
+        Some(Objection::new(format_args!("`{key}`: {}", lack.what)).at(at).help(lack.help))
+    };
+    folders.into_iter().filter_map(objection).collect()
 }
 
 /// What `buffer` may cost, in words: a request in flight holds one whole.

@@ -35,7 +35,8 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
     let dir = options.dir.clone().unwrap_or(temporary);
     sys::directory::create_directory(&dir, 0o755).map_err(refused)?;
     let mocks = start_mocks(options.mock_port).await?;
-    let place = Place { file: dir.join("hapilot.toml"), node: None, socket: None, secrets: SecretUse::Handed };
+    let place =
+        Place { file: dir.join("hapilot.toml"), node: None, socket: None, state: None, secrets: SecretUse::Handed };
     sys::files::replace_file(&dir.join("provider-key"), KEY.as_bytes(), 0o600).map_err(refused)?;
     sys::files::replace_file(&dir.join("stats-password"), b"demo", 0o600).map_err(refused)?;
     sys::files::replace_file(&place.file, toml(options, &dir).as_bytes(), 0o644).map_err(refused)?;
@@ -43,11 +44,12 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
     let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
     node.owns_haproxy = true;
     node.alone().settle().await.map_err(|attempt| match attempt {
-        Attempt::Failed(failed) => Failure::from(failed),
+        Attempt::Failed(failed) => Failure::from(failed).help("--listen and --stats choose the demo's other ports"),
         Attempt::TooSoon(_) => Failure::refused("a HAProxy runs in this directory already"),
     })?;
     let mut running = start_haproxy(options, &node, &dir, &mut guard).await?;
     let listener = api::Listener::bind(&node.serving.config.api.socket).map_err(refused)?;
+    node.tell_socket();
     let (agent, handle) = Agent::new(node);
     let server = tokio::spawn(api::serve(listener, handle));
     introduce(options, &dir, &mocks, &out);
@@ -96,8 +98,11 @@ async fn start_mocks(first_port: u16) -> Result<Vec<Mock>, Failure> {
             first_token: Duration::from_millis(40 + 40 * u64::from(at)),
             ..MockConfig::default()
         };
+        let wanted = [config.bind, config.control];
         let mock = Mock::start(config).await.map_err(|e| {
-            Failure::refused(format!("the mock {name} cannot listen: {e}")).help("choose other ports with --mock-port")
+            let why = sys::ports::why_not(&wanted, &e);
+            Failure::refused(format!("the mock {name} cannot listen: {why}"))
+                .help("choose other ports with --mock-port")
         })?;
         mocks.push(mock);
     }

@@ -1,5 +1,6 @@
 //! `explain`: why a server has its weight, factor by factor.
 
+use super::agent::how_to_start;
 use super::output::{Failure, Output, Tone, span, whole_ms};
 use super::status::{key_state, look};
 use crate::agent::{Place, Refusal};
@@ -39,9 +40,14 @@ pub(super) async fn explain(place: &Place, id: &ServerId, out: Output) -> Result
         out.print_json(&Explanation { backend: name, provider, balance, guard, server, product: product(server) });
         return Ok(());
     }
-    print(id, backend, server, &out);
+    print(id, backend, server, status.agent.is_some(), &out);
     if status.agent.is_none() {
-        out.line(out.paint(Tone::Warn, "\nthe agent does not run: nobody probes, the weight stays as it is"));
+        let told = "the agent does not run: nobody probes, and the weight stays as HAProxy has it";
+        let start = how_to_start(place);
+        out.line("");
+        out.text(0, out.paint(Tone::Warn, format_args!("{told}; start it: `{start}`")));
+        let last = place.command(&format!("probe --last {id}"));
+        out.text(0, out.paint(Tone::Dim, format_args!("what its last probes told: `{last}`")));
     }
     Ok(())
 }
@@ -73,12 +79,16 @@ fn product_lines(server: &Server) -> Vec<(String, &str, &str)> {
     lines
 }
 
-fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
+fn print(id: &ServerId, backend: &Backend, server: &Server, is_watched: bool, out: &Output) {
     let title = out.paint(Tone::Strong, id);
     out.text(0, format_args!("{title}  {}, tier {}, {}", server.url, server.tier, backend.balance));
     let row = |name: &str, text: String| out.text(10, format_args!("{name:<10}{text}"));
-    row("weight", format!("{} of {}", server.weight, server.base_weight));
-    for (value, name, why) in product_lines(server) {
+    match (is_watched, server.runtime_weight) {
+        (true, _) => row("weight", format!("{} of {}", server.weight, server.base_weight)),
+        (false, Some(weight)) => row("weight", format!("{weight} in HAProxy, {} in the file", server.base_weight)),
+        (false, None) => row("weight", format!("not known; {} in the file", server.base_weight)),
+    }
+    for (value, name, why) in product_lines(server).into_iter().filter(|_| is_watched) {
         let head = format!("  {value:>9}  {name:<10}");
         out.text(24, format!("{head} {}", out.paint(Tone::Dim, why)).trim_end());
     }
@@ -89,7 +99,10 @@ fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
         row("guard", out.paint(Tone::Bad, guard));
     }
     let why = if server.reason.is_empty() { String::new() } else { format!(": {}", server.reason) };
-    row("health", format!("{} for {}{why}", server.health, span(server.since_s)));
+    match is_watched {
+        true => row("health", format!("{} for {}{why}", server.health, span(server.since_s))),
+        false => row("health", "not known".to_owned()),
+    }
     // An open circuit says the same.
     let is_told = server.circuit.as_ref().is_some_and(|circuit| circuit.starts_with("open"));
     if let Some(held_s) = server.held_s.filter(|_| !is_told) {
@@ -108,9 +121,10 @@ fn print(id: &ServerId, backend: &Backend, server: &Server, out: &Output) {
             _ => String::new(),
         };
         let place = out.paint(Tone::Dim, &key.reference);
-        row("key", format!("{}{serves}{last}  {place}", key_state(key)));
+        let state = if is_watched { key_state(key) } else { format!("{} not known whether it works", key.id) };
+        row("key", format!("{state}{serves}{last}  {place}"));
     }
-    if server.probes.is_empty() {
+    if server.probes.is_empty() && is_watched {
         row("probes", out.paint(Tone::Dim, "none yet"));
     }
     for probe in &server.probes {

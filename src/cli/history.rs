@@ -155,7 +155,8 @@ pub(super) fn diff(
 }
 
 fn open(place: &Place) -> Result<Ledger, Failure> {
-    Ledger::read_only(&place.state_directory()).map_err(Failure::from)
+    let named = || format!("`node.state` of {} names that directory", place.file);
+    Ledger::read_only(&place.state_directory()).map_err(|failed| Failure::from(failed).help(named()))
 }
 
 /// A file as text.

@@ -38,11 +38,8 @@ struct Listed {
 }
 
 impl Listed {
-    /// Without an agent nobody knows its state.
-    fn of(server: String, key: &Key, is_known: bool) -> Self {
+    fn of(server: String, key: &Key) -> Self {
         let Key { id, reference, is_active, state, why, since_s, left_s, last_outcome, last_age_s, uses } = key.clone();
-        let state = if is_known { state } else { "unknown".to_owned() };
-        let is_active = is_active && is_known;
         Self { server, id, reference, is_active, state, why, since_s, left_s, last_outcome, last_age_s, uses }
     }
 
@@ -91,7 +88,7 @@ async fn list(place: &Place, out: Output) -> Result<(), Failure> {
     for backend in &backends {
         for server in &backend.servers {
             let name = format!("{}/{}", backend.name, server.name);
-            rows.extend(server.keys.iter().map(|key| Listed::of(name.clone(), key, agent.is_some())));
+            rows.extend(server.keys.iter().map(|key| Listed::of(name.clone(), key)));
         }
     }
     if out.json {
@@ -105,7 +102,8 @@ async fn list(place: &Place, out: Output) -> Result<(), Failure> {
     }
     out.print(&table.render(&out));
     if agent.is_none() {
-        out.line(out.paint(Tone::Warn, "the agent does not run: nobody tests keys or chooses among them"));
+        let told = "the agent does not run: nobody tests keys or chooses among them; start it:";
+        out.text(0, out.paint(Tone::Warn, format_args!("{told} `{}`", super::agent::how_to_start(place))));
     }
     Ok(())
 }

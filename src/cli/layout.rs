@@ -28,7 +28,8 @@ fn wrap_line(line: &str, width: usize, hang: usize) -> String {
         return line.trim_end().to_owned();
     }
     let lead = line.len() - line.trim_start_matches(' ').len();
-    let hang = if hang == 0 { lead + 2 } else { hang };
+    // What stands further in, a help below a problem, goes on further in as well.
+    let hang = if lead > hang || hang == 0 { lead + 2 } else { hang };
     let (mut done, mut current) = (String::new(), " ".repeat(lead));
     let (mut used, mut is_begun) = (lead, false);
     for word in pieces(&line[lead..], &['`']) {

@@ -3,11 +3,17 @@
 use super::args;
 use super::output::{Failure, Output, Tone};
 use crate::mock::{Mock, MockConfig, MockLoad};
+use crate::sys;
 use std::net::SocketAddr;
 
 /// `hapilot mock`: until Ctrl-C.
 pub(super) async fn mock(options: &args::Mock, out: Output) -> Result<(), Failure> {
-    let mock = Mock::start(config(options)).await.map_err(Failure::refused)?;
+    let config = config(options);
+    let wanted = [config.bind, config.control];
+    let mock = Mock::start(config).await.map_err(|e| {
+        let why = format!("the mock cannot listen: {}", sys::ports::why_not(&wanted, &e));
+        Failure::refused(why).help("choose other ports with --listen and --control")
+    })?;
     let scheme = if options.tls { "https" } else { "http" };
     out.line(format_args!("{} answers on {scheme}://{}/v1", out.paint(Tone::Good, &options.name), mock.addr()));
     out.line(format_args!(

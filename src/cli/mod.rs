@@ -6,6 +6,7 @@
 mod agent;
 mod apply;
 pub mod args;
+mod belonging;
 mod check;
 mod confirm;
 mod demo;
@@ -14,6 +15,7 @@ mod error_text;
 mod events;
 mod explain;
 mod history;
+mod insistence;
 mod key;
 mod last_results;
 mod layout;
@@ -30,11 +32,16 @@ mod target;
 mod vip;
 
 use crate::agent::{Place, Refusal, SecretUse};
+use crate::sys;
 use args::{Cli, Command};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 use output::{Failure, Output};
 use std::process::ExitCode;
+
+/// Widest help: longer lines are hard to read.
+const MAX_WIDTH: usize = 100;
 
 /// `drain` is not a command, and `server drain` is. What only other programs run is no advice.
 fn name_the_whole_command(error: &mut clap::Error) {
@@ -56,17 +63,32 @@ fn name_the_whole_command(error: &mut clap::Error) {
     if advice.is_empty() {
         advice.extend(known.into_iter().filter(|known| !known.starts_with("__")));
     }
+    if advice.is_empty() {
+        advice.push("help".to_owned());
+    }
     error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(advice));
 }
 
 /// Runs the command line and returns the process's exit code: 0 done, 1 refused or unhealthy, 2 usage or
 /// configuration mistake, 70 our own bug.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    // Where there is no terminal, clap would take 100 columns, and whoever prints its help 80.
+    let width = sys::terminal::columns(std::io::stdout()).min(MAX_WIDTH);
+    let parsed = Cli::command().term_width(width).try_get_matches().and_then(|matches| {
+        let is_file_named = matches.value_source("config").is_some_and(|source| source != ValueSource::DefaultValue);
+        Ok((Cli::from_arg_matches(&matches)?, is_file_named))
+    });
+    let (cli, is_file_named) = match parsed {
+        Ok(parsed) => parsed,
         // The commands, without those that only other programs run.
         Err(error) if error.kind() == ErrorKind::MissingSubcommand => {
-            eprintln!("{}\n\n{}", Refusal::new("a command is missing"), Cli::command().render_help());
+            let help = Cli::command().term_width(width).render_help();
+            eprintln!("{}\n\n{help}", Refusal::new("a command is missing"));
+            return ExitCode::from(output::USAGE);
+        }
+        // Its lines fit already.
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprint!("{}", error.render());
             return ExitCode::from(output::USAGE);
         }
         Err(mut error) if error.use_stderr() => {
@@ -90,7 +112,8 @@ pub fn main() -> ExitCode {
         hook(info);
         out.note("this is a bug of hapilot; traffic is not concerned, HAProxy serves on");
     }));
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(dispatch(cli, out))));
+    let result =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(dispatch(cli, is_file_named, out))));
     // Tasks that still run (a probe, a connection) must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     match result {
@@ -103,9 +126,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn dispatch(cli: Cli, out: Output) -> Result<(), Failure> {
-    let place =
-        Place { file: cli.common.config, node: cli.common.node, socket: cli.common.socket, secrets: SecretUse::Handed };
+async fn dispatch(cli: Cli, is_file_named: bool, out: Output) -> Result<(), Failure> {
+    let args::Common { config: file, node, socket, json: _, color: _ } = cli.common;
+    let place = Place { file, node, socket, state: None, secrets: SecretUse::Handed };
+    let place = if cli.command.is_of_an_agent() { belonging::of_socket(place, is_file_named).await? } else { place };
     match cli.command {
         Command::Run(options) => Box::pin(run::run(place, options, out)).await,
         Command::Check => check::check(&place, out).await,

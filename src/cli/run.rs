@@ -2,17 +2,20 @@
 
 use super::args;
 use super::output::{Failure, Output};
-use crate::agent::{Agent, Node, Place};
+use crate::agent::{Agent, At, Failed, Node, Objection, Place};
 use crate::api;
+use crate::model::{Origin, Sourced};
+use crate::sys;
 use crate::sys::redact::redact_bytes;
+use camino::Utf8Path;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// `hapilot run`: until SIGTERM or SIGINT.
 pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result<(), Failure> {
     log_to_stderr(out.json);
-    crate::sys::process::refuse_huge_pages();
-    if let Err(error) = crate::sys::descriptors::raise_limit() {
+    sys::process::refuse_huge_pages();
+    if let Err(error) = sys::descriptors::raise_limit() {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
     let node = match options.observe {
@@ -23,10 +26,11 @@ pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result
         true => Node::observe_only(place).await.map_err(Failure::from)?,
         false => Node::open(place).await.map_err(Failure::from)?,
     };
-    let socket = node.serving.config.api.socket.clone();
+    let Sourced { value: socket, origin } = node.serving.config.api.socket.clone();
     let listen = node.serving.config.api.listen;
-    let listener = api::Listener::bind(&socket)
-        .map_err(|e| Failure::refused(format!("the command line's socket {socket} cannot be bound: {e}")))?;
+    let file = node.file.place.file.clone();
+    let listener = api::Listener::bind(&socket).map_err(|e| Failure::from(unbound(&file, &socket, origin, &e)))?;
+    node.tell_socket();
     let (agent, handle) = Agent::new(node);
     let readers = listen.map(|bind| tokio::spawn(api::serve_readers(bind.to_bind(), handle.clone())));
     let server = tokio::spawn(api::serve(listener, handle));
@@ -41,10 +45,19 @@ pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result
     result.map_err(Failure::from)
 }
 
+/// Why nobody could talk to this agent.
+fn unbound(file: &Utf8Path, socket: &Utf8Path, origin: Option<Origin>, error: &std::io::Error) -> Failed {
+    let what = format!("`api.socket`: the command line's socket {socket} cannot be bound: {error}");
+    let objection = Objection::new(what).at(At::origin(file, origin));
+    let lack = sys::folders::lack_of(socket).map(|lack| lack.help);
+    let other = "name another one: [api] socket = \"/run/hapilot/hapilot.sock\"";
+    Failed::refused(lack.into_iter().fold(objection, Objection::help).help(other))
+}
+
 /// Returns at SIGINT or SIGTERM.
 pub(super) async fn until_stopped() {
-    match crate::sys::signals::Signals::new() {
-        Ok(mut signals) => while signals.next().await != crate::sys::signals::Request::Stop {},
+    match sys::signals::Signals::new() {
+        Ok(mut signals) => while signals.next().await != sys::signals::Request::Stop {},
         Err(error) => tracing::error!(%error, "signals cannot be received"),
     }
 }

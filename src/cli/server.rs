@@ -1,6 +1,6 @@
 //! `server drain|ready|maint|weight`: an operator's word on one server.
 
-use super::agent::{actor, agent};
+use super::agent::{actor, agent, how_to_start};
 use super::args::ServerCommand;
 use super::output::{Failure, Output, Tone};
 use crate::agent::{Attempt, Node, Place};
@@ -25,7 +25,7 @@ pub(super) async fn server(place: &Place, command: &ServerCommand, out: Output) 
         None => {
             if target.period.is_some() {
                 let failure = Failure::refused("the agent does not run, so nobody would end this in time");
-                return Err(failure.help("start it, or leave out --for"));
+                return Err(failure.help(format_args!("start it: {}; or leave out --for", how_to_start(place))));
             }
             let mut node = Node::open(place.clone()).await.map_err(Failure::from)?;
             let result = node.alone().set_server(&target.server, state, weight, None, &actor()).await;

@@ -1,9 +1,9 @@
 //! `status`: what serves and how healthy it is.
 
-use super::agent::agent;
+use super::agent::{agent, how_to_start};
 use super::output::{Failure, Output, Tone, counted, span, whole_ms};
 use super::table::Table;
-use crate::agent::{Node, Place, SecretUse, SnapshotParts, Waiting};
+use crate::agent::{Node, Place, Refusal, SecretUse, SnapshotParts, Waiting};
 use crate::api::wire::{Backend, Correction, Hearing, Key, Live, OldWorker, Server, Status, Trial, Waits};
 
 /// What goes on stands below what it belongs to.
@@ -44,10 +44,14 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     let looked = node.alone().plan().await;
     node.tell_certificates();
     let mut status = Status::from(&SnapshotParts::alone(&node).picture());
-    status.agent = None;
+    unwatch(&mut status);
     // Nobody has applied anything in this life; what was looked at says whether the file is what runs.
     status.config.is_serving = looked.as_ref().is_ok_and(|planned| planned.prepared.plan.is_empty());
-    status.problems.push("the agent does not run: nobody probes, weights stay as they are".to_owned());
+    let told = "the agent does not run: nobody probes, health is not known, and weights stay as HAProxy has them";
+    let told = Refusal::notice(told).help(format_args!("start it: {}", how_to_start(place)));
+    let told =
+        told.help(format_args!("what it saw last: `{}`, `{}`", place.command("events"), place.command("probe --last")));
+    status.problems.push(told.to_string());
     let admin_socket = &node.serving.config.haproxy.admin_socket.value;
     if status.haproxy.is_none() && std::os::unix::net::UnixStream::connect(admin_socket).is_err() {
         status.problems.push("HAProxy does not run, or does not answer: nobody is served".to_owned());
@@ -58,6 +62,29 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
         status.problems.push(failed.to_string());
     }
     Ok(status)
+}
+
+/// Takes out what only an agent knows: a value made up in its place would read as what somebody saw.
+fn unwatch(status: &mut Status) {
+    status.agent = None;
+    status.guards.clear();
+    for server in status.backends.iter_mut().flat_map(|backend| &mut backend.servers) {
+        "unknown".clone_into(&mut server.health);
+        server.reason.clear();
+        server.since_s = 0;
+        (server.attention, server.held_s, server.circuit) = (None, None, None);
+        server.factors.clear();
+        server.probes.clear();
+        // What HAProxy has stays so; what it should have is nobody's to say but the operator's.
+        if server.r#override.is_none() {
+            server.weight = server.runtime_weight.unwrap_or(server.base_weight);
+        }
+        for key in &mut server.keys {
+            "unknown".clone_into(&mut key.state);
+            (key.is_active, key.why, key.left_s) = (false, None, None);
+        }
+    }
+    status.backends.iter_mut().for_each(|backend| backend.guard = None);
 }
 
 fn print(status: &Status, out: &Output) {
@@ -149,7 +176,7 @@ fn print(status: &Status, out: &Output) {
     print_hearing(status, out);
     print_safety(status, out);
     for backend in &status.backends {
-        print_backend(backend, out);
+        print_backend(backend, status.agent.is_some(), out);
     }
 }
 
@@ -227,7 +254,7 @@ fn print_safety(status: &Status, out: &Output) {
     }
 }
 
-fn print_backend(backend: &Backend, out: &Output) {
+fn print_backend(backend: &Backend, is_watched: bool, out: &Output) {
     let Backend { name, provider, balance, guard, outage, outage_since: _, tier, servers } = backend;
     let alarm = outage.as_ref().map(|_| out.paint(Tone::Bad, "  CANNOT SERVE")).unwrap_or_default();
     out.line(format_args!(
@@ -245,7 +272,7 @@ fn print_backend(backend: &Backend, out: &Output) {
     }
     let mut table = Table::new(["  SERVER", "HEALTH", "FOR", "WEIGHT", "STATE", "REQ/MIN", "P95", "PROBE"]);
     for server in servers {
-        table.row(cells(server));
+        table.row(cells(server, is_watched));
         for (tone, note) in notes(server) {
             table.note(tone, out.with_clocks(&note));
         }
@@ -254,7 +281,7 @@ fn print_backend(backend: &Backend, out: &Output) {
 }
 
 /// What a healthy server shows, in one line.
-fn cells(server: &Server) -> [(Tone, String); 8] {
+fn cells(server: &Server, is_watched: bool) -> [(Tone, String); 8] {
     let health = match server.health.as_str() {
         "healthy" => Tone::Good,
         "unhealthy" => Tone::Bad,
@@ -269,6 +296,10 @@ fn cells(server: &Server) -> [(Tone, String); 8] {
         (other, _) => (Tone::Warn, other.to_owned()),
     };
     let none = || "-".to_owned();
+    let (since, weight) = match is_watched {
+        true => (span(server.since_s), server.weight.to_string()),
+        false => (none(), server.runtime_weight.map_or_else(none, |weight| weight.to_string())),
+    };
     let live = server.live.as_ref();
     // The probe that says most: a completion rather than a list of models.
     let deepest = server.probes.iter().max_by_key(|probe| {
@@ -278,8 +309,8 @@ fn cells(server: &Server) -> [(Tone, String); 8] {
     [
         (Tone::Plain, format!("  {}", server.name)),
         (health, server.health.clone()),
-        (Tone::Dim, span(server.since_s)),
-        (Tone::Plain, format!("{}/{}", server.weight, server.base_weight)),
+        (Tone::Dim, since),
+        (Tone::Plain, format!("{weight}/{}", server.base_weight)),
         state,
         (Tone::Plain, live.map_or_else(none, |live| live.requests.to_string())),
         (Tone::Plain, live.and_then(|live| live.first_byte_ms).map_or_else(none, |first| whole_ms(first.p95))),
@@ -335,7 +366,8 @@ fn notes(server: &Server) -> Vec<(Tone, String)> {
 /// What is out of the ordinary: the first key serves and all others may.
 fn keys(keys: &[Key]) -> Option<String> {
     let is_plain = |(index, key): (usize, &Key)| key.state == "in_service" && key.is_active == (index == 0);
-    if keys.len() < 2 || keys.iter().enumerate().all(is_plain) || keys.iter().all(|key| key.is_active) {
+    let is_unknown = keys.iter().all(|key| key.state == "unknown");
+    if keys.len() < 2 || is_unknown || keys.iter().enumerate().all(is_plain) || keys.iter().all(|key| key.is_active) {
         return None;
     }
     let active: Vec<&str> = keys.iter().filter(|key| key.is_active).map(|key| key.id.as_str()).collect();

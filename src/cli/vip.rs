@@ -1,6 +1,6 @@
 //! `vip status|release|reclaim`, and the backstop that Keepalived runs.
 
-use super::agent::{actor, agent};
+use super::agent::{actor, agent, how_to_start};
 use super::args::VipCommand;
 use super::output::{Failure, Output, Tone, span};
 use super::status::look;
@@ -35,7 +35,7 @@ pub(super) fn backstop(directory: &Utf8Path, admin_socket: Option<&Utf8Path>) ->
 
 async fn status(place: &Place, out: Output) -> Result<(), Failure> {
     let status = look(place).await?;
-    let vips = vips_of(&status)?;
+    let vips = vips_of(place, &status)?;
     if out.json {
         out.print_json(vips);
     } else {
@@ -46,12 +46,13 @@ async fn status(place: &Place, out: Output) -> Result<(), Failure> {
     if is_well { Ok(()) } else { Err(Failure::said(super::output::REFUSED)) }
 }
 
-fn vips_of(status: &Status) -> Result<&Vips, Failure> {
+fn vips_of<'a>(place: &Place, status: &'a Status) -> Result<&'a Vips, Failure> {
     status.vips.as_ref().ok_or_else(|| match status.agent {
         Some(_) => Failure::refused("the file gives this node no part in a [vip.NAME]"),
         None => Failure::refused(
             "the agent does not run on this node: if the file has virtual addresses, nobody watches them",
-        ),
+        )
+        .help(format_args!("start it: {}", how_to_start(place))),
     })
 }
 
@@ -140,7 +141,8 @@ fn file(node: &VipNode) -> (Tone, String) {
 
 async fn send(place: &Place, names: &[Name], verb: &str, force: bool, out: Output) -> Result<(), Failure> {
     let agent = agent(place)?.ok_or_else(|| {
-        Failure::refused("the agent does not run on this node, so nobody can tell Keepalived").help("start it")
+        let told = "the agent does not run on this node, so nobody can tell Keepalived";
+        Failure::refused(told).help(format_args!("start it: {}", how_to_start(place)))
     })?;
     let names = names.iter().map(ToString::to_string).collect();
     let request = VipRequest { names, verb: verb.to_owned(), force, actor: actor() };
@@ -170,7 +172,7 @@ async fn release(
         let own = status.node.clone();
         let is_here = |vip: &Vip| vip.nodes.iter().any(|part| part.node == own && part.owned_s.is_some());
         let left: Vec<String> =
-            chosen(vips_of(&status)?, names).filter(|vip| is_here(vip)).map(|vip| vip.name.clone()).collect();
+            chosen(vips_of(place, &status)?, names).filter(|vip| is_here(vip)).map(|vip| vip.name.clone()).collect();
         if left.is_empty() {
             break status;
         }
@@ -185,7 +187,7 @@ async fn release(
         }
         tokio::time::sleep(LOOK).await;
     };
-    for vip in chosen(vips_of(&status)?, names) {
+    for vip in chosen(vips_of(place, &status)?, names) {
         out.note(match vip.nodes.iter().find(|part| part.owned_s.is_some()) {
             Some(owner) => format!("{}: {} owns it after {:.1} s", vip.name, owner.node, began.elapsed().as_secs_f64()),
             None => format!("{}: it is released, and no node is known to own it", vip.name),
@@ -196,7 +198,7 @@ async fn release(
     }
     if out.json {
         let status = look(place).await?;
-        out.print_json(vips_of(&status)?);
+        out.print_json(vips_of(place, &status)?);
     }
     Ok(())
 }
@@ -207,7 +209,7 @@ async fn wait_for_streams(place: &Place, drain: Duration, out: Output) -> Result
     let mut told: Option<Instant> = None;
     loop {
         let status = look(place).await?;
-        let left = vips_of(&status)?.connections;
+        let left = vips_of(place, &status)?.connections;
         let time = until.saturating_duration_since(Instant::now());
         match left {
             Some(0) => {
@@ -238,7 +240,7 @@ async fn reclaim(place: &Place, names: &[Name], out: Output) -> Result<(), Failu
     let began = Instant::now();
     loop {
         let status = look(place).await?;
-        let vips = vips_of(&status)?;
+        let vips = vips_of(place, &status)?;
         let part = |vip: &Vip| vip.nodes.iter().find(|part| part.node == status.node).cloned();
         let missing: Vec<&Vip> =
             chosen(vips, names).filter(|vip| part(vip).is_none_or(|part| part.owned_s.is_none())).collect();

@@ -145,7 +145,15 @@ pub(super) fn is_secret_key(key: &str) -> bool {
 
 /// Whether a text says where a secret is, rather than the secret.
 pub(super) fn is_reference(text: &str) -> bool {
-    text.parse::<SecretRef>().is_ok()
+    text.parse::<SecretRef>().is_ok() || is_relative_file(text)
+}
+
+/// Whether a text names a file that only lacks the beginning of its path: `file:keys/openai`. Written so plainly as
+/// files are, with a slash and without a capital, it is no key.
+pub(super) fn is_relative_file(text: &str) -> bool {
+    let Some(path) = text.strip_prefix("file:").filter(|path| !path.starts_with('/')) else { return false };
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.~/".contains(c);
+    path.contains('/') && path.chars().all(is_plain) && !path.split('/').any(looks_like_key)
 }
 
 /// End of the literal that opens at `at`: its closing quote, or the line's end.
@@ -216,6 +224,9 @@ mod tests {
             (r#"url = "https://me:pw@x.example/v1""#, None, r#"url = "https://*****@x.example/v1""#),
             (r#"model = "sk-abcdefgh""#, None, r#"model = "***********""#),
             (r#"max_tokens = "lots""#, None, r#"max_tokens = "lots""#),
+            (r#"keys = ["file:keys/openai"]"#, None, r#"keys = ["file:keys/openai"]"#),
+            (r#"keys = ["file:hunter2"]"#, None, r#"keys = ["************"]"#),
+            (r#"keys = ["file:wJal/K7MD/bPxR"]"#, None, r#"keys = ["*******************"]"#),
             (r#"raw = ["x Bearer abcdefgh"]"#, None, r#"raw = ["x Bearer ********"]"#),
             (r#"token = "ß1""#, None, r#"token = "**""#),
             (r#"backend = "chat" # keys = "sk-abcdefgh""#, None, r#"backend = "chat" # keys = "***********""#),

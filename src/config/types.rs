@@ -511,7 +511,7 @@ pub struct History {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Api {
     /// `socket`: what the command line talks to; default `/run/hapilot/hapilot.sock`.
-    pub socket: Utf8PathBuf,
+    pub socket: Sourced<Utf8PathBuf>,
     /// `listen`: where everybody may read status and metrics over TCP; default nowhere.
     pub listen: Option<BindAddress>,
 }

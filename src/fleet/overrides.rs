@@ -56,6 +56,11 @@ impl Override {
         DesiredOverride { state: state.map(|said| said.value), weight: weight.map(|said| said.value) }
     }
 
+    /// Whether any of it ends by itself.
+    pub fn has_end(&self) -> bool {
+        self.ends().next().is_some()
+    }
+
     fn ends(&self) -> impl Iterator<Item = Timestamp> {
         let (state, weight) = (self.state.as_ref(), self.weight.as_ref());
         state.and_then(|said| said.until).into_iter().chain(weight.and_then(|said| said.until))

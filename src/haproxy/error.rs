@@ -1,6 +1,7 @@
 //! Why a conversation with HAProxy came to nothing.
 
 use super::command::CommandRefused;
+use crate::sys::rights::{self, Want};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io;
 
@@ -96,7 +97,9 @@ impl AdminError {
         match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NotListening { socket, source },
             io::ErrorKind::TimedOut => Self::Deadline { socket },
-            io::ErrorKind::PermissionDenied => Self::Denied { socket, source },
+            io::ErrorKind::PermissionDenied => {
+                Self::Denied { source: rights::told(source, &socket, Want::Connect), socket }
+            }
             _ => Self::Io { socket, source },
         }
     }

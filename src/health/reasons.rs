@@ -49,6 +49,9 @@ impl ServerHealth {
             (Count::Neutral, _) if *outcome == Outcome::Credential && self.params.lives_by_one_key() => {
                 format!("its only key was rejected; {answer}")
             }
+            (Count::Neutral, _) if *outcome == Outcome::Credential && self.params.keys == 0 => {
+                format!("it asks for a key, and none is set; {answer}")
+            }
             (Count::HardFailure, failures) if self.state != State::Probation => match failures {
                 1 => format!("failed once; {answer}"),
                 failures => format!("failed {failures} times in a row; {answer}"),

@@ -1,7 +1,7 @@
 //! Whole lives of servers in simulated time: the driver's contract, kept to the letter, against made-up servers.
 
+use super::{Attention, Observation, Outcome, Phase, ProbeKind, ServerHealth, State, Transition};
 use super::{HealthParams, schedule::Jitter};
-use super::{Observation, Outcome, Phase, ProbeKind, ServerHealth, State, Transition};
 use crate::model::Moment;
 use proptest::prelude::{Just, Strategy, prop, prop_oneof};
 use std::collections::BTreeMap;
@@ -251,6 +251,15 @@ fn a_server_whose_only_key_is_rejected_is_out_and_its_key_is_asked_about_slowly(
     assert!(simulation.starts.len() - before <= 60);
     simulation.run(secs(75.0), &mut ok);
     assert_eq!(simulation.health.state(), State::Probation);
+}
+
+#[test]
+fn a_server_without_a_key_that_asks_for_one_is_no_server_whose_key_is_rejected() {
+    for (keys, told) in [(0, Attention::KeyMissing), (1, Attention::KeyRejected), (2, Attention::KeyRejected)] {
+        let mut simulation = Simulation::new(HealthParams { keys, ..params(10.0, 3) }, 1);
+        simulation.run(secs(5.0), &mut |kind, _| observation(kind, Outcome::Credential, Duration::ZERO));
+        assert_eq!(simulation.health.attention(), [told], "{keys} keys");
+    }
 }
 
 #[test]

@@ -14,6 +14,8 @@ use std::time::Duration;
 pub enum Attention {
     /// The key was rejected, or its account is spent.
     KeyRejected,
+    /// It asks for a key, and the file gives it none.
+    KeyMissing,
     /// Our probe is wrong: its path, its model or its form.
     ProbeWrong,
     /// The server's name does not resolve here.
@@ -166,6 +168,7 @@ impl ServerHealth {
                 (_, Outcome::Ok | Outcome::SelfCaused) => None,
                 (ProbeKind::Metrics, _) => Some(Attention::LoadUnread),
                 (ProbeKind::Certificate, _) => Some(Attention::CertificateEnds),
+                (_, Outcome::Credential) if self.params.keys == 0 => Some(Attention::KeyMissing),
                 (_, Outcome::Credential) => Some(Attention::KeyRejected),
                 (_, Outcome::ProbeConfig) => Some(Attention::ProbeWrong),
                 (_, Outcome::Dns) => Some(Attention::NameUnresolved),

@@ -41,6 +41,14 @@ impl<T> Sourced<T> {
         Self { value, origin: None }
     }
 
+    /// The key as a message names it where it knows the file's line and not the file: `` `haproxy.config` (line 6) ``.
+    pub fn named(&self, key: &str) -> String {
+        match self.origin {
+            Some(origin) => format!("`{key}` (line {})", origin.line),
+            None => format!("`{key}` (its default)"),
+        }
+    }
+
     /// Another value from the same place.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Sourced<U> {
         Sourced { value: change(self.value), origin: self.origin }

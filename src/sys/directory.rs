@@ -2,6 +2,7 @@
 //!
 //! Called by `agent`, `api` and `cli`.
 
+use super::rights::{self, Want};
 use super::{fault, files};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io;
@@ -35,7 +36,7 @@ pub fn file_names(directory: &Utf8Path, suffix: &str) -> io::Result<Vec<String>>
     let entries = match fs_err::read_dir(directory) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e),
+        Err(e) => return Err(rights::told(e, directory, Want::Read)),
     };
     let mut names = Vec::new();
     for entry in entries.take(MAX_ENTRIES) {
@@ -93,7 +94,12 @@ pub fn remove_file(path: &Utf8Path) -> io::Result<()> {
 pub fn create_directory(path: &Utf8Path, mode: u32) -> io::Result<()> {
     fault::pass("directory.create", path)
         .and_then(|()| std::fs::DirBuilder::new().recursive(true).mode(mode).create(path))
-        .map_err(|e| io::Error::new(e.kind(), format!("could not make the directory {path}: {e}")))
+        .map_err(|e| {
+            let e = rights::told(e, path, Want::Replace);
+            let barrier = path.ancestors().find(|above| above.exists()).filter(|above| !above.is_dir());
+            let why = barrier.map_or_else(|| e.to_string(), |barrier| format!("{barrier} is no directory"));
+            io::Error::new(e.kind(), format!("could not make the directory {path}: {why}"))
+        })
 }
 
 /// Makes a temporary directory of mode 0700 that goes with the value: below `directory`, or among the system's
@@ -144,7 +150,10 @@ pub fn sweep(directory: &Utf8Path, prefix: &str) -> Vec<Utf8PathBuf> {
 /// # Errors
 /// It exists already, or cannot be written.
 pub fn write_private(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
-    let told = |e: io::Error| io::Error::new(e.kind(), format!("could not write {path}: {e}"));
+    let told = |e: io::Error| {
+        let e = rights::told(e, path, Want::Replace);
+        io::Error::new(e.kind(), format!("could not write {path}: {e}"))
+    };
     fault::pass("private.create", path).map_err(told)?;
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(told)?;
     fault::write_all("private.write", path, &mut file, bytes).map_err(told)
@@ -178,7 +187,7 @@ pub fn remove_dead_socket(path: &Utf8Path) -> io::Result<()> {
 pub fn bind_unix(path: &Utf8Path, mode: u32) -> io::Result<UnixListener> {
     create_directory(&files::directory_of(path), 0o755)?;
     remove_dead_socket(path)?;
-    let listener = UnixListener::bind(path)?;
+    let listener = UnixListener::bind(path).map_err(|e| rights::told(e, path, Want::Replace))?;
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     listener.set_nonblocking(true)?;
     Ok(listener)

@@ -3,6 +3,7 @@
 //! Refuses to know what is in them. Called by `store`, by the adapters and by `agent`.
 
 use super::fault;
+use super::rights::{self, Want};
 use super::writes::Write;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io::{self, Read};
@@ -233,6 +234,8 @@ struct DescribedError {
 }
 
 fn told(doing: &str, path: &Utf8Path, source: io::Error) -> io::Error {
+    let want = if matches!(doing, "read" | "open") { Want::Read } else { Want::Replace };
+    let source = rights::told(source, path, want);
     io::Error::new(source.kind(), DescribedError { doing: format!("could not {doing} {path}"), source })
 }
 

@@ -3,6 +3,7 @@
 //! Refuses to know what a line says. A process that is killed loses nothing that was appended; what a power cut loses is
 //! what was not synced. A line that was torn by a full disk or a crash ends where the next one begins. Called by `store`.
 
+use super::rights::{self, Want};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -155,7 +156,7 @@ fn open(path: &Utf8Path) -> io::Result<Option<File>> {
         Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
         Ok(_) => Err(io::Error::other(format!("{path} is not a regular file"))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
+        Err(e) => Err(rights::told(e, path, Want::Read)),
     }
 }
 

@@ -3,16 +3,50 @@
 //! Called by `agent` and `cli`: one writer at a time (invariant I6).
 
 use super::fault;
+use super::rights::{self, Want};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
+
+/// A number, and the path of a socket: 107 bytes at the most.
+const MAX_RECORD: u64 = 256;
 
 /// A held lock; dropping it releases it. The file stays, since removing it would race with the next holder.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
     path: Utf8PathBuf,
+}
+
+/// Who holds a lock, as far as it told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Its number.
+    pub pid: Option<u32>,
+    /// Where it is asked.
+    pub socket: Option<Utf8PathBuf>,
+}
+
+impl Holding {
+    /// Who holds this lock now; `None` where nobody does, or nobody can be seen from here.
+    pub fn of(path: &Utf8Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(Self::read(file)),
+            Ok(()) | Err(TryLockError::Error(_)) => None,
+        }
+    }
+
+    fn read(file: File) -> Self {
+        let mut text = String::new();
+        if file.take(MAX_RECORD).read_to_string(&mut text).is_err() {
+            return Self::default();
+        }
+        let mut lines = text.lines();
+        let pid = lines.next().and_then(|line| line.trim().parse().ok());
+        Self { pid, socket: lines.next().filter(|line| line.starts_with('/')).map(Utf8PathBuf::from) }
+    }
 }
 
 /// Why a lock was not taken.
@@ -25,6 +59,8 @@ pub enum LockError {
         path: Utf8PathBuf,
         /// Who wrote its number into the file; `None` where it could not be read.
         pid: Option<u32>,
+        /// Where it is asked, as it told; `None`: it is no agent, or not yet one that listens.
+        socket: Option<Utf8PathBuf>,
     },
     /// The file could not be opened, locked or written.
     #[error("could not lock {path}")]
@@ -42,7 +78,7 @@ impl Lock {
     /// # Errors
     /// [`LockError::Held`] names the holder.
     pub fn acquire(path: &Utf8Path) -> Result<Self, LockError> {
-        let told = |source| LockError::Io { path: path.to_owned(), source };
+        let told = |source| LockError::Io { path: path.to_owned(), source: rights::told(source, path, Want::Replace) };
         fault::pass("lock.open", path).map_err(told)?;
         let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let (mut file, is_writable) = match opened {
@@ -53,9 +89,8 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let pid = file.take(20).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(LockError::Held { path: path.to_owned(), pid });
+                let Holding { pid, socket } = Holding::read(file);
+                return Err(LockError::Held { path: path.to_owned(), pid, socket });
             }
             Err(TryLockError::Error(source)) => return Err(told(source)),
         }
@@ -73,6 +108,15 @@ impl Lock {
             })?;
         }
         Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Leaves in the file where its holder is asked. Best effort: a full disk keeps nobody from listening.
+    pub fn tell(&self, socket: &Utf8Path) {
+        let mut file = &self.file;
+        let told = file.seek(io::SeekFrom::End(0)).and_then(|_| writeln!(file, "{socket}"));
+        if told.is_err() {
+            // Who asks for it finds the socket by the file's word, or not at all.
+        }
     }
 
     /// Whether the file that is locked still stands at its path: else another process may hold a lock of the same name.
@@ -99,7 +143,7 @@ fn holder(pid: Option<u32>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lock, LockError};
+    use super::{Holding, Lock, LockError};
     use camino::Utf8Path;
 
     #[test]
@@ -110,7 +154,13 @@ mod tests {
         let refused = Lock::acquire(&path).unwrap_err();
         assert!(refused.to_string().contains(&format!("pid {}", std::process::id())), "{refused}");
         assert!(matches!(refused, LockError::Held { pid: Some(pid), .. } if pid == std::process::id()));
+        first.tell("/run/a.sock".into());
+        let refused = Lock::acquire(&path).unwrap_err();
+        assert!(matches!(refused, LockError::Held { socket: Some(socket), .. } if socket == "/run/a.sock"));
+        let holding = Holding { pid: Some(std::process::id()), socket: Some("/run/a.sock".into()) };
+        assert_eq!(Holding::of(&path), Some(holding));
         drop(first);
+        assert_eq!(Holding::of(&path), None);
         let second = Lock::acquire(&path).unwrap();
         assert!(second.is_in_place());
         std::fs::remove_file(&path).unwrap();

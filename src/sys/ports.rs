@@ -22,13 +22,33 @@ pub struct BindProblem {
     pub holder: Option<Holder>,
 }
 
+impl BindProblem {
+    /// Of an address that was to be bound, with who has its port.
+    pub fn of(address: BindAddress, error: io::Error) -> Self {
+        let taken = error.kind() == io::ErrorKind::AddrInUse;
+        Self { holder: if taken { holder::of_port(address.port) } else { None }, address, error }
+    }
+
+    /// What to do, where that can be said: whom to end, or who knows whom.
+    pub fn help(&self) -> Option<String> {
+        let port = self.address.port;
+        match (self.error.kind(), &self.holder) {
+            (io::ErrorKind::AddrInUse, Some(_)) => Some("stop that program, or choose another port".to_owned()),
+            (io::ErrorKind::AddrInUse, None) => Some(format!(
+                "`sudo ss -Hltnp sport = :{port}` says who has it; stop that program, or choose another port"
+            )),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for BindProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.address.to_bind();
         match self.error.kind() {
             io::ErrorKind::AddrInUse => match &self.holder {
-                Some(holder) => write!(f, "{at} is held by {holder}"),
-                None => write!(f, "{at} is in use"),
+                Some(holder) => write!(f, "port {} is in use: {holder} has it, so {at} cannot be bound", at.port()),
+                None => write!(f, "port {} is in use, so {at} cannot be bound", at.port()),
             },
             io::ErrorKind::PermissionDenied if at.port() < 1024 => {
                 write!(f, "{at} needs the right to bind ports below 1024 (root or CAP_NET_BIND_SERVICE)")
@@ -50,15 +70,14 @@ impl fmt::Display for BindProblem {
 /// anyone who sets it (HAProxy does) is noticed. Hence only *new* binds go in here: those of the running HAProxy are
 /// taken by itself.
 pub fn bind_test(addresses: &[BindAddress]) -> Vec<BindProblem> {
-    addresses
-        .iter()
-        .filter_map(|address| {
-            let error = try_bind(address).err()?;
-            let taken = error.kind() == io::ErrorKind::AddrInUse;
-            let holder = if taken { holder::of_port(address.port) } else { None };
-            Some(BindProblem { address: *address, error, holder })
-        })
-        .collect()
+    addresses.iter().filter_map(|address| Some(BindProblem::of(*address, try_bind(address).err()?))).collect()
+}
+
+/// Why a program of our own cannot listen where it should: the first of its addresses that is taken, with who has it.
+pub fn why_not(wanted: &[SocketAddr], error: &io::Error) -> String {
+    let wanted: Vec<BindAddress> =
+        wanted.iter().map(|at| BindAddress { host: BindHost::Ip(at.ip()), port: at.port() }).collect();
+    bind_test(&wanted).first().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn try_bind(address: &BindAddress) -> io::Result<()> {

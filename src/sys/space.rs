@@ -3,6 +3,7 @@
 //! Called by the preflight in `agent` and `cli`, before anything is replaced.
 
 use super::fault;
+use super::rights::{self, Want};
 use camino::Utf8Path;
 use nix::unistd::{AccessFlags, access};
 use std::io;
@@ -16,11 +17,22 @@ use std::io;
 pub fn writable(directory: &Utf8Path, needed_bytes: u64) -> io::Result<()> {
     fault::pass("space.look", directory)
         .map_err(|e| io::Error::new(e.kind(), format!("could not look at {directory}: {e}")))?;
-    if !fs_err::metadata(directory)?.is_dir() {
+    let metadata = std::fs::metadata(directory).map_err(|e| {
+        let why = match e.kind() {
+            io::ErrorKind::NotFound => format!("the directory {directory} is missing"),
+            _ => format!(
+                "could not look at {directory}: {}",
+                rights::told(io::Error::from(e.kind()), directory, Want::Replace)
+            ),
+        };
+        io::Error::new(e.kind(), why)
+    })?;
+    if !metadata.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{directory} is not a directory")));
     }
     access(directory.as_std_path(), AccessFlags::W_OK | AccessFlags::X_OK).map_err(|e| {
-        io::Error::new(io::Error::from(e).kind(), format!("{directory} cannot be written: {}", e.desc()))
+        let e = rights::told(e.into(), &directory.join("."), Want::Replace);
+        io::Error::new(e.kind(), format!("{directory} cannot be written: {e}"))
     })?;
     let free = nix::sys::statvfs::statvfs(directory.as_std_path())
         .map_err(|e| io::Error::other(format!("could not ask for the free space of {directory}: {}", e.desc())))?;

@@ -2,44 +2,21 @@
 //! workers there are and no reload comes back.
 
 use super::support::haproxy::binaries;
+use super::support::process::Stopped;
 use super::support::stage::Stage;
 use super::support::{PATIENCE, wait_for};
 use hapilot::mock::{Fault, FaultKind};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
 /// What the command line may take meanwhile, its own start included. An idle machine needs 20 ms.
 const SOON: Duration = Duration::from_secs(2);
-
-/// A stopped process goes on when this is dropped, also after a failure.
-struct Stopped(Pid);
-
-impl Stopped {
-    fn new(pid: Pid) -> Self {
-        kill(pid, Signal::SIGSTOP).expect("a signal");
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let _ = kill(self.0, Signal::SIGCONT);
-    }
-}
-
-fn parent(pid: Pid) -> Pid {
-    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).expect("the process");
-    let behind_name = stat.rsplit_once(") ").expect("a name").1;
-    Pid::from_raw(behind_name.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("the parent"))
-}
 
 #[test]
 fn while_an_apply_hangs_health_and_operators_words_reach_haproxy_and_nothing_of_it_is_undone() {
     for binary in binaries() {
         let stage = Stage::running(&binary, |text| text);
         let worker = stage.worker();
-        let stopped = Stopped::new(parent(worker));
+        let stopped = Stopped::new(stage.private().master_pid());
         let since = stage.edit("idle = \"10s\"", "idle = \"12s\"");
         let timed = |words: &[&str]| {
             let began = Instant::now();

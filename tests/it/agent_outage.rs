@@ -194,7 +194,7 @@ fn an_admin_socket_that_was_removed_is_told_as_such_and_not_as_a_dead_haproxy() 
         stage.edit("idle = \"10s\"", "idle = \"11s\"");
         let said = stage.cli(&["apply"]);
         let words = format!("{}{}", said.stdout, said.stderr);
-        assert!(!words.contains("is held by") && words.contains("restart it"), "{}: {words}", binary.version);
+        assert!(!words.contains("is in use") && words.contains("restart it"), "{}: {words}", binary.version);
     }
 }
 

@@ -152,7 +152,7 @@ fn a_first_start_onto_a_taken_port_is_made_up_for_with_a_revision() {
         let mut stage = Stage::new(&binary);
         let held = std::net::TcpListener::bind(&stage.address).expect("the port is free");
         stage.begin_agent();
-        stage.agent().wait_for_output("is held by");
+        stage.agent().wait_for_output("is in use");
         assert_eq!(stage.revisions(), (0, 0));
         drop(held);
         wait_for("the files", PATIENCE, || (stage.revisions() == (1, 1)).then_some(()));

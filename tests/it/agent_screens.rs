@@ -81,6 +81,27 @@ fn a_command_that_is_missing_or_misspelt_is_told_without_what_only_programs_run(
 }
 
 #[test]
+fn help_in_a_pipe_is_wrapped_once() {
+    let said = |columns: Option<&str>, arguments: &[&str]| {
+        let mut command = agent::command(arguments);
+        command.env_remove("COLUMNS").envs(columns.map(|columns| ("COLUMNS", columns)));
+        let told = process::run(command, agent::LIMIT);
+        told.stdout + &told.stderr
+    };
+    for arguments in
+        [&[][..], &["--help"], &["-h"], &["server"], &["server", "-h"], &["server", "--help"], &["help", "vip"]]
+    {
+        let text = said(None, arguments);
+        check(&arguments.join(" "), &text, 80);
+        assert_eq!(text, said(Some("80"), arguments), "{arguments:?}");
+        check(&arguments.join(" "), &said(Some("60"), arguments), 60);
+    }
+    assert_eq!(said(None, &["server"]), said(None, &["server", "-h"]));
+    let unknown = said(None, &["frobnicate"]);
+    assert!(unknown.contains("unrecognized subcommand") && !unknown.contains("exist: \n"), "{unknown}");
+}
+
+#[test]
 fn errors_in_a_pipe_fit_eighty_columns_and_begin_with_their_place() {
     let binary = binaries().into_iter().next_back().expect("a HAProxy");
     let stage = Stage::new(&binary);

@@ -1,6 +1,8 @@
 //! The one integration binary: one module per subject, and what they share in `support`.
 
 mod admin;
+mod agent_alone;
+mod agent_asked;
 mod agent_beside;
 mod agent_chaos;
 mod agent_commands;
@@ -18,6 +20,7 @@ mod agent_mistakes;
 mod agent_names;
 mod agent_old_workers;
 mod agent_outage;
+mod agent_paths;
 mod agent_reload;
 mod agent_restart;
 mod agent_safety;

@@ -78,7 +78,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
         vips: vec![],
         apply: Apply::default(),
         history: History { keep: 200 },
-        api: Api { socket: "/run/hapilot/hapilot.sock".into(), listen: None },
+        api: Api { socket: Sourced::default_value("/run/hapilot/hapilot.sock".into()), listen: None },
     }
 }
 

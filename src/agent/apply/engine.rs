@@ -159,7 +159,7 @@ impl Engine {
         // The whole comparison of what serves trusts no stamp.
         let left = self.left.as_ref().filter(|_| !wish.is_serving);
         let looked = live.look(left);
-        let mut files = looked.map_err(|e| ApplyError::Observe(Refusal::new(e)))?;
+        let mut files = looked.map_err(|e| ApplyError::Observe(preflight::unseen(wish.sources, e).into()))?;
         let digest = files.config.as_ref().map(|file| file.digest);
         self.left =
             self.left.take().filter(|(stamp, left)| files.stamp == Some(*stamp) && digest == Some(left.digest()));

@@ -2,6 +2,7 @@
 
 use crate::agent::files::live_files::MAX_FILE;
 use crate::agent::outcome::applied::ApplyError;
+use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::unanswered::Unanswered;
 use crate::cfg::{self, Line};
 use crate::config::Config;
@@ -19,7 +20,15 @@ pub(super) async fn version_here(config: &Config, unanswered: &Unanswered) -> Re
 }
 
 pub(in crate::agent) async fn installed_version(config: &Config) -> Result<plan::Version, ApplyError> {
-    haproxy::binary_version(&config.haproxy.binary).await.map_err(|e| ApplyError::unasked(&e))
+    let binary = &config.haproxy.binary;
+    haproxy::binary_version(binary).await.map_err(|e| match e {
+        haproxy::BinaryError::Process(ref process) if !sys::lack::is_ours_at_start(&process.source) => {
+            let what = format!("{}: {}", binary.named("haproxy.binary"), sys::chain(&e));
+            let help = "install HAProxy, or name its program: [haproxy] binary = \"/usr/sbin/haproxy\"";
+            ApplyError::Observe(Refusal::new(what).help(help))
+        }
+        e => ApplyError::unasked(&e),
+    })
 }
 
 pub(super) async fn observe(

@@ -7,14 +7,14 @@ use camino::Utf8PathBuf;
 #[derive(Clone, Debug)]
 pub(in crate::agent) struct AtStart {
     state: Utf8PathBuf,
-    socket: Utf8PathBuf,
+    pub(super) socket: Utf8PathBuf,
     listen: Option<String>,
 }
 
 impl AtStart {
     pub fn of(config: &Config) -> Self {
         let listen = config.api.listen.as_ref().map(ToString::to_string);
-        Self { state: config.node.state.value.clone(), socket: config.api.socket.clone(), listen }
+        Self { state: config.node.state.value.clone(), socket: config.api.socket.value.clone(), listen }
     }
 
     /// One line for each key that says something else now.
@@ -30,7 +30,7 @@ impl AtStart {
         }
         if now.socket != self.socket {
             lines.push(format!(
-                "{}; commands ask the new one already",
+                "{}, and commands ask it there until then",
                 line("[api] socket", self.socket.as_str(), now.socket.as_str())
             ));
         }

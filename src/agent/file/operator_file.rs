@@ -9,6 +9,7 @@ use crate::agent::tell::refusal::Refusal;
 use crate::config::Config;
 use crate::event::{Event, EventKind, Severity};
 use crate::model::Digest;
+use camino::Utf8Path;
 
 /// The operator's file.
 #[derive(Debug)]
@@ -61,6 +62,11 @@ impl OperatorFile {
     /// One line for each key that only a start follows, and that `config` has changed.
     pub(in crate::agent) fn not_followed(&self, config: &Config) -> Vec<String> {
         self.at_start.differs_from(config)
+    }
+
+    /// Where the agent that began with it listens.
+    pub(in crate::agent) fn socket_at_start(&self) -> &Utf8Path {
+        &self.at_start.socket
     }
 
     /// The good file that waits: no problem, and no refusal.

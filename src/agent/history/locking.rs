@@ -21,7 +21,14 @@ pub(in crate::agent) async fn take_lock(place: &Place, state: &Utf8Path) -> Resu
     let socket = socket.as_deref().unwrap_or(config::DEFAULT_SOCKET);
     loop {
         let taken = sys::lock::Lock::acquire(&state.join("lock"));
-        let is_agent = std::os::unix::net::UnixStream::connect(socket).is_ok();
+        let answers = |socket: &str| std::os::unix::net::UnixStream::connect(socket).is_ok();
+        // One that was started with another socket than the file names now has told its own.
+        let told = match &taken {
+            Err(sys::lock::LockError::Held { socket: Some(told), .. }) => Some(told.clone()),
+            _ => None,
+        };
+        let socket = told.as_ref().map_or(socket, |told| told.as_str());
+        let is_agent = answers(socket);
         let error = match taken {
             Ok(lock) if !is_agent => return Ok(lock),
             // Its state directory was deleted, and its lock with it; or it is just ending.
@@ -38,7 +45,7 @@ pub(in crate::agent) async fn take_lock(place: &Place, state: &Utf8Path) -> Resu
             Err(error) => error,
         };
         if is_agent || began.elapsed() >= LOCK_PATIENCE || matches!(error, sys::lock::LockError::Io { .. }) {
-            let words = sys::chain(&error);
+            let (words, is_io) = (sys::chain(&error), matches!(error, sys::lock::LockError::Io { .. }));
             let refusal = match error {
                 sys::lock::LockError::Io { .. } if !is_agent => {
                     Refusal::new(format_args!("the state directory cannot be used: {words}"))
@@ -49,9 +56,11 @@ pub(in crate::agent) async fn take_lock(place: &Place, state: &Utf8Path) -> Resu
             let asked = place.socket.as_ref().filter(|asked| is_agent && asked.as_str() != socket);
             return Err(Failed::refused(match asked {
                 Some(asked) => refusal.help(format_args!(
-                    "nobody answers on {asked}; the agent of this file answers on {socket}: leave out --socket"
+                    "nobody answers on {asked}; the agent of this file answers on {socket}: name that one, or leave out \
+                     --socket and HAPILOT_SOCKET"
                 )),
-                None if is_agent => refusal,
+                None if is_agent => refusal.help(format_args!("it answers on {socket}: --socket {socket}")),
+                None if is_io => refusal,
                 None => refusal.help(format_args!(
                     "nobody answers on {socket}: where the agent listens on another socket than the file says now, name it \
                      with `--socket PATH`, or restart the agent: systemctl restart hapilot"

@@ -5,7 +5,7 @@
 use crate::agent::outcome::applied::{Prepared, Wish};
 use crate::agent::sources::place::Sources;
 use crate::agent::tell::explain::{explain, warning};
-use crate::agent::tell::refusal::{Objection, Refusal};
+use crate::agent::tell::refusal::{At, Objection, Refusal};
 use crate::cfg;
 use crate::config::Config;
 use crate::haproxy::{self, BinaryError, CheckReport, CheckVerdict, MessageLevel};
@@ -75,7 +75,11 @@ impl Check {
     /// cause may be the machine or a newer version, which no edit of the file made and none should wait for.
     pub async fn end(self, wish: Wish<'_>, rendered: &Rendered) -> Result<CheckRemarks, Refusal> {
         let sources = wish.sources;
-        let failed = |why: String| Refusal::new(format_args!("`haproxy -c` cannot be run: {why}"));
+        let binary = &sources.config.haproxy.binary;
+        let failed = |why: String| {
+            let what = format!("{}: `haproxy -c` cannot be run: {why}", binary.named("haproxy.binary"));
+            Refusal::new(what).help("install HAProxy, or name its program: [haproxy] binary = \"/usr/sbin/haproxy\"")
+        };
         let report = self.running.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(sys::chain(&e)))?;
         let verdict = CheckVerdict::parse(&report.stderr, rendered, || wish.line_origins(rendered));
         if !report.ok || verdict.worst() == Some(MessageLevel::Alert) {
@@ -186,16 +190,16 @@ pub(in crate::agent) async fn check_surroundings(sources: &Sources, prepared: &P
     let mut objections: Vec<Objection> =
         prepared.plan.obstacles.iter().map(|obstacle| objection(*obstacle, &haproxy.config)).collect();
     let directory = haproxy.config.parent().unwrap_or(Utf8Path::new("/"));
-    if !prepared.plan.files.is_empty()
-        && let Err(e) =
-            sys::space::writable(directory, (prepared.rendered.haproxy_cfg.len() as u64 * 2).next_multiple_of(64 << 10))
-    {
-        objections.push(Objection::new(e));
+    let needed = (prepared.rendered.haproxy_cfg.len() as u64 * 2).next_multiple_of(64 << 10);
+    if !prepared.plan.files.is_empty() {
+        let lack = sys::folders::lack_of(&haproxy.config).map(|lack| of_config(sources, lack.what).help(lack.help));
+        let unwritable = || sys::space::writable(directory, needed).err().map(|e| of_config(sources, e));
+        objections.extend(lack.or_else(unwritable));
     }
     match &prepared.plan.action {
         Action::Nothing | Action::Runtime(_) => {}
         Action::Reload(_) => {
-            objections.extend(taken_ports(&sources.config, prepared, &[]));
+            objections.extend(taken_ports(sources, prepared, &[]));
             objections.extend(super::start::objection(sources, prepared));
             let master = prepared.observed.runtime.as_ref().and_then(|runtime| runtime.master.as_ref());
             if master.is_none() {
@@ -206,11 +210,30 @@ pub(in crate::agent) async fn check_surroundings(sources: &Sources, prepared: &P
         Action::Start if prepared.plan.files.is_empty() => {}
         Action::Start => {
             let own = own_processes(sources).await;
-            let taken = taken_ports(&sources.config, prepared, &own);
+            let taken = taken_ports(sources, prepared, &own);
             objections.extend(taken);
         }
     }
     if objections.is_empty() { Ok(()) } else { Err(Refusal::of(objections)) }
+}
+
+/// Something about the live file, at the line that names it.
+pub(super) fn of_config(sources: &Sources, what: impl std::fmt::Display) -> Objection {
+    let config = &sources.config.haproxy.config;
+    let key = if config.origin.is_some() { "`haproxy.config`" } else { "`haproxy.config` (its default)" };
+    Objection::new(format_args!("{key}: {what}")).at(At::origin(&sources.file, config.origin))
+}
+
+/// The live file cannot be looked at.
+pub(in crate::agent) fn unseen(sources: &Sources, error: std::io::Error) -> Objection {
+    let config = &sources.config.haproxy.config;
+    match sys::folders::lack_of(config) {
+        Some(lack) => of_config(sources, lack.what).help(lack.help),
+        None if config.is_dir() => {
+            of_config(sources, error).help("give the path of a file: config = \"/etc/haproxy/haproxy.cfg\"")
+        }
+        None => of_config(sources, error),
+    }
 }
 
 /// Why no master answers, and what to do: to start HAProxy anew helps only where nobody listens.
@@ -250,7 +273,8 @@ async fn own_processes(sources: &Sources) -> Vec<u32> {
 
 /// Ports that the new configuration binds, the running one does not, and somebody else holds. HAProxy would notice
 /// only in the middle of a reload, with its old listeners paused for two seconds.
-fn taken_ports(config: &Config, prepared: &Prepared, own: &[u32]) -> Vec<Objection> {
+fn taken_ports(sources: &Sources, prepared: &Prepared, own: &[u32]) -> Vec<Objection> {
+    let (config, file) = (&sources.config, &sources.file);
     let bound = binds_in(&prepared.live_text);
     let runs = prepared.observed.runtime.is_some();
     let new: Vec<BindAddress> =
@@ -271,13 +295,8 @@ fn taken_ports(config: &Config, prepared: &Prepared, own: &[u32]) -> Vec<Objecti
         .filter(|taken| !taken.holder.as_ref().is_some_and(|holder| own.contains(&holder.pid)));
     let place = |at: BindAddress| config.binds().find(|bind| bind.value == at).and_then(|bind| bind.origin);
     let told = |taken: sys::ports::BindProblem| {
-        let place =
-            place(taken.address).map(|origin| format!(" (line {} of the file)", origin.line)).unwrap_or_default();
-        let objection = Objection::new(format_args!("{taken}{place}"));
-        match taken.holder {
-            Some(_) => objection.help("stop that program, or choose another port"),
-            None => objection,
-        }
+        let objection = Objection::new(&taken).at(At::origin(file, place(taken.address)));
+        taken.help().into_iter().fold(objection, Objection::help)
     };
     taken.map(told).collect()
 }

@@ -6,8 +6,10 @@ use crate::agent::outcome::applied::Prepared;
 use crate::agent::sources::place::Sources;
 use crate::agent::tell::refusal::Objection;
 use crate::haproxy;
+use crate::model::Sourced;
 use crate::plan::{Action, Version};
 use crate::sys;
+use camino::Utf8PathBuf;
 
 /// What HAProxy opens at least beside its connections.
 ///
@@ -40,6 +42,18 @@ pub(super) fn objection(sources: &Sources, prepared: &Prepared) -> Option<Object
 pub fn start_doubts(sources: &Sources, prepared: &Prepared) -> Option<String> {
     if !matches!(prepared.plan.action, Action::Start) {
         return None;
+    }
+    let haproxy = &sources.config.haproxy;
+    let sockets = [(&haproxy.admin_socket, "haproxy.admin_socket"), (&haproxy.master_socket, "haproxy.master_socket")];
+    let folder = |(socket, key): (&Sourced<Utf8PathBuf>, &str)| {
+        let folder = sys::files::directory_of(socket);
+        let lack = sys::folders::barrier(&folder).or_else(|| sys::folders::missing(&folder))?;
+        let what = format!("{}: {}: HAProxy does not start without it", socket.named(key), lack.what);
+        let help = format!("{}; where systemd starts HAProxy, RuntimeDirectory= of its unit may do that", lack.help);
+        Some(Objection::new(what).help(help).to_string())
+    };
+    if let Some(doubt) = sockets.into_iter().find_map(folder) {
+        return Some(doubt);
     }
     let most = sys::process::most_descriptors(None)?;
     let why = too_few(prepared.rendered.maxconn.process?, sources.config.binds().count(), most)?;

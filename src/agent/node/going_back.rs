@@ -70,7 +70,8 @@ impl Node {
         let nothing = format!("there is nothing to roll back: {file} was not served as it stands, {serves} serves on");
         let back = self.file.place.command("rollback REV");
         let help = format!("mend the file; to go further back all the same: {back}");
-        Failed::refused(problem.done(nothing).help(help).nothing_changed())
+        let write = format!("to have what serves in the file: {}", self.file.place.command("rollback --write"));
+        Failed::refused(problem.done(nothing).help(help).help(write).nothing_changed())
     }
 
     /// Where an expired trial leads to, and why; `None`: no deadline has passed.

@@ -68,6 +68,7 @@ impl Node {
         ledger.reject(self.ledger.rejected())?;
         ledger.keep_overrides(&self.steering.overrides)?;
         (self.ledger, self.lock) = (ledger, Some(lock));
+        self.tell_socket();
         Ok(())
     }
 }

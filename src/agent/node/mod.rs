@@ -34,7 +34,7 @@ use crate::agent::sources::certificate_news::CertificateNews;
 use crate::agent::sources::place::{Place, Sources, SourcesError, live_config};
 use crate::agent::steering::Steering;
 use crate::agent::tell::bulletin::Bulletin;
-use crate::agent::tell::refusal::Refusal;
+use crate::agent::tell::refusal::{At, Objection, Refusal};
 use crate::agent::tell::troubles::{Matter, Troubles};
 use crate::agent::vip::vips::Vips;
 use crate::agent::vip::vrrp_file::VRRP_STAGING;
@@ -105,7 +105,9 @@ impl Node {
         // Where the file could not be read, that is what the operator must know, not what became of the usual directory.
         let cause = loaded.as_ref().err().map(Failed::from_sources);
         let first = |failed: Failed| cause.clone().unwrap_or(failed);
-        sys::directory::create_directory(&state, 0o750).map_err(Failed::refused).map_err(first)?;
+        let at = loaded.as_ref().map_or_else(|_| At::subject(&place.file), |sources| sources.at_state());
+        let unmade = |e: std::io::Error| Failed::refused(Objection::new(format_args!("`node.state`: {e}")).at(at));
+        sys::directory::create_directory(&state, 0o750).map_err(unmade).map_err(first)?;
         let lock = take_lock(&place, &state).await.map_err(first)?;
         for left in [STAGING, VRRP_STAGING].iter().flat_map(|prefix| sys::directory::sweep(&state, prefix)) {
             tracing::warn!(path = %left, "a killed run left its staged files; they are removed");
@@ -161,6 +163,20 @@ impl Node {
             lock,
             epoch: Epoch::begin(),
         })
+    }
+
+    /// Files whose change means that the sources must be read again: of what serves, and of a file that is refused.
+    pub(in crate::agent) fn watched(&self) -> Vec<camino::Utf8PathBuf> {
+        let mut paths = self.serving.watched(&self.file.place.file);
+        if self.file.problem.is_some() {
+            paths.extend(self.file.place.named_files());
+        }
+        paths
+    }
+
+    /// Leaves word beside the lock of where this agent is asked, now that it listens there.
+    pub fn tell_socket(&self) {
+        self.lock.iter().for_each(|lock| lock.tell(self.file.socket_at_start()));
     }
 
     /// Time since the start, for the pure parts.

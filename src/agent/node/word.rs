@@ -5,9 +5,9 @@ use crate::agent::outcome::applied::{Applied, How};
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::steering::steps_of;
-use crate::agent::tell::refusal::Refusal;
+use crate::agent::tell::refusal::{At, Refusal};
 use crate::agent::tell::troubles::Matter;
-use crate::model::ServerId;
+use crate::model::{AdminState, ServerId};
 use crate::plan::Step;
 use std::time::Instant;
 
@@ -54,7 +54,8 @@ impl Node {
         }
         report.applied.steps = steps;
         report.notes.append(&mut notes);
-        report.notes.extend(self.nobody_is_left(id));
+        report.notes.extend(overrules_the_file(self, id));
+        report.notes.extend(nobody_is_left(self, id));
         Ok(report)
     }
 
@@ -79,17 +80,6 @@ impl Node {
         Failed::refused(failed.refusal.clone().something_changed().done(kept))
     }
 
-    /// A note where operators and health have taken every server of this backend out of service.
-    fn nobody_is_left(&self, id: &ServerId) -> Option<String> {
-        self.steering.is_nobody_left(&self.serving.config, id).then(|| {
-            format!(
-                "no server of backend {} takes new requests now: clients get 503 until one is healthy and ready (`{}`)",
-                id.backend,
-                self.file.place.command(&format!("server ready {id}"))
-            )
-        })
-    }
-
     /// A full disk keeps no server from being drained; it is told until it is mended.
     pub(in crate::agent) fn words_kept(&mut self, until: u64, kept: Result<(), Failed>) {
         let problem = kept.err().map(|failed| {
@@ -98,4 +88,32 @@ impl Node {
         self.troubles.set(Matter::Words, problem);
         self.steering.word_count.is_done(until);
     }
+}
+
+/// A note where operators and health have taken every server of this backend out of service.
+fn nobody_is_left(node: &Node, id: &ServerId) -> Option<String> {
+    node.steering.is_nobody_left(&node.serving.config, id).then(|| {
+        format!(
+            "no server of backend {} takes new requests now: clients get 503 until one is healthy and ready (`{}`)",
+            id.backend,
+            node.file.place.command(&format!("server ready {id}"))
+        )
+    })
+}
+
+/// A note where an operator's `ready` goes before a file that says otherwise: what holds, and how long.
+fn overrules_the_file(node: &Node, id: &ServerId) -> Option<String> {
+    let (_, server) = node.serving.config.server(id)?;
+    let (word, of_file) = (node.steering.overrides.get(id)?, server.state.value);
+    if word.wish().state? != AdminState::Ready || of_file == AdminState::Ready {
+        return None;
+    }
+    let place = &node.file.place;
+    let at = At::origin(&place.file, server.state.origin);
+    let back = place.command(&format!("server {of_file} {id}"));
+    Some(format!(
+        "{at}: the file says state = \"{of_file}\", and your word goes before it: {word}{}, over restarts and edits. To \
+         have it for good, write state = \"ready\" there; `{back}` takes it back",
+        if word.has_end() { "" } else { ", without an end" }
+    ))
 }

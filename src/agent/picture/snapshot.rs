@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub node: String,
     /// The operator's file.
     pub file: Utf8PathBuf,
+    /// Where the state is.
+    pub state: Utf8PathBuf,
     /// Whether the file as it stands now is served.
     pub is_file_serving: bool,
     /// Why the file as it stands is about to be served, and is not yet.

@@ -47,6 +47,7 @@ impl Snapshot {
         Self {
             node: config.node.name.to_string(),
             file: node.file.place.file.clone(),
+            state: node.ledger.state.clone(),
             is_file_serving: node.file.problem.is_none() && node.is_settled && pending.is_none(),
             pending,
             waiting: node.file.waiting().cloned(),

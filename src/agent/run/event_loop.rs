@@ -35,7 +35,7 @@ impl Agent {
     /// # Errors
     /// The file watch or the signals cannot be set up.
     pub async fn run(mut self) -> Result<(), Failed> {
-        let watched = self.node.serving.watched(&self.node.file.place.file);
+        let watched = self.node.watched();
         let (mut watch, mut edits) = sys::watch::Watch::new(&watched)
             .map_err(|e| Failed::refused(format!("the operator's file cannot be watched: {e}")))?;
         let mut signals =
@@ -133,7 +133,7 @@ impl Agent {
             // Costs a call into the kernel for each directory: not after each of a thousand probes a second.
             if paths_may_differ || watched_at.elapsed() >= RECONCILE {
                 watched_at = Instant::now();
-                watch.set_paths(&self.node.serving.watched(&self.node.file.place.file));
+                watch.set_paths(&self.node.watched());
             }
             self.node.look_at_vips();
             if self.look_at <= Instant::now() {

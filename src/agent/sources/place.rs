@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Largest operator's file and template, in bytes.
 pub(super) const MAX_FILE: u64 = 4 << 20;
+/// So many of those that share a secret are named.
+const MAX_OWNERS: usize = 5;
 
 /// Which file, and for which node.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct Place {
     pub node: Option<Name>,
     /// `--socket`.
     pub socket: Option<Utf8PathBuf>,
+    /// Where the state is, where the running agent told it; `None`: where the file says.
+    pub state: Option<Utf8PathBuf>,
     /// What is done with the secrets that the file refers to.
     pub secrets: SecretUse,
 }
@@ -145,8 +149,9 @@ impl Place {
 
     /// Where the state is, as far as a broken file tells.
     pub fn state_directory(&self) -> Utf8PathBuf {
-        let state = config::peek(&self.glance(), "node", "state");
-        Utf8PathBuf::from(state.as_deref().unwrap_or(config::DEFAULT_STATE))
+        let told = self.state.clone();
+        let told = told.or_else(|| config::peek(&self.glance(), "node", "state").map(Utf8PathBuf::from));
+        told.unwrap_or_else(|| config::DEFAULT_STATE.into())
     }
 
     /// Reads the operator's file and everything that it refers to.
@@ -162,6 +167,22 @@ impl Place {
             SourcesError::Read(Objection::new("the file is not UTF-8").at(at))
         })?;
         self.understand(toml)
+    }
+
+    /// Files that the operator's file names as it stands, whether or not they can be used: what is mended there lets a
+    /// refused file serve. Nothing of a file with mistakes, which has to change itself.
+    pub(in crate::agent) fn named_files(&self) -> Vec<Utf8PathBuf> {
+        let host_name = sys::host_name().unwrap_or_default();
+        let parsed = config::parse_for_node(self.file.as_str(), &self.glance(), &host_name, self.node.as_ref());
+        let Ok(config) = parsed else { return vec![] };
+        let keys = config.servers().flat_map(|(_, server)| server.keys.iter().map(|key| &key.value));
+        let password = config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref());
+        let password = password.map(|(_, password)| &password.value);
+        let heartbeat = config.node.heartbeat.iter().map(|heartbeat| &heartbeat.key.value);
+        let certificates = config.frontends.iter().flat_map(|frontend| &frontend.certificates);
+        let of_servers = config.servers().flat_map(|(_, server)| server.tls.ca.iter().chain(&server.tls.certificate));
+        let named = certificates.chain(of_servers).chain(&config.haproxy.template).map(|path| path.value.clone());
+        secret_files(keys.chain(password).chain(heartbeat)).chain(named).collect()
     }
 
     /// As [`Self::load`], with a text that stems from elsewhere (an older revision).
@@ -223,6 +244,14 @@ impl Place {
     }
 }
 
+/// The files among the places of secrets.
+fn secret_files<'a>(references: impl Iterator<Item = &'a SecretRef>) -> impl Iterator<Item = Utf8PathBuf> {
+    references.filter_map(|reference| match reference {
+        SecretRef::File(path) => Some(path.clone()),
+        SecretRef::Env(_) | SecretRef::Credential(_) => None,
+    })
+}
+
 impl Sources {
     /// Reads the certificates again; answers whether they are others than before. In the place of one that cannot be
     /// served stays what was served.
@@ -235,12 +264,14 @@ impl Sources {
         is_new
     }
 
+    /// Where the file names the state directory.
+    pub(in crate::agent) fn at_state(&self) -> At {
+        At::origin(&self.file, self.config.node.state.origin)
+    }
+
     /// Files whose change means that the sources must be read again.
     pub fn watched(&self, file: &Utf8Path) -> Vec<Utf8PathBuf> {
-        let secret_files = self.secrets.keys().filter_map(|reference| match reference {
-            SecretRef::File(path) => Some(path.clone()),
-            SecretRef::Env(_) | SecretRef::Credential(_) => None,
-        });
+        let secret_files = secret_files(self.secrets.keys());
         let template = self.config.haproxy.template.iter().map(|path| path.value.clone());
         let has_variables = self.secrets.keys().any(|reference| matches!(reference, SecretRef::Env(_)));
         let environment = has_variables.then(|| sys::secrets::environment_file().to_owned());
@@ -258,7 +289,7 @@ impl Sources {
 }
 
 /// What a secret is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum SecretPurpose {
     Key,
     Password,
@@ -292,8 +323,19 @@ impl Reader<'_> {
         let heartbeat = config.node.heartbeat.iter();
         let heartbeat =
             heartbeat.map(|heartbeat| (&heartbeat.key, "[node.heartbeat]".to_owned(), SecretPurpose::Heartbeat));
-        let mut secrets = BTreeMap::new();
+        // Servers that share a secret are named together: it is read, and told, once.
+        let mut used: Vec<(&Sourced<SecretRef>, Vec<String>, SecretPurpose)> = Vec::new();
+        let mut places: BTreeMap<(&SecretRef, SecretPurpose), usize> = BTreeMap::new();
         for (reference, owner, part) in keys.chain(password).chain(heartbeat) {
+            let place = *places.entry((&reference.value, part)).or_insert(used.len());
+            match used.get_mut(place) {
+                Some((_, owners, _)) => owners.push(owner),
+                None => used.push((reference, vec![owner], part)),
+            }
+        }
+        let mut secrets = BTreeMap::new();
+        for (reference, owners, part) in used {
+            let owner = owners_in_words(&owners);
             match sys::secrets::read_secret(reference) {
                 Ok(found) if part == SecretPurpose::Heartbeat && found.secret.expose().len() < Heartbeat::MIN_KEY => {
                     self.problem(
@@ -379,7 +421,20 @@ impl Reader<'_> {
         let text = sys::files::read_limited(path, MAX_FILE).map_err(|e| e.to_string());
         let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8", path.value)));
         let templates = text.and_then(|text| Templates::with_root(path.as_str(), &text).map_err(|e| e.to_string()));
-        templates.map_err(|e| self.problem(path, format!("the template cannot be used: {e}"))).ok()
+        let objection = |e: String| {
+            let told = self.objection(path, format!("`haproxy.template` cannot be used: {e}"));
+            if path.exists() { told } else { told.help("make that file, or leave `template` out for the built-in one") }
+        };
+        templates.map_err(objection).map_err(|told| self.problems.push(told)).ok()
+    }
+}
+
+/// `chat/a, chat/b and 3 more`
+fn owners_in_words(owners: &[String]) -> String {
+    let named = owners.iter().take(MAX_OWNERS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match owners.len().saturating_sub(MAX_OWNERS) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 

@@ -38,6 +38,7 @@ impl Scene {
             file: self.dir.join("hapilot.toml"),
             node: Some(Name::new("lb1").unwrap()),
             socket: None,
+            state: None,
             secrets: SecretUse::Handed,
         };
         place.understand(text).unwrap_or_else(|e| panic!("{e}"))

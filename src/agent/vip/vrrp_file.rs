@@ -68,6 +68,10 @@ pub async fn vrrp_change(config: &Config, intent: &Intent) -> VrrpPlan {
     if before.as_ref() == Some(&text) {
         return Ok(None);
     }
+    if let Some(lack) = sys::folders::lack_of(&path) {
+        let what = format!("{}: {}", config.keepalived.config.named("keepalived.config"), lack.what);
+        return Err(Failed::refused(Refusal::new(what).help(lack.help).nothing_changed()));
+    }
     if !takes_part && !intent.force {
         let what = format!("the file takes every virtual address from this node, and {path} has some");
         let refusal = Refusal::new(what).help("if this is meant: hapilot apply --force");

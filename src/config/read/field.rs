@@ -5,7 +5,7 @@
 use super::context::Context;
 use super::word::{closest, printable};
 use crate::config::diagnostic::Found;
-use crate::config::mask::is_reference;
+use crate::config::mask::{is_reference, is_relative_file};
 use crate::config::schema::{RefusedChoice, ValueKind};
 use crate::model::{Name, Refused, Sourced, parse_duration, parse_size};
 use std::net::IpAddr;
@@ -147,6 +147,15 @@ impl<'t> Field<'t> {
             _ => "bad-value",
         };
         let found = self.error(code, format!("`{}`: {reason}", self.name));
+        let relative = self.value.as_str().filter(|text| self.kind.is_secret() && is_relative_file(text));
+        if let Some(text) = relative {
+            let path = text.trim_start_matches("file:").trim_start_matches(['.', '~', '/']);
+            let is_of_root = ["etc/", "run/", "var/", "home/", "opt/", "srv/"].iter().any(|top| path.starts_with(top));
+            let path = if is_of_root { format!("/{path}") } else { format!("/etc/hapilot/{path}") };
+            let told = format!("`{}`: the path behind file: begins with '/'", self.name);
+            let help = format!("write the whole path, such as \"file:{path}\"");
+            return self.context.report(self.error("relative-path", told).help(help));
+        }
         self.context.report(match self.kind {
             ValueKind::Secret if !self.value.as_str().is_some_and(is_reference) => found.help(
                 "put the secret into a file that only hapilot can read and write \"file:/path\" here; \

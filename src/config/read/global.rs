@@ -192,5 +192,5 @@ pub(super) fn history(root: &TableReader<'_>) -> History {
 pub(super) fn api(root: &TableReader<'_>) -> Api {
     let table = root.table_or_default("api");
     let listen = table.get("listen").and_then(|field| bind_of(&field)).map(|bind| bind.value);
-    Api { socket: path_or_default(&table, "socket").value, listen }
+    Api { socket: path_or_default(&table, "socket"), listen }
 }

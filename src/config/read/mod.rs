@@ -10,6 +10,7 @@ mod context;
 mod cross;
 mod field;
 mod global;
+mod hint;
 mod profile;
 mod provider;
 mod server;

@@ -2,6 +2,7 @@
 //!
 //! Refuses to know keys. Called by `read` before and after the sections are read.
 
+use super::hint;
 use crate::config::diagnostic::Found;
 use crate::config::source::SourceText;
 use std::borrow::Cow;
@@ -91,8 +92,22 @@ fn mistake(text: &str, source: &SourceText<'_>, error: &Error) -> Found {
         return duplicate(source, span);
     }
     let (message, help) = match error.message() {
-        m if m.contains("string values must be quoted") => {
-            ("a text stands in quotes".to_owned(), Some("write \"…\" around it"))
+        // The parser takes `no` for the beginning of `nan`, and `True` for that of `true`.
+        m if m.contains("string values must be quoted")
+            || m.starts_with("invalid float")
+            || m.starts_with("invalid boolean") =>
+        {
+            let line = source.bytes_of_line(source.line_of(span.start));
+            let before = &text[line.start..span.start];
+            let key =
+                before.rsplit_once('=').map_or("", |(key, _)| key.rsplit(['{', ',']).next().unwrap_or(key).trim());
+            let word = text[span.start..line.end].split([',', '}', ']', '#', ' ', '\t']).next().unwrap_or_default();
+            if !word.starts_with(|c: char| c.is_ascii_alphabetic()) && !m.contains("must be quoted") {
+                (m.to_owned(), None)
+            } else {
+                let help = hint::bare_word(key, word);
+                return Found::error("syntax", "not TOML: a text stands in quotes", span).help(help);
+            }
         }
         m if m.starts_with("invalid basic string") || m.starts_with("invalid literal string") => {
             return Found::error("syntax", NOT_CLOSED.to_owned(), span).help("add the closing quote");

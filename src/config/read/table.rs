@@ -4,7 +4,8 @@
 
 use super::context::Context;
 use super::field::Field;
-use super::word::{closest, printable, sections_with};
+use super::hint;
+use super::word::{printable, sections_with};
 use crate::config::diagnostic::Found;
 use crate::config::mask::is_secret_key;
 use crate::config::schema::{Default, KeySpec, ROOT, Section, ValueKind};
@@ -148,7 +149,7 @@ impl<'t> TableReader<'t> {
             false => format!("{} has no key `{}`", self.title(), printable(name)),
         };
         let known = || self.section.keys.iter().filter(|key| key.not_yet.is_none()).map(|key| key.name);
-        let alike = closest(name, known());
+        let alike = hint::meant(self.section, name).map(|key| key.name);
         // What it was meant to be may be a secret, unless it is a number or the like. In a broken file the name may even be a piece of another.
         let is_harmless = |key: &str| self.section.key(key).is_some_and(|key| !key.kind.is_secret());
         let has_secrets = self.section.keys.iter().any(|key| key.kind.is_secret());
@@ -162,19 +163,41 @@ impl<'t> TableReader<'t> {
             self.context.hide_unless_reference(value);
         }
         let mut found = Found::error("unknown-key", what, span);
+        let section = hint::named_section(self.section, &self.path, &printable(name), value.get_ref());
+        if let Some(help) = section.or_else(|| hint::elsewhere(self.section, name).map(str::to_owned)) {
+            return self.context.report(found.help(help));
+        }
         if let Some(alike) = alike {
             found = found.label(format!("did you mean `{alike}`?"));
         }
         let elsewhere = sections_with(name);
         found = match (alike, elsewhere) {
+            (None, Some(section)) if value.get_ref().is_table() => {
+                found.help(format!("its place is below `[{section}]`: `[{section}.{name}.NAME]`"))
+            }
             (None, Some(section)) => found.help(format!("`{name}` is a key of `[{section}]`")),
-            _ => found.help(format!(
-                "{} {}",
-                if self.path.is_empty() { "the sections are" } else { "the keys here are" },
-                known().collect::<Vec<_>>().join(", ")
-            )),
+            _ => {
+                let alike = alike.and_then(|alike| self.section.key(alike));
+                let example = alike.and_then(|key| match key.kind {
+                    ValueKind::Named(..) => Some(format!("[{}.NAME]", self.name(key.name))),
+                    _ => hint::example(key),
+                });
+                found.help(format!(
+                    "{}{} {}",
+                    example.map(|example| format!("such as `{example}`; ")).unwrap_or_default(),
+                    if self.path.is_empty() { "the sections are" } else { "the keys here are" },
+                    known().collect::<Vec<_>>().join(", ")
+                ))
+            }
         };
         self.context.report(found);
+    }
+
+    /// Whether a key stands here under another name, which is told: that it is missing as well is no news.
+    pub(super) fn is_misspelt(&self, key: &str) -> bool {
+        let mut unknown =
+            self.table.into_iter().flatten().filter(|(name, _)| self.section.key(name.get_ref()).is_none());
+        unknown.any(|(name, _)| hint::meant(self.section, name.get_ref()).is_some_and(|meant| meant.name == key))
     }
 
     /// The declaration of a key.
@@ -208,6 +231,9 @@ impl<'t> TableReader<'t> {
     }
 
     fn missing(&self, key: &KeySpec) {
+        if self.is_misspelt(key.name) {
+            return;
+        }
         let example = match (key.kind, key.example) {
             (ValueKind::Named(..), example) => format!("add a section `[{}]`", self.name(example)),
             (_, "") => format!("add `{}`", key.name),

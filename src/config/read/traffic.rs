@@ -153,7 +153,8 @@ fn route(table: &TableReader<'_>, seen: &mut BTreeMap<Condition, u32>) -> Option
     let path_field = table.get("path");
     let model_field = table.get("model");
     let no_model = table.get("no_model").and_then(|field| field.boolean()).unwrap_or(false);
-    if path_field.is_none() && model_field.is_none() && !no_model {
+    let is_misspelt = ["path", "model", "no_model"].iter().any(|key| table.is_misspelt(key));
+    if path_field.is_none() && model_field.is_none() && !no_model && !is_misspelt {
         table.context().report(
             Found::error("empty-route", "a route without `path` and `model` would match everything", table.span())
                 .help("add `path = [\"/…\"]` or `model = [\"…*\"]`; the default goes into the frontend's `backend`")

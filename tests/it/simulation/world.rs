@@ -92,7 +92,13 @@ impl World {
     }
 
     pub fn place(&self) -> Place {
-        Place { file: self.directory.join("hapilot.toml"), node: None, socket: None, secrets: SecretUse::Handed }
+        Place {
+            file: self.directory.join("hapilot.toml"),
+            node: None,
+            socket: None,
+            state: None,
+            secrets: SecretUse::Handed,
+        }
     }
 
     /// Saves the operator's file.

@@ -180,6 +180,13 @@ impl Private {
         wait_for("the master's answer", PATIENCE, || self.ask(&socket, line).ok().filter(|text| !text.is_empty()))
     }
 
+    /// The process that started it.
+    pub fn master_pid(&self) -> Pid {
+        let stat = fs_err::read_to_string(format!("/proc/{}/stat", self.worker_pid())).expect("the worker");
+        let behind_name = stat.rsplit_once(") ").expect("a name").1;
+        Pid::from_raw(behind_name.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("the parent"))
+    }
+
     /// The process that serves now.
     pub fn worker_pid(&self) -> Pid {
         pid(&self.admin("show info")).expect("`show info` tells the pid")

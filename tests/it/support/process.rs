@@ -160,6 +160,25 @@ impl Drop for Background {
     }
 }
 
+/// A process that stands still; it goes on when this is dropped, also after a failure.
+#[derive(Debug)]
+pub struct Stopped(Pid);
+
+impl Stopped {
+    /// Stops it.
+    pub fn new(pid: Pid) -> Self {
+        kill(pid, Signal::SIGSTOP).expect("a signal");
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
