@@ -43,7 +43,7 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     node.lets_the_file_wait().await;
     let looked = node.plan().await;
     node.tell_certificates();
-    let mut status = Status::from(&SnapshotParts::alone(&node).picture());
+    let (mut status, _) = Status::of(&SnapshotParts::alone(&node));
     status.agent = None;
     // Nobody has applied anything in this life; what was looked at says whether the file is what runs.
     status.config.is_serving = looked.as_ref().is_ok_and(|planned| planned.prepared.plan.is_empty());
