@@ -51,7 +51,7 @@ impl Agent {
         let (_, server) = self.node.serving.config.server(&wanted.id)?;
         let index = self.key_of(wanted);
         let key = server.keys.get(index).and_then(|key| self.node.serving.secrets.get(&key.value));
-        Some(Asked { url: server.url.to_string(), key: key.map(|key| (index, key.clone())) })
+        Some(Asked { url: server.url.value.clone(), key: key.map(|key| (index, key.clone())) })
     }
 
     pub(super) fn probed(&mut self, finished: Result<(DueProbe, Option<Asked>, Observation), tokio::task::JoinError>) {
@@ -67,8 +67,9 @@ impl Agent {
         if let Some(key) = wanted.key {
             self.node.keyring.test_ended(id, key);
         }
-        if let (Some(asked), Some(here)) = (&asked, self.whom(&wanted))
-            && asked.url == here.url
+        let mut here = self.whom(&wanted);
+        if let (Some(asked), Some(at)) = (&asked, &here)
+            && asked.url == at.url
         {
             if let Some(results) = &mut self.results {
                 results.note(id, asked.key.as_ref().map(|(index, _)| *index), &observation);
@@ -76,13 +77,14 @@ impl Agent {
             if let Some((_, key)) = &asked.key {
                 let learnt = self.node.keyring.observe(id, key, &observation, now);
                 self.heed(&learnt);
+                here = self.whom(&wanted);
             }
         }
         if wanted.key.is_some() {
             return;
         }
         // Also where the key went out by this very answer: the server is asked again, with the one that serves now.
-        if asked != self.whom(&wanted) {
+        if asked != here {
             self.node.fleet.disregard(id, observation.kind, now);
             return;
         }
