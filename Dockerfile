@@ -12,8 +12,9 @@ RUN echo 'deb http://deb.debian.org/debian trixie-backports main' > /etc/apt/sou
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY .cargo .cargo
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY benches benches
+COPY packaging packaging
 COPY templates templates
 COPY src src
 RUN --mount=type=cache,target=/root/.cargo/registry,sharing=locked \

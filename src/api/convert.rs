@@ -3,17 +3,60 @@
 use super::{wire, wire_live};
 use crate::agent::{
     Applied, BackendSnapshot, CertificateStatus, Correction, HaproxySnapshot, OldWorker, Report, ServerSnapshot,
-    Snapshot, TrialSnapshot,
+    Snapshot, SnapshotParts, TrialSnapshot,
 };
 use crate::fleet::KeyStatus;
-use crate::health::{Attention, CircuitPhase, CircuitSnapshot, HealthSnapshot};
+use crate::health::{Attention, CircuitPhase, CircuitSnapshot, HealthSnapshot, ProbeSnapshot};
 use crate::keys::KeyState;
 use crate::plan::FileChange;
-use crate::traffic::ServerPicture;
-use std::collections::BTreeMap;
+use crate::traffic::Picture;
+use serde::{Serialize, Serializer};
 
-impl From<&Snapshot> for wire::Status {
-    fn from(snapshot: &Snapshot) -> Self {
+/// The servers of one backend, by its place among the backends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Servers<'a> {
+    parts: &'a SnapshotParts,
+    traffic: Option<&'a Picture>,
+    backend: usize,
+}
+
+impl Servers<'_> {
+    fn iter(&self) -> impl Iterator<Item = wire::Server> {
+        let heard = self.traffic.map_or(&[][..], |picture| &picture.servers);
+        self.parts.servers(self.backend).map(|server| {
+            let live = heard.binary_search_by(|one| one.id.cmp(&server.id)).ok().map(|at| (&heard[at]).into());
+            wire::Server { live, ..wire::Server::from(server) }
+        })
+    }
+}
+
+/// Each is made when it is written, and gone after that: of thousands, only their text is ever held.
+impl Serialize for Servers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl wire::Status {
+    /// With all servers; and what was heard of traffic.
+    pub fn of(parts: &SnapshotParts) -> (Self, Option<Picture>) {
+        let snapshot = parts.picture();
+        let status = wire::Status::made(&snapshot, |backend| {
+            Servers { parts, traffic: snapshot.traffic.as_ref(), backend }.iter().collect()
+        });
+        (status, snapshot.traffic)
+    }
+}
+
+impl<'a> wire::Status<Servers<'a>> {
+    /// To be written; `snapshot` is the parts' own picture.
+    pub(super) fn to_write(parts: &'a SnapshotParts, snapshot: &'a Snapshot) -> Self {
+        Self::made(snapshot, |backend| Servers { parts, traffic: snapshot.traffic.as_ref(), backend })
+    }
+}
+
+impl<S> wire::Status<S> {
+    fn made(snapshot: &Snapshot, servers: impl Fn(usize) -> S) -> Self {
         let Snapshot {
             node,
             file,
@@ -39,14 +82,8 @@ impl From<&Snapshot> for wire::Status {
             traffic,
             guards: (now, guards),
         } = snapshot;
-        let mut backends: Vec<_> = backends.iter().map(wire::Backend::from).collect();
-        let live = |server: &ServerPicture| (server.id.to_string(), wire_live::Live::from(server));
-        let mut heard: BTreeMap<_, _> = traffic.iter().flat_map(|picture| &picture.servers).map(live).collect();
-        for backend in &mut backends {
-            for server in &mut backend.servers {
-                server.live = heard.remove(&format!("{}/{}", backend.name, server.name));
-            }
-        }
+        let backends = backends.iter().enumerate();
+        let backends: Vec<_> = backends.map(|(at, backend)| wire::Backend::of(backend, servers(at))).collect();
         Self {
             node: node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -124,7 +161,7 @@ fn once(problems: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// What comes before all other problems: backends that cannot serve. Without a HAProxy, that is the problem.
-fn outages(runs: bool, backends: &[wire::Backend]) -> impl Iterator<Item = String> {
+fn outages<S>(runs: bool, backends: &[wire::Backend<S>]) -> impl Iterator<Item = String> {
     backends.iter().filter(move |_| runs).filter_map(|backend| {
         let why = backend.outage.as_ref()?;
         Some(format!("backend {} cannot serve: {why}", backend.name))
@@ -156,9 +193,9 @@ impl From<&HaproxySnapshot> for wire::Haproxy {
     }
 }
 
-impl From<&BackendSnapshot> for wire::Backend {
-    fn from(backend: &BackendSnapshot) -> Self {
-        let BackendSnapshot { name, provider, balance, guard, outage, tier, servers } = backend;
+impl<S> wire::Backend<S> {
+    fn of(backend: &BackendSnapshot, servers: S) -> Self {
+        let BackendSnapshot { name, provider, balance, guard, outage, tier } = backend;
         Self {
             name: name.clone(),
             provider: provider.clone(),
@@ -167,42 +204,49 @@ impl From<&BackendSnapshot> for wire::Backend {
             outage: outage.as_ref().map(|outage| outage.why.clone()),
             outage_since: outage.as_ref().and_then(|outage| outage.since).map(rfc3339),
             tier: *tier,
-            servers: servers.iter().map(wire::Server::from).collect(),
+            servers,
         }
     }
 }
 
-impl From<&ServerSnapshot> for wire::Server {
-    fn from(server: &ServerSnapshot) -> Self {
+impl From<ServerSnapshot> for wire::Server {
+    fn from(server: ServerSnapshot) -> Self {
         let ServerSnapshot { id, url, tier, base, admin, weight, decision, runtime, health, word, keys, key_rotations } =
             server;
-        let factors = decision.iter().flat_map(|decision| &decision.factors).map(|factor| wire::Factor {
+        let factors = decision.into_iter().flat_map(|decision| decision.factors).map(|factor| wire::Factor {
             name: factor.name.to_string(),
             value: factor.value,
-            why: factor.why.clone(),
+            why: factor.why,
         });
         let health_name = health.as_ref().map_or("unknown", |health| health.state);
+        let held_ms = health.as_ref().and_then(|health| health.held_ms).filter(|ms| *ms > 0);
+        let (attention, circuit) = match &health {
+            Some(health) => (attention(health), health.circuit.as_ref().map(circuit)),
+            None => (None, None),
+        };
+        let since_s = health.as_ref().map_or(0, |health| health.since_ms / 1000);
+        let (reason, probes) = health.map(|health| (health.reason, probes(health.probes))).unwrap_or_default();
         Self {
             name: id.server.to_string(),
-            url: url.clone(),
-            tier: *tier,
+            url,
+            tier,
             base_weight: base.get(),
             weight: weight.get(),
             runtime_weight: runtime.as_ref().map(|runtime| runtime.weight.get()),
             admin: admin.to_string(),
             oper: runtime.as_ref().map(|runtime| runtime.oper.to_string()),
             health: health_name.to_owned(),
-            reason: health.as_ref().map(|health| health.reason.clone()).unwrap_or_default(),
-            since_s: health.as_ref().map_or(0, |health| health.since_ms / 1000),
-            attention: health.as_ref().and_then(attention),
-            held_s: health.as_ref().and_then(|health| health.held_ms).filter(|ms| *ms > 0).map(|ms| ms.div_ceil(1000)),
-            circuit: health.as_ref().and_then(|health| health.circuit.as_ref()).map(circuit),
+            reason,
+            since_s,
+            attention,
+            held_s: held_ms.map(|ms| ms.div_ceil(1000)),
+            circuit,
             factors: factors.collect(),
-            probes: health.iter().flat_map(probes).collect(),
-            r#override: word.clone(),
+            probes,
+            r#override: word,
             live: None,
             keys: keys.iter().map(wire::Key::from).collect(),
-            key_rotations: *key_rotations,
+            key_rotations,
         }
     }
 }
@@ -256,16 +300,16 @@ fn attention(health: &HealthSnapshot) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn probes(health: &HealthSnapshot) -> Vec<wire::ProbeResult> {
-    let told = health.probes.iter().filter_map(|probe| {
-        let last = probe.last.as_ref()?;
+fn probes(probes: Vec<ProbeSnapshot>) -> Vec<wire::ProbeResult> {
+    let told = probes.into_iter().filter_map(|probe| {
+        let last = probe.last?;
         Some(wire::ProbeResult {
             kind: probe.kind.to_string(),
             outcome: last.outcome.to_owned(),
             total_ms: last.total_ms as f64,
             first_token_ms: last.first_token_ms.map(|ms| ms as f64),
             age_s: last.ago_ms as f64 / 1000.0,
-            detail: last.detail.clone(),
+            detail: last.detail,
         })
     });
     told.collect()

@@ -9,7 +9,7 @@ use super::metrics;
 use super::wire::{
     Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest, VipRequest,
 };
-use crate::agent::{Failed, Handle, Intent, Refusal, Report, Request, Snapshot, SnapshotParts, VipVerb};
+use crate::agent::{Failed, Handle, Intent, Refusal, Report, Request, SnapshotParts, VipVerb};
 use crate::model::{AdminState, Name, ServerId, Weight};
 use crate::sys;
 use axum::extract::State;
@@ -144,7 +144,11 @@ pub async fn serve_readers(address: SocketAddr, handle: Handle) {
 }
 
 async fn metrics(State(handle): State<Handle>) -> Response {
-    let text = |snapshot: &Snapshot, status: &Status| metrics::text(status, snapshot.traffic.as_ref());
+    let text = |handle: &Handle, seen: &SnapshotParts| {
+        let (mut status, traffic) = Status::of(seen);
+        note_silence(handle, &mut status);
+        metrics::text(&status, traffic.as_ref())
+    };
     match looked(&handle, text).await {
         Some(text) => ([(CONTENT_TYPE, super::exposition::CONTENT_TYPE)], text).into_response(),
         None => busy(),
@@ -152,16 +156,15 @@ async fn metrics(State(handle): State<Handle>) -> Response {
 }
 
 async fn status(State(handle): State<Handle>) -> Response {
-    match looked(&handle, |_, status| json(status)).await {
+    match looked(&handle, json).await {
         Some(Ok(json)) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Some(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         None => busy(),
     }
 }
 
-/// The snapshot, and whether HAProxy answers at this very moment.
-fn status_of(handle: &Handle, snapshot: &Snapshot) -> Status {
-    let mut status = Status::from(snapshot);
+/// Whether HAProxy answers at this very moment.
+fn note_silence<S>(handle: &Handle, status: &mut Status<S>) {
     if let (Some(haproxy), Some(silence)) = (&mut status.haproxy, handle.unanswered.lasts()) {
         haproxy.silent_s = Some(silence.as_secs_f64());
         let (pid, seconds) = (haproxy.pid, silence.as_secs());
@@ -173,7 +176,6 @@ fn status_of(handle: &Handle, snapshot: &Snapshot) -> Status {
         ));
         status.problems.insert(0, silent.to_string());
     }
-    status
 }
 
 fn busy() -> Response {
@@ -192,14 +194,10 @@ async fn full() -> Response {
 /// nothing is told.
 async fn looked<T: Send + 'static>(
     handle: &Handle,
-    make: impl FnOnce(&Snapshot, &Status) -> T + Send + 'static,
+    make: impl FnOnce(&Handle, &SnapshotParts) -> T + Send + 'static,
 ) -> Option<T> {
     let (handle, seen) = (handle.clone(), fresh(handle).await?);
-    let look = move || {
-        let snapshot = seen.picture();
-        make(&snapshot, &status_of(&handle, &snapshot))
-    };
-    tokio::task::spawn_blocking(look).await.ok()
+    tokio::task::spawn_blocking(move || make(&handle, &seen)).await.ok()
 }
 
 /// What is known now. Of a loop that is busy, what it told somebody a moment before.
@@ -214,11 +212,13 @@ async fn fresh(handle: &Handle) -> Option<Arc<SnapshotParts>> {
     handle.seen.borrow().clone()
 }
 
-/// A text that grows to some megabytes is else copied at every doubling.
-fn json(status: &Status) -> serde_json::Result<Vec<u8>> {
-    let servers: usize = status.backends.iter().map(|backend| backend.servers.len()).sum();
-    let mut json = Vec::with_capacity(servers * SERVER_JSON + SERVER_JSON);
-    serde_json::to_writer(&mut json, status)?;
+fn json(handle: &Handle, seen: &SnapshotParts) -> serde_json::Result<Vec<u8>> {
+    let snapshot = seen.picture();
+    let mut status = Status::to_write(seen, &snapshot);
+    note_silence(handle, &mut status);
+    // A text that grows to some megabytes is else copied at every doubling.
+    let mut json = Vec::with_capacity(seen.count() * SERVER_JSON + SERVER_JSON);
+    serde_json::to_writer(&mut json, &status)?;
     Ok(json)
 }
 

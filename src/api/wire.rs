@@ -6,9 +6,9 @@ pub use super::wire_live::{Guard, Hearing, Live, Percentiles};
 pub use super::wire_vip::{Event, Vip, VipNode, VipPart, VipRequest, Vips};
 use serde::{Deserialize, Serialize};
 
-/// `GET /v1/status`
+/// `GET /v1/status`. Whoever writes it may give the servers in a form of his own that reads the same.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Status {
+pub struct Status<S = Vec<Server>> {
     /// This node's name.
     pub node: String,
     /// hapilot's version.
@@ -28,7 +28,7 @@ pub struct Status {
     #[serde(default)]
     pub warnings: Vec<String>,
     /// Backends in the order of their names.
-    pub backends: Vec<Backend>,
+    pub backends: Vec<Backend<S>>,
     /// The revision on trial, `None` where none is.
     #[serde(default)]
     pub trial: Option<Trial>,
@@ -181,7 +181,7 @@ impl Haproxy {
 
 /// One backend.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Backend {
+pub struct Backend<S = Vec<Server>> {
     /// Its name.
     pub name: String,
     /// Its provider.
@@ -200,7 +200,7 @@ pub struct Backend {
     #[serde(default)]
     pub tier: u8,
     /// Its servers in the order of their names.
-    pub servers: Vec<Server>,
+    pub servers: S,
 }
 
 /// One server.

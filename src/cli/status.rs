@@ -43,7 +43,7 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     node.alone().lets_the_file_wait().await;
     let looked = node.alone().plan().await;
     node.tell_certificates();
-    let mut status = Status::from(&SnapshotParts::alone(&node).picture());
+    let (mut status, _) = Status::of(&SnapshotParts::alone(&node));
     unwatch(&mut status);
     // Nobody has applied anything in this life; what was looked at says whether the file is what runs.
     status.config.is_serving = looked.as_ref().is_ok_and(|planned| planned.prepared.plan.is_empty());

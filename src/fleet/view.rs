@@ -32,6 +32,21 @@ impl View {
         decisions.get(at)
     }
 
+    /// How the last weights of one backend came about, in the order of its servers then.
+    pub fn decisions_of(&self, backend: &Name) -> &[WeightDecision] {
+        self.decisions.get(backend).map_or(&[], |decisions| decisions)
+    }
+
+    /// The health of the servers of one backend for who asks for one after the other, in their order: a look at the next
+    /// one, where [`Self::health`] looks among all.
+    pub fn in_order<'a>(&'a self, backend: &Backend) -> impl FnMut(&ServerId) -> Option<&'a ServerHealth> + use<'a> {
+        let mut rest = self.of_backend(backend).peekable();
+        move |id| {
+            while rest.next_if(|(next, _)| *next < id).is_some() {}
+            rest.next_if(|(next, _)| *next == id).map(|(_, health)| health.as_ref())
+        }
+    }
+
     /// What holds back the weights of one backend, in words.
     pub fn guard_of(&self, backend: &Name) -> Option<String> {
         let guards = self.guards.get(backend)?;
@@ -44,7 +59,10 @@ impl View {
     }
 
     /// The servers of one backend, in order: no look at others.
-    pub(super) fn of_backend(&self, backend: &Backend) -> impl Iterator<Item = (&ServerId, &Arc<ServerHealth>)> {
+    pub(super) fn of_backend<'a>(
+        &'a self,
+        backend: &Backend,
+    ) -> impl Iterator<Item = (&'a ServerId, &'a Arc<ServerHealth>)> + use<'a> {
         let end = |server: Option<&crate::config::Server>| {
             server.map(|server| ServerId::new(backend.name.clone(), server.name.clone()))
         };

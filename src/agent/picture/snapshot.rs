@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Everything that `status` shows.
+/// Everything that `status` shows, but for the servers: of thousands, each is made when it is shown.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// This node's name.
@@ -159,8 +159,6 @@ pub struct BackendSnapshot {
     pub outage: Option<Outage>,
     /// The tier whose servers take its requests.
     pub tier: u8,
-    /// Its servers.
-    pub servers: Vec<ServerSnapshot>,
 }
 
 /// One server.

@@ -8,9 +8,11 @@ use crate::agent::probes::traffic_listener::{HeardTraffic, TrafficListener};
 use crate::agent::tell::outages::Outages;
 use crate::config::{Backend, Config, Server};
 use crate::fleet::{Keyring, Override, Overrides, View};
+use crate::health::ServerHealth;
 use crate::model::{Moment, ServerId};
 use crate::plan::Runtime;
 use crate::render::RuntimeNames;
+use crate::weights::WeightDecision;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -70,7 +72,7 @@ impl SnapshotParts {
         }
     }
 
-    /// Everything that `status` shows.
+    /// Everything that `status` shows, but for the servers.
     pub fn picture(&self) -> Snapshot {
         let backends = self.config.backends.iter().map(|backend| self.backend(backend)).collect();
         Snapshot { backends, traffic: self.heard.as_ref().map(|heard| heard.picture()), ..self.head.clone() }
@@ -87,14 +89,38 @@ impl SnapshotParts {
             guard: self.view.guard_of(&backend.name),
             outage,
             tier: self.sight().tier_of(backend),
-            servers: backend.servers.iter().map(|server| self.server(backend, server)).collect(),
         }
     }
 
-    fn server(&self, backend: &Backend, server: &Server) -> ServerSnapshot {
-        let id = ServerId::new(backend.name.clone(), server.name.clone());
+    /// The servers of a backend, which is known by its place among those of the picture, in the order of their names.
+    pub fn servers(&self, backend: usize) -> impl Iterator<Item = ServerSnapshot> {
+        let backend = self.config.backends.get(backend).into_iter();
+        backend.flat_map(move |backend| {
+            let decisions = self.view.decisions_of(&backend.name);
+            let mut health = self.view.in_order(backend);
+            backend.servers.iter().enumerate().map(move |(at, server)| {
+                let id = ServerId::new(backend.name.clone(), server.name.clone());
+                // In the same order, unless the file is a newer one.
+                let decision = decisions.get(at).filter(|decision| decision.id == id);
+                let decision = decision.or_else(|| self.view.decision(&id)).cloned();
+                self.server(server, decision, health(&id), id)
+            })
+        })
+    }
+
+    /// How many servers there are.
+    pub fn count(&self) -> usize {
+        self.config.backends.iter().map(|backend| backend.servers.len()).sum()
+    }
+
+    fn server(
+        &self,
+        server: &Server,
+        decision: Option<WeightDecision>,
+        health: Option<&ServerHealth>,
+        id: ServerId,
+    ) -> ServerSnapshot {
         let word = self.overrides.get(&id);
-        let decision = self.view.decision(&id).cloned();
         let weight = word.and_then(|word| word.wish().weight).or(decision.as_ref().map(|decision| decision.weight));
         ServerSnapshot {
             url: server.url.to_string(),
@@ -104,7 +130,7 @@ impl SnapshotParts {
             weight: weight.unwrap_or(server.weight.value),
             decision,
             runtime: self.sight().runtime_of(&id).cloned(),
-            health: self.view.health(&id).map(|health| health.snapshot(self.at)),
+            health: health.map(|health| health.snapshot(self.at)),
             word: word.map(Override::to_string),
             keys: self.keyring.status(&id, self.at),
             key_rotations: self.keyring.rotations(&id),

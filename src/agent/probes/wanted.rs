@@ -1,7 +1,7 @@
 //! A probe that is to start, and whom it asked.
 
 use crate::health::ProbeKind;
-use crate::model::{Secret, ServerId};
+use crate::model::{Endpoint, Secret, ServerId};
 use crate::sys;
 
 /// Probes in flight, of which one backend alone gets half; never more than half of the descriptors that there are.
@@ -24,6 +24,6 @@ pub(in crate::agent) struct DueProbe {
 /// Whom a probe asked: the URL and the key of that moment, with its place in the list.
 #[derive(Debug, PartialEq)]
 pub(in crate::agent) struct Asked {
-    pub url: String,
+    pub url: Endpoint,
     pub key: Option<(usize, Secret)>,
 }

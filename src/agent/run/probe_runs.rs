@@ -19,8 +19,9 @@ impl Agent {
         if let Some(key) = wanted.key {
             self.node.steering.keyring.test_ended(id, key);
         }
-        if let (Some(asked), Some(here)) = (&asked, whom(&self.node, &wanted))
-            && asked.url == here.url
+        let mut here = whom(&self.node, &wanted);
+        if let (Some(asked), Some(at)) = (&asked, &here)
+            && asked.url == at.url
         {
             if let Some(results) = &mut self.results {
                 results.note(id, asked.key.as_ref().map(|(index, _)| *index), &observation);
@@ -28,13 +29,14 @@ impl Agent {
             if let Some((_, key)) = &asked.key {
                 let learnt = self.node.steering.keyring.observe(id, key, &observation, now);
                 self.heed(&learnt);
+                here = whom(&self.node, &wanted);
             }
         }
         if wanted.key.is_some() {
             return;
         }
         // Also where the key went out by this very answer: the server is asked again, with the one that serves now.
-        if asked != whom(&self.node, &wanted) {
+        if asked != here {
             self.node.steering.fleet.disregard(id, observation.kind, now);
             return;
         }

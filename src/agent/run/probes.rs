@@ -71,7 +71,7 @@ pub(super) fn whom(node: &Node, wanted: &DueProbe) -> Option<Asked> {
     let (_, server) = node.serving.config.server(&wanted.id)?;
     let index = key_of(node, wanted);
     let key = server.keys.get(index).and_then(|key| node.serving.secrets.get(&key.value));
-    Some(Asked { url: server.url.to_string(), key: key.map(|key| (index, key.clone())) })
+    Some(Asked { url: server.url.value.clone(), key: key.map(|key| (index, key.clone())) })
 }
 
 /// The result of a probe that panicked: a bug of ours, and no word about the server.
