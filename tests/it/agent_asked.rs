@@ -3,7 +3,7 @@
 use super::support::agent;
 use super::support::haproxy::{Binary, binaries};
 use super::support::process::{Background, Stopped};
-use super::support::stage::{Stage, swapped};
+use super::support::stage::Stage;
 use super::support::{PATIENCE, pause, wait_for};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -135,19 +135,4 @@ fn who_waits_for_an_agent_that_ends_is_told_at_once() {
     assert!(ended.code() == Some(1) && apply.stderr().contains("has ended"), "{}", apply.stderr());
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     drop(stopped);
-}
-
-#[test]
-fn ready_against_the_file_says_what_holds_and_how_long() {
-    let stage = Stage::running(&binary(), |text| swapped(&text, "state = \"ready\" # b", "state = \"drain\" # b"));
-    let line =
-        stage.text().lines().position(|line| line.ends_with("# b") && line.contains("state")).expect("a line") + 1;
-    let said = stage.done(&["server", "ready", "chat/b"]);
-    let place = format!("{}:{line}:", stage.file().display());
-    assert!(said.contains(&place) && said.contains("state = \"drain\""), "{said}");
-    assert!(said.contains("without an end") && said.contains("server drain chat/b"), "{said}");
-    let said = stage.done(&["server", "ready", "chat/b", "--for", "30m"]);
-    assert!(said.contains(" until ") && !said.contains("without an end"), "{said}");
-    let said = stage.done(&["server", "ready", "chat/a"]);
-    assert!(!said.contains("the file says"), "{said}");
 }

@@ -3,6 +3,7 @@
 use super::support::haproxy::{Binary, binaries};
 use super::support::http::{get, post};
 use super::support::stage::{LENIENT, SPARE, Stage, swapped};
+use super::support::{PATIENCE, wait_for};
 use std::time::Duration;
 
 /// A node whose probes stay out of the way.
@@ -155,7 +156,7 @@ fn two_quick_edits_end_in_the_second() {
 }
 
 fn wait_for_revision(stage: &Stage, count: usize) {
-    super::support::wait_for("the revision", LENIENT, || (stage.revisions().0 >= count).then_some(()));
+    wait_for("the revision", LENIENT, || (stage.revisions().0 >= count).then_some(()));
 }
 
 #[test]
@@ -181,5 +182,42 @@ fn files_behind_links_to_elsewhere_are_taken_over_when_they_change_there() {
         super::support::write(stage.path("repo/key"), "sk-renewed");
         let took = stage.effect("the key", renewed, |stage| stage.read("maps/keys.map").contains("sk-renewed"));
         check(&binary, &stage, "a key behind a link", took, worker, "weight 40");
+    }
+}
+
+#[test]
+fn an_edit_that_takes_half_a_backend_away_waits_for_force() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        let text = stage.text();
+        let without = |text: &str| {
+            let mut keep = true;
+            let lines = text.lines().filter(|line| {
+                if line.starts_with('[') {
+                    keep = !line.starts_with("[backend.chat.server.b") && !line.starts_with("[backend.chat.server.c");
+                }
+                keep
+            });
+            lines.map(|line| format!("{line}\n")).collect::<String>()
+        };
+        stage.write_file(&without(&text));
+        let told = wait_for("the refusal", PATIENCE, || {
+            let problems = stage.json(&["status"])["problems"].to_string();
+            problems.contains("removes 2 of the 3 servers of backend chat").then_some(problems)
+        });
+        let file = stage.file();
+        assert!(told.contains(&format!("hapilot -c {} apply --force", file.display())), "{told}");
+        let plan = stage.done(&["plan"]);
+        assert!(plan.contains("--force"), "{plan}");
+        let refused = stage.cli(&["apply"]);
+        assert!(refused.code == Some(1) && refused.stderr.contains("removes 2 of the 3"), "{}", refused.stderr);
+        assert_eq!((stage.weight("b"), stage.revisions()), (100, (1, 1)));
+
+        stage.done(&["apply", "--force"]);
+        assert_eq!(stage.revisions(), (2, 2));
+        assert!(!stage.read("haproxy.cfg").contains("server b "));
+        // The way back grows again, and nobody asks.
+        stage.done(&["rollback"]);
+        assert_eq!((stage.weight("b"), stage.revisions()), (100, (3, 3)));
     }
 }

@@ -2,9 +2,10 @@
 
 use super::support::haproxy::binaries;
 use super::support::stage::{Stage, swapped};
-use super::support::{PATIENCE, wait_for};
+use super::support::{PATIENCE, pause, wait_for};
 use nix::sys::signal::Signal;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 #[test]
 fn a_rollback_is_a_new_revision_that_only_an_edit_ends() {
@@ -264,7 +265,7 @@ fn a_refused_apply_of_a_file_that_waits_takes_no_later_content() {
         let began = std::time::Instant::now();
         wait_for("longer than a try takes to come", PATIENCE, || {
             assert_eq!((stage.weight("a"), stage.revisions()), (100, (1, 1)));
-            (began.elapsed() > std::time::Duration::from_secs(12)).then_some(())
+            (began.elapsed() > Duration::from_secs(12)).then_some(())
         });
         // A rollback leaves what serves, and not what waits.
         stage.done(&["apply"]);
@@ -292,5 +293,77 @@ fn what_only_a_restart_brings_into_force_is_told() {
         assert!(stage.agent_said(&told));
         stage.edit(&format!("state = \"{state}2\""), &format!("state = \"{state}\""));
         wait_for("no line in status", PATIENCE, || (!stage.done(&["status"]).contains("not in force")).then_some(()));
+    }
+}
+
+#[test]
+fn a_tag_names_a_revision_for_ever() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| text);
+        stage.done(&["tag", "1", "before-the-sale"]);
+        stage.edit("weight = 100 # a", "weight = 40 # a");
+        wait_for("the second revision", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+        let taken = stage.cli(&["tag", "2", "before-the-sale"]);
+        assert!(taken.code == Some(1) && taken.stderr.contains("revision 1 is called"), "{}", taken.stderr);
+        assert!(stage.done(&["history"]).contains("before-the-sale"));
+        assert_eq!(stage.json(&["history"])[1]["tags"][0], "before-the-sale");
+        let diff = stage.done(&["diff", "before-the-sale", "2"]);
+        assert!(diff.contains("+weight = 40 # a"), "{diff}");
+        stage.done(&["rollback", "before-the-sale"]);
+        assert_eq!((stage.weight("a"), stage.revisions()), (100, (3, 3)));
+        let outcome = stage.json(&["history"])[1]["outcome"].to_string();
+        assert!(outcome.contains("rolled-back"), "{outcome}");
+        let unknown = stage.cli(&["rollback", "never"]);
+        assert!(
+            unknown.code == Some(1) && unknown.stderr.contains("no revision is called never"),
+            "{}",
+            unknown.stderr
+        );
+    }
+}
+
+#[test]
+fn a_refused_reload_is_kept_in_the_history_once() {
+    for binary in binaries().into_iter().take(1) {
+        let mut stage = Stage::running(&binary, |text| text);
+        // Passes `haproxy -c` and every check of ours, and cannot be bound: another user's socket in a place of its own.
+        let taken = stage.path("taken");
+        fs_err::create_dir(&taken).expect("a directory");
+        let bind = format!("raw = [\"bind unix@{}/none/x.sock\"]\n", taken.display());
+        stage.edit("backend = \"chat\"\nroutes", &format!("backend = \"chat\"\n{bind}routes"));
+        wait_for("the failure in the history", PATIENCE, || {
+            let newest = stage.json(&["history"])[0].clone();
+            newest["outcome"].as_str().is_some_and(|outcome| outcome.starts_with("failed: ")).then_some(())
+        });
+        assert_eq!(stage.revisions(), (2, 1));
+        let refused = stage.cli(&["apply"]);
+        assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+        assert_eq!(stage.revisions(), (2, 1), "the same failure is no news");
+        assert!(stage.agent().stop().is_some());
+    }
+}
+
+#[test]
+fn an_edit_that_is_saved_while_a_rollback_is_under_way_is_served() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |text| text);
+        let first = stage.text();
+        for (weight, delay) in (50..).zip([0, 2, 5, 10, 20, 40]) {
+            // Something to go back from.
+            let edited = |weight: u16| swapped(&first, "weight = 100 # a", &format!("weight = {weight} # a"));
+            stage.write_file(&edited(weight));
+            wait_for("the edit", PATIENCE, || (stage.weight("a") == weight).then_some(()));
+            std::thread::scope(|scope| {
+                let back = scope.spawn(|| stage.cli(&["rollback"]));
+                pause(Duration::from_millis(delay));
+                stage.write_file(&edited(weight + 100));
+                // It may say that the file is about to be served: then there is nothing to go back from.
+                let back = back.join().expect("an answer");
+                assert!(back.code == Some(0) || back.stderr.contains("about to be served"), "{}", back.stderr);
+            });
+            wait_for("what was saved last", PATIENCE, || {
+                (stage.weight("a") == weight + 100 && stage.cli(&["status"]).code == Some(0)).then_some(())
+            });
+        }
     }
 }

@@ -113,3 +113,24 @@ fn another_admin_socket_in_the_file_is_one_reload_and_no_haproxy_that_is_gone() 
         }
     }
 }
+
+#[test]
+fn reloads_beyond_the_budget_wait_and_say_so() {
+    for binary in binaries().into_iter().take(1) {
+        let stage = Stage::running(&binary, |text| {
+            text.replace("maxconn       = 1000", "maxconn = 1000\nreloads_per_hour = 1")
+        });
+        stage.edit("idle = \"10s\"", "idle = \"12s\"");
+        wait_for("the first reload", PATIENCE, || (stage.json(&["status"])["agent"]["reloads"] == 1).then_some(()));
+        stage.edit("idle = \"12s\"", "idle = \"13s\"");
+        wait_for("the refusal", PATIENCE, || {
+            stage.json(&["status"])["problems"].to_string().contains("reloads_per_hour` = 1 are spent").then_some(())
+        });
+        // What needs no reload goes on.
+        stage.done(&["server", "weight", "chat/a", "30"]);
+        assert_eq!(stage.weight("a"), 30);
+        assert_eq!(stage.revisions(), (2, 2));
+        stage.done(&["apply", "--force"]);
+        assert_eq!((stage.revisions(), &stage.json(&["status"])["agent"]["reloads"]), ((3, 3), &2.into()));
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::support::haproxy::binaries;
 use super::support::http::get;
+use super::support::process::is_alive;
 use super::support::stage::{SERVERS, Stage, swapped};
 use super::support::{PATIENCE, wait_for, write};
 use hapilot::mock::Fault;
@@ -101,25 +102,6 @@ fn an_agent_that_starts_before_haproxy_finds_it_later() {
 }
 
 #[test]
-fn a_haproxy_that_was_reloaded_with_an_older_file_is_brought_back() {
-    for binary in binaries().into_iter().take(1) {
-        let stage = Stage::running(&binary, |text| text);
-        // Runtime changes from elsewhere: drift.
-        stage.private().admin("set server chat/a weight 3");
-        let since = std::time::Instant::now();
-        let took = stage.effect("the weight of the file", since, |stage| stage.weight("a") == 100);
-        println!("{} drift of a weight: back after {} ms", binary.version, took.as_millis());
-        let worker = stage.worker();
-        assert!(stage.private().reload().succeeded);
-        assert_ne!(stage.worker(), worker);
-        wait_for("the agent to see the new worker", PATIENCE, || {
-            (stage.json(&["status"])["haproxy"]["pid"] == stage.worker().as_raw()).then_some(())
-        });
-        assert_eq!(stage.json(&["status"])["agent"]["reloads"], 0);
-    }
-}
-
-#[test]
 fn a_second_agent_is_refused_and_does_not_disturb_the_first() {
     for binary in binaries().into_iter().take(1) {
         let stage = Stage::running(&binary, |text| text);
@@ -214,5 +196,49 @@ fn a_server_that_was_being_let_in_is_not_given_all_by_the_next_agent() {
         let now = weight(&stage);
         assert!((before..before + 30).contains(&now), "from {before} to {now}: {}", stage.server_status("a"));
         wait_for("its full share", std::time::Duration::from_secs(50), || (weight(&stage) == 100).then_some(()));
+    }
+}
+
+#[test]
+fn a_journal_that_a_crash_left_is_settled_at_the_start() {
+    for binary in binaries() {
+        let mut stage = Stage::running(&binary, |text| text);
+        let (config, map) = (stage.read("haproxy.cfg"), stage.path("maps/keys.map"));
+        stage.agent().kill();
+        // As a death between two renames leaves it: the first file new, the second old.
+        let former = fs_err::read(&map).expect("the map");
+        let digest = |bytes: &[u8]| hapilot::model::Digest::of(bytes).to_string();
+        let former_file =
+            |bytes: &[u8]| serde_json::to_value(hapilot::store::FormerFile::new(bytes, 0o640)).expect("a former file");
+        let new = b"half a new map\n";
+        let journal = serde_json::json!({
+            "began": "2026-11-21T08:00:00Z",
+            "kind": "reload",
+            "source": digest(b"toml"),
+            "files": [
+                { "path": map, "before": former_file(&former), "after": [new.len(), digest(new)] },
+                { "path": stage.path("haproxy.cfg"), "before": former_file(config.as_bytes()), "after": [3, digest(b"new")] },
+            ],
+        });
+        write(stage.path("state/journal.json"), journal.to_string());
+        write(&map, new);
+        let worker = stage.worker();
+        stage.start_agent();
+        assert_eq!(fs_err::read(&map).expect("the map"), former);
+        assert!(stage.agent_said("was interrupted; 1 file was put back"));
+        let status = stage.json(&["status"]);
+        assert!(status["recovered"].to_string().contains("interrupted"), "{status}");
+        assert!(!stage.path("state/journal.json").exists());
+        assert!(is_alive(worker));
+
+        // A damaged one blocks nothing.
+        stage.agent().kill();
+        write(stage.path("state/journal.json"), "{ half a jour");
+        stage.start_agent();
+        assert!(stage.agent_said("journal.json.damaged"));
+        assert!(stage.path("state/journal.json.damaged").exists());
+        assert!(stage.check_live(&binary).code == Some(0));
+        stage.wait_for_health();
+        assert_eq!(stage.weight("a"), 100);
     }
 }

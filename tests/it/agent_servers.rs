@@ -5,11 +5,9 @@ use super::support::http::{Connection, Request, Stream, get};
 use super::support::stage::{LENIENT, SPARE, Stage, swapped};
 use super::support::{PATIENCE, wait_for};
 use hapilot::mock::{Fault, FaultKind};
-use nix::sys::signal::{Signal, kill};
-use std::time::Duration;
 
 /// A node whose probes stay out of the way.
-fn quiet(binary: &Binary) -> Stage {
+pub(super) fn quiet(binary: &Binary) -> Stage {
     Stage::running(binary, |text| swapped(&text, "interval = \"500ms\"", "interval = \"2s\""))
 }
 
@@ -23,7 +21,7 @@ fn with_server(stage: &Stage, name: &str, url: &str, more: &str) -> String {
     )
 }
 
-fn has_server(stage: &Stage, name: &str) -> bool {
+pub(super) fn has_server(stage: &Stage, name: &str) -> bool {
     let table = stage.private().admin("show servers state chat");
     table.lines().any(|line| line.split(' ').nth(3) == Some(name))
 }
@@ -115,41 +113,5 @@ fn what_the_runtime_cannot_change_of_a_server_is_a_reload_with_its_reason() {
             let why = stage.json(&["history"])[0]["summary"].to_string();
             why.contains("chat/b").then_some(())
         });
-    }
-}
-
-#[test]
-fn servers_added_or_removed_by_hand_are_put_right() {
-    for binary in binaries() {
-        let stage = quiet(&binary);
-        let worker = stage.worker();
-        let admin = |command: &str| stage.private().admin(command);
-        admin("set server chat/a state maint");
-        admin("del server chat/a");
-        admin("add server chat/stranger 127.0.0.1:9");
-        assert!(!has_server(&stage, "a") && has_server(&stage, "stranger"));
-        let begun = std::time::Instant::now();
-        wait_for("the lost one to be back, the stranger to be gone", PATIENCE, || {
-            (has_server(&stage, "a") && stage.is_ready("a") && !has_server(&stage, "stranger")).then_some(())
-        });
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-        assert_eq!(stage.worker(), worker, "a reload");
-    }
-}
-
-#[test]
-fn a_word_that_a_hanging_haproxy_does_not_take_is_kept_and_said_to_be() {
-    for binary in binaries() {
-        let stage = quiet(&binary);
-        let hung = stage.worker();
-        kill(hung, Signal::SIGSTOP).expect("a signal");
-        let told = stage.cli(&["server", "weight", "chat/a", "42"]);
-        kill(hung, Signal::SIGCONT).expect("a signal");
-        assert_eq!(told.code, Some(1), "{}: {}{}", binary.version, told.stdout, told.stderr);
-        assert!(told.stderr.contains("answer in time"), "{}", told.stderr);
-        assert!(told.stderr.contains("chat/a is kept all the same"), "{}", told.stderr);
-        assert!(told.stderr.contains("server ready chat/a"), "{}", told.stderr);
-        assert!(!told.stderr.contains("nothing was changed"), "{}", told.stderr);
-        wait_for("what was kept to be in force", PATIENCE, || (stage.weight("a") == 42).then_some(()));
     }
 }
