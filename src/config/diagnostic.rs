@@ -12,14 +12,14 @@ use std::ops::Range;
 /// Whether a file with it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub enum DiagnosticLevel {
     /// The file is refused.
     Error,
     /// The file is used; it may not do what was meant.
     Warning,
 }
 
-impl fmt::Display for Severity {
+impl fmt::Display for DiagnosticLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Error => "error",
@@ -32,7 +32,7 @@ impl fmt::Display for Severity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Mistake or doubt.
-    pub severity: Severity,
+    pub severity: DiagnosticLevel,
     /// A stable word for its kind, such as `unknown-key`.
     pub code: &'static str,
     /// What is wrong, with the limit that was broken; one line.
@@ -49,7 +49,7 @@ pub struct Diagnostic {
 /// A diagnostic before its line is cut out of the source.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
-    pub(super) severity: Severity,
+    pub(super) severity: DiagnosticLevel,
     pub(super) code: &'static str,
     pub(super) message: String,
     pub(super) span: Option<Range<usize>>,
@@ -62,7 +62,7 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn error(code: &'static str, message: impl Into<String>, span: Range<usize>) -> Self {
         Self {
-            severity: Severity::Error,
+            severity: DiagnosticLevel::Error,
             code,
             message: visible(&message.into()),
             span: Some(span),
@@ -73,7 +73,7 @@ impl Found {
     }
 
     pub(super) fn warning(code: &'static str, message: impl Into<String>, span: Range<usize>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(code, message, span) }
+        Self { severity: DiagnosticLevel::Warning, ..Self::error(code, message, span) }
     }
 
     pub(super) fn of_file(code: &'static str, message: impl Into<String>) -> Self {
@@ -157,7 +157,7 @@ impl Diagnostics {
 
     /// Whether the file must be refused.
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.list.iter().any(|diagnostic| diagnostic.severity == DiagnosticLevel::Error)
     }
 
     /// Text for a terminal in the style of rustc, ending in a line that counts; empty when there is nothing.
@@ -181,10 +181,11 @@ impl Diagnostics {
             1 => Some(format!("1 {one}")),
             many => Some(format!("{many} {one}s")),
         };
-        let counted: Vec<String> = [words(count(Severity::Error), "error"), words(count(Severity::Warning), "warning")]
-            .into_iter()
-            .flatten()
-            .collect();
+        let counted: Vec<String> =
+            [words(count(DiagnosticLevel::Error), "error"), words(count(DiagnosticLevel::Warning), "warning")]
+                .into_iter()
+                .flatten()
+                .collect();
         let more = if self.more > 0 { format!(" and {} more that are not shown", self.more) } else { String::new() };
         (!counted.is_empty()).then(|| format!("{}: {}{more}", self.file, counted.join(", ")))
     }
@@ -209,8 +210,8 @@ impl std::error::Error for Diagnostics {}
 impl Diagnostic {
     fn group<'a>(&'a self, file: &'a str) -> Group<'a> {
         let level = match self.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
+            DiagnosticLevel::Error => Level::ERROR,
+            DiagnosticLevel::Warning => Level::WARNING,
         };
         let mut elements: Vec<Element<'a>> = Vec::new();
         match (&self.excerpt, self.origin) {

@@ -13,7 +13,7 @@ mod types;
 mod vip;
 
 pub use crate::weights::Weighting;
-pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics};
 pub use lint::lint;
 pub use read::{parse, parse_for_node, peek, profile};
 pub use schema::json_schema;
