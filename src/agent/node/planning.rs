@@ -1,6 +1,7 @@
 //! What an apply of the file would do.
 
 use super::Node;
+use super::guarding::wants_force;
 use crate::agent::judge::start::start_doubts;
 use crate::agent::orders::order::Order;
 use crate::agent::outcome::applied::Prepared;
@@ -43,7 +44,7 @@ impl Node {
         report.notes.extend(self.not_in_force(sources));
         report.notes.extend(start_doubts(sources, prepared));
         report.unread.clone_from(&sources.unread);
-        let drastic = self.drastic_changes(sources);
+        let drastic = wants_force(self, sources);
         let command = self.file.place.command("apply --force");
         report.notes.extend(drastic.iter().map(|change| format!("{change}; that wants `{command}`")));
         report

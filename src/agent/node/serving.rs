@@ -6,6 +6,7 @@
 
 use super::Node;
 use super::following::start_hint;
+use super::guarding::refuse_drastic_changes;
 use crate::agent::orders::books::{Books, Kept};
 use crate::agent::orders::change::{Change, Then};
 use crate::agent::orders::order::{Changed, Order};
@@ -44,7 +45,7 @@ impl Node {
         then: Then,
     ) -> Result<Order, Attempt> {
         let may_fail_file = matches!(source, SourceOfChange::Edit | SourceOfChange::Start);
-        if let Err(failed) = self.refuse_drastic_changes(&sources, intent, source) {
+        if let Err(failed) = refuse_drastic_changes(self, &sources, intent, source) {
             self.file.refuse(failed.refusal.clone());
             return Err(failed.into());
         }

@@ -44,7 +44,7 @@ impl Node {
                 let applied = Applied { how: How::Runtime, ..Applied::nothing() };
                 Report::new(applied, self.revision(), String::new(), began.elapsed())
             }
-            Err(Attempt::Failed(failed)) => return Err(self.kept_all_the_same(id, &failed).into()),
+            Err(Attempt::Failed(failed)) => return Err(kept_all_the_same(self, id, &failed).into()),
             result => result?,
         };
         let mut steps = ahead;
@@ -59,27 +59,6 @@ impl Node {
         Ok(report)
     }
 
-    /// The answer where HAProxy has not taken it for long, while a change is under way.
-    pub(in crate::agent) fn word_waits(&self, id: &ServerId) -> Failed {
-        let admin = &self.serving.config.haproxy.admin_socket.value;
-        self.kept_all_the_same(id, &Failed::refused(format!("HAProxy does not answer in time on {admin}")))
-    }
-
-    /// HAProxy could not be told, or not wholly: the word is kept, and follows.
-    fn kept_all_the_same(&self, id: &ServerId, failed: &Failed) -> Failed {
-        let status = self.file.place.command("status");
-        let way_back = self
-            .steering
-            .overrides
-            .get(id)
-            .map(|_| format!("; `{}` takes it back", self.file.place.command(&format!("server ready {id}"))));
-        let kept = format!(
-            "what you said of {id} is kept all the same, and HAProxy follows as soon as it can: see `{status}`{}",
-            way_back.unwrap_or_default()
-        );
-        Failed::refused(failed.refusal.clone().something_changed().done(kept))
-    }
-
     /// A full disk keeps no server from being drained; it is told until it is mended.
     pub(in crate::agent) fn words_kept(&mut self, until: u64, kept: Result<(), Failed>) {
         let problem = kept.err().map(|failed| {
@@ -88,6 +67,27 @@ impl Node {
         self.troubles.set(Matter::Words, problem);
         self.steering.word_count.is_done(until);
     }
+}
+
+/// The answer where HAProxy has not taken it for long, while a change is under way.
+pub(in crate::agent) fn word_waits(node: &Node, id: &ServerId) -> Failed {
+    let admin = &node.serving.config.haproxy.admin_socket.value;
+    kept_all_the_same(node, id, &Failed::refused(format!("HAProxy does not answer in time on {admin}")))
+}
+
+/// HAProxy could not be told, or not wholly: the word is kept, and follows.
+fn kept_all_the_same(node: &Node, id: &ServerId, failed: &Failed) -> Failed {
+    let status = node.file.place.command("status");
+    let way_back = node
+        .steering
+        .overrides
+        .get(id)
+        .map(|_| format!("; `{}` takes it back", node.file.place.command(&format!("server ready {id}"))));
+    let kept = format!(
+        "what you said of {id} is kept all the same, and HAProxy follows as soon as it can: see `{status}`{}",
+        way_back.unwrap_or_default()
+    );
+    Failed::refused(failed.refusal.clone().something_changed().done(kept))
 }
 
 /// A note where operators and health have taken every server of this backend out of service.

@@ -11,6 +11,7 @@ use crate::agent::apply::interim::Baseline;
 use crate::agent::apply::push::Pushed;
 use crate::agent::node::planning::Planned;
 use crate::agent::node::serving::Ended;
+use crate::agent::node::word::word_waits;
 use crate::agent::orders::order::{Order, OrderOutcome};
 use crate::agent::outcome::applied::{Applied, How};
 use crate::agent::outcome::attempt::Attempt;
@@ -250,7 +251,7 @@ impl Agent {
             let is_answered = word.is_seen && (is_away || word.steps.is_empty());
             if !is_answered || !self.node.has_followed_word(&word.id) {
                 match is_away && word.began.elapsed() >= WORD_PATIENCE {
-                    true => drop(word.reply.send(Err(self.node.word_waits(&word.id)))),
+                    true => drop(word.reply.send(Err(word_waits(&self.node, &word.id)))),
                     false => self.words.pending.push(word),
                 }
                 continue;

@@ -16,7 +16,7 @@ const ROOMS: [&[&str]; 9] = [
     &["run"],
 ];
 /// A type with more methods than this does more than one thing.
-const MAX_METHODS: usize = 62;
+const MAX_METHODS: usize = 60;
 
 /// The agent's files, without what only tests compile: the path from `agent/` on, and its tokens.
 fn files() -> Vec<(String, Vec<Token>)> {
