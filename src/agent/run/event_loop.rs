@@ -19,7 +19,7 @@ use crate::agent::picture::serving_view::ServingView;
 use crate::agent::picture::snapshot_parts::SnapshotParts;
 use crate::agent::probes::wanted::DueProbe;
 use crate::agent::steering::log_transition;
-use crate::agent::vip::release::Released;
+use crate::agent::vip::released::Released;
 use crate::agent::vip::vips::Vips;
 use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Learnt;

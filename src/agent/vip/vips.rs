@@ -2,7 +2,7 @@
 
 use super::facts::Facts;
 use super::guardian::{self, Charge, VipReport};
-use super::release::Released;
+use super::released::Released;
 use crate::agent::tell::bulletin::Bulletin;
 use crate::config::own_vips;
 use crate::haproxy::{self, Listener};
