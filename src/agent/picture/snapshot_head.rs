@@ -28,7 +28,9 @@ impl Snapshot {
             serving: node.serving.digest,
         });
         let waits = node.file.order_wait.as_ref().map(|wait| format!("the file waits for its turn: {wait}"));
-        let mut file_problem = node.file.problem.iter().filter(|_| node.file.waiting().is_none()).map(Unserved::why);
+        // A good file that waits is no problem, also while HAProxy has not said yet what its apply would do.
+        let is_problem = |problem: &&Unserved| !matches!(problem, Unserved::Waits(_));
+        let mut file_problem = node.file.problem.iter().filter(is_problem).map(Unserved::why);
         let untold = node.bulletin.problem();
         // What the file is refused for may be what keeps HAProxy from following: it is said once.
         let file_problem = file_problem.next();
