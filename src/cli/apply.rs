@@ -3,7 +3,7 @@
 use super::agent::{actor, agent, failure};
 use super::args;
 use super::output::{Failure, Output, Tone, counted, ms};
-use crate::agent::{Attempt, Intent, Ledger, Node, Place, Refusal, Report, SecretUse, SourcesError, Unread};
+use crate::agent::{Attempt, Intent, Ledger, Node, Place, Refusal, Report, SecretUse, Unread};
 use crate::api::wire::{Applied, ApplyRequest, RollbackRequest};
 use crate::api::{Client, ClientError};
 use crate::sys;
@@ -94,14 +94,13 @@ pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output
         out.note(told.help(format_args!("to go back and write that: {command}")));
         return Ok(());
     }
-    let is_broken = write && revision.is_none() && is_broken(place)?;
-    if is_broken {
+    let is_serving = write && revision.is_none() && is_left_behind(place)?;
+    if is_serving && !is_rolled_back(place)? {
         out.note(format_args!(
-            "{} has mistakes and was never served: nothing is rolled back, and what serves comes into the file",
+            "{} does not serve as it stands: nothing is rolled back, and what serves comes into the file",
             place.file
         ));
     }
-    let is_serving = is_broken || write && revision.is_none() && is_rolled_back(place)?;
     if !is_serving {
         let revision = revision.map(|name| super::confirm::resolve(place, &name)).transpose()?;
         let actor = actor();
@@ -158,18 +157,18 @@ fn is_rolled_back(place: &Place) -> Result<bool, Failure> {
     Ok(ledger.rejected().is_some_and(|rejected| place.digest() == Some(rejected)))
 }
 
-/// Whether the file as it stands has mistakes, so that nothing of it was served: who says `--write` wants a good one.
-/// Where saved files wait for an operator's word, his word is about what serves.
-fn is_broken(place: &Place) -> Result<bool, Failure> {
-    let loaded = place.using(SecretUse::Nothing).load();
-    let has_mistakes = matches!(loaded, Err(SourcesError::Mistakes { .. } | SourcesError::Read(_)));
-    if !has_mistakes || !place.file.is_file() || is_rolled_back(place)? {
+/// Whether the file as it stands is not what serves, for whatever reason: who says `--write` wants what serves in it, and
+/// not one revision less. Where saved files wait for an operator's word, his first word is about what serves; once that was
+/// rolled back, it is about the file.
+fn is_left_behind(place: &Place) -> Result<bool, Failure> {
+    if !place.file.is_file() || serves_the_file(place)? {
         return Ok(false);
     }
     let ledger = Ledger::read_only(&place.state_directory()).map_err(Failure::from)?;
     let Some(revision) = ledger.current() else { return Ok(false) };
     let serving = place.using(SecretUse::Nothing).understand(ledger.toml_of(revision).map_err(Failure::from)?);
-    Ok(serving.is_ok_and(|serving| !serving.config.apply.waits_on_save))
+    let waits = serving.is_ok_and(|serving| serving.config.apply.waits_on_save);
+    Ok(!waits || ledger.serves_a_rollback())
 }
 
 /// Puts the content that serves into the operator's file, who asked for it; what stood there is kept beside.

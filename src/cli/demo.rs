@@ -21,6 +21,8 @@ use tokio::process::{Child, Command};
 const MOCKS: [&str; 3] = ["alpha", "beta", "gamma"];
 /// The key that the mocks want. Clients never see it: HAProxy puts it in.
 const KEY: &str = "sk-demo-provider-key";
+/// How its file begins.
+const FIRST_LINE: &str = "# The demo's operator file.";
 /// HAProxy is there long before, or never.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -33,6 +35,7 @@ pub(super) async fn demo(options: &args::Demo, out: Output) -> Result<(), Failur
         .map_err(|path| Failure::refused(format!("{} is not UTF-8", path.display())))?;
     let mut guard = DemoGuard::start(&temporary).map_err(refused)?;
     let dir = options.dir.clone().unwrap_or(temporary);
+    refuse_file_of_others(&dir.join("hapilot.toml"))?;
     sys::directory::create_directory(&dir, 0o755).map_err(refused)?;
     let mocks = start_mocks(options.mock_port).await?;
     let place =
@@ -109,6 +112,19 @@ async fn start_mocks(first_port: u16) -> Result<Vec<Mock>, Failure> {
     Ok(mocks)
 }
 
+/// The demo writes its own file over that of a demo before it, and over no other.
+fn refuse_file_of_others(file: &Utf8Path) -> Result<(), Failure> {
+    match fs_err::read_to_string(file) {
+        Ok(text) if !text.starts_with(FIRST_LINE) => {
+            let told = format!("{file} is there, and the demo did not write it: nothing was changed");
+            Err(Failure::refused(told).help("give the demo a folder of its own: --dir DIR, or none at all"))
+        }
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(refused(e)),
+    }
+}
+
 fn toml(options: &args::Demo, dir: &Utf8Path) -> String {
     let (listen, stats, binary) = (options.listen, options.stats, &options.haproxy);
     let servers: String = (0u16..)
@@ -119,7 +135,7 @@ fn toml(options: &args::Demo, dir: &Utf8Path) -> String {
         })
         .collect();
     format!(
-        r#"# The demo's operator file. Edit it while the demo runs: a weight, a state, a timeout, a mistake.
+        r#"{FIRST_LINE} Edit it while the demo runs: a weight, a state, a timeout, a mistake.
 
 [node]
 name  = "demo"

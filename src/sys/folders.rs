@@ -7,6 +7,9 @@ use camino::Utf8Path;
 use nix::unistd::{AccessFlags, eaccess};
 use std::io;
 
+/// A file in a folder, whichever: a path that ends in a dot has the folder above for its parent.
+pub(super) const ANY: &str = "file";
+
 /// What is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lack {
@@ -44,7 +47,7 @@ pub fn missing(folder: &Utf8Path) -> Option<Lack> {
 
 /// The folder is there, and this process may not write into it.
 fn closed(folder: &Utf8Path) -> Option<Lack> {
-    let what = rights::explained(&io::ErrorKind::PermissionDenied.into(), &folder.join("."), Want::Replace)?;
+    let what = rights::explained(&io::ErrorKind::PermissionDenied.into(), &folder.join(ANY), Want::Replace)?;
     let (what, mend) = what.split_once("; ").unwrap_or((&what, ""));
     Some(Lack { what: what.to_owned(), help: mend.to_owned() })
 }

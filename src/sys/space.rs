@@ -3,6 +3,7 @@
 //! Called by the preflight in `agent` and `cli`, before anything is replaced.
 
 use super::fault;
+use super::folders::ANY;
 use super::rights::{self, Want};
 use camino::Utf8Path;
 use nix::unistd::{AccessFlags, access};
@@ -31,7 +32,7 @@ pub fn writable(directory: &Utf8Path, needed_bytes: u64) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{directory} is not a directory")));
     }
     access(directory.as_std_path(), AccessFlags::W_OK | AccessFlags::X_OK).map_err(|e| {
-        let e = rights::told(e.into(), &directory.join("."), Want::Replace);
+        let e = rights::told(e.into(), &directory.join(ANY), Want::Replace);
         io::Error::new(e.kind(), format!("{directory} cannot be written: {e}"))
     })?;
     let free = nix::sys::statvfs::statvfs(directory.as_std_path())

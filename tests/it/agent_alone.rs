@@ -86,7 +86,11 @@ fn rollback_write_puts_what_serves_into_a_file_with_mistakes_and_keeps_that_besi
         assert_eq!(stage.text(), broken);
         let written = stage.cli(&["rollback", "--write"]);
         assert_eq!(written.code, Some(0), "agent {with_agent}: {}", written.stderr);
-        assert!(written.stderr.contains("has mistakes") && written.stderr.contains("is kept"), "{}", written.stderr);
+        assert!(
+            written.stderr.contains("does not serve as it stands") && written.stderr.contains("is kept"),
+            "{}",
+            written.stderr
+        );
         assert_eq!(stage.text(), good);
         let kept = stage.beside("hapilot.toml.before-rollback-");
         assert_eq!(kept.len(), turn + 1, "{kept:?}");
@@ -94,4 +98,34 @@ fn rollback_write_puts_what_serves_into_a_file_with_mistakes_and_keeps_that_besi
         assert_eq!(stage.revisions().0, 1, "nothing was rolled back");
     }
     wait_for("a status without problems", PATIENCE, || (stage.cli(&["status"]).code == Some(0)).then_some(()));
+}
+
+#[test]
+fn rollback_write_goes_no_revision_too_far() {
+    let stage = Stage::running(&binary(), |text| text);
+    let good = stage.text();
+    // What a guard refuses was never served.
+    let without = swapped(&good, "[backend.chat.server.b]", "[backend.other.server.b]");
+    let without = swapped(&without, "[backend.chat.server.c]", "[backend.other.server.c]");
+    stage.write_file(&without);
+    wait_for("the refusal", PATIENCE, || {
+        stage.json(&["status"])["problems"].to_string().contains("removes 2 of the 3").then_some(())
+    });
+    stage.done(&["rollback", "--write"]);
+    assert_eq!((stage.text(), stage.revisions()), (good.clone(), (1, 1)));
+    // Where saved files wait, the first word goes back, and the second one is about the file.
+    let plan = format!("{good}\n[apply]\non_save = \"plan\"\n");
+    let weighs = |weight: u16| swapped(&plan, "weight = 100 # a", &format!("weight = {weight} # a"));
+    stage.write_file(&plan);
+    wait_for("the new rule", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+    for weight in [71, 72] {
+        stage.write_file(&weighs(weight));
+        stage.done(&["apply"]);
+    }
+    stage.write_file(&weighs(99));
+    let said = stage.cli(&["rollback"]);
+    assert!(said.code == Some(0) && said.stderr.contains("rollback --write"), "{}", said.stderr);
+    assert_eq!((stage.weight("a"), stage.revisions()), (71, (5, 5)));
+    stage.done(&["rollback", "--write"]);
+    assert_eq!((stage.weight("a"), stage.revisions(), stage.text()), (71, (5, 5), weighs(71)));
 }

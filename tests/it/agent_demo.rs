@@ -54,6 +54,17 @@ fn the_demo_serves_completions_and_leaves_nothing_behind() {
     }
 }
 
+#[test]
+fn the_demo_writes_over_no_file_of_an_operator() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let file = temporary.path().join("hapilot.toml");
+    fs_err::write(&file, "[node]\nname = \"lb1\"\n").expect("a file");
+    let said = agent::run(&["demo", "--dir", temporary.path().to_str().expect("ASCII")]);
+    assert!(said.code == Some(1) && said.stderr.contains("the demo did not write it"), "{}", said.stderr);
+    assert_eq!(fs_err::read_to_string(&file).expect("the file"), "[node]\nname = \"lb1\"\n");
+    assert_eq!(fs_err::read_dir(temporary.path()).expect("the directory").count(), 1, "nothing else is there");
+}
+
 /// What is done to a demo, or to the shell around it.
 type Deed = fn(&mut Background);
 

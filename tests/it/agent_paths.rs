@@ -126,6 +126,22 @@ fn a_missing_right_is_told_with_the_user_the_file_and_the_command_that_mends_it(
         assert!(said.stderr.contains("use sudo") && said.stderr.contains("chmod g+x"), "{}", said.stderr);
     }
     told(&as_nobody(&["check"]), "admin.sock", "use it");
+    // What counts is the folder itself, and not the one above it.
+    let own = stage.path("own");
+    fs_err::create_dir(&own).expect("a folder");
+    std::os::unix::fs::chown(&own, Some(65534), Some(65534)).expect("a folder of nobody's");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program);
+    write(
+        own.join("t.toml"),
+        format!(
+            "[node]\nstate = \"{0}/state\"\n[haproxy]\nconfig = \"{0}/haproxy.cfg\"\nadmin_socket = \"{0}/admin.sock\"\nmaster_socket = \"{0}/master.sock\"\nmaxconn = 100\nuser = \"\"\ngroup = \"\"\n[api]\nsocket = \"{0}/hapilot.sock\"\n[frontend.api]\nbind = [\"127.0.0.1:1\"]\nbackend = \"chat\"\n[backend.chat.server.a]\nurl = \"http://127.0.0.1:9\"\n",
+            own.display()
+        ),
+    );
+    command.arg("-c").arg(own.join("t.toml")).arg("check").env("NO_COLOR", "1");
+    let said = process::run(command, agent::LIMIT);
+    assert!(!said.stderr.contains("may not"), "{}", said.stderr);
     stage.agent().stop();
     let as_nobody = |words: &[&str]| -> Finished {
         let mut command = Command::new("setpriv");
