@@ -179,8 +179,10 @@ fn write_back(place: &Place, out: Output) -> Result<(), Failure> {
     let failed =
         |e: std::io::Error| Failure::refused(Refusal::new(e).done(format_args!("{} is as it was", place.file)));
     let mode = fs_err::metadata(&place.file).map_err(failed)?.permissions().mode() & 0o7777;
+    let before = sys::files::stamp(&place.file);
     let kept = sys::files::keep_beside(&place.file, "rollback", jiff::Timestamp::now()).map_err(failed)?;
-    sys::files::replace_file(&place.file, toml.as_bytes(), mode).map_err(failed)?;
+    let is_as_before = || sys::files::stamp(&place.file) == before;
+    sys::files::replace_unchanged(&place.file, toml.as_bytes(), mode, is_as_before).map_err(failed)?;
     out.note(format_args!("{} has the content of revision {revision} now; what it had is kept as {kept}", place.file));
     Ok(())
 }

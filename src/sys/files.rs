@@ -30,11 +30,33 @@ pub fn replace_file(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<()> 
     replace_stamped(path, bytes, mode).map(drop)
 }
 
+/// The same, unless somebody else has written the file meanwhile: that is asked when all is ready but the rename.
+///
+/// # Errors
+/// As [`replace_file`]; `is_as_before` says no, and the file is as somebody else has left it.
+pub fn replace_unchanged(
+    path: &Utf8Path,
+    bytes: &[u8],
+    mode: u32,
+    is_as_before: impl FnOnce() -> bool,
+) -> io::Result<()> {
+    replace_where(path, bytes, mode, is_as_before).map(drop)
+}
+
 /// The same; answers the stamp of what was written, `None` where somebody else has written the file since.
 ///
 /// # Errors
 /// As [`replace_file`].
 pub fn replace_stamped(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<Option<Stamp>> {
+    replace_where(path, bytes, mode, || true)
+}
+
+fn replace_where(
+    path: &Utf8Path,
+    bytes: &[u8],
+    mode: u32,
+    is_as_before: impl FnOnce() -> bool,
+) -> io::Result<Option<Stamp>> {
     let path = link_target(path);
     let _write = Write::of(&path);
     let directory = directory_of(&path);
@@ -55,6 +77,9 @@ pub fn replace_stamped(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<O
         .map_err(|e| told("sync the temporary file beside", &path, e))?;
     let written = staged.as_file().metadata().map_err(|e| told("look at the temporary file beside", &path, e))?;
     let written = Stamp::of(&written);
+    if !is_as_before() {
+        return Err(io::Error::other(format!("somebody else has written {path} meanwhile, which stays as it is")));
+    }
     fault::pass("files.rename", &path).map_err(|e| told("rename a temporary file to", &path, e))?;
     staged.persist(&path).map_err(|e| told("rename a temporary file to", &path, e.error))?;
     sync_directory(&directory)?;

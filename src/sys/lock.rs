@@ -7,10 +7,13 @@ use super::rights::{self, Want};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 /// A number, and the path of a socket: 107 bytes at the most.
 const MAX_RECORD: u64 = 256;
+
+/// Follows no link to a file of somebody else's, and waits for nobody at the other end of a pipe.
+const NO_OTHERS: i32 = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
 
 /// A held lock; dropping it releases it. The file stays, since removing it would race with the next holder.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub struct Holding {
 impl Holding {
     /// Who holds this lock now; `None` where nobody does, or nobody can be seen from here.
     pub fn of(path: &Utf8Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
+        let file = File::options().read(true).custom_flags(NO_OTHERS).open(path).ok()?;
         match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => Some(Self::read(file)),
             Ok(()) | Err(TryLockError::Error(_)) => None,
@@ -80,12 +83,17 @@ impl Lock {
     pub fn acquire(path: &Utf8Path) -> Result<Self, LockError> {
         let told = |source| LockError::Io { path: path.to_owned(), source: rights::told(source, path, Want::Replace) };
         fault::pass("lock.open", path).map_err(told)?;
-        let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).custom_flags(NO_OTHERS);
+        let opened = options.open(path);
         let (mut file, is_writable) = match opened {
             // A lock needs no room: on a disk that has become read-only, the file that is there will do.
             Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => (File::open(path).map_err(told)?, false),
             opened => (opened.map_err(told)?, true),
         };
+        if !file.metadata().map_err(told)?.is_file() {
+            return Err(told(io::Error::other(format!("{path} is no file: remove it"))));
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -145,6 +153,20 @@ fn holder(pid: Option<u32>) -> String {
 mod tests {
     use super::{Holding, Lock, LockError};
     use camino::Utf8Path;
+
+    #[test]
+    fn a_link_to_somebody_s_file_and_a_pipe_are_refused_and_left_as_they_are() {
+        let held = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(held.path()).unwrap();
+        fs_err::write(dir.join("theirs"), "precious").unwrap();
+        std::os::unix::fs::symlink(dir.join("theirs"), dir.join("lock")).unwrap();
+        assert!(matches!(Lock::acquire(&dir.join("lock")), Err(LockError::Io { .. })));
+        assert_eq!(fs_err::read_to_string(dir.join("theirs")).unwrap(), "precious");
+        nix::unistd::mkfifo(dir.join("pipe").as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let refused = Lock::acquire(&dir.join("pipe")).unwrap_err();
+        assert!(crate::sys::chain(&refused).contains("is no file"), "{refused:?}");
+        assert_eq!(Holding::of(&dir.join("pipe")), None);
+    }
 
     #[test]
     fn the_second_taker_learns_who_holds_the_lock_until_it_is_dropped() {

@@ -15,7 +15,13 @@ fn stage(binary: &Binary, faults: &str) -> Stage {
     let mut stage = Stage::new(binary);
     let dir = stage.path("").display().to_string();
     let script = stage.path("slow-keepalived");
-    write(&script, format!("#!/bin/sh\n[ -e {dir}/hang ] && exec sleep 3600\nexit 0\n"));
+    write(
+        &script,
+        format!(
+            "#!/bin/sh\n[ -e {dir}/hang ] && exec sleep 3600\n[ -e {dir}/own ] && cp {dir}/own {dir}/keepalived.conf\n\
+             [ -e {dir}/refuse ] && exit 1\nexit 0\n"
+        ),
+    );
     fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("a mode");
     let more = format!(
         "\n[keepalived]\nconfig = \"{dir}/keepalived.conf\"\nbinary = \"{}\"\ndirectory = \"{dir}/vrrp\"\n\
@@ -109,4 +115,40 @@ fn an_address_is_released_at_once_and_answered_when_that_is_written_down() {
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     let status = stage.json(&["vip", "status"]);
     assert_eq!(status["vips"][0]["is_released"], true, "{status}");
+}
+
+#[test]
+fn a_keepalived_conf_that_somebody_writes_meanwhile_is_left_as_it_is_and_told() {
+    let binary = binaries().pop().expect("a HAProxy");
+    let stage = stage(&binary, "");
+    // The script plays an operator who writes his own file while hapilot's is being judged.
+    let own = "! an operator's own file\n";
+    write(stage.path("own"), own);
+    stage.edit("198.51.100.200/24", "198.51.100.201/24");
+    wait_for("it to be told", PATIENCE, || {
+        stage.json(&["status"])["problems"].to_string().contains("keepalived.conf").then_some(())
+    });
+    assert_eq!(stage.read("keepalived.conf"), own);
+    fs_err::remove_file(stage.path("own")).expect("the file");
+    let told = wait_for("the next look", PATIENCE, || {
+        let told = stage.json(&["status"])["problems"].to_string();
+        told.contains("was not written by hapilot").then_some(told)
+    });
+    assert!(told.contains("--adopt") && stage.read("keepalived.conf") == own, "{told}");
+}
+
+#[test]
+fn a_rollback_that_keepalived_does_not_follow_says_so() {
+    let binary = binaries().pop().expect("a HAProxy");
+    let stage = stage(&binary, "");
+    stage.edit("198.51.100.200/24", "198.51.100.201/24");
+    wait_for("the edit", PATIENCE, || stage.read("keepalived.conf").contains("198.51.100.201").then_some(()));
+    write(stage.path("refuse"), "");
+    let said = stage.cli(&["rollback"]);
+    // HAProxy goes back all the same.
+    let text = format!("{}{}", said.stdout, said.stderr);
+    assert!(said.code == Some(0) && text.contains("keepalived.conf is not what it should be"), "{text}");
+    assert!(stage.json(&["status"])["problems"].to_string().contains("keepalived.conf is not what it should be"));
+    fs_err::remove_file(stage.path("refuse")).expect("the file");
+    wait_for("keepalived.conf", PATIENCE, || stage.read("keepalived.conf").contains("198.51.100.200").then_some(()));
 }

@@ -51,10 +51,10 @@ impl Node {
         }
         let is_rollback = matches!(source, SourceOfChange::Rollback(_));
         let vrrp = match vrrp {
-            Ok(vrrp) => vrrp,
+            Ok(vrrp) => Ok(vrrp),
             // A rollback is never blocked (I14), and an agent that starts steers HAProxy whatever Keepalived's file is like;
-            // `reconcile` goes on trying and telling.
-            Err(_) if is_rollback || self.is_opening => None,
+            // the audit goes on trying and telling.
+            Err(failed) if is_rollback || self.is_opening => Err(failed),
             Err(failed) => {
                 if may_fail_file {
                     self.file.refuse(failed.refusal.clone());
@@ -78,8 +78,19 @@ impl Node {
     /// What follows from how the engine's part ended. keepalived.conf is left to the caller: it takes its time.
     pub(in crate::agent) fn end(&mut self, mut order: Order, changed: Changed) -> Ended {
         let Some(mut change) = order.change.take() else { unreachable!("an order keeps its kind") };
-        let vrrp = change.vrrp.take().filter(|_| changed.result.is_ok());
-        Ended { result: self.end_change(order, *change, changed), vrrp }
+        let is_served = changed.result.is_ok();
+        let vrrp = std::mem::replace(&mut change.vrrp, Ok(None));
+        let mut result = self.end_change(order, *change, changed);
+        let vrrp = match vrrp {
+            Ok(vrrp) => vrrp.filter(|_| is_served),
+            Err(failed) => {
+                if is_served {
+                    self.vrrp_refused(failed.refusal, result.as_mut().ok());
+                }
+                None
+            }
+        };
+        Ended { result, vrrp }
     }
 
     fn end_change(&mut self, order: Order, change: Change, changed: Changed) -> Result<Report, Attempt> {

@@ -17,6 +17,17 @@ impl Node {
         vrrp_change(&sources.config, intent).await
     }
 
+    /// keepalived.conf stays as it is, though it should be another one.
+    pub(in crate::agent) fn vrrp_refused(&mut self, why: Refusal, report: Option<&mut Report>) {
+        let path = &self.serving.config.keepalived.config.value;
+        let told =
+            Refusal::notice(format_args!("{path} is not what it should be, and stays as it is")).besides("", why);
+        if let Some(report) = report {
+            report.notes.push(told.to_string());
+        }
+        self.troubles.set(Matter::Keepalived, Some(told));
+    }
+
     /// What became of a keepalived.conf that was to be written; `report` has notes of it.
     pub(in crate::agent) fn vrrp_written(
         &mut self,

@@ -3,7 +3,7 @@
 use crate::agent::file::unserved::Unserved;
 use crate::agent::outcome::intent::Intent;
 use crate::agent::outcome::report::SourceOfChange;
-use crate::agent::vip::vrrp_file::VrrpChange;
+use crate::agent::vip::vrrp_file::VrrpPlan;
 use crate::model::Digest;
 use crate::store::{Provisional, Standing};
 use std::time::Duration;
@@ -17,7 +17,8 @@ pub(in crate::agent) struct Change {
     pub(in crate::agent) is_same: bool,
     /// The history could not be written into when it began.
     pub(in crate::agent) is_history_broken: bool,
-    pub(in crate::agent) vrrp: Option<VrrpChange>,
+    /// What becomes of keepalived.conf, or why it stays as it is.
+    pub(in crate::agent) vrrp: VrrpPlan,
     pub(in crate::agent) then: Then,
 }
 

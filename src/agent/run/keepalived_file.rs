@@ -7,7 +7,6 @@ use super::waiting::Waiters;
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::intent::Intent;
 use crate::agent::outcome::report::Report;
-use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::troubles::Matter;
 use crate::agent::vip::vips::ANNOUNCED;
 use crate::agent::vip::vrrp_file::{VrrpChange, vrrp_change};
@@ -61,11 +60,7 @@ impl Agent {
         };
         match found {
             VrrpFound::AsItShouldBe => self.node.troubles.set(Matter::Keepalived, None),
-            VrrpFound::Refused(refusal) => {
-                let path = &self.node.serving.config.keepalived.config.value;
-                let told = Refusal::notice(format_args!("{path} is not what it should be, and stays as it is"));
-                self.node.troubles.set(Matter::Keepalived, Some(told.besides("", refusal)));
-            }
+            VrrpFound::Refused(refusal) => self.node.vrrp_refused(refusal, None),
             VrrpFound::Written(written) => {
                 let report = result.as_mut().and_then(|result| result.as_mut().ok());
                 self.node.vrrp_written(written, report);

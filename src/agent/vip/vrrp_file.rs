@@ -133,10 +133,16 @@ async fn judge(config: &Config, text: &str) -> Result<(), Failed> {
 }
 
 impl VrrpChange {
+    /// To judge it and to write it take seconds, in which an operator may have written his own.
+    fn is_as_before(&self) -> bool {
+        let live = sys::directory::read_if_exists(&self.path, MAX_FILE).ok();
+        live.is_some_and(|live| live.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) == self.before)
+    }
+
     /// Puts the file in place and tells Keepalived; answers what the operator should know.
     ///
     /// # Errors
-    /// The file cannot be written; the old one is there.
+    /// The file cannot be written, or somebody else has written it since it was looked at; that one is there.
     pub fn carry_out(&self) -> std::io::Result<Vec<String>> {
         let mut notes = Vec::new();
         if self.is_foreign {
@@ -146,7 +152,7 @@ impl VrrpChange {
         // What it watches and what it writes to must be there when it starts.
         Track::open(&self.directory).map_err(std::io::Error::other)?;
         KeepalivedEvents::make(&self.directory)?;
-        sys::files::replace_file(&self.path, self.text.as_bytes(), 0o644)?;
+        sys::files::replace_unchanged(&self.path, self.text.as_bytes(), 0o644, || self.is_as_before())?;
         match keepalived::running(&self.pid_file)? {
             Some(daemon) => match keepalived::reload(daemon) {
                 Ok(()) => tracing::info!(pid = daemon.pid, "keepalived.conf is new, Keepalived reads it"),
