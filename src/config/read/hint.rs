@@ -9,7 +9,10 @@ use crate::model::looks_like_key;
 use toml::de::{DeTable, DeValue};
 
 /// How other programs call what has another name here: the section, their words, ours.
-const OTHER_NAMES: [(&str, &[&str], &str); 14] = [
+const OTHER_NAMES: [(&str, &[&str], &str); 17] = [
+    ("", &["backends", "upstream", "upstreams", "pool", "pools", "cluster", "clusters"], "backend"),
+    ("", &["frontends", "listen", "listener", "listeners"], "frontend"),
+    ("backend.NAME.server.NAME", &["backup"], "tier"),
     (
         "backend.NAME.server.NAME",
         &["address", "addr", "endpoint", "base_url", "baseurl", "uri", "target", "upstream"],
@@ -102,6 +105,13 @@ pub(super) fn bare_word(key: &str, word: &str) -> String {
             false => format!("`{key}` is true or false: `{key} = true`"),
         };
     }
+    if kinds.iter().all(|kind| matches!(kind, ValueKind::Integer(..) | ValueKind::Amount(_))) {
+        let digits: String = word.chars().take_while(|c| c.is_ascii_digit()).take(9).collect();
+        return match digits.as_str() {
+            "" => format!("`{key}` is a number, without quotes: `{key} = 100`"),
+            digits => format!("`{key}` is a number, without unit and quotes: write `{key} = {digits}`"),
+        };
+    }
     let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./:*%".contains(c));
     match is_plain && word.len() <= MAX_WORD && !looks_like_key(word) {
         true if kinds.iter().all(|kind| matches!(kind, ValueKind::List(..))) => format!("write `{key} = [\"{word}\"]`"),
@@ -137,6 +147,9 @@ mod tests {
             ("spread", "yes", "`spread` is true or false: write `spread = true`"),
             ("open", "Off", "`open` is true or false: write `open = false`"),
             ("open", "maybe", "`open` is true or false: `open = true`"),
+            ("weight", "50%", "`weight` is a number, without unit and quotes: write `weight = 50`"),
+            ("weight", "100 // full", "`weight` is a number, without unit and quotes: write `weight = 100`"),
+            ("weight", "full", "`weight` is a number, without quotes: `weight = 100`"),
             ("balance", "leastconn", "write `balance = \"leastconn\"`"),
             ("bind", "*:443", "write `bind = [\"*:443\"]`"),
             ("keys", "hunter2", "write \"…\" around it"),

@@ -163,7 +163,8 @@ impl<'t> TableReader<'t> {
             self.context.hide_unless_reference(value);
         }
         let mut found = Found::error("unknown-key", what, span);
-        let section = hint::named_section(self.section, &self.path, &printable(name), value.get_ref());
+        let section = || hint::named_section(self.section, &self.path, &printable(name), value.get_ref());
+        let section = if alike.is_none() { section() } else { None };
         if let Some(help) = section.or_else(|| hint::elsewhere(self.section, name).map(str::to_owned)) {
             return self.context.report(found.help(help));
         }
@@ -172,10 +173,13 @@ impl<'t> TableReader<'t> {
         }
         let elsewhere = sections_with(name);
         found = match (alike, elsewhere) {
-            (None, Some(section)) if value.get_ref().is_table() => {
+            (None, Some((section, ValueKind::Named(..)))) if value.get_ref().is_table() => {
                 found.help(format!("its place is below `[{section}]`: `[{section}.{name}.NAME]`"))
             }
-            (None, Some(section)) => found.help(format!("`{name}` is a key of `[{section}]`")),
+            (None, Some((section, ValueKind::Table(_) | ValueKind::Switch(_)))) if value.get_ref().is_table() => {
+                found.help(format!("its place is below `[{section}]`: `[{section}.{name}]`"))
+            }
+            (None, Some((section, _))) => found.help(format!("`{name}` is a key of `[{section}]`")),
             _ => {
                 let alike = alike.and_then(|alike| self.section.key(alike));
                 let example = alike.and_then(|key| match key.kind {

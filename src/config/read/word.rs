@@ -25,11 +25,11 @@ pub(super) fn printable(name: &str) -> String {
 }
 
 /// The one section that has a key of this name, if there is one.
-pub(super) fn sections_with(name: &str) -> Option<&'static str> {
-    fn search(section: &'static Section, name: &str, found: &mut Vec<&'static str>) {
+pub(super) fn sections_with(name: &str) -> Option<(&'static str, ValueKind)> {
+    fn search(section: &'static Section, name: &str, found: &mut Vec<(&'static str, ValueKind)>) {
         for key in section.keys {
             if key.name == name && !section.name.is_empty() {
-                found.push(section.name);
+                found.push((section.name, key.kind));
             }
             match key.kind {
                 ValueKind::Table(inner)
