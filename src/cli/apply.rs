@@ -95,6 +95,10 @@ pub(super) async fn rollback(place: &Place, options: args::Rollback, out: Output
         return Ok(());
     }
     let is_serving = write && revision.is_none() && is_left_behind(place)?;
+    if is_serving && let Some(agent) = agent(place)? {
+        // One that serves another file, or for another node, refuses.
+        agent.status().await.map_err(Failure::from)?;
+    }
     if is_serving && !is_rolled_back(place)? {
         out.note(format_args!(
             "{} does not serve as it stands: nothing is rolled back, and what serves comes into the file",
