@@ -5,7 +5,6 @@
 use crate::agent::{Intent, Ledger, Place, Sources, vrrp_change};
 use crate::config;
 use crate::plan::drastic_changes;
-use crate::sys;
 
 /// One line for each thing that wants `--force`; none before the first revision.
 pub(super) async fn wanted(place: &Place, sources: &Sources) -> Vec<String> {
@@ -31,6 +30,5 @@ pub(super) async fn wanted(place: &Place, sources: &Sources) -> Vec<String> {
 fn served(place: &Place, sources: &Sources) -> Option<config::Config> {
     let ledger = Ledger::read_only(&sources.config.node.state).ok()?;
     let toml = ledger.toml_of(ledger.current()?).ok()?;
-    let host_name = sys::host_name().unwrap_or_default();
-    config::parse_for_node(place.file.as_str(), &toml, &host_name, place.node.as_ref()).ok()
+    place.parse(&toml).ok()
 }

@@ -9,7 +9,9 @@ use crate::agent::tell::refusal::Refusal;
 use crate::config::Config;
 use crate::event::{Event, EventKind, Severity};
 use crate::model::Digest;
-use camino::Utf8Path;
+use crate::sys;
+use crate::sys::files::Stamp;
+use camino::{Utf8Path, Utf8PathBuf};
 
 /// The operator's file.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct OperatorFile {
     at_start: AtStart,
     /// It, just before it was read at the start.
     read_at_start: Option<Digest>,
+    /// What it names while it is not served, by its stamp: to read thousands of servers holds the loop up.
+    named: Option<(Option<Stamp>, Vec<Utf8PathBuf>)>,
 }
 
 impl OperatorFile {
@@ -36,7 +40,8 @@ impl OperatorFile {
         problem: Option<Unserved>,
         serving: &Config,
     ) -> Self {
-        Self { place, problem, order_wait: None, waiting: None, at_start: AtStart::of(serving), read_at_start }
+        let at_start = AtStart::of(serving);
+        Self { place, problem, order_wait: None, waiting: None, at_start, read_at_start, named: None }
     }
 
     /// It is not served.
@@ -67,6 +72,17 @@ impl OperatorFile {
     /// Where the agent that began with it listens.
     pub(in crate::agent) fn socket_at_start(&self) -> &Utf8Path {
         &self.at_start.socket
+    }
+
+    /// Files that it names while it is not served: what is mended there lets it serve.
+    pub(in crate::agent) fn named_files(&mut self) -> &[Utf8PathBuf] {
+        let stamp = sys::files::stamp(&self.place.file);
+        match &self.named {
+            _ if self.problem.is_none() => self.named = None,
+            Some((of, _)) if *of == stamp => {}
+            _ => self.named = Some((stamp, self.place.named_files())),
+        }
+        self.named.as_ref().map_or(&[], |(_, files)| files)
     }
 
     /// The good file that waits: no problem, and no refusal.

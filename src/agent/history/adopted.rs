@@ -8,7 +8,6 @@ use crate::config::{self, Config};
 use crate::haproxy;
 use crate::model::{AdminState, ServerId, Weight};
 use crate::render;
-use crate::sys;
 use camino::Utf8Path;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,10 +60,7 @@ pub(in crate::agent) async fn adopt(config: &Config, before: BTreeMap<ServerId, 
 /// The operator's weights in the revision that serves.
 pub(in crate::agent) fn base_weights(place: &Place, ledger: &Ledger) -> BTreeMap<ServerId, Weight> {
     let toml = ledger.current().and_then(|current| ledger.toml_of(current).ok()).unwrap_or_default();
-    let host_name = sys::host_name().unwrap_or_default();
-    let Ok(config) = config::parse_for_node(place.file.as_str(), &toml, &host_name, place.node.as_ref()) else {
-        return BTreeMap::new();
-    };
+    let Ok(config) = place.parse(&toml) else { return BTreeMap::new() };
     let base = |(backend, server): (&config::Backend, &config::Server)| {
         (ServerId::new(backend.name.clone(), server.name.clone()), server.weight.value)
     };

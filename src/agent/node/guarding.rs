@@ -5,9 +5,8 @@ use crate::agent::outcome::intent::Intent;
 use crate::agent::outcome::report::{Failed, SourceOfChange};
 use crate::agent::sources::place::Sources;
 use crate::agent::tell::refusal::{Objection, Refusal};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::plan::{DrasticChange, drastic_changes};
-use crate::sys;
 use std::sync::Arc;
 
 /// Refuses what takes too much away, or adds too much, at once. A rollback and a forced change are never asked.
@@ -41,7 +40,5 @@ fn served(node: &Node) -> Option<Arc<Config>> {
     }
     // Before the first apply of this life, what was read is not yet what serves.
     let toml = node.ledger.toml_of(revision).ok()?;
-    let host_name = sys::host_name().unwrap_or_default();
-    let (file, node) = (node.file.place.file.as_str(), node.file.place.node.as_ref());
-    config::parse_for_node(file, &toml, &host_name, node).ok().map(Arc::new)
+    node.file.place.parse(&toml).ok().map(Arc::new)
 }

@@ -166,11 +166,9 @@ impl Node {
     }
 
     /// Files whose change means that the sources must be read again: of what serves, and of a file that is refused.
-    pub(in crate::agent) fn watched(&self) -> Vec<camino::Utf8PathBuf> {
+    pub(in crate::agent) fn watched(&mut self) -> Vec<camino::Utf8PathBuf> {
         let mut paths = self.serving.watched(&self.file.place.file);
-        if self.file.problem.is_some() {
-            paths.extend(self.file.place.named_files());
-        }
+        paths.extend_from_slice(self.file.named_files());
         paths
     }
 

@@ -50,18 +50,17 @@ impl Node {
             return Err(failed.into());
         }
         let is_rollback = matches!(source, SourceOfChange::Rollback(_));
-        let vrrp = match vrrp {
-            Ok(vrrp) => Ok(vrrp),
-            // A rollback is never blocked (I14), and an agent that starts steers HAProxy whatever Keepalived's file is like;
-            // the audit goes on trying and telling.
-            Err(failed) if is_rollback || self.is_opening => Err(failed),
-            Err(failed) => {
-                if may_fail_file {
-                    self.file.refuse(failed.refusal.clone());
-                }
-                return Err(failed.into());
+        // A rollback is never blocked (I14), and an agent that starts steers HAProxy whatever Keepalived's file is like; the audit
+        // goes on trying and telling.
+        if let Err(failed) = &vrrp
+            && !is_rollback
+            && !self.is_opening
+        {
+            if may_fail_file {
+                self.file.refuse(failed.refusal.clone());
             }
-        };
+            return Err(failed.clone().into());
+        }
         let desired = self.steering.desired_under(&sources, self.now());
         let is_history_broken = self.troubles.has(Matter::History);
         let is_same = self.is_settled && sources.digest == self.serving.digest;

@@ -169,12 +169,20 @@ impl Place {
         self.understand(toml)
     }
 
+    /// A content of the file as this node's configuration, without what it refers to.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn parse(&self, toml: &str) -> Result<Config, Diagnostics> {
+        // A host name that is no text is no name for a node either; the file may still give one.
+        let host_name = sys::host_name().unwrap_or_default();
+        config::parse_for_node(self.file.as_str(), toml, &host_name, self.node.as_ref())
+    }
+
     /// Files that the operator's file names as it stands, whether or not they can be used: what is mended there lets a
     /// refused file serve. Nothing of a file with mistakes, which has to change itself.
     pub(in crate::agent) fn named_files(&self) -> Vec<Utf8PathBuf> {
-        let host_name = sys::host_name().unwrap_or_default();
-        let parsed = config::parse_for_node(self.file.as_str(), &self.glance(), &host_name, self.node.as_ref());
-        let Ok(config) = parsed else { return vec![] };
+        let Ok(config) = self.parse(&self.glance()) else { return vec![] };
         let keys = config.servers().flat_map(|(_, server)| server.keys.iter().map(|key| &key.value));
         let password = config.haproxy.stats.iter().filter_map(|stats| stats.login.as_ref());
         let password = password.map(|(_, password)| &password.value);
@@ -190,10 +198,8 @@ impl Place {
     /// # Errors
     /// As [`Self::load`].
     pub fn understand(&self, toml: String) -> Result<Sources, SourcesError> {
-        // A host name that is no text is no name for a node either; the file may still give one.
-        let host_name = sys::host_name().unwrap_or_default();
-        let config = config::parse_for_node(self.file.as_str(), &toml, &host_name, self.node.as_ref())
-            .map_err(|diagnostics| SourcesError::Mistakes { diagnostics: Box::new(diagnostics) })?;
+        let config =
+            self.parse(&toml).map_err(|diagnostics| SourcesError::Mistakes { diagnostics: Box::new(diagnostics) })?;
         let lint = config::lint(&config, self.file.as_str(), &toml);
         let mut reader =
             Reader { file: &self.file, secrets: self.secrets, problems: vec![], unread: vec![], warnings: vec![] };

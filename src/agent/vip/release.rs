@@ -81,10 +81,7 @@ fn called(config: &Config, names: &[Name]) -> Result<Vec<Name>, Failed> {
         return Err(no_vips());
     }
     match names.iter().find(|name| !own.contains(name)) {
-        Some(unknown) => {
-            let list = own.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            Err(Failed::refused(format!("this node has no [vip.{unknown}]; it has {list}")))
-        }
+        Some(unknown) => Err(Failed::refused(format!("this node has no [vip.{unknown}]; it has {}", list(&own)))),
         None if names.is_empty() => Ok(own),
         None => Ok(names.to_vec()),
     }

@@ -39,48 +39,56 @@ pub fn named(text: &str, at_door: bool) -> Vec<Named> {
     found
 }
 
-fn is_path(tokens: &[Token], at: usize) -> bool {
+/// `::`
+pub fn is_path(tokens: &[Token], at: usize) -> bool {
     tokens.get(at) == Some(&Token::Sign(':')) && tokens.get(at + 1) == Some(&Token::Sign(':'))
 }
 
 /// What stands behind `crate::`: one module, or the first of each path of a group.
 fn first(tokens: &[Token], at: usize) -> Vec<Named> {
-    match tokens.get(at) {
-        Some(Token::Word(word)) => vec![one(word)],
-        Some(Token::Sign('{')) => group(&tokens[at + 1..]),
-        _ => vec![Named::Refused("names everything (`*`)".to_owned())],
-    }
+    let mut found: Vec<Named> = expand(tokens, at).iter().map(|path| one(&path[0])).collect();
+    // `a::{b, c}` is one.
+    found.dedup();
+    found
 }
 
 fn one(word: &str) -> Named {
     match word {
         "self" => Named::Refused("names the whole crate (`self`)".to_owned()),
+        "*" => Named::Refused("names everything (`*`)".to_owned()),
         word => Named::Module(word.to_owned()),
     }
 }
 
-/// The first word of each path of a group, whatever is nested behind it.
-fn group(tokens: &[Token]) -> Vec<Named> {
-    let mut found = Vec::new();
-    let (mut depth, mut begins) = (0_usize, true);
-    for token in tokens {
-        match token {
-            Token::Sign('{') => depth += 1,
-            Token::Sign('}') if depth == 0 => break,
-            Token::Sign('}') => depth -= 1,
-            Token::Sign(',') if depth == 0 => {
-                begins = true;
-                continue;
-            }
-            Token::Word(word) if depth == 0 && begins => found.push(one(word)),
-            Token::Sign('*') if depth == 0 && begins => {
-                found.push(Named::Refused("names everything (`*`)".to_owned()));
-            }
-            _ => {}
+/// Every path that begins here: `a::{b, c::d}` is two.
+pub fn expand(tokens: &[Token], at: usize) -> Vec<Vec<String>> {
+    match tokens.get(at) {
+        Some(Token::Word(word)) if is_path(tokens, at + 1) => {
+            let rest = expand(tokens, at + 3);
+            rest.into_iter().map(|path| std::iter::once(word.clone()).chain(path).collect()).collect()
         }
-        begins = false;
+        Some(Token::Word(word)) => vec![vec![word.clone()]],
+        Some(Token::Sign('{')) => {
+            let mut found = Vec::new();
+            let (mut depth, mut begins) = (0_usize, true);
+            for (at, token) in tokens.iter().enumerate().skip(at + 1) {
+                match token {
+                    Token::Sign('{') => depth += 1,
+                    Token::Sign('}') if depth == 0 => break,
+                    Token::Sign('}') => depth -= 1,
+                    Token::Sign(',') if depth == 0 => {
+                        begins = true;
+                        continue;
+                    }
+                    Token::Word(_) | Token::Sign('*') if depth == 0 && begins => found.extend(expand(tokens, at)),
+                    _ => {}
+                }
+                begins = false;
+            }
+            found
+        }
+        _ => vec![vec!["*".to_owned()]],
     }
-    found
 }
 
 /// Whether a token lies in a `mod NAME { … }` of the file, where `super` is the file itself.

@@ -1,5 +1,6 @@
 //! The rooms of the agent: directories that stand on floors of their own.
 
+use crate::floors::paths::{expand, is_path};
 use crate::floors::source::{Token, sources, test_files, tokens, without_tests};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,41 +69,6 @@ fn begins(tokens: &[Token], at: usize, module: &str) -> bool {
 /// It is not the beginning of the path, as in `pub(super)`, or in `self::super::a`.
 fn climbs(tokens: &[Token], at: usize) -> bool {
     at > 0 && tokens[at - 1] == Token::Sign(':')
-}
-
-fn is_path(tokens: &[Token], at: usize) -> bool {
-    tokens.get(at) == Some(&Token::Sign(':')) && tokens.get(at + 1) == Some(&Token::Sign(':'))
-}
-
-/// Every path that begins here: `a::{b, c::d}` is two.
-fn expand(tokens: &[Token], at: usize) -> Vec<Vec<String>> {
-    match tokens.get(at) {
-        Some(Token::Word(word)) if is_path(tokens, at + 1) => {
-            let rest = expand(tokens, at + 3);
-            rest.into_iter().map(|path| std::iter::once(word.clone()).chain(path).collect()).collect()
-        }
-        Some(Token::Word(word)) => vec![vec![word.clone()]],
-        Some(Token::Sign('{')) => {
-            let mut found = Vec::new();
-            let (mut depth, mut begins) = (0_usize, true);
-            for (at, token) in tokens.iter().enumerate().skip(at + 1) {
-                match token {
-                    Token::Sign('{') => depth += 1,
-                    Token::Sign('}') if depth == 0 => break,
-                    Token::Sign('}') => depth -= 1,
-                    Token::Sign(',') if depth == 0 => {
-                        begins = true;
-                        continue;
-                    }
-                    Token::Word(_) if depth == 0 && begins => found.extend(expand(tokens, at)),
-                    _ => {}
-                }
-                begins = false;
-            }
-            found
-        }
-        _ => vec![vec!["*".to_owned()]],
-    }
 }
 
 #[test]
