@@ -317,6 +317,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_somebody_else_writes_meanwhile_is_his() {
+        let (_held, dir) = directory();
+        let file = dir.join("a");
+        fs_err::write(&file, "before").unwrap();
+        let meddle = || {
+            fs_err::write(&file, "theirs").unwrap();
+            fs_err::read(&file).unwrap() == b"before"
+        };
+        let refused = replace_unchanged(&file, b"ours", 0o600, meddle).unwrap_err();
+        assert!(refused.to_string().contains("somebody else has written"), "{refused}");
+        assert_eq!(fs_err::read_to_string(&file).unwrap(), "theirs");
+        assert_eq!(fs_err::read_dir(&dir).unwrap().count(), 1, "nothing is left beside");
+        replace_unchanged(&file, b"ours", 0o600, || true).unwrap();
+        assert_eq!(fs_err::read_to_string(&file).unwrap(), "ours");
+    }
+
+    #[test]
     fn a_symbolic_link_stays_and_its_target_is_replaced() {
         let (_held, dir) = directory();
         fs_err::create_dir(dir.join("real")).unwrap();
