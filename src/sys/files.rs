@@ -270,7 +270,7 @@ fn invalid(text: String) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_same, keep_beside, read_limited, replace_file};
+    use super::{is_same, keep_beside, read_limited, replace_file, replace_unchanged};
     use camino::{Utf8Path, Utf8PathBuf};
     use std::os::unix::fs::PermissionsExt;
 
