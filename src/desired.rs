@@ -2,7 +2,7 @@
 //!
 //! Pure. Refuses to know how it is spelt. Made by `agent` and `cli`, read by `render` and `plan`.
 
-use crate::config::{Backend, Config, Server};
+use crate::config::{Backend, Client, Config, Server};
 use crate::model::{AdminState, Along, Certificate, Secret, SecretRef, ServerId, Sourced, Weight};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ pub struct Desired {
     /// What is found at each path that a frontend's `certificates` names: the file, or those of the directory in the
     /// order of their names.
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
+    /// Every client, of the operator's file and of the clients' own.
+    pub clients: Arc<[Client]>,
     /// Which key serves at each of [`key_entries`], counted from 0; the first one where an entry is not named.
     pub active_keys: BTreeMap<String, usize>,
     /// Which keys share the requests at each entry that is spread; all of them where an entry is not named.
@@ -48,8 +50,8 @@ impl DesiredServer {
 }
 
 impl Desired {
-    /// Joins a configuration with what was decided elsewhere. A server without a decision has its configured weight, and
-    /// the first key of each list serves until `active_keys` is set.
+    /// Joins a configuration with what was decided elsewhere. A server without a decision has its configured weight, the
+    /// first key of each list serves until `active_keys` is set, and clients are those of the operator's file.
     pub fn new(
         config: Arc<Config>,
         weights: &BTreeMap<ServerId, Weight>,
@@ -69,7 +71,9 @@ impl Desired {
                 (id, wanted)
             })
             .collect();
-        Self { config, servers, secrets, certificates, active_keys: BTreeMap::new(), spread_keys: BTreeMap::new() }
+        let clients = config.clients.clone().into();
+        let (active_keys, spread_keys) = (BTreeMap::new(), BTreeMap::new());
+        Self { config, servers, secrets, certificates, clients, active_keys, spread_keys }
     }
 
     /// The wish for one server of the configuration.

@@ -199,5 +199,7 @@ pub(super) fn render_keepalived(place: &Place, out: Output) -> Result<(), Failur
 /// The desired state as the file alone gives it.
 fn by_file(sources: &Sources) -> Desired {
     let (weights, words) = (BTreeMap::new(), BTreeMap::new());
-    Desired::new(sources.config.clone(), &weights, &words, sources.secrets.clone(), sources.certificates.clone())
+    let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
+    let desired = Desired::new(sources.config.clone(), &weights, &words, secrets, certificates);
+    Desired { clients: sources.clients.clone(), ..desired }
 }

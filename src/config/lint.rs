@@ -129,6 +129,7 @@ impl Lint<'_> {
         let outside = frontend.bind.iter().find(|bind| !is_loopback(bind));
         if let (Some(bind), Some(backend)) = (outside, reachable.map(|name| &name.value).find(|name| keyed(name)))
             && !frontend.open
+            && !config.has_clients()
             && !frontend.raw.iter().any(|line| turns_away(line))
         {
             self.warn(

@@ -3,6 +3,7 @@
 //! Refuses to know files and HAProxy's version. Called by `agent` and `cli` with the text of the file: [`parse`] gives
 //! a [`Config`] or all mistakes, [`lint()`] what is doubtful in a valid one, [`json_schema`] the schema for editors.
 
+mod caller;
 mod diagnostic;
 mod lint;
 mod mask;
@@ -13,9 +14,10 @@ mod types;
 mod vip;
 
 pub use crate::weights::Weighting;
+pub use caller::{Client, LONGEST_BUCKET, Plan};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics};
 pub use lint::lint;
-pub use read::{parse, parse_for_node, peek, profile};
+pub use read::{parse, parse_clients, parse_for_node, peek, profile};
 pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Apply, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE,

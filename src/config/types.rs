@@ -1,6 +1,7 @@
 //! A valid configuration as typed values. Every default is filled in; every value that the operator wrote knows its
 //! place.
 
+use super::caller::{Client, Plan};
 use super::vip::{Heartbeat, Keepalived, Vip};
 use crate::cfg;
 use crate::health::BudgetLimits;
@@ -34,6 +35,12 @@ pub struct Config {
     pub frontends: Vec<Frontend>,
     /// `[limit.address]`
     pub limit_address: Option<AddressLimit>,
+    /// `[plan.NAME]`, sorted by name.
+    pub plans: Vec<Plan>,
+    /// `[client.NAME]`, sorted by name.
+    pub clients: Vec<Client>,
+    /// `clients`: a file with more of them.
+    pub clients_file: Option<Sourced<Utf8PathBuf>>,
     /// `[backend.NAME]`, at least one, sorted by name.
     pub backends: Vec<Backend>,
     /// `[keepalived]`
@@ -58,6 +65,11 @@ impl Config {
     /// Every server with its backend, in the order of the names.
     pub fn servers(&self) -> impl Iterator<Item = (&Backend, &Server)> {
         self.backends.iter().flat_map(|backend| backend.servers.iter().map(move |server| (backend, server)))
+    }
+
+    /// Whether clients are asked who they are, wherever the file does not say otherwise.
+    pub fn has_clients(&self) -> bool {
+        !self.clients.is_empty() || self.clients_file.is_some()
     }
 
     /// Every address that HAProxy listens on.

@@ -3,7 +3,7 @@
 
 use crate::config::Backend;
 use crate::health::{Guard, PoolGuards, ServerHealth};
-use crate::model::{Name, ServerId};
+use crate::model::{Along, Name, ServerId};
 use crate::weights::WeightDecision;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,14 +37,9 @@ impl View {
         self.decisions.get(backend).map_or(&[], |decisions| decisions)
     }
 
-    /// The health of the servers of one backend for who asks for one after the other, in their order: a look at the next
-    /// one, where [`Self::health`] looks among all.
-    pub fn in_order<'a>(&'a self, backend: &Backend) -> impl FnMut(&ServerId) -> Option<&'a ServerHealth> + use<'a> {
-        let mut rest = self.of_backend(backend).peekable();
-        move |id| {
-            while rest.next_if(|(next, _)| *next < id).is_some() {}
-            rest.next_if(|(next, _)| *next == id).map(|(_, health)| health.as_ref())
-        }
+    /// The health of one server after the other, in the order of their names, from this one on.
+    pub fn along(&self, first: &ServerId) -> Along<'_, Arc<ServerHealth>> {
+        Along::from(&self.servers, first)
     }
 
     /// What holds back the weights of one backend, in words.

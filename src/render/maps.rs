@@ -1,6 +1,10 @@
 //! What the running HAProxy takes as data: routes, what `/health` looks at, limits, keys, who may see the statistics.
 
-use super::names::{KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, RoutesMap, STATS_MAP, health_map, routes_map};
+use super::names::{
+    CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, PLANS_MAP, PlansMap, RoutesMap, STATS_MAP, health_map,
+    plans_map, routes_map,
+};
+use super::plans;
 use super::routes::{self, Routes};
 use super::{MapFile, RenderError};
 use crate::cfg;
@@ -31,6 +35,16 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
         let count = limit.requests.count.saturating_add(limit.burst.value);
         let entries = vec![(LIMIT_ADDRESS_KEY.to_owned(), count.to_string())];
         maps.insert(LIMITS_MAP.to_owned(), MapFile { entries, is_secret: false });
+    }
+    if config.has_clients() {
+        let entries = desired.clients.iter().flat_map(plans::entries).collect();
+        maps.insert(CLIENTS_MAP.to_owned(), MapFile { entries, is_secret: true });
+        let numbers = config.plans.iter().map(|plan| (plan.name.value.to_string(), plans::numbers(plan))).collect();
+        maps.insert(PLANS_MAP.to_owned(), MapFile { entries: numbers, is_secret: false });
+        for which in [PlansMap::Paths, PlansMap::Models, PlansMap::Prefixes, PlansMap::Expressions] {
+            let entries = plans::included(&config.plans, which);
+            maps.insert(plans_map(which).to_owned(), MapFile { entries, is_secret: false });
+        }
     }
     if let Some((user, password)) = config.haproxy.stats.as_ref().and_then(|stats| stats.login.as_ref()) {
         let login = format!("{}:{}", user.value, secret(desired, password)?.expose());

@@ -16,6 +16,14 @@ pub(super) const LIMIT_ADDRESS: &str = "limit:address";
 pub(super) const LIMIT_ADDRESS_KEY: &str = "address";
 /// Map of the limits' numbers.
 pub(super) const LIMITS_MAP: &str = "maps/limits.map";
+/// The section of the stick-table of clients.
+pub(super) const LIMIT_CLIENT: &str = "limit:client";
+/// The backend that answers who is refused.
+pub(super) const REFUSED: &str = "hapilot:refused";
+/// Map of the clients, by the digests of their keys.
+pub(super) const CLIENTS_MAP: &str = "maps/clients.map";
+/// Map of the plans' numbers.
+pub(super) const PLANS_MAP: &str = "maps/plans.map";
 /// Map of the providers' keys.
 pub const KEYS_MAP: &str = "maps/keys.map";
 /// Map of who may see the statistics page.
@@ -45,6 +53,29 @@ pub(super) fn routes_map(frontend: &Name, which: RoutesMap) -> String {
     format!("maps/routes.{frontend}.{kind}.map")
 }
 
+/// Which of the maps of what plans include.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PlansMap {
+    /// By the begin of the path.
+    Paths,
+    /// By the whole model.
+    Models,
+    /// By the begin of the model.
+    Prefixes,
+    /// By a regular expression on the model.
+    Expressions,
+}
+
+/// A map of what plans include.
+pub(super) fn plans_map(which: PlansMap) -> &'static str {
+    match which {
+        PlansMap::Paths => "maps/plans.paths.map",
+        PlansMap::Models => "maps/plans.models.map",
+        PlansMap::Prefixes => "maps/plans.prefixes.map",
+        PlansMap::Expressions => "maps/plans.expressions.map",
+    }
+}
+
 /// Map of the backends that a frontend reaches.
 pub(super) fn health_map(frontend: &Name) -> String {
     format!("maps/health.{frontend}.map")
@@ -52,7 +83,8 @@ pub(super) fn health_map(frontend: &Name) -> String {
 
 /// Whether a map beside haproxy.cfg is one of hapilot's, by its path; an operator may keep others there.
 pub fn is_own_map(path: &str) -> bool {
-    [LIMITS_MAP, KEYS_MAP, STATS_MAP].contains(&path)
+    [LIMITS_MAP, KEYS_MAP, STATS_MAP, CLIENTS_MAP, PLANS_MAP].contains(&path)
+        || path.starts_with("maps/plans.")
         || path.starts_with("maps/routes.")
         || path.starts_with("maps/health.")
 }

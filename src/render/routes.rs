@@ -111,8 +111,16 @@ fn models(route: &Route) -> Vec<Option<&str>> {
     alternatives(globs.chain(route.no_model.then_some("")))
 }
 
+/// A glob on models as an expression for one plan: `PLAN/MODEL`.
+pub(super) fn model_expression(plan: &str, glob: &str) -> String {
+    let mut regex = String::from("^");
+    plan.chars().chain(['/']).for_each(|c| push_literal(&mut regex, c));
+    push_glob(&mut regex, glob);
+    regex
+}
+
 /// Whether a text can stand as a key in a map's file, where a blank ends it and `#` begins a comment.
-fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('#') && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 

@@ -13,7 +13,7 @@ use tera::{Context, Tera};
 const BUILT_IN: &str = "builtin/haproxy.cfg";
 
 /// Every built-in template by the name under which templates include or extend it.
-const SOURCES: [(&str, &str); 19] = [
+const SOURCES: [(&str, &str); 23] = [
     (BUILT_IN, include_str!("../../templates/haproxy.cfg")),
     ("parts/global.cfg", include_str!("../../templates/parts/global.cfg")),
     ("parts/defaults.cfg", include_str!("../../templates/parts/defaults.cfg")),
@@ -21,6 +21,10 @@ const SOURCES: [(&str, &str); 19] = [
     ("parts/resolvers.cfg", include_str!("../../templates/parts/resolvers.cfg")),
     ("parts/stats.cfg", include_str!("../../templates/parts/stats.cfg")),
     ("parts/limit.cfg", include_str!("../../templates/parts/limit.cfg")),
+    ("parts/peers.cfg", include_str!("../../templates/parts/peers.cfg")),
+    ("parts/clients.cfg", include_str!("../../templates/parts/clients.cfg")),
+    ("parts/client_table.cfg", include_str!("../../templates/parts/client_table.cfg")),
+    ("parts/refused.cfg", include_str!("../../templates/parts/refused.cfg")),
     ("parts/worker.cfg", include_str!("../../templates/parts/worker.cfg")),
     ("parts/redirect.cfg", include_str!("../../templates/parts/redirect.cfg")),
     ("parts/frontend.cfg", include_str!("../../templates/parts/frontend.cfg")),

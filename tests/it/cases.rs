@@ -10,7 +10,7 @@ use hapilot::model::Provider;
 use hapilot::render::{Rendered, Target, Templates, inspect, line_origins, render};
 use std::collections::BTreeMap;
 
-pub const CASES: [&str; 6] = ["smallest", "selfhosted", "providers", "anthropic", "gemini", "azure"];
+pub const CASES: [&str; 7] = ["smallest", "selfhosted", "providers", "anthropic", "gemini", "azure", "clients"];
 
 /// The configuration of a case.
 pub fn config_for(case: &str) -> Config {

@@ -66,6 +66,9 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
         tls: Tls { profile: set(TlsProfile::Intermediate), certificate_expiry: set(Duration::from_secs(14 * 86_400)) },
         frontends,
         limit_address: None,
+        plans: vec![],
+        clients: vec![],
+        clients_file: None,
         backends,
         keepalived: Keepalived {
             config: set("/etc/keepalived/keepalived.conf".into()),

@@ -5,10 +5,12 @@ use crate::agent::node::Node;
 use crate::agent::tell::outages::Outages;
 use crate::config::{Backend, Config, Server};
 use crate::fleet::{Overrides, View};
-use crate::model::{Moment, Name, ServerId};
+use crate::health::ServerHealth;
+use crate::model::{Along, Moment, Name, ServerId};
 use crate::plan::{Runtime, RuntimeServer};
 use crate::render::RuntimeNames;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What is known at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +38,9 @@ impl<'a> ServingView<'a> {
         }
     }
 
-    /// What HAProxy said of a server.
-    pub fn runtime_of(&self, id: &ServerId) -> Option<&'a RuntimeServer> {
-        self.runtime?.servers.get(&self.names.get(id)?.weight)
+    /// What HAProxy said of a server that it knows by these names.
+    pub fn runtime_by(&self, names: Option<&RuntimeNames>) -> Option<&'a RuntimeServer> {
+        self.runtime?.servers.get(&names?.weight)
     }
 
     /// Why each backend can serve no request. `None`: without a HAProxy none serves, which is said as one thing.
@@ -49,7 +51,7 @@ impl<'a> ServingView<'a> {
 
     /// Why a backend can serve no request. One server that can is enough to know that it can.
     pub fn outage_of(&self, backend: &Backend) -> Option<String> {
-        let servers = backend.servers.iter().map(|server| (&server.name, self.look(backend, server)));
+        let servers = self.looks(backend).map(|(server, look)| (&server.name, look));
         outage::of(servers, self.outages.of(&backend.name).is_some())
     }
 
@@ -64,31 +66,48 @@ impl<'a> ServingView<'a> {
     pub fn tiers(&self) -> Vec<(&'a Name, u8, Option<u8>)> {
         let backends = self.config.backends.iter().filter_map(|backend| Some((backend, first_tier(backend)?)));
         let tiered = backends.filter(|(backend, first)| has_tiers(backend, *first));
-        let serving = |backend: &Backend, first: u8| {
-            let mut of_first = backend.servers.iter().filter(|server| server.tier == first);
-            let is_first = of_first.any(|server| self.can_serve(backend, server));
-            if is_first { Some(first) } else { self.serving_tier(backend) }
-        };
-        tiered.map(|(backend, first)| (&backend.name, first, serving(backend, first))).collect()
+        tiered.map(|(backend, first)| (&backend.name, first, self.serving_tier(backend))).collect()
     }
 
     fn serving_tier(&self, backend: &Backend) -> Option<u8> {
-        let serving = backend.servers.iter().filter(|server| self.can_serve(backend, server));
-        serving.map(|server| server.tier).min()
+        let first = first_tier(backend);
+        let mut lowest: Option<u8> = None;
+        for (server, _) in self.looks(backend).filter(|(_, look)| look.is_out().is_none()) {
+            lowest = Some(lowest.map_or(server.tier, |lowest| lowest.min(server.tier)));
+            // Nobody is before the first tier: the rest need no look.
+            if lowest == first {
+                break;
+            }
+        }
+        lowest
     }
 
-    fn can_serve(&self, backend: &Backend, server: &Server) -> bool {
-        self.look(backend, server).is_out().is_none()
+    /// What decides of each server of a backend, in their order: a step along each map, where a search would look among
+    /// thousands.
+    fn looks<'b>(self, backend: &'b Backend) -> impl Iterator<Item = (&'b Server, Look<'a>)> {
+        let first = backend.servers.first().map(|server| ServerId::new(backend.name.clone(), server.name.clone()));
+        let known = first.map(|first| (Along::from(self.names, &first), self.view.along(&first)));
+        known.into_iter().flat_map(move |(mut names, mut healths)| {
+            backend.servers.iter().map(move |server| {
+                let id = ServerId::new(backend.name.clone(), server.name.clone());
+                let names = names.of(&id);
+                (server, self.look(server, &id, names, healths.of(&id).map(Arc::as_ref)))
+            })
+        })
     }
 
-    fn look(&self, backend: &Backend, server: &Server) -> Look<'a> {
-        let id = ServerId::new(backend.name.clone(), server.name.clone());
-        let word = self.overrides.get(&id);
-        let health = self.view.health(&id);
+    fn look(
+        &self,
+        server: &Server,
+        id: &ServerId,
+        names: Option<&RuntimeNames>,
+        health: Option<&'a ServerHealth>,
+    ) -> Look<'a> {
+        let word = self.overrides.get(id);
         Look {
             admin: word.and_then(|word| word.wish().state).unwrap_or(server.state.value),
             word,
-            runtime: self.runtime_of(&id),
+            runtime: self.runtime_by(names),
             unhealthy: health.filter(|health| health.state().is_unhealthy()).map(|health| health.reason()),
             answers: health.and_then(|health| health.answers(self.at)),
             keyless: health.and_then(|health| health.keyless()).map(|keyless| keyless.why.as_str()),

@@ -9,8 +9,8 @@ use crate::agent::tell::outages::Outages;
 use crate::config::{Backend, Config, Server};
 use crate::fleet::{Keyring, Override, Overrides, View};
 use crate::health::ServerHealth;
-use crate::model::{Moment, ServerId};
-use crate::plan::Runtime;
+use crate::model::{Along, Moment, ServerId};
+use crate::plan::{Runtime, RuntimeServer};
 use crate::render::RuntimeNames;
 use crate::weights::WeightDecision;
 use std::collections::BTreeMap;
@@ -97,13 +97,17 @@ impl SnapshotParts {
         let backend = self.config.backends.get(backend).into_iter();
         backend.flat_map(move |backend| {
             let decisions = self.view.decisions_of(&backend.name);
-            let mut health = self.view.in_order(backend);
-            backend.servers.iter().enumerate().map(move |(at, server)| {
-                let id = ServerId::new(backend.name.clone(), server.name.clone());
-                // In the same order, unless the file is a newer one.
-                let decision = decisions.get(at).filter(|decision| decision.id == id);
-                let decision = decision.or_else(|| self.view.decision(&id)).cloned();
-                self.server(server, decision, health(&id), id)
+            let first = backend.servers.first().map(|server| ServerId::new(backend.name.clone(), server.name.clone()));
+            let known = first.map(|first| (Along::from(&self.names, &first), self.view.along(&first)));
+            known.into_iter().flat_map(move |(mut names, mut healths)| {
+                backend.servers.iter().enumerate().map(move |(at, server)| {
+                    let id = ServerId::new(backend.name.clone(), server.name.clone());
+                    // In the same order, unless the file is a newer one.
+                    let decision = decisions.get(at).filter(|decision| decision.id == id);
+                    let decision = decision.or_else(|| self.view.decision(&id)).cloned();
+                    let runtime = self.sight().runtime_by(names.of(&id)).cloned();
+                    self.server(server, decision, healths.of(&id).map(Arc::as_ref), runtime, id)
+                })
             })
         })
     }
@@ -118,6 +122,7 @@ impl SnapshotParts {
         server: &Server,
         decision: Option<WeightDecision>,
         health: Option<&ServerHealth>,
+        runtime: Option<RuntimeServer>,
         id: ServerId,
     ) -> ServerSnapshot {
         let word = self.overrides.get(&id);
@@ -129,7 +134,7 @@ impl SnapshotParts {
             admin: word.and_then(|word| word.wish().state).unwrap_or(server.state.value),
             weight: weight.unwrap_or(server.weight.value),
             decision,
-            runtime: self.sight().runtime_of(&id).cloned(),
+            runtime,
             health: health.map(|health| health.snapshot(self.at)),
             word: word.map(Override::to_string),
             keys: self.keyring.status(&id, self.at),

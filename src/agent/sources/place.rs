@@ -6,7 +6,7 @@ use super::certificates::{self, CertificateProblem};
 use super::key_texts::{self, Flaw};
 use super::unread::{SecretUse, Unread};
 use crate::agent::tell::refusal::{At, Objection, Refusal};
-use crate::config::{self, Config, Diagnostics, Heartbeat, ServerTls};
+use crate::config::{self, Client, Config, Diagnostics, Heartbeat, ServerTls};
 use crate::model::{Certificate, Digest, Name, Secret, SecretRef, Sourced};
 use crate::probe::ClientCertificate;
 use crate::render::Templates;
@@ -52,6 +52,8 @@ pub struct Sources {
     pub secrets: BTreeMap<SecretRef, Secret>,
     /// Those that could not be read: something stands in their place.
     pub unread: Vec<Unread>,
+    /// Every client, of the operator's file and of the clients' own.
+    pub clients: Arc<[Client]>,
     /// The certificates that frontends name.
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
     /// Certificates that cannot be served. The last good ones stand in for them.
@@ -189,7 +191,8 @@ impl Place {
         let heartbeat = config.node.heartbeat.iter().map(|heartbeat| &heartbeat.key.value);
         let certificates = config.frontends.iter().flat_map(|frontend| &frontend.certificates);
         let of_servers = config.servers().flat_map(|(_, server)| server.tls.ca.iter().chain(&server.tls.certificate));
-        let named = certificates.chain(of_servers).chain(&config.haproxy.template).map(|path| path.value.clone());
+        let named = certificates.chain(of_servers).chain(&config.haproxy.template).chain(&config.clients_file);
+        let named = named.map(|path| path.value.clone());
         secret_files(keys.chain(password).chain(heartbeat)).chain(named).collect()
     }
 
@@ -203,6 +206,7 @@ impl Place {
         let lint = config::lint(&config, self.file.as_str(), &toml);
         let mut reader =
             Reader { file: &self.file, secrets: self.secrets, problems: vec![], unread: vec![], warnings: vec![] };
+        let clients = reader.clients(&config)?;
         let secrets = reader.secrets(&config);
         let outdated = secrets.keys().filter_map(sys::secrets::outdated_variable).map(outdated).collect();
         let (certificates, certificate_problems) = reader.certificates(&config);
@@ -239,6 +243,7 @@ impl Place {
             templates,
             secrets,
             unread,
+            clients,
             certificates,
             certificate_problems,
             client_certificates,
@@ -278,7 +283,8 @@ impl Sources {
     /// Files whose change means that the sources must be read again.
     pub fn watched(&self, file: &Utf8Path) -> Vec<Utf8PathBuf> {
         let secret_files = secret_files(self.secrets.keys());
-        let template = self.config.haproxy.template.iter().map(|path| path.value.clone());
+        let (template, clients) = (&self.config.haproxy.template, &self.config.clients_file);
+        let template = template.iter().chain(clients).map(|path| path.value.clone());
         let has_variables = self.secrets.keys().any(|reference| matches!(reference, SecretRef::Env(_)));
         let environment = has_variables.then(|| sys::secrets::environment_file().to_owned());
         let all: BTreeSet<_> = std::iter::once(file.to_owned())
@@ -400,6 +406,27 @@ impl Reader<'_> {
             certificates::read(config, &BTreeMap::new(), now, |path| At::origin(self.file, path.origin));
         self.warnings.extend(certificates::warnings(config, &found, now));
         (found, problems)
+    }
+
+    /// All clients. A file of theirs with mistakes is told with their places in it.
+    fn clients(&mut self, config: &Config) -> Result<Arc<[Client]>, SourcesError> {
+        let Some(path) = &config.clients_file else { return Ok(config.clients.clone().into()) };
+        let text = sys::files::read_limited(path, MAX_FILE).map_err(|e| e.to_string());
+        let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8", path.value)));
+        let text = match text {
+            Ok(text) => text,
+            Err(e) => {
+                let told = self.objection(path, format!("the clients cannot be read: {e}"));
+                let help = "make the file; an empty one lets nobody in until `hapilot client add` adds a client";
+                self.problems.push(if path.exists() { told } else { told.help(help) });
+                return Ok(Arc::from([]));
+            }
+        };
+        let mut clients = config::parse_clients(path.as_str(), &text, config)
+            .map_err(|diagnostics| SourcesError::Mistakes { diagnostics: Box::new(diagnostics) })?;
+        clients.extend(config.clients.iter().cloned());
+        clients.sort_by(|a, b| a.name.value.cmp(&b.name.value));
+        Ok(clients.into())
     }
 
     fn pem_texts<'c>(

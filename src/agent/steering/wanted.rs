@@ -93,6 +93,7 @@ pub(super) fn desired(
 ) -> Desired {
     let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
     let mut desired = Desired::new(sources.config.clone(), weights, &overrides.wishes(), secrets, certificates);
+    desired.clients = sources.clients.clone();
     desired.active_keys = keyring.active_keys();
     desired.spread_keys = keyring.spread_keys();
     desired

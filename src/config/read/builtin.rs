@@ -5,6 +5,7 @@
 use super::context::Context;
 use super::profile::read;
 use super::table::TableReader;
+use crate::config::schema::ROOT;
 use crate::config::source::SourceText;
 use crate::model::{Profile, Provider};
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ fn built_in(text: &str) -> Result<BTreeMap<String, Arc<Profile>>, String> {
     let source = SourceText::new(text);
     let document = DeTable::parse(text).map_err(|e| e.to_string())?;
     let context = Context::new(&source);
-    let mut left = TableReader::root(&context, document.get_ref()).named("provider");
+    let mut left = TableReader::root(&context, &ROOT, document.get_ref()).named("provider");
     let mut profiles: BTreeMap<String, Arc<Profile>> = BTreeMap::new();
     // Each round reads those whose parent has been read: as many rounds as there are generations.
     while !left.is_empty() {

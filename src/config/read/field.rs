@@ -7,7 +7,8 @@ use super::word::{closest, printable};
 use crate::config::diagnostic::Found;
 use crate::config::mask::{is_reference, is_relative_file};
 use crate::config::schema::{RefusedChoice, ValueKind};
-use crate::model::{Name, Refused, Sourced, parse_duration, parse_size};
+use crate::model::{Digest, Name, Rate, Refused, Sourced, parse_duration, parse_size};
+use jiff::Timestamp;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::str::FromStr;
@@ -103,6 +104,46 @@ impl<'t> Field<'t> {
         self.formed(T::from_str)
     }
 
+    /// A moment, as a text or as TOML has it.
+    pub(super) fn time(&self) -> Option<Timestamp> {
+        let read = |text: &str| {
+            text.parse().map_err(|_| {
+                Refused("a moment has a date, a time and a zone, such as \"2026-12-31T00:00:00Z\"".to_owned())
+            })
+        };
+        if let DeValue::Datetime(moment) = self.value {
+            return read(&moment.to_string()).map_err(|refused| self.refused(&refused)).ok();
+        }
+        self.formed(read).map(|moment| moment.value)
+    }
+
+    /// The SHA-256 of a key, which is never shown: a key may stand there by mistake.
+    pub(super) fn sha256(&self) -> Option<Sourced<Digest>> {
+        self.formed(|text| text.parse())
+    }
+
+    /// One or two rates.
+    pub(super) fn rates(&self) -> Vec<Sourced<Rate>> {
+        let rate = |value: &'t DeValue<'t>, span: Range<usize>| Self {
+            context: self.context,
+            kind: &ValueKind::Rate,
+            name: self.name.clone(),
+            key_span: span.clone(),
+            span,
+            value,
+        };
+        match self.value {
+            DeValue::Array(items) if (1..=2).contains(&items.len()) => {
+                items.iter().filter_map(|item| rate(item.get_ref(), item.span()).parse()).collect()
+            }
+            DeValue::String(_) => rate(self.value, self.span.clone()).parse().into_iter().collect(),
+            _ => {
+                self.wrong_type();
+                Vec::new()
+            }
+        }
+    }
+
     /// An IP address.
     pub(super) fn ip(&self) -> Option<Sourced<IpAddr>> {
         self.formed(|text| {
@@ -137,6 +178,10 @@ impl<'t> Field<'t> {
                 self.hide_secret();
                 "secret"
             }
+            ValueKind::Sha256 => {
+                self.hide_secret();
+                "bad-digest"
+            }
             ValueKind::Url => "bad-url",
             ValueKind::Bind => "bad-bind",
             ValueKind::Rate => "bad-rate",
@@ -160,6 +205,10 @@ impl<'t> Field<'t> {
             ValueKind::Secret if !self.value.as_str().is_some_and(is_reference) => found.help(
                 "put the secret into a file that only hapilot can read and write \"file:/path\" here; \
                  a secret that stood in this file should be replaced",
+            ),
+            ValueKind::Sha256 => found.help(
+                "the key itself does not stand here: `printf %s KEY | sha256sum` prints its digest; \
+                 `hapilot client add NAME --plan PLAN` makes a key",
             ),
             _ => found,
         });

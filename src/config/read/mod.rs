@@ -5,6 +5,7 @@
 
 mod backend;
 mod builtin;
+mod caller;
 mod check;
 mod context;
 mod cross;
@@ -23,6 +24,7 @@ mod value;
 mod vip;
 mod word;
 
+use super::caller::Client;
 use super::diagnostic::{Diagnostics, Found};
 use super::schema;
 use super::source::SourceText;
@@ -53,6 +55,26 @@ pub fn parse_for_node(
     host_name: &str,
     node: Option<&Name>,
 ) -> Result<Config, Diagnostics> {
+    judged(file_name, text, &schema::ROOT, |root| read(root, host_name, node))
+}
+
+/// Reads the file that `clients` names, for the plans and the clients of the operator's file.
+///
+/// # Errors
+/// Every mistake of the file. Nothing of it may be used then.
+pub fn parse_clients(file_name: &str, text: &str, config: &Config) -> Result<Vec<Client>, Diagnostics> {
+    let clients =
+        |root: &TableReader<'_>| Some(caller::clients(root, &config.plans, &config.clients, "the operator's file"));
+    judged(file_name, text, &schema::CLIENTS_FILE, clients)
+}
+
+/// What is read of a text, or every mistake in it.
+fn judged<T>(
+    file_name: &str,
+    text: &str,
+    section: &'static schema::Section,
+    read: impl FnOnce(&TableReader<'_>) -> Option<T>,
+) -> Result<T, Diagnostics> {
     let source = SourceText::new(text);
     if text.len() > schema::MAX_FILE_BYTES {
         let message = format!("the file has {} bytes, at most {} are read", text.len(), schema::MAX_FILE_BYTES);
@@ -63,15 +85,14 @@ pub fn parse_for_node(
     let source = source.broken(!judged.errors.is_empty());
     let document = judged.document();
     let context = Context::new(&source);
-    let root = TableReader::root(&context, document.get_ref());
-    let config = read(&root, host_name, node);
+    let value = read(&TableReader::root(&context, section, document.get_ref()));
     let (mut found, secrets) = context.into_found();
     if !syntax.is_empty() {
         syntax::drop_consequences(&syntax, &mut found, &source);
     }
     found.extend(syntax);
-    match config {
-        Some(config) if found.is_empty() => Ok(config),
+    match value {
+        Some(value) if found.is_empty() => Ok(value),
         None if found.is_empty() => {
             // No rule may give up without a word; should one ever, the file is refused all the same.
             let message = "the file cannot be used, and hapilot cannot say why: this is a bug of hapilot";
@@ -98,7 +119,11 @@ fn read(root: &TableReader<'_>, host_name: &str, node: Option<&Name>) -> Option<
     let node = global::node(root, host_name, node);
     let tls = global::tls(root);
     let frontends = traffic::frontends(root);
-    let haproxy = global::haproxy(root, frontends.iter().any(Frontend::routes_by_model));
+    let plans = caller::plans(root);
+    let looks_at_models = plans.iter().any(|plan| !plan.models.is_empty());
+    let haproxy = global::haproxy(root, looks_at_models || frontends.iter().any(Frontend::routes_by_model));
+    let clients = caller::clients(root, &plans, &[], "");
+    let clients_file = caller::clients_file(root);
     let limit_address = traffic::address_limit(root);
     let keepalived = vip::keepalived(root);
     let vips = vip::vips(root, node.as_ref());
@@ -112,6 +137,9 @@ fn read(root: &TableReader<'_>, host_name: &str, node: Option<&Name>) -> Option<
         tls,
         frontends,
         limit_address,
+        plans,
+        clients,
+        clients_file,
         backends,
         keepalived,
         vips,

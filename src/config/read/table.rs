@@ -8,7 +8,7 @@ use super::hint;
 use super::word::{printable, sections_with};
 use crate::config::diagnostic::Found;
 use crate::config::mask::is_secret_key;
-use crate::config::schema::{Default, KeySpec, ROOT, Section, ValueKind};
+use crate::config::schema::{Default, KeySpec, Section, ValueKind};
 use crate::model::{Name, Origin, Refused};
 use serde_spanned::Spanned;
 use std::ops::Range;
@@ -38,8 +38,8 @@ pub(super) struct TableReader<'t> {
 }
 
 impl<'t> TableReader<'t> {
-    pub(super) fn root(context: &'t Context<'t>, table: &'t DeTable<'t>) -> Self {
-        Self::open(context, &ROOT, String::new(), 0..0, table)
+    pub(super) fn root(context: &'t Context<'t>, section: &'static Section, table: &'t DeTable<'t>) -> Self {
+        Self::open(context, section, String::new(), 0..0, table)
     }
 
     /// Opens a table and reports the keys that it should not have.

@@ -56,7 +56,7 @@ fn every_declared_key_is_read_and_every_read_key_is_declared() {
     let source = SourceText::new(FULL);
     let document = DeTable::parse(FULL).unwrap();
     let context = Context::new(&source);
-    let root = TableReader::root(&context, document.get_ref());
+    let root = TableReader::root(&context, &ROOT, document.get_ref());
     read(&root, "lb1", None).unwrap();
     let mut declared = BTreeSet::new();
     fn walk(section: &'static Section, declared: &mut BTreeSet<(&'static str, &'static str)>) {

@@ -1,5 +1,6 @@
 //! The file itself and the sections that exist once.
 
+use super::caller::{CLIENT, CLIENTS, PLAN, PLANS};
 use super::later;
 use super::vip::{KEEPALIVED, MAX_NODES, VIP};
 use super::{BACKEND, FRONTEND, KeySpec, LIMIT, PROVIDER, RAW_LINES, Section, ValueKind};
@@ -16,6 +17,10 @@ pub(in crate::config) static ROOT: Section = Section {
             .required()
             .example("frontend.api"),
         KeySpec::new("limit", ValueKind::Table(&LIMIT), LIMIT.doc),
+        KeySpec::new("plan", PLANS, PLAN.doc).example("plan.free"),
+        KeySpec::new("client", CLIENTS, CLIENT.doc).example("client.acme"),
+        KeySpec::new("clients", ValueKind::Path, "A file of more `[client.NAME]` sections, at the top of this one; a change in it is taken over without a reload")
+            .example("\"/etc/hapilot/clients.toml\""),
         KeySpec::new("provider", ValueKind::Named(&PROVIDER, 100), "Kinds of AI backend of your own, by name"),
         KeySpec::new("backend", ValueKind::Named(&BACKEND, 1000), "Groups of servers that answer alike, by name")
             .required()
@@ -25,8 +30,6 @@ pub(in crate::config) static ROOT: Section = Section {
         KeySpec::new("apply", ValueKind::Table(&APPLY), APPLY.doc),
         KeySpec::new("history", ValueKind::Table(&HISTORY), HISTORY.doc),
         KeySpec::new("api", ValueKind::Table(&API), API.doc),
-        KeySpec::later("plan", later::PLANS),
-        KeySpec::later("client", later::CLIENTS),
         KeySpec::later("canary", later::CANARIES),
         KeySpec::later("alert", later::ALERTS),
     ],

@@ -85,7 +85,12 @@ fn kind(kind: &ValueKind) -> Value {
         ValueKind::Url => text("^https?://[^@?#]+$"),
         ValueKind::Bind => text("^(\\*|[0-9.]*|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$"),
         ValueKind::Secret => text("^(env:[A-Za-z0-9_.-]+|credential:[A-Za-z0-9_.-]+|file:/.*)$"),
-        ValueKind::Rate => text("^[0-9]+/([0-9]+(ms|s|m|h|d))+$"),
+        ValueKind::Rate => text(RATE),
+        ValueKind::Rates => {
+            json!({ "anyOf": [text(RATE), { "type": "array", "items": text(RATE), "minItems": 1, "maxItems": 2 }] })
+        }
+        ValueKind::Sha256 => text("^[0-9A-Fa-f]{64}$"),
+        ValueKind::Time => json!({ "type": "string", "format": "date-time" }),
         ValueKind::Duration(..) => text("^([0-9]+(ms|s|m|h|d))+$"),
         ValueKind::Size(..) => text("^[0-9]+(B|KiB|MiB|GiB)$"),
         ValueKind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
@@ -131,5 +136,6 @@ fn kind(kind: &ValueKind) -> Value {
     }
 }
 
+const RATE: &str = "^[0-9]+/([0-9]+(ms|s|m|h|d))+$";
 const HEADER: &str = "^[A-Za-z0-9_-]{1,64}$";
 const NAME: &str = "^[A-Za-z0-9_.-]{1,64}$";

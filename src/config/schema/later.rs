@@ -2,8 +2,9 @@
 //!
 //! An entry is deleted in the change that builds its feature.
 
-pub(super) const PLANS: &str = "plans (limits per client) do";
-pub(super) const CLIENTS: &str = "clients with keys of their own do";
+pub(super) const TOKENS: &str = "limits of tokens do";
+pub(super) const BUDGETS: &str = "budgets of money do";
+pub(super) const OVER: &str = "requests that wait for their turn do";
 pub(super) const CANARIES: &str = "canaries do";
 pub(super) const ALERTS: &str = "alerts do";
 pub(super) const API_TOKEN: &str = "writing over TCP, and so its token, does";

@@ -4,6 +4,7 @@
 //! know how a value is stored. A test in `read` holds that every key here is read, and none that is not here.
 
 mod backend;
+mod caller;
 mod check;
 mod global;
 mod json;
@@ -15,6 +16,7 @@ mod traffic;
 mod vip;
 
 use backend::BACKEND;
+pub(super) use caller::CLIENTS_FILE;
 use check::CHECK;
 pub(super) use global::ROOT;
 pub use json::json_schema;
@@ -159,6 +161,12 @@ pub(super) enum ValueKind {
     Secret,
     /// `60/1m`
     Rate,
+    /// A rate, or a list of one or two.
+    Rates,
+    /// The SHA-256 of a key.
+    Sha256,
+    /// A moment with its time zone.
+    Time,
     /// A duration between two.
     Duration(&'static str, &'static str),
     /// A size between two.
@@ -230,6 +238,9 @@ impl ValueKind {
             Self::Bind => "an address and a port such as \"*:443\"".to_owned(),
             Self::Secret => "the place of a secret: \"env:NAME\", \"file:/path\" or \"credential:NAME\"".to_owned(),
             Self::Rate => "a rate such as \"100/10s\"".to_owned(),
+            Self::Rates => "a rate such as \"60/1m\", or a list of two".to_owned(),
+            Self::Sha256 => "the SHA-256 of the key: 64 hexadecimal digits in quotes".to_owned(),
+            Self::Time => "a moment such as \"2026-12-31T00:00:00Z\"".to_owned(),
             Self::Duration(..) => "a duration in quotes such as \"10s\"".to_owned(),
             Self::Size(..) => "a size in quotes such as \"64KiB\"".to_owned(),
             Self::Integer(min, max) => format!("a whole number between {min} and {max}"),
@@ -254,7 +265,7 @@ impl ValueKind {
     /// Whether its text may be a secret.
     pub(super) fn is_secret(&self) -> bool {
         match self {
-            Self::Secret => true,
+            Self::Secret | Self::Sha256 => true,
             Self::List(of, ..) => of.is_secret(),
             _ => false,
         }

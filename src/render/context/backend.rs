@@ -21,7 +21,7 @@ const FAST_INTER: Duration = Duration::from_secs(1);
 /// How often HAProxy looks at a server that is down, at most.
 const DOWN_INTER: Duration = Duration::from_secs(5);
 /// The server with the fewest connections for its weight among four that are drawn by weight.
-const BEST_OF_DRAWN: &str = "random(4)";
+const BEST_OF_DRAWN: &str = "random(2)";
 /// In a file with more servers drawing costs too much: 1,000 servers of weight 100 take 80 MB and a second of each start.
 const MOST_DRAWN: usize = 256;
 /// So many words are looked for by one rule; HAProxy takes 64 words per line.

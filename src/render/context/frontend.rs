@@ -2,7 +2,7 @@
 
 use super::{ContextMaker, asked_from};
 use crate::cfg;
-use crate::config::{Frontend, FrontendTimeout, own_vips};
+use crate::config::{Frontend, FrontendTimeout, Plan, own_vips};
 use crate::model::{BindHost, Digest, Sourced};
 use crate::render::names::{self, RoutesMap, health_map, routes_map};
 use crate::render::routes::reached;
@@ -36,8 +36,7 @@ impl ContextMaker<'_> {
             routes: _,
             unread_model,
             hsts,
-            // A word to the lint.
-            open: _,
+            open,
             timeout,
             raw,
         } = frontend;
@@ -73,6 +72,11 @@ impl ContextMaker<'_> {
         let has_vips = own_vips(&self.desired.config).next().is_some();
         let chooses_its_log = raw.iter().chain(&self.desired.config.haproxy.raw_defaults).any(|line| is_of_logs(line));
         let (raw_first, raw_last) = self.raw_lines(raw);
+        let config = &self.desired.config;
+        let asks_clients = config.has_clients() && !open;
+        let of_plans = |has: fn(&Plan) -> bool| asks_clients && config.plans.iter().any(has);
+        let reads_models = frontend.routes_by_model() || of_plans(|plan| !plan.models.is_empty());
+        let reads_paths = !frontend.routes.is_empty() || of_plans(|plan| !plan.routes.is_empty());
         ContextMap::default()
             .with("name", self.marks.sourced(name))
             .with("bind", binds)
@@ -84,6 +88,9 @@ impl ContextMaker<'_> {
             .with("backend", self.marks.sourced(backend))
             .with("reaches", reaches)
             .with("health_map", self.marks.text(health_map(name), backend.origin))
+            .with("asks_clients", asks_clients)
+            .with("reads_models", reads_models)
+            .with("reads_paths", reads_paths)
             .with("routes", self.routes(frontend))
             .with("unread_model", unread_model.as_ref().map(|backend| self.marks.sourced(backend)))
             .with("hsts", *hsts)

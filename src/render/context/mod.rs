@@ -4,6 +4,7 @@
 //! Refuses to know the text of the templates. Called by `render`, once for real and once masked.
 
 mod backend;
+mod clients;
 mod frontend;
 mod stream;
 mod tls;
@@ -116,8 +117,11 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("tls", self.tls());
         context.insert_value("stats", config.haproxy.stats.as_ref().map(|stats| self.stats(stats)).into());
         context.insert_value("limit", config.limit_address.as_ref().map(|limit| self.limit(limit)).into());
+        let clients = self.clients();
+        context.insert_value("clients", clients.into());
         // Only tables need them.
-        let peers = config.limit_address.as_ref().and_then(|_| peers_socket(config)).map(|socket| {
+        let has_tables = config.limit_address.is_some() || clients::has_limits(config);
+        let peers = has_tables.then(|| peers_socket(config)).flatten().map(|socket| {
             let origin = config.haproxy.admin_socket.origin;
             let peers = ContextMap::default().with("name", PEERS).with("socket", self.marks.text(socket, origin));
             Value::from(peers)
@@ -133,7 +137,8 @@ impl<'a> ContextMaker<'a> {
         };
         context.insert_value("scheme", scheme.into());
         let by_model = config.frontends.iter().filter(|frontend| frontend.routes_by_model());
-        let origin = by_model.flat_map(|frontend| &frontend.routes).map(|route| route.backend.origin).next();
+        let of_routes = by_model.flat_map(|frontend| &frontend.routes).map(|route| route.backend.origin);
+        let origin = of_routes.chain(clients::origin_of_models(config)).next();
         let script = origin.map(|origin| self.marks.text(model_path(&config.haproxy.config.value), origin));
         context.insert_value("model_script", script.into());
         // Bodies are kept for it.

@@ -1,0 +1,51 @@
+//! Who may ask, and how much: `[plan.NAME]` and `[client.NAME]`.
+
+use crate::model::{Digest, Name, Rate, Sourced};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// A rate with a window up to this is a bucket that refills evenly; one with a longer window begins anew at its multiples
+/// of UTC.
+pub const LONGEST_BUCKET: Duration = Duration::from_secs(3600);
+
+/// `[plan.NAME]`: what its clients may do, each for itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The table's name and place.
+    pub name: Sourced<Name>,
+    /// `requests`: one rate up to an hour, one longer, or both; none: no limit.
+    pub requests: Vec<Sourced<Rate>>,
+    /// `burst`: so many more at once than `requests`' first rate says, 0 to 1,000,000; default 0.
+    pub burst: Sourced<u32>,
+    /// `concurrent`: requests at a time, 1 to 1,000,000; none: no limit.
+    pub concurrent: Option<Sourced<u32>>,
+    /// `models`: globs with `*` and `?`; none: every model.
+    pub models: Vec<Sourced<String>>,
+    /// `routes`: begins of paths; none: every path.
+    pub routes: Vec<Sourced<String>>,
+}
+
+impl Plan {
+    /// The rate of a bucket.
+    pub fn sustained(&self) -> Option<Rate> {
+        self.requests.iter().map(|rate| rate.value).find(|rate| rate.window <= LONGEST_BUCKET)
+    }
+
+    /// The rate of a day or the like.
+    pub fn long(&self) -> Option<Rate> {
+        self.requests.iter().map(|rate| rate.value).find(|rate| rate.window > LONGEST_BUCKET)
+    }
+}
+
+/// `[client.NAME]`: somebody who asks, known by a key of which only the digest is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Client {
+    /// The table's name and place.
+    pub name: Sourced<Name>,
+    /// `plan`
+    pub plan: Sourced<Name>,
+    /// `key_sha256`: of the key.
+    pub key: Sourced<Digest>,
+    /// `old_key_sha256` with `old_key_until`: the key before, and until when it is good as well.
+    pub old_key: Option<(Sourced<Digest>, Timestamp)>,
+}

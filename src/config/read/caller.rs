@@ -1,0 +1,156 @@
+//! Plans and clients: of the operator's file, and of the clients' own.
+
+use super::field::Field;
+use super::table::TableReader;
+use super::word::closest;
+use crate::config::caller::{Client, LONGEST_BUCKET, Plan};
+use crate::config::diagnostic::Found;
+use crate::model::{Digest, Name, Rate, Sourced};
+use camino::Utf8PathBuf;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Most requests a second of one client that can be told apart: the clock of the buckets ticks as often.
+const MOST_A_SECOND: u64 = 20_000;
+/// Longest time in which a full bucket may run out.
+const LONGEST_REFILL: Duration = Duration::from_secs(12 * 3600);
+/// So many names are told.
+const MAX_NAMES: usize = 8;
+
+pub(super) fn plans(root: &TableReader<'_>) -> Vec<Plan> {
+    let mut plans: Vec<_> = root.named("plan").into_iter().map(|(name, table)| plan(name, &table)).collect();
+    plans.sort_by(|a, b| a.name.value.cmp(&b.name.value));
+    plans
+}
+
+fn plan(name: Name, table: &TableReader<'_>) -> Plan {
+    let texts = |name| table.list(name).iter().filter_map(Field::text).collect();
+    let plan = Plan {
+        name: Sourced::new(name, table.origin()),
+        requests: table.get("requests").map(|field| field.rates()).unwrap_or_default(),
+        burst: table.integer_or_default("burst"),
+        concurrent: table.integer("concurrent"),
+        models: texts("models"),
+        routes: texts("routes"),
+    };
+    if let Some(field) = table.get("requests") {
+        judge_rates(&field, &plan);
+    }
+    if let (Some(field), None) = (table.get("burst"), plan.sustained())
+        && !table.is_misspelt("requests")
+    {
+        let message = format!("`{}` needs a rate up to an hour in `requests`", field.name);
+        table
+            .context()
+            .report(field.error("burst-without-rate", message).help("such as `requests = \"60/1m\"`").absence());
+    }
+    plan
+}
+
+fn judge_rates(field: &Field<'_>, plan: &Plan) {
+    let error = |message: String, help: &str| field.context.report(field.error("out-of-range", message).help(help));
+    if let [one, other] = &plan.requests[..]
+        && (one.value.window <= LONGEST_BUCKET) == (other.value.window <= LONGEST_BUCKET)
+    {
+        error(
+            format!("`{}`: of two rates one has a window up to 1h, and the other a longer one", field.name),
+            "such as [\"60/1m\", \"5000/24h\"]",
+        );
+    }
+    let Some(Rate { count, window }) = plan.sustained() else { return };
+    if u64::from(count) > MOST_A_SECOND * window.as_secs() {
+        error(
+            format!("`{}`: at most {MOST_A_SECOND} requests a second can be counted", field.name),
+            "leave it out where there is no limit",
+        );
+    }
+    let refill = window.mul_f64(f64::from(count.saturating_add(plan.burst.value)) / f64::from(count));
+    if refill > LONGEST_REFILL {
+        error(
+            format!(
+                "`{}`: with `burst` it would take more than 12h until a client that used all may ask for as much again",
+                field.name
+            ),
+            "a smaller `burst`, or a higher rate",
+        );
+    }
+}
+
+pub(super) fn clients_file(root: &TableReader<'_>) -> Option<Sourced<Utf8PathBuf>> {
+    root.text("clients").map(|path| path.map(Utf8PathBuf::from))
+}
+
+/// The clients of a file. `plans` are those of the operator's; `others` are clients that stand elsewhere, and where.
+pub(super) fn clients(root: &TableReader<'_>, plans: &[Plan], others: &[Client], elsewhere: &str) -> Vec<Client> {
+    let mut names: BTreeMap<Name, String> = BTreeMap::new();
+    let mut keys: BTreeMap<Digest, String> = BTreeMap::new();
+    for other in others {
+        names.insert(other.name.value.clone(), elsewhere.to_owned());
+        let digests = std::iter::once(&other.key).chain(other.old_key.iter().map(|(digest, _)| digest));
+        keys.extend(digests.map(|digest| (digest.value, format!("[client.{}] of {elsewhere}", other.name.value))));
+    }
+    let mut clients = Vec::new();
+    for (name, table) in root.named("client") {
+        if let Some(place) = names.insert(name.clone(), "this file".to_owned()) {
+            let message = format!("`[{}]` stands in {place} as well", table.path());
+            table.context().report(Found::error("duplicate", message, table.span()).help("two clients have two names"));
+        }
+        clients.extend(client(name, &table, plans, &mut keys));
+    }
+    clients.sort_by(|a, b| a.name.value.cmp(&b.name.value));
+    clients
+}
+
+fn client(name: Name, table: &TableReader<'_>, plans: &[Plan], keys: &mut BTreeMap<Digest, String>) -> Option<Client> {
+    let plan_field = table.get("plan");
+    let plan = plan_field.as_ref().and_then(Field::name);
+    if let (Some(field), Some(plan)) = (&plan_field, &plan)
+        && !plans.iter().any(|known| known.name.value == plan.value)
+    {
+        unknown_plan(field, plan, plans);
+    }
+    let mut digest_of = |key: &'static str| {
+        let field = table.get(key)?;
+        let digest = field.sha256()?;
+        let place = format!("`[{}]`", table.path());
+        match keys.insert(digest.value, place.clone()) {
+            Some(other) if other == place => {
+                field.context.report(field.error("duplicate", format!("{place} has this key twice")));
+            }
+            Some(other) => {
+                let message = format!("`{}`: {other} has the same key", field.name);
+                field.context.report(field.error("duplicate", message).help("each client has a key of its own"));
+            }
+            None => {}
+        }
+        Some(digest)
+    };
+    let key = digest_of("key_sha256");
+    let old_key = digest_of("old_key_sha256");
+    let until_field = table.get("old_key_until");
+    let until = until_field.as_ref().and_then(|field| field.time());
+    let lacks = |has: &str, lacks: &str| {
+        let message = format!("`[{}]` has `{has}` and lacks `{lacks}`", table.path());
+        table
+            .context()
+            .report(Found::error("missing-key", message, table.span()).help("both together, or none").absence());
+    };
+    match (table.get("old_key_sha256").is_some(), until_field.is_some()) {
+        (true, false) => lacks("old_key_sha256", "old_key_until"),
+        (false, true) => lacks("old_key_until", "old_key_sha256"),
+        (true, true) | (false, false) => {}
+    }
+    Some(Client { name: Sourced::new(name, table.origin()), plan: plan?, key: key?, old_key: old_key.zip(until) })
+}
+
+fn unknown_plan(field: &Field<'_>, plan: &Name, plans: &[Plan]) {
+    let names = || plans.iter().map(|plan| plan.name.value.as_str());
+    let found = field.error("unknown-plan", format!("there is no plan `{plan}`")).absence();
+    field.context.report(match closest(plan.as_str(), names()) {
+        Some(alike) => found.label(format!("did you mean \"{alike}\"?")),
+        None if plans.is_empty() => {
+            found.help(format!("add a section `[plan.{plan}]` to the operator's file; an empty one limits nothing"))
+        }
+        None => found.help(format!("the plans are {}", names().take(MAX_NAMES).collect::<Vec<_>>().join(", "))),
+    });
+}

@@ -1,0 +1,70 @@
+//! Who may ask, and how much.
+
+use super::{KeySpec, Section, ValueKind, later};
+
+/// Most clients of the operator's file, and of the clients' own.
+const MAX_CLIENTS: usize = 20_000;
+
+pub(in crate::config) static PLAN: Section = Section {
+    name: "plan.NAME",
+    doc: "What each of its clients may do",
+    keys: &[
+        KeySpec::new("requests", ValueKind::Rates, "Requests: a rate, or two: one up to an hour, one longer")
+            .says("no limit")
+            .example("[\"60/1m\", \"5000/24h\"]"),
+        KeySpec::new(
+            "burst",
+            ValueKind::Integer(0, 1_000_000),
+            "So many more at once than the rate up to an hour says",
+        )
+        .is("0"),
+        KeySpec::new("concurrent", ValueKind::Integer(1, 1_000_000), "Requests at a time")
+            .says("no limit")
+            .example("5"),
+        KeySpec::new(
+            "models",
+            ValueKind::List(&ValueKind::Text(256), 1, 200),
+            "Globs with * and ? on the models that may be asked for",
+        )
+        .says("every model")
+        .example("[\"gpt-4o*\"]"),
+        KeySpec::new(
+            "routes",
+            ValueKind::List(&ValueKind::UrlPath, 1, 100),
+            "Begins of the paths that may be asked for",
+        )
+        .says("every path")
+        .example("[\"/v1/chat\", \"/v1/models\"]"),
+        KeySpec::later("tokens", later::TOKENS),
+        KeySpec::later("reserve", later::TOKENS),
+        KeySpec::later("budget", later::BUDGETS),
+        KeySpec::later("only", later::BUDGETS),
+        KeySpec::later("over", later::OVER),
+    ],
+};
+
+pub(in crate::config) static CLIENT: Section = Section {
+    name: "client.NAME",
+    doc: "Somebody who asks, known by a key of which only the digest stands here",
+    keys: &[
+        KeySpec::new("plan", ValueKind::Name, "What it may do").required().example("\"free\""),
+        KeySpec::new("key_sha256", ValueKind::Sha256, "SHA-256 of its key")
+            .required()
+            .example("\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\""),
+        KeySpec::new(
+            "old_key_sha256",
+            ValueKind::Sha256,
+            "SHA-256 of the key before, which is good until `old_key_until`",
+        )
+        .example("\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\""),
+        KeySpec::new("old_key_until", ValueKind::Time, "Until when the key before is good")
+            .example("\"2026-12-31T00:00:00Z\""),
+    ],
+};
+
+pub(super) const PLANS: ValueKind = ValueKind::Named(&PLAN, 1000);
+pub(super) const CLIENTS: ValueKind = ValueKind::Named(&CLIENT, MAX_CLIENTS);
+
+/// The file that `clients` names.
+pub(in crate::config) static CLIENTS_FILE: Section =
+    Section { name: "", doc: "Clients of a hapilot", keys: &[KeySpec::new("client", CLIENTS, "Who may ask, by name")] };

@@ -1,0 +1,53 @@
+//! Clients and their plans as the templates see them: which rules are needed at all. The numbers are in maps.
+
+use super::ContextMaker;
+use crate::config::{Config, Plan};
+use crate::model::Origin;
+use crate::render::names::{CLIENTS_MAP, LIMIT_CLIENT, PLANS_MAP, PlansMap, REFUSED, plans_map};
+use crate::render::value::ContextMap;
+use tera::Value;
+
+impl ContextMaker<'_> {
+    /// `None` where nobody is asked. The first plan with a limit of a kind, and the first that names models or routes, are
+    /// reloads.
+    pub(super) fn clients(&mut self) -> Option<Value> {
+        let config = &self.desired.config;
+        let origin = origin(config)?;
+        let has = |of: fn(&Plan) -> bool| config.plans.iter().any(of);
+        let map = |which| plans_map(which).to_owned();
+        let clients = ContextMap::default()
+            .with("map", self.marks.text(CLIENTS_MAP, origin))
+            .with("plans", PLANS_MAP)
+            .with("table", LIMIT_CLIENT)
+            .with("refused", REFUSED)
+            .with("has_limits", has_limits(config))
+            .with("has_concurrent", has(|plan| plan.concurrent.is_some()))
+            .with("has_buckets", has(|plan| plan.sustained().is_some()))
+            .with("has_windows", has(|plan| plan.long().is_some()))
+            .with("has_routes", has(|plan| !plan.routes.is_empty()))
+            .with("has_models", has(|plan| !plan.models.is_empty()))
+            .with("paths", map(PlansMap::Paths))
+            .with("models", map(PlansMap::Models))
+            .with("prefixes", map(PlansMap::Prefixes))
+            .with("expressions", map(PlansMap::Expressions));
+        Some(clients.into())
+    }
+}
+
+/// Where the file says that clients are asked.
+fn origin(config: &Config) -> Option<Option<Origin>> {
+    let first = config.clients.first().map(|client| client.name.origin);
+    first.or(config.clients_file.as_ref().map(|path| path.origin))
+}
+
+/// Whether a client is counted.
+pub(super) fn has_limits(config: &Config) -> bool {
+    config.has_clients() && config.plans.iter().any(|plan| !plan.requests.is_empty() || plan.concurrent.is_some())
+}
+
+/// Where the first plan names the first model, if it counts.
+pub(super) fn origin_of_models(config: &Config) -> Option<Option<Origin>> {
+    let asks = config.has_clients() && config.frontends.iter().any(|frontend| !frontend.open);
+    let mut models = config.plans.iter().flat_map(|plan| &plan.models);
+    asks.then(|| models.next()).flatten().map(|model| model.origin)
+}

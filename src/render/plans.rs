@@ -1,0 +1,73 @@
+//! What the running HAProxy knows of plans and clients, as data: an edit of them is no reload.
+
+use super::names::PlansMap;
+use super::routes::{is_plain, model_expression};
+use crate::config::{Client, Plan};
+use crate::model::Rate;
+
+/// The clock of the buckets ticks so often a second. It begins anew after 59 hours, and an entry of the table is gone after 48.
+const TICKS: u64 = 20_000;
+/// What stands for "no limit": more than HAProxy ever counts.
+const NONE: u64 = u32::MAX as u64;
+/// The window that stands where there is none, in seconds.
+const DAY_S: u64 = 86_400;
+
+/// The entry of a plan: what its clients may do, in the order in which the template takes it apart. CONCURRENT, then of
+/// the bucket: ticks for a request, ticks of the whole, requests of the whole, its rate; then requests in the long window,
+/// its seconds, its rate.
+pub(super) fn numbers(plan: &Plan) -> String {
+    let concurrent = plan.concurrent.as_ref().map_or(NONE, |most| u64::from(most.value));
+    let (step, room, whole, rate) = match plan.sustained() {
+        None => (0, NONE, 0, "-".to_owned()),
+        Some(rate) => {
+            let whole = u64::from(rate.count) + u64::from(plan.burst.value);
+            let step = (ticks(rate) / u64::from(rate.count)).max(1);
+            (step, step * whole, whole, rate.to_string())
+        }
+    };
+    let (most, window, long) = match plan.long() {
+        None => (NONE, DAY_S, "-".to_owned()),
+        Some(rate) => (u64::from(rate.count), rate.window.as_secs(), rate.to_string()),
+    };
+    format!("{concurrent} {step} {room} {whole} {rate} {most} {window} {long}")
+}
+
+fn ticks(rate: Rate) -> u64 {
+    rate.window.as_secs() * TICKS + u64::from(rate.window.subsec_millis()) * TICKS / 1000
+}
+
+/// The entries of a client: `NAME PLAN` by the digest of its key as HAProxy spells it; behind it the second since 1970
+/// until which an old key is good.
+pub(super) fn entries(client: &Client) -> impl Iterator<Item = (String, String)> {
+    let who = format!("{} {}", client.name.value, client.plan.value);
+    let old = client.old_key.as_ref();
+    let old = old.map(|(digest, until)| (digest.to_string().to_uppercase(), format!("{who} {}", until.as_second())));
+    std::iter::once((client.key.to_string().to_uppercase(), who)).chain(old)
+}
+
+/// What plans include, each as `PLAN/MODEL` or `PLAN/PATH`. A plan that names none includes all.
+pub(super) fn included(plans: &[Plan], which: PlansMap) -> Vec<(String, String)> {
+    let of = |plan: &Plan| -> Vec<String> {
+        let name = &plan.name.value;
+        let texts = match which {
+            PlansMap::Paths => &plan.routes,
+            PlansMap::Models | PlansMap::Prefixes | PlansMap::Expressions => &plan.models,
+        };
+        let all = texts.is_empty() && matches!(which, PlansMap::Paths | PlansMap::Prefixes);
+        let fitting = texts.iter().filter_map(|text| include(name.as_str(), &text.value, which));
+        fitting.chain(all.then(|| format!("{name}/"))).collect()
+    };
+    plans.iter().flat_map(of).map(|key| (key, "1".to_owned())).collect()
+}
+
+fn include(plan: &str, text: &str, which: PlansMap) -> Option<String> {
+    let is_exact = !text.contains(['*', '?']) && is_plain(text);
+    let prefix =
+        text.strip_suffix('*').filter(|begin| !begin.contains(['*', '?']) && (begin.is_empty() || is_plain(begin)));
+    match which {
+        PlansMap::Paths => Some(format!("{plan}{text}")),
+        PlansMap::Models => is_exact.then(|| format!("{plan}/{text}")),
+        PlansMap::Prefixes => prefix.map(|begin| format!("{plan}/{begin}")),
+        PlansMap::Expressions => (!is_exact && prefix.is_none()).then(|| model_expression(plan, text)),
+    }
+}
