@@ -2,7 +2,7 @@
 //!
 //! Pure. Refuses to know how it is spelt. Made by `agent` and `cli`, read by `render` and `plan`.
 
-use crate::config::{Backend, Client, Config, Server};
+use crate::config::{Backend, Clients, Config, Server};
 use crate::model::{AdminState, Along, Certificate, Secret, SecretRef, ServerId, Sourced, Weight};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub struct Desired {
     /// order of their names.
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
     /// Every client, of the operator's file and of the clients' own.
-    pub clients: Arc<[Client]>,
+    pub clients: Arc<Clients>,
     /// Which key serves at each of [`key_entries`], counted from 0; the first one where an entry is not named.
     pub active_keys: BTreeMap<String, usize>,
     /// Which keys share the requests at each entry that is spread; all of them where an entry is not named.
@@ -71,7 +71,7 @@ impl Desired {
                 (id, wanted)
             })
             .collect();
-        let clients = config.clients.clone().into();
+        let clients = Arc::new(Clients::new(config.clients.clone()));
         let (active_keys, spread_keys) = (BTreeMap::new(), BTreeMap::new());
         Self { config, servers, secrets, certificates, clients, active_keys, spread_keys }
     }

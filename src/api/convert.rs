@@ -5,6 +5,7 @@ use crate::agent::{
     Applied, BackendSnapshot, CertificateStatus, Correction, HaproxySnapshot, OldWorker, Report, ServerSnapshot,
     Snapshot, SnapshotParts, TrialSnapshot,
 };
+use crate::config::Clients;
 use crate::fleet::KeyStatus;
 use crate::health::{Attention, CircuitPhase, CircuitSnapshot, HealthSnapshot, ProbeSnapshot};
 use crate::keys::KeyState;
@@ -78,6 +79,7 @@ impl<S> wire::Status<S> {
             corrections_total,
             would,
             certificates,
+            clients,
             vips,
             traffic,
             guards: (now, guards),
@@ -117,8 +119,15 @@ impl<S> wire::Status<S> {
             hearing: traffic.as_ref().map(|picture| wire_live::Hearing::from(&picture.stats)),
             guards: guards.iter().map(|event| wire_live::Guard::of(event, *now)).collect(),
             certificates: certificates.iter().map(wire::Certificate::from).collect(),
+            clients: clients.as_deref().map(wire::Clients::from),
             vips: vips.as_ref().map(|vips| wire::Vips::of(vips, node, *revision)),
         }
+    }
+}
+
+impl From<&Clients> for wire::Clients {
+    fn from(clients: &Clients) -> Self {
+        Self { count: clients.len(), digest: clients.digest().short() }
     }
 }
 

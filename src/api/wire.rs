@@ -53,9 +53,21 @@ pub struct Status<S = Vec<Server>> {
     /// The certificates that frontends serve, in the order of their files.
     #[serde(default)]
     pub certificates: Vec<Certificate>,
+    /// Who may ask; `None`: anybody.
+    #[serde(default)]
+    pub clients: Option<Clients>,
     /// The virtual addresses; `None`: the file has none, or no agent watches them.
     #[serde(default)]
     pub vips: Option<Vips>,
+}
+
+/// Who may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    /// How many there are.
+    pub count: usize,
+    /// The beginning of the digest of all their names, plans and keys' digests: another one when any has changed.
+    pub digest: String,
 }
 
 /// What an `apply` of the file that waits would do.

@@ -85,6 +85,12 @@ pub enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Give clients keys of their own, and take them away
+    Client {
+        /// What to do
+        #[command(subcommand)]
+        command: ClientCommand,
+    },
     /// Show what serves and how healthy it is
     Status,
     /// Say why a server has its weight: every factor
@@ -203,6 +209,7 @@ impl Command {
             | Self::Check
             | Self::Render { .. }
             | Self::Key { command: KeyCommand::Test { .. } }
+            | Self::Client { .. }
             | Self::Schema
             | Self::Completions { .. }
             | Self::Demo(_)
@@ -355,6 +362,37 @@ pub enum KeyCommand {
     },
 }
 
+/// `client …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Make a key for a new client and print it, this once; the file `clients` keeps its digest
+    Add {
+        /// What the client is called in logs and limits
+        #[arg(value_parser = parse_name)]
+        name: Name,
+        /// What it may do: the name in `[plan.NAME]`
+        #[arg(long, value_parser = parse_name)]
+        plan: Name,
+    },
+    /// Who may ask, with which plan; never a key itself
+    List,
+    /// Take a client's keys away at once
+    Revoke {
+        /// The client
+        #[arg(value_parser = parse_name)]
+        name: Name,
+    },
+    /// Make a new key for a client and print it, this once; the one before is good for a while
+    Rotate {
+        /// The client
+        #[arg(value_parser = parse_name)]
+        name: Name,
+        /// How long the key before is good; 0s: no longer
+        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_grace)]
+        keep: Duration,
+    },
+}
+
 /// `vip …`
 #[derive(Clone, Debug, Subcommand)]
 pub enum VipCommand {
@@ -477,6 +515,13 @@ pub struct Mock {
 
 fn parse_name(text: &str) -> Result<Name, String> {
     Name::new(text).map_err(|e| e.to_string())
+}
+
+/// Until when an old key is good is a date, which a far one is not.
+fn parse_grace(text: &str) -> Result<Duration, String> {
+    let grace = parse_duration(text).map_err(|e| e.to_string())?;
+    let longest = Duration::from_secs(365 * 86_400);
+    (grace <= longest).then_some(grace).ok_or_else(|| "at most 365d".to_owned())
 }
 
 fn parse_server(text: &str) -> Result<ServerId, String> {

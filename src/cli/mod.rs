@@ -8,6 +8,8 @@ mod apply;
 pub mod args;
 mod belonging;
 mod check;
+mod client;
+mod client_file;
 mod confirm;
 mod demo;
 mod demo_guard;
@@ -141,6 +143,7 @@ async fn dispatch(cli: Cli, is_file_named: bool, out: Output) -> Result<(), Fail
         Command::Explain { server } => explain::explain(&place, &server, out).await,
         Command::Probe(options) => probe::probe(&place, &options, out).await,
         Command::Key { command } => key::key(&place, &command, out).await,
+        Command::Client { command } => client::client(&place, &command, out).await,
         Command::Status => status::status(&place, out).await,
         Command::Server { command } => Box::pin(server::server(&place, &command, out)).await,
         Command::Vip { command } => vip::vip(&place, &command, out).await,

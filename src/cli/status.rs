@@ -165,6 +165,10 @@ fn print(status: &Status, out: &Output) {
         let (text, addresses) = (out.paint(tone, text), vip.addresses.join(", "));
         row(out, "vip", format_args!("{} {text} ({addresses}), {state} here", vip.name));
     }
+    if let Some(clients) = &status.clients {
+        let many = if clients.count == 1 { "" } else { "s" };
+        row(out, "clients", format_args!("{} client{many} with a key of their own", clients.count));
+    }
     if let Some(next) = status.certificates.iter().min_by_key(|one| one.expires_in_s) {
         let (count, date) = (status.certificates.len(), next.not_after.get(..10).unwrap_or_default());
         let many = if count == 1 { "" } else { "s" };

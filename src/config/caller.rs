@@ -2,6 +2,7 @@
 
 use crate::model::{Digest, Name, Rate, Sourced};
 use jiff::Timestamp;
+use std::fmt::Write;
 use std::time::Duration;
 
 /// A rate with a window up to this is a bucket that refills evenly; one with a longer window begins anew at its multiples
@@ -48,4 +49,46 @@ pub struct Client {
     pub key: Sourced<Digest>,
     /// `old_key_sha256` with `old_key_until`: the key before, and until when it is good as well.
     pub old_key: Option<(Sourced<Digest>, Timestamp)>,
+}
+
+/// Every client, of the operator's file and of the clients' own, sorted by name.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    all: Vec<Client>,
+    digest: Digest,
+}
+
+impl Clients {
+    /// In any order.
+    pub fn new(mut all: Vec<Client>) -> Self {
+        all.sort_by(|a, b| a.name.value.cmp(&b.name.value));
+        let mut text = String::new();
+        for Client { name, plan, key, old_key } in &all {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{} {} {}", name.value, plan.value, key.value);
+            let _ = old_key.iter().try_for_each(|(digest, until)| write!(text, " {} {until}", digest.value));
+            text.push('\n');
+        }
+        Self { all, digest: Digest::of(text) }
+    }
+
+    /// In the order of their names.
+    pub fn iter(&self) -> std::slice::Iter<'_, Client> {
+        self.all.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Of who they are and what they may do.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
 }

@@ -36,6 +36,7 @@ mod bad;
 mod cadence;
 mod cases;
 mod certificates;
+mod clients;
 mod compose;
 mod deny;
 mod descriptors;

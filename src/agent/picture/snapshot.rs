@@ -7,6 +7,7 @@ use crate::agent::file::unserved::Waiting;
 use crate::agent::outcome::corrections::Correction;
 use crate::agent::sources::certificate_news::CertificateStatus;
 use crate::agent::vip::guardian::VipReport;
+use crate::config::Clients;
 use crate::config::Vip;
 use crate::fleet::KeyStatus;
 use crate::health::{GuardEvent, HealthSnapshot};
@@ -17,6 +18,7 @@ use crate::weights::WeightDecision;
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that `status` shows, but for the servers: of thousands, each is made when it is shown.
@@ -64,6 +66,8 @@ pub struct Snapshot {
     pub traffic: Option<Picture>,
     /// The certificates that serve, in the order of their files.
     pub certificates: Vec<CertificateStatus>,
+    /// Who may ask; `None`: anybody.
+    pub clients: Option<Arc<Clients>>,
     /// The virtual addresses; `None`: the file has none.
     pub vips: Option<VipsSnapshot>,
     /// The guards at work, the oldest first, and when this picture was made.

@@ -67,6 +67,7 @@ impl Snapshot {
             corrections_total: node.engine.corrections.total(),
             would: node.engine.would.clone(),
             certificates: node.certificate_news.all.clone(),
+            clients: config.has_clients().then(|| node.serving.clients.clone()),
             vips,
             traffic: None,
             guards: (node.now(), node.steering.fleet.guards(node.now())),

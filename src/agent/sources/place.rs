@@ -6,7 +6,7 @@ use super::certificates::{self, CertificateProblem};
 use super::key_texts::{self, Flaw};
 use super::unread::{SecretUse, Unread};
 use crate::agent::tell::refusal::{At, Objection, Refusal};
-use crate::config::{self, Client, Config, Diagnostics, Heartbeat, ServerTls};
+use crate::config::{self, Clients, Config, Diagnostics, Heartbeat, ServerTls};
 use crate::model::{Certificate, Digest, Name, Secret, SecretRef, Sourced};
 use crate::probe::ClientCertificate;
 use crate::render::Templates;
@@ -53,7 +53,7 @@ pub struct Sources {
     /// Those that could not be read: something stands in their place.
     pub unread: Vec<Unread>,
     /// Every client, of the operator's file and of the clients' own.
-    pub clients: Arc<[Client]>,
+    pub clients: Arc<Clients>,
     /// The certificates that frontends name.
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
     /// Certificates that cannot be served. The last good ones stand in for them.
@@ -409,8 +409,8 @@ impl Reader<'_> {
     }
 
     /// All clients. A file of theirs with mistakes is told with their places in it.
-    fn clients(&mut self, config: &Config) -> Result<Arc<[Client]>, SourcesError> {
-        let Some(path) = &config.clients_file else { return Ok(config.clients.clone().into()) };
+    fn clients(&mut self, config: &Config) -> Result<Arc<Clients>, SourcesError> {
+        let Some(path) = &config.clients_file else { return Ok(Arc::new(Clients::new(config.clients.clone()))) };
         let text = sys::files::read_limited(path, MAX_FILE).map_err(|e| e.to_string());
         let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8", path.value)));
         let text = match text {
@@ -419,14 +419,13 @@ impl Reader<'_> {
                 let told = self.objection(path, format!("the clients cannot be read: {e}"));
                 let help = "make the file; an empty one lets nobody in until `hapilot client add` adds a client";
                 self.problems.push(if path.exists() { told } else { told.help(help) });
-                return Ok(Arc::from([]));
+                return Ok(Arc::new(Clients::new(vec![])));
             }
         };
         let mut clients = config::parse_clients(path.as_str(), &text, config)
             .map_err(|diagnostics| SourcesError::Mistakes { diagnostics: Box::new(diagnostics) })?;
         clients.extend(config.clients.iter().cloned());
-        clients.sort_by(|a, b| a.name.value.cmp(&b.name.value));
-        Ok(clients.into())
+        Ok(Arc::new(Clients::new(clients)))
     }
 
     fn pem_texts<'c>(

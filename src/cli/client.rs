@@ -1,0 +1,265 @@
+//! `client add|list|revoke|rotate`: clients have keys of their own, of which the file `clients` keeps the digests. A key
+//! is printed once, when it is made, and stands nowhere.
+
+use super::agent::{agent, how_to_start};
+use super::args::ClientCommand;
+use super::client_file::{ClientFile, new_key};
+use super::output::{Failure, Output, Tone, span};
+use super::table::Table;
+use super::target;
+use crate::agent::{Place, Refusal, SecretUse, Sources};
+use crate::config::Clients;
+use crate::config::{Client, parse_clients};
+use crate::model::{Digest, Name, Sourced};
+use crate::sys;
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+/// Largest file of clients, in bytes.
+const MAX_FILE: u64 = 4 << 20;
+/// A client is known, or gone, within this time, or something is wrong.
+const LIVE: Duration = Duration::from_secs(10);
+/// Between two looks at whether it is.
+const LOOK: Duration = Duration::from_millis(50);
+/// So many names are told.
+const MAX_NAMES: usize = 8;
+
+/// `hapilot client …`
+pub(super) async fn client(place: &Place, command: &ClientCommand, out: Output) -> Result<(), Failure> {
+    let sources = target::load(&place.using(SecretUse::Nothing))?;
+    match command {
+        ClientCommand::Add { name, plan } => add(place, &sources, name, plan, out).await,
+        ClientCommand::List => list(&sources, out),
+        ClientCommand::Revoke { name } => revoke(place, &sources, name, out).await,
+        ClientCommand::Rotate { name, keep } => rotate(place, &sources, name, *keep, out).await,
+    }
+}
+
+/// `--json` of `client add` and `client rotate`. The only place where a key is ever shown.
+#[derive(Serialize)]
+struct Made<'a> {
+    client: &'a Name,
+    plan: &'a Name,
+    key: &'a str,
+    key_sha256: String,
+    old_key_until: Option<String>,
+    is_live: bool,
+}
+
+async fn add(place: &Place, sources: &Sources, name: &Name, plan: &Name, out: Output) -> Result<(), Failure> {
+    if !sources.config.plans.iter().any(|known| known.name.value == *plan) {
+        return Err(unknown_plan(place, sources, plan));
+    }
+    if let Some(known) = sources.clients.iter().find(|client| client.name.value == *name) {
+        let help = format!("a new key for it: `{}`", place.command(&format!("client rotate {name}")));
+        return Err(
+            Failure::refused(format!("there is a client {name} already, with plan {}", known.plan.value)).help(help)
+        );
+    }
+    let key = new_key();
+    let digest = Digest::of(&key);
+    let section = format!("[client.{name}]\nplan = \"{plan}\"\nkey_sha256 = \"{digest}\"");
+    let Some(path) = &sources.config.clients_file else {
+        let help =
+            format!("name a file for them at the top of {}: clients = \"/etc/hapilot/clients.toml\"", place.file);
+        return Err(Failure::refused("the operator's file names no file for clients").help(help));
+    };
+    let clients = change(sources, path, |file| file.add(name, plan, &digest), &section)?;
+    let is_live = live(place, &clients).await?;
+    let made = Made { client: name, plan, key: &key, key_sha256: digest.to_string(), old_key_until: None, is_live };
+    tell(place, &made, path, out);
+    Ok(())
+}
+
+async fn rotate(place: &Place, sources: &Sources, name: &Name, keep: Duration, out: Output) -> Result<(), Failure> {
+    let (client, path) = of_file(place, sources, name)?;
+    let key = new_key();
+    let digest = Digest::of(&key);
+    let until = (!keep.is_zero()).then(|| Timestamp::now() + keep);
+    let clients = change(sources, path, |file| file.rotate(client, &digest, until), "")?;
+    let is_live = live(place, &clients).await?;
+    let until = until.map(|until| until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let (plan, key_sha256) = (&client.plan.value, digest.to_string());
+    tell(place, &Made { client: name, plan, key: &key, key_sha256, old_key_until: until, is_live }, path, out);
+    Ok(())
+}
+
+async fn revoke(place: &Place, sources: &Sources, name: &Name, out: Output) -> Result<(), Failure> {
+    let (client, path) = of_file(place, sources, name)?;
+    let clients = change(sources, path, |file| file.remove(&client.name.value), "")?;
+    let is_live = live(place, &clients).await?;
+    if out.json {
+        out.print_json(&serde_json::json!({ "client": name, "is_live": is_live }));
+        return Ok(());
+    }
+    out.text(0, format_args!("client {name} is gone from {path}", path = path.value));
+    match is_live {
+        true => out.text(0, "its keys are refused from now on; requests that it has begun go on to their end"),
+        false => not_live(place, &out),
+    }
+    Ok(())
+}
+
+fn tell(place: &Place, made: &Made<'_>, path: &Sourced<Utf8PathBuf>, out: Output) {
+    if out.json {
+        return out.print_json(made);
+    }
+    let Made { client, plan, key, key_sha256: _, old_key_until, is_live } = made;
+    out.text(0, format_args!("The key of client {client} (plan {plan}), which is shown this once:"));
+    out.line("");
+    out.line(format_args!("  {}", out.paint(Tone::Strong, key)));
+    out.line("");
+    out.text(
+        0,
+        "Callers send it as their API key: \"Authorization: Bearer KEY\", x-api-key, api-key or x-goog-api-key.",
+    );
+    if let Some(until) = old_key_until {
+        out.text(0, format_args!("The key before is good until {until}."));
+    }
+    match is_live {
+        true => out.text(0, format_args!("It is live; {} keeps its digest.", path.value)),
+        false => not_live(place, &out),
+    }
+}
+
+fn not_live(place: &Place, out: &Output) {
+    let told = format!(
+        "Not live yet: no agent serves it. It is with the next `{}`, or when the agent runs: {}",
+        place.command("apply"),
+        how_to_start(place)
+    );
+    out.text(0, out.paint(Tone::Warn, told));
+}
+
+/// A client that the clients' own file has, and that file.
+fn of_file<'a>(
+    place: &Place,
+    sources: &'a Sources,
+    name: &Name,
+) -> Result<(&'a Client, &'a Sourced<Utf8PathBuf>), Failure> {
+    let Some(client) = sources.clients.iter().find(|client| client.name.value == *name) else {
+        let names = sources.clients.iter().map(|client| client.name.value.as_str());
+        let known = names.take(MAX_NAMES).collect::<Vec<_>>().join(", ");
+        let help = if known.is_empty() { "there is none yet".to_owned() } else { format!("the clients are {known}") };
+        return Err(Failure::refused(format!("there is no client {name}")).help(help));
+    };
+    let own = sources.config.clients.iter().find(|client| client.name.value == *name);
+    match (own, &sources.config.clients_file) {
+        (None, Some(path)) => Ok((client, path)),
+        (own, _) => {
+            let line = own.and_then(|own| own.name.origin).map_or(0, |origin| origin.line);
+            let what = format!("[client.{name}] stands in {} (line {line}), which only you write", place.file);
+            let key = new_key();
+            let help = format!("change it there; a new key: {key} with key_sha256 = \"{}\"", Digest::of(&key));
+            Err(Failure::refused(what).help(help))
+        }
+    }
+}
+
+/// Changes the clients' file, unless that would leave one with mistakes; answers who the clients are then.
+fn change(
+    sources: &Sources,
+    path: &Utf8Path,
+    edit: impl FnOnce(&mut ClientFile) -> Option<()>,
+    section: &str,
+) -> Result<Clients, Failure> {
+    let read = || sys::files::read_limited(path, MAX_FILE);
+    let before = read().map_err(|e| Failure::refused(Refusal::new(e)))?;
+    let text = String::from_utf8_lossy(&before).into_owned();
+    let mut file = ClientFile::parse(&text).map_err(|e| Failure::refused(format!("{path} is no TOML: {e}")))?;
+    let by_hand = || {
+        let failure = Failure::refused(format!("{path} is written in a way that this command cannot change"));
+        failure.help(format!("change it by hand; a client looks so:\n{section}"))
+    };
+    edit(&mut file).ok_or_else(by_hand)?;
+    let text = file.text();
+    let mut clients =
+        parse_clients(path.as_str(), &text, &sources.config).map_err(|e| Failure::refused(Refusal::mistakes(e)))?;
+    clients.extend(sources.config.clients.iter().cloned());
+    let mode = fs_err::metadata(path).map_or(0o640, |metadata| metadata.permissions().mode() & 0o7777);
+    sys::files::replace_unchanged(path, text.as_bytes(), mode, || read().is_ok_and(|now| now == before))
+        .map_err(|e| Failure::refused(Refusal::new(e).nothing_changed()))?;
+    Ok(Clients::new(clients))
+}
+
+/// Waits until the agent has taken the clients over; false where none runs.
+async fn live(place: &Place, clients: &Clients) -> Result<bool, Failure> {
+    let Some(agent) = agent(place)? else { return Ok(false) };
+    let (until, digest) = (Instant::now() + LIVE, clients.digest().short());
+    loop {
+        let status = agent.status().await.map_err(Failure::from)?;
+        if status.clients.as_ref().is_some_and(|clients| clients.digest == digest) {
+            return Ok(true);
+        }
+        if Instant::now() > until {
+            let help = format!("`{}` says why; the file is as you wanted it", place.command("status"));
+            return Err(Failure::refused("the agent has not taken the change over within 10 s").help(help));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn unknown_plan(place: &Place, sources: &Sources, plan: &Name) -> Failure {
+    let names = sources.config.plans.iter().map(|plan| plan.name.value.as_str());
+    let names = names.take(MAX_NAMES).collect::<Vec<_>>().join(", ");
+    let failure = Failure::usage(format!("there is no plan {plan}"));
+    match names.is_empty() {
+        true => failure.help(format!("add a section [plan.{plan}] to {}; an empty one limits nothing", place.file)),
+        false => failure.help(format!("the plans are {names}")),
+    }
+}
+
+/// `client list --json`, one element each.
+#[derive(Serialize)]
+struct Listed<'a> {
+    client: &'a Name,
+    plan: &'a Name,
+    key_sha256: String,
+    old_key_until: Option<String>,
+}
+
+fn list(sources: &Sources, out: Output) -> Result<(), Failure> {
+    let until = |client: &Client| client.old_key.as_ref().map(|(_, until)| *until);
+    if out.json {
+        let listed = |client: &'_ Client| until(client).map(|until| until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        let rows: Vec<_> = sources
+            .clients
+            .iter()
+            .map(|client| Listed {
+                client: &client.name.value,
+                plan: &client.plan.value,
+                key_sha256: client.key.value.to_string(),
+                old_key_until: listed(client),
+            })
+            .collect();
+        out.print_json(&rows);
+        return Ok(());
+    }
+    if sources.clients.is_empty() {
+        let nobody =
+            if sources.config.has_clients() { "no client yet: nobody may ask" } else { "no clients: anybody may ask" };
+        out.text(0, nobody);
+        return Ok(());
+    }
+    let now = Timestamp::now();
+    let mut table = Table::new(["CLIENT", "PLAN", "KEY'S SHA-256", "OLD KEY"]);
+    for client in sources.clients.iter() {
+        let left = until(client).map(|until| until.duration_since(now).as_secs());
+        let old = match left {
+            None => "-".to_owned(),
+            Some(left) if left > 0 => format!("good for {}", span(left.unsigned_abs())),
+            Some(_) => "over".to_owned(),
+        };
+        table.row([
+            (Tone::Plain, client.name.value.to_string()),
+            (Tone::Plain, client.plan.value.to_string()),
+            (Tone::Dim, client.key.value.short()),
+            (Tone::Plain, old),
+        ]);
+    }
+    out.print(&table.render(&out));
+    Ok(())
+}
