@@ -70,7 +70,8 @@ async fn add(place: &Place, sources: &Sources, name: &Name, plan: &Name, out: Ou
     let clients = change(sources, path, |file| file.add(name, plan, &digest), &section)?;
     let is_live = live(place, &clients).await?;
     let made = Made { client: name, plan, key: &key, key_sha256: digest.to_string(), old_key_until: None, is_live };
-    tell(place, &made, path, out);
+    tell(place, &made, path, &out);
+    tell_of_peers(sources, path, &out);
     Ok(())
 }
 
@@ -83,7 +84,8 @@ async fn rotate(place: &Place, sources: &Sources, name: &Name, keep: Duration, o
     let is_live = live(place, &clients).await?;
     let until = until.map(|until| until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     let (plan, key_sha256) = (&client.plan.value, digest.to_string());
-    tell(place, &Made { client: name, plan, key: &key, key_sha256, old_key_until: until, is_live }, path, out);
+    tell(place, &Made { client: name, plan, key: &key, key_sha256, old_key_until: until, is_live }, path, &out);
+    tell_of_peers(sources, path, &out);
     Ok(())
 }
 
@@ -100,10 +102,11 @@ async fn revoke(place: &Place, sources: &Sources, name: &Name, out: Output) -> R
         true => out.text(0, "its keys are refused from now on; requests that it has begun go on to their end"),
         false => not_live(place, &out),
     }
+    tell_of_peers(sources, path, &out);
     Ok(())
 }
 
-fn tell(place: &Place, made: &Made<'_>, path: &Sourced<Utf8PathBuf>, out: Output) {
+fn tell(place: &Place, made: &Made<'_>, path: &Sourced<Utf8PathBuf>, out: &Output) {
     if out.json {
         return out.print_json(made);
     }
@@ -121,7 +124,16 @@ fn tell(place: &Place, made: &Made<'_>, path: &Sourced<Utf8PathBuf>, out: Output
     }
     match is_live {
         true => out.text(0, format_args!("It is live; {} keeps its digest.", path.value)),
-        false => not_live(place, &out),
+        false => not_live(place, out),
+    }
+}
+
+/// Other nodes have files of their own.
+fn tell_of_peers(sources: &Sources, path: &Utf8Path, out: &Output) {
+    let own = &sources.config.node.name.value;
+    let others: Vec<_> = sources.config.node.peers.keys().filter(|node| *node != own).map(Name::as_str).collect();
+    if !others.is_empty() {
+        out.note(format!("copy {path} to the other nodes as well ({}): each has its own", others.join(", ")));
     }
 }
 
@@ -152,8 +164,7 @@ fn of_file<'a>(
         (own, _) => {
             let line = own.and_then(|own| own.name.origin).map_or(0, |origin| origin.line);
             let what = format!("[client.{name}] stands in {} (line {line}), which only you write", place.file);
-            let key = new_key();
-            let help = format!("change it there; a new key: {key} with key_sha256 = \"{}\"", Digest::of(&key));
+            let help = "change it there; `printf %s KEY | sha256sum` prints the digest of a key";
             Err(Failure::refused(what).help(help))
         }
     }

@@ -316,14 +316,7 @@ fn a_server_without_a_key_of_its_own_never_sees_a_clients() {
 #[test]
 fn clients_of_a_file_of_their_own_come_and_go_without_a_reload() {
     for binary in binaries() {
-        let mut file = String::new();
-        let stage = Stage::running(&binary, |text| {
-            let directory =
-                text.split_once("state = \"").and_then(|(_, rest)| rest.split_once("/state")).expect("a state").0;
-            file = format!("{directory}/clients.toml");
-            write(&file, "");
-            format!("clients = \"{file}\"\n{text}\n[plan.free]\n")
-        });
+        let (stage, file) = with_file(&binary, "");
         assert_eq!(chat(&stage, "acme").status, 401);
         let worker = stage.worker();
         // Thousands of others.
@@ -346,5 +339,68 @@ fn clients_of_a_file_of_their_own_come_and_go_without_a_reload() {
         replace(&client("other", "free"));
         wait_for("the client to be gone", LENIENT, || (chat(&stage, "acme").status == 401).then_some(()));
         assert_eq!((chat(&stage, "other").status, stage.worker()), (200, worker), "{}", binary.version);
+    }
+}
+
+/// A stage with a file of clients, and its path.
+fn with_file(binary: &Binary, clients: &str) -> (Stage, String) {
+    let mut file = String::new();
+    let stage = Stage::running(binary, |text| {
+        let directory =
+            text.split_once("state = \"").and_then(|(_, rest)| rest.split_once("/state")).expect("a state").0;
+        file = format!("{directory}/clients.toml");
+        write(&file, clients);
+        format!("clients = \"{file}\"\n{text}\n[plan.free]\n[plan.paid]\nrequests = \"1000/1m\"\n")
+    });
+    (stage, file)
+}
+
+#[test]
+fn a_key_is_made_known_changed_and_taken_away_by_command() {
+    for binary in binaries() {
+        let (mut stage, file) = with_file(&binary, "# who may ask\n");
+        let asked = |stage: &Stage, key: &str| ask(stage, &Request::get("/v1/models").header("x-api-key", key)).status;
+        let worker = stage.worker();
+        let began = Instant::now();
+        let made = stage.json(&["client", "add", "acme", "--plan", "free"]);
+        let took = began.elapsed();
+        let first = made["key"].as_str().expect("a key").to_owned();
+        assert_eq!((made["is_live"].as_bool(), asked(&stage, &first)), (Some(true), 200), "{made}");
+        assert!(took < LENIENT, "{took:?}");
+        let rotated = stage.json(&["client", "rotate", "acme", "--keep", "1h"]);
+        let second = rotated["key"].as_str().expect("a key").to_owned();
+        assert_eq!((asked(&stage, &first), asked(&stage, &second)), (200, 200));
+        let rotated = stage.json(&["client", "rotate", "acme", "--keep", "0s"]);
+        let third = rotated["key"].as_str().expect("a key").to_owned();
+        assert_eq!((asked(&stage, &first), asked(&stage, &second), asked(&stage, &third)), (401, 401, 200));
+        let listed = stage.json(&["client", "list"]);
+        assert_eq!((&listed[0]["client"], &listed[0]["plan"]), (&Value::from("acme"), &Value::from("free")));
+        assert_eq!(listed[0]["key_sha256"], Digest::of(&third).to_string());
+        assert!(stage.done(&["status"]).contains("1 client with a key"));
+        // Whose name is taken, and of whom nobody knows, is told.
+        for (words, told) in [
+            (&["client", "add", "acme", "--plan", "paid"][..], "there is a client acme already, with plan free"),
+            (&["client", "add", "new", "--plan", "fre"], "the plans are free, paid"),
+            (&["client", "revoke", "acne"], "the clients are acme"),
+            (&["client", "rotate", "acne"], "the clients are acme"),
+        ] {
+            let finished = stage.cli(words);
+            assert!(finished.code != Some(0) && finished.stderr.contains(told), "{words:?}: {}", finished.stderr);
+        }
+        let gone = stage.done(&["client", "revoke", "acme"]);
+        assert!(gone.contains("its keys are refused from now on"), "{gone}");
+        assert_eq!((asked(&stage, &third), stage.worker()), (401, worker), "{}", binary.version);
+        let text = fs_err::read_to_string(&file).expect("the clients");
+        assert!(text.starts_with("# who may ask") && !text.contains("acme"), "{text}");
+        // Nobody has seen a key but who made it.
+        let said = stage.done(&["events"]) + &stage.agent().stderr() + &stage.done(&["history"]);
+        assert!(!said.contains("sk-hap-"), "{said}");
+        // Without an agent it is written, and that it is not live yet is told.
+        stage.agent().stop();
+        let told = stage.done(&["client", "add", "late", "--plan", "paid"]);
+        assert!(told.contains("Not live yet") && told.contains("sk-hap-"), "{told}");
+        stage.done(&["apply"]);
+        let key = told.split_whitespace().find(|word| word.starts_with("sk-hap-")).expect("a key");
+        assert_eq!(asked(&stage, key), 200);
     }
 }
