@@ -21,7 +21,7 @@ pub(in crate::config) static BACKEND: Section = Section {
                     RefusedChoice::Never("it fixes the weights when HAProxy loads, so that health could not steer it"),
                 )],
             ),
-            "HAProxy's load-balancing algorithm; `leastconn` becomes `random(4)`, the least busy of four, on HAProxy 3.2 and newer, whose own loses servers from sight after a repeat",
+            "HAProxy's load-balancing algorithm; `leastconn` becomes `random(2)`, the less busy of two, on HAProxy 3.2 and newer, whose own loses servers from sight after a repeat",
         )
         .is("leastconn"),
         KeySpec::new(

@@ -20,7 +20,7 @@ const RETRIED: &str = "conn-failure empty-response junk-response 500 502 503 504
 const FAST_INTER: Duration = Duration::from_secs(1);
 /// How often HAProxy looks at a server that is down, at most.
 const DOWN_INTER: Duration = Duration::from_secs(5);
-/// The server with the fewest connections for its weight among four that are drawn by weight.
+/// The server with the fewest connections for its weight of two that are drawn by weight.
 const BEST_OF_DRAWN: &str = "random(2)";
 /// In a file with more servers drawing costs too much: 1,000 servers of weight 100 take 80 MB and a second of each start.
 const MOST_DRAWN: usize = 256;

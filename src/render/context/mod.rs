@@ -109,7 +109,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("replaced_headers", replaced_headers().into());
         let key_query = ContextMap::default().with("decoded", decoded_key()).with("spelt", spelt_key());
         context.insert_value("key_query", key_query.into());
-        let stream_error = error_body("The model server failed at the beginning.", "server_error", "stream_error");
+        let stream_error = error_body("The model server failed at the beginning.", "api_error", "stream_error");
         context.insert_value("stream_error", stream_error.into());
         context.insert_value("stream_begin", stream_begin());
         context.insert_value("node", self.marks.sourced(&config.node.name));
@@ -216,8 +216,11 @@ impl<'a> ContextMaker<'a> {
         // The numbers are in the map.
         let AddressLimit { requests, burst: _, raw } = limit;
         let window = requests.value.window;
-        let body =
-            error_body("Too many requests from this address, please slow down.", "requests", "rate_limit_exceeded");
+        let body = error_body(
+            "Too many requests from this address, please slow down.",
+            "rate_limit_error",
+            "rate_limit_exceeded",
+        );
         ContextMap::default()
             .with("table", LIMIT_ADDRESS)
             .with("key", LIMIT_ADDRESS_KEY)
@@ -261,7 +264,7 @@ fn non_empty(marks: &mut Marks, text: &Sourced<String>) -> Option<Value> {
     (!text.value.is_empty()).then(|| marks.sourced(text))
 }
 
-/// The errors that HAProxy answers itself, in OpenAI's shape.
+/// The errors that HAProxy answers itself.
 fn errors() -> Value {
     /// Seconds after which a client may try again where nobody can serve: two rounds of HAProxy's checks.
     const UNAVAILABLE_S: u32 = 5;
@@ -277,11 +280,11 @@ fn errors() -> Value {
         error(400, None, "The request is not valid HTTP.", invalid, "bad_request"),
         error(405, None, "This method is not served here.", invalid, "method_not_allowed"),
         error(408, None, "The request did not arrive in time.", invalid, "request_timeout"),
-        error(429, Some(1), "Too many requests, please slow down.", "requests", "rate_limit_exceeded"),
-        error(500, None, "The gateway failed on this request.", "server_error", "internal_error"),
-        error(502, None, "The model server sent no valid answer.", "server_error", "bad_gateway"),
-        error(503, Some(UNAVAILABLE_S), "No model server can answer.", "server_error", "service_unavailable"),
-        error(504, None, "The model server did not answer in time.", "server_error", "gateway_timeout"),
+        error(429, Some(1), "Too many requests, please slow down.", "rate_limit_error", "rate_limit_exceeded"),
+        error(500, None, "The gateway failed on this request.", "api_error", "internal_error"),
+        error(502, None, "The model server sent no valid answer.", "api_error", "bad_gateway"),
+        error(503, Some(UNAVAILABLE_S), "No model server can answer.", "overloaded_error", "service_unavailable"),
+        error(504, None, "The model server did not answer in time.", "api_error", "gateway_timeout"),
     ]
     .into()
 }
@@ -289,6 +292,8 @@ fn errors() -> Value {
 /// The path is too long, or servers might understand it in several ways.
 const BAD_PATH: &str = "The path is too long, or has . or .. segments, control characters or wrong percent-encoding.";
 
+/// One body that the official clients of OpenAI, Anthropic and Gemini all read: `type` and `error.type` are Anthropic's,
+/// `error.code` and `error.param` OpenAI's, and `error.message` is everybody's.
 fn error_body(message: &str, kind: &str, code: &str) -> String {
-    format!(r#"{{"error":{{"message":"{message}","type":"{kind}","param":null,"code":"{code}"}}}}"#)
+    format!(r#"{{"type":"error","error":{{"message":"{message}","type":"{kind}","param":null,"code":"{code}"}}}}"#)
 }
