@@ -1,7 +1,7 @@
 //! Live traffic, as Prometheus reads it; `docs/metrics.md` names every family.
 
 use super::series::{Float, ServerLabels};
-use crate::traffic::{Picture, Quantiles};
+use crate::traffic::{CallerPicture, Picture, Quantiles};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -22,6 +22,30 @@ struct QuantileLabels {
     server: String,
     until: &'static str,
     quantile: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallerLabels {
+    client: String,
+    plan: String,
+    outcome: &'static str,
+}
+
+/// More clients than this are counted by their plans alone: each label makes a series.
+const MAX_CLIENTS: usize = 1_000;
+
+/// What became of the requests of clients at the door.
+fn register_callers(registry: &mut Registry, callers: &[CallerPicture]) {
+    let requests = Family::<CallerLabels, Counter>::default();
+    let is_few = callers.len() <= MAX_CLIENTS;
+    for CallerPicture { client, plan, passed, refused } in callers {
+        let passed = (*passed > 0).then_some(("passed", *passed));
+        for (outcome, count) in passed.into_iter().chain(refused.iter().map(|(why, count)| (*why, *count))) {
+            let client = if is_few { client.clone() } else { String::new() };
+            requests.get_or_create(&CallerLabels { client, plan: plan.clone(), outcome }).inc_by(count);
+        }
+    }
+    registry.register("client_requests", "Requests of clients with keys, by whether they were let in", requests);
 }
 
 /// Adds the families of live traffic to a scrape.
@@ -53,6 +77,9 @@ pub(super) fn register_live(registry: &mut Registry, picture: &Picture) {
     registry.register_with_unit("live_sent", "Sent to clients", Unit::Bytes, bytes);
     registry.register("live_in_flight", "Requests of clients in flight", in_flight);
     registry.register_with_unit("live_duration", "Quantiles of the last minute", Unit::Seconds, took);
+    if !picture.callers.is_empty() {
+        register_callers(registry, &picture.callers);
+    }
     let stats = &picture.stats;
     for (name, help, value) in [
         ("live_lines", "Lines of HAProxy that were read", stats.lines),
@@ -92,7 +119,10 @@ mod tests {
         let worker = tally.begin_worker(false);
         let now = Moment(Duration::from_secs(1));
         for (number, end) in ["200 --", "200 --", "200 sD"].into_iter().enumerate() {
-            let line = format!("[hapilot@0 live=\"api {number} chat/a {end} 0 0 0 2000 3000 50 - - - - -\"]");
+            let who = ["acme free -", "acme free window", "- - key"][number];
+            let line = format!(
+                "[hapilot@0 live=\"api {number} chat/a {end} 0 0 0 2000 3000 50 - - - - -\" upload=\"1 2/3\" client=\"{who}\"]"
+            );
             tally.take_line(worker, line.as_bytes(), now, SystemTime::UNIX_EPOCH);
         }
         let mut registry = Registry::with_prefix("hapilot");
@@ -106,6 +136,9 @@ mod tests {
             "hapilot_live_sent_bytes_total{backend=\"chat\",server=\"a\"} 150",
             "hapilot_live_in_flight{backend=\"chat\",server=\"a\"} 0",
             "hapilot_live_duration_seconds{backend=\"chat\",server=\"a\",until=\"connected\",quantile=\"0.99\"} 0.0",
+            "hapilot_client_requests_total{client=\"acme\",plan=\"free\",outcome=\"passed\"} 1",
+            "hapilot_client_requests_total{client=\"acme\",plan=\"free\",outcome=\"window\"} 1",
+            "hapilot_client_requests_total{client=\"\",plan=\"\",outcome=\"key\"} 1",
             "hapilot_live_lines_total 3",
             "hapilot_live_lines_lost_total 0",
             "hapilot_live_workers 1",

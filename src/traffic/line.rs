@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! …[hapilot@0 live="FRONTEND NUMBER BACKEND/SERVER STATUS STATE RETRIES Tw Tc Tr Ta BYTES KEY TOKEN MEANS HOP RETRY-AFTER"
-//!   upload="TR BYTES/BUFFER" tries="ATTEMPT ATTEMPT …"]…
+//!   upload="TR BYTES/BUFFER" client="CLIENT PLAN REFUSED" tries="ATTEMPT ATTEMPT …"]…
 //! ```
 //!
 //! Everything but Retry-After is HAProxy's own word: names of the configuration, numbers, fixed letters. Retry-After
-//! stands last, and a line that is cut off loses nothing else. `upload` and `tries` may be missing: an older worker's
+//! stands last, and a line that is cut off loses nothing else. `upload`, `client` and `tries` may be missing: an older worker's
 //! line, a version that cannot tell, a template of the operator's. Knows the form, not what it means.
 
 use super::attempt::{Attempt, MAX_NAME, Means, attempts};
+use super::callers::Caller;
 use super::termination::TerminationState;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub const MAX_LINE: usize = 4096;
 const MARK: &[u8] = b"[hapilot@0 live=\"";
 /// What stands between them and what the client sent…
 const UPLOAD: &str = "\" upload=\"";
+/// …who it is…
+const CLIENT: &str = "\" client=\"";
 /// …and before the attempts.
 const TRIES: &str = "\" tries=\"";
 
@@ -60,6 +63,8 @@ pub struct Line<'a> {
     pub retry_after: Option<&'a str>,
     /// What the client sent.
     pub upload: Option<Upload>,
+    /// Who asked; `None`: nobody was asked.
+    pub caller: Option<Caller<'a>>,
     /// Every attempt that was answered badly, the last one too; `None`: nobody tells.
     pub tries: Option<&'a str>,
 }
@@ -106,8 +111,11 @@ impl<'a> Line<'a> {
         let more = more.iter().position(|byte| *byte == b']').map_or(more, |end| &more[..end]);
         let more = std::str::from_utf8(more).unwrap_or_default();
         let (upload, tries) = more.split_once(TRIES).map_or((more, None), |(upload, tries)| (upload, Some(tries)));
+        let (upload, client) =
+            upload.split_once(CLIENT).map_or((upload, None), |(upload, client)| (upload, Some(client)));
+        let caller = client.and_then(|client| Caller::parse(client.trim_end_matches('"')));
         let upload = upload.strip_prefix(UPLOAD).and_then(|upload| Upload::parse(upload.trim_end_matches('"')));
-        Ok(Some(Self { upload, tries: tries.map(|tries| tries.trim_end_matches('"')), ..line }))
+        Ok(Some(Self { upload, caller, tries: tries.map(|tries| tries.trim_end_matches('"')), ..line }))
     }
 
     /// Every attempt that was answered badly, in their order, the last one too.
@@ -146,6 +154,7 @@ impl<'a> Line<'a> {
             },
             retry_after: None,
             upload: None,
+            caller: None,
             tries: None,
         };
         // What is cut off may be half a number.
@@ -261,6 +270,7 @@ mod tests {
             hop: None,
             retry_after: Some("Sun, 06 Nov 1994 08:49:37 GMT"),
             upload: None,
+            caller: None,
             tries: None,
         };
         assert_eq!(Line::parse(WHOLE.as_bytes()), Ok(Some(expected)));

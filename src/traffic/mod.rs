@@ -5,6 +5,7 @@
 //! Refuses to know sockets, and what health makes of a sample. Called by `agent`.
 
 mod attempt;
+mod callers;
 mod classify;
 mod counters;
 mod histogram;
@@ -18,6 +19,7 @@ mod termination;
 mod window;
 
 pub use attempt::{Attempt, Means};
+pub use callers::{Caller, CallerPicture};
 pub use classify::{Blame, classify};
 pub use counters::ServerCount;
 pub use histogram::Histogram;

@@ -1,5 +1,6 @@
 //! What live traffic looks like at one moment, for status and metrics. Data only.
 
+use super::callers::CallerPicture;
 use crate::health::Outcome;
 use crate::model::ServerId;
 use std::collections::BTreeMap;
@@ -10,6 +11,8 @@ use std::time::Duration;
 pub struct Picture {
     /// In the order of their names.
     pub servers: Vec<ServerPicture>,
+    /// Clients in the order of their names; who is unknown comes first.
+    pub callers: Vec<CallerPicture>,
     /// How well we hear.
     pub stats: TrafficStats,
 }

@@ -3,6 +3,7 @@
 //! Pure: moments are handed in. Bounded by the number of servers that HAProxy itself lists or names, 20,000 at most.
 
 use super::attempt::Attempt;
+use super::callers::Callers;
 use super::classify::{Blame, TrafficWord, classify, repeated};
 use super::counters::ServerCount;
 use super::key_words::{self, KeyWords};
@@ -31,6 +32,7 @@ pub struct Tally {
     servers: HashMap<Box<str>, Server>,
     workers: HashMap<WorkerKey, Worker>,
     next_key: u64,
+    callers: Callers,
     stats: TrafficStats,
     last_line: Option<Moment>,
     is_urgent: bool,
@@ -120,6 +122,7 @@ impl Tally {
             worker.number(line.frontend, line.number);
             worker.tells_tries |= line.tries.is_some();
         }
+        line.caller.into_iter().for_each(|caller| self.callers.take(caller));
         self.take_repeated(key, &line, today);
         let Blame::Server(word) = classify(&line) else {
             self.stats.without_server += 1;
@@ -270,7 +273,7 @@ impl Tally {
         };
         let mut servers: Vec<_> = self.servers.iter().map(|(place, server)| (&**place, server)).map(of).collect();
         servers.sort_by(|a, b| a.id.cmp(&b.id));
-        Picture { servers, stats: self.stats(now) }
+        Picture { servers, callers: self.callers.picture(), stats: self.stats(now) }
     }
 }
 

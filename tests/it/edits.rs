@@ -23,7 +23,7 @@ fn start(binary: &Binary) -> Stage {
         let (port, pem) = (super::support::port::free_port(), |name| format!("\"{directory}/{name}.pem\""));
         let (a, b) = (pem("a"), pem("b"));
         format!(
-            "{text}\n[backend.named.server.n]\nurl = \"http://localhost.localdomain:9\"\n\
+            "{text}\n{CLIENTS}[backend.named.server.n]\nurl = \"http://localhost.localdomain:9\"\n\
              [frontend.secure]\nbind = [\"127.0.0.1:{port}\"]\nbackend = \"chat\"\ncertificates = [{a}, {b}]\n"
         )
     })
@@ -49,7 +49,10 @@ fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
     )
 }
 
-const EDITS: [Edit; 35] = [
+/// What clients begin with.
+const CLIENTS: &str = "[plan.free]\nrequests = \"60/1m\"\n[client.acme]\nplan = \"free\"\nkey_sha256 = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"\n";
+
+const EDITS: [Edit; 43] = [
     ("weight of a server", |_, text| swapped(text, "weight = 100 # a", "weight = 7 # a")),
     ("state of a server: drain", |_, text| swapped(text, "state = \"ready\" # a", "state = \"drain\" # a")),
     ("state of a server: maint", |_, text| swapped(text, "state = \"ready\" # b", "state = \"maint\" # b")),
@@ -117,6 +120,21 @@ const EDITS: [Edit; 35] = [
     ("what is only hapilot's: probes, weighting, history", |_, text| {
         swapped(text, "ramp     = \"3s\"", "ramp     = \"4s\"")
     }),
+    ("a client more", |_, text| {
+        let key = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752";
+        format!("{text}\n[client.more]\nplan = \"free\"\nkey_sha256 = \"{key}\"\n")
+    }),
+    ("key of a client", |_, text| swapped(text, "9f86d081", "0f86d081")),
+    ("a plan more, for a client", |_, text| {
+        swapped(text, "plan = \"free\"\n", "plan = \"paid\"\n") + "\n[plan.paid]\nrequests = \"600/1m\"\n"
+    }),
+    ("rate or burst of a plan", |_, text| swapped(text, "\"60/1m\"", "\"90/2m\"\nburst = 5")),
+    ("the last client", |_, text| swapped(text, CLIENTS, "")),
+    ("the first limit of a kind in a plan: a long window, or requests at a time", |_, text| {
+        swapped(text, "\"60/1m\"", "\"60/1m\"\nconcurrent = 5")
+    }),
+    ("the first plan that names models", |_, text| swapped(text, "\"60/1m\"", "\"60/1m\"\nmodels = [\"gpt-*\"]")),
+    ("the first plan that names routes", |_, text| swapped(text, "\"60/1m\"", "\"60/1m\"\nroutes = [\"/v1\"]")),
     ("window of a limit", |_, text| swapped(text, "10000000/10s", "10000000/20s")),
     ("maxconn of the process, raised above what it started with", |_, text| {
         swapped(text, "maxconn       = 1000", "maxconn = 1100")
