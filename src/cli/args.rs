@@ -508,6 +508,9 @@ pub struct Mock {
     /// Tokens of an answer
     #[arg(long, default_value_t = 16, value_name = "COUNT")]
     pub tokens: u32,
+    /// Prompts that it keeps in its cache; its `usage` tells how much of a prompt was there
+    #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub cached_prompts: u32,
     /// Speak TLS with a certificate of its own authority
     #[arg(long)]
     pub tls: bool,

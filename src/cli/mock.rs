@@ -28,7 +28,7 @@ pub(super) async fn mock(options: &args::Mock, out: Output) -> Result<(), Failur
 }
 
 fn config(options: &args::Mock) -> MockConfig {
-    let args::Mock { listen, control, name, key, models, first_token, tokens_per_second, tokens, tls } =
+    let args::Mock { listen, control, name, key, models, first_token, tokens_per_second, tokens, cached_prompts, tls } =
         options.clone();
     let next = SocketAddr::new(listen.ip(), if listen.port() == 0 { 0 } else { listen.port().saturating_add(1) });
     let control = control.unwrap_or(next);
@@ -41,6 +41,7 @@ fn config(options: &args::Mock) -> MockConfig {
         first_token,
         tokens_per_second,
         tokens,
+        cached_prompts: cached_prompts as usize,
         load: MockLoad::default(),
         tls: tls.then(Default::default),
     }

@@ -6,8 +6,8 @@ use super::vip::{Heartbeat, Keepalived, Vip};
 use crate::cfg;
 use crate::health::BudgetLimits;
 use crate::model::{
-    AdminState, Balance, BindAddress, Endpoint, Host, Name, Origin, Pattern, Profile, Rate, SecretRef, ServerId,
-    Sourced, Weight,
+    AdminState, Affinity, Balance, BindAddress, Endpoint, Host, Name, Origin, Pattern, Profile, Rate, SecretRef,
+    ServerId, Sourced, Weight,
 };
 use crate::weights::Weighting;
 use camino::Utf8PathBuf;
@@ -288,6 +288,8 @@ pub struct Backend {
     pub provider: Arc<Profile>,
     /// `balance`; default leastconn.
     pub balance: Sourced<Balance>,
+    /// `affinity`: what requests belong together by, where `balance` is affinity; default prompt.
+    pub affinity: Sourced<Affinity>,
     /// `weighting`; default static.
     pub weighting: Weighting,
     /// `retries`, 0 to 10; default 2. Before the first byte only.

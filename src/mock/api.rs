@@ -2,9 +2,11 @@
 
 use super::config::{MockConfig, MockLoad};
 use super::dialect::{ChatRequest, Dialect, Mistake};
+use super::prefixes::Prefixes;
 use super::request::Request;
 use super::script::{Act, Reply, Script, chunk};
 use serde_json::json;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The words of a completion, over and over.
@@ -17,6 +19,7 @@ const OPEN: [&str; 6] = ["/", "/health", "/metrics", "/api/version", "/v2/health
 pub(super) struct Served<'a> {
     pub(super) config: &'a MockConfig,
     pub(super) load: MockLoad,
+    pub(super) prefixes: &'a Mutex<Prefixes>,
 }
 
 /// Answers a request that no fault befell.
@@ -45,7 +48,11 @@ pub(super) fn answer(served: Served<'_>, request: &Request) -> Script {
             }
         }
         (method, path) if dialect.is_chat(path) => match (method, ChatRequest::read(config, request)) {
-            ("POST", Ok(chat)) => return completion(config, &chat, config.first_token, config.tokens_per_second),
+            ("POST", Ok(mut chat)) => {
+                let mut prefixes = served.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
+                chat.look_up(&mut prefixes, config.cached_prompts);
+                return completion(config, &chat, config.first_token, config.tokens_per_second);
+            }
             ("POST", Err(mistake)) => dialect.error(&mistake),
             _ => dialect.error(&Mistake::Method),
         },

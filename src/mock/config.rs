@@ -23,6 +23,8 @@ pub struct MockConfig {
     pub tokens_per_second: f64,
     /// Tokens of an answer that the request does not limit, at most 100,000.
     pub tokens: u32,
+    /// Prompts that it keeps in its cache, 0 to 10,000.
+    pub cached_prompts: usize,
     /// The load that it tells at `/metrics`, until it is set anew.
     pub load: MockLoad,
     /// Speak TLS.
@@ -71,6 +73,7 @@ impl Default for MockConfig {
             first_token: Duration::ZERO,
             tokens_per_second: 0.0,
             tokens: 16,
+            cached_prompts: 100,
             load: MockLoad::default(),
             tls: None,
         }

@@ -11,6 +11,7 @@ mod dialect;
 mod fault;
 mod journal;
 mod link;
+mod prefixes;
 mod request;
 mod script;
 mod server;

@@ -167,7 +167,7 @@ async fn requests(shared: &Shared, link: Link, control_only: bool) -> io::Result
 
 fn answer(shared: &Shared, request: &Request) -> Script {
     let fault = shared.faults().for_request(request);
-    let served = Served { config: &shared.config, load: *shared.load() };
+    let served = Served { config: &shared.config, load: *shared.load(), prefixes: &shared.prefixes };
     let script = match &fault {
         Some(fault) => twisted(served, request, fault),
         None => api::answer(served, request),

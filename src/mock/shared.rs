@@ -5,6 +5,7 @@
 use super::config::{MockConfig, MockLoad};
 use super::fault::{Fault, Faults};
 use super::journal::Journal;
+use super::prefixes::Prefixes;
 use super::tls::Certificates;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub(super) struct Shared {
     faults: Mutex<Faults>,
     journal: Mutex<Journal>,
     load: Mutex<MockLoad>,
+    pub(super) prefixes: Mutex<Prefixes>,
     /// True while nobody shall listen.
     pub(super) refuse: watch::Sender<bool>,
     /// What really listens, so that a change of `refuse` can be waited for.
@@ -36,6 +38,7 @@ impl Shared {
             certificates,
             faults: Mutex::default(),
             journal: Mutex::default(),
+            prefixes: Mutex::default(),
             refuse: watch::Sender::new(false),
             listening: watch::Sender::new(true),
             tasks: TaskTracker::new(),

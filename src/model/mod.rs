@@ -25,7 +25,7 @@ mod vrrp;
 mod weight;
 
 pub use along::Along;
-pub use balance::Balance;
+pub use balance::{Affinity, Balance};
 pub use certificate::{CERTIFICATES, Certificate, PrivatePem};
 pub use digest::Digest;
 pub use duration::{format_duration, parse_duration};

@@ -134,6 +134,7 @@ fn is_alike(one: &Backend, other: &Backend) -> bool {
         origin: _,
         provider,
         balance,
+        affinity,
         weighting: _,
         retries,
         timeout,
@@ -142,8 +143,16 @@ fn is_alike(one: &Backend, other: &Backend) -> bool {
         servers,
         raw,
     } = one;
-    (name, balance, retries, timeout, forward_client, raw)
-        == (&other.name, &other.balance, &other.retries, &other.timeout, &other.forward_client, &other.raw)
+    (name, balance, affinity, retries, timeout, forward_client, raw)
+        == (
+            &other.name,
+            &other.balance,
+            &other.affinity,
+            &other.retries,
+            &other.timeout,
+            &other.forward_client,
+            &other.raw,
+        )
         && (interval, fall, rise) == (&other.check.interval, &other.check.fall, &other.check.rise)
         && provider == &other.provider
         && servers.len() == other.servers.len()

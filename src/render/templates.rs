@@ -13,7 +13,7 @@ use tera::{Context, Tera};
 const BUILT_IN: &str = "builtin/haproxy.cfg";
 
 /// Every built-in template by the name under which templates include or extend it.
-const SOURCES: [(&str, &str); 23] = [
+const SOURCES: [(&str, &str); 24] = [
     (BUILT_IN, include_str!("../../templates/haproxy.cfg")),
     ("parts/global.cfg", include_str!("../../templates/parts/global.cfg")),
     ("parts/defaults.cfg", include_str!("../../templates/parts/defaults.cfg")),
@@ -31,6 +31,7 @@ const SOURCES: [(&str, &str); 23] = [
     ("parts/routes.cfg", include_str!("../../templates/parts/routes.cfg")),
     ("parts/section.cfg", include_str!("../../templates/parts/section.cfg")),
     ("parts/backend.cfg", include_str!("../../templates/parts/backend.cfg")),
+    ("parts/affinity.cfg", include_str!("../../templates/parts/affinity.cfg")),
     ("parts/attempt.cfg", include_str!("../../templates/parts/attempt.cfg")),
     ("parts/last_attempt.cfg", include_str!("../../templates/parts/last_attempt.cfg")),
     ("parts/attempts.cfg", include_str!("../../templates/parts/attempts.cfg")),

@@ -1,6 +1,7 @@
 //! The one integration binary: one module per subject, and what they share in `support`.
 
 mod admin;
+mod affinity;
 mod agent_alone;
 mod agent_asked;
 mod agent_beside;

@@ -6,7 +6,7 @@ use hapilot::config::{
 };
 use hapilot::desired::Desired;
 use hapilot::model::{
-    AdminState, Balance, Certificate, Digest, Name, Origin, PrivatePem, Provider, Secret, Sourced, Weight,
+    AdminState, Affinity, Balance, Certificate, Digest, Name, Origin, PrivatePem, Provider, Secret, Sourced, Weight,
 };
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -121,6 +121,7 @@ pub fn backend(called: &str, provider: Provider, servers: Vec<Server>) -> Backen
         origin: NOWHERE,
         provider: hapilot::config::profile(provider),
         balance: set(Balance::LeastConn),
+        affinity: set(Affinity::Prompt),
         weighting: Weighting::Static,
         retries: set(2),
         forward_client: true,

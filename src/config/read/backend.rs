@@ -5,7 +5,7 @@
 use super::table::TableReader;
 use super::{check, provider, server};
 use crate::config::types::{Backend, BackendTimeout};
-use crate::model::{Balance, Name, Profile, Sourced};
+use crate::model::{Affinity, Balance, Name, Profile, Sourced};
 use crate::weights::Weighting;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profi
     let provider = provider::named(table, own);
     let balance = table.get("balance").and_then(|field| field.choice());
     let balance = balance.unwrap_or_else(|| Sourced::default_value(table.default_text("balance")));
+    let affinity_field = table.get("affinity");
+    let affinity = affinity_field.as_ref().and_then(|field| field.parse::<Affinity>());
     let balance = balance.map(|word| word.parse::<Balance>().expect("the schema's algorithms are the model's"));
     let weighting = table.get("weighting").and_then(|field| field.choice());
     let weighting = match weighting.map_or(table.default_text("weighting"), |word| word.value) {
@@ -48,6 +50,7 @@ fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profi
         name,
         origin: table.origin(),
         balance,
+        affinity: affinity.unwrap_or_else(|| Sourced::default_value(Affinity::default())),
         weighting,
         retries: table.integer_or_default("retries"),
         timeout,

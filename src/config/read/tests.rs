@@ -7,7 +7,7 @@ use crate::config::schema::{ROOT, Section, ValueKind};
 use crate::config::source::SourceText;
 use crate::config::types::{Config, Price};
 use crate::health::BudgetLimits;
-use crate::model::{Balance, Name};
+use crate::model::{Affinity, Balance, Name};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -93,6 +93,11 @@ fn the_full_file_means_what_it_says() {
     assert!(config.apply.backup_first && config.apply.waits_on_save);
     let chat = config.backends[0].check.chat.as_ref().unwrap();
     assert_eq!(chat.first_token, Duration::from_secs(6));
+    let affinity = &config.backends[0].affinity.value;
+    assert_eq!(
+        (config.backends[0].balance.value, affinity),
+        (Balance::Affinity, &Affinity::Header("x-session".to_owned()))
+    );
     assert_eq!(chat.first_token_soft, Duration::from_secs(2));
     let budget = BudgetLimits { probes: 100, tokens: 5_000, micro_usd: Some(250_000) };
     assert_eq!((chat.budget, config.backends[0].check.circuit), (budget, 8));

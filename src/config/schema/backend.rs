@@ -15,15 +15,21 @@ pub(in crate::config) static BACKEND: Section = Section {
         KeySpec::new(
             "balance",
             ValueKind::Choice(
-                &["roundrobin", "leastconn", "first", "random", "source"],
+                &["roundrobin", "leastconn", "first", "random", "source", "affinity"],
                 &[(
                     "static-rr",
                     RefusedChoice::Never("it fixes the weights when HAProxy loads, so that health could not steer it"),
                 )],
             ),
-            "HAProxy's load-balancing algorithm; `leastconn` becomes `random(2)`, the less busy of two, on HAProxy 3.2 and newer, whose own loses servers from sight after a repeat",
+            "HAProxy's load-balancing algorithm; `leastconn` becomes `random(2)`, the less busy of two, on HAProxy 3.2 and newer, whose own loses servers from sight after a repeat; `affinity` keeps what belongs together (`affinity`) at one server, whose cache has it, unless that is too busy",
         )
         .is("leastconn"),
+        KeySpec::new(
+            "affinity",
+            ValueKind::Affinity,
+            "With `balance = \"affinity\"`, what belongs together: `prompt` (a conversation, by its first question), `client`, or `header:NAME`",
+        )
+        .is("prompt"),
         KeySpec::new(
             "weighting",
             ValueKind::Choice(&["static", "adaptive"], &[]),

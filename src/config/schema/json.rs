@@ -90,6 +90,7 @@ fn kind(kind: &ValueKind) -> Value {
             json!({ "anyOf": [text(RATE), { "type": "array", "items": text(RATE), "minItems": 1, "maxItems": 2 }] })
         }
         ValueKind::Sha256 => text("^[0-9A-Fa-f]{64}$"),
+        ValueKind::Affinity => text("^(prompt|client|header:[A-Za-z0-9_-]{1,64})$"),
         ValueKind::Time => json!({ "type": "string", "format": "date-time" }),
         ValueKind::Duration(..) => text("^([0-9]+(ms|s|m|h|d))+$"),
         ValueKind::Size(..) => text("^[0-9]+(B|KiB|MiB|GiB)$"),

@@ -167,6 +167,8 @@ pub(super) enum ValueKind {
     Sha256,
     /// A moment with its time zone.
     Time,
+    /// What requests belong together by.
+    Affinity,
     /// A duration between two.
     Duration(&'static str, &'static str),
     /// A size between two.
@@ -240,6 +242,7 @@ impl ValueKind {
             Self::Rate => "a rate such as \"100/10s\"".to_owned(),
             Self::Rates => "a rate such as \"60/1m\", or a list of two".to_owned(),
             Self::Sha256 => "the SHA-256 of the key: 64 hexadecimal digits in quotes".to_owned(),
+            Self::Affinity => "prompt, client or header:NAME, in quotes".to_owned(),
             Self::Time => "a moment such as \"2026-12-31T00:00:00Z\"".to_owned(),
             Self::Duration(..) => "a duration in quotes such as \"10s\"".to_owned(),
             Self::Size(..) => "a size in quotes such as \"64KiB\"".to_owned(),

@@ -12,7 +12,7 @@ pub(super) fn whole(chat: &ChatRequest, text: &str) -> Value {
     json!({
         "id": "msg_mock", "type": "message", "role": "assistant", "model": chat.model, "content": content,
         "stop_reason": stop_reason(chat), "stop_sequence": null,
-        "usage": {"input_tokens": chat.prompt_tokens, "output_tokens": chat.tokens},
+        "usage": {"input_tokens": chat.prompt_tokens - chat.cached_tokens, "cache_read_input_tokens": chat.cached_tokens, "output_tokens": chat.tokens},
     })
 }
 
@@ -25,7 +25,7 @@ pub(super) fn begin(chat: &ChatRequest) -> Vec<u8> {
     let message = json!({
         "id": "msg_mock", "type": "message", "role": "assistant", "model": chat.model, "content": [],
         "stop_reason": null, "stop_sequence": null,
-        "usage": {"input_tokens": chat.prompt_tokens, "output_tokens": 1},
+        "usage": {"input_tokens": chat.prompt_tokens - chat.cached_tokens, "cache_read_input_tokens": chat.cached_tokens, "output_tokens": 1},
     });
     [
         event(&json!({"type": "message_start", "message": message})),

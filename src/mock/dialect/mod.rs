@@ -9,6 +9,7 @@ mod gemini;
 mod openai;
 
 use super::config::MockConfig;
+use super::prefixes::Prefixes;
 use super::request::Request;
 use super::script::Reply;
 use serde_json::{Value, json};
@@ -201,6 +202,9 @@ pub(super) struct ChatRequest {
     /// How many tokens the answer has.
     pub(super) tokens: u32,
     pub(super) prompt_tokens: u64,
+    /// Those of the prompt that were in the cache.
+    pub(super) cached_tokens: u64,
+    messages: Vec<Value>,
     /// The limit of the request ended the answer.
     pub(super) limited: bool,
 }
@@ -247,8 +251,18 @@ impl ChatRequest {
             include_usage: body["stream_options"]["include_usage"].as_bool().unwrap_or(false),
             tokens,
             prompt_tokens: prompt_tokens(messages),
+            cached_tokens: 0,
+            messages: messages.as_array().cloned().unwrap_or_default(),
             limited: tokens < wanted,
         })
+    }
+
+    /// Looks its prompt up in the server's cache, and leaves it there.
+    pub(super) fn look_up(&mut self, prefixes: &mut Prefixes, most: usize) {
+        let found = prefixes.take(&self.messages, most);
+        if found > 0 {
+            self.cached_tokens = prompt_tokens(&Value::from(&self.messages[..found])).min(self.prompt_tokens);
+        }
     }
 
     fn total_tokens(&self) -> u64 {

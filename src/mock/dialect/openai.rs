@@ -11,6 +11,7 @@ fn finish_reason(chat: &ChatRequest) -> &'static str {
 fn usage(chat: &ChatRequest) -> Value {
     json!({
         "prompt_tokens": chat.prompt_tokens, "completion_tokens": chat.tokens, "total_tokens": chat.total_tokens(),
+        "prompt_tokens_details": {"cached_tokens": chat.cached_tokens},
     })
 }
 

@@ -4,7 +4,7 @@ use super::{ContextMaker, Pass};
 use crate::config::{Backend, BackendTimeout, Check, Config, ProxyProtocol, Server};
 use crate::desired::{DesiredServer, KEY_SLOTS, lone_first, needs_hops, shares_keys};
 use crate::model::{
-    AdminState, Balance, ErrorWords, Host, Origin, Profile, Scheme, SecretRef, ServerId, Sourced, Weight,
+    AdminState, Affinity, Balance, ErrorWords, Host, Origin, Profile, Scheme, SecretRef, ServerId, Sourced, Weight,
 };
 use crate::render::caller::key_headers;
 use crate::render::names::{hop_proxy, hop_socket};
@@ -37,6 +37,7 @@ impl ContextMaker<'_> {
             // Seen by `identity`.
             provider: _,
             balance,
+            affinity,
             // How weights come about is not HAProxy's business.
             weighting: _,
             retries,
@@ -72,7 +73,8 @@ impl ContextMaker<'_> {
         ContextMap::default()
             .with("name", self.marks.text(name, Some(*origin)))
             .with("balance", self.balance(balance))
-            .with("hash_is_consistent", balance.value == Balance::Source)
+            .with("hash_is_consistent", matches!(balance.value, Balance::Source | Balance::Affinity))
+            .with("affinity", (balance.value == Balance::Affinity).then(|| self.affinity(affinity)))
             .with("timeout", timeout)
             .with("retries", self.marks.sourced(retries))
             .with("repeats_rejections", retry_on.as_ref().is_some_and(|causes| causes.contains("401")))
@@ -261,6 +263,16 @@ impl ContextMaker<'_> {
         } else {
             self.marks.sourced(balance)
         }
+    }
+
+    /// What requests belong together by, as parts/affinity.cfg sees it.
+    fn affinity(&mut self, affinity: &Sourced<Affinity>) -> Value {
+        let header = match &affinity.value {
+            Affinity::Header(name) => Some(self.marks.text(name, affinity.origin)),
+            Affinity::Prompt | Affinity::Client => None,
+        };
+        let is_client = affinity.value == Affinity::Client;
+        ContextMap::default().with("header", header).with("is_client", is_client).into()
     }
 
     /// What the provider's errors mean, in lower case, by the rule that looks for them.
