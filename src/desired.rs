@@ -71,7 +71,7 @@ impl Desired {
                 (id, wanted)
             })
             .collect();
-        let clients = Arc::new(Clients::new(config.clients.clone()));
+        let clients = Arc::new(Clients::new(&config.clients, vec![]));
         let (active_keys, spread_keys) = (BTreeMap::new(), BTreeMap::new());
         Self { config, servers, secrets, certificates, clients, active_keys, spread_keys }
     }

@@ -127,7 +127,7 @@ impl<S> wire::Status<S> {
 
 impl From<&Clients> for wire::Clients {
     fn from(clients: &Clients) -> Self {
-        Self { count: clients.len(), digest: clients.digest().short() }
+        Self { count: clients.len(), file_digest: clients.file_digest().short() }
     }
 }
 

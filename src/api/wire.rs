@@ -66,8 +66,8 @@ pub struct Status<S = Vec<Server>> {
 pub struct Clients {
     /// How many there are.
     pub count: usize,
-    /// The beginning of the digest of all their names, plans and keys' digests: another one when any has changed.
-    pub digest: String,
+    /// The beginning of a digest of those in the file `clients`: another one when any of them has changed.
+    pub file_digest: String,
 }
 
 /// What an `apply` of the file that waits would do.

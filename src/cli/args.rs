@@ -390,6 +390,9 @@ pub enum ClientCommand {
         /// How long the key before is good; 0s: no longer
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_grace)]
         keep: Duration,
+        /// Also where a key before is still good, which ends then
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -523,8 +526,8 @@ fn parse_name(text: &str) -> Result<Name, String> {
 /// Until when an old key is good is a date, which a far one is not.
 fn parse_grace(text: &str) -> Result<Duration, String> {
     let grace = parse_duration(text).map_err(|e| e.to_string())?;
-    let longest = Duration::from_secs(365 * 86_400);
-    (grace <= longest).then_some(grace).ok_or_else(|| "at most 365d".to_owned())
+    let longest = Duration::from_secs(24 * 86_400);
+    (grace <= longest).then_some(grace).ok_or_else(|| "at most 24d".to_owned())
 }
 
 fn parse_server(text: &str) -> Result<ServerId, String> {

@@ -29,12 +29,17 @@ const MAX_NAMES: usize = 8;
 
 /// `hapilot client …`
 pub(super) async fn client(place: &Place, command: &ClientCommand, out: Output) -> Result<(), Failure> {
-    let sources = target::load(&place.using(SecretUse::Nothing))?;
+    let sources = match (target::load(&place.using(SecretUse::Nothing)), command) {
+        (Ok(sources), _) => sources,
+        // What leaks cannot wait for a mistake elsewhere.
+        (Err(failure), ClientCommand::Revoke { name }) => return revoke_all_the_same(place, name, failure, out).await,
+        (Err(failure), _) => return Err(failure.help("no client was changed")),
+    };
     match command {
         ClientCommand::Add { name, plan } => add(place, &sources, name, plan, out).await,
         ClientCommand::List => list(&sources, out),
         ClientCommand::Revoke { name } => revoke(place, &sources, name, out).await,
-        ClientCommand::Rotate { name, keep } => rotate(place, &sources, name, *keep, out).await,
+        ClientCommand::Rotate { name, keep, force } => rotate(place, &sources, name, (*keep, *force), out).await,
     }
 }
 
@@ -67,50 +72,106 @@ async fn add(place: &Place, sources: &Sources, name: &Name, plan: &Name, out: Ou
             format!("name a file for them at the top of {}: clients = \"/etc/hapilot/clients.toml\"", place.file);
         return Err(Failure::refused("the operator's file names no file for clients").help(help));
     };
-    let clients = change(sources, path, |file| file.add(name, plan, &digest), &section)?;
-    let is_live = live(place, &clients).await?;
+    change(sources, path, |file| file.add(name, plan, &digest), &section)?;
+    let live = live(place, sources, path).await;
+    let is_live = live == Live::Yes;
     let made = Made { client: name, plan, key: &key, key_sha256: digest.to_string(), old_key_until: None, is_live };
-    tell(place, &made, path, &out);
+    tell(place, &made, path, live, &out);
     tell_of_peers(sources, path, &out);
-    Ok(())
+    live.end()
 }
 
-async fn rotate(place: &Place, sources: &Sources, name: &Name, keep: Duration, out: Output) -> Result<(), Failure> {
+async fn rotate(
+    place: &Place,
+    sources: &Sources,
+    name: &Name,
+    (keep, force): (Duration, bool),
+    out: Output,
+) -> Result<(), Failure> {
     let (client, path) = of_file(place, sources, name)?;
+    if let Some((_, until)) = client.old_key.as_ref().filter(|(_, until)| !force && *until > Timestamp::now()) {
+        let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let what = format!(
+            "the key before the last one is good until {until}, and a client has two keys at most: it would end now"
+        );
+        return Err(Failure::refused(what).help("wait until then, or add --force"));
+    }
     let key = new_key();
     let digest = Digest::of(&key);
     let until = (!keep.is_zero()).then(|| Timestamp::now() + keep);
-    let clients = change(sources, path, |file| file.rotate(client, &digest, until), "")?;
-    let is_live = live(place, &clients).await?;
+    change(sources, path, |file| file.rotate(client, &digest, until), "")?;
+    let live = live(place, sources, path).await;
+    let is_live = live == Live::Yes;
     let until = until.map(|until| until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     let (plan, key_sha256) = (&client.plan.value, digest.to_string());
-    tell(place, &Made { client: name, plan, key: &key, key_sha256, old_key_until: until, is_live }, path, &out);
+    let made = Made { client: name, plan, key: &key, key_sha256, old_key_until: until, is_live };
+    tell(place, &made, path, live, &out);
     tell_of_peers(sources, path, &out);
-    Ok(())
+    live.end()
 }
 
 async fn revoke(place: &Place, sources: &Sources, name: &Name, out: Output) -> Result<(), Failure> {
     let (client, path) = of_file(place, sources, name)?;
-    let clients = change(sources, path, |file| file.remove(&client.name.value), "")?;
-    let is_live = live(place, &clients).await?;
+    change(sources, path, |file| file.remove(&client.name.value), "")?;
+    let live = live(place, sources, path).await;
+    tell_gone(place, name, path, live, &out)?;
+    tell_of_peers(sources, path, &out);
+    live.end()
+}
+
+/// The same where the operator's file has mistakes, as far as it tells where the clients are.
+async fn revoke_all_the_same(place: &Place, name: &Name, failure: Failure, out: Output) -> Result<(), Failure> {
+    let told = crate::config::peek(&place.glance(), "", "clients").map(Utf8PathBuf::from);
+    let Some(path) = told else { return Err(failure.help("no client was changed")) };
+    let before = digest_now(place).await;
+    let text = sys::files::read_limited(&path, MAX_FILE).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let file = text.and_then(|text| ClientFile::parse(&text).ok());
+    let Some(mut file) = file else { return Err(failure.help("no client was changed")) };
+    if file.remove(name).is_none() {
+        return Err(failure.help(format!("no client was changed: {path} has no [client.{name}]")));
+    }
+    write(&path, &file, || true)?;
+    let until = Instant::now() + LIVE;
+    let mut live = if before.is_some() { Live::NotYet } else { Live::NoAgent };
+    while live == Live::NotYet && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
+        if digest_now(place).await != before {
+            live = Live::Yes;
+        }
+    }
+    out.note(failure.help("mend it; the client is revoked all the same"));
+    tell_gone(place, name, &path, live, &out)?;
+    live.end()
+}
+
+/// What the agent says of the clients' file.
+async fn digest_now(place: &Place) -> Option<String> {
+    let agent = agent(place).ok().flatten()?;
+    agent.status().await.ok()?.clients.map(|clients| clients.file_digest)
+}
+
+fn tell_gone(place: &Place, name: &Name, path: &Utf8Path, live: Live, out: &Output) -> Result<(), Failure> {
     if out.json {
-        out.print_json(&serde_json::json!({ "client": name, "is_live": is_live }));
+        out.print_json(&serde_json::json!({ "client": name, "is_live": live == Live::Yes }));
         return Ok(());
     }
-    out.text(0, format_args!("client {name} is gone from {path}", path = path.value));
-    match is_live {
-        true => out.text(0, "its keys are refused from now on; requests that it has begun go on to their end"),
-        false => not_live(place, &out),
+    out.text(0, format_args!("client {name} is gone from {path}"));
+    match live {
+        Live::Yes => out.text(0, "its keys are refused from now on; requests that it has begun go on to their end"),
+        Live::NoAgent | Live::NotYet => {
+            out.text(0, out.paint(Tone::Bad, "ITS KEYS ARE STILL ACCEPTED by the HAProxy that runs."));
+            not_live(place, live, out);
+            return Err(Failure::said(super::output::REFUSED));
+        }
     }
-    tell_of_peers(sources, path, &out);
     Ok(())
 }
 
-fn tell(place: &Place, made: &Made<'_>, path: &Sourced<Utf8PathBuf>, out: &Output) {
+fn tell(place: &Place, made: &Made<'_>, path: &Utf8Path, live: Live, out: &Output) {
     if out.json {
         return out.print_json(made);
     }
-    let Made { client, plan, key, key_sha256: _, old_key_until, is_live } = made;
+    let Made { client, plan, key, key_sha256: _, old_key_until, is_live: _ } = made;
     out.text(0, format_args!("The key of client {client} (plan {plan}), which is shown this once:"));
     out.line("");
     out.line(format_args!("  {}", out.paint(Tone::Strong, key)));
@@ -122,9 +183,9 @@ fn tell(place: &Place, made: &Made<'_>, path: &Sourced<Utf8PathBuf>, out: &Outpu
     if let Some(until) = old_key_until {
         out.text(0, format_args!("The key before is good until {until}."));
     }
-    match is_live {
-        true => out.text(0, format_args!("It is live; {} keeps its digest.", path.value)),
-        false => not_live(place, out),
+    match live {
+        Live::Yes => out.text(0, format_args!("It is live; {path} keeps its digest.")),
+        Live::NoAgent | Live::NotYet => not_live(place, live, out),
     }
 }
 
@@ -137,12 +198,20 @@ fn tell_of_peers(sources: &Sources, path: &Utf8Path, out: &Output) {
     }
 }
 
-fn not_live(place: &Place, out: &Output) {
-    let told = format!(
-        "Not live yet: no agent serves it. It is with the next `{}`, or when the agent runs: {}",
-        place.command("apply"),
-        how_to_start(place)
-    );
+fn not_live(place: &Place, live: Live, out: &Output) {
+    let told = match live {
+        Live::NoAgent => format!(
+            "Not live yet: no agent runs. It is with the next `{}`, or when one runs: {}",
+            place.command("apply"),
+            how_to_start(place)
+        ),
+        Live::Yes | Live::NotYet => format!(
+            "It is written, and not live after 10 s: `{}` says why. A plan of a file that waits (on_save = \"plan\") counts \
+             after `{}`.",
+            place.command("status"),
+            place.command("apply")
+        ),
+    };
     out.text(0, out.paint(Tone::Warn, told));
 }
 
@@ -170,13 +239,16 @@ fn of_file<'a>(
     }
 }
 
-/// Changes the clients' file, unless that would leave one with mistakes; answers who the clients are then.
+/// Changes the clients' file, unless that would leave one with mistakes.
 fn change(
     sources: &Sources,
     path: &Utf8Path,
     edit: impl FnOnce(&mut ClientFile) -> Option<()>,
     section: &str,
-) -> Result<Clients, Failure> {
+) -> Result<(), Failure> {
+    // One command at a time.
+    let directory = std::fs::File::open(sys::files::directory_of(path));
+    let _lock = directory.and_then(|directory| directory.lock().map(|()| directory));
     let read = || sys::files::read_limited(path, MAX_FILE);
     let before = read().map_err(|e| Failure::refused(Refusal::new(e)))?;
     let text = String::from_utf8_lossy(&before).into_owned();
@@ -186,31 +258,50 @@ fn change(
         failure.help(format!("change it by hand; a client looks so:\n{section}"))
     };
     edit(&mut file).ok_or_else(by_hand)?;
-    let text = file.text();
-    let mut clients =
-        parse_clients(path.as_str(), &text, &sources.config).map_err(|e| Failure::refused(Refusal::mistakes(e)))?;
-    clients.extend(sources.config.clients.iter().cloned());
-    let mode = fs_err::metadata(path).map_or(0o640, |metadata| metadata.permissions().mode() & 0o7777);
-    sys::files::replace_unchanged(path, text.as_bytes(), mode, || read().is_ok_and(|now| now == before))
-        .map_err(|e| Failure::refused(Refusal::new(e).nothing_changed()))?;
-    Ok(Clients::new(clients))
+    parse_clients(path.as_str(), &file.text(), &sources.config).map_err(|e| Failure::refused(Refusal::mistakes(e)))?;
+    write(path, &file, || read().is_ok_and(|now| now == before))
 }
 
-/// Waits until the agent has taken the clients over; false where none runs.
-async fn live(place: &Place, clients: &Clients) -> Result<bool, Failure> {
-    let Some(agent) = agent(place)? else { return Ok(false) };
-    let (until, digest) = (Instant::now() + LIVE, clients.digest().short());
-    loop {
-        let status = agent.status().await.map_err(Failure::from)?;
-        if status.clients.as_ref().is_some_and(|clients| clients.digest == digest) {
-            return Ok(true);
+fn write(path: &Utf8Path, file: &ClientFile, is_as_before: impl FnOnce() -> bool) -> Result<(), Failure> {
+    let mode = fs_err::metadata(path).map_or(0o640, |metadata| metadata.permissions().mode() & 0o7777);
+    sys::files::replace_unchanged(path, file.text().as_bytes(), mode, is_as_before)
+        .map_err(|e| Failure::refused(Refusal::new(e).nothing_changed()))
+}
+
+/// Whether what was written is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Live {
+    Yes,
+    NoAgent,
+    NotYet,
+}
+
+impl Live {
+    /// How the command ends, when all is told.
+    fn end(self) -> Result<(), Failure> {
+        match self {
+            Self::Yes | Self::NoAgent => Ok(()),
+            Self::NotYet => Err(Failure::said(super::output::REFUSED)),
         }
-        if Instant::now() > until {
-            let help = format!("`{}` says why; the file is as you wanted it", place.command("status"));
-            return Err(Failure::refused("the agent has not taken the change over within 10 s").help(help));
+    }
+}
+
+/// Waits until the agent has taken over the file as it stands, to which others may have added meanwhile.
+async fn live(place: &Place, sources: &Sources, path: &Utf8Path) -> Live {
+    let Ok(Some(agent)) = agent(place) else { return Live::NoAgent };
+    let until = Instant::now() + LIVE;
+    while Instant::now() < until {
+        let text = sys::files::read_limited(path, MAX_FILE).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let clients = text.and_then(|text| parse_clients(path.as_str(), &text, &sources.config).ok());
+        let wanted = clients.map(|clients| Clients::new(&[], clients).file_digest().short());
+        let status = agent.status().await.ok();
+        let known = status.and_then(|status| status.clients).map(|clients| clients.file_digest);
+        if wanted.is_some() && wanted == known {
+            return Live::Yes;
         }
         tokio::time::sleep(LOOK).await;
     }
+    Live::NotYet
 }
 
 fn unknown_plan(place: &Place, sources: &Sources, plan: &Name) -> Failure {

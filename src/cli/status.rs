@@ -167,7 +167,9 @@ fn print(status: &Status, out: &Output) {
     }
     if let Some(clients) = &status.clients {
         let many = if clients.count == 1 { "" } else { "s" };
-        row(out, "clients", format_args!("{} client{many} with a key of their own", clients.count));
+        let place = if status.agent.is_some() { "" } else { " in the file" };
+        let nobody = if clients.count == 0 { ": nobody may ask" } else { "" };
+        row(out, "clients", format_args!("{} client{many} with a key of their own{place}{nobody}", clients.count));
     }
     if let Some(next) = status.certificates.iter().min_by_key(|one| one.expires_in_s) {
         let (count, date) = (status.certificates.len(), next.not_after.get(..10).unwrap_or_default());

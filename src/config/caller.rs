@@ -55,21 +55,24 @@ pub struct Client {
 #[derive(Clone, Debug)]
 pub struct Clients {
     all: Vec<Client>,
-    digest: Digest,
+    file_digest: Digest,
 }
 
 impl Clients {
-    /// In any order.
-    pub fn new(mut all: Vec<Client>) -> Self {
-        all.sort_by(|a, b| a.name.value.cmp(&b.name.value));
+    /// Those of the operator's file, and those of the clients' own.
+    pub fn new(operators: &[Client], mut of_file: Vec<Client>) -> Self {
+        of_file.sort_by(|a, b| a.name.value.cmp(&b.name.value));
         let mut text = String::new();
-        for Client { name, plan, key, old_key } in &all {
+        for Client { name, plan, key, old_key } in &of_file {
             // Writing to a string cannot fail.
             let _ = write!(text, "{} {} {}", name.value, plan.value, key.value);
             let _ = old_key.iter().try_for_each(|(digest, until)| write!(text, " {} {until}", digest.value));
             text.push('\n');
         }
-        Self { all, digest: Digest::of(text) }
+        let mut all = of_file;
+        all.extend(operators.iter().cloned());
+        all.sort_by(|a, b| a.name.value.cmp(&b.name.value));
+        Self { all, file_digest: Digest::of(text) }
     }
 
     /// In the order of their names.
@@ -87,8 +90,8 @@ impl Clients {
         self.all.is_empty()
     }
 
-    /// Of who they are and what they may do.
-    pub fn digest(&self) -> Digest {
-        self.digest
+    /// Of those of the clients' own file: who they are and what they may do.
+    pub fn file_digest(&self) -> Digest {
+        self.file_digest
     }
 }

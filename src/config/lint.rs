@@ -27,6 +27,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     lint.stats(config);
     lint.chroot(config);
     lint.unused_backends(config);
+    lint.unused_plans(config);
     for frontend in &config.frontends {
         lint.frontend(config, frontend);
     }
@@ -139,8 +140,19 @@ impl Lint<'_> {
                     "frontend {} listens on {} and asks no one who they are: whoever reaches it spends the keys of backend {backend}",
                     name.value, bind.value
                 ),
-                "let in only those you know, for example: raw = [\"http-request deny deny_status 403 unless { src 10.0.0.0/8 }\"]; \
+                "give callers keys of their own: clients = \"/etc/hapilot/clients.toml\" at the top of the file (docs/clients.md); or let in only those you know, for example: raw = [\"http-request deny deny_status 403 unless { src 10.0.0.0/8 }\"]; \
                  where a firewall does, or it is meant so: open = true",
+            );
+        }
+    }
+
+    fn unused_plans(&mut self, config: &Config) {
+        if let (Some(plan), false) = (config.plans.first(), config.has_clients()) {
+            self.warn(
+                "unused-plan",
+                plan.name.origin,
+                format!("plan {} limits nobody: the file has no clients", plan.name.value),
+                "name a file for them at the top of this one: clients = \"/etc/hapilot/clients.toml\"",
             );
         }
     }

@@ -22,7 +22,7 @@ pub enum Balance {
     Random,
     /// By hash of the client's address (rendered with `hash-type consistent`).
     Source,
-    /// By hash of what a request belongs to, unless that server has half as much again as the others (rendered as
+    /// By hash of what a request belongs to, unless that server has twice as much as the mean (rendered as
     /// `balance hash` with `hash-balance-factor`).
     Affinity,
 }

@@ -66,7 +66,7 @@ fn names(headers: &[&str]) -> String {
 
 /// A key in a query that was decoded: a quick look whether there may be one.
 pub(super) fn decoded_key() -> String {
-    format!("(^|[&;])[$]?({})=", KEY_PARAMETERS.join("|"))
+    format!("(^|[&;?])[$]?({})=", KEY_PARAMETERS.join("|"))
 }
 
 /// A key in a query as it came, with the separator before it; each letter of its name may be percent-encoded.
@@ -76,7 +76,7 @@ pub(super) fn decoded_key() -> String {
 /// reads.
 pub(super) fn spelt_key() -> String {
     let names: Vec<String> = KEY_PARAMETERS.iter().map(|name| spelt(name)).collect();
-    format!("(^|[&;])(?:[$]|%24)?(?:{})=[^&;]*", names.join("|"))
+    format!("(^|[&;?])(?:[$]|%24)?(?:{})=[^&;]*", names.join("|"))
 }
 
 fn spelt(name: &str) -> String {

@@ -5,7 +5,8 @@ use super::routes::{is_plain, model_expression};
 use crate::config::{Client, Plan};
 use crate::model::Rate;
 
-/// The clock of the buckets ticks so often a second. It begins anew after 59 hours, and an entry of the table is gone after 48.
+/// The clock of the buckets ticks so often a second. It begins anew after 59 hours; a bucket holds 12
+/// at most, and an entry of the table is gone after 25, so that past and future can be told apart.
 const TICKS: u64 = 20_000;
 /// What stands for "no limit": more than HAProxy ever counts.
 const NONE: u64 = u32::MAX as u64;

@@ -105,6 +105,12 @@ impl Target {
         self.at_least(3, 2)
     }
 
+    /// HAProxy leaves a list of rules after 50 of them to others and comes back: what was read before may be another by
+    /// then, and limits let everybody through who asks meanwhile. `tune.max-rules-at-once` sets how many.
+    pub(crate) fn leaves_rules(self) -> bool {
+        self.at_least(3, 2)
+    }
+
     /// `tune.memory.hot-size`, how much memory each thread keeps for itself.
     pub(crate) fn has_hot_size(self) -> bool {
         self.at_least(2, 8)

@@ -564,7 +564,7 @@ end
 -- A refusal in the shape of the API that was called.
 local function shaped(path, status, message)
   message = message:gsub('["\\]', '\\%0')
-  if find(path, '/messages', 1, true) then
+  if find(path, '/v1/messages', 1, true) then
     return '{"type":"error","error":{"type":"invalid_request_error","message":"' .. message .. '"}}'
   end
   if find(path, '/v1beta', 1, true) or find(path, ':%a+$') then

@@ -3,10 +3,12 @@
 use super::support::haproxy::{Binary, binaries};
 use super::support::http::{Connection, Request};
 use super::support::stage::{LENIENT, Stage, swapped};
-use super::support::{pause, wait_for};
+use super::support::wait_for;
+use hapilot::model::Digest;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::io::Write;
+use std::net::TcpStream;
 
 fn stage(binary: &Binary, affinity: &str) -> Stage {
     Stage::running(binary, |text| {
@@ -18,6 +20,22 @@ fn served_by(stage: &Stage, request: &Request) -> String {
     let reply =
         Connection::open(&stage.address).and_then(|mut connection| connection.send(request)).expect("an answer");
     reply.header("x-served-by").expect("a server").to_owned()
+}
+
+/// Uploads that take their time: of fewer requests in flight than servers, some would have no place at their home.
+fn uploads(stage: &Stage) -> Vec<TcpStream> {
+    let begin = |number| {
+        let mut upload = TcpStream::connect(&stage.address).expect("a connection");
+        let head = format!("POST /v1/files HTTP/1.1\r\nHost: a\r\nx-api-key: {number}\r\nX-Session: upload {number}");
+        write!(upload, "{head}\r\nContent-Length: 9\r\n\r\nfile {number:03}").expect("a request");
+        upload
+    };
+    let all = (0..12).map(begin).collect();
+    let is_there = |line: &str| line.starts_with("chat,BACKEND,") && line.split(',').nth(4) == Some("12");
+    wait_for("the uploads to be in flight", LENIENT, || {
+        stage.private().admin("show stat").lines().any(is_there).then_some(())
+    });
+    all
 }
 
 /// One turn of a conversation, in the shape of an API.
@@ -70,6 +88,7 @@ const SHAPES: [(&str, Turn); 8] = [
 fn a_conversation_stays_where_it_began_and_others_go_elsewhere() {
     for binary in binaries() {
         let stage = stage(&binary, "prompt");
+        let _uploads = uploads(&stage);
         for (shape, turn) in SHAPES {
             let mut homes = BTreeSet::new();
             for talk in 0..12 {
@@ -101,6 +120,7 @@ fn a_conversation_stays_where_it_began_and_others_go_elsewhere() {
 fn a_header_or_a_client_may_be_what_belongs_together() {
     for binary in binaries() {
         let stage = stage(&binary, "header:X-Session");
+        let _uploads = uploads(&stage);
         let ask = |session: &str, turn: usize| {
             let body = SHAPES[0].1(&format!("talk {turn}"), turn).to_string();
             served_by(&stage, &Request::post("/v1/chat/completions", &body).header("x-session", session))
@@ -112,11 +132,20 @@ fn a_header_or_a_client_may_be_what_belongs_together() {
             homes.extend(servers);
         }
         assert!(homes.len() > 1, "{}: all at {homes:?}", binary.version);
-        drop(stage);
-        let stage = self::stage(&binary, "client");
+        let clients: String = (0..13)
+            .map(|number: u32| {
+                let key = Digest::of(number.to_string());
+                format!("[client.c{number}]\nplan = \"all\"\nkey_sha256 = \"{key}\"\n")
+            })
+            .collect();
+        let stage = Stage::running(&binary, |text| {
+            let balance = "balance  = \"affinity\"\naffinity = \"client\"";
+            format!("{}\n[plan.all]\n{clients}", swapped(&text, "balance  = \"roundrobin\"", balance))
+        });
+        let _uploads = uploads(&stage);
         let ask = |turn: usize| {
             let body = SHAPES[0].1(&format!("talk {turn}"), turn).to_string();
-            served_by(&stage, &Request::post("/v1/chat/completions", &body))
+            served_by(&stage, &Request::post("/v1/chat/completions", &body).header("x-api-key", "12"))
         };
         let servers: BTreeSet<String> = (0..6).map(ask).collect();
         assert_eq!(servers.len(), 1, "{}: {servers:?}", binary.version);

@@ -300,7 +300,7 @@ fn a_server_without_a_key_of_its_own_never_sees_a_clients() {
                 }
             }
         });
-        let path = format!("/v1/chat/completions?a=1&key={}&b=2", key("acme"));
+        let path = format!("/v1/chat/completions?a=1&key={0}&b=2?key={0}", key("acme"));
         let mut request = Request::post(&path, BODY).header("Authorization", &format!("Bearer {}", key("acme")));
         for name in ["x-api-key", "api-key", "X-Goog-Api-Key"] {
             request = request.header(name, &key("acme"));
@@ -370,7 +370,7 @@ fn a_key_is_made_known_changed_and_taken_away_by_command() {
         let rotated = stage.json(&["client", "rotate", "acme", "--keep", "1h"]);
         let second = rotated["key"].as_str().expect("a key").to_owned();
         assert_eq!((asked(&stage, &first), asked(&stage, &second)), (200, 200));
-        let rotated = stage.json(&["client", "rotate", "acme", "--keep", "0s"]);
+        let rotated = stage.json(&["client", "rotate", "acme", "--keep", "0s", "--force"]);
         let third = rotated["key"].as_str().expect("a key").to_owned();
         assert_eq!((asked(&stage, &first), asked(&stage, &second), asked(&stage, &third)), (401, 401, 200));
         let listed = stage.json(&["client", "list"]);
@@ -383,6 +383,7 @@ fn a_key_is_made_known_changed_and_taken_away_by_command() {
             (&["client", "add", "new", "--plan", "fre"], "the plans are free, paid"),
             (&["client", "revoke", "acne"], "the clients are acme"),
             (&["client", "rotate", "acne"], "the clients are acme"),
+            (&["client", "rotate", "acme", "--keep", "400d"], "at most 24d"),
         ] {
             let finished = stage.cli(words);
             assert!(finished.code != Some(0) && finished.stderr.contains(told), "{words:?}: {}", finished.stderr);
@@ -402,5 +403,56 @@ fn a_key_is_made_known_changed_and_taken_away_by_command() {
         stage.done(&["apply"]);
         let key = told.split_whitespace().find(|word| word.starts_with("sk-hap-")).expect("a key");
         assert_eq!(asked(&stage, key), 200);
+    }
+}
+
+#[test]
+fn a_limit_holds_when_everybody_asks_in_the_same_instant() {
+    for binary in binaries() {
+        let text = format!(
+            "[plan.bucket]\nrequests = \"5/60m\"\n[plan.window]\nrequests = \"5/2h\"\n{}{}",
+            client("acme", "bucket"),
+            client("late", "window"),
+        );
+        let stage = stage(&binary, &text);
+        for name in ["acme", "late"] {
+            let start = std::sync::Barrier::new(60);
+            let passed: usize = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..60)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let mut connection = Connection::open(&stage.address).expect("a connection");
+                            let request = Request::post(CHAT, BODY).header("x-api-key", &key(name));
+                            start.wait();
+                            connection.send(&request).expect("an answer").status
+                        })
+                    })
+                    .collect();
+                threads.into_iter().map(|thread| usize::from(thread.join().expect("a client") == 200)).sum()
+            });
+            // Two threads may judge the last place in the same microsecond.
+            assert!((5..=6).contains(&passed), "{} {name}: {passed}", binary.version);
+        }
+    }
+}
+
+#[test]
+fn a_bucket_that_is_used_up_stays_so_when_its_plan_becomes_smaller() {
+    for binary in binaries() {
+        let text = format!("[plan.some]\nrequests = \"6/60m\"\nburst = 6\n{}", client("acme", "some"));
+        let stage = stage(&binary, &text);
+        let statuses: Vec<u16> = (0..13).map(|_| chat(&stage, "acme").status).collect();
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 12, "{statuses:?}");
+        for (from, to) in [("burst = 6", "burst = 2"), ("6/60m", "3/60m"), ("3/60m", "2/60m")] {
+            stage.edit(from, to);
+            let rate = if from == "burst = 6" { "6/1h" } else { &to.replace("60m", "1h") };
+            wait_for("the smaller plan", LENIENT, || {
+                let reply = chat(&stage, "acme");
+                assert_eq!(reply.status, 429, "{} {to}: {}", binary.version, reply.text());
+                let map = stage.read("maps/plans.map");
+                (map.contains(rate) && (from != "burst = 6" || map.contains(" 8 6/1h"))).then_some(())
+            });
+            assert_eq!(chat(&stage, "acme").status, 429, "{}", binary.version);
+        }
     }
 }

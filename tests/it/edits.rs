@@ -50,7 +50,7 @@ fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
 }
 
 /// What clients begin with.
-const CLIENTS: &str = "[plan.free]\nrequests = \"60/1m\"\n[client.acme]\nplan = \"free\"\nkey_sha256 = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"\n";
+const CLIENTS: &str = "[plan.free]\nrequests = \"60/1m\"\n[client.acme]\nplan = \"free\"\nkey_sha256 = \"5f2d1c0a9b8e7d6c5b4a39281706f5e4d3c2b1a0998877665544332211ffeedd\"\n";
 
 const EDITS: [Edit; 43] = [
     ("weight of a server", |_, text| swapped(text, "weight = 100 # a", "weight = 7 # a")),
@@ -124,7 +124,7 @@ const EDITS: [Edit; 43] = [
         let key = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752";
         format!("{text}\n[client.more]\nplan = \"free\"\nkey_sha256 = \"{key}\"\n")
     }),
-    ("key of a client", |_, text| swapped(text, "9f86d081", "0f86d081")),
+    ("key of a client", |_, text| swapped(text, "5f2d1c0a", "0f2d1c0a")),
     ("a plan more, for a client", |_, text| {
         swapped(text, "plan = \"free\"\n", "plan = \"paid\"\n") + "\n[plan.paid]\nrequests = \"600/1m\"\n"
     }),

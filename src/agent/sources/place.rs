@@ -410,7 +410,7 @@ impl Reader<'_> {
 
     /// All clients. A file of theirs with mistakes is told with their places in it.
     fn clients(&mut self, config: &Config) -> Result<Arc<Clients>, SourcesError> {
-        let Some(path) = &config.clients_file else { return Ok(Arc::new(Clients::new(config.clients.clone()))) };
+        let Some(path) = &config.clients_file else { return Ok(Arc::new(Clients::new(&config.clients, vec![]))) };
         let text = sys::files::read_limited(path, MAX_FILE).map_err(|e| e.to_string());
         let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8", path.value)));
         let text = match text {
@@ -419,13 +419,16 @@ impl Reader<'_> {
                 let told = self.objection(path, format!("the clients cannot be read: {e}"));
                 let help = "make the file; an empty one lets nobody in until `hapilot client add` adds a client";
                 self.problems.push(if path.exists() { told } else { told.help(help) });
-                return Ok(Arc::new(Clients::new(vec![])));
+                return Ok(Arc::new(Clients::new(&config.clients, vec![])));
             }
         };
-        let mut clients = config::parse_clients(path.as_str(), &text, config)
+        let clients = config::parse_clients(path.as_str(), &text, config)
             .map_err(|diagnostics| SourcesError::Mistakes { diagnostics: Box::new(diagnostics) })?;
-        clients.extend(config.clients.iter().cloned());
-        Ok(Arc::new(Clients::new(clients)))
+        if clients.is_empty() && config.clients.is_empty() {
+            let told = self.objection(path, format!("{path} has no client: nobody may ask", path = path.value));
+            self.warnings.push(told.help("add one: `hapilot client add NAME --plan PLAN`").to_string());
+        }
+        Ok(Arc::new(Clients::new(&config.clients, clients)))
     }
 
     fn pem_texts<'c>(

@@ -5,7 +5,7 @@ use super::table::TableReader;
 use super::word::closest;
 use crate::config::caller::{Client, LONGEST_BUCKET, Plan};
 use crate::config::diagnostic::Found;
-use crate::model::{Digest, Name, Rate, Sourced};
+use crate::model::{Digest, Name, Rate, Sourced, looks_like_key};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use std::time::Duration;
 const MOST_A_SECOND: u64 = 20_000;
 /// Longest time in which a full bucket may run out.
 const LONGEST_REFILL: Duration = Duration::from_secs(12 * 3600);
+/// Whose digests stand in examples, or come of a variable that is not set.
+const GUESSED: [&str; 10] = ["", "\n", "KEY", "KEY\n", "key", "test", "secret", "password", "changeme", "1234"];
 /// So many names are told.
 const MAX_NAMES: usize = 8;
 
@@ -33,6 +35,16 @@ fn plan(name: Name, table: &TableReader<'_>) -> Plan {
         models: texts("models"),
         routes: texts("routes"),
     };
+    for field in table.list("routes") {
+        let is_glob = |text: &str| text.contains(['*', '?']) || text.contains(char::is_whitespace);
+        if let Some(text) = field.text().filter(|text| is_glob(&text.value)) {
+            let begin = text.value.split(['*', '?', ' ']).next().unwrap_or_default().to_owned();
+            let message = format!("`{}`: a begin of a path, without `*`, `?` and blanks", field.name);
+            field
+                .context
+                .report(field.error("bad-value", message).help(format!("{begin:?} stands for all that begins so")));
+        }
+    }
     if let Some(field) = table.get("requests") {
         judge_rates(&field, &plan);
     }
@@ -91,6 +103,10 @@ pub(super) fn clients(root: &TableReader<'_>, plans: &[Plan], others: &[Client],
     }
     let mut clients = Vec::new();
     for (name, table) in root.named("client") {
+        // The access log writes it for nobody.
+        if name.as_str() == "-" {
+            table.context().report(Found::error("bad-name", "a client is not called `-`", table.span()));
+        }
         if let Some(place) = names.insert(name.clone(), "this file".to_owned()) {
             let message = format!("`[{}]` stands in {place} as well", table.path());
             table.context().report(Found::error("duplicate", message, table.span()).help("two clients have two names"));
@@ -112,6 +128,14 @@ fn client(name: Name, table: &TableReader<'_>, plans: &[Plan], keys: &mut BTreeM
     let mut digest_of = |key: &'static str| {
         let field = table.get(key)?;
         let digest = field.sha256()?;
+        if let Some(of) = GUESSED.iter().find(|guess| Digest::of(guess) == digest.value) {
+            let of =
+                if of.is_empty() { "an empty text".to_owned() } else { format!("`{of}`, which anybody can guess") };
+            let message = format!("`{}` is the SHA-256 of {of}", field.name);
+            field
+                .context
+                .report(field.error("weak-key", message).help("`hapilot client add NAME --plan PLAN` makes a key"));
+        }
         let place = format!("`[{}]`", table.path());
         match keys.insert(digest.value, place.clone()) {
             Some(other) if other == place => {
@@ -145,12 +169,22 @@ fn client(name: Name, table: &TableReader<'_>, plans: &[Plan], keys: &mut BTreeM
 
 fn unknown_plan(field: &Field<'_>, plan: &Name, plans: &[Plan]) {
     let names = || plans.iter().map(|plan| plan.name.value.as_str());
+    if looks_like_key(plan.as_str()) {
+        field.context.hide(field.span.clone());
+        let message = format!("`{}` is the name of a plan, and no key", field.name);
+        return field
+            .context
+            .report(field.error("unknown-plan", message).help("a key that stood in a file should be replaced"));
+    }
     let found = field.error("unknown-plan", format!("there is no plan `{plan}`")).absence();
     field.context.report(match closest(plan.as_str(), names()) {
         Some(alike) => found.label(format!("did you mean \"{alike}\"?")),
         None if plans.is_empty() => {
             found.help(format!("add a section `[plan.{plan}]` to the operator's file; an empty one limits nothing"))
         }
-        None => found.help(format!("the plans are {}", names().take(MAX_NAMES).collect::<Vec<_>>().join(", "))),
+        None => found.help(format!(
+            "the plans of the operator's file are {}",
+            names().take(MAX_NAMES).collect::<Vec<_>>().join(", ")
+        )),
     });
 }

@@ -119,7 +119,18 @@ impl<'t> Field<'t> {
 
     /// The SHA-256 of a key, which is never shown: a key may stand there by mistake.
     pub(super) fn sha256(&self) -> Option<Sourced<Digest>> {
-        self.formed(|text| text.parse())
+        self.formed(|text| {
+            let digits = text.chars().filter(char::is_ascii_hexdigit).count();
+            let is_nearly = digits == text.len() || text.starts_with("sha256:");
+            let told = |refused| {
+                if is_nearly {
+                    Refused(format!("a digest is 64 hexadecimal digits alone, this has {digits}"))
+                } else {
+                    refused
+                }
+            };
+            text.parse().map_err(told)
+        })
     }
 
     /// One or two rates.

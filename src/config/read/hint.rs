@@ -84,6 +84,12 @@ pub(super) fn named_section(section: &Section, path: &str, name: &str, value: &D
 pub(super) fn elsewhere(section: &Section, name: &str) -> Option<&'static str> {
     let is_route = ["path", "paths", "model", "models", "routes"].contains(&name);
     let is_behind = ["backend.NAME", "backend.NAME.server.NAME"].contains(&section.name);
+    if name == "clients" && !section.name.is_empty() {
+        return Some("`clients` is a key of the file itself: put it above the first section");
+    }
+    if name == "plan" && section.keys.iter().all(|key| key.name == "client") {
+        return Some("plans stand in the operator's file, hapilot.toml");
+    }
     (is_route && is_behind).then_some(
         "which requests come here is said at the frontend: routes = [{ path = [\"/v1/embeddings\"], backend = \"chat\" }]; \
          a server's own path is part of its `url`",

@@ -102,7 +102,7 @@ fn judged<T>(
     }
 }
 
-/// A text of the file, also of one with mistakes, as far as TOML's parser recovers: so that a slip of the fingers
+/// A text of a section of the file ("": of the file itself), also of one with mistakes, as far as TOML's parser recovers: so that a slip of the fingers
 /// hides neither the agent's socket nor the state. No check is made.
 pub fn peek(text: &str, section: &str, key: &str) -> Option<String> {
     if text.len() > schema::MAX_FILE_BYTES {
@@ -110,7 +110,8 @@ pub fn peek(text: &str, section: &str, key: &str) -> Option<String> {
     }
     let mut judged = syntax::judge(text, &SourceText::new(text));
     let document = judged.document();
-    let value = document.get_ref().get(section)?.get_ref().as_table()?.get(key)?;
+    let root = document.get_ref();
+    let value = if section.is_empty() { root.get(key)? } else { root.get(section)?.get_ref().as_table()?.get(key)? };
     value.get_ref().as_str().map(str::to_owned)
 }
 

@@ -113,6 +113,11 @@ fn mistake(text: &str, source: &SourceText<'_>, error: &Error) -> Found {
             return Found::error("syntax", NOT_CLOSED.to_owned(), span).help("add the closing quote");
         }
         m if m.starts_with("key with no value") => ("a key without a value".to_owned(), Some("write key = value")),
+        m if m.contains("cannot extend value of type string")
+            && source.line(source.line_of(span.start)).contains("[clients.") =>
+        {
+            ("`clients` is a path already".to_owned(), Some("a client is written as `[client.NAME]`"))
+        }
         m if m.starts_with("unclosed") => (m.split(',').next().unwrap_or(m).to_owned(), None),
         m => (m.to_owned(), None),
     };

@@ -9,7 +9,7 @@ use super::word::{printable, sections_with};
 use crate::config::diagnostic::Found;
 use crate::config::mask::is_secret_key;
 use crate::config::schema::{Default, KeySpec, Section, ValueKind};
-use crate::model::{Name, Origin, Refused};
+use crate::model::{Name, Origin, Refused, looks_like_key};
 use serde_spanned::Spanned;
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
@@ -144,9 +144,13 @@ impl<'t> TableReader<'t> {
     }
 
     fn unknown(&self, name: &str, span: Range<usize>, value: &Spanned<DeValue<'_>>) {
+        let shown = if looks_like_key(name) { "…".to_owned() } else { printable(name) };
+        if looks_like_key(name) {
+            self.context.hide(span.clone());
+        }
         let what = match self.path.is_empty() {
-            true => format!("there is no section `[{}]`", printable(name)),
-            false => format!("{} has no key `{}`", self.title(), printable(name)),
+            true => format!("there is no section `[{shown}]`"),
+            false => format!("{} has no key `{shown}`", self.title()),
         };
         let known = || self.section.keys.iter().filter(|key| key.not_yet.is_none()).map(|key| key.name);
         let alike = hint::meant(self.section, name).map(|key| key.name);

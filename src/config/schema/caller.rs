@@ -50,13 +50,13 @@ pub(in crate::config) static CLIENT: Section = Section {
         KeySpec::new("plan", ValueKind::Name, "What it may do").required().example("\"free\""),
         KeySpec::new("key_sha256", ValueKind::Sha256, "SHA-256 of its key")
             .required()
-            .example("\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\""),
+            .example("\"5f2d1c0a9b8e7d6c5b4a39281706f5e4d3c2b1a0998877665544332211ffeedd\""),
         KeySpec::new(
             "old_key_sha256",
             ValueKind::Sha256,
             "SHA-256 of the key before, which is good until `old_key_until`",
         )
-        .example("\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\""),
+        .example("\"5f2d1c0a9b8e7d6c5b4a39281706f5e4d3c2b1a0998877665544332211ffeedd\""),
         KeySpec::new("old_key_until", ValueKind::Time, "Until when the key before is good")
             .example("\"2026-12-31T00:00:00Z\""),
     ],

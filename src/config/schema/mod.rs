@@ -240,7 +240,7 @@ impl ValueKind {
             Self::Bind => "an address and a port such as \"*:443\"".to_owned(),
             Self::Secret => "the place of a secret: \"env:NAME\", \"file:/path\" or \"credential:NAME\"".to_owned(),
             Self::Rate => "a rate such as \"100/10s\"".to_owned(),
-            Self::Rates => "a rate such as \"60/1m\", or a list of two".to_owned(),
+            Self::Rates => "a rate such as \"60/1m\", or a list of at most two: one up to 1h, one longer".to_owned(),
             Self::Sha256 => "the SHA-256 of the key: 64 hexadecimal digits in quotes".to_owned(),
             Self::Affinity => "prompt, client or header:NAME, in quotes".to_owned(),
             Self::Time => "a moment such as \"2026-12-31T00:00:00Z\"".to_owned(),

@@ -96,6 +96,7 @@ impl<'a> ContextMaker<'a> {
             .with("has_response_timeout", self.target.has_response_timeout())
             .with("has_large_buffers", self.target.has_large_buffers())
             .with("drops_trailers", self.target.drops_trailers())
+            .with("leaves_rules", self.target.leaves_rules())
             .with("has_hot_size", self.target.has_hot_size())
             .with("has_small_buffers", self.target.has_small_buffers())
             .with("asks_how_lua_sees_booleans", self.target.asks_how_lua_sees_booleans())
