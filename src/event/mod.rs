@@ -51,6 +51,8 @@ pub enum EventKind {
     Fallback,
     /// A provider's key changed.
     Key,
+    /// A client with a key of its own was added, changed or revoked.
+    Client,
     /// A virtual address moved, or its watch noticed something.
     Vip,
     /// Something had changed what hapilot had set, and it was put right.
@@ -159,6 +161,7 @@ impl EventKind {
             Self::Outage => "outage",
             Self::Fallback => "fallback",
             Self::Key => "key",
+            Self::Client => "client",
             Self::Vip => "vip",
             Self::Drift => "drift",
             Self::Revision => "revision",

@@ -21,7 +21,7 @@ pub(super) const LIMIT_CLIENT: &str = "limit:client";
 /// The backend that answers who is refused.
 pub(super) const REFUSED: &str = "hapilot:refused";
 /// Map of the clients, by the digests of their keys.
-pub(super) const CLIENTS_MAP: &str = "maps/clients.map";
+pub const CLIENTS_MAP: &str = "maps/clients.map";
 /// Map of the plans' numbers.
 pub(super) const PLANS_MAP: &str = "maps/plans.map";
 /// Map of the providers' keys.

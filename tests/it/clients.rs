@@ -8,7 +8,7 @@ use hapilot::mock::{Fault, FaultKind};
 use hapilot::model::Digest;
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -263,6 +263,26 @@ fn a_plan_includes_what_it_names_and_a_model_that_hides_is_not_let_through() {
         let twice = r#"{"model":"mock-small","model":"mock-large","messages":[]}"#;
         assert_eq!(ask(&stage, &Request::post(CHAT, twice).header("x-api-key", &key("acme"))).status, 400);
         assert_eq!(ask(&stage, &Request::get("/v1/models").header("x-api-key", &key("acme"))).status, 200);
+        // JSON in another encoding, whose first bytes come alone.
+        for pieces in [[&b"\xff"[..], b"\xfe"], [b"\xff\xfe", b""], [b"\xfe", b"\xff"]] {
+            let text = BODY.replace("mock-small", "mock-large");
+            let units = text
+                .encode_utf16()
+                .flat_map(|unit| if pieces[0][0] == 0xff { unit.to_le_bytes() } else { unit.to_be_bytes() });
+            let rest: Vec<u8> = pieces[1].iter().copied().chain(units).collect();
+            let mut stream = TcpStream::connect(&stage.address).expect("a connection");
+            let length = pieces[0].len() + rest.len();
+            let head = format!(
+                "POST {CHAT} HTTP/1.1\r\nHost: a\r\nx-api-key: {}\r\nContent-Length: {length}\r\n\r\n",
+                key("acme")
+            );
+            stream.write_all(&[head.as_bytes(), pieces[0]].concat()).expect("a beginning");
+            pause(Duration::from_millis(150));
+            stream.write_all(&rest).expect("the rest");
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).expect("an answer");
+            assert_eq!(&answer, b"HTTP/1.1 400", "{} {pieces:?}", binary.version);
+        }
         for path in ["/v1/embeddings", "/v2/chat", "/v1/chat/../embeddings"] {
             let status = ask(&stage, &Request::post(path, BODY).header("x-api-key", &key("acme"))).status;
             assert!([400, 403].contains(&status), "{path}: {status}");
@@ -316,7 +336,7 @@ fn a_server_without_a_key_of_its_own_never_sees_a_clients() {
 #[test]
 fn clients_of_a_file_of_their_own_come_and_go_without_a_reload() {
     for binary in binaries() {
-        let (stage, file) = with_file(&binary, "");
+        let (mut stage, file) = with_file(&binary, "");
         assert_eq!(chat(&stage, "acme").status, 401);
         let worker = stage.worker();
         // Thousands of others.
@@ -335,6 +355,18 @@ fn clients_of_a_file_of_their_own_come_and_go_without_a_reload() {
             status.contains("there is no plan `fre`").then_some(status)
         });
         assert!(told.contains("clients.toml:"), "{told}");
+        assert_eq!(chat(&stage, "acme").status, 200);
+        // Meanwhile edits of the operator's file go on, and an agent starts.
+        stage.edit("[plan.paid]", "[plan.sold]");
+        wait_for("the other plan", LENIENT, || stage.read("maps/plans.map").contains("sold").then_some(()));
+        stage.agent().stop();
+        stage.start_agent();
+        assert_eq!((chat(&stage, "acme").status, stage.cli(&["check"]).code), (200, Some(2)));
+        assert!(stage.cli(&["status"]).stdout.contains("there is no plan `fre`"));
+        fs_err::remove_file(&file).expect("the clients");
+        wait_for("the missing file to be told", LENIENT, || {
+            stage.cli(&["status"]).stdout.contains("the clients cannot be read").then_some(())
+        });
         assert_eq!(chat(&stage, "acme").status, 200);
         replace(&client("other", "free"));
         wait_for("the client to be gone", LENIENT, || (chat(&stage, "acme").status == 401).then_some(()));
@@ -393,7 +425,16 @@ fn a_key_is_made_known_changed_and_taken_away_by_command() {
         assert_eq!((asked(&stage, &third), stage.worker()), (401, worker), "{}", binary.version);
         let text = fs_err::read_to_string(&file).expect("the clients");
         assert!(text.starts_with("# who may ask") && !text.contains("acme"), "{text}");
-        // Nobody has seen a key but who made it.
+        // What became of it is told, and no key.
+        let events = stage.done(&["events", "--subject", "client/acme"]);
+        for told in [
+            "it may ask, with plan free",
+            "it has a new key; the one before is good until",
+            "the one before is refused",
+            "it is revoked",
+        ] {
+            assert!(events.contains(told), "{told}:\n{events}");
+        }
         let said = stage.done(&["events"]) + &stage.agent().stderr() + &stage.done(&["history"]);
         assert!(!said.contains("sk-hap-"), "{said}");
         // Without an agent it is written, and that it is not live yet is told.

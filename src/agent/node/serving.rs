@@ -14,6 +14,7 @@ use crate::agent::outcome::applied::{Applied, ApplyError, How};
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::intent::Intent;
 use crate::agent::outcome::report::{Report, SourceOfChange};
+use crate::agent::sources::callers;
 use crate::agent::sources::place::Sources;
 use crate::agent::steering::renewed_keys;
 use crate::agent::tell::troubles::Matter;
@@ -104,7 +105,7 @@ impl Node {
             if let Err(Attempt::TooSoon(_)) = result {
                 // The next look at HAProxy carries it out.
                 self.steering.keyring.reconfigure(&sources.config, &sources.secrets, self.now());
-                self.serving = sources;
+                take_over(self, sources);
             }
             return result;
         }
@@ -159,7 +160,7 @@ impl Node {
         let renewed = renewed_keys(&self.serving, &sources);
         let is_known = |warning: &&String| self.is_settled && self.serving.warnings.contains(warning);
         sources.warnings.iter().filter(|warning| !is_known(warning)).for_each(|warning| tracing::warn!("{warning}"));
-        self.serving = sources;
+        take_over(self, sources);
         let now = self.now();
         self.steering.reconfigure(&self.serving, &renewed, now);
         self.is_settled = true;
@@ -197,4 +198,13 @@ impl Node {
         );
         Ok(report)
     }
+}
+
+/// These serve from now on; tells what became of clients.
+fn take_over(node: &mut Node, sources: Sources) {
+    let changes = callers::changes(&node.serving.clients, &sources.clients);
+    // At the start nothing has changed that anybody saw.
+    changes.into_iter().filter(|_| node.is_settled).for_each(|event| node.bulletin.tell(event));
+    node.troubles.set(Matter::Clients, sources.clients_problem.clone());
+    node.serving = sources;
 }

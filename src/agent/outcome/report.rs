@@ -87,7 +87,7 @@ impl Failed {
     /// The operator's file has mistakes.
     pub fn from_sources(error: &SourcesError) -> Self {
         let exit_code = match error {
-            SourcesError::Mistakes { .. } | SourcesError::Read(_) => 2,
+            SourcesError::Mistakes { .. } | SourcesError::Read(_) | SourcesError::Clients(_) => 2,
             SourcesError::References(_) | SourcesError::Secrets(_) => 1,
         };
         Self { refusal: error.refusal(), exit_code }

@@ -2,6 +2,7 @@
 //!
 //! Reads, never writes. Called by the agent's loop and by commands that work alone.
 
+use super::callers;
 use super::certificates::{self, CertificateProblem};
 use super::key_texts::{self, Flaw};
 use super::unread::{SecretUse, Unread};
@@ -54,6 +55,8 @@ pub struct Sources {
     pub unread: Vec<Unread>,
     /// Every client, of the operator's file and of the clients' own.
     pub clients: Arc<Clients>,
+    /// Why the clients' file is not what serves.
+    pub clients_problem: Option<Refusal>,
     /// The certificates that frontends name.
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
     /// Certificates that cannot be served. The last good ones stand in for them.
@@ -82,6 +85,8 @@ pub enum SourcesError {
     },
     /// What the file refers to cannot be read; each with its place in the file.
     References(Vec<Objection>),
+    /// The clients' file cannot be served.
+    Clients(Box<Refusal>),
     /// Nothing is wrong but that this process may not read these secrets; each with its place in the file.
     Secrets(Vec<Objection>),
 }
@@ -91,6 +96,7 @@ impl SourcesError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Mistakes { diagnostics } => Refusal::mistakes(Diagnostics::clone(diagnostics)),
+            Self::Clients(refusal) => Refusal::clone(refusal),
             Self::Read(objection) => Refusal::from(objection.clone()).help("-c FILE, or HAPILOT_CONFIG, names the file"),
             Self::References(objections) => Refusal::of(objections.iter().cloned()),
             Self::Secrets(objections) => Refusal::of(objections.iter().cloned())
@@ -206,7 +212,7 @@ impl Place {
         let lint = config::lint(&config, self.file.as_str(), &toml);
         let mut reader =
             Reader { file: &self.file, secrets: self.secrets, problems: vec![], unread: vec![], warnings: vec![] };
-        let clients = reader.clients(&config)?;
+        let (clients, clients_problem) = reader.clients(&config)?;
         let secrets = reader.secrets(&config);
         let outdated = secrets.keys().filter_map(sys::secrets::outdated_variable).map(outdated).collect();
         let (certificates, certificate_problems) = reader.certificates(&config);
@@ -244,6 +250,7 @@ impl Place {
             secrets,
             unread,
             clients,
+            clients_problem,
             certificates,
             certificate_problems,
             client_certificates,
@@ -408,27 +415,20 @@ impl Reader<'_> {
         (found, problems)
     }
 
-    /// All clients. A file of theirs with mistakes is told with their places in it.
-    fn clients(&mut self, config: &Config) -> Result<Arc<Clients>, SourcesError> {
-        let Some(path) = &config.clients_file else { return Ok(Arc::new(Clients::new(&config.clients, vec![]))) };
-        let text = sys::files::read_limited(path, MAX_FILE).map_err(|e| e.to_string());
-        let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8", path.value)));
-        let text = match text {
-            Ok(text) => text,
-            Err(e) => {
-                let told = self.objection(path, format!("the clients cannot be read: {e}"));
-                let help = "make the file; an empty one lets nobody in until `hapilot client add` adds a client";
-                self.problems.push(if path.exists() { told } else { told.help(help) });
-                return Ok(Arc::new(Clients::new(&config.clients, vec![])));
-            }
+    /// All clients. In the place of a file of theirs that cannot be served stay those that serve, and no edit waits for it.
+    fn clients(&mut self, config: &Config) -> Result<(Arc<Clients>, Option<Refusal>), SourcesError> {
+        let (clients, problem) = match callers::read(self.file, config) {
+            Ok(clients) => (clients, None),
+            Err(refusal) => match callers::serving(config).filter(|_| self.secrets == SecretUse::Handed) {
+                Some(clients) => (clients, Some(refusal.help("the clients that are known go on as they are"))),
+                None => return Err(SourcesError::Clients(Box::new(refusal))),
+            },
         };
-        let clients = config::parse_clients(path.as_str(), &text, config)
-            .map_err(|diagnostics| SourcesError::Mistakes { diagnostics: Box::new(diagnostics) })?;
-        if clients.is_empty() && config.clients.is_empty() {
+        if let Some(path) = config.clients_file.as_ref().filter(|_| clients.is_empty()) {
             let told = self.objection(path, format!("{path} has no client: nobody may ask", path = path.value));
             self.warnings.push(told.help("add one: `hapilot client add NAME --plan PLAN`").to_string());
         }
-        Ok(Arc::new(Clients::new(&config.clients, clients)))
+        Ok((Arc::new(clients), problem))
     }
 
     fn pem_texts<'c>(

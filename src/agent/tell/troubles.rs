@@ -21,6 +21,8 @@ pub enum Matter {
     Room,
     /// The disk does not answer.
     Disk,
+    /// The clients' file is not what serves.
+    Clients,
     /// keepalived.conf is not as it should be.
     Keepalived,
 }
@@ -94,6 +96,7 @@ impl Matter {
             Self::Words => "words",
             Self::Room => "room",
             Self::Disk => "disk",
+            Self::Clients => "clients",
             Self::Keepalived => "keepalived",
         }
     }
@@ -102,13 +105,14 @@ impl Matter {
         match self {
             Self::Haproxy => "haproxy",
             Self::History | Self::Words | Self::Room | Self::Disk => "agent",
+            Self::Clients => "clients",
             Self::Keepalived => "keepalived",
         }
     }
 
     fn severity(self) -> Severity {
         match self {
-            Self::Haproxy | Self::Keepalived => Severity::Warning,
+            Self::Haproxy | Self::Clients | Self::Keepalived => Severity::Warning,
             Self::History | Self::Words | Self::Room | Self::Disk => Severity::Error,
         }
     }
@@ -120,6 +124,7 @@ impl Matter {
             Self::Words => "what operators said is kept again",
             Self::Room => "the state directory has room again",
             Self::Disk => "the disk answers again",
+            Self::Clients => "the clients' file is what serves again",
             Self::Keepalived => "keepalived.conf is as it should be",
         }
     }
