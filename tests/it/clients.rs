@@ -1,14 +1,21 @@
 //! Who may ask, how often, how many at a time, and for what: through HAProxy, on every version.
 
-use super::support::haproxy::{Binary, binaries};
+use super::support::haproxy::{Binary, Place, binaries};
 use super::support::http::{Connection, Reply, Request};
+use super::support::port::free_port;
 use super::support::stage::{KEY, LENIENT, SERVERS, Stage, swapped};
 use super::support::{pause, wait_for, write};
+use crate::haproxies::write_files;
+use camino::Utf8Path;
+use hapilot::desired::Desired;
 use hapilot::mock::{Fault, FaultKind};
 use hapilot::model::Digest;
+use hapilot::render::{Target, Templates, render};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -494,6 +501,57 @@ fn a_bucket_that_is_used_up_stays_so_when_its_plan_becomes_smaller() {
                 (map.contains(rate) && (from != "burst = 6" || map.contains(" 8 6/1h"))).then_some(())
             });
             assert_eq!(chat(&stage, "acme").status, 429, "{}", binary.version);
+        }
+    }
+}
+
+#[test]
+fn a_bucket_holds_wherever_its_clock_stands() {
+    /// Ticks of the clock until it begins anew.
+    const WRAP: i128 = 1 << 32;
+    /// Before that, in seconds: in the midst of the test, and while a deep bucket reaches over it.
+    const BEFORE: [i128; 4] = [0, 1, 600, 7_000];
+    let templates = Templates::built_in().expect("the templates");
+    for binary in binaries() {
+        for before in BEFORE {
+            let place = Place::new(&binary);
+            let dir = Utf8Path::from_path(place.dir()).expect("a path of text").to_owned();
+            let port = free_port();
+            let toml = format!(
+                "[haproxy]\nconfig = \"{dir}/haproxy.cfg\"\nadmin_socket = \"{dir}/admin.sock\"\nmaster_socket = \"{dir}/master.sock\"\n\
+                 user = \"\"\ngroup = \"\"\nlog = \"\"\nmaxconn = 100\n[frontend.api]\nbind = [\"127.0.0.1:{port}\"]\n\
+                 [plan.deep]\nrequests = \"3/1h\"\nburst = 3\n[plan.flat]\nrequests = \"4/10s\"\n{}{}\
+                 [backend.chat]\nretries = 0\n[backend.chat.server.one]\nurl = \"http://127.0.0.1:1\"\n",
+                client("acme", "deep"),
+                client("late", "flat"),
+            );
+            let config = Arc::new(hapilot::config::parse("a.toml", &toml, "node").expect("a good file"));
+            let none = BTreeMap::new();
+            let desired = Desired::new(config, &none, &BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+            let target = Target::new(binary.version.major, binary.version.minor);
+            let mut rendered = render(&desired, &templates, target).expect("a rendering");
+            let now = jiff::Timestamp::now().as_microsecond();
+            // A second for HAProxy's start.
+            let offset = (WRAP - i128::from(now) / 50 % WRAP) * 50 - (before + 1) * 1_000_000;
+            rendered.haproxy_cfg = swapped(&rendered.haproxy_cfg, "date(0,us)", &format!("date({offset},us)"));
+            write_files(&dir, &rendered);
+            let _private = place.start();
+            let status = |of: &str| {
+                let request = Request::get("/v1/models").header("x-api-key", &key(of));
+                let reply = Connection::open(&format!("127.0.0.1:{port}")).and_then(|mut to| to.send(&request));
+                reply.expect("an answer").status
+            };
+            // The server does not answer: who is let in gets 503.
+            let began = Instant::now();
+            let mut passed = [0, 0];
+            while began.elapsed() < Duration::from_millis(2_300) {
+                for (count, name) in passed.iter_mut().zip(["acme", "late"]) {
+                    *count += usize::from(status(name) == 503);
+                }
+                pause(Duration::from_millis(20));
+            }
+            // Of the flat one none, or one, is there again meanwhile.
+            assert!(passed[0] == 6 && (4..=5).contains(&passed[1]), "{} {before} s before: {passed:?}", binary.version);
         }
     }
 }
