@@ -288,7 +288,8 @@ fn health_is_false_when_no_backend_can_serve() {
         let answer = get(bad, "/v1/models");
         assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("5")));
         let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
-        assert_eq!(body["error"]["type"], "server_error");
+        let error = (&body["type"], &body["error"]["type"], &body["error"]["code"]);
+        assert_eq!(error, (&"error".into(), &"overloaded_error".into(), &"service_unavailable".into()));
     });
 }
 
