@@ -114,9 +114,8 @@ async fn revoke(place: &Place, sources: &Sources, name: &Name, out: Output) -> R
     let (client, path) = of_file(place, sources, name)?;
     change(sources, path, |file| file.remove(&client.name.value), "")?;
     let live = live(place, sources, path).await;
-    tell_gone(place, name, path, live, &out)?;
     tell_of_peers(sources, path, &out);
-    live.end()
+    tell_gone(place, name, path, live, &out)
 }
 
 /// The same where the operator's file has mistakes, as far as it tells where the clients are.
@@ -124,6 +123,7 @@ async fn revoke_all_the_same(place: &Place, name: &Name, failure: Failure, out: 
     let told = crate::config::peek(&place.glance(), "", "clients").map(Utf8PathBuf::from);
     let Some(path) = told else { return Err(failure.help("no client was changed")) };
     let before = digest_now(place).await;
+    let _lock = lock(&path);
     let text = sys::files::read_limited(&path, MAX_FILE).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let file = text.and_then(|text| ClientFile::parse(&text).ok());
     let Some(mut file) = file else { return Err(failure.help("no client was changed")) };
@@ -140,8 +140,7 @@ async fn revoke_all_the_same(place: &Place, name: &Name, failure: Failure, out: 
         }
     }
     out.note(failure.help("mend it; the client is revoked all the same"));
-    tell_gone(place, name, &path, live, &out)?;
-    live.end()
+    tell_gone(place, name, &path, live, &out)
 }
 
 /// What the agent says of the clients' file.
@@ -151,20 +150,19 @@ async fn digest_now(place: &Place) -> Option<String> {
 }
 
 fn tell_gone(place: &Place, name: &Name, path: &Utf8Path, live: Live, out: &Output) -> Result<(), Failure> {
+    let is_live = live == Live::Yes;
     if out.json {
-        out.print_json(&serde_json::json!({ "client": name, "is_live": live == Live::Yes }));
-        return Ok(());
-    }
-    out.text(0, format_args!("client {name} is gone from {path}"));
-    match live {
-        Live::Yes => out.text(0, "its keys are refused from now on; requests that it has begun go on to their end"),
-        Live::NoAgent | Live::NotYet => {
+        out.print_json(&serde_json::json!({ "client": name, "is_live": is_live }));
+    } else {
+        out.text(0, format_args!("client {name} is gone from {path}"));
+        if is_live {
+            out.text(0, "its keys are refused from now on; requests that it has begun go on to their end");
+        } else {
             out.text(0, out.paint(Tone::Bad, "ITS KEYS ARE STILL ACCEPTED by the HAProxy that runs."));
             not_live(place, live, out);
-            return Err(Failure::said(super::output::REFUSED));
         }
     }
-    Ok(())
+    if is_live { Ok(()) } else { Err(Failure::said(super::output::REFUSED)) }
 }
 
 fn tell(place: &Place, made: &Made<'_>, path: &Utf8Path, live: Live, out: &Output) {
@@ -246,9 +244,7 @@ fn change(
     edit: impl FnOnce(&mut ClientFile) -> Option<()>,
     section: &str,
 ) -> Result<(), Failure> {
-    // One command at a time.
-    let directory = std::fs::File::open(sys::files::directory_of(path));
-    let _lock = directory.and_then(|directory| directory.lock().map(|()| directory));
+    let _lock = lock(path);
     let read = || sys::files::read_limited(path, MAX_FILE);
     let before = read().map_err(|e| Failure::refused(Refusal::new(e)))?;
     let text = String::from_utf8_lossy(&before).into_owned();
@@ -260,6 +256,13 @@ fn change(
     edit(&mut file).ok_or_else(by_hand)?;
     parse_clients(path.as_str(), &file.text(), &sources.config).map_err(|e| Failure::refused(Refusal::mistakes(e)))?;
     write(path, &file, || read().is_ok_and(|now| now == before))
+}
+
+/// One command at a time, as long as it is held. Who may not lock may not write either, and is told of that.
+fn lock(path: &Utf8Path) -> std::io::Result<std::fs::File> {
+    let directory = std::fs::File::open(sys::files::directory_of(path))?;
+    directory.lock()?;
+    Ok(directory)
 }
 
 fn write(path: &Utf8Path, file: &ClientFile, is_as_before: impl FnOnce() -> bool) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ mod maps;
 mod marks;
 mod maxconn;
 mod names;
+mod plain;
 mod plans;
 mod quoting;
 mod rendered;

@@ -166,12 +166,22 @@ local function word_end(work, text, at)
   return seek(work, text, '[^%w.+-]', at)
 end
 
+local function of_hex(digits)
+  local code = tonumber(digits, 16)
+  return code < 128 and string.char(code) or ''
+end
+
 -- Whether what stands between two quotes is the key `model`, however it is escaped; and whether it is spelt so. Some
--- servers do not look at the case. No letter of it has a short escape.
+-- servers do not look at the case. No letter of it has a short escape in JSON; lenient readers know others, and leave out
+-- bytes that are no UTF-8.
 local function is_model_key(work, raw)
   if #raw > 30 or #raw < 5 then return false end
   spend(work, 1)
-  if find(raw, '\\[^u]') then return false end
+  if find(raw, '\\[^u]') or find(raw, '[%c\x80-\xff]') then
+    spend(work, 8)
+    local lax = raw:gsub('\\[xX](%x%x)', of_hex):gsub('\\u(%x%x%x%x)', of_hex):gsub('\\(.)', '%1')
+    return lax:gsub('[%c\x80-\xff]', ''):lower() == 'model', false
+  end
   local key = decoded(work, raw)
   return key and #key == 5 and key:lower() == 'model', key == 'model'
 end

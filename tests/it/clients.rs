@@ -451,6 +451,27 @@ fn a_key_is_made_known_changed_and_taken_away_by_command() {
         stage.done(&["apply"]);
         let key = told.split_whitespace().find(|word| word.starts_with("sk-hap-")).expect("a key");
         assert_eq!(asked(&stage, key), 200);
+        // What is still accepted is told, and is no success.
+        for words in [&["client", "revoke", "late"][..], &["--json", "client", "revoke", "new"]] {
+            stage.cli(&["client", "add", "new", "--plan", "paid"]);
+            let revoked = stage.cli(words);
+            assert_eq!(revoked.code, Some(1), "{words:?}: {}", revoked.stdout);
+            assert!(
+                revoked.stdout.contains("STILL ACCEPTED") || revoked.stdout.contains("\"is_live\": false"),
+                "{}",
+                revoked.stdout
+            );
+        }
+        // A mistake elsewhere does not hold back what leaks.
+        stage.start_agent();
+        let leaked = stage.json(&["client", "add", "leaky", "--plan", "paid"]);
+        let leaked = leaked["key"].as_str().expect("a key").to_owned();
+        assert_eq!(asked(&stage, &leaked), 200);
+        stage.write_file(&(stage.text() + "\noops\n"));
+        let refused = stage.cli(&["client", "add", "other", "--plan", "paid"]);
+        assert!(refused.code != Some(0) && refused.stderr.contains("no client was changed"), "{}", refused.stderr);
+        let revoked = stage.cli(&["client", "revoke", "leaky"]);
+        assert_eq!((revoked.code, asked(&stage, &leaked)), (Some(0), 401), "{}{}", revoked.stdout, revoked.stderr);
     }
 }
 

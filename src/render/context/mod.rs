@@ -14,6 +14,7 @@ use super::marks::Marks;
 use super::names::{
     KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LIVE_RING, PEERS, STATS, STATS_MAP, peers_socket,
 };
+use super::plain;
 use super::scripts::model_path;
 use super::shape::Ids;
 use super::value::{ContextMap, duration};
@@ -105,6 +106,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("target", target.into());
         context.insert_value("keys_map", KEYS_MAP.into());
         context.insert_value("errors", errors());
+        context.insert_value("plain_json", plain::json_object().into());
         context.insert_value("bad_path", error_body(BAD_PATH, "invalid_request_error", "bad_path").into());
         context.insert_value("telling_headers", telling_headers().into());
         context.insert_value("replaced_headers", replaced_headers().into());

@@ -303,7 +303,8 @@ fn spelt_path(chance: &mut Chance, model: &str) -> Request {
 /// Models that nobody can tell, or that are none.
 fn unreadable(chance: &mut Chance, path: &str, model: &str) -> Request {
     let good = quoted(chance, model, 9);
-    let (content_type, extra, body): (_, _, Vec<u8>) = match chance.below(11) {
+    let (content_type, extra, body): (_, _, Vec<u8>) = match chance.below(14) {
+        11..=13 => ("application/json", "", nearly_json(chance)),
         9 => (
             "application/json",
             "Content-Encoding: gzip\r\nContent-Encoding: identity\r\n",
@@ -322,6 +323,29 @@ fn unreadable(chance: &mut Chance, path: &str, model: &str) -> Request {
     };
     let bytes = post(chance, path, content_type, extra, &body);
     Request { kind: "unreadable", bytes, truth: Truth::Refused }
+}
+
+/// What lenient readers take for JSON, and others take for another one, or for none.
+fn nearly_json(chance: &mut Chance) -> Vec<u8> {
+    let (good, evil) = ("claude-cheap", "gpt-4o");
+    let bodies: [Vec<u8>; 15] = [
+        format!("{{\"model\":\"{evil}\\n\"}}").into(),
+        format!("{{\"model\":\"{evil}\n\"}}").into(),
+        format!("{{\"model\":\"{good}\",\"mo\"+\"del\":\"{evil}\"}}").into(),
+        format!("{{\"model\":\"{good}\",\"mo\" 'del':\"{evil}\"}}").into(),
+        format!("{{\"model\":\"{}\" + \"{}\"}}", &evil[..2], &evil[2..]).into(),
+        format!("{{\"model\":\"{evil}\"}}{{\"x\":1}}").into(),
+        format!("{{\"model\":\"{evil}\"]}}").into(),
+        format!("{{\"model\":\"{evil}\",!!}}").into(),
+        format!("{{\"model\":\"{evil}\",\"x\":\"}}").into(),
+        format!("{{\"model\":\"{evil}\",\"x\":{{}}").into(),
+        format!("{{\"model\":\"{good}\",\"\\x6dodel\":\"{evil}\"}}").into(),
+        format!("{{\"model\":\"{good}\",\"mo\\\ndel\":\"{evil}\"}}").into(),
+        [format!("{{\"model\":\"{good}\",\"mo").as_bytes(), b"\xff", format!("del\":\"{evil}\"}}").as_bytes()].concat(),
+        [format!("{{\"model\":\"{good}\",\"").as_bytes(), b"\xc3", format!("model\":\"{evil}\"}}").as_bytes()].concat(),
+        format!("{{\"model\":\"{good}\",\"m\\odel\":\"{evil}\"}}").into(),
+    ];
+    chance.pick(&bodies).clone()
 }
 
 /// JSON that no reader of UTF-8 sees, and some servers do, whatever it is called.
