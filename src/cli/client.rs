@@ -55,7 +55,7 @@ struct Made<'a> {
 }
 
 async fn add(place: &Place, sources: &Sources, name: &Name, plan: &Name, out: Output) -> Result<(), Failure> {
-    if !sources.config.plans.iter().any(|known| known.name.value == *plan) {
+    if !sources.config.has_plan(plan) {
         return Err(unknown_plan(place, sources, plan));
     }
     if let Some(known) = sources.clients.iter().find(|client| client.name.value == *name) {

@@ -26,6 +26,11 @@ pub struct Plan {
     pub routes: Vec<Sourced<String>>,
 }
 
+/// Whether one of them, sorted by name, has this name.
+pub(super) fn has_plan(plans: &[Plan], name: &Name) -> bool {
+    plans.binary_search_by(|plan| plan.name.value.cmp(name)).is_ok()
+}
+
 impl Plan {
     /// The rate of a bucket.
     pub fn sustained(&self) -> Option<Rate> {

@@ -27,7 +27,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     lint.stats(config);
     lint.chroot(config);
     lint.unused_backends(config);
-    lint.unused_plans(config);
+    lint.no_clients(config);
     for frontend in &config.frontends {
         lint.frontend(config, frontend);
     }
@@ -146,13 +146,13 @@ impl Lint<'_> {
         }
     }
 
-    fn unused_plans(&mut self, config: &Config) {
-        if let (Some(plan), false) = (config.plans.first(), config.has_clients()) {
+    fn no_clients(&mut self, config: &Config) {
+        if let (Some(plan), true, None) = (config.plans.first(), config.clients.is_empty(), &config.clients_file) {
             self.warn(
-                "unused-plan",
+                "no-clients",
                 plan.name.origin,
-                format!("plan {} limits nobody: the file has no clients", plan.name.value),
-                "name a file for them at the top of this one: clients = \"/etc/hapilot/clients.toml\"",
+                "there are plans and no clients: nobody may ask".to_owned(),
+                "name a file for them at the top of this one: clients = \"/etc/hapilot/clients.toml\"; or remove the plans",
             );
         }
     }
@@ -204,6 +204,14 @@ impl Lint<'_> {
                 origin,
                 format!("every server of backend {name} has weight 0: it gets no traffic"),
                 "give one of them a weight of 1 to 256",
+            );
+        }
+        if backend.affinity.origin.is_some() && backend.balance.value != Balance::Affinity {
+            self.warn(
+                "deaf-affinity",
+                backend.affinity.origin,
+                format!("`affinity` of backend {name} does nothing with balance {}", backend.balance.value),
+                "write `balance = \"affinity\"`, or remove it",
             );
         }
         if backend.weighting == Weighting::Adaptive && backend.balance.value == Balance::First {

@@ -1,7 +1,7 @@
 //! A valid configuration as typed values. Every default is filled in; every value that the operator wrote knows its
 //! place.
 
-use super::caller::{Client, Plan};
+use super::caller::{Client, Plan, has_plan};
 use super::vip::{Heartbeat, Keepalived, Vip};
 use crate::cfg;
 use crate::health::BudgetLimits;
@@ -67,9 +67,15 @@ impl Config {
         self.backends.iter().flat_map(|backend| backend.servers.iter().map(move |server| (backend, server)))
     }
 
-    /// Whether clients are asked who they are, wherever the file does not say otherwise.
+    /// Whether clients are asked who they are, wherever the file does not say otherwise. A plan is enough: where the last
+    /// client is taken away, nobody may ask, and not everybody.
     pub fn has_clients(&self) -> bool {
-        !self.clients.is_empty() || self.clients_file.is_some()
+        !self.plans.is_empty() || self.clients_file.is_some()
+    }
+
+    /// Whether there is a plan of that name.
+    pub fn has_plan(&self, name: &Name) -> bool {
+        has_plan(&self.plans, name)
     }
 
     /// Every address that HAProxy listens on.

@@ -366,6 +366,16 @@ fn clients_of_a_file_of_their_own_come_and_go_without_a_reload() {
         // Meanwhile edits of the operator's file go on, and an agent starts.
         stage.edit("[plan.paid]", "[plan.sold]");
         wait_for("the other plan", LENIENT, || stage.read("maps/plans.map").contains("sold").then_some(()));
+        // A plan that is in use stays: nobody is shut out by an edit of another file.
+        stage.edit("[plan.free]", "[plan.gone]");
+        wait_for("the edit to be refused", LENIENT, || {
+            stage.cli(&["status"]).stdout.contains("is not what serves").then_some(())
+        });
+        assert_eq!(chat(&stage, "acme").status, 200);
+        stage.edit("[plan.gone]", "[plan.free]");
+        wait_for("the edit to be taken back", LENIENT, || {
+            (!stage.cli(&["status"]).stdout.contains("is not what serves")).then_some(())
+        });
         stage.agent().stop();
         stage.start_agent();
         assert_eq!((chat(&stage, "acme").status, stage.cli(&["check"]).code), (200, Some(2)));

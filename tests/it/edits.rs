@@ -129,7 +129,7 @@ const EDITS: [Edit; 43] = [
         swapped(text, "plan = \"free\"\n", "plan = \"paid\"\n") + "\n[plan.paid]\nrequests = \"600/1m\"\n"
     }),
     ("rate or burst of a plan", |_, text| swapped(text, "\"60/1m\"", "\"90/2m\"\nburst = 5")),
-    ("the last client", |_, text| swapped(text, CLIENTS, "")),
+    ("the last plan and client", |_, text| swapped(text, CLIENTS, "")),
     ("the first limit of a kind in a plan: a long window, or requests at a time", |_, text| {
         swapped(text, "\"60/1m\"", "\"60/1m\"\nconcurrent = 5")
     }),

@@ -82,12 +82,17 @@ impl<'a> ServingView<'a> {
         lowest
     }
 
-    /// What decides of each server of a backend, in their order: a step along each map, where a search would look among
-    /// thousands.
+    /// Names and health of a backend's servers for who asks for one after the other, in their order: a step along each map,
+    /// where a search would look among thousands. `None`: it has none.
+    pub fn along(self, backend: &Backend) -> Option<(Along<'a, RuntimeNames>, Along<'a, Arc<ServerHealth>>)> {
+        let first = backend.servers.first()?;
+        let first = ServerId::new(backend.name.clone(), first.name.clone());
+        Some((Along::from(self.names, &first), self.view.along(&first)))
+    }
+
+    /// What decides of each server of a backend, in their order.
     fn looks<'b>(self, backend: &'b Backend) -> impl Iterator<Item = (&'b Server, Look<'a>)> {
-        let first = backend.servers.first().map(|server| ServerId::new(backend.name.clone(), server.name.clone()));
-        let known = first.map(|first| (Along::from(self.names, &first), self.view.along(&first)));
-        known.into_iter().flat_map(move |(mut names, mut healths)| {
+        self.along(backend).into_iter().flat_map(move |(mut names, mut healths)| {
             backend.servers.iter().map(move |server| {
                 let id = ServerId::new(backend.name.clone(), server.name.clone());
                 let names = names.of(&id);

@@ -9,7 +9,7 @@ use crate::agent::tell::outages::Outages;
 use crate::config::{Backend, Config, Server};
 use crate::fleet::{Keyring, Override, Overrides, View};
 use crate::health::ServerHealth;
-use crate::model::{Along, Moment, ServerId};
+use crate::model::{Moment, ServerId};
 use crate::plan::{Runtime, RuntimeServer};
 use crate::render::RuntimeNames;
 use crate::weights::WeightDecision;
@@ -97,9 +97,7 @@ impl SnapshotParts {
         let backend = self.config.backends.get(backend).into_iter();
         backend.flat_map(move |backend| {
             let decisions = self.view.decisions_of(&backend.name);
-            let first = backend.servers.first().map(|server| ServerId::new(backend.name.clone(), server.name.clone()));
-            let known = first.map(|first| (Along::from(&self.names, &first), self.view.along(&first)));
-            known.into_iter().flat_map(move |(mut names, mut healths)| {
+            self.sight().along(backend).into_iter().flat_map(move |(mut names, mut healths)| {
                 backend.servers.iter().enumerate().map(move |(at, server)| {
                     let id = ServerId::new(backend.name.clone(), server.name.clone());
                     // In the same order, unless the file is a newer one.

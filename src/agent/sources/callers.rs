@@ -12,8 +12,10 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-/// Largest file of clients and map of them, in bytes.
+/// Largest file of clients, in bytes.
 const MAX_FILE: u64 = 4 << 20;
+/// Largest map of them: 40,000 clients with two keys each and the longest names.
+const MAX_MAP: u64 = 20 << 20;
 /// So many changes are told one by one; the rest is counted.
 const MAX_TOLD: usize = 20;
 
@@ -32,10 +34,11 @@ pub(super) fn read(file: &Utf8Path, config: &Config) -> Result<Clients, Refusal>
     Ok(Clients::new(&config.clients, clients))
 }
 
-/// Those that HAProxy was given last, as its map has them: of the plans that there are. `None` where there is no map.
+/// Those that HAProxy was given last, as its map has them. `None` where there is no map, or where one of them has a plan
+/// that is no more: nobody is shut out by the way.
 pub(super) fn serving(config: &Config) -> Option<Clients> {
     let map = config.haproxy.config.value.with_file_name("").join(CLIENTS_MAP);
-    let text = String::from_utf8(sys::files::read_limited(&map, MAX_FILE).ok()?).ok()?;
+    let text = String::from_utf8(sys::files::read_limited(&map, MAX_MAP).ok()?).ok()?;
     let mut clients: BTreeMap<Name, Client> = BTreeMap::new();
     let origin = Origin { line: 1, column: 1 };
     for line in text.lines() {
@@ -44,9 +47,11 @@ pub(super) fn serving(config: &Config) -> Option<Clients> {
         let (Ok(digest), Ok(name), Ok(plan)) = (digest.parse::<Digest>(), Name::new(name), Name::new(plan)) else {
             continue;
         };
-        let is_operators = config.clients.iter().any(|client| client.name.value == name);
-        if is_operators || !config.plans.iter().any(|known| known.name.value == plan) {
+        if config.clients.binary_search_by(|client| client.name.value.cmp(&name)).is_ok() {
             continue;
+        }
+        if !config.has_plan(&plan) {
+            return None;
         }
         let until =
             words.next().and_then(|second| second.parse().ok()).and_then(|second| Timestamp::from_second(second).ok());
@@ -71,12 +76,15 @@ pub(super) fn serving(config: &Config) -> Option<Clients> {
 
 /// What became of clients, an event each; never a key.
 pub(in crate::agent) fn changes(before: &Clients, after: &Clients) -> Vec<Event> {
-    let by_name = |clients: &Clients| -> BTreeMap<Name, Client> {
-        clients.iter().map(|client| (client.name.value.clone(), client.clone())).collect()
-    };
+    // The loop asks at every change of what serves, and mostly nothing is new.
+    if before.iter().eq(after.iter()) {
+        return vec![];
+    }
+    fn by_name(clients: &Clients) -> BTreeMap<&Name, &Client> {
+        clients.iter().map(|client| (&client.name.value, client)).collect()
+    }
     let (before, after) = (by_name(before), by_name(after));
-    let gone =
-        before.keys().filter(|name| !after.contains_key(*name)).map(|name| (name.clone(), "it is revoked".to_owned()));
+    let gone = before.keys().filter(|name| !after.contains_key(*name)).map(|name| (*name, "it is revoked".to_owned()));
     let others = after.iter().filter_map(|(name, client)| {
         let text = match before.get(name) {
             None => format!("it may ask, with plan {}", client.plan.value),
@@ -92,7 +100,7 @@ pub(in crate::agent) fn changes(before: &Clients, after: &Clients) -> Vec<Event>
             }
             Some(_) => return None,
         };
-        Some((name.clone(), text))
+        Some((*name, text))
     });
     let all: Vec<_> = gone.chain(others).collect();
     let told = all

@@ -3,7 +3,7 @@
 use super::field::Field;
 use super::table::TableReader;
 use super::word::closest;
-use crate::config::caller::{Client, LONGEST_BUCKET, Plan};
+use crate::config::caller::{Client, LONGEST_BUCKET, Plan, has_plan};
 use crate::config::diagnostic::Found;
 use crate::model::{Digest, Name, Rate, Sourced, looks_like_key};
 use camino::Utf8PathBuf;
@@ -121,7 +121,7 @@ fn client(name: Name, table: &TableReader<'_>, plans: &[Plan], keys: &mut BTreeM
     let plan_field = table.get("plan");
     let plan = plan_field.as_ref().and_then(Field::name);
     if let (Some(field), Some(plan)) = (&plan_field, &plan)
-        && !plans.iter().any(|known| known.name.value == plan.value)
+        && !has_plan(plans, plan)
     {
         unknown_plan(field, plan, plans);
     }

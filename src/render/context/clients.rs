@@ -36,8 +36,8 @@ impl ContextMaker<'_> {
 
 /// Where the file says that clients are asked.
 fn origin(config: &Config) -> Option<Option<Origin>> {
-    let first = config.clients.first().map(|client| client.name.origin);
-    first.or(config.clients_file.as_ref().map(|path| path.origin))
+    let first = config.clients_file.as_ref().map(|path| path.origin);
+    first.or(config.plans.first().map(|plan| plan.name.origin))
 }
 
 /// Whether a client is counted.
