@@ -31,20 +31,40 @@ struct CallerLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokensLabels {
+    client: String,
+    plan: String,
+    kind: &'static str,
+}
+
 /// More clients than this are counted by their plans alone: each label makes a series.
 const MAX_CLIENTS: usize = 1_000;
 
-/// What became of the requests of clients at the door.
+/// What became of the requests of clients at the door, and what their answers cost.
 fn register_callers(registry: &mut Registry, callers: &[CallerPicture]) {
     let requests = Family::<CallerLabels, Counter>::default();
+    let (tokens, answers) = (Family::<TokensLabels, Counter>::default(), Family::<TokensLabels, Counter>::default());
     let is_few = callers.len() <= MAX_CLIENTS;
-    for CallerPicture { client, plan, passed, refused } in callers {
+    for CallerPicture { client, plan, passed, tokens: cost, refused } in callers {
+        let client = if is_few { client.clone() } else { String::new() };
         let passed = (*passed > 0).then_some(("passed", *passed));
         for (outcome, count) in passed.into_iter().chain(refused.iter().map(|(why, count)| (*why, *count))) {
-            let client = if is_few { client.clone() } else { String::new() };
-            requests.get_or_create(&CallerLabels { client, plan: plan.clone(), outcome }).inc_by(count);
+            let (client, plan) = (client.clone(), plan.clone());
+            requests.get_or_create(&CallerLabels { client, plan, outcome }).inc_by(count);
+        }
+        let labels = |kind| TokensLabels { client: client.clone(), plan: plan.clone(), kind };
+        if cost.answers > 0 {
+            for (kind, count) in [("prompt", cost.prompt), ("cached", cost.cached), ("completion", cost.completion)] {
+                tokens.get_or_create(&labels(kind)).inc_by(count);
+            }
+            for (kind, count) in [("exact", cost.answers - cost.estimated), ("estimated", cost.estimated)] {
+                answers.get_or_create(&labels(kind)).inc_by(count);
+            }
         }
     }
+    registry.register("client_tokens", "Tokens of clients with a limit of them; `cached` are among `prompt`", tokens);
+    registry.register("client_answers_counted", "Answers whose tokens were counted, by how", answers);
     registry.register("client_requests", "Requests of clients with keys, by whether they were let in", requests);
 }
 
@@ -121,7 +141,8 @@ mod tests {
         for (number, end) in ["200 --", "200 --", "200 sD"].into_iter().enumerate() {
             let who = ["acme free -", "acme free window", "- - key"][number];
             let line = format!(
-                "[hapilot@0 live=\"api {number} chat/a {end} 0 0 0 2000 3000 50 - - - - -\" upload=\"1 2/3\" client=\"{who}\"]"
+                "[hapilot@0 live=\"api {number} chat/a {end} 0 0 0 2000 3000 50 - - - - -\" upload=\"1 2/3\" client=\"{who}\" tokens=\"{}\"]",
+                if number == 0 { "30 10 7 exact" } else { "- - - -" }
             );
             tally.take_line(worker, line.as_bytes(), now, SystemTime::UNIX_EPOCH);
         }
@@ -139,6 +160,11 @@ mod tests {
             "hapilot_client_requests_total{client=\"acme\",plan=\"free\",outcome=\"passed\"} 1",
             "hapilot_client_requests_total{client=\"acme\",plan=\"free\",outcome=\"window\"} 1",
             "hapilot_client_requests_total{client=\"\",plan=\"\",outcome=\"key\"} 1",
+            "hapilot_client_tokens_total{client=\"acme\",plan=\"free\",kind=\"prompt\"} 30",
+            "hapilot_client_tokens_total{client=\"acme\",plan=\"free\",kind=\"cached\"} 10",
+            "hapilot_client_tokens_total{client=\"acme\",plan=\"free\",kind=\"completion\"} 7",
+            "hapilot_client_answers_counted_total{client=\"acme\",plan=\"free\",kind=\"exact\"} 1",
+            "hapilot_client_answers_counted_total{client=\"acme\",plan=\"free\",kind=\"estimated\"} 0",
             "hapilot_live_lines_total 3",
             "hapilot_live_lines_lost_total 0",
             "hapilot_live_workers 1",

@@ -18,6 +18,12 @@ pub struct Plan {
     pub requests: Vec<Sourced<Rate>>,
     /// `burst`: so many more at once than `requests`' first rate says, 0 to 1,000,000; default 0.
     pub burst: Sourced<u32>,
+    /// `tokens`: one rate up to an hour, one longer, or both; none: no limit, and nothing is counted.
+    pub tokens: Vec<Sourced<Rate>>,
+    /// `token_weights`
+    pub token_weights: TokenWeights,
+    /// `reserve`: a request whose `max_tokens` alone is more than what is left of `tokens` is refused.
+    pub reserve: bool,
     /// `concurrent`: requests at a time, 1 to 1,000,000; none: no limit.
     pub concurrent: Option<Sourced<u32>>,
     /// `models`: globs with `*` and `?`; none: every model.
@@ -26,21 +32,30 @@ pub struct Plan {
     pub routes: Vec<Sourced<String>>,
 }
 
+/// `token_weights`: how much of a token counts towards `tokens`, in percent, 0 to 10,000; default 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenWeights {
+    /// `prompt`: one of the prompt that comes out of no cache.
+    pub prompt: u32,
+    /// `cached`: one of the prompt that comes out of the provider's cache.
+    pub cached: u32,
+    /// `completion`: one of the answer.
+    pub completion: u32,
+}
+
 /// Whether one of them, sorted by name, has this name.
 pub(super) fn has_plan(plans: &[Plan], name: &Name) -> bool {
     plans.binary_search_by(|plan| plan.name.value.cmp(name)).is_ok()
 }
 
-impl Plan {
-    /// The rate of a bucket.
-    pub fn sustained(&self) -> Option<Rate> {
-        self.requests.iter().map(|rate| rate.value).find(|rate| rate.window <= LONGEST_BUCKET)
-    }
+/// Of the rates of a plan that of a bucket.
+pub fn sustained(rates: &[Sourced<Rate>]) -> Option<Rate> {
+    rates.iter().map(|rate| rate.value).find(|rate| rate.window <= LONGEST_BUCKET)
+}
 
-    /// The rate of a day or the like.
-    pub fn long(&self) -> Option<Rate> {
-        self.requests.iter().map(|rate| rate.value).find(|rate| rate.window > LONGEST_BUCKET)
-    }
+/// Of the rates of a plan that of a day or the like.
+pub fn long(rates: &[Sourced<Rate>]) -> Option<Rate> {
+    rates.iter().map(|rate| rate.value).find(|rate| rate.window > LONGEST_BUCKET)
 }
 
 /// `[client.NAME]`: somebody who asks, known by a key of which only the digest is kept.

@@ -14,7 +14,7 @@ mod types;
 mod vip;
 
 pub use crate::weights::Weighting;
-pub use caller::{Client, Clients, LONGEST_BUCKET, Plan};
+pub use caller::{Client, Clients, LONGEST_BUCKET, Plan, TokenWeights, long, sustained};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics};
 pub use lint::lint;
 pub use read::{parse, parse_clients, parse_for_node, peek, profile};

@@ -304,6 +304,8 @@ pub struct Backend {
     pub timeout: BackendTimeout,
     /// `forward_client`: whether its servers are told who asked; default only where all have private addresses.
     pub forward_client: bool,
+    /// `ask_usage`: whether its servers know `stream_options.include_usage`; default where the provider speaks OpenAI's API.
+    pub ask_usage: bool,
     /// `check`
     pub check: Check,
     /// `server.NAME`, at least one, sorted by name.

@@ -2,8 +2,8 @@
 
 use super::names::PlansMap;
 use super::routes::{is_plain, model_expression};
-use crate::config::{Client, Plan};
-use crate::model::Rate;
+use crate::config::{Client, Plan, TokenWeights, long, sustained};
+use crate::model::{Rate, Sourced};
 
 /// The clock of the buckets ticks so often a second. It begins anew after 59 hours; a bucket holds 12
 /// at most, and an entry of the table is gone after 25, so that past and future can be told apart.
@@ -13,12 +13,40 @@ const NONE: u64 = u32::MAX as u64;
 /// The window that stands where there is none, in seconds.
 const DAY_S: u64 = 86_400;
 
+/// The window of a bucket of tokens where there is none, in milliseconds.
+const SECOND_MS: u128 = 1_000;
+
 /// The entry of a plan: what its clients may do, in the order in which the template takes it apart. CONCURRENT, then of
 /// the bucket: ticks for a request, ticks of the whole, requests of the whole, its rate; then requests in the long window,
-/// its seconds, its rate.
+/// its seconds, its rate. Of tokens: those of the bucket, its milliseconds, whether there is one, its rate; those of the
+/// long window, its seconds, its rate; what counts, or `none`; whether it reserves.
 pub(super) fn numbers(plan: &Plan) -> String {
+    format!("{} {}", requests(plan), tokens(plan))
+}
+
+fn tokens(plan: &Plan) -> String {
+    let (most, window_ms, is_told, rate) = match sustained(&plan.tokens) {
+        None => (NONE, SECOND_MS, 0, "-".to_owned()),
+        Some(rate) => (u64::from(rate.count), rate.window.as_millis(), 1, rate.to_string()),
+    };
+    let (long_most, long_window, long_rate) = longer(&plan.tokens);
+    let TokenWeights { prompt, cached, completion } = plan.token_weights;
+    let counting = if plan.tokens.is_empty() { "none".to_owned() } else { format!("{prompt}:{cached}:{completion}") };
+    let reserves = u8::from(plan.reserve);
+    format!("{most} {window_ms} {is_told} {rate} {long_most} {long_window} {long_rate} {counting} {reserves}")
+}
+
+/// Of a window longer than a bucket's: how many, its seconds, its rate.
+fn longer(rates: &[Sourced<Rate>]) -> (u64, u64, String) {
+    match long(rates) {
+        None => (NONE, DAY_S, "-".to_owned()),
+        Some(rate) => (u64::from(rate.count), rate.window.as_secs(), rate.to_string()),
+    }
+}
+
+fn requests(plan: &Plan) -> String {
     let concurrent = plan.concurrent.as_ref().map_or(NONE, |most| u64::from(most.value));
-    let (step, room, whole, rate) = match plan.sustained() {
+    let (step, room, whole, rate) = match sustained(&plan.requests) {
         None => (0, NONE, 0, "-".to_owned()),
         Some(rate) => {
             let whole = u64::from(rate.count) + u64::from(plan.burst.value);
@@ -26,11 +54,8 @@ pub(super) fn numbers(plan: &Plan) -> String {
             (step, step * whole, whole, rate.to_string())
         }
     };
-    let (most, window, long) = match plan.long() {
-        None => (NONE, DAY_S, "-".to_owned()),
-        Some(rate) => (u64::from(rate.count), rate.window.as_secs(), rate.to_string()),
-    };
-    format!("{concurrent} {step} {room} {whole} {rate} {most} {window} {long}")
+    let (most, window, long_rate) = longer(&plan.requests);
+    format!("{concurrent} {step} {room} {whole} {rate} {most} {window} {long_rate}")
 }
 
 fn ticks(rate: Rate) -> u64 {

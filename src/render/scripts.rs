@@ -8,30 +8,64 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-const MODEL: &str = include_str!("../../templates/lua/model.lua");
-
 /// The directory beside haproxy.cfg.
 const DIRECTORY: &str = "hapilot-lua";
 
-/// Finds the model of a request.
-static MODEL_PATH: LazyLock<String> = LazyLock::new(|| format!("{DIRECTORY}/model.{}.lua", Digest::of(MODEL).short()));
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Script {
+    /// Finds the model of a request.
+    Model,
+    /// Counts the tokens of an answer.
+    Usage,
+}
 
-/// How haproxy.cfg names the program that finds the model. HAProxy loads it once for each thread, and the later times
-/// it is no longer in the directory of the configuration: the path is a whole one.
-pub(super) fn model_path(config: &Utf8Path) -> Utf8PathBuf {
-    config.with_file_name(MODEL_PATH.as_str())
+impl Script {
+    const ALL: [Self; 2] = [Self::Model, Self::Usage];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Usage => "usage",
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Model => include_str!("../../templates/lua/model.lua"),
+            Self::Usage => include_str!("../../templates/lua/usage.lua"),
+        }
+    }
+
+    /// Its file, below the directory of haproxy.cfg: another text has another name.
+    fn file(self) -> &'static str {
+        static FILES: LazyLock<[String; 2]> = LazyLock::new(|| {
+            Script::ALL.map(|one| format!("{DIRECTORY}/{}.{}.lua", one.name(), Digest::of(one.text()).short()))
+        });
+        &FILES[self as usize]
+    }
+
+    /// How haproxy.cfg names it. HAProxy loads it once for each thread, and the later times it is no longer in the
+    /// directory of the configuration: the path is a whole one.
+    pub(super) fn path(self, config: &Utf8Path) -> Utf8PathBuf {
+        config.with_file_name(self.file())
+    }
 }
 
 /// The text of haproxy.cfg for a copy of the files in another directory than that of `config`.
 pub fn moved(haproxy_cfg: &str, config: &Utf8Path, directory: &Utf8Path) -> String {
     let (from, to) = (config.with_file_name(DIRECTORY), directory.join(DIRECTORY));
-    haproxy_cfg.replace(&format!("{from}/model."), &format!("{to}/model."))
+    Script::ALL.into_iter().fold(haproxy_cfg.to_owned(), |text, script| {
+        text.replace(&format!("{from}/{}.", script.name()), &format!("{to}/{}.", script.name()))
+    })
 }
 
 /// Those that the rendered text loads.
 pub(super) fn used(haproxy_cfg: &str) -> BTreeMap<String, &'static str> {
-    let path = MODEL_PATH.as_str();
-    let mut lines = cfg::lines(haproxy_cfg).filter(|line| line.text.contains(path));
-    let is_used = lines.any(|line| line.words().any(|word| word.has(path)));
-    is_used.then(|| (MODEL_PATH.clone(), MODEL)).into_iter().collect()
+    let is_used = |script: &Script| {
+        let path = script.file();
+        let mut lines = cfg::lines(haproxy_cfg).filter(|line| line.text.contains(path));
+        lines.any(|line| line.words().any(|word| word.has(path)))
+    };
+    Script::ALL.into_iter().filter(is_used).map(|script| (script.file().to_owned(), script.text())).collect()
 }

@@ -139,18 +139,19 @@ fn is_alike(one: &Backend, other: &Backend) -> bool {
         retries,
         timeout,
         forward_client,
+        ask_usage,
         check: Check { interval, fall, rise, .. },
         servers,
         raw,
     } = one;
-    (name, balance, affinity, retries, timeout, forward_client, raw)
+    (name, balance, affinity, retries, timeout, (forward_client, ask_usage), raw)
         == (
             &other.name,
             &other.balance,
             &other.affinity,
             &other.retries,
             &other.timeout,
-            &other.forward_client,
+            (&other.forward_client, &other.ask_usage),
             &other.raw,
         )
         && (interval, fall, rise) == (&other.check.interval, &other.check.fall, &other.check.rise)

@@ -111,6 +111,11 @@ impl Target {
         self.at_least(3, 2)
     }
 
+    /// `sc-add-gpc`: counters that can be taken back.
+    pub(crate) fn adds_to_counters(self) -> bool {
+        self.at_least(2, 8)
+    }
+
     /// `tune.memory.hot-size`, how much memory each thread keeps for itself.
     pub(crate) fn has_hot_size(self) -> bool {
         self.at_least(2, 8)

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 /// More than the operator's files can hold.
 const MAX_CALLERS: usize = 50_000;
 /// Why HAProxy refuses, as its rules spell it.
-const REASONS: [&str; 7] = ["key", "old-key", "concurrent", "requests", "window", "path", "model"];
+const REASONS: [&str; 10] =
+    ["key", "old-key", "concurrent", "requests", "window", "path", "model", "tokens", "token-window", "reserve"];
 
 /// Who asked, as a line tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,34 @@ impl<'a> Caller<'a> {
     }
 }
 
+/// What an answer cost, as a line tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Of the prompt, those out of a cache among them.
+    pub prompt: u64,
+    /// Of the prompt, out of the provider's cache.
+    pub cached: u64,
+    /// Of the answer.
+    pub completion: u64,
+    /// The answer did not tell.
+    pub is_estimated: bool,
+}
+
+impl Tokens {
+    /// `PROMPT CACHED COMPLETION exact|estimated`; `None`: not counted.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let mut number = || words.next()?.parse().ok();
+        let (prompt, cached, completion) = (number()?, number()?, number()?);
+        let is_estimated = match words.next()? {
+            "exact" => false,
+            "estimated" => true,
+            _ => return None,
+        };
+        words.next().is_none().then_some(Self { prompt, cached, completion, is_estimated })
+    }
+}
+
 /// One client with one plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallerPicture {
@@ -42,8 +71,25 @@ pub struct CallerPicture {
     pub plan: String,
     /// Requests that were let in, since the agent's start.
     pub passed: u64,
+    /// What their answers cost, where that is counted.
+    pub tokens: TokensTotal,
     /// Those that were refused, by why.
     pub refused: BTreeMap<&'static str, u64>,
+}
+
+/// Tokens of many answers, since the agent's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokensTotal {
+    /// See [`Tokens::prompt`].
+    pub prompt: u64,
+    /// See [`Tokens::cached`].
+    pub cached: u64,
+    /// See [`Tokens::completion`].
+    pub completion: u64,
+    /// Answers that were counted.
+    pub answers: u64,
+    /// Those among them that did not tell.
+    pub estimated: u64,
 }
 
 /// All of them.
@@ -51,7 +97,7 @@ pub struct CallerPicture {
 pub(super) struct Callers(HashMap<Box<str>, CallerPicture>);
 
 impl Callers {
-    pub(super) fn take(&mut self, caller: Caller<'_>) {
+    pub(super) fn take(&mut self, caller: Caller<'_>, tokens: Option<Tokens>) {
         let (client, plan) = (caller.client.unwrap_or_default(), caller.plan.unwrap_or_default());
         let name = format!("{client} {plan}");
         if !self.0.contains_key(name.as_str()) && self.0.len() >= MAX_CALLERS {
@@ -65,6 +111,14 @@ impl Callers {
         match caller.refused {
             None => known.passed += 1,
             Some(why) => *known.refused.entry(why).or_default() += 1,
+        }
+        if let Some(Tokens { prompt, cached, completion, is_estimated }) = tokens {
+            let total = &mut known.tokens;
+            total.prompt += prompt;
+            total.cached += cached;
+            total.completion += completion;
+            total.answers += 1;
+            total.estimated += u64::from(is_estimated);
         }
     }
 
@@ -96,9 +150,14 @@ mod tests {
         let mut callers = Callers::default();
         ["- - key", "acme free -", "acme free -", "acme free model"]
             .into_iter()
-            .for_each(|text| callers.take(Caller::parse(text).unwrap()));
+            .for_each(|text| callers.take(Caller::parse(text).unwrap(), Tokens::parse("10 2 5 exact")));
         let told: Vec<_> =
             callers.picture().into_iter().map(|one| (one.client, one.passed, one.refused.len())).collect();
         assert_eq!(told, [(String::new(), 0, 1), ("acme".to_owned(), 2, 1)]);
+        let total = callers.picture()[1].tokens;
+        assert_eq!(total, TokensTotal { prompt: 30, cached: 6, completion: 15, answers: 3, estimated: 0 });
+        for text in ["- - - -", "1 2 3", "1 2 3 exact more", "1 2 -3 exact", "1 2 3 guessed", ""] {
+            assert_eq!(Tokens::parse(text), None, "{text}");
+        }
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! …[hapilot@0 live="FRONTEND NUMBER BACKEND/SERVER STATUS STATE RETRIES Tw Tc Tr Ta BYTES KEY TOKEN MEANS HOP RETRY-AFTER"
-//!   upload="TR BYTES/BUFFER" client="CLIENT PLAN REFUSED" tries="ATTEMPT ATTEMPT …"]…
+//!   upload="TR BYTES/BUFFER" client="CLIENT PLAN REFUSED" tokens="PROMPT CACHED COMPLETION exact|estimated" tries="ATTEMPT ATTEMPT …"]…
 //! ```
 //!
 //! Everything but Retry-After is HAProxy's own word: names of the configuration, numbers, fixed letters. Retry-After
-//! stands last, and a line that is cut off loses nothing else. `upload`, `client` and `tries` may be missing: an older worker's
+//! stands last, and a line that is cut off loses nothing else. `upload`, `client`, `tokens` and `tries` may be missing: an older worker's
 //! line, a version that cannot tell, a template of the operator's. Knows the form, not what it means.
 
 use super::attempt::{Attempt, MAX_NAME, Means, attempts};
-use super::callers::Caller;
+use super::callers::{Caller, Tokens};
 use super::termination::TerminationState;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ const MARK: &[u8] = b"[hapilot@0 live=\"";
 const UPLOAD: &str = "\" upload=\"";
 /// …who it is…
 const CLIENT: &str = "\" client=\"";
+/// …what its answer cost…
+const TOKENS: &str = "\" tokens=\"";
 /// …and before the attempts.
 const TRIES: &str = "\" tries=\"";
 
@@ -65,6 +67,8 @@ pub struct Line<'a> {
     pub upload: Option<Upload>,
     /// Who asked; `None`: nobody was asked.
     pub caller: Option<Caller<'a>>,
+    /// What the answer cost; `None`: not counted.
+    pub tokens: Option<Tokens>,
     /// Every attempt that was answered badly, the last one too; `None`: nobody tells.
     pub tries: Option<&'a str>,
 }
@@ -111,11 +115,14 @@ impl<'a> Line<'a> {
         let more = more.iter().position(|byte| *byte == b']').map_or(more, |end| &more[..end]);
         let more = std::str::from_utf8(more).unwrap_or_default();
         let (upload, tries) = more.split_once(TRIES).map_or((more, None), |(upload, tries)| (upload, Some(tries)));
+        let (upload, tokens) =
+            upload.split_once(TOKENS).map_or((upload, None), |(upload, tokens)| (upload, Some(tokens)));
+        let tokens = tokens.and_then(|tokens| Tokens::parse(tokens.trim_end_matches('"')));
         let (upload, client) =
             upload.split_once(CLIENT).map_or((upload, None), |(upload, client)| (upload, Some(client)));
         let caller = client.and_then(|client| Caller::parse(client.trim_end_matches('"')));
         let upload = upload.strip_prefix(UPLOAD).and_then(|upload| Upload::parse(upload.trim_end_matches('"')));
-        Ok(Some(Self { upload, caller, tries: tries.map(|tries| tries.trim_end_matches('"')), ..line }))
+        Ok(Some(Self { upload, caller, tokens, tries: tries.map(|tries| tries.trim_end_matches('"')), ..line }))
     }
 
     /// Every attempt that was answered badly, in their order, the last one too.
@@ -155,6 +162,7 @@ impl<'a> Line<'a> {
             retry_after: None,
             upload: None,
             caller: None,
+            tokens: None,
             tries: None,
         };
         // What is cut off may be half a number.
@@ -271,6 +279,7 @@ mod tests {
             retry_after: Some("Sun, 06 Nov 1994 08:49:37 GMT"),
             upload: None,
             caller: None,
+            tokens: None,
             tries: None,
         };
         assert_eq!(Line::parse(WHOLE.as_bytes()), Ok(Some(expected)));

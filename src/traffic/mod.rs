@@ -19,7 +19,7 @@ mod termination;
 mod window;
 
 pub use attempt::{Attempt, Means};
-pub use callers::{Caller, CallerPicture};
+pub use callers::{Caller, CallerPicture, Tokens, TokensTotal};
 pub use classify::{Blame, classify};
 pub use counters::ServerCount;
 pub use histogram::Histogram;

@@ -122,7 +122,7 @@ impl Tally {
             worker.number(line.frontend, line.number);
             worker.tells_tries |= line.tries.is_some();
         }
-        line.caller.into_iter().for_each(|caller| self.callers.take(caller));
+        line.caller.into_iter().for_each(|caller| self.callers.take(caller, line.tokens));
         self.take_repeated(key, &line, today);
         let Blame::Server(word) = classify(&line) else {
             self.stats.without_server += 1;

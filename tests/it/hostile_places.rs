@@ -219,7 +219,9 @@ fn a_state_directory_that_is_deleted_is_made_again_and_no_second_agent_starts() 
     stage.edit("weight = 100 # a", "weight = 40 # a");
     wait_for("the second revision", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
     let file = stage.file();
-    fs_err::remove_dir_all(stage.path("state")).expect("the state directory");
+    // At once, as the agent may write into it meanwhile.
+    fs_err::rename(stage.path("state"), stage.path("gone")).expect("the state directory");
+    fs_err::remove_dir_all(stage.path("gone")).expect("the state directory");
     let second = agent::run(&["-c", file.to_str().expect("ASCII"), "run"]);
     assert!(second.code == Some(1) && second.stderr.contains("another hapilot"), "{}", second.stderr);
     wait_for("the state directory", PATIENCE, || {

@@ -71,6 +71,7 @@ mod simulation;
 mod site;
 mod structure;
 mod support;
+mod tokens;
 mod traffic;
 mod vip;
 mod wire;

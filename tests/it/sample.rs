@@ -125,6 +125,7 @@ pub fn backend(called: &str, provider: Provider, servers: Vec<Server>) -> Backen
         weighting: Weighting::Static,
         retries: set(2),
         forward_client: true,
+        ask_usage: true,
         timeout: BackendTimeout { connect: seconds(5), first_byte: seconds(60), idle: seconds(60) },
         check: Check {
             origin: NOWHERE,

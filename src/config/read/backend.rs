@@ -5,7 +5,7 @@
 use super::table::TableReader;
 use super::{check, provider, server};
 use crate::config::types::{Backend, BackendTimeout};
-use crate::model::{Affinity, Balance, Name, Profile, Sourced};
+use crate::model::{Affinity, Balance, Dialect, Name, Profile, Sourced};
 use crate::weights::Weighting;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +46,8 @@ fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profi
     let servers = server::servers(table, &provider);
     let is_inside = servers.iter().all(|server| server.url.host.is_private());
     let forward_client = table.get("forward_client").and_then(|field| field.boolean()).unwrap_or(is_inside);
+    let is_openai = provider.chat.as_ref().is_some_and(|chat| chat.dialect == Dialect::OpenAi);
+    let ask_usage = table.get("ask_usage").and_then(|field| field.boolean()).unwrap_or(is_openai);
     Backend {
         name,
         origin: table.origin(),
@@ -55,6 +57,7 @@ fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profi
         retries: table.integer_or_default("retries"),
         timeout,
         forward_client,
+        ask_usage,
         check: check::check(table, &provider),
         servers,
         provider,

@@ -3,7 +3,7 @@
 use super::field::Field;
 use super::table::TableReader;
 use super::word::closest;
-use crate::config::caller::{Client, LONGEST_BUCKET, Plan, has_plan};
+use crate::config::caller::{Client, LONGEST_BUCKET, Plan, TokenWeights, has_plan, sustained};
 use crate::config::diagnostic::Found;
 use crate::model::{Digest, Name, Rate, Sourced, looks_like_key};
 use camino::Utf8PathBuf;
@@ -31,6 +31,9 @@ fn plan(name: Name, table: &TableReader<'_>) -> Plan {
         name: Sourced::new(name, table.origin()),
         requests: table.get("requests").map(|field| field.rates()).unwrap_or_default(),
         burst: table.integer_or_default("burst"),
+        tokens: table.get("tokens").map(|field| field.rates()).unwrap_or_default(),
+        token_weights: token_weights(table),
+        reserve: table.get("reserve").and_then(|field| field.boolean()).unwrap_or(false),
         concurrent: table.integer("concurrent"),
         models: texts("models"),
         routes: texts("routes"),
@@ -46,9 +49,13 @@ fn plan(name: Name, table: &TableReader<'_>) -> Plan {
         }
     }
     if let Some(field) = table.get("requests") {
-        judge_rates(&field, &plan);
+        judge_rates(&field, &plan.requests);
+        judge_bucket(&field, &plan);
     }
-    if let (Some(field), None) = (table.get("burst"), plan.sustained())
+    if let Some(field) = table.get("tokens") {
+        judge_rates(&field, &plan.tokens);
+    }
+    if let (Some(field), None) = (table.get("burst"), sustained(&plan.requests))
         && !table.is_misspelt("requests")
     {
         let message = format!("`{}` needs a rate up to an hour in `requests`", field.name);
@@ -56,20 +63,38 @@ fn plan(name: Name, table: &TableReader<'_>) -> Plan {
             .context()
             .report(field.error("burst-without-rate", message).help("such as `requests = \"60/1m\"`").absence());
     }
+    for name in ["token_weights", "reserve"] {
+        if let Some(field) = table.get(name)
+            && plan.tokens.is_empty()
+            && !table.is_misspelt("tokens")
+        {
+            let message = format!("`{}` needs a rate in `tokens`", field.name);
+            table
+                .context()
+                .report(field.error("missing-key", message).help("such as `tokens = \"100000/1m\"`").absence());
+        }
+    }
     plan
 }
 
-fn judge_rates(field: &Field<'_>, plan: &Plan) {
-    let error = |message: String, help: &str| field.context.report(field.error("out-of-range", message).help(help));
-    if let [one, other] = &plan.requests[..]
+fn token_weights(table: &TableReader<'_>) -> TokenWeights {
+    let table = table.table_or_default("token_weights");
+    let percent = |name| (table.amount_or_default(name) * 100.0).round() as u32;
+    TokenWeights { prompt: percent("prompt"), cached: percent("cached"), completion: percent("completion") }
+}
+
+fn judge_rates(field: &Field<'_>, rates: &[Sourced<Rate>]) {
+    if let [one, other] = rates
         && (one.value.window <= LONGEST_BUCKET) == (other.value.window <= LONGEST_BUCKET)
     {
-        error(
-            format!("`{}`: of two rates one has a window up to 1h, and the other a longer one", field.name),
-            "such as [\"60/1m\", \"5000/24h\"]",
-        );
+        let message = format!("`{}`: of two rates one has a window up to 1h, and the other a longer one", field.name);
+        field.context.report(field.error("out-of-range", message).help("such as [\"60/1m\", \"5000/24h\"]"));
     }
-    let Some(Rate { count, window }) = plan.sustained() else { return };
+}
+
+fn judge_bucket(field: &Field<'_>, plan: &Plan) {
+    let error = |message: String, help: &str| field.context.report(field.error("out-of-range", message).help(help));
+    let Some(Rate { count, window }) = sustained(&plan.requests) else { return };
     if u64::from(count) > MOST_A_SECOND * window.as_secs() {
         error(
             format!("`{}`: at most {MOST_A_SECOND} requests a second can be counted", field.name),

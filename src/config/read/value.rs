@@ -33,6 +33,12 @@ impl<'t> TableReader<'t> {
         })
     }
 
+    /// With the schema's default.
+    pub(super) fn amount_or_default(&self, name: &'static str) -> f64 {
+        let given = self.get(name).and_then(|field| field.amount());
+        given.unwrap_or_else(|| self.default_text(name).parse().expect("the schema's defaults are right"))
+    }
+
     pub(super) fn text(&self, name: &'static str) -> Option<Sourced<String>> {
         self.get(name)?.text()
     }

@@ -44,6 +44,12 @@ pub(in crate::config) static BACKEND: Section = Section {
             "Whether the servers are told the caller's address and the name that it asked for (`X-Forwarded-For`, `X-Forwarded-Host`, `X-Forwarded-Proto`)",
         )
         .says("only where the URL of each server is a private address"),
+        KeySpec::new(
+            "ask_usage",
+            ValueKind::Bool,
+            "Whether streams of clients with a limit of tokens ask for `stream_options.include_usage` where the client did not",
+        )
+        .says("where the provider speaks OpenAI's API"),
         KeySpec::new("check", ValueKind::Table(&CHECK), CHECK.doc),
         KeySpec::new("server", ValueKind::Named(&SERVER, 10_000), "The servers, by name").required().example("server.one"),
         KeySpec::new("raw", RAW_LINES, "Lines at the end of HAProxy's `backend` section")

@@ -35,11 +35,30 @@ pub(in crate::config) static PLAN: Section = Section {
         )
         .says("every path")
         .example("[\"/v1/chat\", \"/v1/models\"]"),
-        KeySpec::later("tokens", later::TOKENS),
-        KeySpec::later("reserve", later::TOKENS),
+        KeySpec::new("tokens", ValueKind::Rates, "Tokens: a rate, or two: one up to an hour, one longer")
+            .says("no limit, and nothing is counted")
+            .example("[\"100000/1m\", \"5000000/24h\"]"),
+        KeySpec::new("token_weights", ValueKind::Table(&TOKEN_WEIGHTS), TOKEN_WEIGHTS.doc).says("1 for each"),
+        KeySpec::new(
+            "reserve",
+            ValueKind::Bool,
+            "Refuse a request whose `max_tokens` alone is more than what is left of `tokens`",
+        )
+        .is("false"),
         KeySpec::later("budget", later::BUDGETS),
         KeySpec::later("only", later::BUDGETS),
         KeySpec::later("over", later::OVER),
+    ],
+};
+
+pub(in crate::config) static TOKEN_WEIGHTS: Section = Section {
+    name: "plan.NAME.token_weights",
+    doc: "How much of a token counts towards `tokens`",
+    keys: &[
+        KeySpec::new("prompt", ValueKind::Amount(100), "One of the prompt that comes out of no cache").is("1"),
+        KeySpec::new("cached", ValueKind::Amount(100), "One of the prompt that comes out of the provider's cache")
+            .is("1"),
+        KeySpec::new("completion", ValueKind::Amount(100), "One of the answer").is("1"),
     ],
 };
 

@@ -43,6 +43,7 @@ impl ContextMaker<'_> {
             retries,
             timeout,
             forward_client,
+            ask_usage,
             check,
             servers,
             raw,
@@ -80,6 +81,7 @@ impl ContextMaker<'_> {
             .with("repeats_rejections", retry_on.as_ref().is_some_and(|causes| causes.contains("401")))
             .with("retry_on", retry_on.map(|codes| self.marks.text(codes, retries.origin)))
             .with("forward_client", *forward_client)
+            .with("ask_usage", *ask_usage)
             .with("first", first)
             .with("words", self.words(backend))
             .with("needs_hops", needs_hops)

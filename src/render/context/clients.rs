@@ -1,7 +1,7 @@
 //! Clients and their plans as the templates see them: which rules are needed at all. The numbers are in maps.
 
 use super::ContextMaker;
-use crate::config::{Config, Plan};
+use crate::config::{Config, Plan, long, sustained};
 use crate::model::Origin;
 use crate::render::names::{CLIENTS_MAP, LIMIT_CLIENT, PLANS_MAP, PlansMap, REFUSED, plans_map};
 use crate::render::value::ContextMap;
@@ -22,8 +22,13 @@ impl ContextMaker<'_> {
             .with("refused", REFUSED)
             .with("has_limits", has_limits(config))
             .with("has_concurrent", has(|plan| plan.concurrent.is_some()))
-            .with("has_buckets", has(|plan| plan.sustained().is_some()))
-            .with("has_windows", has(|plan| plan.long().is_some()))
+            .with("has_buckets", has(|plan| sustained(&plan.requests).is_some()))
+            .with("has_windows", has(|plan| long(&plan.requests).is_some()))
+            .with("has_requests", has(|plan| !plan.requests.is_empty()))
+            .with("has_tokens", has(|plan| !plan.tokens.is_empty()))
+            .with("has_token_buckets", has(|plan| sustained(&plan.tokens).is_some()))
+            .with("has_token_windows", has(|plan| long(&plan.tokens).is_some()))
+            .with("reserves", has(|plan| plan.reserve))
             .with("has_routes", has(|plan| !plan.routes.is_empty()))
             .with("has_models", has(|plan| !plan.models.is_empty()))
             .with("paths", map(PlansMap::Paths))
@@ -42,12 +47,21 @@ fn origin(config: &Config) -> Option<Option<Origin>> {
 
 /// Whether a client is counted.
 pub(super) fn has_limits(config: &Config) -> bool {
-    config.has_clients() && config.plans.iter().any(|plan| !plan.requests.is_empty() || plan.concurrent.is_some())
+    let limits = |plan: &Plan| !plan.requests.is_empty() || !plan.tokens.is_empty() || plan.concurrent.is_some();
+    config.has_clients() && config.plans.iter().any(limits)
+}
+
+/// Where the first plan limits tokens, if it counts.
+pub(super) fn origin_of_tokens(config: &Config) -> Option<Option<Origin>> {
+    asks(config).then(|| config.plans.iter().flat_map(|plan| &plan.tokens).next()).flatten().map(|rate| rate.origin)
+}
+
+/// Whether a frontend asks its clients.
+fn asks(config: &Config) -> bool {
+    config.has_clients() && config.frontends.iter().any(|frontend| !frontend.open)
 }
 
 /// Where the first plan names the first model, if it counts.
 pub(super) fn origin_of_models(config: &Config) -> Option<Option<Origin>> {
-    let asks = config.has_clients() && config.frontends.iter().any(|frontend| !frontend.open);
-    let mut models = config.plans.iter().flat_map(|plan| &plan.models);
-    asks.then(|| models.next()).flatten().map(|model| model.origin)
+    asks(config).then(|| config.plans.iter().flat_map(|plan| &plan.models).next()).flatten().map(|model| model.origin)
 }

@@ -75,6 +75,7 @@ impl ContextMaker<'_> {
         let config = &self.desired.config;
         let asks_clients = config.has_clients() && !open;
         let of_plans = |has: fn(&Plan) -> bool| asks_clients && config.plans.iter().any(has);
+        let counts_tokens = of_plans(|plan| !plan.tokens.is_empty());
         let reads_models = frontend.routes_by_model() || of_plans(|plan| !plan.models.is_empty());
         let reads_paths = !frontend.routes.is_empty() || of_plans(|plan| !plan.routes.is_empty());
         ContextMap::default()
@@ -89,6 +90,7 @@ impl ContextMaker<'_> {
             .with("reaches", reaches)
             .with("health_map", self.marks.text(health_map(name), backend.origin))
             .with("asks_clients", asks_clients)
+            .with("counts_tokens", counts_tokens)
             .with("reads_models", reads_models)
             .with("reads_paths", reads_paths)
             .with("routes", self.routes(frontend))

@@ -15,13 +15,13 @@ use super::names::{
     KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LIVE_RING, PEERS, STATS, STATS_MAP, peers_socket,
 };
 use super::plain;
-use super::scripts::model_path;
+use super::scripts::Script;
 use super::shape::Ids;
 use super::value::{ContextMap, duration};
 use super::{RenderError, Target};
 use crate::config::{AddressLimit, Backend, Frontend, Haproxy, Stats};
 use crate::desired::{Desired, needs_hops};
-use crate::model::{BindAddress, BindHost, Host, Sourced};
+use crate::model::{BindAddress, BindHost, Host, Origin, Sourced};
 pub(super) use backend::draws;
 use stream::stream_begin;
 use tera::{Context, Value};
@@ -98,6 +98,7 @@ impl<'a> ContextMaker<'a> {
             .with("has_large_buffers", self.target.has_large_buffers())
             .with("drops_trailers", self.target.drops_trailers())
             .with("leaves_rules", self.target.leaves_rules())
+            .with("adds_to_counters", self.target.adds_to_counters())
             .with("has_hot_size", self.target.has_hot_size())
             .with("has_small_buffers", self.target.has_small_buffers())
             .with("asks_how_lua_sees_booleans", self.target.asks_how_lua_sees_booleans())
@@ -142,8 +143,11 @@ impl<'a> ContextMaker<'a> {
         let by_model = config.frontends.iter().filter(|frontend| frontend.routes_by_model());
         let of_routes = by_model.flat_map(|frontend| &frontend.routes).map(|route| route.backend.origin);
         let origin = of_routes.chain(clients::origin_of_models(config)).next();
-        let script = origin.map(|origin| self.marks.text(model_path(&config.haproxy.config.value), origin));
-        context.insert_value("model_script", script.into());
+        let mut script = |script: Script, origin: Option<Option<Origin>>| {
+            origin.map(|origin| self.marks.text(script.path(&config.haproxy.config.value), origin))
+        };
+        context.insert_value("model_script", script(Script::Model, origin).into());
+        context.insert_value("usage_script", script(Script::Usage, clients::origin_of_tokens(config)).into());
         // Bodies are kept for it.
         let repeats = config.backends.iter().any(|backend| backend.retries.value > 0);
         context.insert_value("repeats", repeats.into());

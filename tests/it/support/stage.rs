@@ -394,6 +394,11 @@ models   = {{ expect = ["mock-small"] }}
         self.break_mock(server, vec![]);
     }
 
+    /// The body of the last request to a path that a mock has seen.
+    pub fn last_body(&self, server: &str, path: &str) -> Value {
+        self.mock(server).journal()["last"][path]["body"].clone()
+    }
+
     /// The headers of the last request to a path that a mock has seen.
     pub fn last_headers(&self, server: &str, path: &str) -> Value {
         self.mock(server).journal()["last"][path]["headers"].clone()
