@@ -43,6 +43,11 @@ pub struct TokenWeights {
     pub completion: u32,
 }
 
+impl TokenWeights {
+    /// Each token counts once.
+    pub const ONE: Self = Self { prompt: 100, cached: 100, completion: 100 };
+}
+
 /// Whether one of them, sorted by name, has this name.
 pub(super) fn has_plan(plans: &[Plan], name: &Name) -> bool {
     plans.binary_search_by(|plan| plan.name.value.cmp(name)).is_ok()

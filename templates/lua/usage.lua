@@ -1,6 +1,7 @@
 -- What an answer costs in tokens, for clients whose plan limits them.
 --
--- Stands in frontends as `filter lua.hapilot-usage`. Requests whose rules have not set txn.counting cost it one short call.
+-- Stands in backends as `filter lua.hapilot-usage`. The last rule of a frontend, `http-request lua.hapilot-count`, arms it
+-- for the request that goes to a backend next on this thread; for others it is nothing but a call.
 -- Answers are read as they pass and are never held back or changed, with one exception: where an OpenAI client of a
 -- stream did not ask for its usage, this asks for it and turns the additional event into a comment of the same length.
 --
@@ -180,7 +181,8 @@ end
 
 local function request_headers(self, txn, message)
   self.counting = txn:get_var('txn.counting')
-  if not self.counting then
+  -- It was armed for another one, which then went to no backend.
+  if not self.counting or txn:get_var('txn.usage_of') then
     self.http_headers, self.http_payload = nil, nil
     return
   end
@@ -331,8 +333,14 @@ end
 local headers, payload = Usage.http_headers, Usage.http_payload
 at_end = Usage.end_analyze
 
+-- Each thread has its own.
+local is_armed = false
+
 function Usage:new()
+  if not is_armed then return nil end
+  is_armed = false
   return { http_headers = headers, http_payload = payload }
 end
 
+core.register_action('hapilot-count', { 'http-req' }, function() is_armed = true end)
 core.register_filter('hapilot-usage', Usage, function(class) return class end)

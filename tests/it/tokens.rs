@@ -464,3 +464,37 @@ fn streams_cost_what_they_say_whether_or_not_the_client_asked() {
         assert_eq!(kinds("tokens").iter().sum::<u64>(), used(&stage, "acme"), "{version}");
     }
 }
+
+#[test]
+fn many_answers_at_once_are_each_counted_once() {
+    for binary in binaries() {
+        let stage = odd_stage(&binary, &(COUNTED.to_owned() + &client("acme", "counted")));
+        let shapes = shapes();
+        let expected: u64 = std::thread::scope(|scope| {
+            let (shapes, stage) = (&shapes, &stage);
+            let threads: Vec<_> = (0..16_usize)
+                .map(|thread| {
+                    scope.spawn(move || {
+                        let mut connection = Connection::open(&stage.address).expect("a connection");
+                        let mut cost = 0;
+                        for round in 0..30 {
+                            let number = (thread * 7 + round * 5) % shapes.len();
+                            let shape = &shapes[number];
+                            let framing = if (thread + round) % 3 == 0 { "chunks" } else { "length" };
+                            let request = Request::post(shape.path, shape.asked)
+                                .header("x-api-key", &key("acme"))
+                                .header("X-Shape", &format!("{number} {framing} {}", 50 + thread * 40));
+                            let reply = connection.send(&request).expect("an answer");
+                            assert_eq!(reply.status, 200, "{}", shape.name);
+                            cost += shape.cost;
+                        }
+                        cost
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().expect("a client")).sum()
+        });
+        wait_for("every token", PATIENCE, || (used(&stage, "acme") >= expected).then_some(()));
+        assert_eq!(used(&stage, "acme"), expected, "{}", binary.version);
+    }
+}

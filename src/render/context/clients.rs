@@ -1,7 +1,7 @@
 //! Clients and their plans as the templates see them: which rules are needed at all. The numbers are in maps.
 
 use super::ContextMaker;
-use crate::config::{Config, Plan, long, sustained};
+use crate::config::{Config, Plan, TokenWeights, long, sustained};
 use crate::model::Origin;
 use crate::render::names::{CLIENTS_MAP, LIMIT_CLIENT, PLANS_MAP, PlansMap, REFUSED, plans_map};
 use crate::render::value::ContextMap;
@@ -28,6 +28,7 @@ impl ContextMaker<'_> {
             .with("has_tokens", has(|plan| !plan.tokens.is_empty()))
             .with("has_token_buckets", has(|plan| sustained(&plan.tokens).is_some()))
             .with("has_token_windows", has(|plan| long(&plan.tokens).is_some()))
+            .with("weighs_tokens", has(|plan| plan.token_weights != TokenWeights::ONE))
             .with("reserves", has(|plan| plan.reserve))
             .with("has_routes", has(|plan| !plan.routes.is_empty()))
             .with("has_models", has(|plan| !plan.models.is_empty()))
