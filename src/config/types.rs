@@ -225,6 +225,12 @@ pub struct Frontend {
     pub open: bool,
     /// `unread_model`: where requests go whose model cannot be told; none: they are refused.
     pub unread_model: Option<Sourced<Name>>,
+    /// `methods`: which are served; empty: all but TRACE and CONNECT.
+    pub methods: Vec<Sourced<&'static str>>,
+    /// `content_types`: kinds of bodies that are taken, `TYPE/SUBTYPE` or `TYPE/*` in lower case; empty: all.
+    pub content_types: Vec<Sourced<String>>,
+    /// `max_body`: largest body of a request, in bytes, 1 to 100 GiB; none: no limit.
+    pub max_body: Option<Sourced<u64>>,
     /// `hsts`; default true: with certificates, browsers are told to use nothing but TLS for two years.
     pub hsts: bool,
     /// `timeout`

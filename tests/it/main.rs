@@ -71,6 +71,7 @@ mod simulation;
 mod site;
 mod structure;
 mod support;
+mod taken;
 mod tokens;
 mod traffic;
 mod vip;

@@ -95,6 +95,9 @@ pub fn frontend(called: &str, bind: &str, backend: &str) -> Frontend {
         routes: vec![],
         open: false,
         unread_model: None,
+        methods: vec![],
+        content_types: vec![],
+        max_body: None,
         hsts: true,
         timeout: FrontendTimeout {
             client: seconds(60),

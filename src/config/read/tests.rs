@@ -233,6 +233,10 @@ fn one_broken_line_gives_one_code() {
         ("url =", "x = = 1\nurl =", "syntax"),
         ("[frontend.api]", "[plan.free]\nover = \"delay\"\n[frontend.api]", "not-yet"),
         ("[frontend.api]", "[plan.free]\ntokens = [\"1/1m\", \"2/1m\"]\n[frontend.api]", "out-of-range"),
+        ("[frontend.api]", "[frontend.api]\nmethods = [\"get\"]", "bad-value"),
+        ("[frontend.api]", "[frontend.api]\ncontent_types = [\"json\"]", "bad-value"),
+        ("[frontend.api]", "[frontend.api]\ncontent_types = [\"application/json; charset=utf-8\"]", "bad-value"),
+        ("[frontend.api]", "[frontend.api]\nmax_body = \"0B\"", "out-of-range"),
         ("[frontend.api]", "[plan.free]\nreserve = true\n[frontend.api]", "missing-key"),
         (
             "[frontend.api]",

@@ -62,6 +62,9 @@ fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
         body: timeout.duration_or_default("body"),
         keep_alive: timeout.duration_or_default("keep_alive"),
     };
+    let methods = table.list("methods").iter().filter_map(Field::choice).collect();
+    let content_types = table.list("content_types").iter().filter_map(content_type).collect();
+    let max_body = table.get("max_body").and_then(|field| field.size());
     let raw = table.raw("raw");
     let open = table.get("open").and_then(|field| field.boolean()).unwrap_or(false);
     let name = Sourced::new(name, table.origin());
@@ -73,11 +76,28 @@ fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
         backend: backend?,
         routes,
         unread_model,
+        methods,
+        content_types,
+        max_body,
         hsts,
         open,
         timeout,
         raw,
     })
+}
+
+/// `TYPE/SUBTYPE` or `TYPE/*`, in lower case.
+fn content_type(field: &Field<'_>) -> Option<Sourced<String>> {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
+    };
+    let text = field.text()?.map(|text| text.to_ascii_lowercase());
+    let is_good = text.value.split_once('/').is_some_and(|(kind, sub)| is_word(kind) && (sub == "*" || is_word(sub)));
+    if !is_good {
+        let message = format!("`{}` wants a kind of body without parameters", field.name);
+        field.context.report(field.error("bad-value", message).help("such as \"application/json\" or \"audio/*\""));
+    }
+    is_good.then_some(text)
 }
 
 /// `refuse`, the default, is no backend: one of that name cannot be meant here.

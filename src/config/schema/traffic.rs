@@ -2,6 +2,9 @@
 
 use super::{DAY, KeySpec, RAW_LINES, Section, ValueKind};
 
+const METHODS: ValueKind =
+    ValueKind::List(&ValueKind::Choice(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], &[]), 1, 7);
+
 pub(in crate::config) static FRONTEND: Section = Section {
     name: "frontend.NAME",
     doc: "Where clients connect",
@@ -25,6 +28,19 @@ pub(in crate::config) static FRONTEND: Section = Section {
         )
         .says("refuse")
         .example("\"chat\""),
+        KeySpec::new("methods", METHODS, "Which methods are served; others are answered with 405")
+            .says("all but TRACE and CONNECT")
+            .example("[\"GET\", \"POST\"]"),
+        KeySpec::new(
+            "content_types",
+            ValueKind::List(&ValueKind::Text(100), 1, 30),
+            "Which kinds of bodies are taken, as `application/json` or `audio/*`; others are answered with 415",
+        )
+        .says("all")
+        .example("[\"application/json\", \"multipart/form-data\"]"),
+        KeySpec::new("max_body", ValueKind::Size("1B", "100GiB"), "Largest body of a request; larger ones are answered with 413")
+            .says("no limit")
+            .example("\"10MiB\""),
         KeySpec::new("hsts", ValueKind::Bool, "With certificates: whether browsers are told to use nothing but TLS for two years")
             .is("true"),
         KeySpec::new("timeout", ValueKind::Table(&FRONTEND_TIMEOUT), FRONTEND_TIMEOUT.doc),

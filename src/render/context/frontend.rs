@@ -3,7 +3,7 @@
 use super::{ContextMaker, asked_from};
 use crate::cfg;
 use crate::config::{Frontend, FrontendTimeout, Plan, own_vips};
-use crate::model::{BindHost, Digest, Sourced};
+use crate::model::{BindHost, Digest, Origin, Sourced};
 use crate::render::names::{self, RoutesMap, health_map, routes_map};
 use crate::render::routes::reached;
 use crate::render::value::{ContextMap, duration};
@@ -24,6 +24,10 @@ fn is_of_logs(line: &str) -> bool {
     }
 }
 
+fn first_origin<T>(list: &[Sourced<T>]) -> Option<Origin> {
+    list.first().and_then(|first| first.origin)
+}
+
 impl ContextMaker<'_> {
     pub(super) fn frontend(&mut self, frontend: &Frontend) -> Value {
         let Frontend {
@@ -35,6 +39,9 @@ impl ContextMaker<'_> {
             // In the maps.
             routes: _,
             unread_model,
+            methods,
+            content_types,
+            max_body,
             hsts,
             open,
             timeout,
@@ -95,11 +102,42 @@ impl ContextMaker<'_> {
             .with("reads_paths", reads_paths)
             .with("routes", self.routes(frontend))
             .with("unread_model", unread_model.as_ref().map(|backend| self.marks.sourced(backend)))
+            .with("methods", self.patterns(methods.iter().map(|method| method.value), first_origin(methods)))
+            .with("allow", methods.iter().map(|method| method.value).collect::<Vec<_>>().join(", "))
+            .with("content_types", self.content_types(content_types))
+            .with("max_body", max_body.as_ref().map(|most| self.max_body(most)))
             .with("hsts", *hsts)
             .with("timeout", timeout)
             .with("chooses_its_log", chooses_its_log)
             .with("raw_first", raw_first)
             .with("raw", raw_last)
+            .into()
+    }
+
+    /// Patterns of an ACL.
+    fn patterns<'t>(&mut self, words: impl Iterator<Item = &'t str>, origin: Option<Origin>) -> Vec<Value> {
+        words.map(|word| self.marks.text(word, origin)).collect()
+    }
+
+    /// Those that are meant whole, and the begins of those that end in a star. `None` where all are taken.
+    fn content_types(&mut self, types: &[Sourced<String>]) -> Option<Value> {
+        let begins = types.iter().filter_map(|kind| kind.value.strip_suffix('*'));
+        let begins = self.patterns(begins, first_origin(types));
+        let whole = self.patterns(
+            types.iter().map(|kind| kind.value.as_str()).filter(|kind| !kind.ends_with('*')),
+            first_origin(types),
+        );
+        (!types.is_empty()).then(|| ContextMap::default().with("begins", begins).with("whole", whole).into())
+    }
+
+    /// The largest body, and the largest whose length is not told: no larger one is seen whole.
+    fn max_body(&mut self, most: &Sourced<u64>) -> Value {
+        /// Of a buffer so much is not for a body.
+        const KEPT: u32 = 4096;
+        let seen = self.desired.config.haproxy.buffer_bytes.value.saturating_sub(KEPT);
+        ContextMap::default()
+            .with("bytes", self.marks.text(most.value, most.origin))
+            .with("untold_bytes", self.marks.text(most.value.min(seen.into()), most.origin))
             .into()
     }
 

@@ -109,6 +109,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("errors", errors());
         context.insert_value("plain_json", plain::json_object().into());
         context.insert_value("bad_path", error_body(BAD_PATH, "invalid_request_error", "bad_path").into());
+        context.insert_value("refusals", refusals());
         context.insert_value("telling_headers", telling_headers().into());
         context.insert_value("replaced_headers", replaced_headers().into());
         let key_query = ContextMap::default().with("decoded", decoded_key()).with("spelt", spelt_key());
@@ -294,6 +295,28 @@ fn errors() -> Value {
         error(504, None, "The model server did not answer in time.", "api_error", "gateway_timeout"),
     ]
     .into()
+}
+
+/// What frontends say of requests that they do not take.
+fn refusals() -> Value {
+    let invalid = "invalid_request_error";
+    ContextMap::default()
+        .with("method", error_body("This method is not served here.", invalid, "method_not_allowed"))
+        .with(
+            "kind",
+            error_body("This kind of body (Content-Type) is not taken here.", invalid, "unsupported_media_type"),
+        )
+        .with("large", error_body("The body is larger than this gateway takes.", invalid, "request_too_large"))
+        .with("untold", error_body("Send the body with a Content-Length.", invalid, "length_required"))
+        .with(
+            "untold_large",
+            error_body(
+                "The body is larger than this gateway takes without a Content-Length.",
+                invalid,
+                "request_too_large",
+            ),
+        )
+        .into()
 }
 
 /// The path is too long, or servers might understand it in several ways.
