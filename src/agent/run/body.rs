@@ -83,8 +83,6 @@ pub struct Agent {
     /// Who asked what an apply would do, and waits for HAProxy's verdict.
     pub(super) plans: Vec<Reply>,
     pub(super) reconcile_at: Instant,
-    /// When what is due by time was last looked at.
-    pub(super) ticked_at: Instant,
     /// When the next backends have their turn.
     pub(super) weights_at: Instant,
     /// The guards that the log knows to be at work.
@@ -137,7 +135,6 @@ impl Agent {
             postponed: None,
             plans: vec![],
             reconcile_at: now + RECONCILE,
-            ticked_at: now,
             weights_at: now + WEIGHTS,
             guards_told: vec![],
             outages: Outages::default(),

@@ -5,7 +5,6 @@
 //! what follows.
 
 use super::body::{Agent, CHECK_PATIENCE, LOOK, LOOK_PAUSES, RECONCILE, RETRY, SEEN, WEIGHTS, since_1970};
-use super::probes::TOGETHER;
 use super::request::{Reply, Request, VipVerb};
 use super::tasks::{self, PendingWord};
 use super::waiting::{Aim, Held};
@@ -74,8 +73,8 @@ impl Agent {
                     self.answer(request).await;
                     false
                 }
-                Some(ended) = self.probes.ended() => {
-                    ended.into_iter().for_each(|one| self.probed(one));
+                Some(finished) = self.probes.running.join_next() => {
+                    self.probed(finished);
                     false
                 }
                 ended = tasks::ended(self.work.as_mut()) => {
@@ -162,7 +161,6 @@ impl Agent {
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
         let fleet = self.node.steering.fleet.next_wake().map(|at| now + at.since(self.node.now()));
-        let fleet = fleet.map(|at| at.max(self.ticked_at + TOGETHER));
         let keys = self.node.steering.keyring.next_wake().map(|at| now + at.since(self.node.now()));
         let results = self.results.as_ref().and_then(LastResults::next_wake);
         let push = self.push_at.filter(|_| self.push.is_none());
@@ -188,7 +186,6 @@ impl Agent {
     }
 
     async fn tick(&mut self) {
-        self.ticked_at = Instant::now();
         let now = self.node.now();
         self.node.steering.fleet.set_clock(since_1970(), now);
         let due = self.node.steering.fleet.due(now);

@@ -1,10 +1,12 @@
 //! Which probes run now: from what is due to a task, and from its result to fleet, keyring and memory.
 
 use super::body::Agent;
-use super::probes::{Ended, whom};
+use super::probes::whom;
+use crate::agent::probes::wanted::{Asked, DueProbe};
+use crate::health::Observation;
 
 impl Agent {
-    pub(super) fn probed(&mut self, finished: Ended) {
+    pub(super) fn probed(&mut self, finished: Result<(DueProbe, Option<Asked>, Observation), tokio::task::JoinError>) {
         let (wanted, asked, observation) = match finished {
             Ok(result) => result,
             // Only at the very end, when the tasks are dropped.

@@ -7,54 +7,25 @@ use crate::agent::probes::wanted::{Asked, DueProbe, places};
 use crate::health::{Observation, Outcome, ProbeKind};
 use crate::model::Host;
 use crate::probe::Prober;
-use futures_util::FutureExt;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::task::{JoinError, JoinSet};
-
-/// With thousands of servers probes are due, and end, one after another: those of so long a time are taken together, since
-/// each turn of the loop costs more than a result.
-pub(super) const TOGETHER: Duration = Duration::from_millis(5);
-
-/// A probe that has ended.
-pub(super) type Ended = Result<(DueProbe, Option<Asked>, Observation), JoinError>;
+use tokio::task::JoinSet;
 
 /// The probes: what waits, and what runs.
 #[derive(Debug)]
 pub(super) struct Probes {
     prober: Arc<Prober>,
-    running: JoinSet<(DueProbe, Option<Asked>, Observation)>,
+    pub running: JoinSet<(DueProbe, Option<Asked>, Observation)>,
     pub queue: Queue,
-    /// No result is taken before this.
-    results_at: Instant,
 }
 
 impl Default for Probes {
     fn default() -> Self {
-        Self {
-            prober: Arc::new(Prober::new()),
-            running: JoinSet::new(),
-            queue: Queue::new(places()),
-            results_at: Instant::now(),
-        }
+        Self { prober: Arc::new(Prober::new()), running: JoinSet::new(), queue: Queue::new(places()) }
     }
 }
 
 impl Probes {
-    /// Those that have ended; waits for one. Safe to be given up.
-    pub async fn ended(&mut self) -> Option<Vec<Ended>> {
-        if self.running.is_empty() {
-            return None;
-        }
-        if self.results_at > Instant::now() {
-            tokio::time::sleep_until(self.results_at.into()).await;
-        }
-        let first = self.running.join_next().await?;
-        self.results_at = Instant::now() + TOGETHER;
-        Some(std::iter::once(first).chain(std::iter::from_fn(|| self.running.try_join_next())).collect())
-    }
-
     /// Starts those whose turn it is.
     pub fn start(&mut self, node: &mut Node) {
         while let Some(wanted) = self.queue.start(Instant::now()) {
@@ -63,8 +34,8 @@ impl Probes {
                     let prober = self.prober.clone();
                     let asked = whom(node, &wanted);
                     self.running.spawn(async move {
-                        // A probe that breaks must not take the memory of which one it was along.
-                        let observation = AssertUnwindSafe(errand.run(prober)).catch_unwind().await;
+                        // A task of its own: a probe that breaks must not take the memory of which one it was along.
+                        let observation = tokio::spawn(errand.run(prober)).await;
                         let kind = wanted.kind;
                         (wanted, asked, observation.unwrap_or_else(|_| broken(kind)))
                     });
