@@ -32,7 +32,8 @@ pub struct Plan {
     pub routes: Vec<Sourced<String>>,
 }
 
-/// `token_weights`: how much of a token counts towards `tokens`, in percent, 0 to 10,000; default 100.
+/// `token_weights`: how much of a token counts towards `tokens`, in 1/10,000, 0 to 1,000,000; default
+/// 10,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenWeights {
     /// `prompt`: one of the prompt that comes out of no cache.
@@ -45,7 +46,7 @@ pub struct TokenWeights {
 
 impl TokenWeights {
     /// Each token counts once.
-    pub const ONE: Self = Self { prompt: 100, cached: 100, completion: 100 };
+    pub const ONE: Self = Self { prompt: 10_000, cached: 10_000, completion: 10_000 };
 }
 
 /// Whether one of them, sorted by name, has this name.

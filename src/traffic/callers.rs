@@ -7,8 +7,19 @@ use std::collections::{BTreeMap, HashMap};
 /// More than the operator's files can hold.
 const MAX_CALLERS: usize = 50_000;
 /// Why HAProxy refuses, as its rules spell it.
-const REASONS: [&str; 10] =
-    ["key", "old-key", "concurrent", "requests", "window", "path", "model", "tokens", "token-window", "reserve"];
+const REASONS: [&str; 11] = [
+    "key",
+    "old-key",
+    "concurrent",
+    "requests",
+    "window",
+    "path",
+    "model",
+    "tokens",
+    "token-window",
+    "reserve",
+    "never",
+];
 
 /// Who asked, as a line tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -79,8 +79,23 @@ fn plan(name: Name, table: &TableReader<'_>) -> Plan {
 
 fn token_weights(table: &TableReader<'_>) -> TokenWeights {
     let table = table.table_or_default("token_weights");
-    let percent = |name| (table.amount_or_default(name) * 100.0).round() as u32;
-    TokenWeights { prompt: percent("prompt"), cached: percent("cached"), completion: percent("completion") }
+    let part = |name| {
+        let weight = table.amount_or_default(name);
+        let part = (weight * 10_000.0).round();
+        if (weight * 10_000.0 - part).abs() > 1e-6
+            && let Some(field) = table.get(name)
+        {
+            let message = format!("`{}` is finer than 0.0001", field.name);
+            field.context.report(field.error("out-of-range", message).help("four digits behind the point at most"));
+        }
+        part as u32
+    };
+    let weights = TokenWeights { prompt: part("prompt"), cached: part("cached"), completion: part("completion") };
+    if weights == (TokenWeights { prompt: 0, cached: 0, completion: 0 }) {
+        let message = format!("`{}`: where no token counts, `tokens` limits nothing", table.path());
+        table.context().report(Found::error("out-of-range", message, table.span()).help("leave `tokens` out"));
+    }
+    weights
 }
 
 fn judge_rates(field: &Field<'_>, rates: &[Sourced<Rate>]) {

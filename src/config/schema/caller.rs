@@ -53,7 +53,7 @@ pub(in crate::config) static PLAN: Section = Section {
 
 pub(in crate::config) static TOKEN_WEIGHTS: Section = Section {
     name: "plan.NAME.token_weights",
-    doc: "How much of a token counts towards `tokens`",
+    doc: "How much of a token counts towards `tokens`, in steps of 0.0001",
     keys: &[
         KeySpec::new("prompt", ValueKind::Amount(100), "One of the prompt that comes out of no cache").is("1"),
         KeySpec::new("cached", ValueKind::Amount(100), "One of the prompt that comes out of the provider's cache")

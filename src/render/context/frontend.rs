@@ -24,6 +24,9 @@ fn is_of_logs(line: &str) -> bool {
     }
 }
 
+/// Of a buffer so many bytes are not for a body.
+const KEPT: u32 = 4096;
+
 fn first_origin<T>(list: &[Sourced<T>]) -> Option<Origin> {
     list.first().and_then(|first| first.origin)
 }
@@ -98,6 +101,7 @@ impl ContextMaker<'_> {
             .with("health_map", self.marks.text(health_map(name), backend.origin))
             .with("asks_clients", asks_clients)
             .with("counts_tokens", counts_tokens)
+            .with("whole_answer_bytes", config.haproxy.buffer_bytes.value.saturating_sub(KEPT).to_string())
             .with("reads_models", reads_models)
             .with("reads_paths", reads_paths)
             .with("routes", self.routes(frontend))
@@ -132,8 +136,6 @@ impl ContextMaker<'_> {
 
     /// The largest body, and the largest whose length is not told: no larger one is seen whole.
     fn max_body(&mut self, most: &Sourced<u64>) -> Value {
-        /// Of a buffer so much is not for a body.
-        const KEPT: u32 = 4096;
         let seen = self.desired.config.haproxy.buffer_bytes.value.saturating_sub(KEPT);
         ContextMap::default()
             .with("bytes", self.marks.text(most.value, most.origin))
