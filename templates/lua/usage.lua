@@ -306,6 +306,19 @@ local function hide_usage(self, message, events)
   end
 end
 
+local function take_stream(self, txn, text)
+  self.bytes = self.bytes + #text
+  text = self.rest .. text
+  -- Anchored, or the time would be quadratic.
+  local last = match(text, '^.*()\n') or 0
+  if last > 0 then take_lines(self, txn, sub(text, 1, last)) end
+  self.rest = sub(text, last + 1)
+  if #self.rest > LONGEST_LINE then
+    take_lines(self, txn, self.rest)
+    self.rest = sub(self.rest, -TAIL)
+  end
+end
+
 local function whole_events(self, txn, message, text)
   local last
   for at = #text, 1, -1 do
@@ -318,6 +331,11 @@ local function whole_events(self, txn, message, text)
   local is_last = message:eom() or not message:may_recv() and not message:is_full()
   if not last then
     if #text < LONGEST_EVENT and not is_last then return 0 end
+    if not is_last then
+      -- Too long to be waited for: nothing is hidden any more.
+      self.has_asked = false
+      return take_stream(self, txn, text)
+    end
     last = #text
   end
   local events = sub(text, 1, last)
@@ -326,19 +344,6 @@ local function whole_events(self, txn, message, text)
   hide_usage(self, message, events)
   if last == #text or is_last then return end
   return last
-end
-
-local function take_stream(self, txn, text)
-  self.bytes = self.bytes + #text
-  text = self.rest .. text
-  -- Anchored, or the time would be quadratic.
-  local last = match(text, '^.*()\n') or 0
-  if last > 0 then take_lines(self, txn, sub(text, 1, last)) end
-  self.rest = sub(text, last + 1)
-  if #self.rest > LONGEST_LINE then
-    take_lines(self, txn, self.rest)
-    self.rest = sub(self.rest, -TAIL)
-  end
 end
 
 -- The usage stands at the beginning or at the end.

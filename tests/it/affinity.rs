@@ -57,7 +57,7 @@ fn messages(talk: &str, turn: usize, first: &[Value]) -> Vec<Value> {
 
 const SYSTEM: &str = "You sell garden furniture. ";
 
-const SHAPES: [(&str, Turn); 8] = [
+const SHAPES: [(&str, Turn); 9] = [
     ("plain", |talk, turn| json!({"model": "mock-small", "messages": messages(talk, turn, &[])})),
     ("a system prompt", |talk, turn| {
         let system = json!({"role": "system", "content": SYSTEM.repeat(200)});
@@ -75,6 +75,15 @@ const SHAPES: [(&str, Turn); 8] = [
         let pieces = |text: String| json!({"role": "user", "content": [{"type": "text", "text": text}]});
         let system = json!({"role": "system", "content": SYSTEM});
         json!({"messages": [system, pieces(question(talk, 0)), pieces(question(talk, turn))]})
+    }),
+    ("a text, and later a list that is to be cached", |talk, turn| {
+        let first = match turn {
+            0 => json!(question(talk, 0)),
+            _ => {
+                json!([{"type": "text", "text": question(talk, 0), "cache_control": {"type": "ephemeral", "ttl": turn}}])
+            }
+        };
+        json!({"messages": [{"role": "user", "content": first}, {"role": "user", "content": question(talk, turn)}]})
     }),
     ("gemini", |talk, turn| {
         let part = |text: String| json!({"role": "user", "parts": [{"text": text}]});
