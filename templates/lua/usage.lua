@@ -15,6 +15,7 @@
 -- Sets
 --   txn.tokens_in, txn.tokens_cached, txn.tokens_out  tokens of the prompt, those of them out of a cache, of the answer
 --   txn.tokens_are    `exact`, or `estimated` where the answer did not tell
+--   txn.account       which account is this request's
 --   txn.first_token   milliseconds from the request until the first token of a stream
 -- and adds what was used to gpc 1, 2 and 3 of the client's entry (sc1), to the base of 64: programs in Lua can only add
 -- one at a time.
@@ -167,7 +168,7 @@ local function guess(self)
 end
 
 local function finish(self, txn)
-  if self.is_over then return end
+  if self.is_over or self.number and txn:get_var('txn.account') ~= self.number then return end
   self.is_over, self.end_analyze = true, nil
   if not self.is_read then
     -- Rules read it, or the client went away before an answer: then the server has its question.
@@ -249,8 +250,9 @@ local function late_edit(self, body)
   local top = match(all, '[%]}]([^%[%]{}]*)}%s*$')
   local is_stream = self.is_stream or top and find(top, '"stream"%s*:%s*true')
   local has_options = self.has_options or find(all, OPTIONS, 1, true)
-  local is_asked = is_stream and not has_options and self.growth == #ASK
-  return find(body, '}%s*$') or #body + 1, 0, is_asked and ASK or rep(' ', self.growth), is_asked
+  local brace = find(body, '}%s*$')
+  local is_asked = brace and is_stream and not has_options and self.growth == #ASK
+  return brace or #body + 1, 0, is_asked and ASK or rep(' ', self.growth), is_asked
 end
 
 -- Returns how many bytes may pass; nothing: all.
@@ -269,10 +271,13 @@ local function request_payload(self, _, message)
       self.growth = nil
       return
     end
-    local seen = self.last .. body
+    -- A brace that may be the last one waits for what comes behind it.
+    local brace = find(body, '}%s*$')
+    local passes = brace and #body - brace < TAIL and brace - 1 or #body
+    local seen = self.last .. sub(body, 1, passes)
     self.from, self.has_options = nil, self.has_options or find(seen, OPTIONS, 1, true)
-    self.passed, self.last = self.passed + #body, sub(seen, -TAIL)
-    return
+    self.passed, self.last = self.passed + passes, sub(seen, -TAIL)
+    return passes
   end
   local from, removes, text, is_asked = self.from, self.removes, self.text, true
   if not from then from, removes, text, is_asked = late_edit(self, body) end
@@ -299,8 +304,10 @@ local function hide_usage(self, message, events)
     last = last or #events
     local event = sub(events, at, last)
     if find(event, '"choices"%s*:%s*%[%s*%]') and find(event, '"usage"%s*:%s*{') then
-      local ending = match(event, '[\r\n]*$')
-      message:set(':' .. rep(' ', #event - #ending - 1) .. ending, at - 1, #event)
+      -- A line break each, at most: a pattern here would be quadratic in a run of them.
+      local kept = #event
+      while kept > #event - 4 and (byte(event, kept) == 10 or byte(event, kept) == 13) do kept = kept - 1 end
+      message:set(':' .. rep(' ', kept - 1) .. sub(event, kept + 1), at - 1, #event)
     end
     at = last + 1
   end
@@ -329,14 +336,13 @@ local function whole_events(self, txn, message, text)
   end
   -- A server that just closes sets no end of the message.
   local is_last = message:eom() or not message:may_recv() and not message:is_full()
+  -- Whatever comes last is whole.
+  if is_last then last = #text end
   if not last then
-    if #text < LONGEST_EVENT and not is_last then return 0 end
-    if not is_last then
-      -- Too long to be waited for: nothing is hidden any more.
-      self.has_asked = false
-      return take_stream(self, txn, text)
-    end
-    last = #text
+    if #text < LONGEST_EVENT then return 0 end
+    -- Too long to be waited for: nothing is hidden any more.
+    self.has_asked = false
+    return take_stream(self, txn, text)
   end
   local events = sub(text, 1, last)
   self.bytes = self.bytes + last
@@ -394,6 +400,11 @@ local Usage = { id = 'hapilot-usage', flags = filter.FLT_CFG_FL_HTX }
 -- Of the request alone.
 function Usage:http_headers(txn, message)
   self.http_headers = nil
+  -- That of a request which then went to no backend.
+  if txn:get_var('txn.account') ~= self.number then
+    self.is_over, self.end_analyze = true, nil
+    return CONTINUE
+  end
   if txn.sf:req_hdr('content-length') == '' then
     self.is_weighed, self.asked = true, 0
     filter.register_data_filter(self, message.channel)
@@ -421,6 +432,7 @@ end
 local headers, payload, at_end = Usage.http_headers, Usage.http_payload, Usage.end_analyze
 -- The account of the request whose backend is chosen next; each thread has its own.
 local next_one
+local made = 0
 
 function Usage:new()
   local account = next_one
@@ -434,6 +446,9 @@ local function begin(txn)
   if not txn:get_var('txn.usage_of') then
     account.pieces, account.bytes, account.rest, account.head, account.tail = 0, 0, '', '', ''
     account.http_headers, account.http_payload, account.end_analyze = headers, payload, at_end
+    made = made + 1
+    account.number = made
+    txn:set_var('txn.account', made)
   end
   txn:set_priv(account)
   next_one = account
