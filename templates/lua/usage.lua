@@ -11,6 +11,7 @@
 --   txn.usage_of      set where rules read the answer, if it fits into a buffer
 --   txn.streams       set where the request asks for a stream
 --   txn.asks_usage    set by backends whose servers know `stream_options`
+--   txn.asked         beside it, how many bytes were asked with
 --   txn.is_answered   set where there was an answer at all
 -- Sets
 --   txn.tokens_in, txn.tokens_cached, txn.tokens_out  tokens of the prompt, those of them out of a cache, of the answer
@@ -441,13 +442,15 @@ function Usage:new()
 end
 
 local function begin(txn)
-  local account = { began = txn.f:date(0, 'ms'), path = txn.sf:path(), counting = txn:get_var('txn.counting') }
-  account.asked = max(tonumber(txn.sf:req_hdr('content-length')) or 0, txn.f:req_body_size() or 0)
+  -- Where rules read the answer, nearly always no more of it is needed.
+  local account = { path = '' }
   if not txn:get_var('txn.usage_of') then
+    made = made + 1
+    account.number, account.began, account.path = made, txn.f:date(0, 'ms'), txn.sf:path()
+    account.counting = txn:get_var('txn.counting')
+    account.asked = max(tonumber(txn.sf:req_hdr('content-length')) or 0, txn.f:req_body_size() or 0)
     account.pieces, account.bytes, account.rest, account.head, account.tail = 0, 0, '', '', ''
     account.http_headers, account.http_payload, account.end_analyze = headers, payload, at_end
-    made = made + 1
-    account.number = made
     txn:set_var('txn.account', made)
   end
   txn:set_priv(account)
@@ -463,6 +466,9 @@ local function read(txn)
     self.is_over, self.end_analyze = true, nil
     return
   end
+  self.counting = self.counting or txn:get_var('txn.counting')
+  self.asked = self.asked or txn:get_var('txn.asked') or 0
+  self.began = self.began or txn.f:date(0, 'ms')
   local prompt = tonumber(txn.sf:res_hdr('x-amzn-bedrock-input-token-count'))
   local completion = tonumber(txn.sf:res_hdr('x-amzn-bedrock-output-token-count'))
   if prompt and completion then self.prompt, self.completion, self.is_told = prompt, completion, true end
