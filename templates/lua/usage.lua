@@ -131,7 +131,8 @@ local function take_lines(self, txn, text)
     count, at = count + 1, last + 1
   end
   self.pieces = self.pieces + count
-  if count > 0 and not self.has_begun then
+  -- Where the account began with the answer alone, nobody knows.
+  if count > 0 and self.began and not self.has_begun then
     for i = 1, #CONTENT do
       if find(text, CONTENT[i]) then
         self.has_begun = true
@@ -224,7 +225,7 @@ end
 
 local function ask_usage(self, txn, message)
   if not txn:get_var('txn.asks_usage') or not find(self.path, '/completions$') then return end
-  if txn.sf:req_hdr('content-encoding') ~= '' or not find(txn.sf:req_hdr('content-type'), 'json', 1, true) then return end
+  if txn.sf:req_hdr('content-encoding') ~= '' or not find(txn.sf:req_hdr('content-type'):lower(), 'json', 1, true) then return end
   local body, length = txn.sf:req_body(), tonumber(txn.sf:req_hdr('content-length'))
   local is_stream = txn:get_var('txn.streams')
   if not length or length == #body then
@@ -328,13 +329,8 @@ local function take_stream(self, txn, text)
 end
 
 local function whole_events(self, txn, message, text)
-  local last
-  for at = #text, 1, -1 do
-    if byte(text, at) == 10 and (byte(text, at - 1) == 10 or byte(text, at - 1) == 13 and byte(text, at - 2) == 10) then
-      last = at
-      break
-    end
-  end
+  local behind = match(text, '^.*\n\r?\n()')
+  local last = behind and behind - 1
   -- A server that just closes sets no end of the message.
   local is_last = message:eom() or not message:may_recv() and not message:is_full()
   -- Whatever comes last is whole.
@@ -449,7 +445,6 @@ local function begin(txn)
     account.number, account.began, account.path = made, txn.f:date(0, 'ms'), txn.sf:path()
     account.counting = txn:get_var('txn.counting')
     account.asked = max(tonumber(txn.sf:req_hdr('content-length')) or 0, txn.f:req_body_size() or 0)
-    account.pieces, account.bytes, account.rest, account.head, account.tail = 0, 0, '', '', ''
     account.http_headers, account.http_payload, account.end_analyze = headers, payload, at_end
     txn:set_var('txn.account', made)
   end
@@ -468,7 +463,6 @@ local function read(txn)
   end
   self.counting = self.counting or txn:get_var('txn.counting')
   self.asked = self.asked or txn:get_var('txn.asked') or 0
-  self.began = self.began or txn.f:date(0, 'ms')
   local prompt = tonumber(txn.sf:res_hdr('x-amzn-bedrock-input-token-count'))
   local completion = tonumber(txn.sf:res_hdr('x-amzn-bedrock-output-token-count'))
   if prompt and completion then self.prompt, self.completion, self.is_told = prompt, completion, true end

@@ -6,7 +6,7 @@ mod shapes;
 use self::shapes::{Framing, PLAIN, Shape, odd_provider, shapes};
 use super::clients::{ask, client, key, message};
 use super::support::haproxy::{Binary, binaries};
-use super::support::http::{Connection, Reply, Request, get};
+use super::support::http::{Connection, Reply, Request, get, post};
 use super::support::port::free_port;
 use super::support::stage::{LENIENT, SERVERS, Stage, swapped};
 use super::support::{PATIENCE, pause, wait_for};
@@ -430,5 +430,22 @@ fn a_frontend_with_routes_by_model_counts_the_same_and_nobody_has_anothers_accou
             assert!(reply.status == 200 && !reply.text().contains("usage"), "{}", reply.text());
         }
         assert_eq!((used(&stage, "acme"), used(&stage, "other")), (3 * COST, 0), "{}", binary.version);
+    }
+}
+
+#[test]
+fn where_every_frontend_is_open_nothing_is_counted() {
+    for binary in binaries() {
+        let stage = Stage::running(&binary, |file| {
+            swapped(&file, "backend = \"chat\"\nroutes", "open = true\nbackend = \"chat\"\nroutes")
+                + "\n"
+                + COUNTED
+                + &client("acme", "counted")
+        });
+        for body in [HELLO, HELLO_STREAMED] {
+            let reply = post(&stage.address, CHAT, body).expect("an answer");
+            assert_eq!(reply.status, 200, "{}: {}", binary.version, reply.text());
+        }
+        assert!(!stage.read("haproxy.cfg").contains("hapilot-usage"), "{}", binary.version);
     }
 }
