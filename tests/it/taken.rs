@@ -1,6 +1,7 @@
 //! What a frontend takes: methods, kinds of bodies, their size. Real HAProxy, on every version.
 
 use super::support::haproxy::binaries;
+use super::support::pause;
 use super::support::stage::{Stage, swapped};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -40,7 +41,7 @@ fn methods_kinds_and_sizes_that_are_not_taken_are_answered_with_what_is_wrong() 
         let long = "x".repeat(300 << 10);
         let chunked = |body: &str| format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
         let json_chunks = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
-        let cases: [(&str, Vec<u8>, u16); 16] = [
+        let cases: [(&str, Vec<u8>, u16); 20] = [
             ("a good one", request("POST", &told(BODY.len(), "application/json"), BODY), 200),
             ("with a charset", request("POST", &told(BODY.len(), "Application/JSON; charset=utf-8"), BODY), 200),
             ("in chunks", request("POST", json_chunks, &chunked(BODY)), 200),
@@ -65,7 +66,28 @@ fn methods_kinds_and_sizes_that_are_not_taken_are_answered_with_what_is_wrong() 
                 411,
             ),
             ("nothing", request("POST", "Content-Length: 0\r\n", ""), 400),
+            ("nothing at all", request("POST", "", ""), 400),
+            ("nothing, with a kind", request("POST", "Content-Type: audio/wav\r\n", ""), 400),
+            ("another method with a body", request("GET", json_chunks, &chunked(&long)), 413),
+            (
+                "another method with a body of no told length",
+                request("GET", "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+                411,
+            ),
         ];
+        // Piece by piece, so that the first of it says nothing.
+        let mut slow = TcpStream::connect(&stage.address).expect("a connection");
+        slow.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
+        slow.write_all(&request("GET", json_chunks, "")).expect("a header");
+        for size in [1000].into_iter().chain([8000; 40]) {
+            pause(Duration::from_millis(20));
+            if slow.write_all(format!("{size:x}\r\n{}\r\n", "x".repeat(size)).as_bytes()).is_err() {
+                break;
+            }
+        }
+        let mut said = [0; 12];
+        slow.read_exact(&mut said).expect("a status");
+        assert_eq!(String::from_utf8_lossy(&said), "HTTP/1.1 413", "{}", binary.version);
         for (what, bytes, expected) in cases {
             let (status, text) = sent(&stage.address, &bytes);
             assert_eq!(status, expected, "{} {what}: {text}", binary.version);
