@@ -13,6 +13,7 @@ pub mod event;
 pub mod health;
 pub mod keys;
 pub mod traffic;
+pub mod usage;
 pub mod vip;
 pub mod weights;
 

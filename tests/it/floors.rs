@@ -10,7 +10,7 @@ use source::{sources, test_files};
 /// The floors from the ground up; modules of one floor do not know each other.
 const FLOORS: [&[&str]; 12] = [
     &["model"],
-    &["cfg", "health", "rollout"],
+    &["cfg", "health", "rollout", "usage"],
     &["weights", "keys", "vip", "event", "traffic"],
     &["config"],
     &["desired"],

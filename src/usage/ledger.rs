@@ -1,0 +1,329 @@
+//! The ledger: each line of HAProxy counts exactly once, over deaths of the agent too.
+//!
+//! What is saved ([`OpenLedger`]) are the sums of the hour *and* how far each worker's lines were read. Whoever begins again
+//! from it reads a worker's ring from its oldest line, and what stands before that place is counted already. So it does
+//! not matter when it is saved, as long as the ring still has what came after.
+
+use super::Amounts;
+use super::hour::{Hour, Row, UsageHour, UsageKey};
+use super::spent::{Period, Spent, Window};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Rows of one hour. What is beyond counts for its client and server with the model `*`.
+pub const MAX_ROWS: usize = 20_000;
+/// Clients whose spending is known.
+const MAX_CLIENTS: usize = 50_000;
+/// Seconds by which two looks at one worker's start may differ: HAProxy tells whole ones.
+const SLACK_S: i64 = 2;
+/// Workers of the life before that may come again.
+const MAX_FORMER: usize = 16;
+
+/// One worker of HAProxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerId {
+    /// Its process id.
+    pub pid: u32,
+    /// When it was started, in seconds since 1970; right within two.
+    pub started: i64,
+}
+
+impl WorkerId {
+    fn is(&self, other: &Self) -> bool {
+        self.pid == other.pid && self.started.abs_diff(other.started) <= SLACK_S.unsigned_abs()
+    }
+}
+
+/// Which line of a worker: its moment, and HAProxy's number of the request, which no other line has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineId {
+    /// As HAProxy spells it.
+    pub at: String,
+    /// `%rt`
+    pub request: u64,
+}
+
+/// How far the lines of a worker were counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Whose.
+    #[serde(flatten)]
+    pub worker: WorkerId,
+    /// The last one that is counted.
+    #[serde(flatten)]
+    pub last: LineId,
+}
+
+/// What a line tells the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Which line.
+    pub line: LineId,
+    /// When its request ended.
+    pub hour: Hour,
+    /// Whose usage, and how much; `None`: nobody's.
+    pub used: Option<(UsageKey, Amounts)>,
+}
+
+/// What is saved: the hour that is not over, and how far the lines were counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenLedger {
+    /// The hour.
+    #[serde(flatten)]
+    pub hour: UsageHour,
+    /// Each worker's.
+    pub positions: Vec<Position>,
+}
+
+/// One worker that is read.
+#[derive(Debug)]
+struct Reader {
+    worker: WorkerId,
+    last: Option<LineId>,
+    /// Lines that were counted as history, and may come again.
+    seen: HashSet<u64>,
+    /// It has a successor.
+    is_late: bool,
+}
+
+/// The sums, and how far they go.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    hour: Hour,
+    rows: HashMap<UsageKey, Amounts>,
+    /// Hours that are over and are not yet taken away.
+    closed: Vec<UsageHour>,
+    spent: HashMap<String, Spent>,
+    readers: BTreeMap<u64, Reader>,
+    /// Of the life before, of workers that are not read yet.
+    former: Vec<Position>,
+    /// Counts the changes.
+    version: u64,
+}
+
+impl Ledger {
+    /// Goes on where another one ended. `before` are the hours of the month that are over.
+    pub fn resume(open: OpenLedger, before: impl IntoIterator<Item = UsageHour>) -> Self {
+        let former = open.positions.into_iter().take(MAX_FORMER).collect();
+        let mut ledger = Self { hour: open.hour.hour, former, ..Self::default() };
+        for UsageHour { hour, rows } in before {
+            // The open one stands for itself, also where its file was written already.
+            if hour < ledger.hour {
+                rows.iter().for_each(|row| ledger.spend(hour, &row.key.client, &row.amounts));
+            }
+        }
+        for Row { key, amounts } in open.hour.rows {
+            ledger.spend(ledger.hour, &key.client, &amounts);
+            ledger.rows.insert(key, amounts);
+        }
+        ledger
+    }
+
+    /// Begins with a worker, or goes on with it.
+    pub fn begin(&mut self, key: u64, worker: WorkerId) {
+        if self.readers.contains_key(&key) {
+            return;
+        }
+        let at = self.former.iter().position(|position| position.worker.is(&worker));
+        let last = at.map(|at| self.former.swap_remove(at).last);
+        self.readers.insert(key, Reader { worker, last, seen: HashSet::new(), is_late: false });
+    }
+
+    /// Takes in all lines that a worker's ring has. Those up to the last one that is counted are left out; where that one is
+    /// gone, all are new. They may come again, by [`take`](Self::take).
+    pub fn take_history(&mut self, key: u64, lines: Vec<Told>) {
+        let Some(reader) = self.readers.get_mut(&key) else { return };
+        let begin = reader.last.as_ref().and_then(|last| lines.iter().rposition(|told| told.line == *last));
+        let begin = begin.map_or(0, |at| at + 1);
+        let mut seen: HashSet<u64> = lines.iter().map(|told| told.line.request).collect();
+        lines.into_iter().skip(begin).for_each(|told| self.count(key, told));
+        if let Some(reader) = self.readers.get_mut(&key) {
+            std::mem::swap(&mut reader.seen, &mut seen);
+        }
+    }
+
+    /// Takes in a line that has just come.
+    pub fn take(&mut self, key: u64, told: Told) {
+        let Some(reader) = self.readers.get_mut(&key) else { return };
+        if reader.seen.is_empty() || !reader.seen.remove(&told.line.request) {
+            self.count(key, told);
+        }
+    }
+
+    /// A worker has a successor: what ends in it from now on is late.
+    pub fn succeed(&mut self, key: u64) {
+        self.readers.get_mut(&key).into_iter().for_each(|reader| reader.is_late = true);
+    }
+
+    /// A worker is gone.
+    pub fn end(&mut self, key: u64) {
+        self.version += u64::from(self.readers.remove(&key).is_some());
+    }
+
+    /// What client spent in the window of an hour.
+    pub fn spent(&self, client: &str, period: Period, hour: Hour) -> Window {
+        self.spent.get(client).copied().unwrap_or_default().in_window(period, hour)
+    }
+
+    /// How often it has changed.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The hour goes on, also where no line comes.
+    pub fn turn(&mut self, hour: Hour) {
+        if hour <= self.hour {
+            return;
+        }
+        if !self.rows.is_empty() {
+            self.closed.push(self.open_hour());
+        }
+        self.rows = HashMap::new();
+        self.hour = hour;
+        self.version += 1;
+    }
+
+    /// What is to be saved: first the hours that are over, then this.
+    pub fn to_save(&self) -> (Vec<UsageHour>, OpenLedger) {
+        let read = self
+            .readers
+            .values()
+            .filter_map(|reader| reader.last.clone().map(|last| Position { worker: reader.worker, last }));
+        let positions = read.chain(self.former.iter().cloned()).collect();
+        (self.closed.clone(), OpenLedger { hour: self.open_hour(), positions })
+    }
+
+    /// These hours are saved.
+    pub fn saved(&mut self, hours: &[UsageHour]) {
+        self.closed.retain(|closed| !hours.contains(closed));
+    }
+
+    fn open_hour(&self) -> UsageHour {
+        let mut rows: Vec<_> =
+            self.rows.iter().map(|(key, amounts)| Row { key: key.clone(), amounts: *amounts }).collect();
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        UsageHour { hour: self.hour, rows }
+    }
+
+    fn count(&mut self, key: u64, told: Told) {
+        let Some(reader) = self.readers.get_mut(&key) else { return };
+        let is_late = reader.is_late;
+        reader.last = Some(told.line);
+        self.version += 1;
+        let Some((mut whose, mut amounts)) = told.used else { return };
+        self.turn(told.hour);
+        if is_late {
+            amounts.late_nano_usd = amounts.nano_usd;
+        }
+        if !self.rows.contains_key(&whose) && self.rows.len() >= MAX_ROWS {
+            "*".clone_into(&mut whose.model);
+        }
+        // A line of an hour that is over was late; its window is that of now.
+        self.spend(self.hour, &whose.client, &amounts);
+        *self.rows.entry(whose).or_default() += amounts;
+    }
+
+    fn spend(&mut self, hour: Hour, client: &str, amounts: &Amounts) {
+        if amounts.nano_usd == 0 || !self.spent.contains_key(client) && self.spent.len() >= MAX_CLIENTS {
+            return;
+        }
+        let spent = self.spent.entry(client.to_owned()).or_default();
+        spent.add(hour, amounts.nano_usd, amounts.late_nano_usd);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, prop, prop_assert_eq, proptest};
+
+    fn told(request: u64, hour: i64) -> Told {
+        let key = UsageKey { client: format!("c{}", request % 3), model: "m".to_owned(), ..UsageKey::default() };
+        let amounts = Amounts { requests: 1, nano_usd: request + 1, ..Amounts::default() };
+        Told { line: LineId { at: format!("t{request}"), request }, hour: Hour(hour), used: Some((key, amounts)) }
+    }
+
+    fn sum(ledger: &Ledger, saved: &BTreeMap<Hour, UsageHour>) -> (u64, u64) {
+        let (closed, open) = ledger.to_save();
+        let mut hours = saved.clone();
+        hours.extend(closed.into_iter().chain([open.hour]).map(|hour| (hour.hour, hour)));
+        let rows = hours.values().flat_map(|hour| &hour.rows);
+        rows.fold((0, 0), |(requests, usd), row| (requests + row.amounts.requests, usd + row.amounts.nano_usd))
+    }
+
+    proptest! {
+        /// The agent dies at any moment, saved some time before, and reads the ring again: each line counts once.
+        #[test]
+        fn each_line_counts_once_whenever_the_agent_dies(
+            steps in prop::collection::vec((1_u64..40, any::<bool>(), any::<bool>(), 0_i64..2), 1..30)
+        ) {
+            let worker = WorkerId { pid: 7, started: 1000 };
+            let mut ring: Vec<Told> = vec![];
+            let (mut saved, mut hours) = (OpenLedger::default(), BTreeMap::new());
+            let mut ledger = Ledger::default();
+            ledger.begin(0, worker);
+            let mut hour = 100;
+            for (lines, saves, dies, later) in steps {
+                hour += later;
+                // Some of what comes was in the ring before the history was read, and comes again.
+                let from = ring.len();
+                (0..lines).for_each(|_| ring.push(told(ring.len() as u64, hour)));
+                if dies {
+                    ledger = Ledger::resume(saved.clone(), hours.values().cloned());
+                    ledger.begin(0, WorkerId { started: 1001, ..worker });
+                    ledger.take_history(0, ring.clone());
+                }
+                ring[from..].iter().for_each(|line| ledger.take(0, line.clone()));
+                if saves {
+                    let (closed, open) = ledger.to_save();
+                    hours.extend(closed.iter().map(|hour| (hour.hour, hour.clone())));
+                    ledger.saved(&closed);
+                    saved = open;
+                }
+            }
+            let expected = (ring.len() as u64, (1..=ring.len() as u64).sum());
+            prop_assert_eq!(sum(&ledger, &hours), expected);
+            let spent: u64 = ["c0", "c1", "c2"].iter()
+                .map(|client| ledger.spent(client, Period::Month, Hour(hour)).nano_usd).sum();
+            prop_assert_eq!(spent, expected.1);
+        }
+    }
+
+    #[test]
+    fn another_worker_is_read_from_its_first_line_and_a_lost_place_loses_nothing_that_is_there() {
+        let mut ledger = Ledger::default();
+        ledger.begin(0, WorkerId { pid: 7, started: 1000 });
+        (0..10).for_each(|request| ledger.take(0, told(request, 5)));
+        let (_, open) = ledger.to_save();
+        for (worker, history, expected) in [
+            // The same process id, another life.
+            (WorkerId { pid: 7, started: 2000 }, 0..4, 14),
+            (WorkerId { pid: 8, started: 1000 }, 0..4, 14),
+            // The ring has gone on beyond the place.
+            (WorkerId { pid: 7, started: 999 }, 12..20, 18),
+            (WorkerId { pid: 7, started: 1002 }, 3..12, 12),
+        ] {
+            let mut next = Ledger::resume(open.clone(), []);
+            next.begin(3, worker);
+            next.take_history(3, history.map(|request| told(request, 5)).collect());
+            assert_eq!(sum(&next, &BTreeMap::new()).0, expected, "{worker:?}");
+        }
+    }
+
+    #[test]
+    fn what_ends_in_a_worker_with_a_successor_is_late_and_rows_are_bounded() {
+        let mut ledger = Ledger::default();
+        ledger.begin(0, WorkerId { pid: 7, started: 1000 });
+        ledger.take(0, told(3, 5));
+        ledger.succeed(0);
+        ledger.take(0, told(6, 5));
+        let window = ledger.spent("c0", Period::Day, Hour(5));
+        assert_eq!((window.nano_usd, window.late_nano_usd), (11, 7));
+        for request in 0..MAX_ROWS as u64 + 10 {
+            let mut told = told(request, 5);
+            told.used.iter_mut().for_each(|(key, _)| key.model = format!("m{request}"));
+            ledger.take(0, told);
+        }
+        assert!(ledger.to_save().1.hour.rows.len() <= MAX_ROWS + 3);
+    }
+}

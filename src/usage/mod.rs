@@ -1,0 +1,14 @@
+//! What clients used and what it cost, by the hour.
+//!
+//! Pure: lines and moments are handed in. Bounded: [`MAX_ROWS`] rows an hour. Money is counted in billionths of a US dollar
+//! (nano-dollars), so that the price of one token is a whole number.
+
+mod amounts;
+mod hour;
+mod ledger;
+mod spent;
+
+pub use amounts::Amounts;
+pub use hour::{Hour, Row, UsageHour, UsageKey};
+pub use ledger::{Ledger, LineId, MAX_ROWS, OpenLedger, Position, Told, WorkerId};
+pub use spent::{Period, Spent, Window};
