@@ -1,5 +1,6 @@
 //! Who may ask, and how much: `[plan.NAME]` and `[client.NAME]`.
 
+use super::money::Budget;
 use crate::model::{Digest, Name, Rate, Sourced};
 use jiff::Timestamp;
 use std::fmt::Write;
@@ -18,18 +19,34 @@ pub struct Plan {
     pub requests: Vec<Sourced<Rate>>,
     /// `burst`: so many more at once than `requests`' first rate says, 0 to 1,000,000; default 0.
     pub burst: Sourced<u32>,
-    /// `tokens`: one rate up to an hour, one longer, or both; none: no limit, and nothing is counted.
+    /// `tokens`: one rate up to an hour, one longer, or both; none: no limit.
     pub tokens: Vec<Sourced<Rate>>,
     /// `token_weights`
     pub token_weights: TokenWeights,
     /// `reserve`: a request whose `max_tokens` alone is more than what is left of `tokens` is refused.
     pub reserve: bool,
+    /// `budget`: what each client may spend; none: no limit.
+    pub budget: Option<Budget>,
+    /// `only`: globs, as `models`: what may be asked for when the budget is spent.
+    pub only: Vec<Sourced<String>>,
     /// `concurrent`: requests at a time, 1 to 1,000,000; none: no limit.
     pub concurrent: Option<Sourced<u32>>,
     /// `models`: globs with `*` and `?`; none: every model.
     pub models: Vec<Sourced<String>>,
     /// `routes`: begins of paths; none: every path.
     pub routes: Vec<Sourced<String>>,
+}
+
+impl Plan {
+    /// Whether the answers to its clients are counted.
+    pub fn counts(&self) -> bool {
+        !self.tokens.is_empty() || self.budget.is_some()
+    }
+
+    /// Whether the model of each request must be known.
+    pub fn reads_models(&self, has_prices: bool) -> bool {
+        !self.models.is_empty() || !self.only.is_empty() || self.counts() && has_prices
+    }
 }
 
 /// `token_weights`: how much of a token counts towards `tokens`, in 1/10,000, 0 to 1,000,000; default
@@ -75,6 +92,8 @@ pub struct Client {
     pub key: Sourced<Digest>,
     /// `old_key_sha256` with `old_key_until`: the key before, and until when it is good as well.
     pub old_key: Option<(Sourced<Digest>, Timestamp)>,
+    /// `budget_since`: what it spent before counts no more towards its budget.
+    pub budget_since: Option<Timestamp>,
 }
 
 /// Every client, of the operator's file and of the clients' own, sorted by name.
@@ -89,10 +108,11 @@ impl Clients {
     pub fn new(operators: &[Client], mut of_file: Vec<Client>) -> Self {
         of_file.sort_by(|a, b| a.name.value.cmp(&b.name.value));
         let mut text = String::new();
-        for Client { name, plan, key, old_key } in &of_file {
+        for Client { name, plan, key, old_key, budget_since } in &of_file {
             // Writing to a string cannot fail.
             let _ = write!(text, "{} {} {}", name.value, plan.value, key.value);
             let _ = old_key.iter().try_for_each(|(digest, until)| write!(text, " {} {until}", digest.value));
+            let _ = budget_since.iter().try_for_each(|since| write!(text, " since {since}"));
             text.push('\n');
         }
         let mut all = of_file;

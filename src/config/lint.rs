@@ -3,6 +3,7 @@
 //! Refuses to know how the file was read. Called by `cli` (`check`) and `agent` (at a load of the file).
 
 use super::diagnostic::{Diagnostics, Found};
+use super::money::ModelPrice;
 use super::read::is_loopback;
 use super::source::SourceText;
 use super::types::{Backend, Config, Frontend, Server};
@@ -28,6 +29,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     lint.chroot(config);
     lint.unused_backends(config);
     lint.no_clients(config);
+    lint.money(config);
     for frontend in &config.frontends {
         lint.frontend(config, frontend);
     }
@@ -153,6 +155,43 @@ impl Lint<'_> {
                 plan.name.origin,
                 "there are plans and no clients: nobody may ask".to_owned(),
                 "name a file for them at the top of this one: clients = \"/etc/hapilot/clients.toml\"; or remove the plans",
+            );
+        }
+    }
+
+    fn money(&mut self, config: &Config) {
+        let budgets = config.plans.iter().filter_map(|plan| Some((plan, plan.budget.as_ref()?)));
+        let Some((plan, budget)) = budgets.min_by_key(|(_, budget)| budget.nano_usd.origin.map(|at| at.line)) else {
+            return;
+        };
+        let (name, origin) = (&plan.name.value, budget.nano_usd.origin);
+        if !config.haproxy.live {
+            self.warn(
+                "unkept-budget",
+                origin,
+                format!("plan {name} has a budget, and `[haproxy] live` is off: who has spent what is forgotten with HAProxy"),
+                "remove `live = false`",
+            );
+        }
+        let has_all = config.prices.iter().any(|price| price.model.value == "*" && price.server.is_none());
+        if has_all {
+            return;
+        }
+        let unpriced = config.servers().find(|(backend, server)| {
+            let at_it = |price: &ModelPrice| {
+                let server_of = price.server.as_ref().map(|id| &id.value);
+                price.model.value == "*"
+                    && server_of.is_some_and(|id| id.backend == backend.name && id.server == server.name)
+            };
+            server.price.is_none() && !config.prices.iter().any(at_it)
+        });
+        if let Some((backend, server)) = unpriced {
+            let of = if config.prices.is_empty() { "tokens" } else { "models that no `[[price]]` has" };
+            self.warn(
+                "unpriced",
+                origin,
+                format!("plan {name} has a budget, and {of} cost nothing at {}/{}", backend.name, server.name),
+                "write what all others cost: [[price]] with model = \"*\"; or `price` of the server, with zeros where it is free",
             );
         }
     }

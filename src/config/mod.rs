@@ -7,6 +7,7 @@ mod caller;
 mod diagnostic;
 mod lint;
 mod mask;
+mod money;
 mod read;
 mod schema;
 mod source;
@@ -17,11 +18,12 @@ pub use crate::weights::Weighting;
 pub use caller::{Client, Clients, LONGEST_BUCKET, Plan, TokenWeights, long, sustained};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics};
 pub use lint::lint;
+pub use money::{Budget, ModelPrice, PICO_PER_USD_A_MILLION, Price, WhenSpent};
 pub use read::{parse, parse_clients, parse_for_node, peek, profile};
 pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Apply, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE,
-    EmbeddingsProbe, Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, Price,
+    EmbeddingsProbe, Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node,
     ProxyProtocol, Route, Server, ServerTls, Stats, Tls, TlsProfile, own_vips,
 };
 pub use vip::{Heartbeat, Keepalived, Vip};

@@ -2,6 +2,7 @@
 //! place.
 
 use super::caller::{Client, Plan, has_plan};
+use super::money::{ModelPrice, Price};
 use super::vip::{Heartbeat, Keepalived, Vip};
 use crate::cfg;
 use crate::health::BudgetLimits;
@@ -39,6 +40,8 @@ pub struct Config {
     pub plans: Vec<Plan>,
     /// `[client.NAME]`, sorted by name.
     pub clients: Vec<Client>,
+    /// `[[price]]`, in the order of the file.
+    pub prices: Vec<ModelPrice>,
     /// `clients`: a file with more of them.
     pub clients_file: Option<Sourced<Utf8PathBuf>>,
     /// `[backend.NAME]`, at least one, sorted by name.
@@ -492,15 +495,6 @@ pub enum ProxyProtocol {
     V1,
     /// A binary header.
     V2,
-}
-
-/// `price` of a server, in US dollars a million tokens, 0 to 1,000,000.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Price {
-    /// `input`: tokens of the prompt.
-    pub input: f64,
-    /// `output`: tokens of the completion.
-    pub output: f64,
 }
 
 /// `tls` of a server; only where the URL is https.

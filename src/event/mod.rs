@@ -53,6 +53,8 @@ pub enum EventKind {
     Key,
     /// A client with a key of its own was added, changed or revoked.
     Client,
+    /// A client spent so much of its budget.
+    Budget,
     /// A virtual address moved, or its watch noticed something.
     Vip,
     /// Something had changed what hapilot had set, and it was put right.
@@ -162,6 +164,7 @@ impl EventKind {
             Self::Fallback => "fallback",
             Self::Key => "key",
             Self::Client => "client",
+            Self::Budget => "budget",
             Self::Vip => "vip",
             Self::Drift => "drift",
             Self::Revision => "revision",

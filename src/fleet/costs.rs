@@ -2,7 +2,7 @@
 //!
 //! Pure: time is handed in. Called by `fleet`.
 
-use crate::config::Config;
+use crate::config::{Config, PICO_PER_USD_A_MILLION};
 use crate::health::{Budget, BudgetDenial, BudgetLimits, Observation, Outcome, Spent};
 use crate::model::{Moment, Name, ServerId};
 use std::collections::BTreeMap;
@@ -61,8 +61,8 @@ impl Costs {
         };
         let output = tokens.min(most);
         let micro_usd = server.price.map_or(0.0, |price| {
-            // Dollars a million tokens are millionths of a dollar a token.
-            (tokens - output) as f64 * price.input + output as f64 * price.output
+            ((tokens - output) as f64 * price.input as f64 + output as f64 * price.output as f64)
+                / PICO_PER_USD_A_MILLION
         });
         budget.charge(tokens, micro_usd.ceil() as u64, unix);
     }

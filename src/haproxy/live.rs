@@ -117,6 +117,17 @@ fn tries_in(reply: &str) -> Option<String> {
     reply.split_once("value=<").and_then(|(_, value)| Some(value.rsplit_once('>')?.0.to_owned()))
 }
 
+/// Which lines of a ring are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingPart {
+    /// Those that it has now, to their end.
+    Past,
+    /// Those that come.
+    Coming,
+    /// Those that it has, and those that come.
+    All,
+}
+
 /// The lines of a ring of one worker.
 #[derive(Debug)]
 pub struct EventStream {
@@ -128,7 +139,7 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Connects; the lines that the ring has already come first, where `with_history`.
+    /// Connects.
     ///
     /// # Errors
     /// As [`WorkerWatch::open`]; the worker that is reached may be one on its way out: the caller compares
@@ -136,19 +147,23 @@ impl EventStream {
     pub async fn open(
         admin_socket: &Utf8Path,
         ring: &str,
-        with_history: bool,
+        part: RingPart,
         deadline: Duration,
     ) -> Result<Self, AdminError> {
         let at = Instant::now() + deadline;
         let late = |_| AdminError::Deadline { socket: admin_socket.to_owned() };
-        timeout_at(at, Self::converse(admin_socket, ring, with_history)).await.map_err(late)?
+        timeout_at(at, Self::converse(admin_socket, ring, part)).await.map_err(late)?
     }
 
-    async fn converse(socket: &Utf8Path, ring: &str, with_history: bool) -> Result<Self, AdminError> {
+    async fn converse(socket: &Utf8Path, ring: &str, part: RingPart) -> Result<Self, AdminError> {
         let told = |source| AdminError::from_io(socket, source);
-        let skip = if with_history { "" } else { " -n" };
+        let how = match part {
+            RingPart::Past => "",
+            RingPart::Coming => " -w -n",
+            RingPart::All => " -w",
+        };
         // Without a prompt HAProxy takes one line only, and then sends line after line.
-        let question = format!("show info;show events {} -w{skip}\n", word(ring)?);
+        let question = format!("show info;show events {}{how}\n", word(ring)?);
         let mut stream = UnixStream::connect(socket.as_std_path()).await.map_err(told)?;
         stream.write_all(question.as_bytes()).await.map_err(told)?;
         let mut pending = Vec::new();
@@ -178,8 +193,8 @@ impl EventStream {
         self.pid
     }
 
-    /// Waits for more bytes and gives how many; 0: HAProxy hung up (the worker ended, the ring is unknown, or it was
-    /// quiet for the time of `stats timeout`). May be dropped at any moment without a loss.
+    /// Waits for more bytes and gives how many; 0: that is all, or HAProxy hung up (the worker ended, the ring is unknown, or
+    /// it was quiet for the time of `stats timeout`). May be dropped at any moment without a loss.
     ///
     /// # Errors
     /// The connection broke.

@@ -38,7 +38,7 @@ pub use error::AdminError;
 pub use execute::{ExecuteError, Executed, StepFailure, execute};
 pub use layout::certificate_files;
 pub use listeners::{Listener, Question, listeners};
-pub use live::{EventStream, WorkerLook, WorkerWatch};
+pub use live::{EventStream, RingPart, WorkerLook, WorkerWatch};
 pub use master::{Processes, ReloadReport, connections_of, processes, reload};
 pub use observe::{observe, observe_backend};
 pub use pem::{Unusable, read_certificate};

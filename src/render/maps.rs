@@ -1,12 +1,12 @@
 //! What the running HAProxy takes as data: routes, what `/health` looks at, limits, keys, who may see the statistics.
 
 use super::names::{
-    CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, PLANS_MAP, PlansMap, RoutesMap, STATS_MAP, health_map,
-    plans_map, routes_map,
+    CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, MONTHS_MAP, PLANS_MAP, PRICES_MAP, PlansMap, RoutesMap,
+    SPENT_MAP, STATS_MAP, health_map, plans_map, routes_map,
 };
-use super::plans;
 use super::routes::{self, Routes};
 use super::{MapFile, RenderError};
+use super::{plans, prices};
 use crate::cfg;
 use crate::desired::{Desired, KEY_SLOTS, KeyEntry, key_entries, key_id};
 use crate::model::{Digest, Secret, SecretRef, Sourced};
@@ -44,6 +44,13 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
         for which in [PlansMap::Paths, PlansMap::Models, PlansMap::Prefixes, PlansMap::Expressions] {
             let entries = plans::included(&config.plans, which);
             maps.insert(plans_map(which).to_owned(), MapFile { entries, is_secret: false });
+        }
+        for (path, entries) in [
+            (PRICES_MAP, prices::entries(config)),
+            (MONTHS_MAP, prices::months()),
+            (SPENT_MAP, desired.spent.iter().map(|(client, text)| (client.clone(), text.clone())).collect()),
+        ] {
+            maps.insert(path.to_owned(), MapFile { entries, is_secret: false });
         }
     }
     if let Some((user, password)) = config.haproxy.stats.as_ref().and_then(|stats| stats.login.as_ref()) {

@@ -15,6 +15,7 @@ mod maxconn;
 mod names;
 mod plain;
 mod plans;
+mod prices;
 mod quoting;
 mod rendered;
 mod reweighed;

@@ -24,6 +24,12 @@ pub(super) const REFUSED: &str = "hapilot:refused";
 pub const CLIENTS_MAP: &str = "maps/clients.map";
 /// Map of the plans' numbers.
 pub(super) const PLANS_MAP: &str = "maps/plans.map";
+/// Map of what tokens cost.
+pub(super) const PRICES_MAP: &str = "maps/prices.map";
+/// Map of what clients have spent.
+pub(super) const SPENT_MAP: &str = "maps/spent.map";
+/// Map of when each month is over.
+pub(super) const MONTHS_MAP: &str = "maps/months.map";
 /// Map of the providers' keys.
 pub const KEYS_MAP: &str = "maps/keys.map";
 /// Map of who may see the statistics page.
@@ -83,7 +89,7 @@ pub(super) fn health_map(frontend: &Name) -> String {
 
 /// Whether a map beside haproxy.cfg is one of hapilot's, by its path; an operator may keep others there.
 pub fn is_own_map(path: &str) -> bool {
-    [LIMITS_MAP, KEYS_MAP, STATS_MAP, CLIENTS_MAP, PLANS_MAP].contains(&path)
+    [LIMITS_MAP, KEYS_MAP, STATS_MAP, CLIENTS_MAP, PLANS_MAP, PRICES_MAP, SPENT_MAP, MONTHS_MAP].contains(&path)
         || path.starts_with("maps/plans.")
         || path.starts_with("maps/routes.")
         || path.starts_with("maps/health.")

@@ -2,7 +2,7 @@
 
 use super::names::PlansMap;
 use super::routes::{is_plain, model_expression};
-use crate::config::{Client, Plan, TokenWeights, long, sustained};
+use crate::config::{Budget, Client, Plan, TokenWeights, long, sustained};
 use crate::model::{Rate, Sourced};
 
 /// The clock of the buckets ticks so often a second. It begins anew after 59 hours; a bucket holds 12
@@ -19,9 +19,26 @@ const SECOND_MS: u128 = 1_000;
 /// The entry of a plan: what its clients may do, in the order in which the template takes it apart. CONCURRENT, then of
 /// the bucket: ticks for a request, ticks of the whole, requests of the whole, its rate; then requests in the long window,
 /// its seconds, its rate. Of tokens: those of the bucket, its milliseconds, whether there is one, its rate; those of the
-/// long window, its seconds, its rate; what counts, or `none`; whether it reserves.
+/// long window, its seconds, its rate; what counts, or `none`; whether it reserves. Of money: the budget in billionths of a
+/// dollar, or `none`; for how long; what then; and in words.
 pub(super) fn numbers(plan: &Plan) -> String {
-    format!("{} {}", requests(plan), tokens(plan))
+    format!("{} {} {}", requests(plan), tokens(plan), money(plan))
+}
+
+fn money(plan: &Plan) -> String {
+    let Some(Budget { nano_usd, per, when_spent, alert_at: _ }) = &plan.budget else {
+        return "none month deny -".to_owned();
+    };
+    let (nano_usd, per) = (nano_usd.value, per.word());
+    format!("{nano_usd} {per} {} ${}/{per}", when_spent.word(), dollars(nano_usd))
+}
+
+/// Two digits behind the point at least, and no more than are needed.
+fn dollars(nano_usd: u64) -> String {
+    let text = format!("{}.{:09}", nano_usd / 1_000_000_000, nano_usd % 1_000_000_000);
+    let shortest = text.len() - 7;
+    let kept = text.trim_end_matches('0').len().max(shortest);
+    text[..kept].to_owned()
 }
 
 fn tokens(plan: &Plan) -> String {
@@ -31,7 +48,7 @@ fn tokens(plan: &Plan) -> String {
     };
     let (long_most, long_window, long_rate) = longer(&plan.tokens);
     let TokenWeights { prompt, cached, completion } = plan.token_weights;
-    let counting = if plan.tokens.is_empty() { "none".to_owned() } else { format!("{prompt}:{cached}:{completion}") };
+    let counting = if plan.counts() { format!("{prompt}:{cached}:{completion}") } else { "none".to_owned() };
     let reserves = u8::from(plan.reserve);
     format!("{most} {window_ms} {is_told} {rate} {long_most} {long_window} {long_rate} {counting} {reserves}")
 }
@@ -73,6 +90,12 @@ pub(super) fn entries(client: &Client) -> impl Iterator<Item = (String, String)>
 
 /// What plans include, each as `PLAN/MODEL` or `PLAN/PATH`. A plan that names none includes all.
 pub(super) fn included(plans: &[Plan], which: PlansMap) -> Vec<(String, String)> {
+    // What is left where the budget is spent is that of another plan, whose name nobody can give.
+    let left = plans.iter().filter(|plan| !plan.only.is_empty() && which != PlansMap::Paths);
+    let left = left.flat_map(|plan| {
+        let name = format!("only:{}", plan.name.value);
+        plan.only.iter().filter_map(move |text| include(&name, &text.value, which))
+    });
     let of = |plan: &Plan| -> Vec<String> {
         let name = &plan.name.value;
         let texts = match which {
@@ -83,7 +106,7 @@ pub(super) fn included(plans: &[Plan], which: PlansMap) -> Vec<(String, String)>
         let fitting = texts.iter().filter_map(|text| include(name.as_str(), &text.value, which));
         fitting.chain(all.then(|| format!("{name}/"))).collect()
     };
-    plans.iter().flat_map(of).map(|key| (key, "1".to_owned())).collect()
+    plans.iter().flat_map(of).chain(left).map(|key| (key, "1".to_owned())).collect()
 }
 
 fn include(plan: &str, text: &str, which: PlansMap) -> Option<String> {

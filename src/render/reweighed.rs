@@ -35,9 +35,9 @@ pub fn reweighed(
         Err(e) => return Some(Err(e)),
     };
     let body = replaced(before, &lines)?;
-    let Desired { config: _, servers: _, secrets, certificates: _, clients, active_keys, spread_keys } = desired;
+    let Desired { config: _, servers: _, secrets, certificates: _, clients, spent, active_keys, spread_keys } = desired;
     let has_same_keys = (&was.secrets, &was.active_keys, &was.spread_keys) == (secrets, active_keys, spread_keys);
-    let maps = match has_same_keys && Arc::ptr_eq(&was.clients, clients) {
+    let maps = match has_same_keys && Arc::ptr_eq(&was.clients, clients) && was.spent == *spent {
         true => before.maps.clone(),
         false => match maps::all(desired) {
             Ok(all) => Arc::new(maps::used(all, &body)),

@@ -31,6 +31,7 @@ mod released;
 mod results;
 mod revisions;
 mod spent;
+mod usage;
 
 pub use current::{Current, load_current, save_current};
 pub use error::StoreError;
@@ -43,3 +44,4 @@ pub use released::{load_released, save_released};
 pub use results::{ProbeRecord, Results, load_results, save_results};
 pub use revisions::{Listed, NewFile, Revision, Revisions};
 pub use spent::{load_spent, save_spent};
+pub use usage::{forget_usage, load_open_usage, load_usage, save_usage};

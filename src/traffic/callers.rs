@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 /// More than the operator's files can hold.
 const MAX_CALLERS: usize = 50_000;
 /// Why HAProxy refuses, as its rules spell it.
-const REASONS: [&str; 11] = [
+const REASONS: [&str; 13] = [
     "key",
     "old-key",
     "concurrent",
@@ -19,6 +19,8 @@ const REASONS: [&str; 11] = [
     "token-window",
     "reserve",
     "never",
+    "budget",
+    "reserve-budget",
 ];
 
 /// Who asked, as a line tells.
@@ -52,14 +54,18 @@ pub struct Tokens {
     pub prompt: u64,
     /// Of the prompt, out of the provider's cache.
     pub cached: u64,
+    /// Of the prompt, into the provider's cache at a price of its own.
+    pub written: u64,
     /// Of the answer.
     pub completion: u64,
     /// The answer did not tell.
     pub is_estimated: bool,
+    /// What they cost, in billionths of a US dollar; `None`: there is no price.
+    pub nano_usd: Option<u64>,
 }
 
 impl Tokens {
-    /// `PROMPT CACHED COMPLETION exact|estimated`; `None`: not counted.
+    /// `PROMPT CACHED COMPLETION exact|estimated WRITTEN NANO-USD`, the last two `-` where nobody told; `None`: not counted.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let mut number = || words.next()?.parse().ok();
@@ -69,7 +75,12 @@ impl Tokens {
             "estimated" => true,
             _ => return None,
         };
-        words.next().is_none().then_some(Self { prompt, cached, completion, is_estimated })
+        let mut told = || match words.next() {
+            None | Some("-") => Some(None),
+            Some(digits) => digits.parse().ok().map(Some),
+        };
+        let (written, nano_usd) = (told()?.unwrap_or(0), told()?);
+        words.next().is_none().then_some(Self { prompt, cached, written, completion, is_estimated, nano_usd })
     }
 }
 
@@ -97,6 +108,8 @@ pub struct TokensTotal {
     pub cached: u64,
     /// See [`Tokens::completion`].
     pub completion: u64,
+    /// What they cost, in billionths of a US dollar.
+    pub nano_usd: u64,
     /// Answers that were counted.
     pub answers: u64,
     /// Those among them that did not tell.
@@ -123,11 +136,12 @@ impl Callers {
             None => known.passed += 1,
             Some(why) => *known.refused.entry(why).or_default() += 1,
         }
-        if let Some(Tokens { prompt, cached, completion, is_estimated }) = tokens {
+        if let Some(Tokens { prompt, cached, written: _, completion, is_estimated, nano_usd }) = tokens {
             let total = &mut known.tokens;
             total.prompt += prompt;
             total.cached += cached;
             total.completion += completion;
+            total.nano_usd += nano_usd.unwrap_or(0);
             total.answers += 1;
             total.estimated += u64::from(is_estimated);
         }
@@ -161,13 +175,25 @@ mod tests {
         let mut callers = Callers::default();
         ["- - key", "acme free -", "acme free -", "acme free model"]
             .into_iter()
-            .for_each(|text| callers.take(Caller::parse(text).unwrap(), Tokens::parse("10 2 5 exact")));
+            .for_each(|text| callers.take(Caller::parse(text).unwrap(), Tokens::parse("10 2 5 exact - 700")));
         let told: Vec<_> =
             callers.picture().into_iter().map(|one| (one.client, one.passed, one.refused.len())).collect();
         assert_eq!(told, [(String::new(), 0, 1), ("acme".to_owned(), 2, 1)]);
         let total = callers.picture()[1].tokens;
-        assert_eq!(total, TokensTotal { prompt: 30, cached: 6, completion: 15, answers: 3, estimated: 0 });
-        for text in ["- - - -", "1 2 3", "1 2 3 exact more", "1 2 -3 exact", "1 2 3 guessed", ""] {
+        assert_eq!(
+            total,
+            TokensTotal { prompt: 30, cached: 6, completion: 15, nano_usd: 2100, answers: 3, estimated: 0 }
+        );
+        for text in [
+            "- - - -",
+            "1 2 3",
+            "1 2 3 exact more",
+            "1 2 3 exact 4 x",
+            "1 2 3 exact - - -",
+            "1 2 -3 exact",
+            "1 2 3 guessed",
+            "",
+        ] {
             assert_eq!(Tokens::parse(text), None, "{text}");
         }
     }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! …[hapilot@0 live="FRONTEND NUMBER BACKEND/SERVER STATUS STATE RETRIES Tw Tc Tr Ta BYTES KEY TOKEN MEANS HOP RETRY-AFTER"
-//!   upload="TR BYTES/BUFFER" client="CLIENT PLAN REFUSED" tokens="PROMPT CACHED COMPLETION exact|estimated" tries="ATTEMPT ATTEMPT …"]…
+//!   upload="TR BYTES/BUFFER" client="CLIENT PLAN REFUSED" tokens="PROMPT CACHED COMPLETION exact|estimated WRITTEN NANO-USD"
+//!   usage="REQUEST MODEL" tries="ATTEMPT ATTEMPT …"]…
 //! ```
 //!
 //! Everything but Retry-After is HAProxy's own word: names of the configuration, numbers, fixed letters. Retry-After
-//! stands last, and a line that is cut off loses nothing else. `upload`, `client`, `tokens` and `tries` may be missing: an older worker's
+//! stands last, and a line that is cut off loses nothing else. `upload`, `client`, `tokens`, `usage` and `tries` may be missing: an older worker's
 //! line, a version that cannot tell, a template of the operator's. Knows the form, not what it means.
 
 use super::attempt::{Attempt, MAX_NAME, Means, attempts};
@@ -24,6 +25,8 @@ const UPLOAD: &str = "\" upload=\"";
 const CLIENT: &str = "\" client=\"";
 /// …what its answer cost…
 const TOKENS: &str = "\" tokens=\"";
+/// …which request it was, and for which model…
+const USAGE: &str = "\" usage=\"";
 /// …and before the attempts.
 const TRIES: &str = "\" tries=\"";
 
@@ -69,6 +72,8 @@ pub struct Line<'a> {
     pub caller: Option<Caller<'a>>,
     /// What the answer cost; `None`: not counted.
     pub tokens: Option<Tokens>,
+    /// Which request it was; `None`: nobody tells.
+    pub request: Option<RequestName<'a>>,
     /// Every attempt that was answered badly, the last one too; `None`: nobody tells.
     pub tries: Option<&'a str>,
 }
@@ -80,6 +85,17 @@ pub struct Upload {
     pub took: Option<Duration>,
     /// The rest came while the server was waiting for it: its times are the client's.
     pub is_longer_than_the_buffer: bool,
+}
+
+/// Which request a line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestName<'a> {
+    /// When HAProxy wrote the line, as it spells it.
+    pub at: &'a str,
+    /// HAProxy's number of the request, which no other of its worker has.
+    pub number: u64,
+    /// The model that was asked for, with what is not plain as `%XX`; empty where none was told.
+    pub model: &'a str,
 }
 
 /// What `%rc` says.
@@ -115,6 +131,8 @@ impl<'a> Line<'a> {
         let more = more.iter().position(|byte| *byte == b']').map_or(more, |end| &more[..end]);
         let more = std::str::from_utf8(more).unwrap_or_default();
         let (upload, tries) = more.split_once(TRIES).map_or((more, None), |(upload, tries)| (upload, Some(tries)));
+        let (upload, usage) = upload.split_once(USAGE).map_or((upload, None), |(upload, usage)| (upload, Some(usage)));
+        let request = usage.and_then(|usage| RequestName::parse(&bytes[..at], usage.trim_end_matches('"')));
         let (upload, tokens) =
             upload.split_once(TOKENS).map_or((upload, None), |(upload, tokens)| (upload, Some(tokens)));
         let tokens = tokens.and_then(|tokens| Tokens::parse(tokens.trim_end_matches('"')));
@@ -122,7 +140,14 @@ impl<'a> Line<'a> {
             upload.split_once(CLIENT).map_or((upload, None), |(upload, client)| (upload, Some(client)));
         let caller = client.and_then(|client| Caller::parse(client.trim_end_matches('"')));
         let upload = upload.strip_prefix(UPLOAD).and_then(|upload| Upload::parse(upload.trim_end_matches('"')));
-        Ok(Some(Self { upload, caller, tokens, tries: tries.map(|tries| tries.trim_end_matches('"')), ..line }))
+        Ok(Some(Self {
+            upload,
+            caller,
+            tokens,
+            request,
+            tries: tries.map(|tries| tries.trim_end_matches('"')),
+            ..line
+        }))
     }
 
     /// Every attempt that was answered badly, in their order, the last one too.
@@ -163,10 +188,21 @@ impl<'a> Line<'a> {
             upload: None,
             caller: None,
             tokens: None,
+            request: None,
             tries: None,
         };
         // What is cut off may be half a number.
         Some(Self { retry_after: text(rest).filter(|_| is_whole), ..line })
+    }
+}
+
+impl<'a> RequestName<'a> {
+    /// `head` is what stands before our data: `<134>1 TIME HOST haproxy PID - `.
+    fn parse(head: &'a [u8], text: &'a str) -> Option<Self> {
+        let at = std::str::from_utf8(head).ok()?.split(' ').nth(1)?;
+        let (number, model) = text.split_once(' ')?;
+        let model = if model == "-" { "" } else { model };
+        Some(Self { at, number: number.parse().ok()?, model })
     }
 }
 
@@ -280,6 +316,7 @@ mod tests {
             upload: None,
             caller: None,
             tokens: None,
+            request: None,
             tries: None,
         };
         assert_eq!(Line::parse(WHOLE.as_bytes()), Ok(Some(expected)));

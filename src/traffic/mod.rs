@@ -16,6 +16,7 @@ mod repeats;
 mod sequence;
 mod tally;
 mod termination;
+mod used;
 mod window;
 
 pub use attempt::{Attempt, Means};
@@ -26,5 +27,5 @@ pub use histogram::Histogram;
 pub use key_words::KeyWords;
 pub use line::{Line, MAX_LINE, Malformed, Retries, Split, Upload};
 pub use picture::{Picture, Quantiles, ServerPicture, TrafficStats};
-pub use tally::{Tally, WorkerKey};
+pub use tally::{Tally, WorkerKey, told};
 pub use termination::TerminationState;

@@ -11,10 +11,13 @@ use super::line::Line;
 use super::picture::{Picture, Quantiles, ServerPicture, TrafficStats};
 use super::repeats::{Fresh, Latest, Repeats, latest};
 use super::sequence::Sequence;
+use super::used;
 use super::window::{Times, Window};
 use crate::health::{Count, LiveSample, Outcome};
 use crate::model::{Moment, ServerId, retry_after_value};
+use crate::usage::{Ledger, Told, WorkerId};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Twice as many servers as a file may have: old workers may still know others.
@@ -33,6 +36,7 @@ pub struct Tally {
     workers: HashMap<WorkerKey, Worker>,
     next_key: u64,
     callers: Callers,
+    ledger: Arc<Mutex<Ledger>>,
     stats: TrafficStats,
     last_line: Option<Moment>,
     is_urgent: bool,
@@ -89,8 +93,30 @@ impl Tally {
         key
     }
 
+    /// What lines tell of usage goes into this ledger.
+    pub fn counting_into(ledger: Arc<Mutex<Ledger>>) -> Self {
+        locked(&ledger).meet_again();
+        Self { ledger, ..Self::default() }
+    }
+
+    /// What the lines of a worker tell is counted as usage from now on.
+    pub fn count_worker(&mut self, key: WorkerKey, worker: WorkerId) {
+        locked(&self.ledger).begin(key.0, worker);
+    }
+
+    /// What all lines told that a worker's ring had: what is new of it counts as usage, and nothing else.
+    pub fn take_history(&mut self, key: WorkerKey, lines: Vec<Told>) {
+        locked(&self.ledger).take_history(key.0, lines);
+    }
+
+    /// A worker has a successor.
+    pub fn succeed_worker(&mut self, key: WorkerKey) {
+        locked(&self.ledger).succeed(key.0);
+    }
+
     /// A worker is gone, or is not heard any more.
     pub fn end_worker(&mut self, key: WorkerKey) {
+        locked(&self.ledger).end(key.0);
         // Nothing more will come of it: what is missing now is lost.
         if let Some(mut worker) = self.workers.remove(&key) {
             let missing = |sequence: &mut Sequence| sequence.settle() + sequence.settle();
@@ -123,6 +149,7 @@ impl Tally {
             worker.tells_tries |= line.tries.is_some();
         }
         line.caller.into_iter().for_each(|caller| self.callers.take(caller, line.tokens));
+        used::told(&line).into_iter().for_each(|told| locked(&self.ledger).take(key.0, told));
         self.take_repeated(key, &line, today);
         let Blame::Server(word) = classify(&line) else {
             self.stats.without_server += 1;
@@ -275,6 +302,16 @@ impl Tally {
         servers.sort_by(|a, b| a.id.cmp(&b.id));
         Picture { servers, callers: self.callers.picture(), stats: self.stats(now) }
     }
+}
+
+/// A panic between two additions leaves a sum that is short of one.
+fn locked(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a line of a ring tells of usage.
+pub fn told(bytes: &[u8]) -> Option<Told> {
+    used::told(&Line::parse(bytes).ok()??)
 }
 
 /// Requests in flight of all workers.

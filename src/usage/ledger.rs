@@ -6,7 +6,8 @@
 
 use super::Amounts;
 use super::hour::{Hour, Row, UsageHour, UsageKey};
-use super::spent::{Period, Spent, Window};
+use super::spent::{Forgiven, Period, Spent, Window};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -73,6 +74,9 @@ pub struct OpenLedger {
     pub hour: UsageHour,
     /// Each worker's.
     pub positions: Vec<Position>,
+    /// By client.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub forgiven: BTreeMap<String, Forgiven>,
 }
 
 /// One worker that is read.
@@ -94,6 +98,7 @@ pub struct Ledger {
     /// Hours that are over and are not yet taken away.
     closed: Vec<UsageHour>,
     spent: HashMap<String, Spent>,
+    forgiven: BTreeMap<String, Forgiven>,
     readers: BTreeMap<u64, Reader>,
     /// Of the life before, of workers that are not read yet.
     former: Vec<Position>,
@@ -105,7 +110,7 @@ impl Ledger {
     /// Goes on where another one ended. `before` are the hours of the month that are over.
     pub fn resume(open: OpenLedger, before: impl IntoIterator<Item = UsageHour>) -> Self {
         let former = open.positions.into_iter().take(MAX_FORMER).collect();
-        let mut ledger = Self { hour: open.hour.hour, former, ..Self::default() };
+        let mut ledger = Self { hour: open.hour.hour, former, forgiven: open.forgiven, ..Self::default() };
         for UsageHour { hour, rows } in before {
             // The open one stands for itself, also where its file was written already.
             if hour < ledger.hour {
@@ -160,9 +165,33 @@ impl Ledger {
         self.version += u64::from(self.readers.remove(&key).is_some());
     }
 
-    /// What client spent in the window of an hour.
-    pub fn spent(&self, client: &str, period: Period, hour: Hour) -> Window {
-        self.spent.get(client).copied().unwrap_or_default().in_window(period, hour)
+    /// What a client spent in the window of an hour, without what it was forgiven; and how often that was.
+    pub fn spent(&self, client: &str, period: Period, hour: Hour) -> (Window, u32) {
+        let window = self.spent.get(client).copied().unwrap_or_default().in_window(period, hour);
+        match self.forgiven.get(client) {
+            None => (window, 0),
+            Some(Forgiven { count, spent, .. }) => (window.without(spent.in_window(period, hour)), *count),
+        }
+    }
+
+    /// What a client has spent so far counts no more, unless that was said already.
+    pub fn forgive(&mut self, client: &str, since: Timestamp) {
+        let known = self.forgiven.get(client);
+        if known.is_some_and(|known| known.since == since) {
+            return;
+        }
+        let count = known.map_or(0, |known| known.count) + 1;
+        let spent = self.spent.get(client).copied().unwrap_or_default();
+        self.forgiven.insert(client.to_owned(), Forgiven { since, count, spent });
+        self.version += 1;
+    }
+
+    /// Another listener begins: each worker is met anew.
+    pub fn meet_again(&mut self) {
+        let readers = std::mem::take(&mut self.readers).into_values();
+        let read = readers.filter_map(|reader| Some(Position { worker: reader.worker, last: reader.last? }));
+        let former: Vec<_> = read.chain(std::mem::take(&mut self.former)).take(MAX_FORMER).collect();
+        self.former = former;
     }
 
     /// How often it has changed.
@@ -190,7 +219,7 @@ impl Ledger {
             .values()
             .filter_map(|reader| reader.last.clone().map(|last| Position { worker: reader.worker, last }));
         let positions = read.chain(self.former.iter().cloned()).collect();
-        (self.closed.clone(), OpenLedger { hour: self.open_hour(), positions })
+        (self.closed.clone(), OpenLedger { hour: self.open_hour(), positions, forgiven: self.forgiven.clone() })
     }
 
     /// These hours are saved.
@@ -284,7 +313,7 @@ mod tests {
             let expected = (ring.len() as u64, (1..=ring.len() as u64).sum());
             prop_assert_eq!(sum(&ledger, &hours), expected);
             let spent: u64 = ["c0", "c1", "c2"].iter()
-                .map(|client| ledger.spent(client, Period::Month, Hour(hour)).nano_usd).sum();
+                .map(|client| ledger.spent(client, Period::Month, Hour(hour)).0.nano_usd).sum();
             prop_assert_eq!(spent, expected.1);
         }
     }
@@ -317,8 +346,16 @@ mod tests {
         ledger.take(0, told(3, 5));
         ledger.succeed(0);
         ledger.take(0, told(6, 5));
-        let window = ledger.spent("c0", Period::Day, Hour(5));
+        let (window, _) = ledger.spent("c0", Period::Day, Hour(5));
         assert_eq!((window.nano_usd, window.late_nano_usd), (11, 7));
+        let said = Timestamp::from_second(100).unwrap();
+        ledger.forgive("c0", said);
+        ledger.forgive("c0", said);
+        ledger.take(0, told(9, 5));
+        let (window, count) = ledger.spent("c0", Period::Day, Hour(5));
+        assert_eq!((window.nano_usd, window.late_nano_usd, count), (10, 10, 1));
+        let resumed = Ledger::resume(ledger.to_save().1, []);
+        assert_eq!(resumed.spent("c0", Period::Day, Hour(5)), ledger.spent("c0", Period::Day, Hour(5)));
         for request in 0..MAX_ROWS as u64 + 10 {
             let mut told = told(request, 5);
             told.used.iter_mut().for_each(|(key, _)| key.model = format!("m{request}"));

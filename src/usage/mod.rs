@@ -11,4 +11,4 @@ mod spent;
 pub use amounts::Amounts;
 pub use hour::{Hour, Row, UsageHour, UsageKey};
 pub use ledger::{Ledger, LineId, MAX_ROWS, OpenLedger, Position, Told, WorkerId};
-pub use spent::{Period, Spent, Window};
+pub use spent::{Forgiven, Period, Spent, Window};

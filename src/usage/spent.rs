@@ -1,6 +1,7 @@
 //! What a client has spent in the day and in the month that it is.
 
 use super::hour::Hour;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// For how long a budget is.
@@ -35,7 +36,7 @@ impl Period {
 }
 
 /// The sums of one window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Which, see [`Period::number`].
     pub number: i64,
@@ -46,7 +47,7 @@ pub struct Window {
 }
 
 /// Of one client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     day: Window,
     month: Window,
@@ -75,6 +76,29 @@ impl Spent {
         };
         let number = period.number(hour);
         if window.number == number { window } else { Window { number, ..Window::default() } }
+    }
+}
+
+/// What a client was forgiven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgiven {
+    /// What the operator's file says: until when.
+    pub since: Timestamp,
+    /// How often so far.
+    pub count: u32,
+    /// What it had spent by then.
+    pub spent: Spent,
+}
+
+impl Window {
+    /// Without what was spent in the same window by then.
+    #[must_use]
+    pub fn without(self, forgiven: Self) -> Self {
+        if forgiven.number != self.number {
+            return self;
+        }
+        let nano_usd = self.nano_usd.saturating_sub(forgiven.nano_usd);
+        Self { nano_usd, late_nano_usd: self.late_nano_usd.saturating_sub(forgiven.late_nano_usd), ..self }
     }
 }
 

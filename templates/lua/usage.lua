@@ -8,6 +8,8 @@
 --
 -- Reads
 --   txn.counting      how much of a token counts, in 1/10,000: PROMPT:CACHED:COMPLETION
+--   txn.prices        what a token costs, in trillionths of a dollar: PROMPT:CACHED:WRITTEN:COMPLETION
+--   txn.budget        set where the client has one
 --   txn.usage_of      set where rules read the answer, if it fits into a buffer
 --   txn.streams       set where the request asks for a stream
 --   txn.asks_usage    set by backends whose servers know `stream_options`
@@ -15,11 +17,13 @@
 --   txn.is_answered   set where there was an answer at all
 -- Sets
 --   txn.tokens_in, txn.tokens_cached, txn.tokens_out  tokens of the prompt, those of them out of a cache, of the answer
+--   txn.tokens_written  of the prompt, into a cache at a price of its own
+--   txn.nano_usd      what all of them cost, in billionths of a dollar
 --   txn.tokens_are    `exact`, or `estimated` where the answer did not tell
 --   txn.account       which account is this request's
 --   txn.first_token   milliseconds from the request until the first token of a stream
--- and adds what was used to gpc 1, 2 and 3 of the client's entry (sc1), to the base of 64: programs in Lua can only add
--- one at a time.
+-- and adds what was used to gpc 1, 2 and 3 of the client's entry (sc1), and what it cost to gpc 4 to 8 where it has a budget,
+-- to the base of 64: programs in Lua can only add one at a time.
 
 local find, sub, byte, rep, match, min, max = string.find, string.sub, string.byte, string.rep, string.match, math.min, math.max
 local CONTINUE = filter.CONTINUE
@@ -35,6 +39,8 @@ local LONGEST_EVENT, LONGEST_LINE = 8192, 65536
 local LONGEST_USAGE = 2048
 -- No request counts more: 4,096 steps of the last counter.
 local MOST = 16777216
+-- And costs no more, in billionths of a dollar (some $274): 16,384 steps.
+local MOST_NANO_USD = 274877906944
 -- What a token is taken for where nobody tells, in bytes; an event of a stream is one up to so many bytes.
 local BYTES_PER_TOKEN, BYTES_PER_EVENT = 4, 400
 
@@ -87,6 +93,7 @@ local function read_usage(self, text)
   -- Never less than before: what counts, or says that it does, only grows.
   if prompt then
     self.cached = number(text, CACHED) or self.cached
+    self.written = number(text, BESIDE_WRITTEN) or self.written
     prompt = prompt + (number(text, BESIDE_READ) or 0) + (number(text, BESIDE_WRITTEN) or 0) + (number(text, OF_TOOLS) or 0)
     self.prompt = max(prompt, self.prompt or 0)
   end
@@ -148,17 +155,36 @@ local function take_lines(self, txn, text)
   end
 end
 
--- Adds to the client's counters.
+-- Adds to counters of the client, from one on.
+local function add(txn, first, numbers)
+  local fetches = txn.f
+  local increment = fetches.sc_inc_gpc
+  for i = 1, #numbers do
+    for _ = 1, numbers[i] do increment(fetches, first + i - 1, 1) end
+  end
+end
+
 local function charge(self, txn)
   local prompt, cached, completion = match(self.counting, '^(%d+):(%d+):(%d+)$')
   if not prompt then return end
   local read = min(self.cached, self.prompt)
   local cost = (self.prompt - read) * tonumber(prompt) + read * tonumber(cached) + self.completion * tonumber(completion)
   cost = min((cost + 9999) // 10000, MOST)
-  local fetches = txn.f
-  local increment = fetches.sc_inc_gpc
-  for counter, times in ipairs({ cost % 64, cost // 64 % 64, cost // 4096 }) do
-    for _ = 1, times do increment(fetches, counter, 1) end
+  add(txn, 1, { cost % 64, cost // 64 % 64, cost // 4096 })
+end
+
+local function charge_money(self, txn)
+  local prompt, cached, written, completion = match(txn:get_var('txn.prices') or '', '^(%d+):(%d+):(%d+):(%d+)$')
+  if not prompt then return end
+  local read = min(self.cached, self.prompt)
+  local into = min(self.written or 0, self.prompt - read)
+  local cost = (self.prompt - read - into) * tonumber(prompt) + read * tonumber(cached) + into * tonumber(written)
+    + self.completion * tonumber(completion)
+  cost = min((cost + 500) // 1000, MOST_NANO_USD)
+  txn:set_var('txn.tokens_written', into)
+  txn:set_var('txn.nano_usd', cost)
+  if txn:get_var('txn.budget') then
+    add(txn, 4, { cost % 64, cost // 64 % 64, cost // 4096 % 64, cost // 262144 % 64, cost // 16777216 })
   end
 end
 
@@ -192,6 +218,7 @@ local function finish(self, txn)
   txn:set_var('txn.tokens_out', self.completion)
   txn:set_var('txn.tokens_are', self.is_told and 'exact' or 'estimated')
   charge(self, txn)
+  charge_money(self, txn)
 end
 
 ---------------------------------------------------------------- the request

@@ -13,6 +13,7 @@ use hapilot::sys::epoch::Epoch;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
@@ -33,7 +34,7 @@ impl Ear {
         let socket = Utf8PathBuf::from_path_buf(stage.path("admin.sock")).expect("a path in UTF-8");
         let (listening, batches) = {
             let _entered = runtime.enter();
-            TrafficListener::start(&socket, Epoch::begin(), Unanswered::default())
+            TrafficListener::start(&socket, Epoch::begin(), Unanswered::default(), Arc::default())
         };
         let ear = Self { listening, batches, samples: BTreeMap::new(), _runtime: runtime };
         ear.wait_for_workers(1);

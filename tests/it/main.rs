@@ -34,6 +34,7 @@ mod agent_slow_keepalived;
 mod agent_words;
 mod attempts;
 mod bad;
+mod budgets;
 mod cadence;
 mod cases;
 mod certificates;

@@ -69,6 +69,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
         plans: vec![],
         clients: vec![],
         clients_file: None,
+        prices: vec![],
         backends,
         keepalived: Keepalived {
             config: set("/etc/keepalived/keepalived.conf".into()),

@@ -38,19 +38,29 @@ struct Kept {
 impl Kept {
     /// Whether a rendering now would give the same. The templates belong to the configuration that was read with them.
     fn is_of(&self, desired: &Desired, target: Target) -> bool {
-        let Desired { config: _, servers, secrets, certificates: _, clients, active_keys, spread_keys } = desired;
+        let Desired { config: _, servers, secrets, certificates: _, clients, spent, active_keys, spread_keys } =
+            desired;
         self.structure_of(desired, target).is_some()
             && self.desired.servers == *servers
             && self.desired.secrets == *secrets
             && Arc::ptr_eq(&self.desired.clients, clients)
+            && self.desired.spent == *spent
             && self.desired.active_keys == *active_keys
             && self.desired.spread_keys == *spread_keys
     }
 
     /// The structure, where it is the same: weights, states and secrets are no part of it.
     fn structure_of(&self, desired: &Desired, target: Target) -> Option<Structure> {
-        let Desired { config, servers: _, secrets: _, certificates, clients: _, active_keys: _, spread_keys: _ } =
-            desired;
+        let Desired {
+            config,
+            servers: _,
+            secrets: _,
+            certificates,
+            clients: _,
+            spent: _,
+            active_keys: _,
+            spread_keys: _,
+        } = desired;
         let is_same = self.target == target
             && Arc::ptr_eq(&self.desired.config, config)
             && self.desired.certificates == *certificates;

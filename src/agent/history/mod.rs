@@ -9,3 +9,4 @@ pub(super) mod recovery;
 pub(super) mod remark;
 pub(super) mod spending;
 pub(super) mod trial;
+pub(super) mod usage_book;

@@ -7,13 +7,14 @@
 //! but these tasks, and never waits for them: when they are slow its ring is full, and the lines lost are counted.
 
 use crate::agent::tell::unanswered::Unanswered;
-use crate::haproxy::{AdminError, EventStream, WorkerLook, WorkerWatch};
+use crate::haproxy::{AdminError, EventStream, RingPart, WorkerLook, WorkerWatch};
 use crate::health::LiveSample;
 use crate::model::{Moment, ServerId};
 use crate::render::LIVE_RING;
 use crate::sys;
 use crate::sys::epoch::Epoch;
-use crate::traffic::{KeyWords, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey};
+use crate::traffic::{KeyWords, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey, told};
+use crate::usage::{Ledger, Told, WorkerId};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -68,8 +69,13 @@ pub struct TrafficListener {
 impl TrafficListener {
     /// Begins to listen at this admin socket, on the runtime of the caller. HAProxy may be absent, or come without the
     /// ring (an older file of ours, or `[haproxy] live = false`): then it is tried again for ever, by and by.
-    pub fn start(admin_socket: &Utf8Path, epoch: Epoch, unanswered: Unanswered) -> (Self, mpsc::Receiver<Batch>) {
-        let (tally, urgent) = (Mutex::default(), Notify::new());
+    pub fn start(
+        admin_socket: &Utf8Path,
+        epoch: Epoch,
+        unanswered: Unanswered,
+        ledger: Arc<Mutex<Ledger>>,
+    ) -> (Self, mpsc::Receiver<Batch>) {
+        let (tally, urgent) = (Mutex::new(Tally::counting_into(ledger)), Notify::new());
         let heard = Arc::new(HeardTraffic { tally, epoch, urgent, unanswered });
         let (sender, receiver) = mpsc::channel(MAX_BATCHES);
         let mut tasks = JoinSet::new();
@@ -193,7 +199,7 @@ async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<HeardTraffic>) {
     let mut told = String::new();
     loop {
         match Worker::attach(&admin_socket, last, &heard.unanswered).await {
-            Ok(worker) => {
+            Ok(mut worker) => {
                 pause = RETRY;
                 told.clear();
                 let (news, mut hears) = mpsc::channel(2);
@@ -206,6 +212,11 @@ async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<HeardTraffic>) {
                     heard.tally().end_worker(gone.key);
                 }
                 let key = same.map_or_else(|| heard.tally().begin_worker(is_from_start), |same| same.key);
+                let past = std::mem::take(&mut worker.past);
+                heard.tally().count_worker(key, worker.id());
+                if !is_from_start {
+                    heard.tally().take_history(key, past);
+                }
                 tracing::debug!(pid, is_from_start, "listening to the worker's traffic");
                 following.spawn(worker.follow(key, Arc::clone(&heard), news));
                 // Nothing to do until it has a successor, or the connection broke.
@@ -247,6 +258,8 @@ struct Worker {
     watch: WorkerWatch,
     stream: EventStream,
     is_from_start: bool,
+    /// What the lines told that its ring had already, where they are not read as new ones.
+    past: Vec<Told>,
 }
 
 impl Worker {
@@ -259,16 +272,24 @@ impl Worker {
         let is_from_start = last.is_some_and(|last| {
             last.pid != watch.pid() && watch.uptime() <= last.seen.elapsed() + Duration::from_secs(2)
         });
-        let stream = EventStream::open(admin_socket, LIVE_RING, is_from_start, ANSWER).await?;
+        let part = if is_from_start { RingPart::All } else { RingPart::Coming };
+        let stream = EventStream::open(admin_socket, LIVE_RING, part, ANSWER).await?;
         if stream.pid() != watch.pid() {
             return Err(Deaf::OtherWorker);
         }
-        Ok(Self { watch, stream, is_from_start })
+        // After the other one was opened: what is in between comes twice.
+        let past = if is_from_start { vec![] } else { past(admin_socket, watch.pid()).await? };
+        Ok(Self { watch, stream, is_from_start, past })
+    }
+
+    fn id(&self) -> WorkerId {
+        let uptime = i64::try_from(self.watch.uptime().as_secs()).unwrap_or(i64::MAX);
+        WorkerId { pid: self.watch.pid(), started: jiff::Timestamp::now().as_second().saturating_sub(uptime) }
     }
 
     /// Until the worker is gone, or the connection.
     async fn follow(self, key: WorkerKey, heard: Arc<HeardTraffic>, news: mpsc::Sender<WorkerEnd>) {
-        let Self { mut watch, mut stream, is_from_start: _ } = self;
+        let Self { mut watch, mut stream, is_from_start: _, past: _ } = self;
         let (mut split, mut buffer, look_soon) = (Split::default(), vec![0; READ_BYTES], Notify::new());
         let listen = async {
             loop {
@@ -306,6 +327,22 @@ impl Worker {
     }
 }
 
+/// What the lines tell of usage that a worker's ring has.
+async fn past(admin_socket: &Utf8Path, pid: u32) -> Result<Vec<Told>, Deaf> {
+    let mut stream = EventStream::open(admin_socket, LIVE_RING, RingPart::Past, ANSWER).await?;
+    if stream.pid() != pid {
+        return Err(Deaf::OtherWorker);
+    }
+    let (mut split, mut buffer, mut found) = (Split::default(), vec![0; READ_BYTES], vec![]);
+    loop {
+        let read = tokio::time::timeout(ANSWER, stream.read(&mut buffer)).await;
+        match read.map_err(|_| AdminError::Deadline { socket: admin_socket.to_owned() })?? {
+            0 => return Ok(found),
+            length => split.feed(&buffer[..length], |line| found.extend(told(line))),
+        }
+    }
+}
+
 /// Asks for the counters until the worker has no client left (true) or does not answer any more.
 async fn watch_over(
     watch: &mut WorkerWatch,
@@ -328,6 +365,7 @@ async fn watch_over(
         };
         heard.counts(key, &look);
         if look.is_stopping && !was_stopping {
+            heard.tally().succeed_worker(key);
             // Of no interest where nobody waits for it.
             let _ = news.try_send(WorkerEnd::Stops(served));
             was_stopping = true;

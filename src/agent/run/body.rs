@@ -8,6 +8,7 @@ use super::words::Words;
 use crate::agent::apply::push::Pushed;
 use crate::agent::history::last_results::LastResults;
 use crate::agent::history::spending::Spending;
+use crate::agent::history::usage_book::UsageBook;
 use crate::agent::node::Node;
 use crate::agent::picture::snapshot_parts::SnapshotParts;
 use crate::agent::probes::ears::Ears;
@@ -58,6 +59,7 @@ pub struct Agent {
     pub(super) results: Option<LastResults>,
     /// Likewise.
     pub(super) spending: Option<Spending>,
+    pub(super) usage: UsageBook,
     pub(super) hearing: Ears,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) seen: watch::Sender<Option<Arc<SnapshotParts>>>,
@@ -115,10 +117,12 @@ impl Agent {
         let keeps_files = !node.is_observer();
         let results = keeps_files.then(|| node.ledger.last_results());
         let spending = keeps_files.then(|| Spending::open(node.ledger.state.clone(), &mut node.steering.fleet));
+        let usage = UsageBook::open(node.ledger.state.clone(), keeps_files);
         let agent = Self {
             node,
             results,
             spending,
+            usage,
             hearing: Ears::default(),
             probes: Probes::default(),
             requests,

@@ -19,6 +19,7 @@ use crate::agent::picture::serving_view::ServingView;
 use crate::agent::picture::snapshot_parts::SnapshotParts;
 use crate::agent::probes::wanted::DueProbe;
 use crate::agent::steering::log_transition;
+use crate::agent::tell::troubles::Matter;
 use crate::agent::vip::released::Released;
 use crate::agent::vip::vips::Vips;
 use crate::event::{Event, EventKind, Severity};
@@ -148,6 +149,7 @@ impl Agent {
         if let Some(spending) = self.spending.take() {
             spending.close(&self.node.steering.fleet).await;
         }
+        self.usage.close().await;
         Ok(())
     }
 
@@ -205,6 +207,8 @@ impl Agent {
         if let Some(spending) = &mut self.spending {
             spending.keep(&self.node.steering.fleet).await;
         }
+        self.usage.keep().await;
+        self.node.troubles.set(Matter::Usage, self.usage.problem());
         self.answer_late_words();
         self.words.send(&self.node);
         self.node.look_at_disk();

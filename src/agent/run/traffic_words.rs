@@ -3,6 +3,7 @@
 use super::body::Agent;
 use crate::agent::probes::ears::Ears;
 use crate::agent::probes::traffic_listener::{Batch, TrafficListener};
+use crate::agent::sources::place::Sources;
 use crate::health::Outcome;
 
 impl Agent {
@@ -15,8 +16,8 @@ impl Agent {
         }
         let (listening, batches) = match &wanted {
             Some(socket) => {
-                let (listening, batches) =
-                    TrafficListener::start(socket, self.node.epoch, self.node.engine.unanswered.clone());
+                let (unanswered, ledger) = (self.node.engine.unanswered.clone(), self.usage.ledger());
+                let (listening, batches) = TrafficListener::start(socket, self.node.epoch, unanswered, ledger);
                 (Some(listening), Some(batches))
             }
             None => (None, None),
@@ -24,6 +25,13 @@ impl Agent {
         self.node.listening = listening;
         self.node.engine.unanswered.forget();
         self.hearing = Ears { at: wanted, batches };
+    }
+
+    /// What clients have spent by now: told, and made known to HAProxy with the comparison that follows.
+    pub(super) fn look_at_budgets(&mut self) {
+        let Sources { config, clients, .. } = &self.node.serving;
+        self.usage.tell(config, clients, &self.node.bulletin);
+        self.node.steering.note_spent(self.usage.spent(config, clients));
     }
 
     /// Takes in what was heard.

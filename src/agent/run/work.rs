@@ -97,6 +97,9 @@ impl Agent {
         let words = std::mem::take(&mut self.words.pending);
         let began = Instant::now();
         let is_audit = began >= self.reconcile_at;
+        if is_audit {
+            self.look_at_budgets();
+        }
         if !self.node.is_settled {
             let result = self.node.alone().reconcile().await;
             self.followed(began, words, result, is_audit).await;

@@ -66,6 +66,7 @@ pub(super) fn serving(config: &Config) -> Option<Clients> {
                     plan: Sourced::new(plan, origin),
                     key,
                     old_key: None,
+                    budget_since: None,
                 };
                 clients.insert(name, client);
             }
@@ -97,6 +98,9 @@ pub(in crate::agent) fn changes(before: &Clients, after: &Clients) -> Vec<Event>
             }
             Some(known) if known.old_key != client.old_key => {
                 "its old key is another, or good until another time".to_owned()
+            }
+            Some(known) if known.budget_since != client.budget_since && client.budget_since.is_some() => {
+                "what it has spent is forgiven: its budget begins anew".to_owned()
             }
             Some(_) => return None,
         };

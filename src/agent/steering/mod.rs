@@ -11,7 +11,6 @@ mod word_count;
 mod words;
 
 pub(super) use causes::log_transition;
-use wanted::desired;
 pub(super) use wanted::{renewed_keys, steps_of};
 use word_count::WordCount;
 
@@ -21,6 +20,7 @@ use crate::desired::Desired;
 use crate::fleet::{Fleet, Keyring, Overrides};
 use crate::model::{Moment, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What is known of servers.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Steering {
     pub(super) word_count: WordCount,
     /// Other keys serve than HAProxy was told last.
     pub(super) keys_moved: bool,
+    /// What clients have spent, as HAProxy is told it.
+    pub(super) spent: Arc<BTreeMap<String, String>>,
     /// What the log knows each server's weight to come from.
     told_causes: BTreeMap<ServerId, String>,
 }
@@ -44,8 +46,17 @@ pub struct Steering {
 impl Steering {
     pub(super) fn new(mut fleet: Fleet, keyring: Keyring, overrides: Overrides) -> Self {
         fleet.silence(&overrides, Moment::default());
-        let (said, told_causes) = (BTreeSet::new(), BTreeMap::new());
-        Self { fleet, keyring, overrides, said, word_count: WordCount::default(), keys_moved: false, told_causes }
+        let (said, told_causes, spent) = (BTreeSet::new(), BTreeMap::new(), Arc::default());
+        Self {
+            fleet,
+            keyring,
+            overrides,
+            said,
+            word_count: WordCount::default(),
+            keys_moved: false,
+            spent,
+            told_causes,
+        }
     }
 
     /// What should serve if these sources did: nothing is changed.
@@ -56,7 +67,7 @@ impl Steering {
         let weights = fleet.decide(&self.overrides, now);
         let mut keyring = self.keyring.clone();
         keyring.reconfigure(&sources.config, &sources.secrets, now);
-        desired(sources, &weights, &self.overrides, &keyring)
+        self.desired_with(sources, &weights, &keyring)
     }
 
     /// Other sources serve. `renewed`: servers that are to be asked soon, see [`renewed_keys`].
@@ -68,6 +79,13 @@ impl Steering {
         self.keyring.reconfigure(config, &sources.secrets, now);
         self.told_causes.retain(|id, _| config.server(id).is_some());
         renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));
+    }
+
+    /// What clients have spent, as HAProxy is to be told it.
+    pub(super) fn note_spent(&mut self, spent: BTreeMap<String, String>) {
+        if *self.spent != spent {
+            self.spent = Arc::new(spent);
+        }
     }
 
     /// Operators' words that have ended are gone. Answers which.

@@ -5,7 +5,7 @@ use crate::agent::apply::interim::Moved;
 use crate::agent::sources::place::Sources;
 use crate::config::{Config, Server};
 use crate::desired::{Desired, DesiredServer};
-use crate::fleet::{Keyring, Override, Overrides};
+use crate::fleet::{Keyring, Override};
 use crate::model::{AdminState, Moment, SecretRef, ServerId, Sourced, Weight};
 use crate::plan::{RuntimeServers, Step};
 use crate::render;
@@ -14,13 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Steering {
     /// What was decided last, under the sources that serve.
     pub(in crate::agent) fn in_force(&self, serving: &Sources) -> Desired {
-        desired(serving, self.fleet.weights(), &self.overrides, &self.keyring)
+        self.desired(serving, self.fleet.weights())
     }
 
     /// What should serve by all that is known now, under the sources that serve.
     pub(in crate::agent) fn decided(&mut self, serving: &Sources, now: Moment) -> Desired {
         let weights = self.fleet.decide(&self.overrides, now);
-        desired(serving, &weights, &self.overrides, &self.keyring)
+        self.desired(serving, &weights)
     }
 
     /// What has moved since it was asked for last: weights of the backends that have news, operators' words that HAProxy was
@@ -33,8 +33,7 @@ impl Steering {
             Some((id, wish))
         };
         let wishes = weights.into_iter().filter_map(wish).collect();
-        let keys = std::mem::take(&mut self.keys_moved)
-            .then(|| desired(serving, &BTreeMap::new(), &self.overrides, &self.keyring));
+        let keys = std::mem::take(&mut self.keys_moved).then(|| self.desired(serving, &BTreeMap::new()));
         Moved { wishes, said: self.said.clone(), keys }
     }
 
@@ -78,25 +77,32 @@ impl Steering {
         !backend.servers.iter().any(serves)
     }
 
+    fn desired(&self, serving: &Sources, weights: &BTreeMap<ServerId, Weight>) -> Desired {
+        self.desired_with(serving, weights, &self.keyring)
+    }
+
+    /// With these keys in the place of those that serve.
+    pub(super) fn desired_with(
+        &self,
+        sources: &Sources,
+        weights: &BTreeMap<ServerId, Weight>,
+        keyring: &Keyring,
+    ) -> Desired {
+        let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
+        let wishes = self.overrides.wishes();
+        let mut desired = Desired::new(sources.config.clone(), weights, &wishes, secrets, certificates);
+        desired.clients = sources.clients.clone();
+        desired.spent = self.spent.clone();
+        desired.active_keys = keyring.active_keys();
+        desired.spread_keys = keyring.spread_keys();
+        desired
+    }
+
     fn wish(&self, config: &Config, id: &ServerId, weight: Option<Weight>) -> Option<DesiredServer> {
         let (backend, server) = config.server(id)?;
         let word = self.overrides.get(id).map(Override::wish).unwrap_or_default();
         Some(DesiredServer::of(backend, server, weight, word))
     }
-}
-
-pub(super) fn desired(
-    sources: &Sources,
-    weights: &BTreeMap<ServerId, Weight>,
-    overrides: &Overrides,
-    keyring: &Keyring,
-) -> Desired {
-    let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
-    let mut desired = Desired::new(sources.config.clone(), weights, &overrides.wishes(), secrets, certificates);
-    desired.clients = sources.clients.clone();
-    desired.active_keys = keyring.active_keys();
-    desired.spread_keys = keyring.spread_keys();
-    desired
 }
 
 /// Those of the steps that are about a server.

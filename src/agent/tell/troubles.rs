@@ -21,6 +21,8 @@ pub enum Matter {
     Room,
     /// The disk does not answer.
     Disk,
+    /// What clients use is not written down.
+    Usage,
     /// The clients' file is not what serves.
     Clients,
     /// keepalived.conf is not as it should be.
@@ -96,6 +98,7 @@ impl Matter {
             Self::Words => "words",
             Self::Room => "room",
             Self::Disk => "disk",
+            Self::Usage => "usage",
             Self::Clients => "clients",
             Self::Keepalived => "keepalived",
         }
@@ -104,7 +107,7 @@ impl Matter {
     fn subject(self) -> &'static str {
         match self {
             Self::Haproxy => "haproxy",
-            Self::History | Self::Words | Self::Room | Self::Disk => "agent",
+            Self::History | Self::Words | Self::Room | Self::Disk | Self::Usage => "agent",
             Self::Clients => "clients",
             Self::Keepalived => "keepalived",
         }
@@ -113,7 +116,7 @@ impl Matter {
     fn severity(self) -> Severity {
         match self {
             Self::Haproxy | Self::Clients | Self::Keepalived => Severity::Warning,
-            Self::History | Self::Words | Self::Room | Self::Disk => Severity::Error,
+            Self::History | Self::Words | Self::Room | Self::Disk | Self::Usage => Severity::Error,
         }
     }
 
@@ -124,6 +127,7 @@ impl Matter {
             Self::Words => "what operators said is kept again",
             Self::Room => "the state directory has room again",
             Self::Disk => "the disk answers again",
+            Self::Usage => "what clients use is kept again",
             Self::Clients => "the clients' file is what serves again",
             Self::Keepalived => "keepalived.conf is as it should be",
         }

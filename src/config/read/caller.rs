@@ -1,6 +1,7 @@
 //! Plans and clients: of the operator's file, and of the clients' own.
 
 use super::field::Field;
+use super::money;
 use super::table::TableReader;
 use super::word::closest;
 use crate::config::caller::{Client, LONGEST_BUCKET, Plan, TokenWeights, has_plan, sustained};
@@ -33,6 +34,8 @@ fn plan(name: Name, table: &TableReader<'_>) -> Plan {
         burst: table.integer_or_default("burst"),
         tokens: table.get("tokens").map(|field| field.rates()).unwrap_or_default(),
         token_weights: token_weights(table),
+        budget: money::budget(table, table.get("only").is_some()),
+        only: texts("only"),
         reserve: table.get("reserve").and_then(|field| field.boolean()).unwrap_or(false),
         concurrent: table.integer("concurrent"),
         models: texts("models"),
@@ -63,17 +66,18 @@ fn plan(name: Name, table: &TableReader<'_>) -> Plan {
             .context()
             .report(field.error("burst-without-rate", message).help("such as `requests = \"60/1m\"`").absence());
     }
-    for name in ["token_weights", "reserve"] {
+    let lacks = |name, has: bool, what: &str, example: &str| {
         if let Some(field) = table.get(name)
-            && plan.tokens.is_empty()
+            && !has
             && !table.is_misspelt("tokens")
+            && !table.is_misspelt("budget")
         {
-            let message = format!("`{}` needs a rate in `tokens`", field.name);
-            table
-                .context()
-                .report(field.error("missing-key", message).help("such as `tokens = \"100000/1m\"`").absence());
+            let message = format!("`{}` needs {what}", field.name);
+            table.context().report(field.error("missing-key", message).help(format!("such as `{example}`")).absence());
         }
-    }
+    };
+    lacks("token_weights", !plan.tokens.is_empty(), "a rate in `tokens`", "tokens = \"100000/1m\"");
+    lacks("reserve", plan.counts(), "a rate in `tokens`, or a `budget`", "tokens = \"100000/1m\"");
     plan
 }
 
@@ -204,7 +208,9 @@ fn client(name: Name, table: &TableReader<'_>, plans: &[Plan], keys: &mut BTreeM
         (false, true) => lacks("old_key_until", "old_key_sha256"),
         (true, true) | (false, false) => {}
     }
-    Some(Client { name: Sourced::new(name, table.origin()), plan: plan?, key: key?, old_key: old_key.zip(until) })
+    let budget_since = table.get("budget_since").and_then(|field| field.time());
+    let (name, old_key) = (Sourced::new(name, table.origin()), old_key.zip(until));
+    Some(Client { name, plan: plan?, key: key?, old_key, budget_since })
 }
 
 fn unknown_plan(field: &Field<'_>, plan: &Name, plans: &[Plan]) {

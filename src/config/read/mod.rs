@@ -12,6 +12,7 @@ mod cross;
 mod field;
 mod global;
 mod hint;
+mod money;
 mod profile;
 mod provider;
 mod server;
@@ -121,7 +122,8 @@ fn read(root: &TableReader<'_>, host_name: &str, node: Option<&Name>) -> Option<
     let tls = global::tls(root);
     let frontends = traffic::frontends(root);
     let plans = caller::plans(root);
-    let looks_at_models = plans.iter().any(|plan| !plan.models.is_empty());
+    let prices = money::prices(root, &backends);
+    let looks_at_models = plans.iter().any(|plan| plan.reads_models(!prices.is_empty()));
     let haproxy = global::haproxy(root, looks_at_models || frontends.iter().any(Frontend::routes_by_model));
     let clients = caller::clients(root, &plans, &[], "");
     let clients_file = caller::clients_file(root);
@@ -141,6 +143,7 @@ fn read(root: &TableReader<'_>, host_name: &str, node: Option<&Name>) -> Option<
         plans,
         clients,
         clients_file,
+        prices,
         backends,
         keepalived,
         vips,

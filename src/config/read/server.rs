@@ -3,10 +3,11 @@
 //! Called by `backend`.
 
 use super::field::Field;
+use super::money;
 use super::table::TableReader;
 use crate::config::diagnostic::Found;
 use crate::config::schema::MAX_SERVERS;
-use crate::config::types::{Price, ProxyProtocol, Server, ServerTls};
+use crate::config::types::{ProxyProtocol, Server, ServerTls};
 use crate::model::{AdminState, Endpoint, Host, Name, Profile, Scheme, SecretRef, Sourced, Weight};
 use camino::Utf8PathBuf;
 use std::collections::HashMap;
@@ -108,7 +109,7 @@ fn server<'t>(name: Name, table: &TableReader<'t>, provider: &Profile) -> Option
         maxconn,
         tls,
         proxy_protocol,
-        price: price(table),
+        price: table.table("price").and_then(|table| money::price(&table)),
         raw,
     };
     Some((server, field?))
@@ -164,13 +165,6 @@ fn version_of(word: &str) -> ProxyProtocol {
         "v1" => ProxyProtocol::V1,
         _ => ProxyProtocol::V2,
     }
-}
-
-fn price(server: &TableReader<'_>) -> Option<Price> {
-    let table = server.table("price")?;
-    let of = |name| table.get(name).and_then(|field| field.amount());
-    let (input, output) = (of("input"), of("output"));
-    Some(Price { input: input?, output: output? })
 }
 
 fn tls(server: &TableReader<'_>, url: Option<&Sourced<Endpoint>>, is_localhost: bool) -> ServerTls {

@@ -3,9 +3,10 @@
 use super::context::Context;
 use super::table::TableReader;
 use super::{parse, parse_for_node, peek, read};
+use crate::config::money::Price;
 use crate::config::schema::{ROOT, Section, ValueKind};
 use crate::config::source::SourceText;
-use crate::config::types::{Config, Price};
+use crate::config::types::Config;
 use crate::health::BudgetLimits;
 use crate::model::{Affinity, Balance, Name};
 use proptest::prelude::*;
@@ -101,7 +102,10 @@ fn the_full_file_means_what_it_says() {
     assert_eq!(chat.first_token_soft, Duration::from_secs(2));
     let budget = BudgetLimits { probes: 100, tokens: 5_000, micro_usd: Some(250_000) };
     assert_eq!((chat.budget, config.backends[0].check.circuit), (budget, 8));
-    assert_eq!(config.backends[0].servers[0].price, Some(Price { input: 2.5, output: 10.0 }));
+    assert_eq!(
+        config.backends[0].servers[0].price,
+        Some(Price { input: 2_500_000, cached: 2_500_000, cache_write: 2_500_000, output: 10_000_000 })
+    );
     let http = config.backends[0].check.http.as_ref().unwrap();
     assert_eq!((http.path.as_str(), &http.status[..]), ("/health?full=1", &[200, 204][..]));
     assert_eq!(http.headers, [("content-type".to_owned(), "json".parse().unwrap())]);

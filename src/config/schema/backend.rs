@@ -97,10 +97,20 @@ pub(in crate::config) static SERVER: Section = Section {
 
 pub(in crate::config) static PRICE: Section = Section {
     name: "backend.NAME.server.NAME.price",
-    doc: "What the server's tokens cost, in US dollars a million",
+    doc: "What the server's tokens cost where no `[[price]]` has the model, in US dollars a million, in steps of 0.000001",
     keys: &[
-        KeySpec::new("input", ValueKind::Amount(1_000_000), "Tokens of the prompt").required().example("2.5"),
-        KeySpec::new("output", ValueKind::Amount(1_000_000), "Tokens of the completion").required().example("10"),
+        KeySpec::new("input", ValueKind::Amount(100_000), "Tokens of the prompt").required().example("2.5"),
+        KeySpec::new("output", ValueKind::Amount(100_000), "Tokens of the answer").required().example("10"),
+        KeySpec::new("cached", ValueKind::Amount(100_000), "Tokens of the prompt out of the provider's cache")
+            .says("as `input`")
+            .example("1.25"),
+        KeySpec::new(
+            "cache_write",
+            ValueKind::Amount(100_000),
+            "Tokens of the prompt that are written into the provider's cache, where it tells them apart",
+        )
+        .says("as `input`")
+        .example("3.75"),
     ],
 };
 

@@ -42,12 +42,70 @@ pub(in crate::config) static PLAN: Section = Section {
         KeySpec::new(
             "reserve",
             ValueKind::Bool,
-            "Refuse a request whose `max_tokens` alone is more than what is left of `tokens`",
+            "Refuse a request whose `max_tokens` alone is more than what is left of `tokens` or `budget`",
         )
         .is("false"),
-        KeySpec::later("budget", later::BUDGETS),
-        KeySpec::later("only", later::BUDGETS),
+        KeySpec::new("budget", ValueKind::Table(&BUDGET), BUDGET.doc).says("no limit of money"),
+        KeySpec::new(
+            "only",
+            ValueKind::List(&ValueKind::Text(256), 1, 200),
+            "Globs with * and ? on the models that may still be asked for when the budget is spent",
+        )
+        .says("none")
+        .example("[\"gpt-4o-mini\"]"),
         KeySpec::later("over", later::OVER),
+    ],
+};
+
+pub(in crate::config) static BUDGET: Section = Section {
+    name: "plan.NAME.budget",
+    doc: "What each client may spend, by the prices in the file; a day and a month begin in UTC",
+    keys: &[
+        KeySpec::new("usd", ValueKind::Amount(1_000_000), "US dollars, in steps of 0.000001").required().example("50"),
+        KeySpec::new("per", ValueKind::Choice(&["day", "month"], &[]), "For how long").is("month"),
+        KeySpec::new(
+            "alert_at",
+            ValueKind::List(&ValueKind::Amount(1), 0, 10),
+            "At which parts of it an event tells, in steps of 0.001; when it is spent one always does",
+        )
+        .says("[0.8]")
+        .example("[0.5, 0.8]"),
+        KeySpec::new(
+            "when_spent",
+            ValueKind::Choice(&["deny", "only", "pass"], &[]),
+            "What then: `deny` all, let `only` the models of that key through, or let all `pass`",
+        )
+        .says("deny, or only where the plan has `only`")
+        .example("\"pass\""),
+    ],
+};
+
+pub(in crate::config) static MODEL_PRICE: Section = Section {
+    name: "price",
+    doc: "What the tokens of some models cost, in US dollars a million, in steps of 0.000001",
+    keys: &[
+        KeySpec::new(
+            "model",
+            ValueKind::Text(256),
+            "The model that is asked for, or the begin of some with a * behind it",
+        )
+        .required()
+        .example("\"gpt-4o*\""),
+        KeySpec::new("server", ValueKind::Text(129), "At this server alone, as BACKEND/SERVER")
+            .says("everywhere")
+            .example("\"chat/azure\""),
+        KeySpec::new("input", ValueKind::Amount(100_000), "Tokens of the prompt").required().example("2.5"),
+        KeySpec::new("output", ValueKind::Amount(100_000), "Tokens of the answer").required().example("10"),
+        KeySpec::new("cached", ValueKind::Amount(100_000), "Tokens of the prompt out of the provider's cache")
+            .says("as `input`")
+            .example("1.25"),
+        KeySpec::new(
+            "cache_write",
+            ValueKind::Amount(100_000),
+            "Tokens of the prompt that are written into the provider's cache, where it tells them apart",
+        )
+        .says("as `input`")
+        .example("3.75"),
     ],
 };
 
@@ -78,9 +136,16 @@ pub(in crate::config) static CLIENT: Section = Section {
         .example("\"5f2d1c0a9b8e7d6c5b4a39281706f5e4d3c2b1a0998877665544332211ffeedd\""),
         KeySpec::new("old_key_until", ValueKind::Time, "Until when the key before is good")
             .example("\"2026-12-31T00:00:00Z\""),
+        KeySpec::new(
+            "budget_since",
+            ValueKind::Time,
+            "What it spent before this counts no more towards its budget; `hapilot client forgive` sets it",
+        )
+        .example("\"2026-11-30T12:00:00Z\""),
     ],
 };
 
+pub(super) const PRICES: ValueKind = ValueKind::List(&ValueKind::Table(&MODEL_PRICE), 0, 1000);
 pub(super) const PLANS: ValueKind = ValueKind::Named(&PLAN, 1000);
 pub(super) const CLIENTS: ValueKind = ValueKind::Named(&CLIENT, MAX_CLIENTS);
 

@@ -1,6 +1,6 @@
 //! The file itself and the sections that exist once.
 
-use super::caller::{CLIENT, CLIENTS, PLAN, PLANS};
+use super::caller::{CLIENT, CLIENTS, MODEL_PRICE, PLAN, PLANS, PRICES};
 use super::later;
 use super::vip::{KEEPALIVED, MAX_NODES, VIP};
 use super::{BACKEND, FRONTEND, KeySpec, LIMIT, PROVIDER, RAW_LINES, Section, ValueKind};
@@ -21,6 +21,9 @@ pub(in crate::config) static ROOT: Section = Section {
         KeySpec::new("client", CLIENTS, CLIENT.doc).example("client.acme"),
         KeySpec::new("clients", ValueKind::Path, "A file of more `[client.NAME]` sections, at the top of this one; a change in it is taken over without a reload")
             .example("\"/etc/hapilot/clients.toml\""),
+        KeySpec::new("price", PRICES, MODEL_PRICE.doc)
+            .says("none")
+            .example("[{ model = \"gpt-4o*\", input = 2.5, output = 10 }]"),
         KeySpec::new("provider", ValueKind::Named(&PROVIDER, 100), "Kinds of AI backend of your own, by name"),
         KeySpec::new("backend", ValueKind::Named(&BACKEND, 1000), "Groups of servers that answer alike, by name")
             .required()

@@ -3,7 +3,9 @@
 use super::ContextMaker;
 use crate::config::{Config, Plan, TokenWeights, long, sustained};
 use crate::model::Origin;
-use crate::render::names::{CLIENTS_MAP, LIMIT_CLIENT, PLANS_MAP, PlansMap, REFUSED, plans_map};
+use crate::render::names::{
+    CLIENTS_MAP, LIMIT_CLIENT, MONTHS_MAP, PLANS_MAP, PRICES_MAP, PlansMap, REFUSED, SPENT_MAP, plans_map,
+};
 use crate::render::value::ContextMap;
 use tera::Value;
 
@@ -25,7 +27,17 @@ impl ContextMaker<'_> {
             .with("has_buckets", has(|plan| sustained(&plan.requests).is_some()))
             .with("has_windows", has(|plan| long(&plan.requests).is_some()))
             .with("has_requests", has(|plan| !plan.requests.is_empty()))
+            .with("counts", has(Plan::counts))
             .with("has_tokens", has(|plan| !plan.tokens.is_empty()))
+            .with("has_budgets", has(|plan| plan.budget.is_some()))
+            .with("has_only", has(|plan| !plan.only.is_empty()))
+            .with("has_prices", has_prices(config))
+            .with("has_model_prices", !config.prices.is_empty())
+            .with("has_server_model_prices", config.prices.iter().any(|price| price.server.is_some()))
+            .with("has_server_prices", config.servers().any(|(_, server)| server.price.is_some()))
+            .with("prices", PRICES_MAP)
+            .with("spent", SPENT_MAP)
+            .with("months", MONTHS_MAP)
             .with("has_token_buckets", has(|plan| sustained(&plan.tokens).is_some()))
             .with("has_token_windows", has(|plan| long(&plan.tokens).is_some()))
             .with("weighs_tokens", has(|plan| plan.token_weights != TokenWeights::ONE))
@@ -48,13 +60,22 @@ fn origin(config: &Config) -> Option<Option<Origin>> {
 
 /// Whether a client is counted.
 pub(super) fn has_limits(config: &Config) -> bool {
-    let limits = |plan: &Plan| !plan.requests.is_empty() || !plan.tokens.is_empty() || plan.concurrent.is_some();
+    let limits = |plan: &Plan| !plan.requests.is_empty() || plan.counts() || plan.concurrent.is_some();
     config.has_clients() && config.plans.iter().any(limits)
 }
 
-/// Where the first plan limits tokens, if it counts.
-pub(super) fn origin_of_tokens(config: &Config) -> Option<Option<Origin>> {
-    asks(config).then(|| config.plans.iter().flat_map(|plan| &plan.tokens).next()).flatten().map(|rate| rate.origin)
+/// Where the first plan says that answers are counted, if it counts.
+pub(super) fn origin_of_counting(config: &Config) -> Option<Option<Origin>> {
+    let of = |plan: &Plan| {
+        let rate = plan.tokens.first().map(|rate| rate.origin);
+        rate.or(plan.budget.as_ref().map(|budget| budget.nano_usd.origin))
+    };
+    asks(config).then(|| config.plans.iter().find_map(of)).flatten()
+}
+
+/// Whether any token has a price.
+pub(super) fn has_prices(config: &Config) -> bool {
+    !config.prices.is_empty() || config.servers().any(|(_, server)| server.price.is_some())
 }
 
 /// Whether a frontend asks its clients.
@@ -62,7 +83,10 @@ fn asks(config: &Config) -> bool {
     config.has_clients() && config.frontends.iter().any(|frontend| !frontend.open)
 }
 
-/// Where the first plan names the first model, if it counts.
+/// Where the first plan needs to know the model, if it counts.
 pub(super) fn origin_of_models(config: &Config) -> Option<Option<Origin>> {
-    asks(config).then(|| config.plans.iter().flat_map(|plan| &plan.models).next()).flatten().map(|model| model.origin)
+    let mut plans = config.plans.iter().filter(|plan| plan.reads_models(!config.prices.is_empty()));
+    let origin =
+        |plan: &Plan| plan.models.iter().chain(&plan.only).next().map_or(plan.name.origin, |model| model.origin);
+    asks(config).then(|| plans.next().map(origin)).flatten()
 }

@@ -1,5 +1,6 @@
 //! A frontend as the templates see it.
 
+use super::clients::has_prices;
 use super::{ContextMaker, asked_from};
 use crate::cfg;
 use crate::config::{Frontend, FrontendTimeout, Plan, own_vips};
@@ -85,8 +86,9 @@ impl ContextMaker<'_> {
         let config = &self.desired.config;
         let asks_clients = config.has_clients() && !open;
         let of_plans = |has: fn(&Plan) -> bool| asks_clients && config.plans.iter().any(has);
-        let counts_tokens = of_plans(|plan| !plan.tokens.is_empty());
-        let reads_models = frontend.routes_by_model() || of_plans(|plan| !plan.models.is_empty());
+        let counts_tokens = of_plans(Plan::counts);
+        let reads_models = frontend.routes_by_model()
+            || asks_clients && config.plans.iter().any(|plan| plan.reads_models(!config.prices.is_empty()));
         let reads_paths = !frontend.routes.is_empty() || of_plans(|plan| !plan.routes.is_empty());
         ContextMap::default()
             .with("name", self.marks.sourced(name))
@@ -101,6 +103,7 @@ impl ContextMaker<'_> {
             .with("health_map", self.marks.text(health_map(name), backend.origin))
             .with("asks_clients", asks_clients)
             .with("counts_tokens", counts_tokens)
+            .with("counts_money", counts_tokens && has_prices(config))
             .with("whole_answer_bytes", config.haproxy.buffer_bytes.value.saturating_sub(KEPT).to_string())
             .with("reads_models", reads_models)
             .with("reads_paths", reads_paths)

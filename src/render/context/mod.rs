@@ -148,7 +148,7 @@ impl<'a> ContextMaker<'a> {
             origin.map(|origin| self.marks.text(script.path(&config.haproxy.config.value), origin))
         };
         context.insert_value("model_script", script(Script::Model, origin).into());
-        context.insert_value("usage_script", script(Script::Usage, clients::origin_of_tokens(config)).into());
+        context.insert_value("usage_script", script(Script::Usage, clients::origin_of_counting(config)).into());
         // Bodies are kept for it.
         let repeats = config.backends.iter().any(|backend| backend.retries.value > 0);
         context.insert_value("repeats", repeats.into());

@@ -1,0 +1,236 @@
+//! Keeps what clients used over restarts of the agent, and says what their budgets have come to.
+
+use crate::agent::tell::bulletin::{Bulletin, LAST_WRITE};
+use crate::agent::tell::refusal::Refusal;
+use crate::config::{Budget, Client, Clients, Config};
+use crate::event::{Event, EventKind, Severity};
+use crate::store;
+use crate::sys;
+use crate::usage::{Hour, Ledger, Period, UsageHour};
+use camino::Utf8PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// What is new is written this often. A death of the agent loses nothing of it: HAProxy's ring still has the lines.
+const EVERY: Duration = Duration::from_secs(1);
+/// And no sooner than so many times as long as the last time took: 2 % of a disk.
+const PAUSES: u32 = 50;
+/// Hours are kept so long: 400 days.
+const KEPT: i64 = 400 * 24;
+
+/// The ledger, and how much of it is on disk.
+#[derive(Debug)]
+pub(in crate::agent) struct UsageBook {
+    /// `None`: nothing is written, since somebody only observes.
+    state: Option<Utf8PathBuf>,
+    ledger: Arc<Mutex<Ledger>>,
+    /// The version of the ledger that is on disk.
+    saved: u64,
+    not_before: Instant,
+    writing: Option<JoinHandle<Written>>,
+    /// Why it could not be written.
+    problem: Option<String>,
+    forgotten_at: Hour,
+    /// How far each client was told to be.
+    told: HashMap<String, Told>,
+}
+
+#[derive(Debug)]
+struct Written {
+    version: u64,
+    closed: Vec<UsageHour>,
+    took: Duration,
+    result: Result<(), String>,
+}
+
+/// In which window a client had which part of its budget behind it, in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    window: (i64, u32),
+    part: u32,
+}
+
+impl UsageBook {
+    /// Goes on with what is on disk. A damaged file is begun anew, and kept beside.
+    pub fn open(state: Utf8PathBuf, is_kept: bool) -> Self {
+        let now = Hour::of(jiff::Timestamp::now());
+        let open = store::load_open_usage(&state).unwrap_or_else(|e| {
+            tracing::warn!("the usage of this hour is counted anew: {}", sys::chain(&e));
+            Default::default()
+        });
+        // The month began at most so many hours ago.
+        let mut before = vec![];
+        let damaged = store::load_usage(&state, Hour(now.0 - 31 * 24), Hour(now.0 + 1), |hour| before.push(hour));
+        match damaged {
+            Ok(damaged) => {
+                for path in damaged {
+                    tracing::warn!(
+                        "{path} is damaged: what was used in that hour is missing in budgets and in `hapilot usage`"
+                    );
+                }
+            }
+            Err(e) => tracing::warn!("what was used before cannot be read: {}", sys::chain(&e)),
+        }
+        let ledger = Ledger::resume(open, before);
+        Self {
+            state: is_kept.then_some(state),
+            saved: ledger.version(),
+            ledger: Arc::new(Mutex::new(ledger)),
+            not_before: Instant::now(),
+            writing: None,
+            problem: None,
+            forgotten_at: Hour::default(),
+            told: HashMap::new(),
+        }
+    }
+
+    /// Where lines are counted.
+    pub fn ledger(&self) -> Arc<Mutex<Ledger>> {
+        self.ledger.clone()
+    }
+
+    /// Why it is not written, while it is not.
+    pub fn problem(&self) -> Option<Refusal> {
+        let problem = self.problem.as_ref()?;
+        Some(Refusal::notice(format_args!("what clients use is not written down: {problem}")))
+    }
+
+    /// Writes what is new, where it is time: on a thread of its own, so that a slow disk delays nobody.
+    pub async fn keep(&mut self) {
+        if self.writing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.ended().await;
+        }
+        if self.writing.is_none() && Instant::now() >= self.not_before {
+            self.begin();
+        }
+    }
+
+    /// Writes what is new: the agent ends.
+    pub async fn close(mut self) {
+        let write = async {
+            self.ended().await;
+            self.begin();
+            self.ended().await;
+        };
+        if tokio::time::timeout(LAST_WRITE, write).await.is_err() {
+            tracing::warn!("what clients used last is not kept: the disk does not answer");
+        }
+    }
+
+    /// What HAProxy is to know of each client with a budget: how often it was forgiven, the window, what its counters should
+    /// have, and what they do not have. Clients that spent nothing are left out.
+    pub fn spent(&self, config: &Config, clients: &Clients) -> BTreeMap<String, String> {
+        let hour = Hour::of(jiff::Timestamp::now());
+        let mut ledger = self.locked();
+        let mut rows = BTreeMap::new();
+        for (client, budget) in budgeted(config, clients) {
+            let name = client.name.value.as_str();
+            client.budget_since.into_iter().for_each(|since| ledger.forgive(name, since));
+            let (window, forgiven) = ledger.spent(name, budget.per, hour);
+            if (window.nano_usd, forgiven) != (0, 0) {
+                let number = window.number * 1000 + i64::from(forgiven);
+                let (late, known) = (window.late_nano_usd, window.nano_usd - window.late_nano_usd);
+                rows.insert(name.to_owned(), format!("{forgiven} {number} {known} {late}"));
+            }
+        }
+        rows
+    }
+
+    /// Tells which clients have come near the end of their budgets, or to it, since it was told last.
+    pub fn tell(&mut self, config: &Config, clients: &Clients, bulletin: &Bulletin) {
+        let hour = Hour::of(jiff::Timestamp::now());
+        for (client, budget) in budgeted(config, clients) {
+            let name = client.name.value.as_str();
+            let (window, forgiven) = self.locked().spent(name, budget.per, hour);
+            let whole = budget.nano_usd.value;
+            let part = u32::try_from(u128::from(window.nano_usd) * 1000 / u128::from(whole.max(1))).unwrap_or(u32::MAX);
+            let now = Told { window: (window.number, forgiven), part };
+            let before = self.told.insert(name.to_owned(), now);
+            let Some(before) = before else { continue };
+            let from = if before.window == now.window { before.part } else { 0 };
+            let ends = budget.alert_at.iter().copied().filter(|at| *at < 1000).chain([1000]);
+            // Of several that were passed at once the last one says it all.
+            if let Some(passed) = ends.filter(|at| from < *at && *at <= part).last() {
+                bulletin.tell(event(client, budget, window.nano_usd, passed));
+            }
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&mut self) {
+        let hour = Hour::of(jiff::Timestamp::now());
+        let Some(state) = self.state.clone() else { return };
+        let mut ledger = self.locked();
+        ledger.turn(hour);
+        let version = ledger.version();
+        if version == self.saved && self.forgotten_at == hour {
+            return;
+        }
+        let (closed, open) = ledger.to_save();
+        drop(ledger);
+        let forgets = self.forgotten_at != hour;
+        self.forgotten_at = hour;
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            let mut result = store::save_usage(&state, &closed, &open).map_err(|e| sys::chain(&e));
+            if forgets && result.is_ok() {
+                result = store::forget_usage(&state, Hour(hour.0 - KEPT)).map_err(|e| sys::chain(&e));
+            }
+            Written { version, closed, took: began.elapsed(), result }
+        }));
+    }
+
+    async fn ended(&mut self) {
+        let Some(writing) = self.writing.take() else { return };
+        let Written { version, closed, took, result } = match writing.await {
+            Ok(written) => written,
+            Err(broken) => {
+                Written { version: 0, closed: vec![], took: Duration::ZERO, result: Err(broken.to_string()) }
+            }
+        };
+        self.not_before = Instant::now() + EVERY.max(took * PAUSES);
+        match result {
+            Ok(()) => {
+                self.locked().saved(&closed);
+                (self.saved, self.problem) = (version, None);
+            }
+            Err(problem) => {
+                self.problem = Some(problem);
+            }
+        }
+    }
+}
+
+/// Clients whose plan has a budget.
+fn budgeted<'a>(config: &'a Config, clients: &'a Clients) -> impl Iterator<Item = (&'a Client, &'a Budget)> {
+    clients.iter().filter_map(|client| {
+        let at = config.plans.binary_search_by(|plan| plan.name.value.cmp(&client.plan.value)).ok()?;
+        Some((client, config.plans[at].budget.as_ref()?))
+    })
+}
+
+fn event(client: &Client, budget: &Budget, nano_usd: u64, passed: u32) -> Event {
+    let (name, plan) = (&client.name.value, &client.plan.value);
+    let period = match budget.per {
+        Period::Day => "of the day",
+        Period::Month => "of the month",
+    };
+    let cents = |nano_usd: u64| format!("${}.{:02}", nano_usd / 1_000_000_000, nano_usd / 10_000_000 % 100);
+    let text = match passed {
+        1000 => format!("client {name} has spent its budget {period}: {}", cents(budget.nano_usd.value)),
+        _ => format!(
+            "client {name} has spent {} of its {} {period}, more than {} %",
+            cents(nano_usd),
+            cents(budget.nano_usd.value),
+            f64::from(passed) / 10.0
+        ),
+    };
+    Event::once(EventKind::Budget, Severity::Warning, format!("client/{name}"), text)
+        .about(format!("{}.{}", passed / 1000, passed % 1000))
+        .because(format!("plan {plan}: when it is spent, {}", budget.when_spent.word()))
+}
