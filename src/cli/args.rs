@@ -382,6 +382,12 @@ pub enum ClientCommand {
         #[arg(value_parser = parse_name)]
         name: Name,
     },
+    /// Let a client begin its budget anew: what it has spent so far counts no more
+    Forgive {
+        /// The client
+        #[arg(value_parser = parse_name)]
+        name: Name,
+    },
     /// Make a new key for a client and print it, this once; the one before is good for a while
     Rotate {
         /// The client

@@ -39,6 +39,7 @@ pub(super) async fn client(place: &Place, command: &ClientCommand, out: Output) 
         ClientCommand::Add { name, plan } => add(place, &sources, name, plan, out).await,
         ClientCommand::List => list(&sources, out),
         ClientCommand::Revoke { name } => revoke(place, &sources, name, out).await,
+        ClientCommand::Forgive { name } => forgive(place, &sources, name, out).await,
         ClientCommand::Rotate { name, keep, force } => rotate(place, &sources, name, (*keep, *force), out).await,
     }
 }
@@ -107,6 +108,26 @@ async fn rotate(
     let made = Made { client: name, plan, key: &key, key_sha256, old_key_until: until, is_live };
     tell(place, &made, path, live, &out);
     tell_of_peers(sources, path, &out);
+    live.end()
+}
+
+async fn forgive(place: &Place, sources: &Sources, name: &Name, out: Output) -> Result<(), Failure> {
+    let (client, path) = of_file(place, sources, name)?;
+    let plan = &client.plan.value;
+    if !sources.config.plans.iter().any(|known| known.name.value == *plan && known.budget.is_some()) {
+        return Err(Failure::refused(format!("client {name} has no budget (plan {plan}): there is nothing to forgive")));
+    }
+    change(sources, path, |file| file.forgive(name, Timestamp::now()), "")?;
+    let live = live(place, sources, path).await;
+    tell_of_peers(sources, path, &out);
+    if out.json {
+        out.print_json(&serde_json::json!({ "client": name, "is_live": live == Live::Yes }));
+    } else {
+        out.text(0, format_args!("What client {name} has spent counts no more; its budget begins anew."));
+        if live != Live::Yes {
+            not_live(place, live, &out);
+        }
+    }
     live.end()
 }
 

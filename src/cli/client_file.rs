@@ -67,6 +67,13 @@ impl ClientFile {
         Some(())
     }
 
+    /// What one spent before counts no more.
+    pub(super) fn forgive(&mut self, name: &Name, now: Timestamp) -> Option<()> {
+        let table = self.clients()?.get_mut(name.as_str())?.as_table_like_mut()?;
+        table.insert("budget_since", value(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()));
+        Some(())
+    }
+
     /// The text.
     pub(super) fn text(&self) -> String {
         self.0.to_string()

@@ -6,8 +6,8 @@ use crate::config::{Budget, Client, Clients, Config};
 use crate::event::{Event, EventKind, Severity};
 use crate::store;
 use crate::sys;
-use crate::usage::{Hour, Ledger, Period, UsageHour};
-use camino::Utf8PathBuf;
+use crate::usage::{Hour, Ledger, OpenLedger, Period, UsageHour};
+use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,42 +53,19 @@ struct Told {
 }
 
 impl UsageBook {
-    /// Goes on with what is on disk. A damaged file is begun anew, and kept beside.
-    pub fn open(state: Utf8PathBuf, is_kept: bool) -> Self {
-        let now = Hour::of(jiff::Timestamp::now());
-        let open = store::load_open_usage(&state).unwrap_or_else(|e| {
-            tracing::warn!("the usage of this hour is counted anew: {}", sys::chain(&e));
-            Default::default()
-        });
-        // The month began at most so many hours ago.
-        let mut before = vec![];
-        let damaged = store::load_usage(&state, Hour(now.0 - 31 * 24), Hour(now.0 + 1), |hour| before.push(hour));
-        match damaged {
-            Ok(damaged) => {
-                for path in damaged {
-                    tracing::warn!(
-                        "{path} is damaged: what was used in that hour is missing in budgets and in `hapilot usage`"
-                    );
-                }
-            }
-            Err(e) => tracing::warn!("what was used before cannot be read: {}", sys::chain(&e)),
-        }
-        let ledger = Ledger::resume(open, before);
+    /// Keeps this ledger. `state`: where; `None`: nothing is written.
+    pub fn new(state: Option<Utf8PathBuf>, ledger: Arc<Mutex<Ledger>>) -> Self {
+        let saved = ledger.lock().unwrap_or_else(PoisonError::into_inner).version();
         Self {
-            state: is_kept.then_some(state),
-            saved: ledger.version(),
-            ledger: Arc::new(Mutex::new(ledger)),
+            state,
+            ledger,
+            saved,
             not_before: Instant::now(),
             writing: None,
             problem: None,
             forgotten_at: Hour::default(),
             told: HashMap::new(),
         }
-    }
-
-    /// Where lines are counted.
-    pub fn ledger(&self) -> Arc<Mutex<Ledger>> {
-        self.ledger.clone()
     }
 
     /// Why it is not written, while it is not.
@@ -117,25 +94,6 @@ impl UsageBook {
         if tokio::time::timeout(LAST_WRITE, write).await.is_err() {
             tracing::warn!("what clients used last is not kept: the disk does not answer");
         }
-    }
-
-    /// What HAProxy is to know of each client with a budget: how often it was forgiven, the window, what its counters should
-    /// have, and what they do not have. Clients that spent nothing are left out.
-    pub fn spent(&self, config: &Config, clients: &Clients) -> BTreeMap<String, String> {
-        let hour = Hour::of(jiff::Timestamp::now());
-        let mut ledger = self.locked();
-        let mut rows = BTreeMap::new();
-        for (client, budget) in budgeted(config, clients) {
-            let name = client.name.value.as_str();
-            client.budget_since.into_iter().for_each(|since| ledger.forgive(name, since));
-            let (window, forgiven) = ledger.spent(name, budget.per, hour);
-            if (window.nano_usd, forgiven) != (0, 0) {
-                let number = window.number * 1000 + i64::from(forgiven);
-                let (late, known) = (window.late_nano_usd, window.nano_usd - window.late_nano_usd);
-                rows.insert(name.to_owned(), format!("{forgiven} {number} {known} {late}"));
-            }
-        }
-        rows
     }
 
     /// Tells which clients have come near the end of their budgets, or to it, since it was told last.
@@ -204,6 +162,44 @@ impl UsageBook {
             }
         }
     }
+}
+
+/// What is on disk of the hour that is not over, and of the month. What is damaged is told, and missing.
+pub(in crate::agent) fn load(state: &Utf8Path) -> Ledger {
+    let now = Hour::of(jiff::Timestamp::now());
+    let open = store::load_open_usage(state).unwrap_or_else(|e| {
+        tracing::warn!("the usage of this hour is counted anew: {}", sys::chain(&e));
+        OpenLedger::default()
+    });
+    let mut before = vec![];
+    // The month began at most so many hours ago.
+    match store::load_usage(state, Hour(now.0 - 31 * 24), Hour(now.0 + 1), |hour| before.push(hour)) {
+        Ok(damaged) => {
+            for path in damaged {
+                tracing::warn!("{path} is damaged: what was used in that hour is missing, in budgets too");
+            }
+        }
+        Err(e) => tracing::warn!("what was used before cannot be read: {}", sys::chain(&e)),
+    }
+    Ledger::resume(open, before)
+}
+
+/// What HAProxy is to know of each client with a budget: how often it was forgiven, the window, what its counters should
+/// have, and what they do not have. Clients that spent nothing are left out.
+pub(in crate::agent) fn spent(ledger: &mut Ledger, config: &Config, clients: &Clients) -> BTreeMap<String, String> {
+    let hour = Hour::of(jiff::Timestamp::now());
+    let mut rows = BTreeMap::new();
+    for (client, budget) in budgeted(config, clients) {
+        let name = client.name.value.as_str();
+        client.budget_since.into_iter().for_each(|since| ledger.forgive(name, since));
+        let (window, forgiven) = ledger.spent(name, budget.per, hour);
+        if (window.nano_usd, forgiven) != (0, 0) {
+            let number = window.number * 1000 + i64::from(forgiven);
+            let (late, known) = (window.late_nano_usd, window.nano_usd - window.late_nano_usd);
+            rows.insert(name.to_owned(), format!("{forgiven} {number} {known} {late}"));
+        }
+    }
+    rows
 }
 
 /// Clients whose plan has a budget.

@@ -27,6 +27,7 @@ use crate::agent::files::live_files::LiveFiles;
 use crate::agent::history::adopted::{adopt, base_weights};
 use crate::agent::history::ledger::Ledger;
 use crate::agent::history::locking::take_lock;
+use crate::agent::history::usage_book;
 use crate::agent::judge::preflight::STAGING;
 use crate::agent::outcome::report::Failed;
 use crate::agent::probes::traffic_listener::TrafficListener;
@@ -43,7 +44,7 @@ use crate::fleet::{Fleet, Keyring};
 use crate::model::{Digest, Moment, ServerId};
 use crate::plan::Runtime;
 use crate::render;
-use crate::store::Journal;
+use crate::store::{self, Journal};
 use crate::sys;
 use crate::sys::epoch::Epoch;
 use jiff::Timestamp;
@@ -113,6 +114,7 @@ impl Node {
             tracing::warn!(path = %left, "a killed run left its staged files; they are removed");
         }
         sys::files::sweep_staged(&state);
+        sys::files::sweep_staged(&state.join(store::USAGE));
         LiveFiles::of(&live_config(&place)).sweep();
         let mut node =
             Self::around(place, read_at_start, loaded, Ledger::open(&state).map_err(first)?, Some(lock)).await?;
@@ -141,7 +143,7 @@ impl Node {
         let keyring = Keyring::new(&serving.config, &serving.secrets, &adopted.keys, Moment::default());
         let file = OperatorFile::new(place, read_at_start, problem, &serving.config);
         let engine = Engine::new();
-        let steering = Steering::new(fleet, keyring, overrides);
+        let steering = Steering::new(fleet, keyring, overrides, usage_book::load(&ledger.state));
         Ok(Self {
             file,
             serving,

@@ -117,7 +117,7 @@ impl Agent {
         let keeps_files = !node.is_observer();
         let results = keeps_files.then(|| node.ledger.last_results());
         let spending = keeps_files.then(|| Spending::open(node.ledger.state.clone(), &mut node.steering.fleet));
-        let usage = UsageBook::open(node.ledger.state.clone(), keeps_files);
+        let usage = UsageBook::new(keeps_files.then(|| node.ledger.state.clone()), node.steering.ledger.clone());
         let agent = Self {
             node,
             results,

@@ -16,7 +16,7 @@ impl Agent {
         }
         let (listening, batches) = match &wanted {
             Some(socket) => {
-                let (unanswered, ledger) = (self.node.engine.unanswered.clone(), self.usage.ledger());
+                let (unanswered, ledger) = (self.node.engine.unanswered.clone(), self.node.steering.ledger.clone());
                 let (listening, batches) = TrafficListener::start(socket, self.node.epoch, unanswered, ledger);
                 (Some(listening), Some(batches))
             }
@@ -31,7 +31,7 @@ impl Agent {
     pub(super) fn look_at_budgets(&mut self) {
         let Sources { config, clients, .. } = &self.node.serving;
         self.usage.tell(config, clients, &self.node.bulletin);
-        self.node.steering.note_spent(self.usage.spent(config, clients));
+        self.node.steering.look_at_budgets(&self.node.serving);
     }
 
     /// Takes in what was heard.

@@ -14,13 +14,15 @@ pub(super) use causes::log_transition;
 pub(super) use wanted::{renewed_keys, steps_of};
 use word_count::WordCount;
 
+use super::history::usage_book;
 use super::sources::place::Sources;
-use crate::config::Config;
+use crate::config::{Clients, Config};
 use crate::desired::Desired;
 use crate::fleet::{Fleet, Keyring, Overrides};
 use crate::model::{Moment, ServerId};
+use crate::usage::Ledger;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is known of servers.
 #[derive(Debug)]
@@ -38,15 +40,25 @@ pub struct Steering {
     /// Other keys serve than HAProxy was told last.
     pub(super) keys_moved: bool,
     /// What clients have spent, as HAProxy is told it.
-    pub(super) spent: Arc<BTreeMap<String, String>>,
+    spent: Told,
+    /// What clients used.
+    pub(super) ledger: Arc<Mutex<Ledger>>,
     /// What the log knows each server's weight to come from.
     told_causes: BTreeMap<ServerId, String>,
 }
 
+/// What clients have spent, as it was looked at last, and under which sources.
+#[derive(Debug, Default)]
+struct Told {
+    of: Option<(Arc<Config>, Arc<Clients>)>,
+    rows: Arc<BTreeMap<String, String>>,
+}
+
 impl Steering {
-    pub(super) fn new(mut fleet: Fleet, keyring: Keyring, overrides: Overrides) -> Self {
+    pub(super) fn new(mut fleet: Fleet, keyring: Keyring, overrides: Overrides, ledger: Ledger) -> Self {
         fleet.silence(&overrides, Moment::default());
-        let (said, told_causes, spent) = (BTreeSet::new(), BTreeMap::new(), Arc::default());
+        let (said, told_causes, spent) = (BTreeSet::new(), BTreeMap::new(), Told::default());
+        let ledger = Arc::new(Mutex::new(ledger));
         Self {
             fleet,
             keyring,
@@ -73,6 +85,7 @@ impl Steering {
     /// Other sources serve. `renewed`: servers that are to be asked soon, see [`renewed_keys`].
     pub(super) fn reconfigure(&mut self, sources: &Sources, renewed: &[ServerId], now: Moment) {
         let config = &sources.config;
+        self.look_at_budgets(sources);
         self.fleet.reconfigure(config.clone(), now);
         self.fleet.silence(&self.overrides, now);
         self.fleet.decide(&self.overrides, now);
@@ -81,10 +94,28 @@ impl Steering {
         renewed.iter().for_each(|id| self.fleet.ask_soon(id, now));
     }
 
-    /// What clients have spent, as HAProxy is to be told it.
-    pub(super) fn note_spent(&mut self, spent: BTreeMap<String, String>) {
-        if *self.spent != spent {
-            self.spent = Arc::new(spent);
+    /// What clients have spent by now is what HAProxy is to be told.
+    pub(super) fn look_at_budgets(&mut self, sources: &Sources) {
+        let spent = self.spent_by(sources);
+        if *self.spent.rows != spent {
+            self.spent.rows = Arc::new(spent);
+        }
+        self.spent.of = Some((sources.config.clone(), sources.clients.clone()));
+    }
+
+    fn spent_by(&self, sources: &Sources) -> BTreeMap<String, String> {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        usage_book::spent(&mut ledger, &sources.config, &sources.clients)
+    }
+
+    /// The same as was said at the last look, where that was about these.
+    fn spent_under(&self, sources: &Sources) -> Arc<BTreeMap<String, String>> {
+        let is_of = |(config, clients): &(Arc<Config>, Arc<Clients>)| {
+            Arc::ptr_eq(config, &sources.config) && Arc::ptr_eq(clients, &sources.clients)
+        };
+        match self.spent.of.as_ref().is_some_and(is_of) {
+            true => self.spent.rows.clone(),
+            false => Arc::new(self.spent_by(sources)),
         }
     }
 

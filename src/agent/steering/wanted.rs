@@ -92,7 +92,7 @@ impl Steering {
         let wishes = self.overrides.wishes();
         let mut desired = Desired::new(sources.config.clone(), weights, &wishes, secrets, certificates);
         desired.clients = sources.clients.clone();
-        desired.spent = self.spent.clone();
+        desired.spent = self.spent_under(sources);
         desired.active_keys = keyring.active_keys();
         desired.spread_keys = keyring.spread_keys();
         desired
