@@ -26,11 +26,19 @@ pub fn read_if_exists(path: &Utf8Path, max_bytes: u64) -> io::Result<Option<Vec<
     }
 }
 
-/// Names in a directory that end in `suffix`, sorted; none where there is no such directory.
+/// Names in a directory that end in `suffix`, sorted; none where there is no such directory. Looked at are 10,000 entries.
 ///
 /// # Errors
 /// The directory cannot be read.
 pub fn file_names(directory: &Utf8Path, suffix: &str) -> io::Result<Vec<String>> {
+    file_names_among(directory, suffix, MAX_ENTRIES)
+}
+
+/// The same where a directory may have more entries: so many are looked at.
+///
+/// # Errors
+/// As [`file_names`].
+pub fn file_names_among(directory: &Utf8Path, suffix: &str, max_entries: usize) -> io::Result<Vec<String>> {
     fault::pass("directory.list", directory)
         .map_err(|e| io::Error::new(e.kind(), format!("could not list {directory}: {e}")))?;
     let entries = match fs_err::read_dir(directory) {
@@ -39,7 +47,7 @@ pub fn file_names(directory: &Utf8Path, suffix: &str) -> io::Result<Vec<String>>
         Err(e) => return Err(rights::told(e, directory, Want::Read)),
     };
     let mut names = Vec::new();
-    for entry in entries.take(MAX_ENTRIES) {
+    for entry in entries.take(max_entries) {
         // Names that are not UTF-8 are not ours. A temporary file beside a map begins with a dot.
         if let Ok(name) = entry?.file_name().into_string()
             && name.ends_with(suffix)

@@ -18,6 +18,12 @@ impl Hour {
         Self(at.as_second().div_euclid(SECONDS))
     }
 
+    /// The one that is written so by its `Display`; `None` for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hour = Self::of(format!("{text}:00:00Z").parse().ok()?);
+        (hour.to_string() == text).then_some(hour)
+    }
+
     /// Its first moment.
     pub fn begin(self) -> Timestamp {
         Timestamp::from_second(self.0.saturating_mul(SECONDS)).unwrap_or(Timestamp::MAX)
