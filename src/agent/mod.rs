@@ -25,6 +25,7 @@ pub use history::entry::Entry;
 pub use history::ledger::Ledger;
 pub use history::remark::Remark;
 pub use history::trial::clocks;
+pub use history::usage_book::load as usage_ledger;
 pub use judge::preflight::replaced_file;
 pub use judge::start::start_doubts;
 pub use node::Node;

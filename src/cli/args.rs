@@ -1,5 +1,9 @@
 //! The command line: names are a contract, meanings are checked here once.
 
+mod usage;
+
+pub use usage::{By, Since, Usage};
+
 use crate::event::Severity;
 use crate::health::ProbeKind;
 use crate::model::{AdminState, Name, ServerId, Weight, parse_duration};
@@ -123,6 +127,8 @@ pub enum Command {
     },
     /// Tell what happened: health, weights, keys, addresses, changes, problems
     Events(Events),
+    /// Tell who used what and what it cost: requests, tokens, money, by whole hours of UTC
+    Usage(Usage),
     /// Compare two revisions, or one with the file
     Diff {
         /// A revision by number or tag; default: the current one
@@ -200,6 +206,7 @@ impl Command {
             | Self::Vip { .. }
             | Self::History { .. }
             | Self::Events(_)
+            | Self::Usage(_)
             | Self::Diff { .. }
             | Self::Tag { .. }
             | Self::Rollback(_)

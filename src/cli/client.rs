@@ -4,8 +4,8 @@
 use super::agent::{agent, how_to_start};
 use super::args::ClientCommand;
 use super::client_file::{ClientFile, new_key};
-use super::output::{Failure, Output, Tone, span};
-use super::table::Table;
+use super::client_list;
+use super::output::{Failure, Output, Tone};
 use super::target;
 use crate::agent::{Place, Refusal, SecretUse, Sources};
 use crate::config::Clients;
@@ -37,7 +37,7 @@ pub(super) async fn client(place: &Place, command: &ClientCommand, out: Output) 
     };
     match command {
         ClientCommand::Add { name, plan } => add(place, &sources, name, plan, out).await,
-        ClientCommand::List => list(&sources, out),
+        ClientCommand::List => client_list::list(&sources, out),
         ClientCommand::Revoke { name } => revoke(place, &sources, name, out).await,
         ClientCommand::Forgive { name } => forgive(place, &sources, name, out).await,
         ClientCommand::Rotate { name, keep, force } => rotate(place, &sources, name, (*keep, *force), out).await,
@@ -115,7 +115,9 @@ async fn forgive(place: &Place, sources: &Sources, name: &Name, out: Output) -> 
     let (client, path) = of_file(place, sources, name)?;
     let plan = &client.plan.value;
     if !sources.config.plans.iter().any(|known| known.name.value == *plan && known.budget.is_some()) {
-        return Err(Failure::refused(format!("client {name} has no budget (plan {plan}): there is nothing to forgive")));
+        return Err(Failure::refused(format!(
+            "client {name} has no budget (plan {plan}): there is nothing to forgive"
+        )));
     }
     change(sources, path, |file| file.forgive(name, Timestamp::now()), "")?;
     let live = live(place, sources, path).await;
@@ -336,56 +338,4 @@ fn unknown_plan(place: &Place, sources: &Sources, plan: &Name) -> Failure {
         true => failure.help(format!("add a section [plan.{plan}] to {}; an empty one limits nothing", place.file)),
         false => failure.help(format!("the plans are {names}")),
     }
-}
-
-/// `client list --json`, one element each.
-#[derive(Serialize)]
-struct Listed<'a> {
-    client: &'a Name,
-    plan: &'a Name,
-    key_sha256: String,
-    old_key_until: Option<String>,
-}
-
-fn list(sources: &Sources, out: Output) -> Result<(), Failure> {
-    let until = |client: &Client| client.old_key.as_ref().map(|(_, until)| *until);
-    if out.json {
-        let listed = |client: &'_ Client| until(client).map(|until| until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-        let rows: Vec<_> = sources
-            .clients
-            .iter()
-            .map(|client| Listed {
-                client: &client.name.value,
-                plan: &client.plan.value,
-                key_sha256: client.key.value.to_string(),
-                old_key_until: listed(client),
-            })
-            .collect();
-        out.print_json(&rows);
-        return Ok(());
-    }
-    if sources.clients.is_empty() {
-        let nobody =
-            if sources.config.has_clients() { "no client yet: nobody may ask" } else { "no clients: anybody may ask" };
-        out.text(0, nobody);
-        return Ok(());
-    }
-    let now = Timestamp::now();
-    let mut table = Table::new(["CLIENT", "PLAN", "KEY'S SHA-256", "OLD KEY"]);
-    for client in sources.clients.iter() {
-        let left = until(client).map(|until| until.duration_since(now).as_secs());
-        let old = match left {
-            None => "-".to_owned(),
-            Some(left) if left > 0 => format!("good for {}", span(left.unsigned_abs())),
-            Some(_) => "over".to_owned(),
-        };
-        table.row([
-            (Tone::Plain, client.name.value.to_string()),
-            (Tone::Plain, client.plan.value.to_string()),
-            (Tone::Dim, client.key.value.short()),
-            (Tone::Plain, old),
-        ]);
-    }
-    out.print(&table.render(&out));
-    Ok(())
 }

@@ -10,6 +10,7 @@ mod belonging;
 mod check;
 mod client;
 mod client_file;
+mod client_list;
 mod confirm;
 mod demo;
 mod demo_guard;
@@ -22,15 +23,20 @@ mod key;
 mod last_results;
 mod layout;
 mod mock;
+mod money;
 mod network;
 mod output;
 mod pieces;
 mod probe;
 mod run;
 mod server;
+mod sheet;
 mod status;
 mod table;
 mod target;
+mod usage;
+mod usage_sums;
+mod usage_table;
 mod vip;
 
 use crate::agent::{Place, Refusal, SecretUse};
@@ -153,6 +159,7 @@ async fn dispatch(cli: Cli, is_file_named: bool, out: Output) -> Result<(), Fail
         }
         Command::History { limit, command: None } => history::history(&place, limit, out),
         Command::Events(options) => events::events(&place, &options, out).await,
+        Command::Usage(options) => usage::usage(&place, &options, out),
         Command::Diff { from, to, haproxy } => history::diff(&place, from.as_deref(), to.as_deref(), haproxy, out),
         Command::Tag { revision, name } => confirm::tag(&place, &revision, name, out).await,
         Command::Rollback(options) => apply::rollback(&place, options, out).await,

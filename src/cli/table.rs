@@ -99,7 +99,7 @@ fn labelled(heading: &str, word: &str) -> String {
     match heading {
         _ if word.is_empty() || word == "-" => String::new(),
         "" | "WHY" | "DETAIL" | "TOLD" | "PLACE" => word.to_owned(),
-        heading => format!("{} {word}", heading.trim().to_lowercase()),
+        heading => format!("{} {}", heading.trim().to_lowercase(), word.trim()),
     }
 }
 

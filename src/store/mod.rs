@@ -17,6 +17,8 @@
 //! STATE/probes.json                      what the last probes told
 //! STATE/spent.json                       what the deep probes of the day have cost
 //! STATE/released.json                    virtual addresses that operators moved away
+//! STATE/usage/2026-11-30T13.json         what clients used in that hour of UTC, which is over
+//!             open.json                  the hour that is not over, and how far HAProxy's lines were counted
 //! STATE/journal.json                     the apply that is under way, with what was there before it
 //! ```
 
@@ -44,4 +46,4 @@ pub use released::{load_released, save_released};
 pub use results::{ProbeRecord, Results, load_results, save_results};
 pub use revisions::{Listed, NewFile, Revision, Revisions};
 pub use spent::{load_spent, save_spent};
-pub use usage::{forget_usage, load_open_usage, load_usage, save_usage};
+pub use usage::{USAGE, forget_usage, load_open_usage, load_usage, save_usage};

@@ -5,13 +5,16 @@
 
 use super::error::StoreError;
 use crate::sys::{directory, files};
-use crate::usage::{Hour, OpenLedger, UsageHour};
+use crate::usage::{Hour, OpenUsage, UsageHour};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 
-/// Largest file, in bytes. An hour of [`MAX_ROWS`](crate::usage::MAX_ROWS) has some 6 to 9 MB.
+/// The directory, below that of the state.
+pub const USAGE: &str = "usage";
+/// Largest file, in bytes. [`MAX_ROWS`](crate::usage::MAX_ROWS) rows of the longest names, with models of 128 bytes, have some
+/// 12 MB.
 const MAX_BYTES: u64 = 16 << 20;
 /// Most files of the directory. Those of 400 days are 9,600.
 const MAX_FILES: usize = 40_000;
@@ -25,7 +28,7 @@ const OPEN: &str = "open.json";
 ///
 /// # Errors
 /// The directory is full or not writable, or an hour is too large. What was written before the failure stays.
-pub fn save_usage(state: &Utf8Path, closed: &[UsageHour], open: &OpenLedger) -> Result<(), StoreError> {
+pub fn save_usage(state: &Utf8Path, closed: &[UsageHour], open: &OpenUsage) -> Result<(), StoreError> {
     let directory = directory_in(state);
     if !directory.is_dir() {
         let made = directory::create_directory(&directory, 0o750).and_then(|()| files::sync_directory(state));
@@ -41,7 +44,7 @@ pub fn save_usage(state: &Utf8Path, closed: &[UsageHour], open: &OpenLedger) -> 
 ///
 /// # Errors
 /// Unreadable or damaged.
-pub fn load_open_usage(state: &Utf8Path) -> Result<OpenLedger, StoreError> {
+pub fn load_open_usage(state: &Utf8Path) -> Result<OpenUsage, StoreError> {
     Ok(load(&directory_in(state).join(OPEN))?.unwrap_or_default())
 }
 
@@ -87,7 +90,7 @@ pub fn forget_usage(state: &Utf8Path, before: Hour) -> Result<(), StoreError> {
 }
 
 fn directory_in(state: &Utf8Path) -> Utf8PathBuf {
-    state.join("usage")
+    state.join(USAGE)
 }
 
 /// Every file whose name is an hour, in the order of time.
@@ -138,10 +141,10 @@ mod tests {
         UsageHour { hour: Hour(hour), rows: vec![Row { key, amounts }] }
     }
 
-    fn open(number: i64) -> OpenLedger {
+    fn open(number: i64) -> OpenUsage {
         let worker = WorkerId { pid: 7, started: 1000 };
         let last = LineId { at: "t".to_owned(), request: 3 };
-        OpenLedger { hour: hour(number, 1), positions: vec![Position { worker, last }], ..OpenLedger::default() }
+        OpenUsage { hour: hour(number, 1), positions: vec![Position { worker, last }], ..OpenUsage::default() }
     }
 
     fn loaded(state: &Utf8Path, from: i64, to: i64) -> (Vec<UsageHour>, Vec<Utf8PathBuf>) {
@@ -153,7 +156,7 @@ mod tests {
     #[test]
     fn hours_come_back_in_the_order_of_time_and_the_open_one_for_itself() {
         let (_held, state) = directory();
-        assert_eq!(load_open_usage(&state).unwrap(), OpenLedger::default());
+        assert_eq!(load_open_usage(&state).unwrap(), OpenUsage::default());
         assert_eq!(loaded(&state, 0, i64::MAX), (vec![], vec![]));
         forget_usage(&state, Hour(i64::MAX)).unwrap();
         save_usage(&state, &[hour(494_450, 1), hour(494_449, 2)], &open(494_451)).unwrap();
@@ -200,7 +203,7 @@ mod tests {
     #[test]
     fn what_a_newer_version_adds_is_not_read_and_what_an_older_one_did_not_know_is_0() {
         let (_held, state) = directory();
-        save_usage(&state, &[], &OpenLedger::default()).unwrap();
+        save_usage(&state, &[], &OpenUsage::default()).unwrap();
         let row = r#"{"client":"a","plan":"p","server":"","model":"","requests":2,"colour":"red"}"#;
         let hour = format!("\"hour\":494450,\"mood\":1,\"rows\":[{row}]");
         let usage = state.join("usage");
@@ -227,8 +230,8 @@ mod tests {
             Row { key, amounts }
         };
         let full = |model| UsageHour { hour: Hour(494_450), rows: (0..MAX_ROWS).map(|at| row(at, model)).collect() };
-        save_usage(&state, &[full(64)], &OpenLedger::default()).unwrap();
-        let error = save_usage(&state, &[full(900)], &OpenLedger::default()).unwrap_err().to_string();
+        save_usage(&state, &[full(64)], &OpenUsage::default()).unwrap();
+        let error = save_usage(&state, &[full(900)], &OpenUsage::default()).unwrap_err().to_string();
         assert!(error.contains("would be longer"), "{error}");
         assert_eq!(loaded(&state, 0, i64::MAX).0[0].rows.len(), MAX_ROWS);
     }

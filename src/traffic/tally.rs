@@ -15,7 +15,7 @@ use super::used;
 use super::window::{Times, Window};
 use crate::health::{Count, LiveSample, Outcome};
 use crate::model::{Moment, ServerId, retry_after_value};
-use crate::usage::{Ledger, Told, WorkerId};
+use crate::usage::{Told, UsageLedger, WorkerId};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -36,7 +36,7 @@ pub struct Tally {
     workers: HashMap<WorkerKey, Worker>,
     next_key: u64,
     callers: Callers,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: Arc<Mutex<UsageLedger>>,
     stats: TrafficStats,
     last_line: Option<Moment>,
     is_urgent: bool,
@@ -94,7 +94,7 @@ impl Tally {
     }
 
     /// What lines tell of usage goes into this ledger.
-    pub fn counting_into(ledger: Arc<Mutex<Ledger>>) -> Self {
+    pub fn counting_into(ledger: Arc<Mutex<UsageLedger>>) -> Self {
         locked(&ledger).meet_again();
         Self { ledger, ..Self::default() }
     }
@@ -305,7 +305,7 @@ impl Tally {
 }
 
 /// A panic between two additions leaves a sum that is short of one.
-fn locked(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+fn locked(ledger: &Mutex<UsageLedger>) -> MutexGuard<'_, UsageLedger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

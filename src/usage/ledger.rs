@@ -1,6 +1,6 @@
 //! The ledger: each line of HAProxy counts exactly once, over deaths of the agent too.
 //!
-//! What is saved ([`OpenLedger`]) are the sums of the hour *and* how far each worker's lines were read. Whoever begins again
+//! What is saved ([`OpenUsage`]) are the sums of the hour *and* how far each worker's lines were read. Whoever begins again
 //! from it reads a worker's ring from its oldest line, and what stands before that place is counted already. So it does
 //! not matter when it is saved, as long as the ring still has what came after.
 
@@ -19,6 +19,8 @@ const MAX_CLIENTS: usize = 50_000;
 const SLACK_S: i64 = 2;
 /// Workers of the life before that may come again.
 const MAX_FORMER: usize = 16;
+/// Hours that are over and wait for the disk.
+const MAX_CLOSED: usize = 48;
 
 /// One worker of HAProxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +70,7 @@ pub struct Told {
 
 /// What is saved: the hour that is not over, and how far the lines were counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenLedger {
+pub struct OpenUsage {
     /// The hour.
     #[serde(flatten)]
     pub hour: UsageHour,
@@ -92,7 +94,7 @@ struct Reader {
 
 /// The sums, and how far they go.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct UsageLedger {
     hour: Hour,
     rows: HashMap<UsageKey, Amounts>,
     /// Hours that are over and are not yet taken away.
@@ -106,9 +108,9 @@ pub struct Ledger {
     version: u64,
 }
 
-impl Ledger {
+impl UsageLedger {
     /// Goes on where another one ended. `before` are the hours of the month that are over.
-    pub fn resume(open: OpenLedger, before: impl IntoIterator<Item = UsageHour>) -> Self {
+    pub fn resume(open: OpenUsage, before: impl IntoIterator<Item = UsageHour>) -> Self {
         let former = open.positions.into_iter().take(MAX_FORMER).collect();
         let mut ledger = Self { hour: open.hour.hour, former, forgiven: open.forgiven, ..Self::default() };
         for UsageHour { hour, rows } in before {
@@ -207,19 +209,23 @@ impl Ledger {
         if !self.rows.is_empty() {
             self.closed.push(self.open_hour());
         }
+        // A disk that takes nothing for two days.
+        if self.closed.len() > MAX_CLOSED {
+            self.closed.remove(0);
+        }
         self.rows = HashMap::new();
         self.hour = hour;
         self.version += 1;
     }
 
     /// What is to be saved: first the hours that are over, then this.
-    pub fn to_save(&self) -> (Vec<UsageHour>, OpenLedger) {
+    pub fn to_save(&self) -> (Vec<UsageHour>, OpenUsage) {
         let read = self
             .readers
             .values()
             .filter_map(|reader| reader.last.clone().map(|last| Position { worker: reader.worker, last }));
         let positions = read.chain(self.former.iter().cloned()).collect();
-        (self.closed.clone(), OpenLedger { hour: self.open_hour(), positions, forgiven: self.forgiven.clone() })
+        (self.closed.clone(), OpenUsage { hour: self.open_hour(), positions, forgiven: self.forgiven.clone() })
     }
 
     /// These hours are saved.
@@ -272,7 +278,7 @@ mod tests {
         Told { line: LineId { at: format!("t{request}"), request }, hour: Hour(hour), used: Some((key, amounts)) }
     }
 
-    fn sum(ledger: &Ledger, saved: &BTreeMap<Hour, UsageHour>) -> (u64, u64) {
+    fn sum(ledger: &UsageLedger, saved: &BTreeMap<Hour, UsageHour>) -> (u64, u64) {
         let (closed, open) = ledger.to_save();
         let mut hours = saved.clone();
         hours.extend(closed.into_iter().chain([open.hour]).map(|hour| (hour.hour, hour)));
@@ -288,8 +294,8 @@ mod tests {
         ) {
             let worker = WorkerId { pid: 7, started: 1000 };
             let mut ring: Vec<Told> = vec![];
-            let (mut saved, mut hours) = (OpenLedger::default(), BTreeMap::new());
-            let mut ledger = Ledger::default();
+            let (mut saved, mut hours) = (OpenUsage::default(), BTreeMap::new());
+            let mut ledger = UsageLedger::default();
             ledger.begin(0, worker);
             let mut hour = 100;
             for (lines, saves, dies, later) in steps {
@@ -298,7 +304,7 @@ mod tests {
                 let from = ring.len();
                 (0..lines).for_each(|_| ring.push(told(ring.len() as u64, hour)));
                 if dies {
-                    ledger = Ledger::resume(saved.clone(), hours.values().cloned());
+                    ledger = UsageLedger::resume(saved.clone(), hours.values().cloned());
                     ledger.begin(0, WorkerId { started: 1001, ..worker });
                     ledger.take_history(0, ring.clone());
                 }
@@ -320,7 +326,7 @@ mod tests {
 
     #[test]
     fn another_worker_is_read_from_its_first_line_and_a_lost_place_loses_nothing_that_is_there() {
-        let mut ledger = Ledger::default();
+        let mut ledger = UsageLedger::default();
         ledger.begin(0, WorkerId { pid: 7, started: 1000 });
         (0..10).for_each(|request| ledger.take(0, told(request, 5)));
         let (_, open) = ledger.to_save();
@@ -332,7 +338,7 @@ mod tests {
             (WorkerId { pid: 7, started: 999 }, 12..20, 18),
             (WorkerId { pid: 7, started: 1002 }, 3..12, 12),
         ] {
-            let mut next = Ledger::resume(open.clone(), []);
+            let mut next = UsageLedger::resume(open.clone(), []);
             next.begin(3, worker);
             next.take_history(3, history.map(|request| told(request, 5)).collect());
             assert_eq!(sum(&next, &BTreeMap::new()).0, expected, "{worker:?}");
@@ -341,7 +347,7 @@ mod tests {
 
     #[test]
     fn what_ends_in_a_worker_with_a_successor_is_late_and_rows_are_bounded() {
-        let mut ledger = Ledger::default();
+        let mut ledger = UsageLedger::default();
         ledger.begin(0, WorkerId { pid: 7, started: 1000 });
         ledger.take(0, told(3, 5));
         ledger.succeed(0);
@@ -354,7 +360,7 @@ mod tests {
         ledger.take(0, told(9, 5));
         let (window, count) = ledger.spent("c0", Period::Day, Hour(5));
         assert_eq!((window.nano_usd, window.late_nano_usd, count), (10, 10, 1));
-        let resumed = Ledger::resume(ledger.to_save().1, []);
+        let resumed = UsageLedger::resume(ledger.to_save().1, []);
         assert_eq!(resumed.spent("c0", Period::Day, Hour(5)), ledger.spent("c0", Period::Day, Hour(5)));
         for request in 0..MAX_ROWS as u64 + 10 {
             let mut told = told(request, 5);

@@ -10,5 +10,5 @@ mod spent;
 
 pub use amounts::Amounts;
 pub use hour::{Hour, Row, UsageHour, UsageKey};
-pub use ledger::{Ledger, LineId, MAX_ROWS, OpenLedger, Position, Told, WorkerId};
+pub use ledger::{LineId, MAX_ROWS, OpenUsage, Position, Told, UsageLedger, WorkerId};
 pub use spent::{Forgiven, Period, Spent, Window};

@@ -43,7 +43,8 @@ fn a_socket_alone_leads_to_the_file_and_the_history_of_its_agent() {
 
     // Where nobody answers, nobody's history is told in its place.
     let nobody = stage.path("nobody.sock");
-    for words in [&["history"][..], &["events"], &["diff"], &["status"], &["apply"], &["rollback", "--write"]] {
+    let all = [&["history"][..], &["events"], &["usage"], &["diff"], &["status"], &["apply"], &["rollback", "--write"]];
+    for words in all {
         let said = agent::run(&[&["--socket", nobody.to_str().expect("ASCII")], words].concat());
         assert!(said.code == Some(1) && said.stderr.contains("-c FILE"), "{words:?}: {}{}", said.stdout, said.stderr);
     }

@@ -120,7 +120,7 @@ fn a_missing_right_is_told_with_the_user_the_file_and_the_command_that_mends_it(
     for words in [&["status"][..], &["apply"], &["explain", "chat/a"], &["server", "drain", "chat/a"]] {
         told(&as_nobody(words), "hapilot.sock", "use it");
     }
-    for words in [&["history"][..], &["events"], &["diff"]] {
+    for words in [&["history"][..], &["events"], &["usage"], &["diff"]] {
         let said = as_nobody(words);
         told(&said, "state", "enter");
         assert!(said.stderr.contains("use sudo") && said.stderr.contains("chmod g+x"), "{}", said.stderr);

@@ -3,9 +3,12 @@
 
 use super::clients::{ask, client, key, message};
 use super::support::haproxy::{Binary, binaries};
-use super::support::http::{Reply, Request};
+use super::support::http::{Connection, Reply, Request};
 use super::support::stage::Stage;
-use super::support::{PATIENCE, wait_for};
+use super::support::{PATIENCE, pause, wait_for};
+use hapilot::usage::{Amounts, OpenUsage, UsageHour};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 const CHAT: &str = "/v1/chat/completions";
 /// Of the prompt and of the answer, by the mock's own count.
@@ -70,7 +73,7 @@ fn a_budget_bites_within_one_request_and_nobody_else_feels_it() {
             let (passed, refused) = until_refused(&stage, of, body);
             assert_eq!((passed, refused.status), (4, 429), "{said}: {}", refused.text());
             assert!(message(&refused).contains("budget is spent"), "{said}: {}", refused.text());
-            assert_eq!(refused.header("x-should-retry").as_deref(), Some("false"), "{said}");
+            assert_eq!(refused.header("x-should-retry"), Some("false"), "{said}");
             let wait: i64 = refused.header("retry-after").and_then(|text| text.parse().ok()).expect("seconds");
             let most = if of == "daily" { 86_400 } else { 31 * 86_400 };
             assert!((1..=most).contains(&wait), "{said}: {wait}");
@@ -86,5 +89,147 @@ fn a_budget_bites_within_one_request_and_nobody_else_feels_it() {
         for _ in 0..6 {
             assert_eq!(chat(&stage, "told", HELLO).status, 200, "{said}");
         }
+    }
+}
+
+/// What the ledger on disk has, all hours together, by client and model.
+fn ledger(stage: &Stage) -> BTreeMap<(String, String), Amounts> {
+    let mut sums: BTreeMap<_, Amounts> = BTreeMap::new();
+    let directory = stage.path("state").join("usage");
+    let Ok(entries) = fs_err::read_dir(directory) else { return sums };
+    for entry in entries {
+        let path = entry.expect("an entry").path();
+        if !path.to_string_lossy().ends_with(".json") {
+            continue;
+        }
+        let text = fs_err::read_to_string(&path).expect("a file");
+        let hour: UsageHour = match path.ends_with("open.json") {
+            true => serde_json::from_str::<OpenUsage>(&text).expect("JSON").hour,
+            false => serde_json::from_str(&text).expect("JSON"),
+        };
+        for row in hour.rows {
+            *sums.entry((row.key.client, row.key.model)).or_default() += row.amounts;
+        }
+    }
+    sums
+}
+
+#[test]
+fn the_ledger_has_each_request_once_though_the_agent_is_killed_and_haproxy_reloaded() {
+    for binary in binaries() {
+        let said = format!("{}", binary.version);
+        let text = format!(
+            "[[price]]\nmodel = \"mock-small\"\ninput = 2.5\noutput = 10\n[[price]]\nmodel = \"mock-l*\"\ninput = 0.0375\noutput = 7.123456\n\
+             [plan.rich]\nbudget = {{ usd = 1000 }}\n{}{}",
+            client("acme", "rich"),
+            client("other", "rich"),
+        );
+        let mut stage = stage(&binary, &text);
+        let address = stage.address.clone();
+        let (threads, rounds) = (4_u64, 120_u64);
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..threads)
+                .map(|thread| {
+                    let (of, address) = (if thread % 2 == 0 { "acme" } else { "other" }, &address);
+                    scope.spawn(move || {
+                        for round in 0..rounds {
+                            let model = if round % 3 == 0 { "mock-large" } else { "mock-small" };
+                            let body = if (round + thread) % 2 == 0 { HELLO } else { HELLO_STREAMED };
+                            let body = body.replace("mock-small", model);
+                            let request = Request::post(CHAT, &body).header("x-api-key", &key(of));
+                            let reply = Connection::open(address).and_then(|mut open| open.send(&request));
+                            let reply = reply.expect("an answer");
+                            assert_eq!(reply.status, 200, "{}", reply.text());
+                            pause(Duration::from_millis(5));
+                        }
+                    })
+                })
+                .collect();
+            // While they ask, the agent dies again and again, and HAProxy is reloaded.
+            for death in 0..6 {
+                pause(Duration::from_millis(150));
+                stage.agent().kill();
+                pause(Duration::from_millis(50 * death));
+                stage.begin_agent();
+                if death == 3 {
+                    stage.agent().wait_for_output("serving");
+                    stage.edit("[plan.rich]", "[plan.also]\nconcurrent = 100\n[plan.rich]");
+                }
+            }
+            clients.into_iter().for_each(|client| client.join().expect("a client"));
+        });
+        // A third of the rounds, rounded up, is for the large one.
+        let large = rounds.div_ceil(3);
+        let requests = |model: &str| 2 * if model == "mock-large" { large } else { rounds - large };
+        let cost = |model: &str| match model {
+            // 9 × 37,500 + 16 × 7,123,456 trillionths.
+            "mock-large" => (PROMPT * 37_500 + COMPLETION * 7_123_456 + 500) / 1000,
+            _ => COST,
+        };
+        let total = || ledger(&stage).values().map(|amounts| amounts.requests).sum::<u64>();
+        wait_for("the whole ledger", PATIENCE, || (total() >= threads * rounds).then_some(()));
+        let found = ledger(&stage);
+        assert_eq!(found.len(), 4, "{said}: {found:?}");
+        for ((of, model), amounts) in &found {
+            let requests = requests(model);
+            let expected = (requests, requests, 0, requests * cost(model));
+            let got = (amounts.requests, amounts.counted, amounts.estimated, amounts.nano_usd);
+            assert_eq!(got, expected, "{said}: {of} {model} {amounts:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_spent_outlives_a_restart_of_haproxy_and_is_forgiven_by_command() {
+    for binary in binaries() {
+        let said = format!("{}", binary.version);
+        let usd = format!("{:.6}", 3.5 * COST as f64 / 1e9);
+        let mut stage = stage(&binary, &format!("{PRICE}[plan.small]\nbudget = {{ usd = {usd} }}\n"));
+        let clients = stage.path("clients.toml");
+        fs_err::write(&clients, client("acme", "small")).expect("a file of clients");
+        let named = format!("clients = {:?}\n{}", clients.display(), stage.text());
+        stage.write_file(&named);
+        wait_for("the client", PATIENCE, || (chat(&stage, "acme", HELLO).status == 200).then_some(()));
+        assert_eq!(chat(&stage, "acme", HELLO).status, 200, "{said}");
+        let told = |cost: u64| {
+            let row = format!(" {cost} 0");
+            wait_for("what was spent", PATIENCE, || {
+                stage.read("maps/spent.map").lines().any(|line| line.ends_with(&row)).then_some(())
+            });
+        };
+        told(2 * COST);
+        stage.end_haproxy();
+        stage.start_haproxy();
+        // Its own counters begin anew.
+        for _ in 0..2 {
+            assert_eq!(chat(&stage, "acme", HELLO).status, 200, "{said}");
+        }
+        wait_for("the count", PATIENCE, || (counted(&stage, "acme") == 2 * COST).then_some(()));
+        assert_eq!(chat(&stage, "acme", HELLO).status, 429, "{said}");
+        let listed = stage.json(&["client", "list"]);
+        wait_for("the list", PATIENCE, || {
+            let listed = stage.json(&["client", "list"]);
+            (listed[0]["budget"]["spent_nano_usd"] == 4 * COST).then_some(())
+        });
+        assert_eq!(listed[0]["budget"]["per"], "month", "{said}: {listed}");
+        let events = stage.done(&["--json", "events", "--subject", "client/acme"]);
+        let events: Vec<serde_json::Value> =
+            events.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let told: Vec<_> = events.iter().filter(|event| event["kind"] == "budget").collect();
+        assert_eq!(told.len(), 1, "{said}: {events:?}");
+        stage.done(&["client", "forgive", "acme"]);
+        assert_eq!(chat(&stage, "acme", HELLO).status, 200, "{said}");
+        wait_for("the list", PATIENCE, || {
+            let listed = stage.json(&["client", "list"]);
+            (listed[0]["budget"]["spent_nano_usd"] == COST).then_some(())
+        });
+        // Also for an agent that begins anew.
+        stage.agent().kill();
+        stage.start_agent();
+        for _ in 0..3 {
+            assert_eq!(chat(&stage, "acme", HELLO).status, 200, "{said}");
+        }
+        wait_for("the count", PATIENCE, || (counted(&stage, "acme") == 6 * COST).then_some(()));
+        assert_eq!(chat(&stage, "acme", HELLO).status, 429, "{said}");
     }
 }

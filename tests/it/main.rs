@@ -75,5 +75,6 @@ mod support;
 mod taken;
 mod tokens;
 mod traffic;
+mod usage;
 mod vip;
 mod wire;

@@ -6,7 +6,7 @@ use crate::config::{Budget, Client, Clients, Config};
 use crate::event::{Event, EventKind, Severity};
 use crate::store;
 use crate::sys;
-use crate::usage::{Hour, Ledger, OpenLedger, Period, UsageHour};
+use crate::usage::{Hour, OpenUsage, Period, UsageHour, UsageLedger};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ const KEPT: i64 = 400 * 24;
 pub(in crate::agent) struct UsageBook {
     /// `None`: nothing is written, since somebody only observes.
     state: Option<Utf8PathBuf>,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: Arc<Mutex<UsageLedger>>,
     /// The version of the ledger that is on disk.
     saved: u64,
     not_before: Instant,
@@ -54,7 +54,7 @@ struct Told {
 
 impl UsageBook {
     /// Keeps this ledger. `state`: where; `None`: nothing is written.
-    pub fn new(state: Option<Utf8PathBuf>, ledger: Arc<Mutex<Ledger>>) -> Self {
+    pub fn new(state: Option<Utf8PathBuf>, ledger: Arc<Mutex<UsageLedger>>) -> Self {
         let saved = ledger.lock().unwrap_or_else(PoisonError::into_inner).version();
         Self {
             state,
@@ -108,15 +108,15 @@ impl UsageBook {
             let before = self.told.insert(name.to_owned(), now);
             let Some(before) = before else { continue };
             let from = if before.window == now.window { before.part } else { 0 };
-            let ends = budget.alert_at.iter().copied().filter(|at| *at < 1000).chain([1000]);
+            let mut ends = budget.alert_at.iter().copied().filter(|at| *at < 1000).chain([1000]);
             // Of several that were passed at once the last one says it all.
-            if let Some(passed) = ends.filter(|at| from < *at && *at <= part).last() {
+            if let Some(passed) = ends.rfind(|at| from < *at && *at <= part) {
                 bulletin.tell(event(client, budget, window.nano_usd, passed));
             }
         }
     }
 
-    fn locked(&self) -> MutexGuard<'_, Ledger> {
+    fn locked(&self) -> MutexGuard<'_, UsageLedger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,11 +165,11 @@ impl UsageBook {
 }
 
 /// What is on disk of the hour that is not over, and of the month. What is damaged is told, and missing.
-pub(in crate::agent) fn load(state: &Utf8Path) -> Ledger {
+pub fn load(state: &Utf8Path) -> UsageLedger {
     let now = Hour::of(jiff::Timestamp::now());
     let open = store::load_open_usage(state).unwrap_or_else(|e| {
         tracing::warn!("the usage of this hour is counted anew: {}", sys::chain(&e));
-        OpenLedger::default()
+        OpenUsage::default()
     });
     let mut before = vec![];
     // The month began at most so many hours ago.
@@ -181,12 +181,16 @@ pub(in crate::agent) fn load(state: &Utf8Path) -> Ledger {
         }
         Err(e) => tracing::warn!("what was used before cannot be read: {}", sys::chain(&e)),
     }
-    Ledger::resume(open, before)
+    UsageLedger::resume(open, before)
 }
 
 /// What HAProxy is to know of each client with a budget: how often it was forgiven, the window, what its counters should
 /// have, and what they do not have. Clients that spent nothing are left out.
-pub(in crate::agent) fn spent(ledger: &mut Ledger, config: &Config, clients: &Clients) -> BTreeMap<String, String> {
+pub(in crate::agent) fn spent(
+    ledger: &mut UsageLedger,
+    config: &Config,
+    clients: &Clients,
+) -> BTreeMap<String, String> {
     let hour = Hour::of(jiff::Timestamp::now());
     let mut rows = BTreeMap::new();
     for (client, budget) in budgeted(config, clients) {

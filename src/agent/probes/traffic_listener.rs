@@ -14,7 +14,7 @@ use crate::render::LIVE_RING;
 use crate::sys;
 use crate::sys::epoch::Epoch;
 use crate::traffic::{KeyWords, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey, told};
-use crate::usage::{Ledger, Told, WorkerId};
+use crate::usage::{Told, UsageLedger, WorkerId};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -73,7 +73,7 @@ impl TrafficListener {
         admin_socket: &Utf8Path,
         epoch: Epoch,
         unanswered: Unanswered,
-        ledger: Arc<Mutex<Ledger>>,
+        ledger: Arc<Mutex<UsageLedger>>,
     ) -> (Self, mpsc::Receiver<Batch>) {
         let (tally, urgent) = (Mutex::new(Tally::counting_into(ledger)), Notify::new());
         let heard = Arc::new(HeardTraffic { tally, epoch, urgent, unanswered });

@@ -20,7 +20,7 @@ use crate::config::{Clients, Config};
 use crate::desired::Desired;
 use crate::fleet::{Fleet, Keyring, Overrides};
 use crate::model::{Moment, ServerId};
-use crate::usage::Ledger;
+use crate::usage::UsageLedger;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,7 +42,7 @@ pub struct Steering {
     /// What clients have spent, as HAProxy is told it.
     spent: Told,
     /// What clients used.
-    pub(super) ledger: Arc<Mutex<Ledger>>,
+    pub(super) ledger: Arc<Mutex<UsageLedger>>,
     /// What the log knows each server's weight to come from.
     told_causes: BTreeMap<ServerId, String>,
 }
@@ -55,7 +55,7 @@ struct Told {
 }
 
 impl Steering {
-    pub(super) fn new(mut fleet: Fleet, keyring: Keyring, overrides: Overrides, ledger: Ledger) -> Self {
+    pub(super) fn new(mut fleet: Fleet, keyring: Keyring, overrides: Overrides, ledger: UsageLedger) -> Self {
         fleet.silence(&overrides, Moment::default());
         let (said, told_causes, spent) = (BTreeSet::new(), BTreeMap::new(), Told::default());
         let ledger = Arc::new(Mutex::new(ledger));
@@ -67,6 +67,7 @@ impl Steering {
             word_count: WordCount::default(),
             keys_moved: false,
             spent,
+            ledger,
             told_causes,
         }
     }

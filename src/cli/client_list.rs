@@ -1,0 +1,96 @@
+//! `client list`: who may ask, with which plan, and what is spent of their budgets.
+
+use super::money;
+use super::output::{Failure, Output, Tone, span};
+use super::table::Table;
+use crate::agent::{Sources, usage_ledger};
+use crate::config::{Budget, Client};
+use crate::model::Name;
+use crate::usage::{Hour, Period, UsageLedger};
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// With `--json`, one element each.
+#[derive(Serialize)]
+struct Listed<'a> {
+    client: &'a Name,
+    plan: &'a Name,
+    key_sha256: String,
+    old_key_until: Option<String>,
+    /// What it may spend; missing where that has no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<Spent>,
+}
+
+/// Of a budget.
+#[derive(Serialize)]
+struct Spent {
+    nano_usd: u64,
+    per: Period,
+    spent_nano_usd: u64,
+}
+
+/// `hapilot client list`
+pub(super) fn list(sources: &Sources, out: Output) -> Result<(), Failure> {
+    let has_budgets = sources.config.plans.iter().any(|plan| plan.budget.is_some());
+    let ledger = has_budgets.then(|| usage_ledger(&sources.config.node.state.value));
+    let spent = |client: &Client| spent(client, budget_of(sources, client)?, ledger.as_ref()?);
+    let until = |client: &Client| client.old_key.as_ref().map(|(_, until)| *until);
+    if out.json {
+        let listed = |client: &'_ Client| until(client).map(|until| until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        let rows: Vec<_> = sources
+            .clients
+            .iter()
+            .map(|client| Listed {
+                client: &client.name.value,
+                plan: &client.plan.value,
+                key_sha256: client.key.value.to_string(),
+                old_key_until: listed(client),
+                budget: spent(client),
+            })
+            .collect();
+        out.print_json(&rows);
+        return Ok(());
+    }
+    if sources.clients.is_empty() {
+        let nobody =
+            if sources.config.has_clients() { "no client yet: nobody may ask" } else { "no clients: anybody may ask" };
+        out.text(0, nobody);
+        return Ok(());
+    }
+    let now = Timestamp::now();
+    let mut table = Table::new(["CLIENT", "PLAN", "KEY'S SHA-256", "OLD KEY", "SPENT"]);
+    for client in sources.clients.iter() {
+        let left = until(client).map(|until| until.duration_since(now).as_secs());
+        let old = match left {
+            None => "-".to_owned(),
+            Some(left) if left > 0 => format!("good for {}", span(left.unsigned_abs())),
+            Some(_) => "over".to_owned(),
+        };
+        table.row([
+            (Tone::Plain, client.name.value.to_string()),
+            (Tone::Plain, client.plan.value.to_string()),
+            (Tone::Dim, client.key.value.short()),
+            (Tone::Plain, old),
+            spent(client).map_or((Tone::Plain, "-".to_owned()), |spent| told(&spent)),
+        ]);
+    }
+    out.print(&table.render(&out));
+    Ok(())
+}
+
+fn budget_of<'a>(sources: &'a Sources, client: &Client) -> Option<&'a Budget> {
+    let plan = sources.config.plans.iter().find(|plan| plan.name.value == client.plan.value)?;
+    plan.budget.as_ref()
+}
+
+fn spent(client: &Client, budget: &Budget, ledger: &UsageLedger) -> Option<Spent> {
+    let (window, _) = ledger.spent(client.name.value.as_str(), budget.per, Hour::of(Timestamp::now()));
+    Some(Spent { nano_usd: budget.nano_usd.value, per: budget.per, spent_nano_usd: window.nano_usd })
+}
+
+fn told(spent: &Spent) -> (Tone, String) {
+    let Spent { nano_usd, per, spent_nano_usd } = spent;
+    let tone = if spent_nano_usd >= nano_usd { Tone::Bad } else { Tone::Plain };
+    (tone, format!("${} of ${} a {}", money::told(*spent_nano_usd), money::told(*nano_usd), per.word()))
+}
