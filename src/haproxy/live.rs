@@ -122,8 +122,6 @@ fn tries_in(reply: &str) -> Option<String> {
 pub enum RingPart {
     /// Those that it has now, to their end.
     Past,
-    /// Those that come.
-    Coming,
     /// Those that it has, and those that come.
     All,
 }
@@ -159,7 +157,6 @@ impl EventStream {
         let told = |source| AdminError::from_io(socket, source);
         let how = match part {
             RingPart::Past => "",
-            RingPart::Coming => " -w -n",
             RingPart::All => " -w",
         };
         // Without a prompt HAProxy takes one line only, and then sends line after line.

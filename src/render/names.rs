@@ -17,7 +17,7 @@ pub(super) const LIMIT_ADDRESS_KEY: &str = "address";
 /// Map of the limits' numbers.
 pub(super) const LIMITS_MAP: &str = "maps/limits.map";
 /// The section of the stick-table of clients.
-pub(super) const LIMIT_CLIENT: &str = "limit:client";
+pub const LIMIT_CLIENT: &str = "limit:client";
 /// The backend that answers who is refused.
 pub(super) const REFUSED: &str = "hapilot:refused";
 /// Map of the clients, by the digests of their keys.

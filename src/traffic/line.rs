@@ -150,6 +150,11 @@ impl<'a> Line<'a> {
         }))
     }
 
+    /// Whether a line is one of ours, also one that cannot be read.
+    pub fn is_ours(bytes: &[u8]) -> bool {
+        find(bytes, MARK).is_some()
+    }
+
     /// Every attempt that was answered badly, in their order, the last one too.
     pub fn attempts(&self) -> impl DoubleEndedIterator<Item = Attempt<'a>> {
         attempts(self.tries.unwrap_or_default())

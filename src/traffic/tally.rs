@@ -162,6 +162,11 @@ impl Tally {
         is_mute
     }
 
+    /// Takes in what a line tells of usage, and nothing else.
+    pub fn take_usage(&mut self, key: WorkerKey, bytes: &[u8]) {
+        told(bytes).into_iter().for_each(|told| locked(&self.ledger).take(key.0, told));
+    }
+
     /// Takes in the attempts of a line that were repeated.
     fn take_repeated(&mut self, key: WorkerKey, line: &Line<'_>, today: SystemTime) {
         for (attempt, word) in repeated(line) {

@@ -188,6 +188,17 @@ impl UsageLedger {
         self.version += 1;
     }
 
+    /// Who has spent anything.
+    pub fn spenders(&self) -> Vec<String> {
+        self.spent.keys().cloned().collect()
+    }
+
+    /// Adds what no line told.
+    pub fn make_up(&mut self, whose: UsageKey, amounts: Amounts) {
+        self.version += 1;
+        self.add(whose, amounts);
+    }
+
     /// Another listener begins: each worker is met anew.
     pub fn meet_again(&mut self) {
         let readers = std::mem::take(&mut self.readers).into_values();
@@ -245,11 +256,15 @@ impl UsageLedger {
         let is_late = reader.is_late;
         reader.last = Some(told.line);
         self.version += 1;
-        let Some((mut whose, mut amounts)) = told.used else { return };
+        let Some((whose, mut amounts)) = told.used else { return };
         self.turn(told.hour);
         if is_late {
             amounts.late_nano_usd = amounts.nano_usd;
         }
+        self.add(whose, amounts);
+    }
+
+    fn add(&mut self, mut whose: UsageKey, amounts: Amounts) {
         if !self.rows.contains_key(&whose) && self.rows.len() >= MAX_ROWS {
             "*".clone_into(&mut whose.model);
         }
@@ -259,7 +274,9 @@ impl UsageLedger {
     }
 
     fn spend(&mut self, hour: Hour, client: &str, amounts: &Amounts) {
-        if amounts.nano_usd == 0 || !self.spent.contains_key(client) && self.spent.len() >= MAX_CLIENTS {
+        if (amounts.nano_usd, amounts.late_nano_usd) == (0, 0)
+            || !self.spent.contains_key(client) && self.spent.len() >= MAX_CLIENTS
+        {
             return;
         }
         let spent = self.spent.entry(client.to_owned()).or_default();

@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-/// What is new is written this often. A death of the agent loses nothing of it: HAProxy's ring still has the lines.
-const EVERY: Duration = Duration::from_secs(1);
+/// What is new is written this often at most. A death of the agent loses nothing of it: HAProxy's ring still has the lines,
+/// but for a worker that ends meanwhile.
+const EVERY: Duration = Duration::from_millis(200);
 /// And no sooner than so many times as long as the last time took: 2 % of a disk.
 const PAUSES: u32 = 50;
 /// Hours are kept so long: 400 days.
@@ -33,8 +34,8 @@ pub(in crate::agent) struct UsageBook {
     /// Why it could not be written.
     problem: Option<String>,
     forgotten_at: Hour,
-    /// How far each client was told to be.
-    told: HashMap<String, Told>,
+    /// How far each client was told to be; `None`: nobody was looked at yet.
+    told: Option<HashMap<String, Told>>,
 }
 
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl UsageBook {
             writing: None,
             problem: None,
             forgotten_at: Hour::default(),
-            told: HashMap::new(),
+            told: None,
         }
     }
 
@@ -99,21 +100,24 @@ impl UsageBook {
     /// Tells which clients have come near the end of their budgets, or to it, since it was told last.
     pub fn tell(&mut self, config: &Config, clients: &Clients, bulletin: &Bulletin) {
         let hour = Hour::of(jiff::Timestamp::now());
+        // What the life before knew, it told.
+        let is_first = self.told.is_none();
+        let mut told = self.told.take().unwrap_or_default();
         for (client, budget) in budgeted(config, clients) {
             let name = client.name.value.as_str();
             let (window, forgiven) = self.locked().spent(name, budget.per, hour);
             let whole = budget.nano_usd.value;
             let part = u32::try_from(u128::from(window.nano_usd) * 1000 / u128::from(whole.max(1))).unwrap_or(u32::MAX);
             let now = Told { window: (window.number, forgiven), part };
-            let before = self.told.insert(name.to_owned(), now);
-            let Some(before) = before else { continue };
-            let from = if before.window == now.window { before.part } else { 0 };
+            let before = told.insert(name.to_owned(), now).filter(|before| before.window == now.window);
+            let from = before.map_or(if is_first { part } else { 0 }, |before| before.part);
             let mut ends = budget.alert_at.iter().copied().filter(|at| *at < 1000).chain([1000]);
             // Of several that were passed at once the last one says it all.
             if let Some(passed) = ends.rfind(|at| from < *at && *at <= part) {
                 bulletin.tell(event(client, budget, window.nano_usd, passed));
             }
         }
+        self.told = Some(told);
     }
 
     fn locked(&self) -> MutexGuard<'_, UsageLedger> {
@@ -199,7 +203,7 @@ pub(in crate::agent) fn spent(
         let (window, forgiven) = ledger.spent(name, budget.per, hour);
         if (window.nano_usd, forgiven) != (0, 0) {
             let number = window.number * 1000 + i64::from(forgiven);
-            let (late, known) = (window.late_nano_usd, window.nano_usd - window.late_nano_usd);
+            let (late, known) = (window.late_nano_usd, window.nano_usd.saturating_sub(window.late_nano_usd));
             rows.insert(name.to_owned(), format!("{forgiven} {number} {known} {late}"));
         }
     }

@@ -1,5 +1,6 @@
 //! What is heard of servers: which probe runs next, and live traffic.
 
+mod accounts;
 pub(super) mod ears;
 pub(super) mod probe_errand;
 pub(super) mod queue;

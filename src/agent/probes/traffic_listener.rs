@@ -6,6 +6,7 @@
 //! HAProxy is never waited upon by anything
 //! but these tasks, and never waits for them: when they are slow its ring is full, and the lines lost are counted.
 
+use super::accounts;
 use crate::agent::tell::unanswered::Unanswered;
 use crate::haproxy::{AdminError, EventStream, RingPart, WorkerLook, WorkerWatch};
 use crate::health::LiveSample;
@@ -13,7 +14,7 @@ use crate::model::{Moment, ServerId};
 use crate::render::LIVE_RING;
 use crate::sys;
 use crate::sys::epoch::Epoch;
-use crate::traffic::{KeyWords, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey, told};
+use crate::traffic::{KeyWords, Line, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey, told};
 use crate::usage::{Told, UsageLedger, WorkerId};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,8 +76,8 @@ impl TrafficListener {
         unanswered: Unanswered,
         ledger: Arc<Mutex<UsageLedger>>,
     ) -> (Self, mpsc::Receiver<Batch>) {
-        let (tally, urgent) = (Mutex::new(Tally::counting_into(ledger)), Notify::new());
-        let heard = Arc::new(HeardTraffic { tally, epoch, urgent, unanswered });
+        let (tally, urgent) = (Mutex::new(Tally::counting_into(ledger.clone())), Notify::new());
+        let heard = Arc::new(HeardTraffic { tally, ledger, epoch, urgent, unanswered });
         let (sender, receiver) = mpsc::channel(MAX_BATCHES);
         let mut tasks = JoinSet::new();
         tasks.spawn(attach_for_ever(admin_socket.to_owned(), Arc::clone(&heard)));
@@ -99,6 +100,8 @@ impl TrafficListener {
 #[derive(Debug)]
 pub(in crate::agent) struct HeardTraffic {
     tally: Mutex<Tally>,
+    /// Where it counts what clients use.
+    ledger: Arc<Mutex<UsageLedger>>,
     epoch: Epoch,
     /// Something was heard that should not wait.
     urgent: Notify,
@@ -121,11 +124,17 @@ impl HeardTraffic {
         self.epoch.now()
     }
 
-    /// Whether only the counters know more of what these lines tell.
-    fn lines(&self, key: WorkerKey, split: &mut Split, bytes: &[u8]) -> bool {
+    /// Whether only the counters know more of what these lines tell. `known`: so many of them are no news.
+    fn lines(&self, key: WorkerKey, split: &mut Split, known: &mut usize, bytes: &[u8]) -> bool {
         let (now, today, mut tally) = (self.now(), SystemTime::now(), self.tally());
         let mut is_mute = false;
-        split.feed(bytes, |line| is_mute |= tally.take_line(key, line, now, today));
+        split.feed(bytes, |line| match known.checked_sub(1) {
+            Some(left) => {
+                *known = if Line::is_ours(line) { left } else { *known };
+                tally.take_usage(key, line);
+            }
+            None => is_mute |= tally.take_line(key, line, now, today),
+        });
         self.hurry(&tally);
         is_mute
     }
@@ -212,12 +221,15 @@ async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<HeardTraffic>) {
                     heard.tally().end_worker(gone.key);
                 }
                 let key = same.map_or_else(|| heard.tally().begin_worker(is_from_start), |same| same.key);
-                let past = std::mem::take(&mut worker.past);
+                let told = std::mem::take(&mut worker.past.told);
                 heard.tally().count_worker(key, worker.id());
                 if !is_from_start {
-                    heard.tally().take_history(key, past);
+                    heard.tally().take_history(key, told);
                 }
                 tracing::debug!(pid, is_from_start, "listening to the worker's traffic");
+                if same.is_none() {
+                    following.spawn(accounts::settle(admin_socket.clone(), pid, Arc::clone(&heard.ledger)));
+                }
                 following.spawn(worker.follow(key, Arc::clone(&heard), news));
                 // Nothing to do until it has a successor, or the connection broke.
                 let news = hears.recv().await;
@@ -258,8 +270,15 @@ struct Worker {
     watch: WorkerWatch,
     stream: EventStream,
     is_from_start: bool,
-    /// What the lines told that its ring had already, where they are not read as new ones.
-    past: Vec<Told>,
+    /// What its ring had already, where that is no news.
+    past: Past,
+}
+
+/// The lines that a worker had written before it was listened to.
+#[derive(Debug, Default)]
+struct Past {
+    told: Vec<Told>,
+    lines: usize,
 }
 
 impl Worker {
@@ -272,13 +291,12 @@ impl Worker {
         let is_from_start = last.is_some_and(|last| {
             last.pid != watch.pid() && watch.uptime() <= last.seen.elapsed() + Duration::from_secs(2)
         });
-        let part = if is_from_start { RingPart::All } else { RingPart::Coming };
-        let stream = EventStream::open(admin_socket, LIVE_RING, part, ANSWER).await?;
+        // What its ring has by now is read first, so that it is known again: nothing is lost between this and the stream.
+        let past = if is_from_start { Past::default() } else { Past::read(admin_socket, watch.pid()).await? };
+        let stream = EventStream::open(admin_socket, LIVE_RING, RingPart::All, ANSWER).await?;
         if stream.pid() != watch.pid() {
             return Err(Deaf::OtherWorker);
         }
-        // After the other one was opened: what is in between comes twice.
-        let past = if is_from_start { vec![] } else { past(admin_socket, watch.pid()).await? };
         Ok(Self { watch, stream, is_from_start, past })
     }
 
@@ -289,13 +307,13 @@ impl Worker {
 
     /// Until the worker is gone, or the connection.
     async fn follow(self, key: WorkerKey, heard: Arc<HeardTraffic>, news: mpsc::Sender<WorkerEnd>) {
-        let Self { mut watch, mut stream, is_from_start: _, past: _ } = self;
+        let Self { mut watch, mut stream, is_from_start: _, past: Past { lines: mut known, told: _ } } = self;
         let (mut split, mut buffer, look_soon) = (Split::default(), vec![0; READ_BYTES], Notify::new());
         let listen = async {
             loop {
                 match stream.read(&mut buffer).await {
                     Ok(0) => return,
-                    Ok(length) if heard.lines(key, &mut split, &buffer[..length]) => look_soon.notify_one(),
+                    Ok(length) if heard.lines(key, &mut split, &mut known, &buffer[..length]) => look_soon.notify_one(),
                     Ok(_) => {}
                     Err(error) => {
                         tracing::debug!("live traffic: {}", sys::chain(&error));
@@ -311,7 +329,7 @@ impl Worker {
         if is_done {
             // Its last lines are in the ring before its last connection is gone.
             while let Ok(Ok(length @ 1..)) = tokio::time::timeout(LAST_WORDS, stream.read(&mut buffer)).await {
-                heard.lines(key, &mut split, &buffer[..length]);
+                heard.lines(key, &mut split, &mut known, &buffer[..length]);
             }
         }
         // The worker waits for these connections to end.
@@ -327,18 +345,23 @@ impl Worker {
     }
 }
 
-/// What the lines tell of usage that a worker's ring has.
-async fn past(admin_socket: &Utf8Path, pid: u32) -> Result<Vec<Told>, Deaf> {
-    let mut stream = EventStream::open(admin_socket, LIVE_RING, RingPart::Past, ANSWER).await?;
-    if stream.pid() != pid {
-        return Err(Deaf::OtherWorker);
-    }
-    let (mut split, mut buffer, mut found) = (Split::default(), vec![0; READ_BYTES], vec![]);
-    loop {
-        let read = tokio::time::timeout(ANSWER, stream.read(&mut buffer)).await;
-        match read.map_err(|_| AdminError::Deadline { socket: admin_socket.to_owned() })?? {
-            0 => return Ok(found),
-            length => split.feed(&buffer[..length], |line| found.extend(told(line))),
+impl Past {
+    async fn read(admin_socket: &Utf8Path, pid: u32) -> Result<Self, Deaf> {
+        let mut stream = EventStream::open(admin_socket, LIVE_RING, RingPart::Past, ANSWER).await?;
+        if stream.pid() != pid {
+            return Err(Deaf::OtherWorker);
+        }
+        let (mut split, mut buffer, mut past) = (Split::default(), vec![0; READ_BYTES], Self::default());
+        let mut take = |line: &[u8]| {
+            past.lines += usize::from(Line::is_ours(line));
+            past.told.extend(told(line));
+        };
+        loop {
+            let read = tokio::time::timeout(ANSWER, stream.read(&mut buffer)).await;
+            match read.map_err(|_| AdminError::Deadline { socket: admin_socket.to_owned() })?? {
+                0 => return Ok(past),
+                length => split.feed(&buffer[..length], &mut take),
+            }
         }
     }
 }

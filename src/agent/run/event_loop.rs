@@ -60,6 +60,7 @@ impl Agent {
             self.file_changed("the file changed").await;
         }
         self.node.attend_vips();
+        self.look_at_budgets();
         self.publish();
         let mut watched_at = Instant::now();
         loop {
