@@ -4,8 +4,9 @@
 use super::clients::{ask, client, key, message};
 use super::support::haproxy::{Binary, binaries};
 use super::support::http::{Connection, Reply, Request};
-use super::support::stage::Stage;
+use super::support::stage::{SERVERS, Stage};
 use super::support::{PATIENCE, pause, wait_for};
+use hapilot::mock::{Fault, FaultKind};
 use hapilot::usage::{Amounts, OpenUsage, UsageHour};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -236,5 +237,70 @@ fn what_was_spent_outlives_a_restart_of_haproxy_and_is_forgiven_by_command() {
         }
         wait_for("the count", PATIENCE, || (counted(&stage, "acme") == 6 * COST).then_some(()));
         assert_eq!(chat(&stage, "acme", HELLO).status, 429, "{said}");
+    }
+}
+
+#[test]
+fn what_no_line_told_is_made_up_from_haproxys_counters() {
+    for binary in binaries() {
+        let said = format!("{}", binary.version);
+        let text = format!("{PRICE}[plan.rich]\nbudget = {{ usd = 1 }}\n{}", client("acme", "rich"));
+        let mut stage = stage(&binary, &text);
+        // A worker of 2.6 hands nothing over in its first seconds.
+        pause(Duration::from_secs(if binary.version.major < 3 { 6 } else { 0 }));
+        assert_eq!(chat(&stage, "acme", HELLO).status, 200, "{said}");
+        let spent = |stage: &Stage| -> u64 { ledger(stage).values().map(|amounts| amounts.nano_usd).sum() };
+        wait_for("the first one", PATIENCE, || (spent(&stage) == COST).then_some(()));
+        // The worker whose ring has the next ones is gone before an agent comes back.
+        stage.agent().kill();
+        for _ in 0..3 {
+            assert_eq!(chat(&stage, "acme", HELLO).status, 200, "{said}");
+        }
+        wait_for("the count", PATIENCE, || (counted(&stage, "acme") == 4 * COST).then_some(()));
+        let before = stage.worker();
+        stage.private().reload();
+        wait_for("another worker", PATIENCE, || (stage.worker() != before).then_some(()));
+        wait_for("what it was told", PATIENCE, || {
+            let table = stage.private().admin("show table limit:client");
+            table.contains("key=acme").then_some(())
+        });
+        assert_eq!(counted(&stage, "acme"), 4 * COST, "{said}");
+        stage.start_agent();
+        wait_for("what is made up", PATIENCE, || (spent(&stage) == 4 * COST).then_some(()));
+        assert_eq!(ledger(&stage)[&("acme".to_owned(), String::new())].nano_usd, 3 * COST, "{said}");
+    }
+}
+
+#[test]
+fn a_stream_that_outlives_a_reload_is_paid_and_its_client_refused() {
+    for binary in binaries() {
+        let said = format!("{}", binary.version);
+        let usd = format!("{:.6}", COST as f64 / 1e9);
+        let text = format!("{PRICE}[plan.small]\nbudget = {{ usd = {usd} }}\n{}", client("acme", "small"));
+        let mut stage = stage(&binary, &text);
+        for server in SERVERS {
+            stage.break_mock(server, vec![Fault { rate: Some(10.0), ..Fault::new(FaultKind::Rate) }]);
+        }
+        let mut connection = Connection::open(&stage.address).expect("a connection");
+        let request = Request::post(CHAT, HELLO_STREAMED).header("x-api-key", &key("acme"));
+        let mut stream = connection.stream(&request).expect("a stream");
+        stream.next_piece().expect("a piece");
+        stage.edit("[plan.small]", "[plan.also]\nconcurrent = 100\n[plan.small]");
+        stage.agent().wait_for_output("revision 2 serves");
+        while stream.next_piece().is_ok_and(|piece| piece.is_some()) {}
+        drop(connection);
+        wait_for("the ledger", PATIENCE, || {
+            let late: u64 = ledger(&stage).values().map(|amounts| amounts.late_nano_usd).sum();
+            (late == COST).then_some(())
+        });
+        for server in SERVERS {
+            stage.mend_mock(server);
+        }
+        wait_for("a refusal", PATIENCE, || {
+            let row = stage.private().admin("show map maps/spent.map");
+            row.trim().lines().any(|line| line.ends_with(&format!(" 0 {COST}"))).then_some(())
+        });
+        let refused = chat(&stage, "acme", HELLO);
+        assert_eq!(refused.status, 429, "{said}: {}", refused.text());
     }
 }
