@@ -43,8 +43,11 @@ pub(super) fn sections_with(name: &str) -> Option<(&'static str, ValueKind)> {
     }
     let mut found = Vec::new();
     search(&ROOT, name, &mut found);
-    match found[..] {
-        [section] => Some(section),
+    // A section is meant rather than a key that has its name.
+    let is_section = |(_, kind): &&(&str, ValueKind)| matches!(kind, ValueKind::Named(..));
+    match (&found[..], found.iter().find(is_section)) {
+        ([section], _) => Some(*section),
+        (_, Some(section)) => Some(*section),
         _ => None,
     }
 }
