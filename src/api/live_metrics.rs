@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,6 +33,12 @@ struct CallerLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClientLabels {
+    client: String,
+    plan: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokensLabels {
     client: String,
     plan: String,
@@ -45,6 +52,7 @@ const MAX_CLIENTS: usize = 1_000;
 fn register_callers(registry: &mut Registry, callers: &[CallerPicture]) {
     let requests = Family::<CallerLabels, Counter>::default();
     let (tokens, answers) = (Family::<TokensLabels, Counter>::default(), Family::<TokensLabels, Counter>::default());
+    let costs = Family::<ClientLabels, Counter<f64, AtomicU64>>::default();
     let is_few = callers.len() <= MAX_CLIENTS;
     for CallerPicture { client, plan, passed, tokens: cost, refused } in callers {
         let client = if is_few { client.clone() } else { String::new() };
@@ -54,6 +62,10 @@ fn register_callers(registry: &mut Registry, callers: &[CallerPicture]) {
             requests.get_or_create(&CallerLabels { client, plan, outcome }).inc_by(count);
         }
         let labels = |kind| TokensLabels { client: client.clone(), plan: plan.clone(), kind };
+        if cost.nano_usd > 0 {
+            let (client, plan) = (client.clone(), plan.clone());
+            costs.get_or_create(&ClientLabels { client, plan }).inc_by(cost.nano_usd as f64 / 1e9);
+        }
         if cost.answers > 0 {
             for (kind, count) in [("prompt", cost.prompt), ("cached", cost.cached), ("completion", cost.completion)] {
                 tokens.get_or_create(&labels(kind)).inc_by(count);
@@ -64,6 +76,11 @@ fn register_callers(registry: &mut Registry, callers: &[CallerPicture]) {
         }
     }
     registry.register("client_tokens", "Tokens of clients with a limit of them; `cached` are among `prompt`", tokens);
+    registry.register(
+        "client_cost_usd",
+        "What the answers to clients cost by the prices in the file, in US dollars",
+        costs,
+    );
     registry.register("client_answers_counted", "Answers whose tokens were counted, by how", answers);
     registry.register("client_requests", "Requests of clients with keys, by whether they were let in", requests);
 }

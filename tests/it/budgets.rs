@@ -90,6 +90,22 @@ fn a_budget_bites_within_one_request_and_nobody_else_feels_it() {
         for _ in 0..6 {
             assert_eq!(chat(&stage, "told", HELLO).status, 200, "{said}");
         }
+        // An edit is live at once, without a reload, and what was spent stays spent.
+        let worker = stage.worker();
+        let more = format!("{:.6}", 4.5 * COST as f64 / 1e9);
+        let small = format!("[plan.small]\nbudget = {{ usd = {usd} }}");
+        let edited = stage.edit(&small, &small.replace(&usd, &more));
+        stage.effect("a larger budget", edited, |stage| chat(stage, "acme", HELLO).status == 200);
+        wait_for("the count", PATIENCE, || (counted(&stage, "acme") == 5 * COST).then_some(()));
+        assert_eq!(chat(&stage, "acme", HELLO).status, 429, "{said}");
+        let edited = stage.edit("input = 2.5\noutput = 10", "input = 0\noutput = 0.001");
+        stage.effect("another price", edited, |stage| {
+            let before = counted(stage, "told");
+            assert_eq!(chat(stage, "told", HELLO).status, 200, "{said}");
+            wait_for("its cost", PATIENCE, || Some(counted(stage, "told")).filter(|now| *now > before)) - before
+                == COMPLETION
+        });
+        assert_eq!(stage.worker(), worker, "{said}");
     }
 }
 

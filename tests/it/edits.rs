@@ -50,9 +50,10 @@ fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
 }
 
 /// What clients begin with.
+const MONEY: &str = "[[price]]\nmodel = \"gpt-4o\"\ninput = 2.5\noutput = 10\n[plan.paying]\nbudget = { usd = 50 }\n";
 const CLIENTS: &str = "[plan.free]\nrequests = \"60/1m\"\n[client.acme]\nplan = \"free\"\nkey_sha256 = \"5f2d1c0a9b8e7d6c5b4a39281706f5e4d3c2b1a0998877665544332211ffeedd\"\n";
 
-const EDITS: [Edit; 44] = [
+const EDITS: [Edit; 45] = [
     ("weight of a server", |_, text| swapped(text, "weight = 100 # a", "weight = 7 # a")),
     ("state of a server: drain", |_, text| swapped(text, "state = \"ready\" # a", "state = \"drain\" # a")),
     ("state of a server: maint", |_, text| swapped(text, "state = \"ready\" # b", "state = \"maint\" # b")),
@@ -134,6 +135,7 @@ const EDITS: [Edit; 44] = [
         swapped(text, "\"60/1m\"", "\"60/1m\"\nconcurrent = 5")
     }),
     ("the first limit of tokens in a plan", |_, text| swapped(text, "\"60/1m\"", "\"60/1m\"\ntokens = \"1000/1m\"")),
+    ("the first budget and price", |_, text| format!("{text}\n{MONEY}")),
     ("the first plan that names models", |_, text| swapped(text, "\"60/1m\"", "\"60/1m\"\nmodels = [\"gpt-*\"]")),
     ("the first plan that names routes", |_, text| swapped(text, "\"60/1m\"", "\"60/1m\"\nroutes = [\"/v1\"]")),
     ("window of a limit", |_, text| swapped(text, "10000000/10s", "10000000/20s")),
