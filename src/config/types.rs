@@ -330,8 +330,19 @@ pub struct BackendTimeout {
     pub connect: Sourced<Duration>,
     /// `first_byte`: from the request to the response's first byte, 100 ms to 24 h; default 60 s.
     pub first_byte: Sourced<Duration>,
+    /// `first_byte_per_ktoken`: so much more for each 1,000 tokens of the request and of an answer that is no stream, 1 ms to
+    /// 60 s, up to [`Self::longest_first_byte`]; none by default.
+    pub first_byte_per_ktoken: Option<Sourced<Duration>>,
     /// `idle`: between two pieces of a stream, 1 s to 24 h; default 60 s.
     pub idle: Sourced<Duration>,
+}
+
+impl BackendTimeout {
+    /// How long a first byte is waited for at the most: ten times `first_byte` where that grows, 24 h at most.
+    pub fn longest_first_byte(&self) -> Duration {
+        let first = self.first_byte.value;
+        if self.first_byte_per_ktoken.is_some() { (first * 10).min(Duration::from_secs(86_400)) } else { first }
+    }
 }
 
 /// `check` of a backend.

@@ -130,7 +130,12 @@ pub fn backend(called: &str, provider: Provider, servers: Vec<Server>) -> Backen
         retries: set(2),
         forward_client: true,
         ask_usage: true,
-        timeout: BackendTimeout { connect: seconds(5), first_byte: seconds(60), idle: seconds(60) },
+        timeout: BackendTimeout {
+            connect: seconds(5),
+            first_byte: seconds(60),
+            first_byte_per_ktoken: None,
+            idle: seconds(60),
+        },
         check: Check {
             origin: NOWHERE,
             interval: Duration::from_secs(10),

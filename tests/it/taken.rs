@@ -1,16 +1,18 @@
-//! What a frontend takes: methods, kinds of bodies, their size. Real HAProxy, on every version.
+//! What a frontend takes: methods, kinds of bodies, their size; and how long a large request may take. Real HAProxy, on
+//! every version.
 
 use super::support::haproxy::binaries;
 use super::support::pause;
-use super::support::stage::{Stage, swapped};
+use super::support::stage::{SERVERS, Stage, swapped};
+use hapilot::mock::{Fault, FaultKind};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Sends these bytes; the status that comes, and the rest.
 fn sent(address: &str, request: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("a connection");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
     stream.write_all(request).expect("a request");
     let mut text = Vec::new();
     let mut bytes = [0; 4096];
@@ -96,5 +98,47 @@ fn methods_kinds_and_sizes_that_are_not_taken_are_answered_with_what_is_wrong() 
             }
             assert_eq!(expected == 405, text.to_ascii_lowercase().contains("\nallow: get, post\r"), "{what}: {text}");
         }
+    }
+}
+
+#[test]
+fn who_asks_for_much_may_wait_longer_for_the_first_byte() {
+    for binary in binaries() {
+        let said = binary.version.to_string();
+        let stage = Stage::running(&binary, |file| {
+            let head = "[backend.chat]\n";
+            let slow =
+                "retries = 0\ntimeout = { first_byte = \"1s\", first_byte_per_ktoken = \"1s\", idle = \"1s\" }\n";
+            let file = file.lines().filter(|line| !line.starts_with("retries") && !line.starts_with("timeout"));
+            let file = file.collect::<Vec<_>>().join("\n") + "\n";
+            swapped(&file, head, &format!("{head}{slow}"))
+        });
+        for server in SERVERS {
+            stage.break_mock(server, vec![Fault { path: Some("/v1/chat".into()), ..Fault::new(FaultKind::Hang) }]);
+        }
+        let large =
+            format!(r#"{{"model":"mock-small","messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(8_000));
+        let cases = [
+            (r#"{"model":"mock-small"}"#, 1.0),
+            (r#"{"model":"mock-small","max_tokens":2000}"#, 3.0),
+            (r#"{"model":"mock-small","max_tokens":2000,"stream":true}"#, 1.0),
+            (r#"{"model":"mock-small","max_tokens":-5}"#, 1.0),
+            (large.as_str(), 3.0),
+            (r#"{"model":"mock-small","max_completion_tokens":2000000}"#, 10.0),
+        ];
+        std::thread::scope(|scope| {
+            for (body, seconds) in cases {
+                let (stage, said) = (&stage, &said);
+                scope.spawn(move || {
+                    let headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+                    let began = Instant::now();
+                    let (status, _) = sent(&stage.address, &request("POST", &headers, body));
+                    let took = began.elapsed().as_secs_f64();
+                    assert_eq!(status, 504, "{said}: {body:.80}");
+                    // The large one has some tokens more.
+                    assert!((seconds - 0.2..seconds + 1.5).contains(&took), "{said}: {took} {body:.80}");
+                });
+            }
+        });
     }
 }

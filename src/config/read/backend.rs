@@ -41,6 +41,7 @@ fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profi
     let timeout = BackendTimeout {
         connect: timeout.duration_or_default("connect"),
         first_byte: timeout.duration_or_default("first_byte"),
+        first_byte_per_ktoken: timeout.duration("first_byte_per_ktoken"),
         idle: timeout.duration_or_default("idle"),
     };
     let servers = server::servers(table, &provider);

@@ -64,6 +64,13 @@ pub(in crate::config) static BACKEND_TIMEOUT: Section = Section {
         KeySpec::new("connect", ValueKind::Duration("10ms", "10m"), "Until the connection stands").is("5s"),
         KeySpec::new("first_byte", ValueKind::Duration("100ms", DAY), "From the request to the response's first byte")
             .is("60s"),
+        KeySpec::new(
+            "first_byte_per_ktoken",
+            ValueKind::Duration("1ms", "60s"),
+            "So much more for each 1,000 tokens: those of the request, four bytes each, and the `max_tokens` of an answer that is no stream; ten times `first_byte` at most",
+        )
+        .says("the same for all")
+        .example("\"2s\""),
         KeySpec::new("idle", ValueKind::Duration("1s", DAY), "Between two pieces of a stream").is("60s"),
     ],
 };

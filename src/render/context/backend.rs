@@ -52,13 +52,22 @@ impl ContextMaker<'_> {
         let has_keys = servers.iter().any(|server| !server.keys.is_empty());
         let retry_on = retry_on(backend, self.target.has_retry_on_429());
         let first = lone_first(backend).map(|server| self.marks.text(&server.name, Some(server.origin)));
-        let BackendTimeout { connect, first_byte, idle } = timeout;
+        let BackendTimeout { connect, first_byte, first_byte_per_ktoken, idle } = timeout;
+        // Where one timeout serves for both, it is the longer one that grows.
+        let base = if self.target.has_response_timeout() { first_byte.value } else { first_byte.value.max(idle.value) };
+        let growth = first_byte_per_ktoken.as_ref().map(|growth| {
+            ContextMap::default()
+                .with("ms_per_ktoken", self.marks.text(growth.value.as_millis(), growth.origin))
+                .with("base_ms", base.as_millis().to_string())
+                .with("most_ms", timeout.longest_first_byte().max(base).as_millis().to_string())
+        });
         let longest = if first_byte.value >= idle.value { first_byte } else { idle };
         let timeout = ContextMap::default()
             .with("connect", self.sourced_duration(connect))
             .with("first_byte", self.sourced_duration(first_byte))
             .with("idle", self.sourced_duration(idle))
-            .with("idle_differs", first_byte.value != idle.value)
+            .with("idle_differs", first_byte.value != idle.value || growth.is_some())
+            .with("growth", growth.map(Value::from))
             .with("longest", self.sourced_duration(longest));
         let identity =
             servers.first().filter(|_| !needs_hops).map(|server| self.identity(backend, server, name.as_str()));
@@ -107,8 +116,8 @@ impl ContextMaker<'_> {
         let hop = needs_hops.then(|| {
             let id = ServerId::new(backend.name.clone(), server.name.clone());
             let socket = hop_socket(&self.desired.config, &id);
-            let BackendTimeout { first_byte, idle, .. } = &backend.timeout;
-            let timeout = first_byte.value.max(idle.value) + Duration::from_secs(1);
+            let longest = backend.timeout.longest_first_byte().max(backend.timeout.idle.value);
+            let timeout = longest + Duration::from_secs(1);
             let line = self.reached(unshared(&name), check, server);
             ContextMap::default()
                 .with("proxy", hop_proxy(&id))

@@ -152,6 +152,8 @@ impl<'a> ContextMaker<'a> {
         // Bodies are kept for it.
         let repeats = config.backends.iter().any(|backend| backend.retries.value > 0);
         context.insert_value("repeats", repeats.into());
+        let grows = config.backends.iter().any(|backend| backend.timeout.first_byte_per_ktoken.is_some());
+        context.insert_value("grows", grows.into());
         // What a request's line for the agent can tell.
         context.insert_value("has_keys", config.servers().any(|(_, server)| !server.keys.is_empty()).into());
         context.insert_value("has_hops", config.backends.iter().any(needs_hops).into());
