@@ -19,6 +19,8 @@ pub struct Plan {
     pub requests: Vec<Sourced<Rate>>,
     /// `burst`: so many more at once than `requests`' first rate says, 0 to 1,000,000; default 0.
     pub burst: Sourced<u32>,
+    /// `over`: whether a request over the first rate of `requests` waits for its turn, where HAProxy can; default no.
+    pub delays: bool,
     /// `tokens`: one rate up to an hour, one longer, or both; none: no limit.
     pub tokens: Vec<Sourced<Rate>>,
     /// `token_weights`

@@ -8,6 +8,8 @@ use crate::model::{Rate, Sourced};
 /// The clock of the buckets ticks so often a second. It begins anew after 59 hours; a bucket holds 12
 /// at most, and an entry of the table is gone after 25, so that past and future can be told apart.
 const TICKS: u64 = 20_000;
+/// How long a request waits for its turn at the most, in seconds.
+const PATIENCE_S: u64 = 5;
 /// What stands for "no limit": more than HAProxy ever counts.
 const NONE: u64 = u32::MAX as u64;
 /// The window that stands where there is none, in seconds.
@@ -21,8 +23,10 @@ const SECOND_MS: u128 = 1_000;
 /// its seconds, its rate. Of tokens: those of the bucket, its milliseconds, whether there is one, its rate; those of the
 /// long window, its seconds, its rate; what counts, or `none`; whether it reserves. Of money: the budget in billionths of a
 /// dollar, or `none`; for how long; what then; and in words.
+/// Last, for how many ticks a request may wait for its turn.
 pub(super) fn numbers(plan: &Plan) -> String {
-    format!("{} {} {}", requests(plan), tokens(plan), money(plan))
+    let patience = if plan.delays { PATIENCE_S * TICKS } else { 0 };
+    format!("{} {} {} {patience}", requests(plan), tokens(plan), money(plan))
 }
 
 fn money(plan: &Plan) -> String {

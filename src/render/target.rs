@@ -46,26 +46,29 @@ impl Target {
         lost
     }
 
-    /// What the file says and this branch does not do, one line each; nothing from 3.0 on.
+    /// What the file says and this branch does not do, one line each; nothing from 3.2 on.
     pub fn not_in_force(self, config: &Config) -> Vec<String> {
-        if self.has_response_timeout() {
-            return vec![];
-        }
-        let differ = config.backends.iter().filter_map(|backend| {
+        let Self { major, minor, .. } = self;
+        let differ = config.backends.iter().filter(|_| !self.has_response_timeout()).filter_map(|backend| {
             let (first, idle) = (backend.timeout.first_byte.value, backend.timeout.idle.value);
             let (shorter, is) = if first < idle { ("first_byte", first) } else { ("idle", idle) };
             (first != idle).then(|| {
                 format!(
-                    "backend {}: {shorter} = {} is not in force: HAProxy {}.{} waits {} for first_byte and for idle alike",
+                    "backend {}: {shorter} = {} is not in force: HAProxy {major}.{minor} waits {} for first_byte and for idle alike",
                     backend.name,
                     format_duration(is),
-                    self.major,
-                    self.minor,
                     format_duration(first.max(idle))
                 )
             })
         });
-        differ.collect()
+        let delaying = config.plans.iter().filter(|plan| plan.delays && !self.pauses());
+        let delays = delaying.map(|plan| {
+            format!(
+                "plan {}: over = \"delay\" is not in force: HAProxy {major}.{minor} cannot hold a request back, and answers 429",
+                plan.name.value
+            )
+        });
+        differ.chain(delays).collect()
     }
 
     /// `tcp-response content` rules that see each attempt and lose none: on 2.6 a server that hangs up without an answer
@@ -77,6 +80,11 @@ impl Target {
     /// An answer in the server's place, as by `http-response return`, where the server sent an interim one (103): 3.0.11
     /// aborts, all of it, while that is still in its buffer.
     pub(crate) fn answers_after_interim(self) -> bool {
+        self.at_least(3, 2)
+    }
+
+    /// `http-request pause`.
+    pub(crate) fn pauses(self) -> bool {
         self.at_least(3, 2)
     }
 

@@ -32,6 +32,7 @@ fn plan(name: Name, table: &TableReader<'_>) -> Plan {
         name: Sourced::new(name, table.origin()),
         requests: table.get("requests").map(|field| field.rates()).unwrap_or_default(),
         burst: table.integer_or_default("burst"),
+        delays: table.get("over").and_then(|field| field.choice()).is_some_and(|word| word.value == "delay"),
         tokens: table.get("tokens").map(|field| field.rates()).unwrap_or_default(),
         token_weights: token_weights(table),
         budget: money::budget(table, table.get("only").is_some()),
@@ -41,6 +42,13 @@ fn plan(name: Name, table: &TableReader<'_>) -> Plan {
         models: texts("models"),
         routes: texts("routes"),
     };
+    if let (Some(field), true, None) = (table.get("over"), plan.delays, sustained(&plan.requests))
+        && !table.is_misspelt("requests")
+    {
+        let message = format!("`{}` needs a rate up to an hour in `requests`", field.name);
+        let found = field.error("missing-key", message).help("such as `requests = \"60/1m\"`");
+        table.context().report(found.absence());
+    }
     for field in table.list("routes") {
         let is_glob = |text: &str| text.contains(['*', '?']) || text.contains(char::is_whitespace);
         if let Some(text) = field.text().filter(|text| is_glob(&text.value)) {

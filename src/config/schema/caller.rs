@@ -1,6 +1,6 @@
 //! Who may ask, and how much.
 
-use super::{KeySpec, Section, ValueKind, later};
+use super::{KeySpec, Section, ValueKind};
 
 /// Most clients of the operator's file, and of the clients' own.
 const MAX_CLIENTS: usize = 20_000;
@@ -53,7 +53,12 @@ pub(in crate::config) static PLAN: Section = Section {
         )
         .says("none")
         .example("[\"gpt-4o-mini\"]"),
-        KeySpec::later("over", later::OVER),
+        KeySpec::new(
+            "over",
+            ValueKind::Choice(&["deny", "delay"], &[]),
+            "What becomes of a request over the rate up to an hour of `requests`: 429, or it waits for its turn, 5 s at most (HAProxy 3.2 and newer)",
+        )
+        .is("deny"),
     ],
 };
 

@@ -2,7 +2,6 @@
 //!
 //! An entry is deleted in the change that builds its feature.
 
-pub(super) const OVER: &str = "requests that wait for their turn do";
 pub(super) const CANARIES: &str = "canaries do";
 pub(super) const ALERTS: &str = "alerts do";
 pub(super) const API_TOKEN: &str = "writing over TCP, and so its token, does";

@@ -25,6 +25,7 @@ impl ContextMaker<'_> {
             .with("has_limits", has_limits(config))
             .with("has_concurrent", has(|plan| plan.concurrent.is_some()))
             .with("has_buckets", has(|plan| sustained(&plan.requests).is_some()))
+            .with("has_delays", self.target.pauses() && has(|plan| plan.delays))
             .with("has_windows", has(|plan| long(&plan.requests).is_some()))
             .with("has_requests", has(|plan| !plan.requests.is_empty()))
             .with("counts", has(Plan::counts))

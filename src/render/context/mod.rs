@@ -103,7 +103,8 @@ impl<'a> ContextMaker<'a> {
             .with("has_small_buffers", self.target.has_small_buffers())
             .with("asks_how_lua_sees_booleans", self.target.asks_how_lua_sees_booleans())
             .with("tells_attempts", self.target.tells_attempts())
-            .with("answers_after_interim", self.target.answers_after_interim());
+            .with("answers_after_interim", self.target.answers_after_interim())
+            .with("pauses", self.target.pauses());
         context.insert_value("target", target.into());
         context.insert_value("keys_map", KEYS_MAP.into());
         context.insert_value("errors", errors());
