@@ -37,7 +37,7 @@ pub(super) async fn client(place: &Place, command: &ClientCommand, out: Output) 
     };
     match command {
         ClientCommand::Add { name, plan } => add(place, &sources, name, plan, out).await,
-        ClientCommand::List => client_list::list(&sources, out),
+        ClientCommand::List => client_list::list(place, &sources, out).await,
         ClientCommand::Revoke { name } => revoke(place, &sources, name, out).await,
         ClientCommand::Forgive { name } => forgive(place, &sources, name, out).await,
         ClientCommand::Rotate { name, keep, force } => rotate(place, &sources, name, (*keep, *force), out).await,

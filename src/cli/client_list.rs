@@ -1,12 +1,12 @@
 //! `client list`: who may ask, with which plan, and what is spent of their budgets.
 
-use super::money;
+use super::agent::agent;
 use super::output::{Failure, Output, Tone, span};
 use super::table::Table;
-use crate::agent::{Sources, usage_ledger};
+use crate::agent::{Place, Sources, usage_ledger};
 use crate::config::{Budget, Client};
 use crate::model::Name;
-use crate::usage::{Hour, Period, UsageLedger};
+use crate::usage::{Hour, Period, UsageLedger, money};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -28,10 +28,11 @@ struct Spent {
     nano_usd: u64,
     per: Period,
     spent_nano_usd: u64,
+    when_spent: &'static str,
 }
 
 /// `hapilot client list`
-pub(super) fn list(sources: &Sources, out: Output) -> Result<(), Failure> {
+pub(super) async fn list(place: &Place, sources: &Sources, out: Output) -> Result<(), Failure> {
     let has_budgets = sources.config.plans.iter().any(|plan| plan.budget.is_some());
     let ledger = has_budgets.then(|| usage_ledger(&sources.config.node.state.value));
     let spent = |client: &Client| spent(client, budget_of(sources, client)?, ledger.as_ref()?);
@@ -76,6 +77,9 @@ pub(super) fn list(sources: &Sources, out: Output) -> Result<(), Failure> {
         ]);
     }
     out.print(&table.render(&out));
+    if has_budgets && !matches!(agent(place), Ok(Some(agent)) if agent.status().await.is_ok()) {
+        out.note("no agent runs: SPENT is what the last one knew, and HAProxy counts on");
+    }
     Ok(())
 }
 
@@ -86,11 +90,21 @@ fn budget_of<'a>(sources: &'a Sources, client: &Client) -> Option<&'a Budget> {
 
 fn spent(client: &Client, budget: &Budget, ledger: &UsageLedger) -> Option<Spent> {
     let (window, _) = ledger.spent(client.name.value.as_str(), budget.per, Hour::of(Timestamp::now()));
-    Some(Spent { nano_usd: budget.nano_usd.value, per: budget.per, spent_nano_usd: window.nano_usd })
+    Some(Spent {
+        nano_usd: budget.nano_usd.value,
+        per: budget.per,
+        spent_nano_usd: window.nano_usd,
+        when_spent: budget.when_spent.word(),
+    })
 }
 
 fn told(spent: &Spent) -> (Tone, String) {
-    let Spent { nano_usd, per, spent_nano_usd } = spent;
-    let tone = if spent_nano_usd >= nano_usd { Tone::Bad } else { Tone::Plain };
-    (tone, format!("${} of ${} a {}", money::told(*spent_nano_usd), money::told(*nano_usd), per.word()))
+    let Spent { nano_usd, per, spent_nano_usd, when_spent } = spent;
+    let (tone, end) = match *when_spent {
+        _ if spent_nano_usd < nano_usd => (Tone::Plain, ""),
+        "deny" => (Tone::Bad, ": refused"),
+        "only" => (Tone::Warn, ": a few models only"),
+        _ => (Tone::Warn, ": over"),
+    };
+    (tone, format!("${} of ${} a {}{end}", money::told(*spent_nano_usd), money::told(*nano_usd), per.word()))
 }

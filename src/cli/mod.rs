@@ -23,7 +23,6 @@ mod key;
 mod last_results;
 mod layout;
 mod mock;
-mod money;
 mod network;
 mod output;
 mod pieces;

@@ -3,12 +3,12 @@
 use super::args::{self, By};
 use super::output::{Failure, Output, counted};
 use super::usage_sums::{Sum, Sums};
-use super::{money, sheet, target, usage_table};
+use super::{sheet, target, usage_table};
 use crate::agent::Place;
 use crate::model::Name;
 use crate::store::{StoreError, load_open_usage, load_usage};
 use crate::sys;
-use crate::usage::{Amounts, Hour, UsageKey};
+use crate::usage::{Amounts, Hour, MADE_UP, UsageKey, money};
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -45,13 +45,24 @@ pub(super) fn usage(place: &Place, options: &args::Usage, out: Output) -> Result
     let (state, unread) = target::state(place);
     let from = options.since.hour(Timestamp::now());
     let mut clients = BTreeSet::new();
-    let (sums, left_out) = read(&state, from, &options.by, |key| {
+    let (mut plans, mut made_up) = (BTreeMap::<String, (u64, u64)>::new(), 0);
+    let (sums, left_out) = read(&state, from, &options.by, |key, amounts| {
         if options.client.is_some() && !clients.contains(&key.client) {
             clients.insert(key.client.clone());
         }
-        options.client.as_ref().is_none_or(|client| key.client == client.as_str())
+        let is_meant = options.client.as_ref().is_none_or(|client| key.client == client.as_str());
+        if is_meant && key.model == MADE_UP && amounts.requests == 0 {
+            made_up += amounts.nano_usd;
+        } else if is_meant {
+            let of_plan = plans.entry(key.plan.clone()).or_default();
+            *of_plan = (of_plan.0 + amounts.requests, of_plan.1 + amounts.counted);
+        }
+        is_meant
     })
     .map_err(|e| Failure::refused(sys::chain(&e)))?;
+    // One that only asked for what has no tokens is told as well; that is no harm.
+    let uncounted = plans.into_iter().filter(|(_, (requests, counted))| *requests > 0 && *counted == 0);
+    let uncounted: BTreeSet<String> = uncounted.map(|(plan, _)| plan).collect();
     let (rows, total) = (sums.sorted(), sums.total());
     if let (true, Some(failure)) = (rows.is_empty(), unread) {
         return Err(failure);
@@ -66,7 +77,7 @@ pub(super) fn usage(place: &Place, options: &args::Usage, out: Output) -> Result
     } else if !rows.is_empty() {
         out.print(&usage_table::table(by, &rows, &total, &out));
     }
-    for note in doubts(&total) {
+    for note in doubts(&total, &uncounted, made_up) {
         if options.csv { out.note(note) } else { out.remark(note) }
     }
     if rows.is_empty() {
@@ -86,7 +97,7 @@ fn read(
     state: &Utf8Path,
     from: Hour,
     by: &[By],
-    mut is_meant: impl FnMut(&UsageKey) -> bool,
+    mut is_meant: impl FnMut(&UsageKey, &Amounts) -> bool,
 ) -> Result<(Sums, Vec<Utf8PathBuf>), StoreError> {
     let mut sums = Sums::by(by);
     let mut left_out = vec![];
@@ -139,12 +150,19 @@ fn spreadsheet(by: &[By], rows: &[Sum]) -> String {
 }
 
 /// What is not known for sure, and what to do about it.
-fn doubts(total: &Amounts) -> Vec<String> {
+fn doubts(total: &Amounts, uncounted: &BTreeSet<String>, made_up: u64) -> Vec<String> {
     let mut told = vec![];
+    if !uncounted.is_empty() {
+        let plans: Vec<_> = uncounted.iter().map(|plan| usage_table::one_line(plan)).collect();
+        told.push(format!(
+            "tokens and money are not counted for who has a plan without `tokens` and `budget` ({}): a budget with \
+             when_spent = \"pass\" counts and refuses nobody",
+            plans.join(", ")
+        ));
+    }
     if total.estimated > 0 {
         told.push(format!(
-            "{} of {} did not tell what they used: their tokens are estimated. Streams of a backend with `ask_usage = false` \
-             never tell; take that away where its servers can",
+            "{} of {} did not tell what they used (the client left, or the server never tells): their tokens are estimated",
             total.estimated,
             counted(total.counted, "answer")
         ));
@@ -154,6 +172,12 @@ fn doubts(total: &Amounts) -> Vec<String> {
             "for {} there is no price, so that USD leaves them out: give their server a `price`, or their model one in \
              `[[price]]`; that counts from then on",
             counted(total.unpriced, "token")
+        ));
+    }
+    if made_up > 0 {
+        told.push(format!(
+            "${} are {MADE_UP}: HAProxy's counters have them, and nobody heard of the requests, since no agent ran",
+            money::told(made_up)
         ));
     }
     told
@@ -180,7 +204,7 @@ mod tests {
     }
 
     fn total(state: &Utf8Path, from: &str) -> (u64, Vec<Utf8PathBuf>) {
-        let (sums, left_out) = read(state, Hour::parse(from).unwrap(), &[By::Client], |_| true).unwrap();
+        let (sums, left_out) = read(state, Hour::parse(from).unwrap(), &[By::Client], |_, _| true).unwrap();
         (sums.total().nano_usd, left_out)
     }
 
@@ -203,7 +227,7 @@ mod tests {
     fn data_has_all_digits_and_names_as_they_are() {
         let mut sums = Sums::by(&[By::Hour, By::Model]);
         let rows = [row("a", "=1,\"\n\u{1b}", 1_234_567_890, 5), row("a", "", 1, 0)];
-        sums.add(&hour("2026-11-30T13", rows), |_| true);
+        sums.add(&hour("2026-11-30T13", rows), |_, _| true);
         let sheet = spreadsheet(sums.columns(), &sums.sorted());
         let expected = "hour,model,requests,prompt,cached,completion,usd\n\
                         2026-11-30T13:00:00Z,\"'=1,\"\"\\n\\u{1b}\",1,5,0,0,1.234567890\n\
@@ -227,8 +251,9 @@ mod tests {
 
     #[test]
     fn what_is_estimated_or_without_a_price_is_told() {
-        assert_eq!(doubts(&Amounts { counted: 9, ..Amounts::default() }), Vec::<String>::new());
-        let told = doubts(&Amounts { counted: 9, estimated: 2, unpriced: 1, ..Amounts::default() });
+        let nobody = BTreeSet::new();
+        assert_eq!(doubts(&Amounts { counted: 9, ..Amounts::default() }, &nobody, 0), Vec::<String>::new());
+        let told = doubts(&Amounts { counted: 9, estimated: 2, unpriced: 1, ..Amounts::default() }, &nobody, 0);
         assert!(told[0].starts_with("2 of 9 answers") && told[1].starts_with("for 1 token there"), "{told:?}");
     }
 

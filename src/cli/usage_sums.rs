@@ -41,10 +41,10 @@ impl Sums {
     }
 
     /// Adds the rows of an hour that are meant.
-    pub(super) fn add(&mut self, hour: &UsageHour, mut is_meant: impl FnMut(&UsageKey) -> bool) {
+    pub(super) fn add(&mut self, hour: &UsageHour, mut is_meant: impl FnMut(&UsageKey, &Amounts) -> bool) {
         let at = hour.hour.to_string();
         let day = at.split_once('T').map_or(at.as_str(), |(day, _)| day);
-        for row in hour.rows.iter().filter(|row| is_meant(&row.key)) {
+        for row in hour.rows.iter().filter(|row| is_meant(&row.key, &row.amounts)) {
             let UsageKey { client, plan, server, model } = &row.key;
             let of = self.by.iter().map(|column| match column {
                 By::Client => client.as_str(),
@@ -102,9 +102,9 @@ pub(super) mod tests {
     fn told(by: &[By]) -> Vec<String> {
         let mut sums = Sums::by(by);
         let rows = [row("b", "m", 5, 1), row("a", "n", 5, 1), row("c", "m", 0, 9), row("a", "m", 1, 1)];
-        sums.add(&hour("2026-11-30T23", rows), |_| true);
-        sums.add(&hour("2026-11-30T22", [row("b", "m", 1, 0)]), |_| true);
-        sums.add(&hour("2026-12-01T00", [row("d", "m", 0, 9), row("x", "m", 99, 9)]), |key| key.client != "x");
+        sums.add(&hour("2026-11-30T23", rows), |_, _| true);
+        sums.add(&hour("2026-11-30T22", [row("b", "m", 1, 0)]), |_, _| true);
+        sums.add(&hour("2026-12-01T00", [row("d", "m", 0, 9), row("x", "m", 99, 9)]), |key, _| key.client != "x");
         assert_eq!(sums.total().requests, 6);
         let line = |sum: Sum| format!("{} {} {}", sum.of.join(" "), sum.amounts.requests, sum.amounts.nano_usd);
         sums.sorted().into_iter().map(line).collect()

@@ -4,12 +4,11 @@
 
 use super::args::By;
 use super::layout::columns;
-use super::money;
 use super::output::{Output, Tone};
 use super::table::Table;
 use super::usage_sums::Sum;
 use crate::model::visible;
-use crate::usage::Amounts;
+use crate::usage::{Amounts, money};
 
 /// Columns of numbers.
 const NUMBERS: [&str; 5] = ["REQUESTS", "PROMPT", "CACHED", "COMPLETION", "USD"];

@@ -34,7 +34,9 @@ pub use header::{Inspection, inspect};
 pub use keepalived::{keepalived, priority_of};
 pub use maps::keys;
 pub use maxconn::Maxconn;
-pub use names::{CLIENTS_MAP, KEYS_MAP, LIMIT_CLIENT as CLIENT_TABLE, LIVE_RING, is_own_map, names_of, runtime_names};
+pub use names::{
+    CLIENTS_MAP, KEYS_MAP, LIMIT_CLIENT as CLIENT_TABLE, LIVE_RING, SPENT_MAP, is_own_map, names_of, runtime_names,
+};
 pub use rendered::{LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
 pub use reweighed::reweighed;
 pub use scripts::moved;

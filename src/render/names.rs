@@ -27,7 +27,7 @@ pub(super) const PLANS_MAP: &str = "maps/plans.map";
 /// Map of what tokens cost.
 pub(super) const PRICES_MAP: &str = "maps/prices.map";
 /// Map of what clients have spent.
-pub(super) const SPENT_MAP: &str = "maps/spent.map";
+pub const SPENT_MAP: &str = "maps/spent.map";
 /// Map of when each month is over.
 pub(super) const MONTHS_MAP: &str = "maps/months.map";
 /// Map of the providers' keys.

@@ -50,6 +50,17 @@ pub struct UsageKey {
     pub model: String,
 }
 
+/// What stands for plan, server and model where only HAProxy's counters tell.
+pub const MADE_UP: &str = "(made up)";
+
+impl UsageKey {
+    /// Of a client, and nobody knows more.
+    pub fn made_up(client: String) -> Self {
+        let [plan, server, model] = [MADE_UP; 3].map(str::to_owned);
+        Self { client, plan, server, model }
+    }
+}
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {

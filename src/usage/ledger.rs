@@ -101,6 +101,8 @@ pub struct UsageLedger {
     closed: Vec<UsageHour>,
     spent: HashMap<String, Spent>,
     forgiven: BTreeMap<String, Forgiven>,
+    /// Nobody is forgiven: what was spent before is not all known yet.
+    holds: bool,
     readers: BTreeMap<u64, Reader>,
     /// Of the life before, of workers that are not read yet.
     former: Vec<Position>,
@@ -179,13 +181,18 @@ impl UsageLedger {
     /// What a client has spent so far counts no more, unless that was said already.
     pub fn forgive(&mut self, client: &str, since: Timestamp) {
         let known = self.forgiven.get(client);
-        if known.is_some_and(|known| known.since == since) {
+        if self.holds || known.is_some_and(|known| known.since == since) {
             return;
         }
         let count = known.map_or(0, |known| known.count) + 1;
         let spent = self.spent.get(client).copied().unwrap_or_default();
         self.forgiven.insert(client.to_owned(), Forgiven { since, count, spent });
         self.version += 1;
+    }
+
+    /// Whether to forgive nobody from now on, until the other is said: what is counted late would be a new debt, or lost.
+    pub fn hold_forgiving(&mut self, holds: bool) {
+        self.holds = holds;
     }
 
     /// Who has spent anything.

@@ -6,9 +6,10 @@
 mod amounts;
 mod hour;
 mod ledger;
+pub mod money;
 mod spent;
 
 pub use amounts::Amounts;
-pub use hour::{Hour, Row, UsageHour, UsageKey};
+pub use hour::{Hour, MADE_UP, Row, UsageHour, UsageKey};
 pub use ledger::{LineId, MAX_ROWS, OpenUsage, Position, Told, UsageLedger, WorkerId};
 pub use spent::{Forgiven, Period, Spent, Window};

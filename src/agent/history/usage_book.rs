@@ -2,11 +2,11 @@
 
 use crate::agent::tell::bulletin::{Bulletin, LAST_WRITE};
 use crate::agent::tell::refusal::Refusal;
-use crate::config::{Budget, Client, Clients, Config};
+use crate::config::{Budget, Client, Clients, Config, WhenSpent};
 use crate::event::{Event, EventKind, Severity};
 use crate::store;
 use crate::sys;
-use crate::usage::{Hour, OpenUsage, Period, UsageHour, UsageLedger};
+use crate::usage::{Hour, OpenUsage, UsageHour, UsageLedger, money};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,12 @@ use tokio::task::JoinHandle;
 /// What is new is written this often at most. A death of the agent loses nothing of it: HAProxy's ring still has the lines,
 /// but for a worker that ends meanwhile.
 const EVERY: Duration = Duration::from_millis(200);
-/// And no sooner than so many times as long as the last time took: 2 % of a disk.
-const PAUSES: u32 = 50;
+/// And no sooner than so many times as long as the last time took…
+const PAUSES: u32 = 20;
+/// …but within this, if the disk takes it at all.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// A ledger that is not compared with HAProxy by then (nobody listens to it, or it does not run) is taken as it is.
+const FORGIVES: Duration = Duration::from_secs(15);
 /// Hours are kept so long: 400 days.
 const KEPT: i64 = 400 * 24;
 
@@ -34,6 +38,8 @@ pub(in crate::agent) struct UsageBook {
     /// Why it could not be written.
     problem: Option<String>,
     forgotten_at: Hour,
+    /// From then on clients are forgiven, whether or not the ledger was compared with HAProxy.
+    forgives_at: Option<Instant>,
     /// How far each client was told to be; `None`: nobody was looked at yet.
     told: Option<HashMap<String, Told>>,
 }
@@ -56,7 +62,10 @@ struct Told {
 impl UsageBook {
     /// Keeps this ledger. `state`: where; `None`: nothing is written.
     pub fn new(state: Option<Utf8PathBuf>, ledger: Arc<Mutex<UsageLedger>>) -> Self {
-        let saved = ledger.lock().unwrap_or_else(PoisonError::into_inner).version();
+        let mut known = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        known.hold_forgiving(true);
+        let saved = known.version();
+        drop(known);
         Self {
             state,
             ledger,
@@ -65,6 +74,7 @@ impl UsageBook {
             writing: None,
             problem: None,
             forgotten_at: Hour::default(),
+            forgives_at: Some(Instant::now() + FORGIVES),
             told: None,
         }
     }
@@ -77,6 +87,10 @@ impl UsageBook {
 
     /// Writes what is new, where it is time: on a thread of its own, so that a slow disk delays nobody.
     pub async fn keep(&mut self) {
+        if self.forgives_at.is_some_and(|at| at <= Instant::now()) {
+            self.forgives_at = None;
+            self.locked().hold_forgiving(false);
+        }
         if self.writing.as_ref().is_some_and(JoinHandle::is_finished) {
             self.ended().await;
         }
@@ -155,7 +169,7 @@ impl UsageBook {
                 Written { version: 0, closed: vec![], took: Duration::ZERO, result: Err(broken.to_string()) }
             }
         };
-        self.not_before = Instant::now() + EVERY.max(took * PAUSES);
+        self.not_before = Instant::now() + EVERY.max((took * PAUSES).min(MAX_PAUSE));
         match result {
             Ok(()) => {
                 self.locked().saved(&closed);
@@ -220,21 +234,22 @@ fn budgeted<'a>(config: &'a Config, clients: &'a Clients) -> impl Iterator<Item 
 
 fn event(client: &Client, budget: &Budget, nano_usd: u64, passed: u32) -> Event {
     let (name, plan) = (&client.name.value, &client.plan.value);
-    let period = match budget.per {
-        Period::Day => "of the day",
-        Period::Month => "of the month",
-    };
-    let cents = |nano_usd: u64| format!("${}.{:02}", nano_usd / 1_000_000_000, nano_usd / 10_000_000 % 100);
+    let period = budget.per.word();
+    let (whole, spent) = (money::told(budget.nano_usd.value), money::told(nano_usd));
     let text = match passed {
-        1000 => format!("client {name} has spent its budget {period}: {}", cents(budget.nano_usd.value)),
-        _ => format!(
-            "client {name} has spent {} of its {} {period}, more than {} %",
-            cents(nano_usd),
-            cents(budget.nano_usd.value),
-            f64::from(passed) / 10.0
-        ),
+        1000 => format!("client {name} has spent its budget: ${spent} of ${whole} a {period}"),
+        _ => {
+            format!("client {name} has spent ${spent} of ${whole} a {period}: {} % and more", f64::from(passed) / 10.0)
+        }
+    };
+    let then = match (passed, budget.when_spent) {
+        (1000, WhenSpent::Deny) => format!("it is refused until the {period} is over (UTC)"),
+        (1000, WhenSpent::Only) => format!("until the {period} is over (UTC) it may ask for the models of `only`"),
+        (_, WhenSpent::Deny) => "when it is spent, it is refused".to_owned(),
+        (_, WhenSpent::Only) => "when it is spent, it may ask for the models of `only`".to_owned(),
+        (_, WhenSpent::Pass) => "nothing is refused".to_owned(),
     };
     Event::once(EventKind::Budget, Severity::Warning, format!("client/{name}"), text)
         .about(format!("{}.{}", passed / 1000, passed % 1000))
-        .because(format!("plan {plan}: when it is spent, {}", budget.when_spent.word()))
+        .because(format!("plan {plan}: {then}"))
 }

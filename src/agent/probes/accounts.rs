@@ -7,7 +7,7 @@
 use crate::haproxy::{self, AdminError};
 use crate::render::CLIENT_TABLE;
 use crate::sys;
-use crate::usage::{Amounts, Hour, Period, UsageKey, UsageLedger};
+use crate::usage::{Amounts, Hour, Period, UsageKey, UsageLedger, money};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,11 +24,17 @@ const ROUNDS: usize = 2;
 /// What each client was found to lack, by its name and window: above zero in the ledger, below in HAProxy.
 type Lacks = BTreeMap<(String, i64), i64>;
 
-/// Compares, and makes up for what is lacking, unless HAProxy cannot be asked, or is another one by now.
+/// Compares, and makes up for what is lacking, unless HAProxy cannot be asked, or is another one by now. From then on clients
+/// are forgiven.
 pub(super) async fn settle(admin_socket: Utf8PathBuf, pid: u32, ledger: Arc<Mutex<UsageLedger>>) {
+    make_up(&admin_socket, pid, &ledger).await;
+    locked(&ledger).hold_forgiving(false);
+}
+
+async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>) {
     let mut found: Option<Lacks> = None;
     for _ in 0..ROUNDS {
-        let lacks = match compare(&admin_socket, pid, &ledger).await {
+        let lacks = match compare(admin_socket, pid, ledger).await {
             Ok(Some(lacks)) => lacks,
             Ok(None) => return,
             Err(error) => return tracing::debug!("what clients have spent is not compared: {}", sys::chain(&error)),
@@ -38,12 +44,18 @@ pub(super) async fn settle(admin_socket: Utf8PathBuf, pid: u32, ledger: Arc<Mute
             Some(before) => agreed(&before, &lacks),
         });
     }
-    let mut ledger = locked(&ledger);
+    let mut ledger = locked(ledger);
     for ((client, window), lack) in found.unwrap_or_default() {
         let (nano_usd, late) = if lack > 0 { (lack, 0) } else { (0, -lack) };
-        tracing::info!(client, window, nano_usd, late, "the ledger and HAProxy's counters differed; it is made up for");
+        let text = if nano_usd > 0 {
+            "was counted by HAProxy, and no line told of it"
+        } else {
+            "is not in HAProxy's counters"
+        };
+        let usd = money::told(lack.unsigned_abs());
+        tracing::info!("of what client {client} has spent (window {window}) ${usd} {text}: that is made up for");
         let [nano_usd, late_nano_usd] = [nano_usd, late].map(|amount| u64::try_from(amount).unwrap_or(0));
-        let key = UsageKey { client, ..UsageKey::default() };
+        let key = UsageKey::made_up(client);
         ledger.make_up(key, Amounts { nano_usd, late_nano_usd, ..Amounts::default() });
     }
 }

@@ -110,6 +110,7 @@ impl Agent {
                 }
                 batch = self.hearing.next() => {
                     self.hear(batch);
+                    self.usage.keep().await;
                     false
                 }
                 Some(()) = edits.recv() => {

@@ -7,6 +7,7 @@ use crate::event::{Event, EventKind, Severity};
 use crate::health::{FactorName, Transition};
 use crate::model::ServerId;
 use crate::plan::Step;
+use crate::render;
 
 /// So many changes of one round are told one by one; of a site of thousands, the rest is counted.
 const MAX_TOLD: usize = 20;
@@ -16,7 +17,9 @@ impl Steering {
     /// comparisons of adaptive weights have none, and are told to who asks for `debug`.
     pub(in crate::agent) fn tell_steps(&mut self, steps: &[Step], names: &Servers, bulletin: &Bulletin) {
         let mut told = 0;
-        for step in steps {
+        // What clients spend moves all the time.
+        let is_news = |step: &&Step| !matches!(step, Step::ReplaceMap { map, .. } if map == render::SPENT_MAP);
+        for step in steps.iter().filter(is_news) {
             let Step::SetWeight { proxy, server, from, to } = step else {
                 told += 1;
                 if told <= MAX_TOLD {

@@ -81,6 +81,9 @@ impl Since {
 fn since(text: &str) -> Result<Since, String> {
     match date(text) {
         Some(date) => Ok(Since::Day(date)),
+        None if text.len() == 10 && text.matches('-').count() == 2 => {
+            Err(format!("there is no day {text}: it is one such as 2026-11-01"))
+        }
         None => duration(text).map(Since::Ago).map_err(|why| format!("{why}; or it is a day, such as 2026-11-01")),
     }
 }

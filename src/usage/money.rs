@@ -1,6 +1,6 @@
 //! Amounts of money as text, from billionths of a US dollar; by whole numbers, so that nothing is lost.
 //!
-//! Pure. Called by `usage`.
+//! Called wherever money is shown.
 
 /// One US dollar.
 const USD: u64 = 1_000_000_000;
@@ -8,7 +8,7 @@ const USD: u64 = 1_000_000_000;
 const CENT: u64 = USD / 100;
 
 /// For people: `12.35`; below a cent with two digits that tell something: `0.0042`.
-pub(super) fn told(nano_usd: u64) -> String {
+pub fn told(nano_usd: u64) -> String {
     let decimals = match nano_usd {
         0 | CENT.. => 2,
         // Nine places are all there are.
@@ -24,7 +24,7 @@ pub(super) fn told(nano_usd: u64) -> String {
 }
 
 /// For programs: all nine places.
-pub(super) fn exact(nano_usd: u64) -> String {
+pub fn exact(nano_usd: u64) -> String {
     format!("{}.{:09}", nano_usd / USD, nano_usd % USD)
 }
 
