@@ -10,6 +10,7 @@ use tokio::time::Instant;
 /// What the counter begins with at the begin of a window, so that it never is below zero (`budget.cfg`).
 const ORIGIN: i128 = 1 << 60;
 /// Cells and counters of an entry.
+const ASKING: &str = "conn_cur=";
 const WINDOW: &str = "gpt11=";
 const BEFORE_LOW: &str = "gpt12=";
 const BEFORE_HIGH: &str = "gpt13=";
@@ -24,6 +25,8 @@ pub struct CountedSpending {
     pub window: i64,
     /// What it has spent in it, in billionths of a US dollar.
     pub nano_usd: u64,
+    /// Requests of it are under way: the cost of an answer may be counted before it has reached the client.
+    pub is_asking: bool,
 }
 
 /// Asks the worker that serves for all clients that have a budget and were counted; and which worker that is.
@@ -57,6 +60,7 @@ fn parse(line: &str) -> Option<CountedSpending> {
         client,
         window: i64::try_from(window).ok()?,
         nano_usd: u64::try_from((sum - before).max(0)).ok()?,
+        is_asking: number(ASKING).is_some_and(|requests| requests > 0),
     })
 }
 
@@ -79,6 +83,7 @@ mod tests {
         {
             let found = parse(&entry(before)).unwrap();
             assert_eq!((found.client.as_str(), found.window, found.nano_usd), ("acme", 202_611_001, expected));
+            assert!(!found.is_asking);
         }
         let none = entry(ORIGIN).replace("gpt11=202611001", "gpt11=0");
         for line in ["# table: limit:client, type: string, size:102400, used:1", "", none.as_str()] {

@@ -127,7 +127,7 @@ fn save(path: &Utf8Path, value: &impl Serialize) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usage::{Amounts, LineId, MAX_ROWS, Position, Row, UsageKey, WorkerId};
+    use crate::usage::{Amounts, LineId, MAX_ROWS, Row, UsageKey};
 
     fn directory() -> (tempfile::TempDir, Utf8PathBuf) {
         let held = tempfile::tempdir().unwrap();
@@ -142,9 +142,8 @@ mod tests {
     }
 
     fn open(number: i64) -> OpenUsage {
-        let worker = WorkerId { pid: 7, started: 1000 };
         let last = LineId { at: "t".to_owned(), request: 3 };
-        OpenUsage { hour: hour(number, 1), positions: vec![Position { worker, last }], ..OpenUsage::default() }
+        OpenUsage { hour: hour(number, 1), positions: vec![last], ..OpenUsage::default() }
     }
 
     fn loaded(state: &Utf8Path, from: i64, to: i64) -> (Vec<UsageHour>, Vec<Utf8PathBuf>) {

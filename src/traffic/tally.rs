@@ -15,7 +15,7 @@ use super::used;
 use super::window::{Times, Window};
 use crate::health::{Count, LiveSample, Outcome};
 use crate::model::{Moment, ServerId, retry_after_value};
-use crate::usage::{Told, UsageLedger, WorkerId};
+use crate::usage::{Told, UsageLedger};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -100,8 +100,8 @@ impl Tally {
     }
 
     /// What the lines of a worker tell is counted as usage from now on.
-    pub fn count_worker(&mut self, key: WorkerKey, worker: WorkerId) {
-        locked(&self.ledger).begin(key.0, worker);
+    pub fn count_worker(&mut self, key: WorkerKey) {
+        locked(&self.ledger).begin(key.0);
     }
 
     /// What all lines told that a worker's ring had: what is new of it counts as usage, and nothing else.

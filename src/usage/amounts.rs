@@ -23,7 +23,7 @@ pub struct Amounts {
     pub completion: u64,
     /// What the tokens cost, in billionths of a US dollar.
     pub nano_usd: u64,
-    /// Of `nano_usd`, what ended in a worker that had a successor: the counters of the one that serves do not know it.
+    /// Of `nano_usd`, what HAProxy's own counters were found not to know: what ended in an old worker, above all.
     pub late_nano_usd: u64,
     /// Tokens for which there is no price.
     pub unpriced: u64,

@@ -15,27 +15,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub const MAX_ROWS: usize = 20_000;
 /// Clients whose spending is known.
 const MAX_CLIENTS: usize = 50_000;
-/// Seconds by which two looks at one worker's start may differ: HAProxy tells whole ones.
-const SLACK_S: i64 = 2;
 /// Workers of the life before that may come again.
 const MAX_FORMER: usize = 16;
 /// Hours that are over and wait for the disk.
 const MAX_CLOSED: usize = 48;
-
-/// One worker of HAProxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkerId {
-    /// Its process id.
-    pub pid: u32,
-    /// When it was started, in seconds since 1970; right within two.
-    pub started: i64,
-}
-
-impl WorkerId {
-    fn is(&self, other: &Self) -> bool {
-        self.pid == other.pid && self.started.abs_diff(other.started) <= SLACK_S.unsigned_abs()
-    }
-}
 
 /// Which line of a worker: its moment, and HAProxy's number of the request, which no other line has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,17 +27,6 @@ pub struct LineId {
     pub at: String,
     /// `%rt`
     pub request: u64,
-}
-
-/// How far the lines of a worker were counted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// Whose.
-    #[serde(flatten)]
-    pub worker: WorkerId,
-    /// The last one that is counted.
-    #[serde(flatten)]
-    pub last: LineId,
 }
 
 /// What a line tells the ledger.
@@ -74,22 +46,21 @@ pub struct OpenUsage {
     /// The hour.
     #[serde(flatten)]
     pub hour: UsageHour,
-    /// Each worker's.
-    pub positions: Vec<Position>,
+    /// The last line of each worker that is counted. A line has a name that no other has, and so says whose it is.
+    pub positions: Vec<LineId>,
     /// By client.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub forgiven: BTreeMap<String, Forgiven>,
 }
 
 /// One worker that is read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Reader {
-    worker: WorkerId,
     last: Option<LineId>,
     /// Lines that were counted as history, and may come again.
     seen: HashSet<u64>,
     /// It has a successor.
-    is_late: bool,
+    is_old: bool,
 }
 
 /// The sums, and how far they go.
@@ -105,45 +76,62 @@ pub struct UsageLedger {
     holds: bool,
     readers: BTreeMap<u64, Reader>,
     /// Of the life before, of workers that are not read yet.
-    former: Vec<Position>,
+    former: Vec<LineId>,
     /// Counts the changes.
     version: u64,
 }
 
 impl UsageLedger {
-    /// Goes on where another one ended. `before` are the hours of the month that are over.
-    pub fn resume(open: OpenUsage, before: impl IntoIterator<Item = UsageHour>) -> Self {
+    /// Goes on where another one ended. `before` are the hours of the month up to `now`. One that ended in the future (a clock
+    /// was wrong) goes on now.
+    pub fn resume(open: OpenUsage, before: impl IntoIterator<Item = UsageHour>, now: Hour) -> Self {
         let former = open.positions.into_iter().take(MAX_FORMER).collect();
-        let mut ledger = Self { hour: open.hour.hour, former, forgiven: open.forgiven, ..Self::default() };
+        let hour = open.hour.hour.min(now);
+        let is_ahead = open.hour.hour > now;
+        let mut ledger = Self { hour, former, forgiven: open.forgiven, ..Self::default() };
         for UsageHour { hour, rows } in before {
-            // The open one stands for itself, also where its file was written already.
-            if hour < ledger.hour {
-                rows.iter().for_each(|row| ledger.spend(hour, &row.key.client, &row.amounts));
+            // The open one stands for itself, also where its file was written already; but not for the hour of now, which is
+            // another than its own.
+            for Row { key, amounts } in rows {
+                if hour < ledger.hour {
+                    ledger.spend(hour, &key.client, &amounts);
+                } else if is_ahead && hour == ledger.hour {
+                    ledger.add(key, amounts);
+                }
             }
         }
-        for Row { key, amounts } in open.hour.rows {
-            ledger.spend(ledger.hour, &key.client, &amounts);
-            ledger.rows.insert(key, amounts);
-        }
+        open.hour.rows.into_iter().for_each(|Row { key, amounts }| ledger.add(key, amounts));
         ledger
     }
 
+    /// Whether it is in a future: the clock was ahead, and is right again.
+    pub fn is_ahead_of(&self, now: Hour) -> bool {
+        self.hour.0 > now.0 + 1
+    }
+
+    /// Comes back from the future. `before`: what is on disk of the month up to now.
+    pub fn come_back(&mut self, before: impl IntoIterator<Item = UsageHour>, now: Hour) {
+        let (closed, open) = self.to_save();
+        // An hour that is on disk may wait to be written once more.
+        let mut hours: BTreeMap<Hour, UsageHour> = before.into_iter().map(|hour| (hour.hour, hour)).collect();
+        hours.extend(closed.iter().filter(|hour| hour.hour <= now).map(|hour| (hour.hour, hour.clone())));
+        let readers = std::mem::take(&mut self.readers);
+        let (version, holds) = (self.version + 1, self.holds);
+        let closed = closed.into_iter().filter(|hour| hour.hour != now).collect();
+        *self = Self { readers, version, holds, closed, ..Self::resume(open, hours.into_values(), now) };
+    }
+
     /// Begins with a worker, or goes on with it.
-    pub fn begin(&mut self, key: u64, worker: WorkerId) {
-        if self.readers.contains_key(&key) {
-            return;
-        }
-        let at = self.former.iter().position(|position| position.worker.is(&worker));
-        let last = at.map(|at| self.former.swap_remove(at).last);
-        self.readers.insert(key, Reader { worker, last, seen: HashSet::new(), is_late: false });
+    pub fn begin(&mut self, key: u64) {
+        self.readers.entry(key).or_default();
     }
 
     /// Takes in all lines that a worker's ring has. Those up to the last one that is counted are left out; where that one is
     /// gone, all are new. They may come again, by [`take`](Self::take).
     pub fn take_history(&mut self, key: u64, lines: Vec<Told>) {
         let Some(reader) = self.readers.get_mut(&key) else { return };
-        let begin = reader.last.as_ref().and_then(|last| lines.iter().rposition(|told| told.line == *last));
-        let begin = begin.map_or(0, |at| at + 1);
+        let is_counted = |told: &Told| reader.last.as_ref() == Some(&told.line) || self.former.contains(&told.line);
+        let begin = lines.iter().rposition(is_counted).map_or(0, |at| at + 1);
         let mut seen: HashSet<u64> = lines.iter().map(|told| told.line.request).collect();
         lines.into_iter().skip(begin).for_each(|told| self.count(key, told));
         if let Some(reader) = self.readers.get_mut(&key) {
@@ -159,9 +147,14 @@ impl UsageLedger {
         }
     }
 
-    /// A worker has a successor: what ends in it from now on is late.
+    /// A worker has a successor.
     pub fn succeed(&mut self, key: u64) {
-        self.readers.get_mut(&key).into_iter().for_each(|reader| reader.is_late = true);
+        self.readers.get_mut(&key).into_iter().for_each(|reader| reader.is_old = true);
+    }
+
+    /// Whether a worker that has a successor is still read.
+    pub fn has_old_worker(&self) -> bool {
+        self.readers.values().any(|reader| reader.is_old)
     }
 
     /// A worker is gone.
@@ -184,7 +177,7 @@ impl UsageLedger {
         if self.holds || known.is_some_and(|known| known.since == since) {
             return;
         }
-        let count = known.map_or(0, |known| known.count) + 1;
+        let count = known.map_or(0, |known| known.count).wrapping_add(1);
         let spent = self.spent.get(client).copied().unwrap_or_default();
         self.forgiven.insert(client.to_owned(), Forgiven { since, count, spent });
         self.version += 1;
@@ -209,7 +202,7 @@ impl UsageLedger {
     /// Another listener begins: each worker is met anew.
     pub fn meet_again(&mut self) {
         let readers = std::mem::take(&mut self.readers).into_values();
-        let read = readers.filter_map(|reader| Some(Position { worker: reader.worker, last: reader.last? }));
+        let read = readers.filter_map(|reader| reader.last);
         let former: Vec<_> = read.chain(std::mem::take(&mut self.former)).take(MAX_FORMER).collect();
         self.former = former;
     }
@@ -238,10 +231,7 @@ impl UsageLedger {
 
     /// What is to be saved: first the hours that are over, then this.
     pub fn to_save(&self) -> (Vec<UsageHour>, OpenUsage) {
-        let read = self
-            .readers
-            .values()
-            .filter_map(|reader| reader.last.clone().map(|last| Position { worker: reader.worker, last }));
+        let read = self.readers.values().filter_map(|reader| reader.last.clone());
         let positions = read.chain(self.former.iter().cloned()).collect();
         (self.closed.clone(), OpenUsage { hour: self.open_hour(), positions, forgiven: self.forgiven.clone() })
     }
@@ -260,14 +250,10 @@ impl UsageLedger {
 
     fn count(&mut self, key: u64, told: Told) {
         let Some(reader) = self.readers.get_mut(&key) else { return };
-        let is_late = reader.is_late;
         reader.last = Some(told.line);
         self.version += 1;
-        let Some((whose, mut amounts)) = told.used else { return };
+        let Some((whose, amounts)) = told.used else { return };
         self.turn(told.hour);
-        if is_late {
-            amounts.late_nano_usd = amounts.nano_usd;
-        }
         self.add(whose, amounts);
     }
 
@@ -316,11 +302,10 @@ mod tests {
         fn each_line_counts_once_whenever_the_agent_dies(
             steps in prop::collection::vec((1_u64..40, any::<bool>(), any::<bool>(), 0_i64..2), 1..30)
         ) {
-            let worker = WorkerId { pid: 7, started: 1000 };
             let mut ring: Vec<Told> = vec![];
             let (mut saved, mut hours) = (OpenUsage::default(), BTreeMap::new());
             let mut ledger = UsageLedger::default();
-            ledger.begin(0, worker);
+            ledger.begin(0);
             let mut hour = 100;
             for (lines, saves, dies, later) in steps {
                 hour += later;
@@ -328,8 +313,8 @@ mod tests {
                 let from = ring.len();
                 (0..lines).for_each(|_| ring.push(told(ring.len() as u64, hour)));
                 if dies {
-                    ledger = UsageLedger::resume(saved.clone(), hours.values().cloned());
-                    ledger.begin(0, WorkerId { started: 1001, ..worker });
+                    ledger = UsageLedger::resume(saved.clone(), hours.values().cloned(), Hour(hour));
+                    ledger.begin(0);
                     ledger.take_history(0, ring.clone());
                 }
                 ring[from..].iter().for_each(|line| ledger.take(0, line.clone()));
@@ -351,31 +336,55 @@ mod tests {
     #[test]
     fn another_worker_is_read_from_its_first_line_and_a_lost_place_loses_nothing_that_is_there() {
         let mut ledger = UsageLedger::default();
-        ledger.begin(0, WorkerId { pid: 7, started: 1000 });
+        ledger.begin(0);
         (0..10).for_each(|request| ledger.take(0, told(request, 5)));
         let (_, open) = ledger.to_save();
-        for (worker, history, expected) in [
-            // The same process id, another life.
-            (WorkerId { pid: 7, started: 2000 }, 0..4, 14),
-            (WorkerId { pid: 8, started: 1000 }, 0..4, 14),
+        for (history, expected) in [
+            // Another worker, whose requests have the same numbers at another time.
+            (
+                (0..4)
+                    .map(|request| Told { line: LineId { at: "later".to_owned(), request }, ..told(request, 5) })
+                    .collect(),
+                14,
+            ),
             // The ring has gone on beyond the place.
-            (WorkerId { pid: 7, started: 999 }, 12..20, 18),
-            (WorkerId { pid: 7, started: 1002 }, 3..12, 12),
+            ((12..20).map(|request| told(request, 5)).collect(), 18),
+            ((3..12).map(|request| told(request, 5)).collect::<Vec<_>>(), 12),
         ] {
-            let mut next = UsageLedger::resume(open.clone(), []);
-            next.begin(3, worker);
-            next.take_history(3, history.map(|request| told(request, 5)).collect());
-            assert_eq!(sum(&next, &BTreeMap::new()).0, expected, "{worker:?}");
+            let mut next = UsageLedger::resume(open.clone(), [], Hour(5));
+            next.begin(3);
+            next.take_history(3, history);
+            assert_eq!(sum(&next, &BTreeMap::new()).0, expected);
         }
     }
 
     #[test]
-    fn what_ends_in_a_worker_with_a_successor_is_late_and_rows_are_bounded() {
+    fn a_clock_that_was_ahead_ends_no_budget() {
         let mut ledger = UsageLedger::default();
-        ledger.begin(0, WorkerId { pid: 7, started: 1000 });
+        ledger.begin(0);
+        ledger.take(0, told(3, 500_000));
+        ledger.turn(Hour(500_000 + 40 * 24));
+        ledger.take(0, told(6, 500_000 + 40 * 24));
+        // The hour that was closed is on disk.
+        let (closed, open) = ledger.to_save();
+        let now = Hour(500_000);
+        let resumed = UsageLedger::resume(open, closed.clone(), now);
+        ledger.saved(&closed);
+        assert!(ledger.is_ahead_of(now) && !resumed.is_ahead_of(now));
+        ledger.come_back(closed, now);
+        for ledger in [ledger, resumed] {
+            assert_eq!(ledger.spent("c0", Period::Month, now).0.nano_usd, 11);
+            assert_eq!(sum(&ledger, &BTreeMap::new()), (2, 11));
+        }
+    }
+
+    #[test]
+    fn who_is_forgiven_begins_anew_and_rows_are_bounded() {
+        let mut ledger = UsageLedger::default();
+        ledger.begin(0);
         ledger.take(0, told(3, 5));
-        ledger.succeed(0);
         ledger.take(0, told(6, 5));
+        ledger.make_up(UsageKey::made_up("c0".to_owned()), Amounts { late_nano_usd: 7, ..Amounts::default() });
         let (window, _) = ledger.spent("c0", Period::Day, Hour(5));
         assert_eq!((window.nano_usd, window.late_nano_usd), (11, 7));
         let said = Timestamp::from_second(100).unwrap();
@@ -383,8 +392,8 @@ mod tests {
         ledger.forgive("c0", said);
         ledger.take(0, told(9, 5));
         let (window, count) = ledger.spent("c0", Period::Day, Hour(5));
-        assert_eq!((window.nano_usd, window.late_nano_usd, count), (10, 10, 1));
-        let resumed = UsageLedger::resume(ledger.to_save().1, []);
+        assert_eq!((window.nano_usd, window.late_nano_usd, count), (10, 0, 1));
+        let resumed = UsageLedger::resume(ledger.to_save().1, [], Hour(5));
         assert_eq!(resumed.spent("c0", Period::Day, Hour(5)), ledger.spent("c0", Period::Day, Hour(5)));
         for request in 0..MAX_ROWS as u64 + 10 {
             let mut told = told(request, 5);

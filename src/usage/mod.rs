@@ -11,5 +11,5 @@ mod spent;
 
 pub use amounts::Amounts;
 pub use hour::{Hour, MADE_UP, Row, UsageHour, UsageKey};
-pub use ledger::{LineId, MAX_ROWS, OpenUsage, Position, Told, UsageLedger, WorkerId};
+pub use ledger::{LineId, MAX_ROWS, OpenUsage, Told, UsageLedger};
 pub use spent::{Forgiven, Period, Spent, Window};

@@ -43,6 +43,8 @@ local MOST = 16777216
 local MOST_NANO_USD = 274877906944
 -- What a token is taken for where nobody tells, in bytes; an event of a stream is one up to so many bytes.
 local BYTES_PER_TOKEN, BYTES_PER_EVENT = 4, 400
+-- An event that says more than this has more than one token.
+local BYTES_PER_WORD = 6
 
 -- How the providers spell it: OpenAI (two APIs), Anthropic, Gemini, Bedrock (two APIs), Ollama.
 local PROMPT = { '"prompt_tokens"', '"input_tokens"', '"promptTokenCount"', '"inputTokens"', '"inputTokenCount"',
@@ -92,12 +94,15 @@ local function read_usage(self, text)
   if not prompt and not completion then prompt = number(text, TOTAL) end
   -- Never less than before: what counts, or says that it does, only grows.
   if prompt then
-    self.cached = number(text, CACHED) or self.cached
-    self.written = number(text, BESIDE_WRITTEN) or self.written
+    local cached, written = number(text, CACHED) or 0, number(text, BESIDE_WRITTEN) or 0
     prompt = prompt + (number(text, BESIDE_READ) or 0) + (number(text, BESIDE_WRITTEN) or 0) + (number(text, OF_TOOLS) or 0)
-    self.prompt = max(prompt, self.prompt or 0)
+    -- What is beside it belongs to the largest prompt, and of several to the last: the model may write something alike.
+    if prompt >= (self.prompt or 0) then self.cached, self.written = cached, written end
+    self.prompt = min(max(prompt, self.prompt or 0), MOST)
   end
-  if completion then self.completion = max(completion + (number(text, THOUGHTS) or 0), self.completion or 0) end
+  if completion then
+    self.completion = min(max(completion + (number(text, THOUGHTS) or 0), self.completion or 0), MOST)
+  end
   return prompt or completion
 end
 
@@ -138,6 +143,9 @@ local function take_lines(self, txn, text)
     count, at = count + 1, last + 1
   end
   self.pieces = self.pieces + count
+  if not self.is_told and not self.has_asked then
+    for word in string.gmatch(text, '"content":%s*"([^"]*)') do self.words = self.words + #word end
+  end
   -- Where the account began with the answer alone, nobody knows.
   if count > 0 and self.began and not self.has_begun then
     for i = 1, #CONTENT do
@@ -191,8 +199,8 @@ end
 -- Of an answer that does not tell.
 local function guess(self)
   if self.is_opaque or not self.mark then return self.is_text and self.bytes // BYTES_PER_TOKEN or 0 end
-  -- The first and the last event have no token.
-  return max(self.pieces - 1, (self.bytes - self.pieces * BYTES_PER_EVENT) // BYTES_PER_TOKEN, 0)
+  -- The first and the last event have no token; one may have many.
+  return max(self.pieces - 1, self.words // BYTES_PER_WORD, (self.bytes - self.pieces * BYTES_PER_EVENT) // BYTES_PER_TOKEN, 0)
 end
 
 local function finish(self, txn)
@@ -211,7 +219,8 @@ local function finish(self, txn)
     if not self.completion and is_free(self.path) then return end
     self.completion = max(self.completion or 0, guess(self))
   end
-  self.prompt, self.completion = self.prompt or self.asked // BYTES_PER_TOKEN, self.completion or 0
+  self.prompt = min(self.prompt or self.asked // BYTES_PER_TOKEN, MOST)
+  self.completion = min(self.completion or 0, MOST)
   self.cached = self.cached or 0
   txn:set_var('txn.tokens_in', self.prompt)
   txn:set_var('txn.tokens_cached', self.cached)
@@ -501,7 +510,7 @@ local function read(txn)
   self.is_text = find(kind, 'json', 1, true) or find(kind, '^text/') or self.mark
   self.answer_length = tonumber(txn.sf:res_hdr('content-length'))
   self.is_read = true
-  self.pieces, self.bytes, self.rest, self.head, self.tail = 0, 0, '', '', ''
+  self.pieces, self.words, self.bytes, self.rest, self.head, self.tail = 0, 0, 0, '', '', ''
   self.http_payload, self.end_analyze = payload, at_end
   filter.register_data_filter(self, txn.res)
 end

@@ -306,15 +306,17 @@ fn a_stream_that_outlives_a_reload_is_paid_and_its_client_refused() {
         while stream.next_piece().is_ok_and(|piece| piece.is_some()) {}
         drop(connection);
         wait_for("the ledger", PATIENCE, || {
-            let late: u64 = ledger(&stage).values().map(|amounts| amounts.late_nano_usd).sum();
-            (late == COST).then_some(())
+            let paid: u64 = ledger(&stage).values().map(|amounts| amounts.nano_usd).sum();
+            (paid == COST).then_some(())
         });
+        // A worker of 2.6 hands nothing over in its first seconds: the next one begins with what the ledger says.
+        let row_end = if binary.version.major < 3 { format!(" {COST} 0") } else { format!(" 0 {COST}") };
         for server in SERVERS {
             stage.mend_mock(server);
         }
         wait_for("a refusal", PATIENCE, || {
             let row = stage.private().admin("show map maps/spent.map");
-            row.trim().lines().any(|line| line.ends_with(&format!(" 0 {COST}"))).then_some(())
+            row.trim().lines().any(|line| line.ends_with(&row_end)).then_some(())
         });
         let refused = chat(&stage, "acme", HELLO);
         assert_eq!(refused.status, 429, "{said}: {}", refused.text());

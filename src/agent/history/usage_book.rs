@@ -6,7 +6,7 @@ use crate::config::{Budget, Client, Clients, Config, WhenSpent};
 use crate::event::{Event, EventKind, Severity};
 use crate::store;
 use crate::sys;
-use crate::usage::{Hour, OpenUsage, UsageHour, UsageLedger, money};
+use crate::usage::{Hour, OpenUsage, Period, UsageHour, UsageLedger, money};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -142,6 +142,9 @@ impl UsageBook {
         let hour = Hour::of(jiff::Timestamp::now());
         let Some(state) = self.state.clone() else { return };
         let mut ledger = self.locked();
+        if ledger.is_ahead_of(hour) {
+            ledger.come_back(hours_before(&state, hour), hour);
+        }
         ledger.turn(hour);
         let version = ledger.version();
         if version == self.saved && self.forgotten_at == hour {
@@ -189,6 +192,11 @@ pub fn load(state: &Utf8Path) -> UsageLedger {
         tracing::warn!("the usage of this hour is counted anew: {}", sys::chain(&e));
         OpenUsage::default()
     });
+    UsageLedger::resume(open, hours_before(state, now), now)
+}
+
+/// The hours on disk that may be of this month, up to now.
+fn hours_before(state: &Utf8Path, now: Hour) -> Vec<UsageHour> {
     let mut before = vec![];
     // The month began at most so many hours ago.
     match store::load_usage(state, Hour(now.0 - 31 * 24), Hour(now.0 + 1), |hour| before.push(hour)) {
@@ -199,11 +207,11 @@ pub fn load(state: &Utf8Path) -> UsageLedger {
         }
         Err(e) => tracing::warn!("what was used before cannot be read: {}", sys::chain(&e)),
     }
-    UsageLedger::resume(open, before)
+    before
 }
 
-/// What HAProxy is to know of each client with a budget: how often it was forgiven, the window, what its counters should
-/// have, and what they do not have. Clients that spent nothing are left out.
+/// What HAProxy is to know of each client, whichever plan it gets: how often it was forgiven; then of the day and of the month
+/// its number, what the counters should have, and what they do not have. Clients that spent nothing are left out.
 pub(in crate::agent) fn spent(
     ledger: &mut UsageLedger,
     config: &Config,
@@ -211,14 +219,22 @@ pub(in crate::agent) fn spent(
 ) -> BTreeMap<String, String> {
     let hour = Hour::of(jiff::Timestamp::now());
     let mut rows = BTreeMap::new();
-    for (client, budget) in budgeted(config, clients) {
+    if !config.plans.iter().any(|plan| plan.budget.is_some()) {
+        return rows;
+    }
+    for client in clients.iter() {
         let name = client.name.value.as_str();
         client.budget_since.into_iter().for_each(|since| ledger.forgive(name, since));
-        let (window, forgiven) = ledger.spent(name, budget.per, hour);
-        if (window.nano_usd, forgiven) != (0, 0) {
-            let number = window.number * 1000 + i64::from(forgiven);
+        let windows = [Period::Day, Period::Month].map(|period| ledger.spent(name, period, hour));
+        let forgiven = windows[0].1;
+        let mut row = forgiven.to_string();
+        for (window, _) in windows {
+            let number = window.number * 1000 + i64::from(forgiven % 1000);
             let (late, known) = (window.late_nano_usd, window.nano_usd.saturating_sub(window.late_nano_usd));
-            rows.insert(name.to_owned(), format!("{forgiven} {number} {known} {late}"));
+            row.push_str(&format!(" {number} {known} {late}"));
+        }
+        if windows.iter().any(|(window, _)| window.nano_usd > 0) || forgiven > 0 {
+            rows.insert(name.to_owned(), row);
         }
     }
     rows

@@ -2,7 +2,8 @@
 //!
 //! The ledger may lack lines: those that a ring lost while nobody read it, or that an old worker wrote last. HAProxy may lack
 //! what ended in an old worker, or what was written down too late before it was restarted. A difference counts that two
-//! comparisons find, with time between the two sides of each for what is on its way.
+//! comparisons find, with time between the two sides of each for what is on its way; and the ledger lacks nothing while its
+//! client asks, since a plain answer is counted when it begins, and told when it ends.
 
 use crate::haproxy::{self, AdminError};
 use crate::render::CLIENT_TABLE;
@@ -18,26 +19,42 @@ use tokio::time::sleep;
 const SETTLE: Duration = Duration::from_millis(1500);
 /// Longest wait for the table.
 const ANSWER: Duration = Duration::from_secs(10);
+/// It is compared again after this, so often at first and while there is an old worker…
+const SOON: Duration = Duration::from_secs(5);
+const SOON_ROUNDS: u32 = 12;
+/// …and then after this.
+const LATER: Duration = Duration::from_secs(60);
 /// So many comparisons agree.
 const ROUNDS: usize = 2;
 
 /// What each client was found to lack, by its name and window: above zero in the ledger, below in HAProxy.
 type Lacks = BTreeMap<(String, i64), i64>;
 
-/// Compares, and makes up for what is lacking, unless HAProxy cannot be asked, or is another one by now. From then on clients
-/// are forgiven.
+/// Compares again and again, and makes up for what is lacking, until another worker serves. From the first time on clients are
+/// forgiven.
 pub(super) async fn settle(admin_socket: Utf8PathBuf, pid: u32, ledger: Arc<Mutex<UsageLedger>>) {
-    make_up(&admin_socket, pid, &ledger).await;
-    locked(&ledger).hold_forgiving(false);
+    for round in 0_u32.. {
+        let is_same = make_up(&admin_socket, pid, &ledger).await;
+        locked(&ledger).hold_forgiving(false);
+        if !is_same {
+            return;
+        }
+        let is_soon = round < SOON_ROUNDS || locked(&ledger).has_old_worker();
+        sleep(if is_soon { SOON } else { LATER }).await;
+    }
 }
 
-async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>) {
+/// Answers whether the worker may still be the one that serves.
+async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>) -> bool {
     let mut found: Option<Lacks> = None;
     for _ in 0..ROUNDS {
         let lacks = match compare(admin_socket, pid, ledger).await {
             Ok(Some(lacks)) => lacks,
-            Ok(None) => return,
-            Err(error) => return tracing::debug!("what clients have spent is not compared: {}", sys::chain(&error)),
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::debug!("what clients have spent is not compared: {}", sys::chain(&error));
+                return true;
+            }
         };
         found = Some(match found {
             None => lacks,
@@ -58,6 +75,7 @@ async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>)
         let key = UsageKey::made_up(client);
         ledger.make_up(key, Amounts { nano_usd, late_nano_usd, ..Amounts::default() });
     }
+    true
 }
 
 async fn compare(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>) -> Result<Option<Lacks>, AdminError> {
@@ -72,6 +90,7 @@ async fn compare(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>)
     sleep(SETTLE).await;
     let names: Vec<String> = counted.iter().map(|one| one.client.clone()).collect();
     let late = known(ledger, &names);
+    let has_old_worker = locked(ledger).has_old_worker();
     let mut lacks = Lacks::new();
     for one in counted {
         let key = (one.client, one.window);
@@ -81,6 +100,7 @@ async fn compare(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>)
         // A window that is over, or one that was forgiven meanwhile, is none of both.
         let Some(late) = of(&late) else { continue };
         let lack = match of(&early) {
+            _ if counted > late && (one.is_asking || has_old_worker) => continue,
             _ if counted > late => counted - late,
             Some(early) if early > counted => counted - early,
             _ => continue,
@@ -97,7 +117,7 @@ fn known(ledger: &Mutex<UsageLedger>, clients: &[String]) -> BTreeMap<(String, i
     for client in clients {
         for period in [Period::Day, Period::Month] {
             let (window, forgiven) = ledger.spent(client, period, hour);
-            let number = window.number * 1000 + i64::from(forgiven);
+            let number = window.number * 1000 + i64::from(forgiven % 1000);
             sums.insert((client.clone(), number), window.nano_usd.saturating_sub(window.late_nano_usd));
         }
     }

@@ -15,7 +15,7 @@ use crate::render::LIVE_RING;
 use crate::sys;
 use crate::sys::epoch::Epoch;
 use crate::traffic::{KeyWords, Line, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey, told};
-use crate::usage::{Told, UsageLedger, WorkerId};
+use crate::usage::{Told, UsageLedger};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -222,7 +222,7 @@ async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<HeardTraffic>) {
                 }
                 let key = same.map_or_else(|| heard.tally().begin_worker(is_from_start), |same| same.key);
                 let told = std::mem::take(&mut worker.past.told);
-                heard.tally().count_worker(key, worker.id());
+                heard.tally().count_worker(key);
                 if !is_from_start {
                     heard.tally().take_history(key, told);
                 }
@@ -298,11 +298,6 @@ impl Worker {
             return Err(Deaf::OtherWorker);
         }
         Ok(Self { watch, stream, is_from_start, past })
-    }
-
-    fn id(&self) -> WorkerId {
-        let uptime = i64::try_from(self.watch.uptime().as_secs()).unwrap_or(i64::MAX);
-        WorkerId { pid: self.watch.pid(), started: jiff::Timestamp::now().as_second().saturating_sub(uptime) }
     }
 
     /// Until the worker is gone, or the connection.
