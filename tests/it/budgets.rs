@@ -6,6 +6,7 @@ use super::support::haproxy::{Binary, binaries};
 use super::support::http::{Connection, Reply, Request};
 use super::support::stage::{SERVERS, Stage};
 use super::support::{PATIENCE, pause, wait_for};
+use super::tokens::{odd_stage, shape_of};
 use hapilot::mock::{Fault, FaultKind};
 use hapilot::usage::{Amounts, MADE_UP, OpenUsage, UsageHour};
 use std::collections::BTreeMap;
@@ -320,5 +321,86 @@ fn a_stream_that_outlives_a_reload_is_paid_and_its_client_refused() {
         });
         let refused = chat(&stage, "acme", HELLO);
         assert_eq!(refused.status, 429, "{said}: {}", refused.text());
+    }
+}
+
+#[test]
+fn no_name_makes_a_model_cheaper() {
+    for binary in binaries() {
+        let said = format!("{}", binary.version);
+        let text = format!(
+            "[[price]]\nmodel = \"mini\"\ninput = 1\noutput = 1\n[[price]]\nmodel = \"big-*\"\ninput = 20\noutput = 20\n\
+             [[price]]\nmodel = \"*\"\ninput = 50\noutput = 50\n[[price]]\nmodel = \"own\"\nserver = \"odd/o\"\ninput = 3\noutput = 3\n\
+             [plan.paying]\nbudget = {{ usd = 1000 }}\n{}",
+            client("acme", "paying")
+        );
+        let stage = odd_stage(&binary, &text);
+        let (name, shape) = shape_of("openai");
+        // 42 tokens.
+        let mut sum = 0;
+        for (model, nano) in [
+            ("mini", 1_000),
+            ("mini|x", 50_000),
+            ("mini-x", 50_000),
+            ("big-1", 20_000),
+            ("own", 3_000),
+            ("own|", 50_000),
+        ] {
+            let body = format!(r#"{{"model":"{model}","messages":[]}}"#);
+            let request = Request::post(CHAT, &body).header("x-api-key", &key("acme")).header(name, &shape);
+            let reply = ask(&stage, &request);
+            if reply.status == 400 {
+                // Such a name is none that can be read.
+                continue;
+            }
+            assert_eq!(reply.status, 200, "{said} {model}: {}", reply.text());
+            sum += 42 * nano;
+            wait_for("the cost", PATIENCE, || (counted(&stage, "acme") >= sum).then_some(()));
+            assert_eq!(counted(&stage, "acme"), sum, "{said} {model}");
+        }
+    }
+}
+
+#[test]
+fn another_plan_for_a_client_that_asks_all_the_time_is_no_new_budget() {
+    for binary in binaries() {
+        let said = format!("{}", binary.version);
+        let usd = format!("{:.6}", 30.5 * COST as f64 / 1e9);
+        let text = format!(
+            "{PRICE}[plan.daily]\nbudget = {{ usd = {usd}, per = \"day\" }}\n[plan.monthly]\nbudget = {{ usd = {usd} }}\n{}",
+            client("acme", "daily")
+        );
+        let stage = stage(&binary, &text);
+        for _ in 0..10 {
+            assert_eq!(chat(&stage, "acme", HELLO).status, 200, "{said}");
+        }
+        wait_for("what was spent", PATIENCE, || {
+            stage.private().admin("show map maps/spent.map").contains(&format!(" {} 0 ", 10 * COST)).then_some(())
+        });
+        // It asks while its plan becomes another one, and back.
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let passed = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let mut passed = 0;
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    passed += u64::from(chat(&stage, "acme", HELLO).status == 200);
+                    pause(Duration::from_millis(20));
+                }
+                passed
+            });
+            for (from, to) in [("daily", "monthly"), ("monthly", "daily"), ("daily", "monthly")] {
+                stage.edit(&format!("plan = \"{from}\""), &format!("plan = \"{to}\""));
+                wait_for("the other plan", PATIENCE, || {
+                    stage.private().admin("show map maps/clients.map").contains(&format!(" {to}")).then_some(())
+                });
+                pause(Duration::from_millis(300));
+            }
+            pause(Duration::from_secs(1));
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            asking.join().expect("the client")
+        });
+        // What it had spent in the moments before each change is not in the map yet.
+        assert!((20..60).contains(&passed), "{said}: {passed}");
+        wait_for("what is made up", PATIENCE, || (chat(&stage, "acme", HELLO).status == 429).then_some(()));
     }
 }

@@ -30,7 +30,7 @@ fn used(stage: &Stage, of: &str) -> u64 {
 }
 
 /// A stage whose frontend leads to the odd provider.
-fn odd_stage(binary: &Binary, plans: &str) -> Stage {
+pub(super) fn odd_stage(binary: &Binary, plans: &str) -> Stage {
     let url = format!("http://{}", odd_provider());
     let text = format!(
         "{plans}[backend.odd]\nask_usage = true\n[backend.odd.check]\nmodels = false\n[backend.odd.server.o]\nurl = \"{url}\"\n"
@@ -43,6 +43,12 @@ fn odd_stage(binary: &Binary, plans: &str) -> Stage {
         ) + "\n"
             + &text
     })
+}
+
+/// The header that has the odd provider answer with the shape of that name.
+pub(super) fn shape_of(name: &str) -> (&'static str, String) {
+    let number = shapes().iter().position(|shape| shape.name == name).expect("a shape");
+    ("X-Shape", format!("{number} length 10000"))
 }
 
 fn sent(stage: &Stage, shape: &Shape, number: usize, framing: Framing, piece: usize) -> Reply {

@@ -30,6 +30,8 @@ fn shape(
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream; charset=utf-8";
 pub(super) const PLAIN: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
+const LISTS: &str =
+    "{\"choices\":[1],\"usage\":{\"prompt_tokens\":[1],\"completion_tokens\":[2,\n{\"client\":\"victim\"}\n]}}  ";
 const STREAM: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
 const ASKED_USAGE: &str = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
 
@@ -260,6 +262,8 @@ pub(super) fn shapes() -> Vec<Shape> {
             format!("{{\"text\":\"{}\"}}", "a".repeat(29)),
             10 + PLAIN.len() as u64 / 4,
         ),
+        // What is no number is no usage, and never a line of the log.
+        shape("a usage of lists", CHAT, PLAIN, JSON, LISTS, (PLAIN.len() + LISTS.len()) as u64 / 4),
         shape("free", "/v1/moderations", PLAIN, JSON, "{\"results\":[]}", 0),
     ]
 }
