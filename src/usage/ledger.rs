@@ -104,6 +104,15 @@ impl UsageLedger {
         ledger
     }
 
+    /// Whether nobody has used anything yet.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+            && self.closed.is_empty()
+            && self.former.is_empty()
+            && self.forgiven.is_empty()
+            && self.readers.values().all(|reader| reader.last.is_none())
+    }
+
     /// Whether it is in a future: the clock was ahead, and is right again.
     pub fn is_ahead_of(&self, now: Hour) -> bool {
         self.hour.0 > now.0 + 1
@@ -219,6 +228,7 @@ impl UsageLedger {
         }
         if !self.rows.is_empty() {
             self.closed.push(self.open_hour());
+            self.version += 1;
         }
         // A disk that takes nothing for two days.
         if self.closed.len() > MAX_CLOSED {
@@ -226,7 +236,6 @@ impl UsageLedger {
         }
         self.rows = HashMap::new();
         self.hour = hour;
-        self.version += 1;
     }
 
     /// What is to be saved: first the hours that are over, then this.

@@ -404,3 +404,26 @@ fn another_plan_for_a_client_that_asks_all_the_time_is_no_new_budget() {
         wait_for("what is made up", PATIENCE, || (chat(&stage, "acme", HELLO).status == 429).then_some(()));
     }
 }
+
+#[test]
+fn what_cannot_be_written_down_is_told_and_kept_until_it_can() {
+    let binary = &binaries()[0];
+    let text = format!("{PRICE}[plan.rich]\nbudget = {{ usd = 1 }}\n{}", client("acme", "rich"));
+    let stage = stage(binary, &text);
+    // A file where the directory should be.
+    let directory = stage.path("state").join("usage");
+    wait_for("the first look", PATIENCE, || {
+        assert_eq!(chat(&stage, "acme", HELLO).status, 200);
+        directory.join("open.json").exists().then_some(())
+    });
+    fs_err::remove_dir_all(&directory).expect("the directory goes");
+    fs_err::write(&directory, "").expect("a file");
+    assert_eq!(chat(&stage, "acme", HELLO).status, 200);
+    let told = |stage: &Stage| stage.cli(&["status"]).stdout.contains("what clients use is not written down");
+    wait_for("the trouble", PATIENCE, || told(&stage).then_some(()));
+    fs_err::remove_file(&directory).expect("the file goes");
+    wait_for("the end of the trouble", PATIENCE, || (!told(&stage)).then_some(()));
+    let spent = || ledger(&stage).values().map(|amounts| amounts.nano_usd).sum::<u64>();
+    wait_for("all of it", PATIENCE, || (spent() == counted(&stage, "acme")).then_some(()));
+    assert!(spent() >= 2 * COST);
+}

@@ -147,16 +147,20 @@ impl UsageBook {
         }
         ledger.turn(hour);
         let version = ledger.version();
-        if version == self.saved && self.forgotten_at == hour {
+        let is_news = version != self.saved && !ledger.is_empty();
+        let forgets = self.forgotten_at != hour;
+        if !is_news && !forgets {
             return;
         }
-        let (closed, open) = ledger.to_save();
+        let (closed, open) = if is_news { ledger.to_save() } else { (vec![], OpenUsage::default()) };
         drop(ledger);
-        let forgets = self.forgotten_at != hour;
         self.forgotten_at = hour;
         self.writing = Some(tokio::task::spawn_blocking(move || {
             let began = Instant::now();
-            let mut result = store::save_usage(&state, &closed, &open).map_err(|e| sys::chain(&e));
+            let mut result = Ok(());
+            if is_news {
+                result = store::save_usage(&state, &closed, &open).map_err(|e| sys::chain(&e));
+            }
             if forgets && result.is_ok() {
                 result = store::forget_usage(&state, Hour(hour.0 - KEPT)).map_err(|e| sys::chain(&e));
             }
@@ -179,6 +183,9 @@ impl UsageBook {
                 (self.saved, self.problem) = (version, None);
             }
             Err(problem) => {
+                // Tried again, all of it.
+                self.forgotten_at = Hour::default();
+                self.not_before = Instant::now() + MAX_PAUSE;
                 self.problem = Some(problem);
             }
         }

@@ -235,7 +235,12 @@ fn one_broken_line_gives_one_code() {
         ("url = \"http://localhost:8000\"", "", "missing-key"),
         ("url =", "tier = 2\ntier = 2\nurl =", "duplicate-key"),
         ("url =", "x = = 1\nurl =", "syntax"),
-        ("[frontend.api]", "[plan.free]\nover = \"delay\"\n[frontend.api]", "not-yet"),
+        ("[frontend.api]", "[plan.free]\nover = \"delay\"\n[frontend.api]", "missing-key"),
+        (
+            "[frontend.api]",
+            "[[price]]\nmodel = \"m\"\ninput = 1\noutput = 2\nserver = \"no/one\"\n[frontend.api]",
+            "unknown-server",
+        ),
         ("[frontend.api]", "[plan.free]\ntokens = [\"1/1m\", \"2/1m\"]\n[frontend.api]", "out-of-range"),
         ("[frontend.api]", "[frontend.api]\nmethods = [\"get\"]", "bad-value"),
         ("[frontend.api]", "[frontend.api]\ncontent_types = [\"json\"]", "bad-value"),
