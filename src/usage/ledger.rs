@@ -115,7 +115,7 @@ impl UsageLedger {
 
     /// Whether it is in a future: the clock was ahead, and is right again.
     pub fn is_ahead_of(&self, now: Hour) -> bool {
-        self.hour.0 > now.0 + 1
+        self.hour > now
     }
 
     /// Comes back from the future. `before`: what is on disk of the month up to now.
@@ -202,8 +202,9 @@ impl UsageLedger {
         self.spent.keys().cloned().collect()
     }
 
-    /// Adds what no line told.
-    pub fn make_up(&mut self, whose: UsageKey, amounts: Amounts) {
+    /// Adds what no line told, in an hour that is not over.
+    pub fn make_up(&mut self, hour: Hour, whose: UsageKey, amounts: Amounts) {
+        self.turn(hour);
         self.version += 1;
         self.add(whose, amounts);
     }
@@ -393,7 +394,7 @@ mod tests {
         ledger.begin(0);
         ledger.take(0, told(3, 5));
         ledger.take(0, told(6, 5));
-        ledger.make_up(UsageKey::made_up("c0".to_owned()), Amounts { late_nano_usd: 7, ..Amounts::default() });
+        ledger.make_up(Hour(5), UsageKey::made_up("c0".to_owned()), Amounts { late_nano_usd: 7, ..Amounts::default() });
         let (window, _) = ledger.spent("c0", Period::Day, Hour(5));
         assert_eq!((window.nano_usd, window.late_nano_usd), (11, 7));
         let said = Timestamp::from_second(100).unwrap();

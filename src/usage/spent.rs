@@ -75,7 +75,12 @@ impl Spent {
             Period::Month => self.month,
         };
         let number = period.number(hour);
-        if window.number == number { window } else { Window { number, ..Window::default() } }
+        if window.number == number {
+            // What was found to lack in a month was not all spent today.
+            Window { late_nano_usd: window.late_nano_usd.min(window.nano_usd), ..window }
+        } else {
+            Window { number, ..Window::default() }
+        }
     }
 }
 

@@ -34,26 +34,34 @@ type Lacks = BTreeMap<(String, i64), i64>;
 /// forgiven.
 pub(super) async fn settle(admin_socket: Utf8PathBuf, pid: u32, ledger: Arc<Mutex<UsageLedger>>) {
     for round in 0_u32.. {
-        let is_same = make_up(&admin_socket, pid, &ledger).await;
-        locked(&ledger).hold_forgiving(false);
-        if !is_same {
-            return;
+        match make_up(&admin_socket, pid, &ledger).await {
+            Compared::Yes => locked(&ledger).hold_forgiving(false),
+            Compared::NotYet => {}
+            Compared::OtherWorker => return,
         }
         let is_soon = round < SOON_ROUNDS || locked(&ledger).has_old_worker();
         sleep(if is_soon { SOON } else { LATER }).await;
     }
 }
 
-/// Answers whether the worker may still be the one that serves.
-async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>) -> bool {
+/// How a comparison ended.
+enum Compared {
+    Yes,
+    /// HAProxy did not answer.
+    NotYet,
+    /// Another worker serves.
+    OtherWorker,
+}
+
+async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>) -> Compared {
     let mut found: Option<Lacks> = None;
     for _ in 0..ROUNDS {
         let lacks = match compare(admin_socket, pid, ledger).await {
             Ok(Some(lacks)) => lacks,
-            Ok(None) => return false,
+            Ok(None) => return Compared::OtherWorker,
             Err(error) => {
                 tracing::debug!("what clients have spent is not compared: {}", sys::chain(&error));
-                return true;
+                return Compared::NotYet;
             }
         };
         found = Some(match found {
@@ -61,8 +69,13 @@ async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>)
             Some(before) => agreed(&before, &lacks),
         });
     }
-    let mut ledger = locked(ledger);
+    let (mut ledger, hour) = (locked(ledger), Hour::of(jiff::Timestamp::now()));
     for ((client, window), lack) in found.unwrap_or_default() {
+        // A day or a month that is over by now.
+        let is_now = [Period::Day, Period::Month].iter().any(|period| period.number(hour) == window / 1000);
+        if !is_now || ledger.is_ahead_of(hour) {
+            continue;
+        }
         let (nano_usd, late) = if lack > 0 { (lack, 0) } else { (0, -lack) };
         let text = if nano_usd > 0 {
             "was counted by HAProxy, and no line told of it"
@@ -73,9 +86,9 @@ async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>)
         tracing::info!("of what client {client} has spent (window {window}) ${usd} {text}: that is made up for");
         let [nano_usd, late_nano_usd] = [nano_usd, late].map(|amount| u64::try_from(amount).unwrap_or(0));
         let key = UsageKey::made_up(client);
-        ledger.make_up(key, Amounts { nano_usd, late_nano_usd, ..Amounts::default() });
+        ledger.make_up(hour, key, Amounts { nano_usd, late_nano_usd, ..Amounts::default() });
     }
-    true
+    Compared::Yes
 }
 
 async fn compare(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>) -> Result<Option<Lacks>, AdminError> {
