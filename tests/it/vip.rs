@@ -206,7 +206,8 @@ fn what_keepalived_says_is_heard_also_through_a_fifo_that_it_made_itself() {
     cluster.start_agent(other);
     assert_eq!(cluster.wait_until_quiet(), (owner, other));
     // A reload replaces it.
-    let made = |path: &std::path::Path| std::fs::metadata(path).map(|found| found.ino()).ok();
+    // The new one may get the number of the old one.
+    let made = |path: &std::path::Path| std::fs::metadata(path).map(|found| (found.ino(), found.created().ok())).ok();
     let before = made(&fifo);
     cluster.write_file(&cluster.toml().replace("router_id = 51", "router_id = 52"));
     wait_for("another FIFO", PATIENCE, || (made(&fifo) != before).then_some(()));
