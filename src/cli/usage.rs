@@ -176,7 +176,7 @@ fn doubts(total: &Amounts, uncounted: &BTreeSet<String>, made_up: u64) -> Vec<St
     }
     if made_up > 0 {
         told.push(format!(
-            "${} are {MADE_UP}: HAProxy's counters have them, and nobody heard of the requests, since no agent ran",
+            "${} are {MADE_UP}: HAProxy's counters have them, and no line told of the requests; for long no agent ran",
             money::told(made_up)
         ));
     }
