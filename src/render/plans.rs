@@ -4,6 +4,7 @@ use super::names::PlansMap;
 use super::routes::{is_plain, model_expression};
 use crate::config::{Budget, Client, Plan, TokenWeights, long, sustained};
 use crate::model::{Rate, Sourced};
+use crate::usage::money;
 
 /// The clock of the buckets ticks so often a second. It begins anew after 59 hours; a bucket holds 12
 /// at most, and an entry of the table is gone after 25, so that past and future can be told apart.
@@ -26,23 +27,15 @@ const SECOND_MS: u128 = 1_000;
 /// Last, for how many ticks a request may wait for its turn.
 pub(super) fn numbers(plan: &Plan) -> String {
     let patience = if plan.delays { PATIENCE_S * TICKS } else { 0 };
-    format!("{} {} {} {patience}", requests(plan), tokens(plan), money(plan))
+    format!("{} {} {} {patience}", requests(plan), tokens(plan), budget(plan))
 }
 
-fn money(plan: &Plan) -> String {
+fn budget(plan: &Plan) -> String {
     let Some(Budget { nano_usd, per, when_spent, alert_at: _ }) = &plan.budget else {
         return "none month deny -".to_owned();
     };
     let (nano_usd, per) = (nano_usd.value, per.word());
-    format!("{nano_usd} {per} {} ${}/{per}", when_spent.word(), dollars(nano_usd))
-}
-
-/// Two digits behind the point at least, and no more than are needed.
-fn dollars(nano_usd: u64) -> String {
-    let text = format!("{}.{:09}", nano_usd / 1_000_000_000, nano_usd % 1_000_000_000);
-    let shortest = text.len() - 7;
-    let kept = text.trim_end_matches('0').len().max(shortest);
-    text[..kept].to_owned()
+    format!("{nano_usd} {per} {} ${}/{per}", when_spent.word(), money::shortest(nano_usd))
 }
 
 fn tokens(plan: &Plan) -> String {

@@ -15,9 +15,8 @@ use super::used;
 use super::window::{Times, Window};
 use crate::health::{Count, LiveSample, Outcome};
 use crate::model::{Moment, ServerId, retry_after_value};
-use crate::usage::{Told, UsageLedger};
+use crate::usage::{SharedLedger, Told};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Twice as many servers as a file may have: old workers may still know others.
@@ -36,7 +35,7 @@ pub struct Tally {
     workers: HashMap<WorkerKey, Worker>,
     next_key: u64,
     callers: Callers,
-    ledger: Arc<Mutex<UsageLedger>>,
+    ledger: SharedLedger,
     stats: TrafficStats,
     last_line: Option<Moment>,
     is_urgent: bool,
@@ -94,29 +93,29 @@ impl Tally {
     }
 
     /// What lines tell of usage goes into this ledger.
-    pub fn counting_into(ledger: Arc<Mutex<UsageLedger>>) -> Self {
-        locked(&ledger).meet_again();
+    pub fn counting_into(ledger: SharedLedger) -> Self {
+        ledger.lock().meet_again();
         Self { ledger, ..Self::default() }
     }
 
     /// What the lines of a worker tell is counted as usage from now on.
     pub fn count_worker(&mut self, key: WorkerKey) {
-        locked(&self.ledger).begin(key.0);
+        self.ledger.lock().begin(key.0);
     }
 
     /// What all lines told that a worker's ring had: what is new of it counts as usage, and nothing else.
     pub fn take_history(&mut self, key: WorkerKey, lines: Vec<Told>) {
-        locked(&self.ledger).take_history(key.0, lines);
+        self.ledger.lock().take_history(key.0, lines);
     }
 
     /// A worker has a successor.
     pub fn succeed_worker(&mut self, key: WorkerKey) {
-        locked(&self.ledger).succeed(key.0);
+        self.ledger.lock().succeed(key.0);
     }
 
     /// A worker is gone, or is not heard any more.
     pub fn end_worker(&mut self, key: WorkerKey) {
-        locked(&self.ledger).end(key.0);
+        self.ledger.lock().end(key.0);
         // Nothing more will come of it: what is missing now is lost.
         if let Some(mut worker) = self.workers.remove(&key) {
             let missing = |sequence: &mut Sequence| sequence.settle() + sequence.settle();
@@ -149,7 +148,7 @@ impl Tally {
             worker.tells_tries |= line.tries.is_some();
         }
         line.caller.into_iter().for_each(|caller| self.callers.take(caller, line.tokens));
-        used::told(&line).into_iter().for_each(|told| locked(&self.ledger).take(key.0, told));
+        used::told(&line).into_iter().for_each(|told| self.ledger.lock().take(key.0, told));
         self.take_repeated(key, &line, today);
         let Blame::Server(word) = classify(&line) else {
             self.stats.without_server += 1;
@@ -164,7 +163,7 @@ impl Tally {
 
     /// Takes in what a line tells of usage, and nothing else.
     pub fn take_usage(&mut self, key: WorkerKey, bytes: &[u8]) {
-        told(bytes).into_iter().for_each(|told| locked(&self.ledger).take(key.0, told));
+        told(bytes).into_iter().for_each(|told| self.ledger.lock().take(key.0, told));
     }
 
     /// Takes in the attempts of a line that were repeated.
@@ -307,11 +306,6 @@ impl Tally {
         servers.sort_by(|a, b| a.id.cmp(&b.id));
         Picture { servers, callers: self.callers.picture(), stats: self.stats(now) }
     }
-}
-
-/// A panic between two additions leaves a sum that is short of one.
-fn locked(ledger: &Mutex<UsageLedger>) -> MutexGuard<'_, UsageLedger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a line of a ring tells of usage.

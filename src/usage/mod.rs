@@ -7,9 +7,11 @@ mod amounts;
 mod hour;
 mod ledger;
 pub mod money;
+mod shared;
 mod spent;
 
 pub use amounts::Amounts;
 pub use hour::{Hour, MADE_UP, Row, UsageHour, UsageKey};
 pub use ledger::{LineId, MAX_ROWS, OpenUsage, Told, UsageLedger};
+pub use shared::SharedLedger;
 pub use spent::{Forgiven, Period, Spent, Window};

@@ -28,6 +28,13 @@ pub fn exact(nano_usd: u64) -> String {
     format!("{}.{:09}", nano_usd / USD, nano_usd % USD)
 }
 
+/// With two places at least, and no more than are needed: `50.00`, `0.0375`.
+pub fn shortest(nano_usd: u64) -> String {
+    let text = exact(nano_usd);
+    let kept = text.trim_end_matches('0').len().max(text.len() - 7);
+    text[..kept].to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +58,10 @@ mod tests {
             (12_345_000_000, "12.35", "12.345000000"),
             (u64::MAX, "18446744073.71", "18446744073.709551615"),
         ] {
+            assert!(
+                all.starts_with(&shortest(nano_usd))
+                    && shortest(nano_usd).split('.').nth(1).is_some_and(|d| d.len() >= 2)
+            );
             assert_eq!((told(nano_usd).as_str(), exact(nano_usd).as_str()), (text, all), "{nano_usd}");
         }
     }

@@ -96,6 +96,16 @@ pub struct Forgiven {
 }
 
 impl Window {
+    /// As HAProxy's rules number it, for who was forgiven so often.
+    pub fn tag(self, forgiven: u32) -> i64 {
+        self.number * 1000 + i64::from(forgiven % 1000)
+    }
+
+    /// What HAProxy's own counters should know.
+    pub fn known_nano_usd(self) -> u64 {
+        self.nano_usd.saturating_sub(self.late_nano_usd)
+    }
+
     /// Without what was spent in the same window by then.
     #[must_use]
     pub fn without(self, forgiven: Self) -> Self {

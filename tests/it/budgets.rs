@@ -6,7 +6,7 @@ use super::support::haproxy::{Binary, binaries};
 use super::support::http::{Connection, Reply, Request};
 use super::support::stage::{SERVERS, Stage};
 use super::support::{PATIENCE, pause, wait_for};
-use super::tokens::{odd_stage, shape_of};
+use super::tokens::{counter, odd_stage, shape_of};
 use hapilot::mock::{Fault, FaultKind};
 use hapilot::usage::{Amounts, MADE_UP, OpenUsage, UsageHour};
 use std::collections::BTreeMap;
@@ -21,12 +21,7 @@ const HELLO_STREAMED: &str = r#"{"model":"mock-small","stream":true,"messages":[
 
 /// What HAProxy's counters say that a client has spent, in billionths of a dollar.
 fn counted(stage: &Stage, of: &str) -> u64 {
-    let table = stage.private().admin(&format!("show table limit:client key {of}"));
-    let cell = |number: u32| -> u64 {
-        let name = format!(" gpc{number}=");
-        let at = table.find(&name).unwrap_or_else(|| panic!("no counter {number}: {table}")) + name.len();
-        table[at..].split_whitespace().next().and_then(|text| text.parse().ok()).expect("a number")
-    };
+    let cell = counter(stage, of);
     (0..5).map(|digit| cell(4 + digit) << (6 * digit)).sum()
 }
 

@@ -10,10 +10,10 @@ use hapilot::agent::{Batch, TrafficListener, Unanswered};
 use hapilot::health::{LiveSample, Outcome, Phase};
 use hapilot::mock::{Fault, FaultKind};
 use hapilot::sys::epoch::Epoch;
+use hapilot::usage::SharedLedger;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
@@ -34,7 +34,7 @@ impl Ear {
         let socket = Utf8PathBuf::from_path_buf(stage.path("admin.sock")).expect("a path in UTF-8");
         let (listening, batches) = {
             let _entered = runtime.enter();
-            TrafficListener::start(&socket, Epoch::begin(), Unanswered::default(), Arc::default())
+            TrafficListener::start(&socket, Epoch::begin(), Unanswered::default(), SharedLedger::default())
         };
         let ear = Self { listening, batches, samples: BTreeMap::new(), _runtime: runtime };
         ear.wait_for_workers(1);

@@ -40,6 +40,7 @@ mod cases;
 mod certificates;
 mod clients;
 mod compose;
+mod delays;
 mod deny;
 mod descriptors;
 mod docs;

@@ -18,14 +18,19 @@ use std::time::{Duration, Instant};
 const CHAT: &str = "/v1/chat/completions";
 const COUNTED: &str = "[plan.counted]\ntokens = \"900000000/60m\"\n";
 
-/// Tokens that HAProxy has counted for a client so far.
-fn used(stage: &Stage, of: &str) -> u64 {
+/// A counter of a client's entry.
+pub(super) fn counter(stage: &Stage, of: &str) -> impl Fn(u32) -> u64 {
     let table = stage.private().admin(&format!("show table limit:client key {of}"));
-    let cell = |number: u32| -> u64 {
+    move |number| {
         let name = format!(" gpc{number}=");
         let at = table.find(&name).unwrap_or_else(|| panic!("no counter {number}: {table}")) + name.len();
         table[at..].split_whitespace().next().and_then(|text| text.parse().ok()).expect("a number")
-    };
+    }
+}
+
+/// Tokens that HAProxy has counted for a client so far.
+fn used(stage: &Stage, of: &str) -> u64 {
+    let cell = counter(stage, of);
     cell(1) + 64 * cell(2) + 4096 * cell(3)
 }
 

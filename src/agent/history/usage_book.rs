@@ -6,10 +6,9 @@ use crate::config::{Budget, Client, Clients, Config, WhenSpent};
 use crate::event::{Event, EventKind, Severity};
 use crate::store;
 use crate::sys;
-use crate::usage::{Hour, OpenUsage, Period, UsageHour, UsageLedger, money};
+use crate::usage::{Hour, OpenUsage, Period, SharedLedger, UsageHour, UsageLedger, money};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -30,7 +29,7 @@ const KEPT: i64 = 400 * 24;
 pub(in crate::agent) struct UsageBook {
     /// `None`: nothing is written, since somebody only observes.
     state: Option<Utf8PathBuf>,
-    ledger: Arc<Mutex<UsageLedger>>,
+    ledger: SharedLedger,
     /// The version of the ledger that is on disk.
     saved: u64,
     not_before: Instant,
@@ -41,7 +40,7 @@ pub(in crate::agent) struct UsageBook {
     /// From then on clients are forgiven, whether or not the ledger was compared with HAProxy.
     forgives_at: Option<Instant>,
     /// How far each client was told to be; `None`: nobody was looked at yet.
-    told: Option<HashMap<String, Told>>,
+    told: Option<HashMap<String, Reached>>,
 }
 
 #[derive(Debug)]
@@ -54,15 +53,15 @@ struct Written {
 
 /// In which window a client had which part of its budget behind it, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
+struct Reached {
     window: (i64, u32),
     part: u32,
 }
 
 impl UsageBook {
     /// Keeps this ledger. `state`: where; `None`: nothing is written.
-    pub fn new(state: Option<Utf8PathBuf>, ledger: Arc<Mutex<UsageLedger>>) -> Self {
-        let mut known = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn new(state: Option<Utf8PathBuf>, ledger: SharedLedger) -> Self {
+        let mut known = ledger.lock();
         known.hold_forgiving(true);
         let saved = known.version();
         drop(known);
@@ -89,7 +88,7 @@ impl UsageBook {
     pub async fn keep(&mut self) {
         if self.forgives_at.is_some_and(|at| at <= Instant::now()) {
             self.forgives_at = None;
-            self.locked().hold_forgiving(false);
+            self.ledger.lock().hold_forgiving(false);
         }
         if self.writing.as_ref().is_some_and(JoinHandle::is_finished) {
             self.ended().await;
@@ -119,10 +118,10 @@ impl UsageBook {
         let mut told = self.told.take().unwrap_or_default();
         for (client, budget) in budgeted(config, clients) {
             let name = client.name.value.as_str();
-            let (window, forgiven) = self.locked().spent(name, budget.per, hour);
+            let (window, forgiven) = self.ledger.lock().spent(name, budget.per, hour);
             let whole = budget.nano_usd.value;
             let part = u32::try_from(u128::from(window.nano_usd) * 1000 / u128::from(whole.max(1))).unwrap_or(u32::MAX);
-            let now = Told { window: (window.number, forgiven), part };
+            let now = Reached { window: (window.number, forgiven), part };
             let before = told.insert(name.to_owned(), now).filter(|before| before.window == now.window);
             let from = before.map_or(if is_first { part } else { 0 }, |before| before.part);
             let mut ends = budget.alert_at.iter().copied().filter(|at| *at < 1000).chain([1000]);
@@ -134,31 +133,33 @@ impl UsageBook {
         self.told = Some(told);
     }
 
-    fn locked(&self) -> MutexGuard<'_, UsageLedger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn begin(&mut self) {
         let hour = Hour::of(jiff::Timestamp::now());
         let Some(state) = self.state.clone() else { return };
-        let mut ledger = self.locked();
-        if ledger.is_ahead_of(hour) {
-            ledger.come_back(hours_before(&state, hour), hour);
-        }
+        let mut ledger = self.ledger.lock();
+        let is_ahead = ledger.is_ahead_of(hour);
         ledger.turn(hour);
-        let version = ledger.version();
-        let is_news = version != self.saved && !ledger.is_empty();
+        let is_news = is_ahead || ledger.version() != self.saved && !ledger.is_empty();
+        drop(ledger);
         let forgets = self.forgotten_at != hour;
         if !is_news && !forgets {
             return;
         }
-        let (closed, open) = if is_news { ledger.to_save() } else { (vec![], OpenUsage::default()) };
-        drop(ledger);
         self.forgotten_at = hour;
+        let (ledger, saved) = (self.ledger.clone(), self.saved);
         self.writing = Some(tokio::task::spawn_blocking(move || {
             let began = Instant::now();
+            if is_ahead {
+                let before = hours_before(&state, hour);
+                ledger.lock().come_back(before, hour);
+            }
+            // A line may have come since.
+            let (version, is_empty, (closed, open)) = {
+                let ledger = ledger.lock();
+                (ledger.version(), ledger.is_empty(), ledger.to_save())
+            };
             let mut result = Ok(());
-            if is_news {
+            if version != saved && !is_empty {
                 result = store::save_usage(&state, &closed, &open).map_err(|e| sys::chain(&e));
             }
             if forgets && result.is_ok() {
@@ -179,7 +180,7 @@ impl UsageBook {
         self.not_before = Instant::now() + EVERY.max((took * PAUSES).min(MAX_PAUSE));
         match result {
             Ok(()) => {
-                self.locked().saved(&closed);
+                self.ledger.lock().saved(&closed);
                 (self.saved, self.problem) = (version, None);
             }
             Err(problem) => {
@@ -236,9 +237,7 @@ pub(in crate::agent) fn spent(
         let forgiven = windows[0].1;
         let mut row = forgiven.to_string();
         for (window, _) in windows {
-            let number = window.number * 1000 + i64::from(forgiven % 1000);
-            let (late, known) = (window.late_nano_usd, window.nano_usd.saturating_sub(window.late_nano_usd));
-            row.push_str(&format!(" {number} {known} {late}"));
+            row.push_str(&format!(" {} {} {}", window.tag(forgiven), window.known_nano_usd(), window.late_nano_usd));
         }
         if windows.iter().any(|(window, _)| window.nano_usd > 0) || forgiven > 0 {
             rows.insert(name.to_owned(), row);

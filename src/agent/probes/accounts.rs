@@ -8,10 +8,9 @@
 use crate::haproxy::{self, AdminError};
 use crate::render::CLIENT_TABLE;
 use crate::sys;
-use crate::usage::{Amounts, Hour, Period, UsageKey, UsageLedger, money};
+use crate::usage::{Amounts, Hour, Period, SharedLedger, UsageKey, money};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -32,14 +31,14 @@ type Lacks = BTreeMap<(String, i64), i64>;
 
 /// Compares again and again, and makes up for what is lacking, until another worker serves. From the first time on clients are
 /// forgiven.
-pub(super) async fn settle(admin_socket: Utf8PathBuf, pid: u32, ledger: Arc<Mutex<UsageLedger>>) {
+pub(super) async fn settle(admin_socket: Utf8PathBuf, pid: u32, ledger: SharedLedger) {
     for round in 0_u32.. {
         match make_up(&admin_socket, pid, &ledger).await {
-            Compared::Yes => locked(&ledger).hold_forgiving(false),
+            Compared::Yes => ledger.lock().hold_forgiving(false),
             Compared::NotYet => {}
             Compared::OtherWorker => return,
         }
-        let is_soon = round < SOON_ROUNDS || locked(&ledger).has_old_worker();
+        let is_soon = round < SOON_ROUNDS || ledger.lock().has_old_worker();
         sleep(if is_soon { SOON } else { LATER }).await;
     }
 }
@@ -53,7 +52,7 @@ enum Compared {
     OtherWorker,
 }
 
-async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>) -> Compared {
+async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &SharedLedger) -> Compared {
     let mut found: Option<Lacks> = None;
     for _ in 0..ROUNDS {
         let lacks = match compare(admin_socket, pid, ledger).await {
@@ -69,7 +68,7 @@ async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>)
             Some(before) => agreed(&before, &lacks),
         });
     }
-    let (mut ledger, hour) = (locked(ledger), Hour::of(jiff::Timestamp::now()));
+    let (mut ledger, hour) = (ledger.lock(), Hour::of(jiff::Timestamp::now()));
     for ((client, window), lack) in found.unwrap_or_default() {
         // A day or a month that is over by now.
         let is_now = [Period::Day, Period::Month].iter().any(|period| period.number(hour) == window / 1000);
@@ -91,8 +90,8 @@ async fn make_up(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>)
     Compared::Yes
 }
 
-async fn compare(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>) -> Result<Option<Lacks>, AdminError> {
-    let clients = locked(ledger).spenders();
+async fn compare(admin_socket: &Utf8Path, pid: u32, ledger: &SharedLedger) -> Result<Option<Lacks>, AdminError> {
+    let clients = ledger.lock().spenders();
     let early = known(ledger, &clients);
     // What the ledger knows by now, HAProxy has counted.
     let (asked, counted) = haproxy::counted_spending(admin_socket, CLIENT_TABLE, ANSWER).await?;
@@ -103,7 +102,7 @@ async fn compare(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>)
     sleep(SETTLE).await;
     let names: Vec<String> = counted.iter().map(|one| one.client.clone()).collect();
     let late = known(ledger, &names);
-    let has_old_worker = locked(ledger).has_old_worker();
+    let has_old_worker = ledger.lock().has_old_worker();
     let mut lacks = Lacks::new();
     for one in counted {
         let key = (one.client, one.window);
@@ -124,14 +123,13 @@ async fn compare(admin_socket: &Utf8Path, pid: u32, ledger: &Mutex<UsageLedger>)
 }
 
 /// What the ledger knows that HAProxy should have counted, by client and window of now.
-fn known(ledger: &Mutex<UsageLedger>, clients: &[String]) -> BTreeMap<(String, i64), u64> {
-    let (ledger, hour) = (locked(ledger), Hour::of(jiff::Timestamp::now()));
+fn known(ledger: &SharedLedger, clients: &[String]) -> BTreeMap<(String, i64), u64> {
+    let (ledger, hour) = (ledger.lock(), Hour::of(jiff::Timestamp::now()));
     let mut sums = BTreeMap::new();
     for client in clients {
         for period in [Period::Day, Period::Month] {
             let (window, forgiven) = ledger.spent(client, period, hour);
-            let number = window.number * 1000 + i64::from(forgiven % 1000);
-            sums.insert((client.clone(), number), window.nano_usd.saturating_sub(window.late_nano_usd));
+            sums.insert((client.clone(), window.tag(forgiven)), window.known_nano_usd());
         }
     }
     sums
@@ -144,10 +142,6 @@ fn agreed(one: &Lacks, other: &Lacks) -> Lacks {
         (lack.signum() == again.signum()).then(|| (key.clone(), lack.signum() * lack.abs().min(again.abs())))
     });
     both.collect()
-}
-
-fn locked(ledger: &Mutex<UsageLedger>) -> MutexGuard<'_, UsageLedger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

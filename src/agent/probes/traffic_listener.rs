@@ -15,7 +15,7 @@ use crate::render::LIVE_RING;
 use crate::sys;
 use crate::sys::epoch::Epoch;
 use crate::traffic::{KeyWords, Line, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey, told};
-use crate::usage::{Told, UsageLedger};
+use crate::usage::{SharedLedger, Told};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -74,7 +74,7 @@ impl TrafficListener {
         admin_socket: &Utf8Path,
         epoch: Epoch,
         unanswered: Unanswered,
-        ledger: Arc<Mutex<UsageLedger>>,
+        ledger: SharedLedger,
     ) -> (Self, mpsc::Receiver<Batch>) {
         let (tally, urgent) = (Mutex::new(Tally::counting_into(ledger.clone())), Notify::new());
         let heard = Arc::new(HeardTraffic { tally, ledger, epoch, urgent, unanswered });
@@ -101,7 +101,7 @@ impl TrafficListener {
 pub(in crate::agent) struct HeardTraffic {
     tally: Mutex<Tally>,
     /// Where it counts what clients use.
-    ledger: Arc<Mutex<UsageLedger>>,
+    ledger: SharedLedger,
     epoch: Epoch,
     /// Something was heard that should not wait.
     urgent: Notify,
@@ -228,7 +228,7 @@ async fn attach_for_ever(admin_socket: Utf8PathBuf, heard: Arc<HeardTraffic>) {
                 }
                 tracing::debug!(pid, is_from_start, "listening to the worker's traffic");
                 if same.is_none() {
-                    following.spawn(accounts::settle(admin_socket.clone(), pid, Arc::clone(&heard.ledger)));
+                    following.spawn(accounts::settle(admin_socket.clone(), pid, heard.ledger.clone()));
                 }
                 following.spawn(worker.follow(key, Arc::clone(&heard), news));
                 // Nothing to do until it has a successor, or the connection broke.

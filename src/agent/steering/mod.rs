@@ -20,9 +20,9 @@ use crate::config::{Clients, Config};
 use crate::desired::Desired;
 use crate::fleet::{Fleet, Keyring, Overrides};
 use crate::model::{Moment, ServerId};
-use crate::usage::UsageLedger;
+use crate::usage::{SharedLedger, UsageLedger};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// What is known of servers.
 #[derive(Debug)]
@@ -40,16 +40,16 @@ pub struct Steering {
     /// Other keys serve than HAProxy was told last.
     pub(super) keys_moved: bool,
     /// What clients have spent, as HAProxy is told it.
-    spent: Told,
+    spent: SpentRows,
     /// What clients used.
-    pub(super) ledger: Arc<Mutex<UsageLedger>>,
+    pub(super) ledger: SharedLedger,
     /// What the log knows each server's weight to come from.
     told_causes: BTreeMap<ServerId, String>,
 }
 
 /// What clients have spent, as it was looked at last, and under which sources.
 #[derive(Debug, Default)]
-struct Told {
+struct SpentRows {
     of: Option<(Arc<Config>, Arc<Clients>)>,
     rows: Arc<BTreeMap<String, String>>,
 }
@@ -57,8 +57,8 @@ struct Told {
 impl Steering {
     pub(super) fn new(mut fleet: Fleet, keyring: Keyring, overrides: Overrides, ledger: UsageLedger) -> Self {
         fleet.silence(&overrides, Moment::default());
-        let (said, told_causes, spent) = (BTreeSet::new(), BTreeMap::new(), Told::default());
-        let ledger = Arc::new(Mutex::new(ledger));
+        let (said, told_causes, spent) = (BTreeSet::new(), BTreeMap::new(), SpentRows::default());
+        let ledger = SharedLedger::new(ledger);
         Self {
             fleet,
             keyring,
@@ -105,8 +105,7 @@ impl Steering {
     }
 
     fn spent_by(&self, sources: &Sources) -> BTreeMap<String, String> {
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        usage_book::spent(&mut ledger, &sources.config, &sources.clients)
+        usage_book::spent(&mut self.ledger.lock(), &sources.config, &sources.clients)
     }
 
     /// The same as was said at the last look, where that was about these.

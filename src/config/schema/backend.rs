@@ -102,23 +102,26 @@ pub(in crate::config) static SERVER: Section = Section {
     ],
 };
 
+// Of both kinds of prices.
+const PER_MILLION: ValueKind = ValueKind::Amount(100_000);
+pub(super) const INPUT: KeySpec = KeySpec::new("input", PER_MILLION, "Tokens of the prompt").required().example("2.5");
+pub(super) const OUTPUT: KeySpec = KeySpec::new("output", PER_MILLION, "Tokens of the answer").required().example("10");
+pub(super) const CACHED: KeySpec =
+    KeySpec::new("cached", PER_MILLION, "Tokens of the prompt out of the provider's cache")
+        .says("as `input`")
+        .example("1.25");
+pub(super) const CACHE_WRITE: KeySpec = KeySpec::new(
+    "cache_write",
+    PER_MILLION,
+    "Tokens of the prompt that are written into the provider's cache, where it tells them apart",
+)
+.says("as `input`")
+.example("3.75");
+
 pub(in crate::config) static PRICE: Section = Section {
     name: "backend.NAME.server.NAME.price",
     doc: "What the server's tokens cost where no `[[price]]` has the model, in US dollars a million, in steps of 0.000001",
-    keys: &[
-        KeySpec::new("input", ValueKind::Amount(100_000), "Tokens of the prompt").required().example("2.5"),
-        KeySpec::new("output", ValueKind::Amount(100_000), "Tokens of the answer").required().example("10"),
-        KeySpec::new("cached", ValueKind::Amount(100_000), "Tokens of the prompt out of the provider's cache")
-            .says("as `input`")
-            .example("1.25"),
-        KeySpec::new(
-            "cache_write",
-            ValueKind::Amount(100_000),
-            "Tokens of the prompt that are written into the provider's cache, where it tells them apart",
-        )
-        .says("as `input`")
-        .example("3.75"),
-    ],
+    keys: &[INPUT, OUTPUT, CACHED, CACHE_WRITE],
 };
 
 pub(in crate::config) static SERVER_TLS: Section = Section {

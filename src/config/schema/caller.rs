@@ -1,5 +1,6 @@
 //! Who may ask, and how much.
 
+use super::backend::{CACHE_WRITE, CACHED, INPUT, OUTPUT};
 use super::{KeySpec, Section, ValueKind};
 
 /// Most clients of the operator's file, and of the clients' own.
@@ -99,18 +100,10 @@ pub(in crate::config) static MODEL_PRICE: Section = Section {
         KeySpec::new("server", ValueKind::Text(129), "At this server alone, as BACKEND/SERVER")
             .says("everywhere")
             .example("\"chat/azure\""),
-        KeySpec::new("input", ValueKind::Amount(100_000), "Tokens of the prompt").required().example("2.5"),
-        KeySpec::new("output", ValueKind::Amount(100_000), "Tokens of the answer").required().example("10"),
-        KeySpec::new("cached", ValueKind::Amount(100_000), "Tokens of the prompt out of the provider's cache")
-            .says("as `input`")
-            .example("1.25"),
-        KeySpec::new(
-            "cache_write",
-            ValueKind::Amount(100_000),
-            "Tokens of the prompt that are written into the provider's cache, where it tells them apart",
-        )
-        .says("as `input`")
-        .example("3.75"),
+        INPUT,
+        OUTPUT,
+        CACHED,
+        CACHE_WRITE,
     ],
 };
 
