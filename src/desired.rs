@@ -115,7 +115,9 @@ pub fn needs_hops(backend: &Backend) -> bool {
         let keys = server.keys.iter().map(|key| &key.value).collect();
         (server.host_header(), &server.url.path, keys, shares_keys(server))
     }
-    backend.servers.windows(2).any(|pair| identity(&pair[0]) != identity(&pair[1]))
+    // What it calls its models is set there as well.
+    let renames = backend.servers.iter().any(|server| !server.models.is_empty());
+    renames || backend.servers.windows(2).any(|pair| identity(&pair[0]) != identity(&pair[1]))
 }
 
 /// How many entries of the map of keys share the requests of one place whose keys serve all at once. Always as many, so

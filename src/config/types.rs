@@ -76,6 +76,12 @@ impl Config {
         !self.plans.is_empty() || self.clients_file.is_some()
     }
 
+    /// Where the first server that a frontend leads to says that it calls a model otherwise than clients do, if one does.
+    pub fn first_renamed(&self, frontend: &Frontend) -> Option<&Sourced<String>> {
+        let leads_to = |backend: &&Backend| frontend.leads_to().any(|name| name.value == backend.name);
+        self.backends.iter().filter(leads_to).find_map(Backend::first_renamed)
+    }
+
     /// Whether there is a plan of that name.
     pub fn has_plan(&self, name: &Name) -> bool {
         has_plan(&self.plans, name)
@@ -323,6 +329,13 @@ pub struct Backend {
     pub raw: Vec<Sourced<String>>,
 }
 
+impl Backend {
+    /// Where the first of its servers says that it calls a model otherwise than clients do, if one does.
+    pub fn first_renamed(&self) -> Option<&Sourced<String>> {
+        self.servers.iter().find_map(|server| server.models.values().next())
+    }
+}
+
 /// `timeout` of a backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendTimeout {
@@ -464,6 +477,9 @@ pub struct Server {
     pub keys: Vec<Sourced<SecretRef>>,
     /// `spread`: all keys serve at once; default false.
     pub spread: bool,
+    /// `models`: what a model that clients ask for is called here; `*` stands for all that are not named. Empty: as the client
+    /// calls it.
+    pub models: BTreeMap<String, Sourced<String>>,
     /// `maxconn`: concurrent requests, 1 to 1,000,000; default none.
     pub maxconn: Option<Sourced<u32>>,
     /// `tls`
@@ -481,6 +497,11 @@ pub struct Server {
 const HOST_OF_ADDRESSES: &str = "localhost";
 
 impl Server {
+    /// What a model is called here.
+    pub fn model_here<'a>(&'a self, model: &'a str) -> &'a str {
+        self.models.get(model).or_else(|| self.models.get("*")).map_or(model, |here| &here.value)
+    }
+
     /// The `Host` header of its requests, a client's as well as a probe's: `host`, the URL's name with its port, or for an
     /// address the name in TLS, else `localhost`.
     pub fn host_header(&self) -> String {

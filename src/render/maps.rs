@@ -1,13 +1,14 @@
 //! What the running HAProxy takes as data: routes, what `/health` looks at, limits, keys, who may see the statistics.
 
 use super::names::{
-    CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, MONTHS_MAP, PLANS_MAP, PRICES_MAP, PlansMap, RoutesMap,
-    SPENT_MAP, STATS_MAP, health_map, plans_map, routes_map,
+    CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, MODELS_MAP, MONTHS_MAP, PLANS_MAP, PRICES_MAP, PlansMap,
+    RoutesMap, SPENT_MAP, STATS_MAP, health_map, plans_map, routes_map,
 };
 use super::routes::{self, Routes};
 use super::{MapFile, RenderError};
 use super::{plans, prices};
 use crate::cfg;
+use crate::config::{Backend, Config, Server};
 use crate::desired::{Desired, KEY_SLOTS, KeyEntry, key_entries, key_id};
 use crate::model::{Digest, Secret, SecretRef, Sourced};
 use base64::Engine as _;
@@ -59,11 +60,24 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
         let entries = vec![(Digest::of(header).to_string(), "allowed".to_owned())];
         maps.insert(STATS_MAP.to_owned(), MapFile { entries, is_secret: true });
     }
+    if config.backends.iter().any(|backend| backend.first_renamed().is_some()) {
+        maps.insert(MODELS_MAP.to_owned(), MapFile { entries: models(config), is_secret: false });
+    }
     let entries = keys(desired)?;
     if !entries.is_empty() {
         maps.insert(KEYS_MAP.to_owned(), MapFile { entries, is_secret: true });
     }
     Ok(maps)
+}
+
+/// What models are called at servers, by `BACKEND/SERVER|MODEL`.
+fn models(config: &Config) -> Vec<(String, String)> {
+    let of_server = |(backend, server): (&'_ Backend, &'_ Server)| {
+        let place = format!("{}/{}", backend.name, server.name);
+        let entry = move |(model, here): (&String, &Sourced<String>)| (format!("{place}|{model}"), here.value.clone());
+        server.models.iter().map(entry).collect::<Vec<_>>()
+    };
+    config.servers().flat_map(of_server).collect()
 }
 
 /// Those of the maps that the rendered text refers to: HAProxy knows no other, and an operator's own template may do

@@ -26,6 +26,8 @@ pub const CLIENTS_MAP: &str = "maps/clients.map";
 pub(super) const PLANS_MAP: &str = "maps/plans.map";
 /// Map of what tokens cost.
 pub(super) const PRICES_MAP: &str = "maps/prices.map";
+/// Map of what models are called at servers.
+pub(super) const MODELS_MAP: &str = "maps/models.map";
 /// Map of what clients have spent.
 pub const SPENT_MAP: &str = "maps/spent.map";
 /// Map of when each month is over.

@@ -16,16 +16,19 @@ const DIRECTORY: &str = "hapilot-lua";
 pub(super) enum Script {
     /// Finds the model of a request.
     Model,
+    /// Gives a request the name that its server has for a model. Uses what `Model` defines.
+    Rename,
     /// Counts the tokens of an answer.
     Usage,
 }
 
 impl Script {
-    const ALL: [Self; 2] = [Self::Model, Self::Usage];
+    const ALL: [Self; 3] = [Self::Model, Self::Rename, Self::Usage];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Model => "model",
+            Self::Rename => "rename",
             Self::Usage => "usage",
         }
     }
@@ -33,13 +36,14 @@ impl Script {
     const fn text(self) -> &'static str {
         match self {
             Self::Model => include_str!("../../templates/lua/model.lua"),
+            Self::Rename => include_str!("../../templates/lua/rename.lua"),
             Self::Usage => include_str!("../../templates/lua/usage.lua"),
         }
     }
 
     /// Its file, below the directory of haproxy.cfg: another text has another name.
     fn file(self) -> &'static str {
-        static FILES: LazyLock<[String; 2]> = LazyLock::new(|| {
+        static FILES: LazyLock<[String; 3]> = LazyLock::new(|| {
             Script::ALL.map(|one| format!("{DIRECTORY}/{}.{}.lua", one.name(), Digest::of(one.text()).short()))
         });
         &FILES[self as usize]

@@ -176,10 +176,12 @@ fn is_alike_server(one: &Server, other: &Server) -> bool {
         proxy_protocol,
         price: _,
         spread,
+        models,
         raw,
     } = one;
     (name, url, host, weight, state, tier, region)
         == (&other.name, &other.url, &other.host, &other.weight, &other.state, &other.tier, &other.region)
         && (keys, maxconn, tls, proxy_protocol, spread, raw)
             == (&other.keys, &other.maxconn, &other.tls, &other.proxy_protocol, &other.spread, &other.raw)
+        && models == &other.models
 }

@@ -70,6 +70,8 @@ fn server_shape(server: &Server) -> String {
         tier,
         region: _,
         keys: _,
+        // Only behind a hop.
+        models: _,
         maxconn: _,
         tls,
         proxy_protocol,

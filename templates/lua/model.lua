@@ -42,6 +42,13 @@ local function spend(work, steps)
   work.left = work.left - steps
 end
 
+-- Keeps where a model stands, for who wants to know: from its first byte to its last one, without quotes; and how it is written
+-- there.
+local function keep(work, first, last, kind)
+  local places = work.places
+  if places then places[#places + 1] = { first = first, last = last, kind = kind } end
+end
+
 -- Index of the first byte of a class from `at` on; nil where there is none, or the work is spent. Never further than what
 -- may be spent: where that could end before the text, it goes in small pieces.
 local function seek(work, text, class, at)
@@ -226,6 +233,7 @@ local function of_json(work, text, at, size)
       if is_it then
         if quote - value > 6 * LONGEST_MODEL + 1 then return nil, 'name' end
         local again = sub(text, value + 1, quote - 1)
+        keep(work, value + 1, quote - 1, 'json')
         spend(work, #again // 16)
         if again ~= raw then
           local found = decoded(work, again)
@@ -312,6 +320,7 @@ local function of_pairs(work, text)
         value = unescaped((value:gsub('+', ' ')))
         if not is_model(value) then return nil, 'name' end
         if model and model ~= value then return nil, 'twice' end
+        keep(work, at + equals, stop - 1, 'pairs')
         model = value
       end
     end
@@ -481,6 +490,7 @@ local function of_parts(work, text, delimiter, size)
       local found, defect = model_of_part(work, part, sub(text, content, math.min(stop - 3, content + LONGEST_MODEL)))
       if not found then return nil, defect end
       if model and model ~= found then return nil, 'twice' end
+      keep(work, content, stop - 3, 'part')
       model = found
     end
     at = stop
@@ -587,6 +597,13 @@ local function refuse(txn, path, status, message)
   txn:set_var('txn.refusal', shaped(path, status, message))
   txn:set_var('txn.refusal_status', tostring(status))
 end
+
+-- For rename.lua.
+hapilot_models = {
+  of_body = of_body, of_pairs = of_pairs, unescaped = unescaped, reasons = REASONS,
+  refuse = function(txn, status, message) refuse(txn, sub(txn.sf:path(), 1, 256), status, message) end,
+  work = function() return { left = MOST_STEPS, places = {} } end,
+}
 
 core.register_action('hapilot-model', { 'http-req' }, function(txn)
   local f = txn.sf

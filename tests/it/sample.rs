@@ -167,6 +167,7 @@ pub fn server(called: &str, url: &str) -> Server {
         region: None,
         keys: vec![],
         spread: false,
+        models: BTreeMap::new(),
         maxconn: None,
         tls: ServerTls { ca: None, server_name: None, certificate: None, verify: true },
         proxy_protocol: None,

@@ -3,7 +3,7 @@
 //! Called by the agent's loop and by `hapilot probe`.
 
 use crate::agent::sources::place::Sources;
-use crate::config::{Backend, Check, ModelsProbe, Server};
+use crate::config::{Backend, ChatProbe, Check, EmbeddingsProbe, ModelsProbe, Server};
 use crate::fleet::health_params;
 use crate::health::{Observation, ProbeKind};
 use crate::model::{Host, Scheme};
@@ -34,11 +34,20 @@ impl Errand {
         resolved: Option<IpAddr>,
     ) -> Option<Self> {
         let Check { models, chat, embeddings, http, metrics, certificate_expiry, .. } = &backend.check;
+        // A server is asked for a model by its own name for it, as clients' requests are.
+        let here = |model: &String| server.model_here(model).to_owned();
         let probe = match kind {
-            ProbeKind::Models => Probe::Models(models.clone()?),
+            ProbeKind::Models => {
+                Probe::Models(ModelsProbe { expect: models.as_ref()?.expect.iter().map(here).collect() })
+            }
             ProbeKind::Http => Probe::Http(http.clone()?),
-            ProbeKind::Chat => Probe::Chat(chat.clone()?),
-            ProbeKind::Embeddings => Probe::Embeddings(embeddings.clone()?),
+            ProbeKind::Chat => {
+                chat.as_ref().map(|chat| Probe::Chat(ChatProbe { model: here(&chat.model), ..chat.clone() }))?
+            }
+            ProbeKind::Embeddings => {
+                let embeddings = embeddings.as_ref()?;
+                Probe::Embeddings(EmbeddingsProbe { model: here(&embeddings.model), ..embeddings.clone() })
+            }
             ProbeKind::Metrics => Probe::Metrics(metrics.clone()?),
             ProbeKind::Certificate if server.url.scheme == Scheme::Http => return None,
             ProbeKind::Certificate => Probe::Certificate((*certificate_expiry)?),

@@ -124,7 +124,9 @@ fn read(root: &TableReader<'_>, host_name: &str, node: Option<&Name>) -> Option<
     let plans = caller::plans(root);
     let prices = money::prices(root, &backends);
     let looks_at_models = plans.iter().any(|plan| plan.reads_models(!prices.is_empty()));
-    let haproxy = global::haproxy(root, looks_at_models || frontends.iter().any(Frontend::routes_by_model));
+    let renames_models = backends.iter().any(|backend| backend.first_renamed().is_some());
+    let haproxy =
+        global::haproxy(root, looks_at_models || renames_models || frontends.iter().any(Frontend::routes_by_model));
     let clients = caller::clients(root, &plans, &[], "");
     let clients_file = caller::clients_file(root);
     let limit_address = traffic::address_limit(root);

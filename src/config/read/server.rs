@@ -6,12 +6,14 @@ use super::field::Field;
 use super::money;
 use super::table::TableReader;
 use crate::config::diagnostic::Found;
-use crate::config::schema::MAX_SERVERS;
+use crate::config::schema::{MAX_SERVERS, ValueKind};
 use crate::config::types::{ProxyProtocol, Server, ServerTls};
 use crate::model::{AdminState, Endpoint, Host, Name, Profile, Scheme, SecretRef, Sourced, Weight};
 use camino::Utf8PathBuf;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
+use toml::de::DeValue;
 
 /// The one name that needs no resolver.
 const LOCALHOST: &str = "localhost";
@@ -51,7 +53,7 @@ fn report_twins(servers: &[(Server, Field<'_>)]) {
                 url.error("duplicate", format!("`{}`: server {} has the same URL", url.name, first.name))
                     .label(format!("the first is on line {}", url.context.origin(&place.span).line))
                     .help(
-                        "they differ in none of `keys`, `tier`, `weight`, `region`, `host`, `tls`, `proxy_protocol` and `raw`: remove one; where it \
+                        "they differ in none of `keys`, `models`, `tier`, `weight`, `region`, `host`, `tls`, `proxy_protocol` and `raw`: remove one; where it \
                          is to take a larger share, give the other a larger `weight`",
                     ),
             );
@@ -70,10 +72,17 @@ fn is_twin(one: &Server, other: &Server) -> bool {
         (server.url.value.scheme == Scheme::Https).then_some(spelt)
     };
     let proxied = |server: &Server| server.proxy_protocol.as_ref().map(|version| version.value);
+    let models = |server: &Server| {
+        server.models.iter().map(|(name, here)| (name.clone(), here.value.clone())).collect::<Vec<_>>()
+    };
     let plain = |server: &Server| {
         (server.tier, server.weight.value, server.region.clone(), server.host_header(), proxied(server))
     };
-    plain(one) == plain(other) && keys(one) == keys(other) && tls(one) == tls(other) && raw(one) == raw(other)
+    plain(one) == plain(other)
+        && models(one) == models(other)
+        && keys(one) == keys(other)
+        && tls(one) == tls(other)
+        && raw(one) == raw(other)
 }
 
 fn server<'t>(name: Name, table: &TableReader<'t>, provider: &Profile) -> Option<(Server, Field<'t>)> {
@@ -90,6 +99,7 @@ fn server<'t>(name: Name, table: &TableReader<'t>, provider: &Profile) -> Option
     let region = table.text("region").map(|region| region.value);
     let keys = keys(table);
     let spread = spread(table, keys.len());
+    let models = table.get("models").map(|field| models(&field)).unwrap_or_default();
     let maxconn = table.integer("maxconn");
     let tls = tls(table, url.as_ref(), is_localhost);
     let proxy_protocol = table.get("proxy_protocol").and_then(|field| field.choice());
@@ -106,6 +116,7 @@ fn server<'t>(name: Name, table: &TableReader<'t>, provider: &Profile) -> Option
         region,
         keys,
         spread,
+        models,
         maxconn,
         tls,
         proxy_protocol,
@@ -158,6 +169,56 @@ fn spread(table: &TableReader<'_>, keys: usize) -> bool {
         );
     }
     is_wanted
+}
+
+/// Characters of a name of a model, at most.
+const LONGEST_MODEL: usize = 256;
+
+/// Names of models, and what they are called here.
+fn models(field: &Field<'_>) -> BTreeMap<String, Sourced<String>> {
+    let ValueKind::Models(max) = *field.kind else { panic!("{} is not declared as models", field.name) };
+    let DeValue::Table(table) = field.value else {
+        field.wrong_type();
+        return BTreeMap::new();
+    };
+    if table.is_empty() {
+        field.context.report(
+            field
+                .error("empty-list", format!("`{}` names no model", field.name))
+                .help("name one, or remove it")
+                .absence(),
+        );
+    }
+    if table.len() > max {
+        let message = format!("`{}` has {} models, at most {max} are allowed", field.name, table.len());
+        field.context.report(Found::error("too-many", message, field.key_span.clone()));
+    }
+    let judged = |name: &str, span: &Range<usize>| {
+        let is_good = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
+        if !name.is_empty() && name.len() <= LONGEST_MODEL && name.chars().all(is_good) {
+            return true;
+        }
+        let message = format!(
+            "`{}`: a name of a model has 1 to {LONGEST_MODEL} characters of ASCII, without blanks, quotes and backslashes",
+            field.name
+        );
+        field.context.report(Found::error("bad-value", message, span.clone()));
+        false
+    };
+    let mut models = BTreeMap::new();
+    for (name, value) in table.iter().take(max) {
+        let DeValue::String(here) = value.get_ref() else {
+            let message = format!("`{}`: the name of a model stands in quotes", field.name);
+            field.context.report(Found::error("wrong-type", message, value.span()));
+            continue;
+        };
+        let is_known = judged(name.get_ref(), &name.span());
+        if judged(here, &value.span()) && is_known {
+            let here = Sourced::new(here.to_string(), field.context.origin(&value.span()));
+            models.insert(name.get_ref().to_string(), here);
+        }
+    }
+    models
 }
 
 fn version_of(word: &str) -> ProxyProtocol {

@@ -92,6 +92,9 @@ pub(in crate::config) static SERVER: Section = Section {
         KeySpec::new("keys", ValueKind::List(&ValueKind::Secret, 0, 16), "Places of the provider's keys; the first serves until it is limited or rejected, then the next one that works")
             .example("[\"env:OPENAI_KEY\"]"),
         KeySpec::new("spread", ValueKind::Bool, "All keys serve at once, each request with one of them by chance; else one key at a time").is("false"),
+        KeySpec::new("models", ValueKind::Models(1_000), "What models are called at this server, by the names that clients ask for; `\"*\"` is for all others")
+            .says("the name that the client asks for")
+            .example("{ \"gpt-4o\" = \"my-deployment\" }"),
         KeySpec::new("maxconn", ValueKind::Integer(1, 1_000_000), "Concurrent requests").says("no limit").example("64"),
         KeySpec::new("tls", ValueKind::Table(&SERVER_TLS), SERVER_TLS.doc),
         KeySpec::new("proxy_protocol", ValueKind::Choice(&["v1", "v2"], &[]), "The server wants the caller's address ahead of the connection, in this version of the PROXY protocol")

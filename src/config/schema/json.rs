@@ -133,10 +133,18 @@ fn kind(kind: &ValueKind) -> Value {
         ValueKind::Pointers(max) => {
             json!({ "type": "object", "maxProperties": max, "propertyNames": { "pattern": "^(/|$)" } })
         }
+        ValueKind::Models(max) => json!({
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": max,
+            "propertyNames": { "pattern": MODEL },
+            "additionalProperties": text(MODEL),
+        }),
         ValueKind::Later => json!({ "not": {} }),
     }
 }
 
 const RATE: &str = "^[0-9]+/([0-9]+(ms|s|m|h|d))+$";
 const HEADER: &str = "^[A-Za-z0-9_-]{1,64}$";
+const MODEL: &str = "^[!#-\\[\\]-~]{1,256}$";
 const NAME: &str = "^[A-Za-z0-9_.-]{1,64}$";

@@ -205,6 +205,8 @@ pub(super) enum ValueKind {
     Headers(&'static Self, usize),
     /// JSON pointers with the values that must stand there, at most so many.
     Pointers(usize),
+    /// Names of models and what each of them is called elsewhere, at most so many.
+    Models(usize),
     /// Whatever the feature will want that does not exist yet.
     Later,
 }
@@ -261,6 +263,7 @@ impl ValueKind {
             Self::ByNode(of, _) => format!("a table by the names of nodes; each value is {}", of.wants()),
             Self::Headers(of, _) => format!("a table of headers; each of its values is {}", of.wants()),
             Self::Pointers(_) => "a table such as { \"/status\" = \"ok\" }".to_owned(),
+            Self::Models(_) => "a table such as { \"gpt-4o\" = \"my-deployment\" }".to_owned(),
             Self::Later => "nothing yet".to_owned(),
         }
     }

@@ -94,6 +94,7 @@ impl ContextMaker<'_> {
             .with("first", first)
             .with("words", self.words(backend))
             .with("needs_hops", needs_hops)
+            .with("renames_models", backend.first_renamed().is_some())
             .with("has_keys", has_keys)
             .with("hops_tell_key", needs_hops && has_keys)
             .with("identity", identity)
@@ -119,11 +120,15 @@ impl ContextMaker<'_> {
             let longest = backend.timeout.longest_first_byte().max(backend.timeout.idle.value);
             let timeout = longest + Duration::from_secs(1);
             let line = self.reached(unshared(&name), check, server);
+            let renames = server.models.values().next().map(|here| self.marks.text(&id, here.origin));
             ContextMap::default()
                 .with("proxy", hop_proxy(&id))
                 .with("socket", self.marks.text(&socket.bind, Some(server.origin)))
                 .with("timeout", duration(timeout))
                 .with("identity", self.identity(backend, server, &id.to_string()))
+                // What its names of models begin with in the map, where it has any.
+                .with("renames", renames)
+                .with("renames_others", server.models.contains_key("*"))
                 .with("line", line)
         });
         ContextMap::default()

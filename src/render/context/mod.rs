@@ -12,7 +12,8 @@ mod tls;
 use super::caller::{decoded_key, replaced_headers, spelt_key, telling_headers};
 use super::marks::Marks;
 use super::names::{
-    KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LIVE_RING, PEERS, STATS, STATS_MAP, peers_socket,
+    KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LIVE_RING, MODELS_MAP, PEERS, STATS, STATS_MAP,
+    peers_socket,
 };
 use super::plain;
 use super::scripts::Script;
@@ -107,6 +108,7 @@ impl<'a> ContextMaker<'a> {
             .with("pauses", self.target.pauses());
         context.insert_value("target", target.into());
         context.insert_value("keys_map", KEYS_MAP.into());
+        context.insert_value("models_map", MODELS_MAP.into());
         context.insert_value("errors", errors());
         context.insert_value("plain_json", plain::json_object().into());
         context.insert_value("bad_path", error_body(BAD_PATH, "invalid_request_error", "bad_path").into());
@@ -144,11 +146,13 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("scheme", scheme.into());
         let by_model = config.frontends.iter().filter(|frontend| frontend.routes_by_model());
         let of_routes = by_model.flat_map(|frontend| &frontend.routes).map(|route| route.backend.origin);
-        let origin = of_routes.chain(clients::origin_of_models(config)).next();
+        let renamed = config.backends.iter().find_map(Backend::first_renamed).map(|here| here.origin);
+        let origin = of_routes.chain(clients::origin_of_models(config)).chain(renamed).next();
         let mut script = |script: Script, origin: Option<Option<Origin>>| {
             origin.map(|origin| self.marks.text(script.path(&config.haproxy.config.value), origin))
         };
         context.insert_value("model_script", script(Script::Model, origin).into());
+        context.insert_value("rename_script", script(Script::Rename, renamed).into());
         context.insert_value("usage_script", script(Script::Usage, clients::origin_of_counting(config)).into());
         // Bodies are kept for it.
         let repeats = config.backends.iter().any(|backend| backend.retries.value > 0);

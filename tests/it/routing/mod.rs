@@ -6,6 +6,7 @@
 
 mod cost;
 mod readings;
+mod renamed;
 mod request;
 mod table;
 

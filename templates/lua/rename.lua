@@ -1,0 +1,176 @@
+-- What a server calls the model that a client asks for.
+--
+-- Runs in the hop of a server that has names of its own. `http-request lua.hapilot-rename` finds where the model stands, and
+-- sets it where that is the path or the query; the filter `lua.hapilot-rename` replaces it in the body as that passes. How long
+-- both names are is known by then, so that the length of the body is told right, and nothing is held back. Loaded behind
+-- model.lua, whose reader it uses: the frontend has already refused what could be read in two ways.
+--
+-- Reads
+--   txn.model      the model that the client asks for
+--   txn.upstream   what it is called here: ASCII without blanks, quotes and backslashes
+-- Sets
+--   txn.refusal    why that cannot be done, as the body of an answer; txn.refusal_status beside it
+--   txn.renames    FIRST:LAST of each place in the body, separated by blanks; and txn.rename_text, what stands there then
+
+local find, sub, byte, match, format = string.find, string.sub, string.byte, string.match, string.format
+local CONTINUE = filter.CONTINUE
+local models = hapilot_models
+
+local function hex(character) return format('%%%02X', byte(character)) end
+
+local function encoded(text) return (text:gsub('[^%w._~-]', hex)) end
+
+-- The same path with the name in it: Gemini, Azure, Bedrock, OpenAI. Nothing where it names no model.
+local function renamed_path(raw, method, model, upstream)
+  local function with(before, name, behind)
+    if before and models.unescaped(name) == model then return before .. encoded(upstream) .. behind end
+  end
+  local colon = method == 'POST' and find(raw, ':%a+$')
+  local stop = colon and select(2, find(raw, '/models/', 1, true))
+  if stop and stop < colon - 1 then
+    return with(sub(raw, 1, stop), sub(raw, stop + 1, colon - 1), sub(raw, colon))
+  end
+  local _, azure = find(raw, '/openai/deployments/', 1, true)
+  if azure then
+    local slash = find(raw, '/', azure + 1, true)
+    return slash and with(sub(raw, 1, azure), sub(raw, azure + 1, slash - 1), sub(raw, slash))
+  end
+  local before, name, behind = match(raw, '^(/model/)([^/]+)(/.*)$')
+  if before then return with(before, name, behind) end
+  before, name = match(raw, '^(/v1/models/)(.+)$')
+  return with(before, name, '')
+end
+
+-- The same query with the name in it.
+local function renamed_query(query, model, upstream)
+  local work = models.work()
+  if models.of_pairs(work, query) ~= model then return nil end
+  for i = #work.places, 1, -1 do
+    local place = work.places[i]
+    query = sub(query, 1, place.first - 1) .. encoded(upstream) .. sub(query, place.last + 1)
+  end
+  return query
+end
+
+-- Where the only model of a plain JSON body stands, as nearly always: the frontend has found it at the top level, and no other
+-- place has its letters.
+local function sole_place(text, model)
+  if not find(text, '^%s*{') then return nil end
+  local first = find(text, 'odel', 1, true)
+  if not first or find(text, 'odel', first + 4, true) then return nil end
+  local from = match(text, '^"model"%s*:%s*"()', first - 2)
+  if from and sub(text, from, from + #model) == model .. '"' then
+    return { first = from, last = from + #model - 1, kind = 'json' }
+  end
+end
+
+-- The places of a model in the body; nil and why where they cannot be told.
+local function places_of(txn, model)
+  local text = txn.sf:req_body()
+  local sole = sole_place(text, model)
+  if sole then return { sole } end
+  local work = models.work()
+  local found, why = models.of_body(work, txn)
+  if why or found ~= model then return nil, why end
+  local places, has_json = {}, false
+  for _, place in ipairs(work.places) do has_json = has_json or place.kind == 'json' end
+  for _, place in ipairs(work.places) do
+    -- What is JSON is no form, whatever it is called.
+    if not (has_json and place.kind == 'pairs') then places[#places + 1] = place end
+  end
+  return places
+end
+
+local function find_places(txn)
+  local f = txn.sf
+  local model, upstream = txn:get_var('txn.model'), txn:get_var('txn.upstream')
+  local path = renamed_path(f:path(), f:method(), model, upstream)
+  if path then return txn.http:req_set_path(path) end
+  local query = f:query()
+  query = query ~= '' and renamed_query(query, model, upstream)
+  if query then txn.http:req_set_query(query) end
+  local places, why = places_of(txn, model)
+  if not places then
+    -- Only the query had it.
+    if query and not why then return end
+    return models.refuse(txn, table.unpack(models.reasons[why or 'late']))
+  end
+  local list = {}
+  for i, place in ipairs(places) do list[i] = place.first .. ':' .. place.last end
+  txn:set_var('txn.rename_text', places[1].kind == 'pairs' and encoded(upstream) or upstream)
+  txn:set_var('txn.renames', table.concat(list, ' '))
+end
+
+---------------------------------------------------------------- what HAProxy calls
+
+local warnings = 0
+local function guarded(what, ...)
+  local is_well, result = pcall(what, ...)
+  if is_well then return true, result end
+  warnings = warnings + 1
+  if warnings <= 10 then core.Warning('hapilot-rename: ' .. tostring(result)) end
+end
+
+-- HAProxy looks into this table once which callbacks there are, and into the request's own each time when it calls them.
+local Rename = { id = 'hapilot-rename', flags = filter.FLT_CFG_FL_HTX }
+
+local function begin(self, txn, message)
+  local renames = txn:get_var('txn.renames')
+  if not renames then return end
+  self.text, self.edits, self.next, self.passed = txn:get_var('txn.rename_text'), {}, 1, 0
+  local growth = 0
+  for first, last in string.gmatch(renames, '(%d+):(%d+)') do
+    first, last = tonumber(first), tonumber(last)
+    self.edits[#self.edits + 1] = { first = first, last = last }
+    growth = growth + #self.text - (last - first + 1)
+  end
+  local length = tonumber(txn.sf:req_hdr('content-length'))
+  if length then
+    if message.set_body_len then message:set_body_len(length + growth)
+    -- HAProxy 2.6
+    else txn.http:req_set_header('content-length', tostring(length + growth)) end
+  end
+  filter.register_data_filter(self, message.channel)
+end
+
+-- Returns how many bytes may pass; nothing: all.
+local function replace(self, message)
+  local body = message:body()
+  if not body or body == '' then return end
+  local shift = 0
+  while self.edits[self.next] do
+    local edit = self.edits[self.next]
+    local first, last = edit.first - self.passed, edit.last - self.passed
+    -- Not here yet, or there is no room: what stands before it goes first.
+    if last > #body or message:set(self.text, first - 1 + shift, last - first + 1) == -1 then
+      self.passed = self.passed + first - 1
+      return first - 1 + shift
+    end
+    shift = shift + #self.text - (last - first + 1)
+    self.next = self.next + 1
+  end
+  filter.unregister_data_filter(self, message.channel)
+end
+
+-- Of the request alone.
+function Rename:http_headers(txn, message)
+  self.http_headers = nil
+  if not message.channel:is_resp() then guarded(begin, self, txn, message) end
+  return CONTINUE
+end
+
+function Rename:http_payload(_, message)
+  local is_well, passes = guarded(replace, self, message)
+  if not is_well then filter.unregister_data_filter(self, message.channel) end
+  -- `return nil` would mean that nothing may pass.
+  if passes then return passes end
+end
+
+function Rename:new() return { http_headers = Rename.http_headers, http_payload = Rename.http_payload } end
+
+core.register_action('hapilot-rename', { 'http-req' }, function(txn)
+  if not guarded(find_places, txn) then
+    models.refuse(txn, 500, 'This gateway failed to name the model as its server calls it.')
+  end
+end)
+core.register_filter('hapilot-rename', Rename, function(class) return class end)
