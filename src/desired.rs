@@ -117,7 +117,9 @@ pub fn needs_hops(backend: &Backend) -> bool {
     }
     // What it calls its models is set there as well.
     let renames = backend.servers.iter().any(|server| !server.models.is_empty());
-    renames || backend.servers.windows(2).any(|pair| identity(&pair[0]) != identity(&pair[1]))
+    // And only there an error that begins a stream can be made one that is repeated.
+    let repeats = backend.retry_streams.is_some() && backend.servers.len() > 1;
+    renames || repeats || backend.servers.windows(2).any(|pair| identity(&pair[0]) != identity(&pair[1]))
 }
 
 /// How many entries of the map of keys share the requests of one place whose keys serve all at once. Always as many, so

@@ -24,6 +24,6 @@ pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Apply, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE,
     EmbeddingsProbe, Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node,
-    ProxyProtocol, Route, Server, ServerTls, Stats, Tls, TlsProfile, own_vips,
+    ProxyProtocol, RetryStreams, Route, Server, ServerTls, Stats, Tls, TlsProfile, own_vips,
 };
 pub use vip::{Heartbeat, Keepalived, Vip};

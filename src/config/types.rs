@@ -315,6 +315,8 @@ pub struct Backend {
     pub weighting: Weighting,
     /// `retries`, 0 to 10; default 2. Before the first byte only.
     pub retries: Sourced<u32>,
+    /// `retry_streams`: which streams are repeated at another server before their first token; none by default.
+    pub retry_streams: Option<Sourced<RetryStreams>>,
     /// `timeout`
     pub timeout: BackendTimeout,
     /// `forward_client`: whether its servers are told who asked; default only where all have private addresses.
@@ -346,14 +348,34 @@ pub struct BackendTimeout {
     /// `first_byte_per_ktoken`: so much more for each 1,000 tokens of the request and of an answer that is no stream, 1 ms to
     /// 60 s, up to [`Self::longest_first_byte`]; none by default.
     pub first_byte_per_ktoken: Option<Sourced<Duration>>,
+    /// `first_token`: from the request to the first event of a stream, 100 ms to 24 h, less than `first_byte`; none by default.
+    pub first_token: Option<Sourced<Duration>>,
     /// `idle`: between two pieces of a stream, 1 s to 24 h; default 60 s.
     pub idle: Sourced<Duration>,
+}
+
+/// `retry_streams` of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RetryStreams {
+    /// Those that begin with an error.
+    Errors,
+    /// Also those that say nothing within `timeout.first_token`: the server may bill what it goes on to do.
+    ErrorsAndSilence,
 }
 
 impl BackendTimeout {
     /// How long a first byte is waited for at the most: ten times `first_byte` where that grows, 24 h at most.
     pub fn longest_first_byte(&self) -> Duration {
-        let first = self.first_byte.value;
+        self.longest(self.first_byte.value)
+    }
+
+    /// How long the first event of a stream is waited for at the most, where that differs: ten times `first_token` where it
+    /// grows, 24 h at most.
+    pub fn longest_first_token(&self) -> Option<Duration> {
+        self.first_token.as_ref().map(|first| self.longest(first.value))
+    }
+
+    fn longest(&self, first: Duration) -> Duration {
         if self.first_byte_per_ktoken.is_some() { (first * 10).min(Duration::from_secs(86_400)) } else { first }
     }
 }

@@ -137,6 +137,7 @@ fn is_alike(one: &Backend, other: &Backend) -> bool {
         affinity,
         weighting: _,
         retries,
+        retry_streams,
         timeout,
         forward_client,
         ask_usage,
@@ -144,12 +145,12 @@ fn is_alike(one: &Backend, other: &Backend) -> bool {
         servers,
         raw,
     } = one;
-    (name, balance, affinity, retries, timeout, (forward_client, ask_usage), raw)
+    (name, balance, affinity, (retries, retry_streams), timeout, (forward_client, ask_usage), raw)
         == (
             &other.name,
             &other.balance,
             &other.affinity,
-            &other.retries,
+            (&other.retries, &other.retry_streams),
             &other.timeout,
             (&other.forward_client, &other.ask_usage),
             &other.raw,

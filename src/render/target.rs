@@ -1,6 +1,6 @@
 //! Which HAProxy the files are rendered for.
 
-use crate::config::Config;
+use crate::config::{Config, RetryStreams};
 use crate::model::format_duration;
 
 /// HAProxy's branch, as far as the configuration's language depends on it.
@@ -61,6 +61,18 @@ impl Target {
                 )
             })
         });
+        let silent = config.backends.iter().filter(|backend| backend.timeout.first_token.is_some());
+        let silent = silent.filter(|_| !self.has_response_timeout()).map(|backend| {
+            let repeats = backend.retry_streams.as_ref().map(|word| word.value);
+            let is = match repeats {
+                Some(RetryStreams::ErrorsAndSilence) => "ends the wait behind a header only",
+                Some(RetryStreams::Errors) | None => "is not in force",
+            };
+            format!(
+                "backend {}: first_token {is}: HAProxy {major}.{minor} has one time-out for all of an answer",
+                backend.name
+            )
+        });
         let delaying = config.plans.iter().filter(|plan| plan.delays && !self.pauses());
         let delays = delaying.map(|plan| {
             format!(
@@ -68,7 +80,7 @@ impl Target {
                 plan.name.value
             )
         });
-        differ.chain(delays).collect()
+        differ.chain(silent).chain(delays).collect()
     }
 
     /// `tcp-response content` rules that see each attempt and lose none: on 2.6 a server that hangs up without an answer

@@ -366,9 +366,10 @@ impl Server {
         let is_success = outcome.count() == Count::Success;
         // With attempts before it, the time until the header is not this server's alone; nor where it waited for the
         // rest of what a client sent.
-        let is_own = line.retries.count == 0 && !line.upload.is_some_and(|upload| upload.is_longer_than_the_buffer);
+        let is_first = line.retries.count == 0;
+        let is_own = is_first && !line.upload.is_some_and(|upload| upload.is_longer_than_the_buffer);
         let header = is_own.then(|| line.connect.zip(line.header)).flatten();
-        let first_byte = line.first_token.or(header.map(|(connect, header)| connect + header));
+        let first_byte = line.first_token.filter(|_| is_first).or(header.map(|(connect, header)| connect + header));
         let first_byte = first_byte.filter(|_| is_success);
         let upload = line.upload.and_then(|upload| upload.took).unwrap_or_default();
         let total = line.total.map(|total| total.saturating_sub(upload));

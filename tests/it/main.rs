@@ -46,6 +46,7 @@ mod descriptors;
 mod docs;
 mod edits;
 mod faults;
+mod first_tokens;
 mod floors;
 mod foreign_words;
 mod haproxies;

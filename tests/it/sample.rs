@@ -130,10 +130,12 @@ pub fn backend(called: &str, provider: Provider, servers: Vec<Server>) -> Backen
         retries: set(2),
         forward_client: true,
         ask_usage: true,
+        retry_streams: None,
         timeout: BackendTimeout {
             connect: seconds(5),
             first_byte: seconds(60),
             first_byte_per_ktoken: None,
+            first_token: None,
             idle: seconds(60),
         },
         check: Check {

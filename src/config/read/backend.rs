@@ -4,8 +4,8 @@
 
 use super::table::TableReader;
 use super::{check, provider, server};
-use crate::config::types::{Backend, BackendTimeout};
-use crate::model::{Affinity, Balance, Dialect, Name, Profile, Sourced};
+use crate::config::types::{Backend, BackendTimeout, RetryStreams};
+use crate::model::{Affinity, Balance, Dialect, Name, Profile, Sourced, format_duration};
 use crate::weights::Weighting;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,13 +37,9 @@ fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profi
         "adaptive" => Weighting::Adaptive,
         _ => Weighting::Static,
     };
-    let timeout = table.table_or_default("timeout");
-    let timeout = BackendTimeout {
-        connect: timeout.duration_or_default("connect"),
-        first_byte: timeout.duration_or_default("first_byte"),
-        first_byte_per_ktoken: timeout.duration("first_byte_per_ktoken"),
-        idle: timeout.duration_or_default("idle"),
-    };
+    let timeout = timeout(&table.table_or_default("timeout"));
+    let retries = table.integer_or_default("retries");
+    let retry_streams = retry_streams(table, retries.value, &timeout);
     let servers = server::servers(table, &provider);
     let is_inside = servers.iter().all(|server| server.url.host.is_private());
     let forward_client = table.get("forward_client").and_then(|field| field.boolean()).unwrap_or(is_inside);
@@ -55,7 +51,8 @@ fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profi
         balance,
         affinity: affinity.unwrap_or_else(|| Sourced::default_value(Affinity::default())),
         weighting,
-        retries: table.integer_or_default("retries"),
+        retries,
+        retry_streams,
         timeout,
         forward_client,
         ask_usage,
@@ -64,4 +61,41 @@ fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profi
         provider,
         raw: table.raw("raw"),
     }
+}
+
+fn timeout(table: &TableReader<'_>) -> BackendTimeout {
+    let first_byte = table.duration_or_default("first_byte");
+    let first_token = table.duration("first_token");
+    if let (Some(token), Some(field)) = (&first_token, table.get("first_token"))
+        && token.value >= first_byte.value
+    {
+        let wait = format_duration(first_byte.value);
+        let message = format!("`{}` is not less than `first_byte`, {wait}: that ends the wait before", field.name);
+        table.context().report(field.error("out-of-range", message).help("lower it, or raise `first_byte`"));
+    }
+    BackendTimeout {
+        connect: table.duration_or_default("connect"),
+        first_byte,
+        first_byte_per_ktoken: table.duration("first_byte_per_ktoken"),
+        first_token,
+        idle: table.duration_or_default("idle"),
+    }
+}
+
+fn retry_streams(table: &TableReader<'_>, retries: u32, timeout: &BackendTimeout) -> Option<Sourced<RetryStreams>> {
+    let field = table.get("retry_streams")?;
+    let retry = field.choice()?.map(|word| match word {
+        "errors" => RetryStreams::Errors,
+        _ => RetryStreams::ErrorsAndSilence,
+    });
+    if retries == 0 {
+        let message = format!("`{}`: this backend retries nothing", field.name);
+        table.context().report(field.error("bad-value", message).help("set `retries`, or remove `retry_streams`"));
+    }
+    if retry.value == RetryStreams::ErrorsAndSilence && timeout.first_token.is_none() {
+        let message = format!("`{}` does not say how long silence lasts", field.name);
+        let help = format!("write `first_token = \"20s\"` into `{}`", table.name("timeout"));
+        table.context().report(field.error("missing-key", message).help(help).absence());
+    }
+    Some(retry)
 }

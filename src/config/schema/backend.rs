@@ -37,6 +37,13 @@ pub(in crate::config) static BACKEND: Section = Section {
         )
         .is("static"),
         KeySpec::new("retries", ValueKind::Integer(0, 10), "Retries on another server, before the first byte only").is("2"),
+        KeySpec::new(
+            "retry_streams",
+            ValueKind::Choice(&["errors", "errors and silence"], &[]),
+            "Which streams are repeated at another server before their first token: those that begin with an error, or also those that say nothing within `timeout.first_token`, which may be billed twice",
+        )
+        .says("where servers differ in host, path, key or models, as `errors`; else the client gets a 503")
+        .example("\"errors\""),
         KeySpec::new("timeout", ValueKind::Table(&BACKEND_TIMEOUT), BACKEND_TIMEOUT.doc),
         KeySpec::new(
             "forward_client",
@@ -71,6 +78,13 @@ pub(in crate::config) static BACKEND_TIMEOUT: Section = Section {
         )
         .says("the same for all")
         .example("\"2s\""),
+        KeySpec::new(
+            "first_token",
+            ValueKind::Duration("100ms", DAY),
+            "From the request to the first event of a stream; grows with `first_byte_per_ktoken` as well",
+        )
+        .says("as `first_byte`")
+        .example("\"20s\""),
         KeySpec::new("idle", ValueKind::Duration("1s", DAY), "Between two pieces of a stream").is("60s"),
     ],
 };

@@ -1,7 +1,7 @@
 //! A backend and its servers as the templates see them.
 
 use super::{ContextMaker, Pass};
-use crate::config::{Backend, BackendTimeout, Check, Config, ProxyProtocol, Server};
+use crate::config::{Backend, BackendTimeout, Check, Config, ProxyProtocol, RetryStreams, Server};
 use crate::desired::{DesiredServer, KEY_SLOTS, lone_first, needs_hops, shares_keys};
 use crate::model::{
     AdminState, Affinity, Balance, ErrorWords, Host, Origin, Profile, Scheme, SecretRef, ServerId, Sourced, Weight,
@@ -41,6 +41,7 @@ impl ContextMaker<'_> {
             // How weights come about is not HAProxy's business.
             weighting: _,
             retries,
+            retry_streams,
             timeout,
             forward_client,
             ask_usage,
@@ -52,7 +53,7 @@ impl ContextMaker<'_> {
         let has_keys = servers.iter().any(|server| !server.keys.is_empty());
         let retry_on = retry_on(backend, self.target.has_retry_on_429());
         let first = lone_first(backend).map(|server| self.marks.text(&server.name, Some(server.origin)));
-        let BackendTimeout { connect, first_byte, first_byte_per_ktoken, idle } = timeout;
+        let BackendTimeout { connect, first_byte, first_byte_per_ktoken, first_token, idle } = timeout;
         // Where one timeout serves for both, it is the longer one that grows.
         let base = if self.target.has_response_timeout() { first_byte.value } else { first_byte.value.max(idle.value) };
         let growth = first_byte_per_ktoken.as_ref().map(|growth| {
@@ -61,12 +62,20 @@ impl ContextMaker<'_> {
                 .with("base_ms", base.as_millis().to_string())
                 .with("most_ms", timeout.longest_first_byte().max(base).as_millis().to_string())
         });
+        let repeats_silence = retry_streams.as_ref().is_some_and(|word| word.value == RetryStreams::ErrorsAndSilence);
+        let first_token = first_token.as_ref().filter(|_| self.target.has_response_timeout()).map(|first| {
+            let most = timeout.longest_first_token().unwrap_or(first.value);
+            ContextMap::default()
+                .with("ms", self.marks.text(first.value.as_millis(), first.origin))
+                .with("most_ms", most.as_millis().to_string())
+        });
         let longest = if first_byte.value >= idle.value { first_byte } else { idle };
         let timeout = ContextMap::default()
             .with("connect", self.sourced_duration(connect))
             .with("first_byte", self.sourced_duration(first_byte))
             .with("idle", self.sourced_duration(idle))
-            .with("idle_differs", first_byte.value != idle.value || growth.is_some())
+            .with("idle_differs", first_byte.value != idle.value || growth.is_some() || first_token.is_some())
+            .with("first_token", first_token.map(Value::from))
             .with("growth", growth.map(Value::from))
             .with("longest", self.sourced_duration(longest));
         let identity =
@@ -94,6 +103,8 @@ impl ContextMaker<'_> {
             .with("first", first)
             .with("words", self.words(backend))
             .with("needs_hops", needs_hops)
+            .with("repeats_streams", retry_streams.is_some() && needs_hops)
+            .with("repeats_silence", repeats_silence && needs_hops)
             .with("renames_models", backend.first_renamed().is_some())
             .with("has_keys", has_keys)
             .with("hops_tell_key", needs_hops && has_keys)
@@ -120,11 +131,16 @@ impl ContextMaker<'_> {
             let longest = backend.timeout.longest_first_byte().max(backend.timeout.idle.value);
             let timeout = longest + Duration::from_secs(1);
             let line = self.reached(unshared(&name), check, server);
+            // For a first event; where silence is not repeated, the one in front decides.
+            let repeats_silence =
+                backend.retry_streams.as_ref().is_some_and(|word| word.value == RetryStreams::ErrorsAndSilence);
+            let patience = backend.timeout.longest_first_token().filter(|_| repeats_silence).unwrap_or(timeout);
             let renames = server.models.values().next().map(|here| self.marks.text(&id, here.origin));
             ContextMap::default()
                 .with("proxy", hop_proxy(&id))
                 .with("socket", self.marks.text(&socket.bind, Some(server.origin)))
                 .with("timeout", duration(timeout))
+                .with("patience", duration(patience))
                 .with("identity", self.identity(backend, server, &id.to_string()))
                 // What its names of models begin with in the map, where it has any.
                 .with("renames", renames)

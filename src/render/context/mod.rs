@@ -119,6 +119,8 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("key_query", key_query.into());
         let stream_error = error_body("The model server failed at the beginning.", "api_error", "stream_error");
         context.insert_value("stream_error", stream_error.into());
+        let stream_silence = error_body("The model server said nothing in time.", "api_error", "gateway_timeout");
+        context.insert_value("stream_silence", stream_silence.into());
         context.insert_value("stream_begin", stream_begin());
         context.insert_value("node", self.marks.sourced(&config.node.name));
         context.insert_value("haproxy", self.haproxy(&config.haproxy));
@@ -157,7 +159,8 @@ impl<'a> ContextMaker<'a> {
         // Bodies are kept for it.
         let repeats = config.backends.iter().any(|backend| backend.retries.value > 0);
         context.insert_value("repeats", repeats.into());
-        let grows = config.backends.iter().any(|backend| backend.timeout.first_byte_per_ktoken.is_some());
+        let mut waits = config.backends.iter().map(|backend| &backend.timeout);
+        let grows = waits.any(|wait| wait.first_byte_per_ktoken.is_some() || wait.first_token.is_some());
         context.insert_value("grows", grows.into());
         // What a request's line for the agent can tell.
         context.insert_value("has_keys", config.servers().any(|(_, server)| !server.keys.is_empty()).into());

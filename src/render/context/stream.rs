@@ -9,12 +9,14 @@ const ERROR: &str =
     r#"^[^ -~]*(:[ -~]*[^ -~]+)*(event: ?error|data: *\{ *("error" *: *(\{|"[^"])|"type" *: *"error"))"#;
 /// A line that is not ended, and no comment.
 const HALF: &str = "^[!-9;-~][ -~]{0,30}$";
+/// The first line of the first event, behind all that [`ERROR`] skips: ended, or longer than what tells.
+const EVENT: &str = r"^[^ -~]*(:[ -~]*[^ -~]+)*[!-9;-~]([ -~]{31}|[ -~]{0,30}[^ -~])";
 /// Of a line that is not ended, so much tells.
 const ENOUGH: u32 = 32;
 
 /// What the templates see of it.
 pub(super) fn stream_begin() -> Value {
-    ContextMap::default().with("error", ERROR).with("half", HALF).with("enough", ENOUGH).into()
+    ContextMap::default().with("error", ERROR).with("half", HALF).with("event", EVENT).with("enough", ENOUGH).into()
 }
 
 #[cfg(test)]
