@@ -59,6 +59,8 @@ impl Dialect {
         };
         match request.path.as_str() {
             path if path.starts_with("/v1/messages") => Self::Anthropic,
+            // Gemini's other version.
+            path if path.starts_with("/v1/models/") && request.method == "POST" => Self::Gemini,
             path if path.starts_with("/v1/models") && is_anthropics() => Self::Anthropic,
             path if path.starts_with("/v1beta") => Self::Gemini,
             path if path.starts_with("/openai/") => Self::Azure,
@@ -109,6 +111,7 @@ impl Dialect {
     fn model_in(self, path: &str) -> Option<String> {
         let (start, end) = match self {
             Self::Azure => ("/openai/deployments/", '/'),
+            Self::Gemini if path.starts_with("/v1/") => ("/v1/models/", ':'),
             Self::Gemini => ("/v1beta/models/", ':'),
             Self::Bedrock => ("/model/", '/'),
             Self::OpenAi | Self::Anthropic => return None,
