@@ -24,6 +24,8 @@ pub struct Desired {
     pub clients: Arc<Clients>,
     /// What each client with a budget has spent, by its name, in the words of HAProxy's rules.
     pub spent: Arc<BTreeMap<String, String>>,
+    /// The lists of models that callers are answered with, by who asks; see `render::model_lists`.
+    pub lists: Arc<BTreeMap<String, String>>,
     /// Which key serves at each of [`key_entries`], counted from 0; the first one where an entry is not named.
     pub active_keys: BTreeMap<String, usize>,
     /// Which keys share the requests at each entry that is spread; all of them where an entry is not named.
@@ -75,8 +77,8 @@ impl Desired {
             .collect();
         let clients = Arc::new(Clients::new(&config.clients, vec![]));
         let (active_keys, spread_keys) = (BTreeMap::new(), BTreeMap::new());
-        let spent = Arc::default();
-        Self { config, servers, secrets, certificates, clients, spent, active_keys, spread_keys }
+        let (spent, lists) = (Arc::default(), Arc::default());
+        Self { config, servers, secrets, certificates, clients, spent, lists, active_keys, spread_keys }
     }
 
     /// The wish for one server of the configuration.

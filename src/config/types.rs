@@ -82,6 +82,14 @@ impl Config {
         self.backends.iter().filter(leads_to).find_map(Backend::first_renamed)
     }
 
+    /// Whether a frontend looks at the model of each request.
+    pub fn reads_models(&self, frontend: &Frontend) -> bool {
+        let of_plans = || self.plans.iter().any(|plan| plan.reads_models(!self.prices.is_empty()));
+        frontend.routes_by_model()
+            || self.first_renamed(frontend).is_some()
+            || self.has_clients() && !frontend.open && of_plans()
+    }
+
     /// Whether there is a plan of that name.
     pub fn has_plan(&self, name: &Name) -> bool {
         has_plan(&self.plans, name)

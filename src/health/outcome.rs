@@ -1,7 +1,9 @@
 //! What a probe found: a closed list.
 
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How much a probe costs, and so how much its word counts.
@@ -194,6 +196,9 @@ pub struct Observation {
     pub tokens: u64,
     /// What a metrics probe read.
     pub load: Option<Load>,
+    /// The server's models, by its own names: where a probe of the list saw all of them.
+    #[serde(skip)]
+    pub models: Option<Arc<BTreeSet<String>>>,
     /// One line for people: what exactly was wrong. Never a key; at most 300 characters.
     pub detail: String,
 }
@@ -210,6 +215,7 @@ impl Observation {
             total,
             tokens: 0,
             load: None,
+            models: None,
             detail: String::new(),
         }
     }

@@ -11,6 +11,8 @@ use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -36,6 +38,7 @@ pub(super) struct ProbeProgress {
     pub(super) first_token: Option<Duration>,
     pub(super) tokens: u64,
     pub(super) load: Option<Load>,
+    pub(super) models: Option<Arc<BTreeSet<String>>>,
 }
 
 /// The head of an answer, with the connection that its body comes from.

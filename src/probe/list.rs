@@ -6,9 +6,13 @@ use super::exchange::next_piece;
 use super::names::{Names, is_called};
 use crate::config::ModelsProbe;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// So much of a list is looked at for the expected models. Gateways list some 4,000 models in 1 MiB.
 const MAX_LIST: usize = 16 << 20;
+/// Of a server's models so many are kept, with names of so many characters.
+const MOST_NAMES: usize = 1_000;
+const LONGEST_NAME: usize = 256;
 
 pub(super) async fn probe(mut asking: Asking<'_>, probe: &ModelsProbe) -> Result<String, ProbeVerdict> {
     let provider = asking.target.provider.clone();
@@ -28,6 +32,9 @@ pub(super) async fn probe(mut asking: Asking<'_>, probe: &ModelsProbe) -> Result
         Some(Value::Null) => Vec::new(),
         _ => return Err(bad(format!("not a list of models: it has no list `{}`", api.list))),
     };
+    let is_fit = |name: &&&str| name.len() <= LONGEST_NAME && name.chars().all(|c| c.is_ascii_graphic());
+    let plain = |name: &&str| name.strip_prefix("models/").unwrap_or(name).to_owned();
+    asking.seen.models = Some(Arc::new(names.iter().filter(is_fit).map(plain).take(MOST_NAMES).collect()));
     match probe.expect.iter().find(|model| !names.iter().any(|name| is_called(name, model))) {
         Some(model) => Err(not_listed(model, names.len())),
         None => Ok(String::new()),

@@ -65,7 +65,7 @@ impl Prober {
     pub async fn probe_within(&self, target: &Target, what: &Probe, cheap_total: Duration) -> Observation {
         let started = Instant::now();
         let total = what.total(cheap_total);
-        let mut seen = ProbeProgress { phase: Phase::Connect, first_token: None, tokens: 0, load: None };
+        let mut seen = ProbeProgress { phase: Phase::Connect, first_token: None, tokens: 0, load: None, models: None };
         let connect = self.limits.connect.min(total);
         let run = async {
             let asking = Asking { target, trust: &self.trust, connect, seen: &mut seen };
@@ -111,6 +111,7 @@ impl Prober {
             total: started.elapsed(),
             tokens: seen.tokens,
             load: seen.load,
+            models: seen.models,
             detail: detail_line(&verdict.detail, target.key.as_ref()),
         }
     }

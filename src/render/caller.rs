@@ -49,7 +49,7 @@ pub(super) fn telling_headers() -> String {
 
 /// Those, and the request id: HAProxy puts in its own.
 pub(super) fn replaced_headers() -> String {
-    names(&[&TELLING[..], &["x-request-id"]].concat())
+    names(&[&TELLING[..], &["x-request-id", "x-hapilot-.*"]].concat())
 }
 
 /// The names of headers in which some server takes a key, `own` among them.

@@ -1,8 +1,8 @@
 //! What the running HAProxy takes as data: routes, what `/health` looks at, limits, keys, who may see the statistics.
 
 use super::names::{
-    CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, MODELS_MAP, MONTHS_MAP, PLANS_MAP, PRICES_MAP, PlansMap,
-    RoutesMap, SPENT_MAP, STATS_MAP, health_map, plans_map, routes_map,
+    CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, MODELS_MAP, MONTHS_MAP, PLANS_MAP, PRICES_MAP,
+    PlansMap, RoutesMap, SPENT_MAP, STATS_MAP, health_map, plans_map, routes_map,
 };
 use super::routes::{self, Routes};
 use super::{MapFile, RenderError};
@@ -62,6 +62,10 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
     }
     if config.backends.iter().any(|backend| backend.first_renamed().is_some()) {
         maps.insert(MODELS_MAP.to_owned(), MapFile { entries: models(config), is_secret: false });
+    }
+    if config.frontends.iter().any(|frontend| config.reads_models(frontend)) {
+        let entries = desired.lists.iter().map(|(key, list)| (key.clone(), list.clone())).collect();
+        maps.insert(LISTS_MAP.to_owned(), MapFile { entries, is_secret: false });
     }
     let entries = keys(desired)?;
     if !entries.is_empty() {

@@ -12,6 +12,7 @@ mod lists;
 mod maps;
 mod marks;
 mod maxconn;
+mod model_lists;
 mod names;
 mod plain;
 mod plans;
@@ -34,8 +35,10 @@ pub use header::{Inspection, inspect};
 pub use keepalived::{keepalived, priority_of};
 pub use maps::keys;
 pub use maxconn::Maxconn;
+pub use model_lists::{ModelsOfServers, model_lists};
 pub use names::{
-    CLIENTS_MAP, KEYS_MAP, LIMIT_CLIENT as CLIENT_TABLE, LIVE_RING, SPENT_MAP, is_own_map, names_of, runtime_names,
+    CLIENTS_MAP, KEYS_MAP, LIMIT_CLIENT as CLIENT_TABLE, LISTS_MAP, LIVE_RING, SPENT_MAP, is_own_map, names_of,
+    runtime_names,
 };
 pub use rendered::{LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
 pub use reweighed::reweighed;

@@ -35,9 +35,11 @@ pub fn reweighed(
         Err(e) => return Some(Err(e)),
     };
     let body = replaced(before, &lines)?;
-    let Desired { config: _, servers: _, secrets, certificates: _, clients, spent, active_keys, spread_keys } = desired;
+    let Desired { config: _, servers: _, secrets, certificates: _, clients, spent, lists, active_keys, spread_keys } =
+        desired;
     let has_same_keys = (&was.secrets, &was.active_keys, &was.spread_keys) == (secrets, active_keys, spread_keys);
-    let maps = match has_same_keys && Arc::ptr_eq(&was.clients, clients) && was.spent == *spent {
+    let has_same_rows = was.spent == *spent && was.lists == *lists;
+    let maps = match has_same_keys && Arc::ptr_eq(&was.clients, clients) && has_same_rows {
         true => before.maps.clone(),
         false => match maps::all(desired) {
             Ok(all) => Arc::new(maps::used(all, &body)),

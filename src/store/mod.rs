@@ -45,5 +45,5 @@ pub use provisional::{Clocks, Provisional, load_provisional, save_provisional};
 pub use released::{load_released, save_released};
 pub use results::{ProbeRecord, Results, load_results, save_results};
 pub use revisions::{Listed, NewFile, Revision, Revisions};
-pub use spent::{load_spent, save_spent};
+pub use spent::{load_models, load_spent, save_models, save_spent};
 pub use usage::{USAGE, forget_usage, load_open_usage, load_usage, save_usage};

@@ -3,9 +3,10 @@
 use super::current::{load, save};
 use super::error::StoreError;
 use crate::health::Spent;
-use crate::model::Name;
+use crate::model::{Name, ServerId};
 use camino::Utf8Path;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Reads `spent.json`; empty where there is none.
 ///
@@ -13,6 +14,25 @@ use std::collections::BTreeMap;
 /// Unreadable or damaged. The caller may take it for empty: at worst a day's budget is spent twice.
 pub fn load_spent(state: &Utf8Path) -> Result<BTreeMap<Name, Spent>, StoreError> {
     load(&state.join("spent.json"))
+}
+
+/// Reads `models.json`, which models each server said that it has; empty where there is none.
+///
+/// # Errors
+/// Unreadable or damaged. The caller may take it for empty: probes ask again.
+pub fn load_models(state: &Utf8Path) -> Result<BTreeMap<ServerId, Arc<BTreeSet<String>>>, StoreError> {
+    let rows: BTreeMap<String, BTreeSet<String>> = load(&state.join("models.json"))?;
+    Ok(rows.into_iter().filter_map(|(id, names)| Some((id.parse().ok()?, Arc::new(names)))).collect())
+}
+
+/// Writes `models.json`.
+///
+/// # Errors
+/// The directory is missing, full or not writable; or the lists are longer than a file of this kind may be.
+pub fn save_models(state: &Utf8Path, models: &BTreeMap<ServerId, Arc<BTreeSet<String>>>) -> Result<(), StoreError> {
+    let rows: BTreeMap<String, &BTreeSet<String>> =
+        models.iter().map(|(id, names)| (id.to_string(), &**names)).collect();
+    save(&state.join("models.json"), &rows)
 }
 
 /// Writes `spent.json`.

@@ -513,8 +513,10 @@ local function of_body(work, txn)
     return nil, 'encoded'
   end
   if txn.f:req_fhdr_cnt('content-type') > 1 then return nil, 'form' end
-  -- Of a chunked body nobody knows the size: one that fills no small buffer has not been cut.
-  local size = txn.f:req_body_size() > #text and 'larger'
+  -- Of a chunked body nobody knows the size: one that fills no small buffer has not been cut. Of one that comes by HTTP/2
+  -- HAProxy only tells what is there.
+  local told = tonumber(f:req_fhdr('content-length')) or 0
+  local size = (told > #text or txn.f:req_body_size() > #text) and 'larger'
     or (f:req_fhdr('content-length') ~= '' or #text < 8192) and 'whole' or 'unknown'
   local content_type = f:req_fhdr('content-type')
   local said = content_type:lower()
@@ -559,18 +561,6 @@ local function of_body(work, txn)
   return nil
 end
 
--- The model that stands in the path of some APIs, and is the one that counts there.
-local function of_path(method, path)
-  local colon = method == 'POST' and find(path, ':%a+$') -- Gemini
-  local stop = colon and select(2, find(path, '/models/', 1, true))
-  if stop and stop < colon - 1 and not find(sub(path, stop + 1, colon - 1), ':', 1, true) then
-    return sub(path, stop + 1, colon - 1)
-  end
-  return match(path, '/openai/deployments/([^/]+)/') -- Azure
-    or match(path, '^/model/([^/]+)/') -- Bedrock
-    or match(path, '^/v1/models/(.+)$') -- OpenAI
-end
-
 -- The path as servers understand it; nil where it could be understood in several ways.
 local function plain_path(raw)
   if #raw > LONGEST_PATH then return nil end
@@ -579,6 +569,43 @@ local function plain_path(raw)
   path = path:gsub('//+', '/')
   if find(path .. '/', '/%.%.?/') then return nil end
   return path
+end
+
+-- The segments of a path as it came, without empty ones; each is decoded where it is looked at.
+local function segments_of(raw)
+  local segments = {}
+  for segment in string.gmatch(raw, '[^/]+') do segments[#segments + 1] = segment end
+  return segments
+end
+
+-- The model that stands in the path of some APIs, and is the one that counts there; from which segment on, up to which one, and
+-- what stands behind it in the last one; and all segments. A slash within a name is encoded there. `path` is the same as
+-- `plain_path` gives it.
+local function of_path(method, raw, path)
+  local is_it = find(path, '/models/', 1, true) or find(path, '/openai/deployments/', 1, true) or find(path, '^/model/')
+  if not is_it then return nil end
+  local segments = segments_of(raw)
+  local function at(index)
+    local segment = segments[index]
+    return segment and find(segment, '%', 1, true) and unescaped(segment) or segment
+  end
+  local count = #segments
+  local verb = method == 'POST' and count > 0 and match(at(count), ':%a+$') -- Gemini
+  for i = 1, count - 1 do
+    local segment = at(i)
+    if segment == 'models' and verb then
+      local rest = unescaped(table.concat(segments, '/', i + 1))
+      local name = sub(rest, 1, #rest - #verb)
+      if name ~= '' and not find(name, ':', 1, true) then return name, i + 1, count, verb, segments end
+      verb = nil
+    end
+    if segment == 'openai' and at(i + 1) == 'deployments' and i + 2 < count then return at(i + 2), i + 2, i + 2, '', segments end -- Azure
+  end
+  local first = at(1)
+  if first == 'model' and count > 2 then return at(2), 2, 2, '', segments end -- Bedrock
+  if first == 'v1' and at(2) == 'models' and count > 2 then -- OpenAI
+    return unescaped(table.concat(segments, '/', 3)), 3, count, '', segments
+  end
 end
 
 -- A refusal in the shape of the API that was called.
@@ -600,7 +627,7 @@ end
 
 -- For rename.lua.
 hapilot_models = {
-  of_body = of_body, of_pairs = of_pairs, unescaped = unescaped, reasons = REASONS,
+  of_body = of_body, of_pairs = of_pairs, of_path = of_path, plain_path = plain_path, reasons = REASONS,
   refuse = function(txn, status, message) refuse(txn, sub(txn.sf:path(), 1, 256), status, message) end,
   work = function() return { left = MOST_STEPS, places = {} } end,
 }
@@ -611,7 +638,7 @@ core.register_action('hapilot-model', { 'http-req' }, function(txn)
   local path = plain_path(raw)
   if not path then return refuse(txn, sub(raw, 1, 256), 400, BAD_PATH) end
   local work = { left = MOST_STEPS }
-  local model, why = of_path(f:method(), path), nil
+  local model, why = of_path(f:method(), raw, path), nil
   if model then
     if not is_model(model) then model, why = nil, 'name' end
   else

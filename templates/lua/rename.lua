@@ -12,33 +12,47 @@
 --   txn.refusal    why that cannot be done, as the body of an answer; txn.refusal_status beside it
 --   txn.renames    FIRST:LAST of each place in the body, separated by blanks; and txn.rename_text, what stands there then
 
-local find, sub, byte, match, format = string.find, string.sub, string.byte, string.match, string.format
+local find, sub, byte, match, format, max = string.find, string.sub, string.byte, string.match, string.format, math.max
 local CONTINUE = filter.CONTINUE
 local models = hapilot_models
+
+-- So many places of a body are renamed at most; more of them are refused. Nobody but Gemini's embeddings has more than two.
+local MOST_PLACES, MOST_EMBEDDINGS = 16, 250
+-- So much longer a body may always become: HAProxy keeps 1,024 bytes of each buffer free.
+local ROOM = 900
 
 local function hex(character) return format('%%%02X', byte(character)) end
 
 local function encoded(text) return (text:gsub('[^%w._~-]', hex)) end
 
--- The same path with the name in it: Gemini, Azure, Bedrock, OpenAI. Nothing where it names no model.
+-- The same path with the name in it: Gemini, Azure, Bedrock, OpenAI; and what stands behind the name. Nothing where it names no
+-- model.
 local function renamed_path(raw, method, model, upstream)
-  local function with(before, name, behind)
-    if before and models.unescaped(name) == model then return before .. encoded(upstream) .. behind end
+  local path = models.plain_path(raw)
+  if not path then return nil end
+  local name, first, last, behind, segments = models.of_path(method, raw, path)
+  if name ~= model then return nil end
+  local new = encoded(upstream)
+  -- The rest of a path: names with a slash are spelt so there.
+  if segments[1] == 'v1' and first == 3 then new = new:gsub('%%2F', '/'):gsub('%%3A', ':') end
+  local before, after = table.concat(segments, '/', 1, first - 1), table.concat(segments, '/', last + 1)
+  return '/' .. before .. '/' .. new .. behind .. (after == '' and '' or '/' .. after), behind
+end
+
+-- Gemini's embeddings name the model of the path in the body as well: `"model":"models/NAME"`, once for each text. Quotes within
+-- a text are escaped, so that nothing else reads so.
+local function names_beside(text, model)
+  local places, at = {}, 1
+  local what = '"models/' .. model .. '"'
+  while true do
+    local first, last = find(text, what, at, true)
+    if not first or #places > MOST_EMBEDDINGS then return places end
+    -- Not further back than a few blanks.
+    if find(sub(text, max(1, first - 40), first - 1), '"model"%s*:%s*$') then
+      places[#places + 1] = { first = first + 8, last = last - 1 }
+    end
+    at = last + 1
   end
-  local colon = method == 'POST' and find(raw, ':%a+$')
-  local stop = colon and select(2, find(raw, '/models/', 1, true))
-  if stop and stop < colon - 1 then
-    return with(sub(raw, 1, stop), sub(raw, stop + 1, colon - 1), sub(raw, colon))
-  end
-  local _, azure = find(raw, '/openai/deployments/', 1, true)
-  if azure then
-    local slash = find(raw, '/', azure + 1, true)
-    return slash and with(sub(raw, 1, azure), sub(raw, azure + 1, slash - 1), sub(raw, slash))
-  end
-  local before, name, behind = match(raw, '^(/model/)([^/]+)(/.*)$')
-  if before then return with(before, name, behind) end
-  before, name = match(raw, '^(/v1/models/)(.+)$')
-  return with(before, name, '')
 end
 
 -- The same query with the name in it.
@@ -53,9 +67,9 @@ local function renamed_query(query, model, upstream)
 end
 
 -- Where the only model of a plain JSON body stands, as nearly always: the frontend has found it at the top level, and no other
--- place has its letters.
+-- place has its letters, nor can it be written with escapes.
 local function sole_place(text, model)
-  if not find(text, '^%s*{') then return nil end
+  if not find(text, '^%s*{') or find(text, '\\u', 1, true) then return nil end
   local first = find(text, 'odel', 1, true)
   if not first or find(text, 'odel', first + 4, true) then return nil end
   local from = match(text, '^"model"%s*:%s*"()', first - 2)
@@ -81,11 +95,33 @@ local function places_of(txn, model)
   return places
 end
 
+-- Has these places replaced as the body passes; or says why not.
+local function replace_later(txn, places, text, most, length)
+  if #places == 0 then return end
+  local growth, list = 0, {}
+  for i, place in ipairs(places) do
+    growth = growth + #text - (place.last - place.first + 1)
+    list[i] = place.first .. ':' .. place.last
+  end
+  -- What does not fit into a buffer would never go on.
+  local is_tight = growth > ROOM and length + growth > (txn:get_var('txn.buffer_bytes') or 0) - 8192
+  if #places > most or is_tight then return models.refuse(txn, table.unpack(models.reasons.many)) end
+  txn:set_var('txn.rename_text', text)
+  txn:set_var('txn.renames', table.concat(list, ' '))
+end
+
 local function find_places(txn)
   local f = txn.sf
   local model, upstream = txn:get_var('txn.model'), txn:get_var('txn.upstream')
-  local path = renamed_path(f:path(), f:method(), model, upstream)
-  if path then return txn.http:req_set_path(path) end
+  local path, verb = renamed_path(f:path(), f:method(), model, upstream)
+  if path then
+    txn.http:req_set_path(path)
+    if verb ~= '' then
+      local text = f:req_body()
+      replace_later(txn, names_beside(text, model), upstream, MOST_EMBEDDINGS, #text)
+    end
+    return
+  end
   local query = f:query()
   query = query ~= '' and renamed_query(query, model, upstream)
   if query then txn.http:req_set_query(query) end
@@ -95,10 +131,7 @@ local function find_places(txn)
     if query and not why then return end
     return models.refuse(txn, table.unpack(models.reasons[why or 'late']))
   end
-  local list = {}
-  for i, place in ipairs(places) do list[i] = place.first .. ':' .. place.last end
-  txn:set_var('txn.rename_text', places[1].kind == 'pairs' and encoded(upstream) or upstream)
-  txn:set_var('txn.renames', table.concat(list, ' '))
+  replace_later(txn, places, places[1].kind == 'pairs' and encoded(upstream) or upstream, MOST_PLACES, #f:req_body())
 end
 
 ---------------------------------------------------------------- what HAProxy calls
@@ -117,13 +150,14 @@ local Rename = { id = 'hapilot-rename', flags = filter.FLT_CFG_FL_HTX }
 local function begin(self, txn, message)
   local renames = txn:get_var('txn.renames')
   if not renames then return end
-  self.text, self.edits, self.next, self.passed = txn:get_var('txn.rename_text'), {}, 1, 0
+  self.text, self.edits = txn:get_var('txn.rename_text'), {}
   local growth = 0
   for first, last in string.gmatch(renames, '(%d+):(%d+)') do
     first, last = tonumber(first), tonumber(last)
     self.edits[#self.edits + 1] = { first = first, last = last }
     growth = growth + #self.text - (last - first + 1)
   end
+  self.passed = 0
   local length = tonumber(txn.sf:req_hdr('content-length'))
   if length then
     if message.set_body_len then message:set_body_len(length + growth)
@@ -133,23 +167,27 @@ local function begin(self, txn, message)
   filter.register_data_filter(self, message.channel)
 end
 
--- Returns how many bytes may pass; nothing: all.
+-- Returns how many bytes may pass; nothing: all. What stands between the first place and the last one is set at once: each time
+-- moves all that follows.
 local function replace(self, message)
   local body = message:body()
   if not body or body == '' then return end
-  local shift = 0
-  while self.edits[self.next] do
-    local edit = self.edits[self.next]
-    local first, last = edit.first - self.passed, edit.last - self.passed
-    -- Not here yet, or there is no room: what stands before it goes first.
-    if last > #body or message:set(self.text, first - 1 + shift, last - first + 1) == -1 then
-      self.passed = self.passed + first - 1
-      return first - 1 + shift
+  local edits, passed = self.edits, self.passed
+  local from, to = edits[1].first - passed, edits[#edits].last - passed
+  if to <= #body then
+    local parts, at = {}, from
+    for i, edit in ipairs(edits) do
+      parts[2 * i - 1], parts[2 * i] = sub(body, at, edit.first - passed - 1), self.text
+      at = edit.last - passed + 1
     end
-    shift = shift + #self.text - (last - first + 1)
-    self.next = self.next + 1
+    if message:set(table.concat(parts), from - 1, to - from + 1) ~= -1 then
+      filter.unregister_data_filter(self, message.channel)
+      return
+    end
   end
-  filter.unregister_data_filter(self, message.channel)
+  -- Not here yet, or there is no room: what stands before it goes first.
+  self.passed = passed + from - 1
+  return from - 1
 end
 
 -- Of the request alone.

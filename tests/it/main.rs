@@ -54,6 +54,7 @@ mod health_over_reloads;
 mod hostile_places;
 mod house;
 mod live_traffic;
+mod model_lists;
 mod network;
 mod one_verdict;
 mod other_worker;

@@ -32,8 +32,17 @@ pub struct Baseline {
 impl Baseline {
     /// What of a decision may become another by itself.
     pub(in crate::agent) fn of(desired: &Desired) -> Self {
-        let Desired { config, servers, secrets: _, certificates: _, clients: _, spent: _, active_keys, spread_keys } =
-            desired;
+        let Desired {
+            config,
+            servers,
+            secrets: _,
+            certificates: _,
+            clients: _,
+            spent: _,
+            lists: _,
+            active_keys,
+            spread_keys,
+        } = desired;
         Self {
             config: config.clone(),
             servers: servers.clone(),

@@ -38,13 +38,14 @@ struct Kept {
 impl Kept {
     /// Whether a rendering now would give the same. The templates belong to the configuration that was read with them.
     fn is_of(&self, desired: &Desired, target: Target) -> bool {
-        let Desired { config: _, servers, secrets, certificates: _, clients, spent, active_keys, spread_keys } =
+        let Desired { config: _, servers, secrets, certificates: _, clients, spent, lists, active_keys, spread_keys } =
             desired;
         self.structure_of(desired, target).is_some()
             && self.desired.servers == *servers
             && self.desired.secrets == *secrets
             && Arc::ptr_eq(&self.desired.clients, clients)
             && self.desired.spent == *spent
+            && self.desired.lists == *lists
             && self.desired.active_keys == *active_keys
             && self.desired.spread_keys == *spread_keys
     }
@@ -58,6 +59,7 @@ impl Kept {
             certificates,
             clients: _,
             spent: _,
+            lists: _,
             active_keys: _,
             spread_keys: _,
         } = desired;

@@ -1,76 +1,120 @@
-//! Keeps what the deep probes have cost over restarts of the agent.
+//! Keeps what probes have learnt and cost over restarts of the agent.
 
 use crate::agent::tell::bulletin::LAST_WRITE;
 use crate::fleet::Fleet;
 use crate::health::Spent;
 use crate::model::Name;
-use crate::store;
+use crate::render::ModelsOfServers;
+use crate::store::{self, StoreError};
 use crate::sys;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-/// What is spent is looked at, and written, this often: a death of the agent forgets so much of the day at worst.
+/// What is new is looked at, and written, this often: a death of the agent forgets so much at worst.
 const EVERY: Duration = Duration::from_secs(30);
+
+/// What the deep probes of the day have cost.
+pub(in crate::agent) type Spending = Kept<BTreeMap<Name, Spent>>;
+/// Which models servers have.
+pub(in crate::agent) type ModelBook = Kept<ModelsOfServers>;
 
 /// What was written last, and when.
 #[derive(Debug)]
-pub(in crate::agent) struct Spending {
+pub(in crate::agent) struct Kept<T> {
+    /// In words, for people.
+    what: &'static str,
+    save: fn(&Utf8Path, &T) -> Result<(), StoreError>,
     state: Utf8PathBuf,
-    written: BTreeMap<Name, Spent>,
+    written: T,
     not_before: Instant,
     /// The file could not be written: why, said once.
     problem: Option<String>,
-    writing: Option<JoinHandle<Result<BTreeMap<Name, Spent>, String>>>,
+    writing: Option<JoinHandle<Result<T, String>>>,
 }
 
 impl Spending {
-    /// Hands the fleet what the life before has spent. A damaged file is begun anew.
-    pub fn open(state: Utf8PathBuf, fleet: &mut Fleet) -> Self {
+    /// What the life before has spent. A damaged file is begun anew.
+    pub fn open(state: Utf8PathBuf) -> Self {
         let written = store::load_spent(&state).unwrap_or_else(|e| {
             tracing::warn!("what the deep probes of the day have cost is counted anew: {}", sys::chain(&e));
             BTreeMap::new()
         });
-        fleet.restore_spent(&written);
-        Self { state, written, not_before: Instant::now(), problem: None, writing: None }
+        Self::around("what the deep probes have cost", store::save_spent, state, written)
+    }
+}
+
+impl ModelBook {
+    /// With what is known already.
+    pub fn of(state: Utf8PathBuf, known: ModelsOfServers) -> Self {
+        Self::around("which models servers have", store::save_models, state, known)
+    }
+}
+
+/// What the deep probes of the day have cost by now. Most backends have no deep probe at all.
+pub(in crate::agent) fn spent_by(fleet: &Fleet) -> BTreeMap<Name, Spent> {
+    let mut spent = fleet.spent();
+    spent.retain(|_, spent| spent.probes > 0);
+    spent
+}
+
+/// What servers said in the life before. A damaged file is begun anew.
+pub(in crate::agent) fn load_models(state: &Utf8Path) -> ModelsOfServers {
+    store::load_models(state).unwrap_or_else(|e| {
+        tracing::warn!("servers are asked anew for their models: {}", sys::chain(&e));
+        BTreeMap::new()
+    })
+}
+
+impl<T: Clone + PartialEq + Send + 'static> Kept<T> {
+    fn around(
+        what: &'static str,
+        save: fn(&Utf8Path, &T) -> Result<(), StoreError>,
+        state: Utf8PathBuf,
+        written: T,
+    ) -> Self {
+        Self { what, save, state, written, not_before: Instant::now(), problem: None, writing: None }
+    }
+
+    /// As it was read or written last.
+    pub fn written(&self) -> &T {
+        &self.written
     }
 
     /// Writes what is new, where it is time: on a thread of its own, so that a slow disk delays no probe.
-    pub async fn keep(&mut self, fleet: &Fleet) {
+    pub async fn keep(&mut self, now: impl FnOnce() -> T) {
         if Instant::now() < self.not_before {
             return;
         }
         self.not_before = Instant::now() + EVERY;
         if self.writing.as_ref().is_none_or(JoinHandle::is_finished) {
             self.ended().await;
-            self.begin(fleet);
+            self.begin(now());
         }
     }
 
     /// Writes what is new: the agent ends.
-    pub async fn close(mut self, fleet: &Fleet) {
+    pub async fn close(mut self, now: T) {
+        let what = self.what;
         let write = async {
             self.ended().await;
-            self.begin(fleet);
+            self.begin(now);
             self.ended().await;
         };
         if tokio::time::timeout(LAST_WRITE, write).await.is_err() {
-            tracing::warn!("what the deep probes have cost is not kept: the disk does not answer");
+            tracing::warn!("{what} is not kept: the disk does not answer");
         }
     }
 
-    fn begin(&mut self, fleet: &Fleet) {
-        let mut spent = fleet.spent();
-        // Most backends have no deep probe at all.
-        spent.retain(|_, spent| spent.probes > 0);
-        if spent == self.written {
+    fn begin(&mut self, now: T) {
+        if now == self.written {
             return;
         }
-        let state = self.state.clone();
+        let (state, save) = (self.state.clone(), self.save);
         self.writing = Some(tokio::task::spawn_blocking(move || {
-            let written = store::save_spent(&state, &spent).map_err(|e| sys::chain(&e));
-            written.map(|()| spent)
+            let written = save(&state, &now).map_err(|e| sys::chain(&e));
+            written.map(|()| now)
         }));
     }
 
@@ -79,10 +123,10 @@ impl Spending {
         let ended = writing.await;
         self.writing = None;
         match ended.unwrap_or_else(|broken| Err(broken.to_string())) {
-            Ok(spent) => (self.written, self.problem) = (spent, None),
+            Ok(written) => (self.written, self.problem) = (written, None),
             Err(problem) => {
                 if self.problem.as_ref() != Some(&problem) {
-                    tracing::warn!("what the deep probes have cost is not kept: {problem}");
+                    tracing::warn!("{} is not kept: {problem}", self.what);
                     self.problem = Some(problem);
                 }
             }

@@ -27,6 +27,7 @@ use crate::agent::files::live_files::LiveFiles;
 use crate::agent::history::adopted::{adopt, base_weights};
 use crate::agent::history::ledger::Ledger;
 use crate::agent::history::locking::take_lock;
+use crate::agent::history::spending::load_models;
 use crate::agent::history::usage_book;
 use crate::agent::judge::preflight::STAGING;
 use crate::agent::outcome::report::Failed;
@@ -143,7 +144,8 @@ impl Node {
         let keyring = Keyring::new(&serving.config, &serving.secrets, &adopted.keys, Moment::default());
         let file = OperatorFile::new(place, read_at_start, problem, &serving.config);
         let engine = Engine::new();
-        let steering = Steering::new(fleet, keyring, overrides, usage_book::load(&ledger.state));
+        let steering =
+            Steering::new(fleet, keyring, overrides, usage_book::load(&ledger.state), load_models(&ledger.state));
         Ok(Self {
             file,
             serving,

@@ -7,7 +7,7 @@ use super::waiting::{Edited, Held, Postponed};
 use super::words::Words;
 use crate::agent::apply::push::Pushed;
 use crate::agent::history::last_results::LastResults;
-use crate::agent::history::spending::Spending;
+use crate::agent::history::spending::{ModelBook, Spending};
 use crate::agent::history::usage_book::UsageBook;
 use crate::agent::node::Node;
 use crate::agent::picture::snapshot_parts::SnapshotParts;
@@ -59,6 +59,8 @@ pub struct Agent {
     pub(super) results: Option<LastResults>,
     /// Likewise.
     pub(super) spending: Option<Spending>,
+    /// Likewise.
+    pub(super) models: Option<ModelBook>,
     pub(super) usage: UsageBook,
     pub(super) hearing: Ears,
     pub(super) requests: mpsc::Receiver<Request>,
@@ -116,12 +118,18 @@ impl Agent {
         node.steering.fleet.set_clock(since_1970(), at_start);
         let keeps_files = !node.is_observer();
         let results = keeps_files.then(|| node.ledger.last_results());
-        let spending = keeps_files.then(|| Spending::open(node.ledger.state.clone(), &mut node.steering.fleet));
+        let spending = keeps_files.then(|| Spending::open(node.ledger.state.clone()));
+        if let Some(spending) = &spending {
+            node.steering.fleet.restore_spent(spending.written());
+        }
+        let models =
+            keeps_files.then(|| ModelBook::of(node.ledger.state.clone(), node.steering.models.known().clone()));
         let usage = UsageBook::new(keeps_files.then(|| node.ledger.state.clone()), node.steering.ledger.clone());
         let agent = Self {
             node,
             results,
             spending,
+            models,
             usage,
             hearing: Ears::default(),
             probes: Probes::default(),

@@ -11,6 +11,7 @@ use super::waiting::{Aim, Held};
 use super::words::WORD_PATIENCE;
 use crate::agent::history::last_results::LastResults;
 use crate::agent::history::remark::Remark;
+use crate::agent::history::spending::spent_by;
 use crate::agent::history::trial::guard_again;
 use crate::agent::node::following::{log_start, log_stop, tell_failure};
 use crate::agent::outcome::intent::{AGENT, Intent};
@@ -149,7 +150,10 @@ impl Agent {
             results.close().await;
         }
         if let Some(spending) = self.spending.take() {
-            spending.close(&self.node.steering.fleet).await;
+            spending.close(spent_by(&self.node.steering.fleet)).await;
+        }
+        if let Some(models) = self.models.take() {
+            models.close(self.node.steering.models.known().clone()).await;
         }
         self.usage.close().await;
         Ok(())
@@ -207,7 +211,10 @@ impl Agent {
             results.keep(|server| server.parse().is_ok_and(|id| config.server(&id).is_some())).await;
         }
         if let Some(spending) = &mut self.spending {
-            spending.keep(&self.node.steering.fleet).await;
+            spending.keep(|| spent_by(&self.node.steering.fleet)).await;
+        }
+        if let Some(models) = &mut self.models {
+            models.keep(|| self.node.steering.models.known().clone()).await;
         }
         self.usage.keep().await;
         self.node.troubles.set(Matter::Usage, self.usage.problem());

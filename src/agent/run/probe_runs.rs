@@ -40,6 +40,11 @@ impl Agent {
             self.node.steering.fleet.disregard(id, observation.kind, now);
             return;
         }
+        if let Some(models) = &observation.models
+            && self.node.steering.models.learn(&self.node.serving.config, id, models)
+        {
+            self.follow_soon();
+        }
         if let Some(transition) = self.node.steering.fleet.observe(id, &observation, now) {
             crate::agent::steering::log_transition(id, &transition, &self.node.bulletin);
             self.follow_soon();

@@ -17,8 +17,9 @@ impl Steering {
     /// comparisons of adaptive weights have none, and are told to who asks for `debug`.
     pub(in crate::agent) fn tell_steps(&mut self, steps: &[Step], names: &Servers, bulletin: &Bulletin) {
         let mut told = 0;
-        // What clients spend moves all the time.
-        let is_news = |step: &&Step| !matches!(step, Step::ReplaceMap { map, .. } if map == render::SPENT_MAP);
+        // What clients spend moves all the time, and a list of models follows from what probes see.
+        let is_followed = |map: &str| [render::SPENT_MAP, render::LISTS_MAP].contains(&map);
+        let is_news = |step: &&Step| !matches!(step, Step::ReplaceMap { map, .. } if is_followed(map));
         for step in steps.iter().filter(is_news) {
             let Step::SetWeight { proxy, server, from, to } = step else {
                 told += 1;

@@ -6,11 +6,13 @@ mod causes;
 mod keyless;
 #[cfg(test)]
 mod keyring_tests;
+mod models;
 mod wanted;
 mod word_count;
 mod words;
 
 pub(super) use causes::log_transition;
+use models::ModelLists;
 pub(super) use wanted::{renewed_keys, steps_of};
 use word_count::WordCount;
 
@@ -20,6 +22,7 @@ use crate::config::{Clients, Config};
 use crate::desired::Desired;
 use crate::fleet::{Fleet, Keyring, Overrides};
 use crate::model::{Moment, ServerId};
+use crate::render::ModelsOfServers;
 use crate::usage::{SharedLedger, UsageLedger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,6 +44,8 @@ pub struct Steering {
     pub(super) keys_moved: bool,
     /// What clients have spent, as HAProxy is told it.
     spent: SpentRows,
+    /// Which models callers may ask for.
+    pub(super) models: ModelLists,
     /// What clients used.
     pub(super) ledger: SharedLedger,
     /// What the log knows each server's weight to come from.
@@ -55,7 +60,13 @@ struct SpentRows {
 }
 
 impl Steering {
-    pub(super) fn new(mut fleet: Fleet, keyring: Keyring, overrides: Overrides, ledger: UsageLedger) -> Self {
+    pub(super) fn new(
+        mut fleet: Fleet,
+        keyring: Keyring,
+        overrides: Overrides,
+        ledger: UsageLedger,
+        models: ModelsOfServers,
+    ) -> Self {
         fleet.silence(&overrides, Moment::default());
         let (said, told_causes, spent) = (BTreeSet::new(), BTreeMap::new(), SpentRows::default());
         let ledger = SharedLedger::new(ledger);
@@ -67,6 +78,7 @@ impl Steering {
             word_count: WordCount::default(),
             keys_moved: false,
             spent,
+            models: ModelLists::new(models),
             ledger,
             told_causes,
         }
@@ -87,6 +99,7 @@ impl Steering {
     pub(super) fn reconfigure(&mut self, sources: &Sources, renewed: &[ServerId], now: Moment) {
         let config = &sources.config;
         self.look_at_budgets(sources);
+        self.models.look(config);
         self.fleet.reconfigure(config.clone(), now);
         self.fleet.silence(&self.overrides, now);
         self.fleet.decide(&self.overrides, now);

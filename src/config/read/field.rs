@@ -6,7 +6,7 @@ use super::context::Context;
 use super::word::{closest, printable};
 use crate::config::diagnostic::Found;
 use crate::config::mask::{is_reference, is_relative_file};
-use crate::config::schema::{RefusedChoice, ValueKind};
+use crate::config::schema::{RefusedChoice, ValueKind, listed};
 use crate::model::{Digest, Name, Rate, Refused, Sourced, parse_duration, parse_size};
 use jiff::Timestamp;
 use std::net::IpAddr;
@@ -237,7 +237,7 @@ impl<'t> Field<'t> {
                 .error("bad-value", format!("`{}`: {word} is not offered: {reason}", self.name))
                 .help(format!("one of {}", words.join(", "))),
             None => {
-                let found = self.error("bad-value", format!("`{}` is one of {}", self.name, words.join(", ")));
+                let found = self.error("bad-value", format!("`{}` is one of {}", self.name, listed(words)));
                 match closest(text, words.iter().copied()) {
                     Some(alike) => found.label(format!("did you mean \"{alike}\"?")),
                     None => found,

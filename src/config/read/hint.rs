@@ -90,6 +90,12 @@ pub(super) fn elsewhere(section: &Section, name: &str) -> Option<&'static str> {
     if name == "plan" && section.keys.iter().all(|key| key.name == "client") {
         return Some("plans stand in the operator's file, hapilot.toml");
     }
+    if is_behind && name.starts_with("model") {
+        return Some(
+            "what one server calls a model stands in its section: models = { \"gpt-4o\" = \"its-name-for-it\" }; which requests \
+             come here is said at the frontend: routes = [{ model = [\"gpt-*\"], backend = \"chat\" }]",
+        );
+    }
     (is_route && is_behind).then_some(
         "which requests come here is said at the frontend: routes = [{ path = [\"/v1/embeddings\"], backend = \"chat\" }]; \
          a server's own path is part of its `url`",

@@ -194,6 +194,12 @@ fn models(field: &Field<'_>) -> BTreeMap<String, Sourced<String>> {
         field.context.report(Found::error("too-many", message, field.key_span.clone()));
     }
     let judged = |name: &str, span: &Range<usize>| {
+        if name.contains(['*', '?']) && name != "*" {
+            let message = format!("`{}`: {name:?} is no glob here", field.name);
+            let help = "name each model; \"*\" alone stands for all others";
+            field.context.report(Found::error("bad-value", message, span.clone()).help(help));
+            return false;
+        }
         let is_good = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
         if !name.is_empty() && name.len() <= LONGEST_MODEL && name.chars().all(is_good) {
             return true;
@@ -213,6 +219,12 @@ fn models(field: &Field<'_>) -> BTreeMap<String, Sourced<String>> {
             continue;
         };
         let is_known = judged(name.get_ref(), &name.span());
+        if here == "*" {
+            let message = format!("`{}`: {here:?} is the name of no model", field.name);
+            let help = "without a name of its own a model passes as the client calls it";
+            field.context.report(Found::error("bad-value", message, value.span()).help(help));
+            continue;
+        }
         if judged(here, &value.span()) && is_known {
             let here = Sourced::new(here.to_string(), field.context.origin(&value.span()));
             models.insert(name.get_ref().to_string(), here);

@@ -211,6 +211,14 @@ pub(super) enum ValueKind {
     Later,
 }
 
+/// Words that may be written: in quotes where one has a blank.
+pub(super) fn listed(words: &[&str]) -> String {
+    match words.iter().any(|word| word.contains(' ')) {
+        true => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "),
+        false => words.join(", "),
+    }
+}
+
 /// Why a word of a choice is refused though it means something.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RefusedChoice {
@@ -252,7 +260,7 @@ impl ValueKind {
             Self::Amount(max) => format!("a number between 0 and {max}"),
             Self::Budget(_) => "a budget such as \"50000 tokens/day\", or a table".to_owned(),
             Self::Bool => "true or false".to_owned(),
-            Self::Choice(words, _) => format!("one of {}", words.join(", ")),
+            Self::Choice(words, _) => format!("one of {}", listed(words)),
             Self::Raw => "a line of HAProxy's configuration in quotes".to_owned(),
             Self::List(of, ..) => format!("a list; each of its items is {}", of.wants()),
             Self::Table(_) | Self::Named(..) => "a table".to_owned(),

@@ -63,7 +63,7 @@ impl ContextMaker<'_> {
                 .with("most_ms", timeout.longest_first_byte().max(base).as_millis().to_string())
         });
         let repeats_silence = retry_streams.as_ref().is_some_and(|word| word.value == RetryStreams::ErrorsAndSilence);
-        let first_token = first_token.as_ref().filter(|_| self.target.has_response_timeout()).map(|first| {
+        let first_token = first_token.as_ref().map(|first| {
             let most = timeout.longest_first_token().unwrap_or(first.value);
             ContextMap::default()
                 .with("ms", self.marks.text(first.value.as_millis(), first.origin))

@@ -87,9 +87,7 @@ impl ContextMaker<'_> {
         let asks_clients = config.has_clients() && !open;
         let of_plans = |has: fn(&Plan) -> bool| asks_clients && config.plans.iter().any(has);
         let counts_tokens = of_plans(Plan::counts);
-        let reads_models = frontend.routes_by_model()
-            || config.first_renamed(frontend).is_some()
-            || asks_clients && config.plans.iter().any(|plan| plan.reads_models(!config.prices.is_empty()));
+        let reads_models = config.reads_models(frontend);
         let reads_paths = !frontend.routes.is_empty() || of_plans(|plan| !plan.routes.is_empty());
         ContextMap::default()
             .with("name", self.marks.sourced(name))

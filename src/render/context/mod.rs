@@ -12,7 +12,7 @@ mod tls;
 use super::caller::{decoded_key, replaced_headers, spelt_key, telling_headers};
 use super::marks::Marks;
 use super::names::{
-    KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LIVE_RING, MODELS_MAP, PEERS, STATS, STATS_MAP,
+    KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, LIVE_RING, MODELS_MAP, PEERS, STATS, STATS_MAP,
     peers_socket,
 };
 use super::plain;
@@ -109,6 +109,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("target", target.into());
         context.insert_value("keys_map", KEYS_MAP.into());
         context.insert_value("models_map", MODELS_MAP.into());
+        context.insert_value("lists_map", LISTS_MAP.into());
         context.insert_value("errors", errors());
         context.insert_value("plain_json", plain::json_object().into());
         context.insert_value("bad_path", error_body(BAD_PATH, "invalid_request_error", "bad_path").into());
@@ -119,7 +120,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("key_query", key_query.into());
         let stream_error = error_body("The model server failed at the beginning.", "api_error", "stream_error");
         context.insert_value("stream_error", stream_error.into());
-        let stream_silence = error_body("The model server said nothing in time.", "api_error", "gateway_timeout");
+        let stream_silence = error_body("The model server's stream did not begin.", "api_error", "gateway_timeout");
         context.insert_value("stream_silence", stream_silence.into());
         context.insert_value("stream_begin", stream_begin());
         context.insert_value("node", self.marks.sourced(&config.node.name));

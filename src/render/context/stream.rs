@@ -5,12 +5,11 @@ use tera::Value;
 
 /// An event that is an error, behind a byte order mark, empty lines and comments: a name says so, or `error` is an object
 /// or a text that is not empty (`"error":null` is none). One way to read each byte, so that no input makes it slow.
-const ERROR: &str =
-    r#"^[^ -~]*(:[ -~]*[^ -~]+)*(event: ?error|data: *\{ *("error" *: *(\{|"[^"])|"type" *: *"error"))"#;
+const ERROR: &str = r#"^[^ -~]*((:|id:|retry:)[ -~]*[^ -~]+|event: ?message[^ -~]+)*(event: ?error|data:[ \t]*\{[ \t]*("error"[ \t]*:[ \t]*(\{|"[^"])|"type"[ \t]*:[ \t]*"error"))"#;
 /// A line that is not ended, and no comment.
 const HALF: &str = "^[!-9;-~][ -~]{0,30}$";
 /// The first line of the first event, behind all that [`ERROR`] skips: ended, or longer than what tells.
-const EVENT: &str = r"^[^ -~]*(:[ -~]*[^ -~]+)*[!-9;-~]([ -~]{31}|[ -~]{0,30}[^ -~])";
+const EVENT: &str = r"^[^ -~]*((:|id:|retry:)[ -~]*[^ -~]+|event: ?message[^ -~]+)*(?!id:|retry:|event: ?message([^ -~]|$))[!-9;-~]([ -~]{31}|[ -~]{0,30}[^ -~])";
 /// Of a line that is not ended, so much tells.
 const ENOUGH: u32 = 32;
 
@@ -33,12 +32,20 @@ mod tests {
             "event:error",
             "\r\n: a\r\n\r\nevent: error",
             "data: {\"error\":\"x\"",
+            "id: 1\nretry: 100\ndata: {\"error\":{",
+            "event: message\ndata:\t{\"error\":{",
         ] {
             assert!(error.is_match(bad), "{bad:?}");
         }
-        for good in
-            ["data: {\"error\":null", "data: {\"error\":\"\"", ": event: error\n\ndata: {\"id\"", "data: \"error\"", ""]
-        {
+        for good in [
+            "data: {\"error\":null",
+            "data: {\"error\":\"\"",
+            ": event: error\n\ndata: {\"id\"",
+            "data: \"error\"",
+            "id: event: error\ndata: {}",
+            "event: message_start\ndata: {\"error\":{",
+            "",
+        ] {
             assert!(!error.is_match(good), "{good:?}");
         }
     }

@@ -80,6 +80,148 @@ fn nothing_of_a_request_changes_but_the_name_of_its_model() {
     });
 }
 
+/// What has the same name in other places keeps it, and so does a name that is written with escapes.
+#[test]
+fn no_other_place_with_the_same_name_is_renamed() {
+    const NEW: &str = "the-name-of-a-deployment";
+    on_every_haproxy(|haproxy| {
+        let (url, seen) = capture();
+        let port = free_port();
+        let models = [("gpt-4o".to_owned(), set(NEW.to_owned()))].into();
+        let renaming = Server { models, ..server("s", &url) };
+        let config =
+            config(vec![frontend("api", &bind(port), "all")], vec![backend("all", Provider::Vllm, vec![renaming])]);
+        let _serving = serve(haproxy, config);
+        let came = |path: &str, body: &str| {
+            let request = format!(
+                "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let answer = ask(port, request.as_bytes());
+            assert_eq!(answer.status, 200, "{} {path} {body}", haproxy.path);
+            seen.recv_timeout(PATIENCE).expect("it came")
+        };
+        // `@` is the new name, and stands for the old one in what is sent.
+        for pattern in [
+            r#"{"model":"@"}"#,
+            r#"{"mod\u0065l":"@","a":{"model":"gpt-4o"}}"#,
+            r#"{"a":{"model":"gpt-4o"},"mod\u0065l":"@"}"#,
+            r#"{"messages":[{"model":"gpt-4o"}],"model":"@"}"#,
+            r#"{"model":"@","messages":[{"model":"gpt-4o","content":"\"model\":\"gpt-4o\""}]}"#,
+            r#"{"model":"@","x":1,"mod\u0065l":"@"}"#,
+            r#" {"model" :  "@" , "user":"gpt-4o"} "#,
+            r#"{"models":["gpt-4o"],"model":"@"}"#,
+        ] {
+            let body = came("/v1/x", &pattern.replace('@', "gpt-4o")).body;
+            assert_eq!(String::from_utf8_lossy(&body), pattern.replace('@', NEW), "{}", haproxy.path);
+        }
+        // However a path is spelt, and whatever a name has in it; names of the rest of a path keep their slashes.
+        for (path, new_path) in [
+            ("//model/gpt-4o//converse", format!("/model/{NEW}/converse")),
+            ("/model/gpt%2D4o/invoke?a=1", format!("/model/{NEW}/invoke?a=1")),
+            (
+                "/openai/d%65ployments/gpt-4o/chat",
+                format!("/openai/deployments/{NEW}/chat").replace("deployments", "d%65ployments"),
+            ),
+            ("/v1beta/models/gpt-4o%3AgenerateContent", format!("/v1beta/models/{NEW}:generateContent")),
+            ("/v1//models/gpt-4o", format!("/v1/models/{NEW}")),
+            ("/model/gpt-4o%2Fx/invoke", "/model/gpt-4o%2Fx/invoke".to_owned()),
+        ] {
+            assert_eq!(came(path, "{}").target, new_path, "{}", haproxy.path);
+        }
+        // A model that is not named passes, and so does one with blanks around the name.
+        for body in [r#"{"model":"gpt-4"}"#, r#"{"model":" gpt-4o"}"#, r#"{"model":"gpt-4o "}"#, "{}", ""] {
+            assert_eq!(came("/v1/x", body).body, body.as_bytes(), "{}", haproxy.path);
+        }
+        // Gemini's embeddings name it twice; other bodies do not count where the path names it.
+        let twice = |name: &str| {
+            format!(
+                r#"{{"requests":[{{"model":"models/{name}","x":"\"model\":\"models/gpt-4o\""}},{{"model" : "models/{name}"}}]}}"#
+            )
+        };
+        for (path, body, new_path, new_body) in [
+            (
+                "/v1beta/models/gpt-4o:batchEmbedContents",
+                twice("gpt-4o"),
+                format!("/v1beta/models/{NEW}:batchEmbedContents"),
+                twice(NEW),
+            ),
+            (
+                "/v1beta/models/gpt-4o:generateContent",
+                "{}".to_owned(),
+                format!("/v1beta/models/{NEW}:generateContent"),
+                "{}".to_owned(),
+            ),
+            (
+                "/openai/deployments/gpt-4o/chat/completions",
+                r#"{"model":"gpt-4o"}"#.to_owned(),
+                format!("/openai/deployments/{NEW}/chat/completions"),
+                r#"{"model":"gpt-4o"}"#.to_owned(),
+            ),
+        ] {
+            let came = came(path, &body);
+            assert_eq!(
+                (came.target, String::from_utf8_lossy(&came.body).into_owned()),
+                (new_path, new_body),
+                "{}",
+                haproxy.path
+            );
+        }
+    });
+}
+
+/// What a client repeats costs little, and what does not fit is refused, in the place of hanging.
+#[test]
+fn many_names_in_one_body_are_refused_and_cost_next_to_nothing() {
+    on_every_haproxy(|haproxy| {
+        let (url, seen) = capture();
+        let port = free_port();
+        let models = [("*".to_owned(), set("x".repeat(50)))].into();
+        let renaming = Server { models, ..server("s", &url) };
+        let mut config =
+            config(vec![frontend("api", &bind(port), "all")], vec![backend("all", Provider::Vllm, vec![renaming])]);
+        config.haproxy.buffer_bytes = set(262_144);
+        let serving = serve(haproxy, config);
+        for (kind, one, size) in [
+            ("application/json", r#""model":"z","#, 0),
+            ("application/json", r#""model":"gpt-4o","#, 260_900),
+            ("application/x-www-form-urlencoded", "model=z&", 0),
+        ] {
+            for count in [2, 16, 17, 60, 100, 400, 4000] {
+                let mut body = one.repeat(count);
+                if kind.ends_with("json") {
+                    let pad = "y".repeat(usize::max(size, body.len() + 20) - body.len() - 10);
+                    body = format!("{{{body}\"p\":\"{pad}\"}}");
+                }
+                let request = format!(
+                    "POST /v1/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                let before = super::cpu(&serving);
+                let answer = ask(port, request.as_bytes());
+                let cost = super::cpu(&serving).saturating_sub(before);
+                let what = || format!("{} {kind} {count} {size}: {answer:?} {cost:?}", haproxy.path);
+                assert!(cost < super::MOST_CPU, "{}", what());
+                match answer.status {
+                    200 if count <= 16 => assert_eq!(
+                        seen.recv_timeout(PATIENCE).expect("it came").body.len() as i64 - body.len() as i64,
+                        (50 - one
+                            .split(['"', '=', '&', ','])
+                            .rev()
+                            .nth(if kind.ends_with("json") { 2 } else { 1 })
+                            .map_or(0, str::len) as i64)
+                            * count as i64,
+                        "{}",
+                        what()
+                    ),
+                    413 => assert!(count > 16 || count == 16 && size > 0, "{}", what()),
+                    _ => panic!("{}", what()),
+                }
+            }
+        }
+    });
+}
+
 /// Where the new name stands in what came, a name of the generator stood in what was sent; all else is the same.
 fn is_renamed(sent: &[u8], came: &[u8], upstream: &str) -> Result<(), String> {
     let places = find_all(came, upstream.as_bytes());

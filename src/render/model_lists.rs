@@ -1,0 +1,209 @@
+//! Which models a caller may ask for, as the answer to `GET /v1/models` in the shape of each API.
+
+use crate::config::{Backend, Config, Frontend, Plan, Route, Server};
+use crate::model::{Dialect, Digest, Name, ServerId};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What each server said that it has, by its own names.
+pub type ModelsOfServers = BTreeMap<ServerId, Arc<BTreeSet<String>>>;
+
+/// A list is at most so long, in bytes: it must fit into a buffer of HAProxy, as must the command that sets it. What is beyond
+/// is left out.
+const LONGEST_LIST: usize = 100_000;
+
+/// An API in whose shape lists are answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    OpenAi,
+    Anthropic,
+    Gemini,
+}
+
+impl Shape {
+    const ALL: [Self; 3] = [Self::OpenAi, Self::Anthropic, Self::Gemini];
+
+    /// As the rules of a frontend call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
+
+    /// That of a backend's servers.
+    fn of(backend: &Backend) -> Self {
+        match backend.provider.chat.as_ref().map(|chat| chat.dialect) {
+            Some(Dialect::Anthropic) => Self::Anthropic,
+            Some(Dialect::Gemini) => Self::Gemini,
+            _ => Self::OpenAi,
+        }
+    }
+
+    fn entry(self, model: &str) -> Value {
+        match self {
+            Self::OpenAi => json!({ "id": model, "object": "model", "created": 0, "owned_by": "gateway" }),
+            Self::Anthropic => {
+                json!({ "type": "model", "id": model, "display_name": model, "created_at": "1970-01-01T00:00:00Z" })
+            }
+            Self::Gemini => json!({ "name": format!("models/{model}"), "displayName": model }),
+        }
+    }
+
+    fn list(self, models: &BTreeSet<&str>) -> String {
+        let mut room = LONGEST_LIST;
+        let entries = models.iter().map(|model| self.entry(model));
+        let entries: Vec<Value> = entries
+            .take_while(|entry| {
+                let length = entry.to_string().len() + 1;
+                room = room.saturating_sub(length);
+                room > 0
+            })
+            .collect();
+        let shown = models.iter().take(entries.len());
+        let (first, last) = (shown.clone().next(), shown.last());
+        match self {
+            Self::OpenAi => json!({ "object": "list", "data": entries }).to_string(),
+            Self::Anthropic => {
+                json!({ "data": entries, "has_more": false, "first_id": first, "last_id": last }).to_string()
+            }
+            Self::Gemini => json!({ "models": entries }).to_string(),
+        }
+    }
+}
+
+/// The entries of the map: `FRONTEND/PLAN` leads to a number, and `=NUMBER/API` to the list. Of an API of which there is no
+/// model there is no list.
+pub fn model_lists(config: &Config, known: &ModelsOfServers) -> BTreeMap<String, String> {
+    let mut entries = BTreeMap::new();
+    for frontend in config.frontends.iter().filter(|frontend| config.reads_models(frontend)) {
+        let all = reached(config, frontend, known);
+        let plans: Vec<Option<&Plan>> = match config.has_clients() && !frontend.open {
+            true => config.plans.iter().map(Some).collect(),
+            false => vec![None],
+        };
+        for plan in plans {
+            let may = |model: &str| plan.is_none_or(|plan| includes(plan, model));
+            let lists = Shape::ALL.into_iter().zip(&all).filter_map(|(shape, models)| {
+                let models: BTreeSet<&str> = models.iter().map(String::as_str).filter(|model| may(model)).collect();
+                (!models.is_empty()).then(|| (shape, shape.list(&models)))
+            });
+            let lists: Vec<(Shape, String)> = lists.collect();
+            if lists.is_empty() {
+                continue;
+            }
+            let number = Digest::of(lists.iter().map(|(_, list)| list.as_str()).collect::<String>()).short();
+            let plan = plan.map_or("", |plan| plan.name.value.as_str());
+            entries.insert(format!("{}/{plan}", frontend.name.value), number.clone());
+            entries.extend(lists.into_iter().map(|(shape, list)| (format!("={number}/{}", shape.name()), list)));
+        }
+    }
+    entries
+}
+
+/// What requests of a frontend reach, by [`Shape::ALL`].
+fn reached(config: &Config, frontend: &Frontend, known: &ModelsOfServers) -> [BTreeSet<String>; 3] {
+    let mut all = [const { BTreeSet::new() }; 3];
+    for backend in config.backends.iter().filter(|backend| frontend.leads_to().any(|to| to.value == backend.name)) {
+        let here = &mut all[Shape::ALL.iter().position(|shape| *shape == Shape::of(backend)).unwrap_or_default()];
+        for server in &backend.servers {
+            let id = ServerId::new(backend.name.clone(), server.name.clone());
+            let names = names_of(backend, server, known.get(&id).map(|names| &**names));
+            here.extend(names.into_iter().filter(|model| leads(frontend, model, &backend.name)).map(str::to_owned));
+        }
+    }
+    all
+}
+
+/// What clients call the models of a server.
+fn names_of<'a>(backend: &'a Backend, server: &'a Server, known: Option<&'a BTreeSet<String>>) -> BTreeSet<&'a str> {
+    let named = server.models.keys().map(String::as_str).filter(|name| *name != "*");
+    let mut names: BTreeSet<&str> = named.collect();
+    if server.models.contains_key("*") {
+        return names;
+    }
+    let is_renamed = |name: &str| server.models.values().any(|here| here.value == name);
+    let expected = || {
+        let check = &backend.check;
+        let expected = check.models.iter().flat_map(|models| models.expect.iter());
+        expected.chain(check.chat.iter().map(|chat| &chat.model)).map(String::as_str)
+    };
+    match known {
+        Some(known) => names.extend(known.iter().map(String::as_str).filter(|name| !is_renamed(name))),
+        None => names.extend(expected()),
+    }
+    names
+}
+
+/// Whether a request for a model may come to a backend, by whatever path.
+fn leads(frontend: &Frontend, model: &str, backend: &Name) -> bool {
+    let fits = |route: &Route| route.model.iter().any(|glob| is_match(&glob.value, model));
+    for route in &frontend.routes {
+        let by_any = route.model.is_empty() && !route.no_model;
+        if !by_any && !fits(route) {
+            continue;
+        }
+        if route.backend.value == *backend {
+            return true;
+        }
+        // Whatever comes later is not reached.
+        if route.path.is_empty() {
+            return false;
+        }
+    }
+    frontend.backend.value == *backend
+}
+
+fn includes(plan: &Plan, model: &str) -> bool {
+    plan.models.is_empty() || plan.models.iter().any(|glob| is_match(&glob.value, model))
+}
+
+/// Whether a glob with `*` and `?` fits, in time that is linear in both but for one of the stars at a time.
+fn is_match(glob: &str, text: &str) -> bool {
+    let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
+    let (mut at, mut from) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while from < text.len() {
+        match glob.get(at) {
+            Some('*') => {
+                star = Some((at, from));
+                at += 1;
+            }
+            Some(sign) if *sign == '?' || *sign == text[from] => (at, from) = (at + 1, from + 1),
+            _ => match star {
+                // The last star takes one more.
+                Some((behind, taken)) => {
+                    star = Some((behind, taken + 1));
+                    (at, from) = (behind + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    glob[at..].iter().all(|sign| *sign == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_match;
+
+    #[test]
+    fn globs_fit_what_they_should() {
+        for (glob, text, expected) in [
+            ("gpt-4o", "gpt-4o", true),
+            ("gpt-4o", "gpt-4o-mini", false),
+            ("gpt-*", "gpt-", true),
+            ("*-*-mini", "a-b-c-mini", true),
+            ("*a*b", "aabab", true),
+            ("*a*b", "aaba", false),
+            ("mod?le", "modèle", true),
+            ("?", "", false),
+            ("", "", true),
+            ("*", "", true),
+        ] {
+            assert_eq!(is_match(glob, text), expected, "{glob} {text}");
+        }
+    }
+}
