@@ -62,8 +62,7 @@ impl Shape {
                 room > 0
             })
             .collect();
-        let shown = models.iter().take(entries.len());
-        let (first, last) = (shown.clone().next(), shown.last());
+        let (first, last) = (models.first(), models.iter().nth(entries.len().saturating_sub(1)));
         match self {
             Self::OpenAi => json!({ "object": "list", "data": entries }).to_string(),
             Self::Anthropic => {
