@@ -13,6 +13,7 @@ mod schema;
 mod source;
 mod types;
 mod vip;
+mod waiting;
 
 pub use crate::weights::Weighting;
 pub use caller::{Client, Clients, LONGEST_BUCKET, Plan, TokenWeights, long, sustained};
@@ -22,8 +23,9 @@ pub use money::{Budget, ModelPrice, PICO_PER_USD_A_MILLION, Price, WhenSpent};
 pub use read::{parse, parse_clients, parse_for_node, peek, profile};
 pub use schema::json_schema;
 pub use types::{
-    AddressLimit, Api, Apply, Backend, BackendTimeout, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE,
-    EmbeddingsProbe, Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node,
-    ProxyProtocol, RetryStreams, Route, Server, ServerTls, Stats, Tls, TlsProfile, own_vips,
+    AddressLimit, Api, Apply, Backend, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE, EmbeddingsProbe,
+    Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, ProxyProtocol, Route,
+    Server, ServerTls, Stats, Tls, TlsProfile, own_vips,
 };
 pub use vip::{Heartbeat, Keepalived, Vip};
+pub use waiting::{BackendTimeout, RetryStreams};

@@ -107,9 +107,14 @@ fn reached(config: &Config, frontend: &Frontend, known: &ModelsOfServers) -> [BT
     let mut all = [const { BTreeSet::new() }; 3];
     for backend in config.backends.iter().filter(|backend| frontend.leads_to().any(|to| to.value == backend.name)) {
         let here = &mut all[Shape::ALL.iter().position(|shape| *shape == Shape::of(backend)).unwrap_or_default()];
+        // Of a pool whose servers have the same, one is looked at.
+        let mut seen = BTreeSet::new();
         for server in &backend.servers {
-            let id = ServerId::new(backend.name.clone(), server.name.clone());
-            let names = names_of(backend, server, known.get(&id).map(|names| &**names));
+            let known = known.get(&ServerId::new(backend.name.clone(), server.name.clone()));
+            if server.models.is_empty() && !seen.insert(known.map(Arc::as_ptr)) {
+                continue;
+            }
+            let names = names_of(backend, server, known.map(|names| &**names));
             here.extend(names.into_iter().filter(|model| leads(frontend, model, &backend.name)).map(str::to_owned));
         }
     }

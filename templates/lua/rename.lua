@@ -34,7 +34,7 @@ local function renamed_path(raw, method, model, upstream)
   if name ~= model then return nil end
   local new = encoded(upstream)
   -- The rest of a path: names with a slash are spelt so there.
-  if segments[1] == 'v1' and first == 3 then new = new:gsub('%%2F', '/'):gsub('%%3A', ':') end
+  if segments[1] == 'v1' and first == 3 and behind == '' then new = new:gsub('%%2F', '/'):gsub('%%3A', ':') end
   local before, after = table.concat(segments, '/', 1, first - 1), table.concat(segments, '/', last + 1)
   return '/' .. before .. '/' .. new .. behind .. (after == '' and '' or '/' .. after), behind
 end

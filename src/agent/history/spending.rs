@@ -34,7 +34,7 @@ pub(in crate::agent) struct Kept<T> {
     writing: Option<JoinHandle<Result<T, String>>>,
 }
 
-impl Spending {
+impl Kept<BTreeMap<Name, Spent>> {
     /// What the life before has spent. A damaged file is begun anew.
     pub fn open(state: Utf8PathBuf) -> Self {
         let written = store::load_spent(&state).unwrap_or_else(|e| {
@@ -45,7 +45,7 @@ impl Spending {
     }
 }
 
-impl ModelBook {
+impl Kept<ModelsOfServers> {
     /// With what is known already.
     pub fn of(state: Utf8PathBuf, known: ModelsOfServers) -> Self {
         Self::around("which models servers have", store::save_models, state, known)
@@ -80,6 +80,11 @@ impl<T: Clone + PartialEq + Send + 'static> Kept<T> {
     /// As it was read or written last.
     pub fn written(&self) -> &T {
         &self.written
+    }
+
+    /// What is new is written with the next look.
+    pub fn hurry(&mut self) {
+        self.not_before = Instant::now();
     }
 
     /// Writes what is new, where it is time: on a thread of its own, so that a slow disk delays no probe.

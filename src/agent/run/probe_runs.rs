@@ -2,6 +2,7 @@
 
 use super::body::Agent;
 use super::probes::whom;
+use crate::agent::history::spending::ModelBook;
 use crate::agent::probes::wanted::{Asked, DueProbe};
 use crate::health::Observation;
 
@@ -44,6 +45,7 @@ impl Agent {
             && self.node.steering.models.learn(&self.node.serving.config, id, models)
         {
             self.follow_soon();
+            self.models.iter_mut().for_each(ModelBook::hurry);
         }
         if let Some(transition) = self.node.steering.fleet.observe(id, &observation, now) {
             crate::agent::steering::log_transition(id, &transition, &self.node.bulletin);

@@ -1,6 +1,6 @@
 //! Which models servers said that they have, and the lists that callers are answered with.
 
-use crate::config::Config;
+use crate::config::{Config, Server};
 use crate::model::ServerId;
 use crate::render::{ModelsOfServers, model_lists};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,15 +26,23 @@ impl ModelLists {
 
     /// A server said what it has. Answers whether lists are others now.
     pub fn learn(&mut self, config: &Arc<Config>, id: &ServerId, models: &Arc<BTreeSet<String>>) -> bool {
-        if self.known.get(id) == Some(models) {
+        let is_asked_for = config.frontends.iter().any(|frontend| config.reads_models(frontend));
+        if !is_asked_for || self.known.get(id) == Some(models) {
             return false;
         }
-        // Servers of a pool mostly have the same: one copy will do.
-        let alike = self.known.values().find(|known| *known == models).unwrap_or(models).clone();
-        self.known.insert(id.clone(), alike);
-        let before = self.rows.clone();
+        let Some((backend, server)) = config.server(id) else { return false };
+        // Servers of a pool mostly have the same: one copy will do, and the lists stay.
+        let of = |other: &Server| ServerId::new(backend.name.clone(), other.name.clone());
+        let twin = backend.servers.iter().filter(|other| other.models.is_empty());
+        let twin = twin.filter_map(|other| self.known.get(&of(other))).find(|known| *known == models).cloned();
+        let is_twin = twin.is_some() && server.models.is_empty();
+        let before = self.known.insert(id.clone(), twin.unwrap_or_else(|| models.clone()));
+        if is_twin && before.is_none() {
+            return false;
+        }
+        let rows = self.rows.clone();
         self.look(config);
-        self.rows != before
+        self.rows != rows
     }
 
     /// Another configuration serves.

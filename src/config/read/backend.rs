@@ -4,7 +4,8 @@
 
 use super::table::TableReader;
 use super::{check, provider, server};
-use crate::config::types::{Backend, BackendTimeout, RetryStreams};
+use crate::config::types::Backend;
+use crate::config::waiting::{BackendTimeout, RetryStreams};
 use crate::model::{Affinity, Balance, Dialect, Name, Profile, Sourced, format_duration};
 use crate::weights::Weighting;
 use std::collections::BTreeMap;
