@@ -121,7 +121,10 @@ fn of_kind(served: Served<'_>, request: &Request, fault: &Fault) -> Script {
             say(Reply::text(302, "text/plain", "").header("location", location))
         }
         FaultKind::Hang => raw(0, vec![Act::Hang]),
-        FaultKind::HangAfterHeaders => raw(200, vec![Act::Send(stream_head()), Act::Hang]),
+        FaultKind::HangAfterHeaders => {
+            let whole = || Reply::text(200, "application/json", "").to_stream_head();
+            raw(200, vec![Act::Send(if is_stream() { stream_head() } else { whole() }), Act::Hang])
+        }
         FaultKind::DripHeaders => {
             let healthy = answer(request);
             raw(healthy.status, vec![Act::Drip(bytes_of(&healthy), fault.pause())])

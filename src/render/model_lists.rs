@@ -9,9 +9,10 @@ use std::sync::Arc;
 /// What each server said that it has, by its own names.
 pub type ModelsOfServers = BTreeMap<ServerId, Arc<BTreeSet<String>>>;
 
-/// A list is at most so long, in bytes: it must fit into a buffer of HAProxy, as must the command that sets it. What is beyond
-/// is left out.
-const LONGEST_LIST: usize = 100_000;
+/// A list stands in pieces of so many bytes, since a command to HAProxy takes no longer ones…
+const PIECE: usize = 8_000;
+/// …and there are at most so many of them (frontend.cfg). What is beyond is left out.
+const PIECES: usize = 12;
 
 /// An API in whose shape lists are answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,12 +34,13 @@ impl Shape {
         }
     }
 
-    /// That of a backend's servers.
-    fn of(backend: &Backend) -> Self {
+    /// That of a backend's servers; Bedrock's API has no such list.
+    fn of(backend: &Backend) -> Option<Self> {
         match backend.provider.chat.as_ref().map(|chat| chat.dialect) {
-            Some(Dialect::Anthropic) => Self::Anthropic,
-            Some(Dialect::Gemini) => Self::Gemini,
-            _ => Self::OpenAi,
+            Some(Dialect::Anthropic) => Some(Self::Anthropic),
+            Some(Dialect::Gemini) => Some(Self::Gemini),
+            Some(Dialect::Bedrock) => None,
+            Some(Dialect::OpenAi) | None => Some(Self::OpenAi),
         }
     }
 
@@ -53,7 +55,7 @@ impl Shape {
     }
 
     fn list(self, models: &BTreeSet<&str>) -> String {
-        let mut room = LONGEST_LIST;
+        let mut room = PIECE * PIECES - 200;
         let entries = models.iter().map(|model| self.entry(model));
         let entries: Vec<Value> = entries
             .take_while(|entry| {
@@ -73,8 +75,8 @@ impl Shape {
     }
 }
 
-/// The entries of the map: `FRONTEND/PLAN` leads to a number, and `=NUMBER/API` to the list. Of an API of which there is no
-/// model there is no list.
+/// The entries of the map: `FRONTEND/PLAN` leads to a number, and `=NUMBER/API/0` to the list, with `…/1` and so on for the rest
+/// of it. Of an API of which no model is known there is no list, but where the plan says which models there are.
 pub fn model_lists(config: &Config, known: &ModelsOfServers) -> BTreeMap<String, String> {
     let mut entries = BTreeMap::new();
     for frontend in config.frontends.iter().filter(|frontend| config.reads_models(frontend)) {
@@ -87,7 +89,8 @@ pub fn model_lists(config: &Config, known: &ModelsOfServers) -> BTreeMap<String,
             let may = |model: &str| plan.is_none_or(|plan| includes(plan, model));
             let lists = Shape::ALL.into_iter().zip(&all).filter_map(|(shape, models)| {
                 let models: BTreeSet<&str> = models.iter().map(String::as_str).filter(|model| may(model)).collect();
-                (!models.is_empty()).then(|| (shape, shape.list(&models)))
+                let is_limited = plan.is_some_and(|plan| !plan.models.is_empty());
+                (is_limited || !models.is_empty()).then(|| (shape, shape.list(&models)))
             });
             let lists: Vec<(Shape, String)> = lists.collect();
             if lists.is_empty() {
@@ -96,7 +99,12 @@ pub fn model_lists(config: &Config, known: &ModelsOfServers) -> BTreeMap<String,
             let number = Digest::of(lists.iter().map(|(_, list)| list.as_str()).collect::<String>()).short();
             let plan = plan.map_or("", |plan| plan.name.value.as_str());
             entries.insert(format!("{}/{plan}", frontend.name.value), number.clone());
-            entries.extend(lists.into_iter().map(|(shape, list)| (format!("={number}/{}", shape.name()), list)));
+            for (shape, list) in lists {
+                // Nothing but ASCII stands there.
+                let pieces = list.as_bytes().chunks(PIECE).map(|piece| String::from_utf8_lossy(piece).into_owned());
+                let key = |at| format!("={number}/{}/{at}", shape.name());
+                entries.extend(pieces.enumerate().map(|(at, piece)| (key(at), piece)));
+            }
         }
     }
     entries
@@ -106,7 +114,8 @@ pub fn model_lists(config: &Config, known: &ModelsOfServers) -> BTreeMap<String,
 fn reached(config: &Config, frontend: &Frontend, known: &ModelsOfServers) -> [BTreeSet<String>; 3] {
     let mut all = [const { BTreeSet::new() }; 3];
     for backend in config.backends.iter().filter(|backend| frontend.leads_to().any(|to| to.value == backend.name)) {
-        let here = &mut all[Shape::ALL.iter().position(|shape| *shape == Shape::of(backend)).unwrap_or_default()];
+        let shape = Shape::of(backend).and_then(|of| Shape::ALL.iter().position(|shape| *shape == of));
+        let Some(here) = shape.and_then(|at| all.get_mut(at)) else { continue };
         // Of a pool whose servers have the same, one is looked at.
         let mut seen = BTreeSet::new();
         for server in &backend.servers {

@@ -116,8 +116,11 @@ local function find_places(txn)
   local path, verb = renamed_path(f:path(), f:method(), model, upstream)
   if path then
     txn.http:req_set_path(path)
-    if verb ~= '' then
+    if find(verb, 'mbedContent', 1, true) then
       local text = f:req_body()
+      local told = max(tonumber(f:req_fhdr('content-length')) or 0, txn.f:req_body_size())
+      -- Of what is not here nobody knows how often it is named there.
+      if told > #text then return models.refuse(txn, table.unpack(models.reasons.late)) end
       replace_later(txn, names_beside(text, model), upstream, MOST_EMBEDDINGS, #text)
     end
     return

@@ -57,6 +57,17 @@ fn a_caller_sees_the_models_that_it_may_ask_for_by_their_public_names_also_witho
         let claude = asked(&stage, "all", &[("anthropic-version", "2023-06-01")]);
         assert_eq!(names(&claude), ["claude-new"], "{version}");
         assert_eq!(claude.json()["has_more"], false);
+        // A plan that includes none of them gets none, whatever the servers say, and however the path is spelt.
+        assert!(names(&asked(&stage, "none", &[])).is_empty(), "{version}");
+        let few = key("few");
+        for path in ["/v1/models/", "//v1//models", "/v1/%6dodels", "/v1/models?limit=5"] {
+            assert_eq!(
+                names(&list(&stage, path, &[("x-api-key", &few)])),
+                ["public-a", "public-b"],
+                "{version} {path}"
+            );
+        }
+        assert!(names(&list(&stage, "/v1beta/models", &[("x-api-key", &few)])).is_empty(), "{version}");
         // Each of them can be asked for.
         for model in all {
             let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hello"}}]}}"#);
@@ -84,5 +95,28 @@ fn a_caller_sees_the_models_that_it_may_ask_for_by_their_public_names_also_witho
         stage.edit("requests = \"1000/1s\"", "requests = \"999/1s\"");
         wait_for("the edit", PATIENCE, || stage.read("maps/plans.map").contains("999").then_some(()));
         assert_eq!(names(&asked(&stage, "all", &[])), edited, "{version}");
+    }
+}
+
+/// A list of many models must not keep anything else from HAProxy.
+#[test]
+fn a_thousand_models_are_listed_and_hold_back_no_other_change() {
+    for binary in binaries() {
+        let version = &binary.version;
+        let stage = Stage::with_haproxy(&binary, |text| file(&text));
+        let many: Vec<String> = (0..1000).map(|number| format!("a-model-with-a-name-{number:04}")).collect();
+        let text = swapped(
+            &stage.text(),
+            "\"public-a\" = \"mock-small\"",
+            &many.iter().map(|name| format!("\"{name}\" = \"mock-small\"")).collect::<Vec<_>>().join(", "),
+        );
+        stage.write_file(&text);
+        stage.done(&["apply"]);
+        let all = key("all");
+        let listed = names(&list(&stage, "/v1/models", &[("x-api-key", &all)]));
+        assert!(many.iter().all(|name| listed.contains(name)), "{version}: {} of 1000", listed.len());
+        stage.write_file(&text.replace("plan = \"all\"", "plan = \"none\""));
+        stage.done(&["apply"]);
+        assert!(names(&list(&stage, "/v1/models", &[("x-api-key", &all)])).is_empty(), "{version}");
     }
 }
