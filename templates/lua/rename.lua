@@ -57,7 +57,7 @@ end
 
 -- The same query with the name in it.
 local function renamed_query(query, model, upstream)
-  local work = models.work()
+  local work = models.work(MOST_PLACES)
   if models.of_pairs(work, query) ~= model then return nil end
   for i = #work.places, 1, -1 do
     local place = work.places[i]
@@ -83,7 +83,7 @@ local function places_of(txn, model)
   local text = txn.sf:req_body()
   local sole = sole_place(text, model)
   if sole then return { sole } end
-  local work = models.work()
+  local work = models.work(MOST_PLACES)
   local found, why = models.of_body(work, txn)
   if why or found ~= model then return nil, why end
   local places, has_json = {}, false

@@ -144,8 +144,9 @@ impl Node {
         let keyring = Keyring::new(&serving.config, &serving.secrets, &adopted.keys, Moment::default());
         let file = OperatorFile::new(place, read_at_start, problem, &serving.config);
         let engine = Engine::new();
-        let steering =
+        let mut steering =
             Steering::new(fleet, keyring, overrides, usage_book::load(&ledger.state), load_models(&ledger.state));
+        steering.models.look(&serving.config);
         Ok(Self {
             file,
             serving,

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub(in crate::agent) struct ModelLists {
     known: ModelsOfServers,
     of: Option<Arc<Config>>,
+    /// Whether any frontend answers with one.
+    is_asked_for: bool,
     rows: Arc<BTreeMap<String, String>>,
 }
 
@@ -26,8 +28,7 @@ impl ModelLists {
 
     /// A server said what it has. Answers whether lists are others now.
     pub fn learn(&mut self, config: &Arc<Config>, id: &ServerId, models: &Arc<BTreeSet<String>>) -> bool {
-        let is_asked_for = config.frontends.iter().any(|frontend| config.reads_models(frontend));
-        if !is_asked_for || self.known.get(id) == Some(models) {
+        if !self.is_asked_for || self.known.get(id) == Some(models) {
             return false;
         }
         let Some((backend, server)) = config.server(id) else { return false };
@@ -47,6 +48,7 @@ impl ModelLists {
 
     /// Another configuration serves.
     pub fn look(&mut self, config: &Arc<Config>) {
+        self.is_asked_for = config.frontends.iter().any(|frontend| config.reads_models(frontend));
         self.known.retain(|id, _| config.server(id).is_some());
         let rows = model_lists(config, &self.known);
         if *self.rows != rows {

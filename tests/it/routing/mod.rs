@@ -23,8 +23,8 @@ use std::time::Duration;
 
 /// Sent to each version; four versions make ten thousand.
 const REQUESTS: u64 = 2_500;
-/// What one request may cost HAProxy: 50 ms, and half as much again where other tests share its caches.
-const MOST_CPU: Duration = Duration::from_millis(75);
+/// What one request may cost HAProxy.
+const MOST_CPU: Duration = Duration::from_millis(50);
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}")))
