@@ -78,6 +78,7 @@ mod support;
 mod taken;
 mod tokens;
 mod traffic;
+mod two_nodes;
 mod usage;
 mod vip;
 mod wire;

@@ -3,14 +3,16 @@
 use super::local::{self, LocalView};
 use super::own::Own;
 use super::report::{PeerView, VipEventKind, VipReport};
+use super::sums::Sums;
 use super::{Charge, dialect};
 use crate::agent::tell::bulletin::Bulletin;
 use crate::config::Config;
-use crate::heartbeat::{Circle, NodeNews, SharedKey, VipNews};
+use crate::heartbeat::{Circle, Heard, NodeNews, SharedKey, VipNews};
 use crate::keepalived::{self, Daemon, Ear, KeepalivedEvents, Track, VipState};
 use crate::model::Name;
 use crate::network::{self, WantedNetwork};
 use crate::sys::epoch::Epoch;
+use crate::usage::SharedLedger;
 use crate::vip::{Fitness, HoldDown, Local, decide};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
@@ -62,6 +64,8 @@ pub(super) struct Guardian {
     events: Option<KeepalivedEvents>,
     ear: Option<Ear>,
     circle: Option<Circle>,
+    /// What clients have spent, here and elsewhere.
+    sums: Sums,
     /// What the circle was opened for.
     circle_of: Option<CircleOf>,
     daemon: Option<Daemon>,
@@ -100,6 +104,7 @@ impl Guardian {
         report: watch::Sender<VipReport>,
         epoch: Epoch,
         bulletin: Bulletin,
+        ledger: SharedLedger,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -117,6 +122,7 @@ impl Guardian {
             events: None,
             ear: None,
             circle: None,
+            sums: Sums::of(ledger),
             circle_of: None,
             daemon: None,
             was_seen: false,
@@ -160,9 +166,16 @@ impl Guardian {
                         self.events = None;
                     }
                 },
-                heard = next_beat(self.circle.as_mut()) => if let Err(e) = heard {
-                    self.problem("heartbeat", vec![format!("the heartbeat cannot be heard: {e}")]);
-                    self.circle = None;
+                heard = next_beat(self.circle.as_mut()) => match heard {
+                    Ok(Heard::Beat(_)) => {}
+                    Ok(Heard::Sums(sums)) => {
+                        self.sums.hear(sums);
+                        continue;
+                    }
+                    Err(e) => {
+                        self.problem("heartbeat", vec![format!("the heartbeat cannot be heard: {e}")]);
+                        self.circle = None;
+                    }
                 },
                 () = next_advert(self.ear.as_mut()) => continue,
                 _ = tell.tick() => self.tell_now = true,
@@ -439,6 +452,7 @@ impl Guardian {
         };
         if let Some(circle) = &mut self.circle {
             circle.tell(&news, now);
+            self.sums.tell(circle);
         }
     }
 }
@@ -461,7 +475,7 @@ async fn next_event(events: Option<&mut KeepalivedEvents>) -> io::Result<keepali
     }
 }
 
-async fn next_beat(circle: Option<&mut Circle>) -> io::Result<Name> {
+async fn next_beat(circle: Option<&mut Circle>) -> io::Result<Heard> {
     match circle {
         Some(circle) => circle.next().await,
         None => std::future::pending().await,
