@@ -116,7 +116,7 @@ pub(super) fn hop_proxy(id: &ServerId) -> String {
 pub const LIVE_RING: &str = "hapilot-live";
 
 /// The `peers` section of the counters that nodes share.
-pub(super) const SHARED_PEERS: &str = "hapilot:nodes";
+pub const SHARED_PEERS: &str = "hapilot:nodes";
 
 /// The `peers` section of this node alone.
 pub(super) const PEERS: &str = "hapilot";

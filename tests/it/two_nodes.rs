@@ -2,6 +2,7 @@
 //! key takes part.
 
 use super::clients::{ask, client, key};
+use super::support::cluster::{Cluster, VIP};
 use super::support::haproxy::{Binary, binaries};
 use super::support::http::{Reply, Request};
 use super::support::port::free_port;
@@ -24,7 +25,7 @@ fn plans() -> String {
     // A request has 25 tokens: the third is the one that goes over.
     let usd = 2.5 * COST as f64 / 1e9;
     format!(
-        "[[price]]\nmodel = \"mock-*\"\ninput = 2.5\noutput = 10\n\
+        "[[price]]\nmodel = \"*\"\ninput = 2.5\noutput = 10\n\
          [plan.bucket]\nrequests = \"3/60m\"\n[plan.window]\nrequests = \"3/24h\"\n\
          [plan.tokens]\ntokens = \"60/60m\"\n[plan.daily]\ntokens = \"60/24h\"\n\
          [plan.money]\nbudget = {{ usd = {usd:.6} }}\n"
@@ -113,13 +114,9 @@ fn what_was_used_at_one_node_is_used_at_the_other() {
             assert_eq!(chat(&nodes[0], &format!("acme-{kind}")).status, 429, "{said}, {kind}, after a restart");
         }
         // And a reload forgets nothing.
-        let before = nodes[1].worker();
+        let (_, before) = nodes[1].revisions();
         nodes[1].edit("maxconn       = 1000", "maxconn       = 1000\nhard_stop_after = \"5s\"");
-        wait_for("a reload", PATIENCE, || (nodes[1].worker() != before).then_some(()));
-        wait_for("what it was told", PATIENCE, || {
-            let table = nodes[1].private().admin("show table limit:client");
-            KINDS.iter().all(|kind| table.contains(&format!("key=acme-{kind}"))).then_some(())
-        });
+        wait_for("a reload", PATIENCE, || (nodes[1].revisions().1 != before).then_some(()));
         for kind in KINDS {
             let reply = chat(&nodes[1], &format!("acme-{kind}"));
             assert_eq!(reply.status, 429, "{said}, {kind}, after a reload: {}", reply.text());
@@ -238,4 +235,62 @@ fn files_with(stage: &Stage, text: &str) -> Vec<String> {
     let mut names: Vec<String> = found.lines().map(|line| line.trim_start_matches("./").to_owned()).collect();
     names.sort();
     names
+}
+
+#[test]
+fn who_has_used_up_a_limit_has_used_it_up_where_the_address_moves() {
+    let Some(mut cluster) = Cluster::new(&["a", "b"]) else { return };
+    let all = all_clients("acme") + &all_clients("web");
+    let text = cluster
+        .toml()
+        .replace("[backend.chat.check]\n", "[backend.chat]\nprovider = \"openai\"\n[backend.chat.check]\n");
+    cluster.write_file(&(text + &plans() + &all));
+    for node in ["a", "b"] {
+        cluster.start_node(node);
+    }
+    let (owner, other) = cluster.wait_until_quiet();
+    let status = |cluster: &Cluster, of: &str| {
+        let words = format!(
+            "curl -s -m 5 -o /dev/null -w %{{http_code}} -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' \
+             -d '{}' http://{VIP}:8080{CHAT}",
+            key(of),
+            HELLO.replace("mock-small", "gpt-4o-mini")
+        );
+        cluster.net.run("sw", &["sh", "-c", &words]).stdout
+    };
+    for kind in KINDS {
+        for turn in 0..=MOST {
+            let expected = if turn < MOST { "200" } else { "429" };
+            assert_eq!(status(&cluster, &format!("acme-{kind}")), expected, "{kind}, {turn}");
+            pause(Duration::from_millis(100));
+        }
+    }
+    pause(NEWS);
+    let done = cluster.hapilot(owner, &["vip", "release"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    cluster.wait_for_owner(other);
+    for kind in KINDS {
+        assert_eq!(status(&cluster, &format!("acme-{kind}")), "429", "{kind}");
+        assert_eq!(status(&cluster, &format!("web-{kind}")), "200", "{kind}");
+    }
+    // The other way round, with a node that dies.
+    for kind in KINDS {
+        for _ in 1..MOST {
+            assert_eq!(status(&cluster, &format!("web-{kind}")), "200", "{kind}");
+            pause(Duration::from_millis(100));
+        }
+        assert_eq!(status(&cluster, &format!("web-{kind}")), "429", "{kind}");
+    }
+    assert_eq!(cluster.hapilot(owner, &["vip", "reclaim"]).code, Some(0));
+    pause(NEWS);
+    for part in ["agent", "haproxy", "keepalived"] {
+        cluster.kill(other, part);
+    }
+    cluster.net.done(other, &["ip", "link", "set", "eth0", "down"]);
+    wait_for("the address", PATIENCE, || cluster.bears(owner).then_some(()));
+    for kind in KINDS {
+        for of in ["acme", "web"] {
+            assert_eq!(status(&cluster, &format!("{of}-{kind}")), "429", "{of}, {kind}, after a death");
+        }
+    }
 }

@@ -7,6 +7,7 @@
 mod local;
 mod own;
 mod report;
+mod sharing;
 mod sums;
 mod watch;
 

@@ -3,6 +3,7 @@
 use super::local::{self, LocalView};
 use super::own::Own;
 use super::report::{PeerView, VipEventKind, VipReport};
+use super::sharing;
 use super::sums::Sums;
 use super::{Charge, dialect};
 use crate::agent::tell::bulletin::Bulletin;
@@ -15,7 +16,7 @@ use crate::sys::epoch::Epoch;
 use crate::usage::SharedLedger;
 use crate::vip::{Fitness, HoldDown, Local, decide};
 use camino::Utf8PathBuf;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -64,6 +65,8 @@ pub(super) struct Guardian {
     events: Option<KeepalivedEvents>,
     ear: Option<Ear>,
     circle: Option<Circle>,
+    /// Nodes whose HAProxy does not share its counters with ours.
+    apart: watch::Receiver<BTreeSet<String>>,
     /// What clients have spent, here and elsewhere.
     sums: Sums,
     /// What the circle was opened for.
@@ -109,6 +112,7 @@ impl Guardian {
         let now = Instant::now();
         Self {
             sight: local::watch(charge.clone()),
+            apart: sharing::watch(charge.clone()),
             charge,
             report,
             draft: VipReport::default(),
@@ -423,11 +427,30 @@ impl Guardian {
         let is_forged = self.forged_at.is_some_and(|at| now.saturating_duration_since(at) < FORGED);
         let told = "heartbeats come in that are sealed with another key: is `heartbeat.key` the same on all nodes?";
         self.problem("forged", is_forged.then(|| told.to_owned()).into_iter().collect());
+        self.tell_apart();
         if !notes.is_empty() {
             // A second chance is for nodes that are there.
             self.settle_at = now;
         }
         notes.into_iter().for_each(|(kind, text)| self.draft.note(kind, None, text));
+    }
+
+    /// Which of the nodes that are heard share no counters with this one.
+    fn tell_apart(&mut self) {
+        let heard = self.draft.peers.iter().filter(|(_, peer)| peer.is_heard).map(|(name, _)| name.as_str());
+        let apart: Vec<&str> = {
+            let apart = self.apart.borrow();
+            heard.filter(|name| apart.contains(*name)).collect()
+        };
+        let port = self.circle_of.as_ref().map_or(0, |of| of.port);
+        let told = (!apart.is_empty()).then(|| {
+            format!(
+                "HAProxy shares no counters with {}: limits of requests and tokens count on each node alone. Is TCP port {port} open \
+                 between the nodes, and does HAProxy there serve this file?",
+                apart.join(", ")
+            )
+        });
+        self.problem("counters", told.into_iter().collect());
     }
 
     /// Tells the other nodes.
