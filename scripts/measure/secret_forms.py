@@ -33,7 +33,8 @@ def forms_of(key):
         "JSON": key.replace("/", "\\/").encode(),
         "JSON, each byte": "".join(f"\\u{byte:04x}" for byte in raw).encode(),
         "JSON, all but letters": re.sub(r"[^A-Za-z0-9]", lambda odd: f"\\u{ord(odd[0]):04x}", key).encode(),
-        "first part": raw[raw.rindex(b"-") + 1 :][:PART],
+        # Behind `sk-KIND-`; a key may have more of these within.
+        "first part": raw.split(b"-", 2)[2][:PART],
         "last part": raw[-PART:],
     }
     # Whatever stands before it, and without what hangs on its neighbours.
@@ -42,6 +43,8 @@ def forms_of(key):
         inner = whole[0 if before == 0 else before + 1 : len(raw + b"\0" * before) // 3 * 4]
         found[f"base64 at {before}"] = inner
         found[f"base64 of URLs at {before}"] = inner.replace(b"+", b"-").replace(b"/", b"_")
+    if min(len(value) for value in found.values()) < PART:
+        raise ValueError("a key is too short to be looked for")
     return {name: value.lower() for name, value in found.items()}
 
 
