@@ -1,7 +1,7 @@
 //! Which models a caller may ask for, as the answer to `GET /v1/models` in the shape of each API.
 
-use crate::config::{Backend, Config, Frontend, Plan, Route, Server};
-use crate::model::{Dialect, Digest, Name, ServerId};
+use crate::config::{Backend, Clients, Config, Frontend, Plan, Route, Server};
+use crate::model::{Dialect, Digest, Name, ServerId, Sourced};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -75,43 +75,93 @@ impl Shape {
     }
 }
 
+/// Who asks, as far as routes can tell clients apart.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    plan: Option<&'a Plan>,
+    /// Which of the frontend's routes by client are for it, by their place.
+    own: &'a [usize],
+}
+
+/// What stands where a client has no list, though others of its plan have one.
+const NO_LIST: &str = "-";
+
 /// The entries of the map: `FRONTEND/PLAN` leads to a number, and `=NUMBER/API/0` to the list, with `…/1` and so on for the rest
-/// of it. Of an API of which no model is known there is no list, but where the plan says which models there are.
-pub fn model_lists(config: &Config, known: &ModelsOfServers) -> BTreeMap<String, String> {
+/// of it. `FRONTEND/PLAN/CLIENT` does so for a client whose list is another one, since a route names it. Of an API of which no
+/// model is known there is no list, but where the plan says which models there are.
+pub fn model_lists(config: &Config, clients: &Clients, known: &ModelsOfServers) -> BTreeMap<String, String> {
     let mut entries = BTreeMap::new();
     for frontend in config.frontends.iter().filter(|frontend| config.reads_models(frontend)) {
-        let all = reached(config, frontend, known);
-        let plans: Vec<Option<&Plan>> = match config.has_clients() && !frontend.open {
-            true => config.plans.iter().map(Some).collect(),
-            false => vec![None],
-        };
-        for plan in plans {
-            let may = |model: &str| plan.is_none_or(|plan| includes(plan, model));
-            let lists = Shape::ALL.into_iter().zip(&all).filter_map(|(shape, models)| {
-                let models: BTreeSet<&str> = models.iter().map(String::as_str).filter(|model| may(model)).collect();
-                let is_limited = plan.is_some_and(|plan| !plan.models.is_empty());
-                (is_limited || !models.is_empty()).then(|| (shape, shape.list(&models)))
-            });
-            let lists: Vec<(Shape, String)> = lists.collect();
-            if lists.is_empty() {
-                continue;
+        let name = &frontend.name.value;
+        if !config.has_clients() || frontend.open {
+            let caller = Caller { plan: None, own: &[] };
+            if let Some(number) = list(config, frontend, caller, known, &mut entries) {
+                entries.insert(format!("{name}/"), number);
             }
-            let number = Digest::of(lists.iter().map(|(_, list)| list.as_str()).collect::<String>()).short();
-            let plan = plan.map_or("", |plan| plan.name.value.as_str());
-            entries.insert(format!("{}/{plan}", frontend.name.value), number.clone());
-            for (shape, list) in lists {
-                // Nothing but ASCII stands there.
-                let pieces = list.as_bytes().chunks(PIECE).map(|piece| String::from_utf8_lossy(piece).into_owned());
-                let key = |at| format!("={number}/{}/{at}", shape.name());
-                entries.extend(pieces.enumerate().map(|(at, piece)| (key(at), piece)));
+            continue;
+        }
+        let mut named: BTreeMap<(&Name, Vec<usize>), Vec<&Name>> = BTreeMap::new();
+        for client in clients.iter() {
+            let own = own_routes(frontend, client.name.value.as_str());
+            if !own.is_empty() {
+                named.entry((&client.plan.value, own)).or_default().push(&client.name.value);
+            }
+        }
+        for plan in &config.plans {
+            let common = list(config, frontend, Caller { plan: Some(plan), own: &[] }, known, &mut entries);
+            for ((_, own), clients) in named.iter().filter(|((of, _), _)| *of == &plan.name.value) {
+                let number = list(config, frontend, Caller { plan: Some(plan), own }, known, &mut entries);
+                if number != common {
+                    let number = number.unwrap_or_else(|| NO_LIST.to_owned());
+                    let key = |client| format!("{name}/{}/{client}", plan.name.value);
+                    entries.extend(clients.iter().map(|client| (key(client), number.clone())));
+                }
+            }
+            if let Some(number) = common {
+                entries.insert(format!("{name}/{}", plan.name.value), number);
             }
         }
     }
     entries
 }
 
+/// The routes by client that a client is meant by.
+fn own_routes(frontend: &Frontend, client: &str) -> Vec<usize> {
+    let is_own = |(_, route): &(usize, &Route)| fits_any(&route.client, client);
+    frontend.routes.iter().enumerate().filter(is_own).map(|(at, _)| at).collect()
+}
+
+/// Writes the list of a caller down; answers its number.
+fn list(
+    config: &Config,
+    frontend: &Frontend,
+    caller: Caller<'_>,
+    known: &ModelsOfServers,
+    entries: &mut BTreeMap<String, String>,
+) -> Option<String> {
+    let all = reached(config, frontend, caller, known);
+    let may = |model: &str| caller.plan.is_none_or(|plan| includes(plan, model));
+    let is_limited = caller.plan.is_some_and(|plan| !plan.models.is_empty());
+    let lists = Shape::ALL.into_iter().zip(&all).filter_map(|(shape, models)| {
+        let models: BTreeSet<&str> = models.iter().map(String::as_str).filter(|model| may(model)).collect();
+        (is_limited || !models.is_empty()).then(|| (shape, shape.list(&models)))
+    });
+    let lists: Vec<(Shape, String)> = lists.collect();
+    if lists.is_empty() {
+        return None;
+    }
+    let number = Digest::of(lists.iter().map(|(_, list)| list.as_str()).collect::<String>()).short();
+    for (shape, list) in lists {
+        // Nothing but ASCII stands there.
+        let pieces = list.as_bytes().chunks(PIECE).map(|piece| String::from_utf8_lossy(piece).into_owned());
+        let key = |at| format!("={number}/{}/{at}", shape.name());
+        entries.extend(pieces.enumerate().map(|(at, piece)| (key(at), piece)));
+    }
+    Some(number)
+}
+
 /// What requests of a frontend reach, by [`Shape::ALL`].
-fn reached(config: &Config, frontend: &Frontend, known: &ModelsOfServers) -> [BTreeSet<String>; 3] {
+fn reached(config: &Config, frontend: &Frontend, caller: Caller<'_>, known: &ModelsOfServers) -> [BTreeSet<String>; 3] {
     let mut all = [const { BTreeSet::new() }; 3];
     for backend in config.backends.iter().filter(|backend| frontend.leads_to().any(|to| to.value == backend.name)) {
         let shape = Shape::of(backend).and_then(|of| Shape::ALL.iter().position(|shape| *shape == of));
@@ -124,7 +174,7 @@ fn reached(config: &Config, frontend: &Frontend, known: &ModelsOfServers) -> [BT
                 continue;
             }
             let names = names_of(backend, server, known.map(|names| &**names));
-            here.extend(names.into_iter().filter(|model| leads(frontend, model, &backend.name)).map(str::to_owned));
+            here.extend(names.into_iter().filter(|model| leads(frontend, caller, model, &backend.name)).map(str::to_owned));
         }
     }
     all
@@ -150,31 +200,41 @@ fn names_of<'a>(backend: &'a Backend, server: &'a Server, known: Option<&'a BTre
     names
 }
 
-/// Whether a request for a model may come to a backend, by whatever path.
-fn leads(frontend: &Frontend, model: &str, backend: &Name) -> bool {
-    let fits = |route: &Route| route.model.iter().any(|glob| is_match(&glob.value, model));
-    for route in &frontend.routes {
+/// Whether a request of a caller for a model may come to a backend, by whatever path and with whatever headers.
+fn leads(frontend: &Frontend, caller: Caller<'_>, model: &str, backend: &Name) -> bool {
+    let is_callers = |at: usize, route: &Route| {
+        let plan = caller.plan.map_or("", |plan| plan.name.value.as_str());
+        (route.client.is_empty() || caller.own.contains(&at)) && (route.plan.is_empty() || fits_any(&route.plan, plan))
+    };
+    for (at, route) in frontend.routes.iter().enumerate() {
         let by_any = route.model.is_empty() && !route.no_model;
-        if !by_any && !fits(route) {
+        if !by_any && !fits_any(&route.model, model) || !is_callers(at, route) {
             continue;
         }
         if route.backend.value == *backend {
             return true;
         }
         // Whatever comes later is not reached.
-        if route.path.is_empty() {
+        if route.path.is_empty() && route.header.is_empty() {
             return false;
         }
     }
     frontend.backend.value == *backend
 }
 
+fn fits_any(globs: &[Sourced<String>], text: &str) -> bool {
+    globs.iter().any(|glob| is_match(&glob.value, text))
+}
+
 fn includes(plan: &Plan, model: &str) -> bool {
-    plan.models.is_empty() || plan.models.iter().any(|glob| is_match(&glob.value, model))
+    plan.models.is_empty() || fits_any(&plan.models, model)
 }
 
 /// Whether a glob with `*` and `?` fits, in time that is linear in both but for one of the stars at a time.
 fn is_match(glob: &str, text: &str) -> bool {
+    if !glob.contains(['*', '?']) {
+        return glob == text;
+    }
     let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
     let (mut at, mut from) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
