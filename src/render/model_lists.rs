@@ -1,6 +1,6 @@
 //! Which models a caller may ask for, as the answer to `GET /v1/models` in the shape of each API.
 
-use crate::config::{Backend, Clients, Config, Frontend, Plan, Route, Server};
+use crate::config::{Backend, Clients, Config, Frontend, Plan, Route, Server, is_match};
 use crate::model::{Dialect, Digest, Name, ServerId, Sourced};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -174,7 +174,9 @@ fn reached(config: &Config, frontend: &Frontend, caller: Caller<'_>, known: &Mod
                 continue;
             }
             let names = names_of(backend, server, known.map(|names| &**names));
-            here.extend(names.into_iter().filter(|model| leads(frontend, caller, model, &backend.name)).map(str::to_owned));
+            here.extend(
+                names.into_iter().filter(|model| leads(frontend, caller, model, &backend.name)).map(str::to_owned),
+            );
         }
     }
     all
@@ -228,55 +230,4 @@ fn fits_any(globs: &[Sourced<String>], text: &str) -> bool {
 
 fn includes(plan: &Plan, model: &str) -> bool {
     plan.models.is_empty() || fits_any(&plan.models, model)
-}
-
-/// Whether a glob with `*` and `?` fits, in time that is linear in both but for one of the stars at a time.
-fn is_match(glob: &str, text: &str) -> bool {
-    if !glob.contains(['*', '?']) {
-        return glob == text;
-    }
-    let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
-    let (mut at, mut from) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while from < text.len() {
-        match glob.get(at) {
-            Some('*') => {
-                star = Some((at, from));
-                at += 1;
-            }
-            Some(sign) if *sign == '?' || *sign == text[from] => (at, from) = (at + 1, from + 1),
-            _ => match star {
-                // The last star takes one more.
-                Some((behind, taken)) => {
-                    star = Some((behind, taken + 1));
-                    (at, from) = (behind + 1, taken + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    glob[at..].iter().all(|sign| *sign == '*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_match;
-
-    #[test]
-    fn globs_fit_what_they_should() {
-        for (glob, text, expected) in [
-            ("gpt-4o", "gpt-4o", true),
-            ("gpt-4o", "gpt-4o-mini", false),
-            ("gpt-*", "gpt-", true),
-            ("*-*-mini", "a-b-c-mini", true),
-            ("*a*b", "aabab", true),
-            ("*a*b", "aaba", false),
-            ("mod?le", "modèle", true),
-            ("?", "", false),
-            ("", "", true),
-            ("*", "", true),
-        ] {
-            assert_eq!(is_match(glob, text), expected, "{glob} {text}");
-        }
-    }
 }

@@ -87,7 +87,7 @@ pub(super) fn named_section(section: &Section, path: &str, name: &str, value: &D
 pub(super) fn elsewhere(section: &Section, name: &str) -> Option<&'static str> {
     let is_route = ["path", "paths", "model", "models", "routes"].contains(&name);
     let is_behind = ["backend.NAME", "backend.NAME.server.NAME"].contains(&section.name);
-    if name == "clients" && !section.name.is_empty() {
+    if name == "clients" && !section.name.is_empty() && section.name != "frontend.NAME.routes" {
         return Some("`clients` is a key of the file itself: put it above the first section");
     }
     if name == "plan" && section.keys.iter().all(|key| key.name == "client") {

@@ -11,6 +11,7 @@ use crate::config::diagnostic::Found;
 use crate::config::route::Route;
 use crate::model::{KEY_HEADERS, Name, PUT_IN_HEADERS, Sourced, TELLING_HEADERS};
 use std::collections::BTreeMap;
+use toml::de::DeValue;
 
 /// Most conditions of a frontend's routes: a request that fits none is compared with all of them.
 const MAX_CONDITIONS: usize = 2_000;
@@ -117,16 +118,15 @@ fn route(
         let message = format!(
             "a route has at most {MAX_CALLER} characters of clients, plans and values of headers; this one has {length}"
         );
-        table.context().report(
-            Found::error("out-of-range", message, table.span())
-                .help("a glob such as `team-*` stands for many names, and a plan for all its clients; or write two routes"),
-        );
+        table.context().report(Found::error("out-of-range", message, table.span()).help(
+            "a glob such as `team-*` stands for many names, and a plan for all its clients; or write two routes",
+        ));
     }
     let by_headers = header.iter().map(|(name, values)| (name.clone(), sorted(values))).collect();
     let condition = (sorted(&path), sorted(&model), no_model, sorted(&client), sorted(&plan), by_headers);
-    if condition != Condition::default()
-        && let Some(first) = seen.insert(condition, table.origin().line)
-    {
+    // What was told already would be alike in all of them.
+    let is_judged = condition == Condition::default() || header.values().any(Vec::is_empty);
+    if !is_judged && let Some(first) = seen.insert(condition, table.origin().line) {
         table.context().report(
             Found::error("duplicate", "this route is never reached: an earlier one matches the same", table.span())
                 .label(format!("the first is on line {first}")),
@@ -162,7 +162,7 @@ fn names(field: Option<Field<'_>>, exact: impl Fn(&Field<'_>, &Name)) -> Vec<Sou
 
 fn headers(field: &Field<'_>) -> BTreeMap<String, Vec<Sourced<String>>> {
     let written = field.headers();
-    if written.is_empty() {
+    if matches!(field.value, DeValue::Table(table) if table.is_empty()) {
         field.context.report(field.error("empty-list", format!("`{}` names no header", field.name)).absence());
     }
     let mut headers = BTreeMap::new();

@@ -81,7 +81,8 @@ pub(in crate::config) static ROUTE: Section = Section {
         )
         .example("[\"claude-*\"]"),
         KeySpec::new("no_model", ValueKind::Bool, "Requests that name no model at all").is("false"),
-        KeySpec::new("client", CALLERS, "Globs with * and ? on the names of clients; any of them").example("[\"team-*\"]"),
+        KeySpec::new("client", CALLERS, "Globs with * and ? on the names of clients; any of them")
+            .example("[\"team-*\"]"),
         KeySpec::new("plan", CALLERS, "Globs with * and ? on the names of plans; any of them").example("[\"premium\"]"),
         KeySpec::new(
             "header",
