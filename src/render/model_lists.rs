@@ -75,74 +75,73 @@ impl Shape {
     }
 }
 
-/// Who asks, as far as routes can tell clients apart.
-#[derive(Clone, Copy)]
-struct Caller<'a> {
-    plan: Option<&'a Plan>,
-    /// Which of the frontend's routes by client are for it, by their place.
-    own: &'a [usize],
-}
-
 /// What stands where a client has no list, though others of its plan have one.
 const NO_LIST: &str = "-";
+
+/// By [`Shape::ALL`].
+type Reached = [BTreeSet<String>; 3];
 
 /// The entries of the map: `FRONTEND/PLAN` leads to a number, and `=NUMBER/API/0` to the list, with `…/1` and so on for the rest
 /// of it. `FRONTEND/PLAN/CLIENT` does so for a client whose list is another one, since a route names it. Of an API of which no
 /// model is known there is no list, but where the plan says which models there are.
-pub fn model_lists(config: &Config, clients: &Clients, known: &ModelsOfServers) -> BTreeMap<String, String> {
+pub fn model_lists<'a>(config: &'a Config, clients: &Clients, known: &ModelsOfServers) -> BTreeMap<String, String> {
     let mut entries = BTreeMap::new();
     for frontend in config.frontends.iter().filter(|frontend| config.reads_models(frontend)) {
         let name = &frontend.name.value;
+        // Those who go by the same routes reach the same, and those of one plan have the same list.
+        let mut all: BTreeMap<Vec<usize>, Reached> = BTreeMap::new();
+        let mut told: BTreeMap<(Option<&Name>, Vec<usize>), Option<String>> = BTreeMap::new();
+        let mut list = |own: Vec<usize>, plan: Option<&'a Plan>| {
+            let number = told.entry((plan.map(|plan| &plan.name.value), own)).or_insert_with_key(|(_, own)| {
+                let all = all.entry(own.clone()).or_insert_with(|| reached(config, frontend, own, known));
+                list(all, plan, &mut entries)
+            });
+            number.clone()
+        };
+        let mut numbers: Vec<(String, String)> = Vec::new();
         if !config.has_clients() || frontend.open {
-            let caller = Caller { plan: None, own: &[] };
-            if let Some(number) = list(config, frontend, caller, known, &mut entries) {
-                entries.insert(format!("{name}/"), number);
-            }
-            continue;
+            numbers.extend(list(vec![], None).map(|number| (format!("{name}/"), number)));
         }
-        let mut named: BTreeMap<(&Name, Vec<usize>), Vec<&Name>> = BTreeMap::new();
-        for client in clients.iter() {
-            let own = own_routes(frontend, client.name.value.as_str());
-            if !own.is_empty() {
-                named.entry((&client.plan.value, own)).or_default().push(&client.name.value);
-            }
-        }
-        for plan in &config.plans {
-            let common = list(config, frontend, Caller { plan: Some(plan), own: &[] }, known, &mut entries);
-            for ((_, own), clients) in named.iter().filter(|((of, _), _)| *of == &plan.name.value) {
-                let number = list(config, frontend, Caller { plan: Some(plan), own }, known, &mut entries);
-                if number != common {
-                    let number = number.unwrap_or_else(|| NO_LIST.to_owned());
-                    let key = |client| format!("{name}/{}/{client}", plan.name.value);
-                    entries.extend(clients.iter().map(|client| (key(client), number.clone())));
+        for plan in config.plans.iter().filter(|_| !frontend.open) {
+            let plan_name = &plan.name.value;
+            let of_plan = own_routes(frontend, plan, None);
+            let common = list(of_plan.clone(), Some(plan));
+            if frontend.routes.iter().any(|route| !route.client.is_empty()) {
+                for client in clients.iter().filter(|client| client.plan.value == *plan_name) {
+                    let own = own_routes(frontend, plan, Some(client.name.value.as_str()));
+                    let number = if own == of_plan { common.clone() } else { list(own, Some(plan)) };
+                    if number != common {
+                        let number = number.unwrap_or_else(|| NO_LIST.to_owned());
+                        numbers.push((format!("{name}/{plan_name}/{}", client.name.value), number));
+                    }
                 }
             }
-            if let Some(number) = common {
-                entries.insert(format!("{name}/{}", plan.name.value), number);
-            }
+            numbers.extend(common.map(|number| (format!("{name}/{plan_name}"), number)));
         }
+        entries.extend(numbers);
     }
     entries
 }
 
-/// The routes by client that a client is meant by.
-fn own_routes(frontend: &Frontend, client: &str) -> Vec<usize> {
-    let is_own = |(_, route): &(usize, &Route)| fits_any(&route.client, client);
-    frontend.routes.iter().enumerate().filter(is_own).map(|(at, _)| at).collect()
+/// Of the routes that look at clients or plans those that take a client of a plan; `None`: one that no route names.
+fn own_routes(frontend: &Frontend, plan: &Plan, client: Option<&str>) -> Vec<usize> {
+    let is_own = |route: &Route| {
+        (route.client.is_empty() || client.is_some_and(|client| fits_any(&route.client, client)))
+            && (route.plan.is_empty() || fits_any(&route.plan, plan.name.value.as_str()))
+    };
+    let routes = frontend.routes.iter().enumerate();
+    routes.filter(|(_, route)| looks_at_names(route) && is_own(route)).map(|(at, _)| at).collect()
 }
 
-/// Writes the list of a caller down; answers its number.
-fn list(
-    config: &Config,
-    frontend: &Frontend,
-    caller: Caller<'_>,
-    known: &ModelsOfServers,
-    entries: &mut BTreeMap<String, String>,
-) -> Option<String> {
-    let all = reached(config, frontend, caller, known);
-    let may = |model: &str| caller.plan.is_none_or(|plan| includes(plan, model));
-    let is_limited = caller.plan.is_some_and(|plan| !plan.models.is_empty());
-    let lists = Shape::ALL.into_iter().zip(&all).filter_map(|(shape, models)| {
+fn looks_at_names(route: &Route) -> bool {
+    !route.client.is_empty() || !route.plan.is_empty()
+}
+
+/// Writes down what a plan includes of it; answers the list's number.
+fn list(all: &Reached, plan: Option<&Plan>, entries: &mut BTreeMap<String, String>) -> Option<String> {
+    let may = |model: &str| plan.is_none_or(|plan| includes(plan, model));
+    let is_limited = plan.is_some_and(|plan| !plan.models.is_empty());
+    let lists = Shape::ALL.into_iter().zip(all).filter_map(|(shape, models)| {
         let models: BTreeSet<&str> = models.iter().map(String::as_str).filter(|model| may(model)).collect();
         (is_limited || !models.is_empty()).then(|| (shape, shape.list(&models)))
     });
@@ -160,8 +159,8 @@ fn list(
     Some(number)
 }
 
-/// What requests of a frontend reach, by [`Shape::ALL`].
-fn reached(config: &Config, frontend: &Frontend, caller: Caller<'_>, known: &ModelsOfServers) -> [BTreeSet<String>; 3] {
+/// What requests of a frontend reach that go by these routes of those that look at clients or plans.
+fn reached(config: &Config, frontend: &Frontend, own: &[usize], known: &ModelsOfServers) -> Reached {
     let mut all = [const { BTreeSet::new() }; 3];
     for backend in config.backends.iter().filter(|backend| frontend.leads_to().any(|to| to.value == backend.name)) {
         let shape = Shape::of(backend).and_then(|of| Shape::ALL.iter().position(|shape| *shape == of));
@@ -175,7 +174,7 @@ fn reached(config: &Config, frontend: &Frontend, caller: Caller<'_>, known: &Mod
             }
             let names = names_of(backend, server, known.map(|names| &**names));
             here.extend(
-                names.into_iter().filter(|model| leads(frontend, caller, model, &backend.name)).map(str::to_owned),
+                names.into_iter().filter(|model| leads(frontend, own, model, &backend.name)).map(str::to_owned),
             );
         }
     }
@@ -202,15 +201,12 @@ fn names_of<'a>(backend: &'a Backend, server: &'a Server, known: Option<&'a BTre
     names
 }
 
-/// Whether a request of a caller for a model may come to a backend, by whatever path and with whatever headers.
-fn leads(frontend: &Frontend, caller: Caller<'_>, model: &str, backend: &Name) -> bool {
-    let is_callers = |at: usize, route: &Route| {
-        let plan = caller.plan.map_or("", |plan| plan.name.value.as_str());
-        (route.client.is_empty() || caller.own.contains(&at)) && (route.plan.is_empty() || fits_any(&route.plan, plan))
-    };
+/// Whether a request for a model may come to a backend, by whatever path and with whatever headers.
+fn leads(frontend: &Frontend, own: &[usize], model: &str, backend: &Name) -> bool {
     for (at, route) in frontend.routes.iter().enumerate() {
         let by_any = route.model.is_empty() && !route.no_model;
-        if !by_any && !fits_any(&route.model, model) || !is_callers(at, route) {
+        let is_others = looks_at_names(route) && !own.contains(&at);
+        if is_others || !by_any && !fits_any(&route.model, model) {
             continue;
         }
         if route.backend.value == *backend {

@@ -17,7 +17,7 @@ use toml::de::DeValue;
 const MAX_CONDITIONS: usize = 2_000;
 /// Most characters of a route's clients, plans and headers: together they are one entry of a map, which a command to HAProxy
 /// must be able to carry.
-const MAX_CALLER: usize = 1_500;
+const MAX_CALLER: usize = 1_000;
 /// Most headers that the routes of a frontend look at: each is read of every request.
 const MAX_HEADERS: usize = 8;
 

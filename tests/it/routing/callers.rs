@@ -169,7 +169,7 @@ fn file(address: &str, upstream: &str, routes: &[String]) -> String {
     let mut text =
         format!("[frontend.api]\nbind = [{address:?}]\nbackend = \"rest\"\nroutes = [\n{}\n]\n", routes.join(",\n"));
     for plan in ["premium", "free", "pre-paid"] {
-        write!(text, "[plan.{plan}]\n").unwrap();
+        writeln!(text, "[plan.{plan}]").unwrap();
     }
     for (name, plan) in CLIENTS {
         text += &client(name, plan).replacen(&format!("[client.{name}]"), &format!("[client.{name:?}]"), 1);
@@ -239,7 +239,7 @@ fn the_dearest_routes_by_headers_cost_less_than_is_allowed() {
         let routes: Vec<String> = (0..40)
             .map(|at| {
                 let of = |name: &String| {
-                    let globs: Vec<String> = (0..12).map(|_| format!("*{}b{at}", "a*".repeat(12))).collect();
+                    let globs: Vec<String> = (0..11).map(|_| format!("*{}b{at}", "a*".repeat(9))).collect();
                     format!("{name:?} = {globs:?}")
                 };
                 let half: Vec<String> = names[at % 2 * 4..][..4].iter().map(of).collect();
