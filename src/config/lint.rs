@@ -5,6 +5,7 @@
 use super::diagnostic::{Diagnostics, Found};
 use super::money::ModelPrice;
 use super::read::is_loopback;
+use super::route::is_match;
 use super::source::SourceText;
 use super::types::{Backend, Config, Frontend, Server};
 use crate::cfg;
@@ -29,6 +30,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     lint.chroot(config);
     lint.unused_backends(config);
     lint.no_clients(config);
+    lint.plans_of_routes(config);
     lint.money(config);
     for frontend in &config.frontends {
         lint.frontend(config, frontend);
@@ -145,6 +147,20 @@ impl Lint<'_> {
                 "give callers keys of their own: clients = \"/etc/hapilot/clients.toml\" at the top of the file (docs/clients.md); or let in only those you know, for example: raw = [\"http-request deny deny_status 403 unless { src 10.0.0.0/8 }\"]; \
                  where a firewall does, or it is meant so: open = true",
             );
+        }
+    }
+
+    /// A glob for plans of which there is none.
+    fn plans_of_routes(&mut self, config: &Config) {
+        for glob in config.frontends.iter().flat_map(|frontend| &frontend.routes).flat_map(|route| &route.plan) {
+            if !config.plans.iter().any(|plan| is_match(&glob.value, plan.name.value.as_str())) {
+                self.warn(
+                    "no-such-plan",
+                    glob.origin,
+                    format!("no plan fits {:?}: the route takes nobody by it", glob.value),
+                    "look at the names of the plans",
+                );
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod lint;
 mod mask;
 mod money;
 mod read;
+mod route;
 mod schema;
 mod source;
 mod types;
@@ -21,11 +22,12 @@ pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics};
 pub use lint::lint;
 pub use money::{Budget, ModelPrice, PICO_PER_USD_A_MILLION, Price, WhenSpent};
 pub use read::{parse, parse_clients, parse_for_node, peek, profile};
+pub use route::{Route, is_match};
 pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Apply, Backend, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE, EmbeddingsProbe,
-    Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, ProxyProtocol, Route,
-    Server, ServerTls, Stats, Tls, TlsProfile, own_vips,
+    Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, ProxyProtocol, Server,
+    ServerTls, Stats, Tls, TlsProfile, own_vips,
 };
 pub use vip::{Heartbeat, Keepalived, Vip};
 pub use waiting::{BackendTimeout, RetryStreams};

@@ -3,6 +3,7 @@
 
 use super::caller::{Client, Plan, has_plan};
 use super::money::{ModelPrice, Price};
+use super::route::Route;
 use super::vip::{Heartbeat, Keepalived, Vip};
 use super::waiting::{BackendTimeout, RetryStreams};
 use crate::cfg;
@@ -14,7 +15,7 @@ use crate::model::{
 use crate::weights::Weighting;
 use camino::Utf8PathBuf;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -268,6 +269,16 @@ impl Frontend {
     pub fn routes_by_model(&self) -> bool {
         self.routes.iter().any(|route| route.no_model || !route.model.is_empty())
     }
+
+    /// Whether its routes look at who asks, or at headers.
+    pub fn routes_by_caller(&self) -> bool {
+        self.routes.iter().any(Route::looks_at_caller)
+    }
+
+    /// The headers that its routes look at, in the order of their names.
+    pub fn route_headers(&self) -> BTreeSet<&str> {
+        self.routes.iter().flat_map(|route| route.header.keys().map(String::as_str)).collect()
+    }
 }
 
 /// `timeout` of a frontend.
@@ -281,19 +292,6 @@ pub struct FrontendTimeout {
     pub body: Sourced<Duration>,
     /// `keep_alive`: an idle connection between two requests, 1 ms to 24 h; default 60 s.
     pub keep_alive: Sourced<Duration>,
-}
-
-/// One of `routes`. Where both are given, both must match.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    /// `path`: prefixes, each beginning with `/`; any of them.
-    pub path: Vec<Sourced<String>>,
-    /// `model`: globs with `*` and `?` on the request's model; any of them.
-    pub model: Vec<Sourced<String>>,
-    /// `no_model`: requests without any model, beside those of `model`.
-    pub no_model: bool,
-    /// `backend`: where to.
-    pub backend: Sourced<Name>,
 }
 
 /// `[limit.address]`: requests per client address, before authentication.

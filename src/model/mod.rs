@@ -36,7 +36,8 @@ pub use network::{Interface, InterfaceAddress};
 pub use origin::{Origin, Sourced};
 pub use pattern::Pattern;
 pub use profile::{
-    ChatApi, Dialect, EmbeddingsApi, ErrorWords, HttpApi, KEY_HEADERS, LimitSigns, MetricsApi, ModelsApi, Profile,
+    ChatApi, Dialect, EmbeddingsApi, ErrorWords, HttpApi, KEY_HEADERS, LimitSigns, MetricsApi, ModelsApi,
+    PUT_IN_HEADERS, Profile, TELLING_HEADERS,
 };
 pub use provider::Provider;
 pub use rate::Rate;

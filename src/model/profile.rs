@@ -11,6 +11,39 @@ use std::fmt;
 /// a provider for which the operator has a key.
 pub const KEY_HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
 
+/// Headers in which clients and proxies in front tell a caller's address and the name that it asked for, and those about
+/// the client's connection, in lower case; `.*` stands for whatever follows.
+pub const TELLING_HEADERS: [&str; 25] = [
+    "connection",
+    "proxy-connection",
+    "proxy-authorization",
+    "x-forwarded.*",
+    "forwarded",
+    "forwarded-for",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-envoy-external-address",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "fastly-client-ip",
+    "via",
+    "x-originating-ip",
+    "x-remote-addr",
+    "x-proxyuser-ip",
+    "x-azure-clientip",
+    "fly-client-ip",
+    "wl-proxy-client-ip",
+    "x-appengine-user-ip",
+    "x-host",
+];
+
+/// Headers that HAProxy puts in itself, in the same spelling.
+pub const PUT_IN_HEADERS: [&str; 2] = ["x-request-id", "x-hapilot-.*"];
+
 /// One kind of AI backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {

@@ -2,38 +2,8 @@
 //!
 //! Refuses to know where they are used. Called by `context`, for the templates.
 
-use crate::model::KEY_HEADERS;
+use crate::model::{KEY_HEADERS, PUT_IN_HEADERS, TELLING_HEADERS};
 use std::fmt::Write as _;
-
-/// Headers in which clients and proxies in front tell a caller's address and the name that it asked for, and those about
-/// the client's connection, in lower case as HAProxy holds them.
-const TELLING: [&str; 25] = [
-    "connection",
-    "proxy-connection",
-    "proxy-authorization",
-    "x-forwarded.*",
-    "forwarded",
-    "forwarded-for",
-    "x-real-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-original-forwarded-for",
-    "x-original-host",
-    "x-envoy-external-address",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "cf-connecting-ipv6",
-    "fastly-client-ip",
-    "via",
-    "x-originating-ip",
-    "x-remote-addr",
-    "x-proxyuser-ip",
-    "x-azure-clientip",
-    "fly-client-ip",
-    "wl-proxy-client-ip",
-    "x-appengine-user-ip",
-    "x-host",
-];
 
 /// Parameters of a query in which providers take keys. Google takes its own with a `$` before them as well.
 const KEY_PARAMETERS: [&str; 7] =
@@ -44,12 +14,12 @@ const OTHER_KEY: &str = "ocp-apim-subscription-key";
 
 /// The names of headers that tell who a caller is.
 pub(super) fn telling_headers() -> String {
-    names(&TELLING)
+    names(&TELLING_HEADERS)
 }
 
 /// Those, and the request id: HAProxy puts in its own.
 pub(super) fn replaced_headers() -> String {
-    names(&[&TELLING[..], &["x-request-id", "x-hapilot-.*"]].concat())
+    names(&[&TELLING_HEADERS[..], &PUT_IN_HEADERS].concat())
 }
 
 /// The names of headers in which some server takes a key, `own` among them.

@@ -19,12 +19,13 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
     let config = &desired.config;
     let mut maps = BTreeMap::new();
     for frontend in &config.frontends {
-        let Routes { paths, models, prefixes, expressions } = Routes::of(&frontend.routes);
+        let Routes { paths, models, prefixes, expressions, callers } = Routes::of(frontend);
         for (which, entries) in [
             (RoutesMap::Paths, paths),
             (RoutesMap::Models, models),
             (RoutesMap::Prefixes, prefixes),
             (RoutesMap::Expressions, expressions),
+            (RoutesMap::Callers, callers),
         ] {
             maps.insert(routes_map(&frontend.name, which), MapFile { entries, is_secret: false });
         }

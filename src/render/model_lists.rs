@@ -1,7 +1,7 @@
 //! Which models a caller may ask for, as the answer to `GET /v1/models` in the shape of each API.
 
-use crate::config::{Backend, Config, Frontend, Plan, Route, Server};
-use crate::model::{Dialect, Digest, Name, ServerId};
+use crate::config::{Backend, Clients, Config, Frontend, Plan, Route, Server, is_match};
+use crate::model::{Dialect, Digest, Name, ServerId, Sourced};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -75,43 +75,92 @@ impl Shape {
     }
 }
 
+/// What stands where a client has no list, though others of its plan have one.
+const NO_LIST: &str = "-";
+
+/// By [`Shape::ALL`].
+type Reached = [BTreeSet<String>; 3];
+
 /// The entries of the map: `FRONTEND/PLAN` leads to a number, and `=NUMBER/API/0` to the list, with `…/1` and so on for the rest
-/// of it. Of an API of which no model is known there is no list, but where the plan says which models there are.
-pub fn model_lists(config: &Config, known: &ModelsOfServers) -> BTreeMap<String, String> {
+/// of it. `FRONTEND/PLAN/CLIENT` does so for a client whose list is another one, since a route names it. Of an API of which no
+/// model is known there is no list, but where the plan says which models there are.
+pub fn model_lists<'a>(config: &'a Config, clients: &Clients, known: &ModelsOfServers) -> BTreeMap<String, String> {
     let mut entries = BTreeMap::new();
     for frontend in config.frontends.iter().filter(|frontend| config.reads_models(frontend)) {
-        let all = reached(config, frontend, known);
-        let plans: Vec<Option<&Plan>> = match config.has_clients() && !frontend.open {
-            true => config.plans.iter().map(Some).collect(),
-            false => vec![None],
-        };
-        for plan in plans {
-            let may = |model: &str| plan.is_none_or(|plan| includes(plan, model));
-            let lists = Shape::ALL.into_iter().zip(&all).filter_map(|(shape, models)| {
-                let models: BTreeSet<&str> = models.iter().map(String::as_str).filter(|model| may(model)).collect();
-                let is_limited = plan.is_some_and(|plan| !plan.models.is_empty());
-                (is_limited || !models.is_empty()).then(|| (shape, shape.list(&models)))
+        let name = &frontend.name.value;
+        // Those who go by the same routes reach the same, and those of one plan have the same list.
+        let mut all: BTreeMap<Vec<usize>, Reached> = BTreeMap::new();
+        let mut told: BTreeMap<(Option<&Name>, Vec<usize>), Option<String>> = BTreeMap::new();
+        let mut list = |own: Vec<usize>, plan: Option<&'a Plan>| {
+            let number = told.entry((plan.map(|plan| &plan.name.value), own)).or_insert_with_key(|(_, own)| {
+                let all = all.entry(own.clone()).or_insert_with(|| reached(config, frontend, own, known));
+                list(all, plan, &mut entries)
             });
-            let lists: Vec<(Shape, String)> = lists.collect();
-            if lists.is_empty() {
-                continue;
-            }
-            let number = Digest::of(lists.iter().map(|(_, list)| list.as_str()).collect::<String>()).short();
-            let plan = plan.map_or("", |plan| plan.name.value.as_str());
-            entries.insert(format!("{}/{plan}", frontend.name.value), number.clone());
-            for (shape, list) in lists {
-                // Nothing but ASCII stands there.
-                let pieces = list.as_bytes().chunks(PIECE).map(|piece| String::from_utf8_lossy(piece).into_owned());
-                let key = |at| format!("={number}/{}/{at}", shape.name());
-                entries.extend(pieces.enumerate().map(|(at, piece)| (key(at), piece)));
-            }
+            number.clone()
+        };
+        let mut numbers: Vec<(String, String)> = Vec::new();
+        if !config.has_clients() || frontend.open {
+            numbers.extend(list(vec![], None).map(|number| (format!("{name}/"), number)));
         }
+        for plan in config.plans.iter().filter(|_| !frontend.open) {
+            let plan_name = &plan.name.value;
+            let of_plan = own_routes(frontend, plan, None);
+            let common = list(of_plan.clone(), Some(plan));
+            if frontend.routes.iter().any(|route| !route.client.is_empty()) {
+                for client in clients.iter().filter(|client| client.plan.value == *plan_name) {
+                    let own = own_routes(frontend, plan, Some(client.name.value.as_str()));
+                    let number = if own == of_plan { common.clone() } else { list(own, Some(plan)) };
+                    if number != common {
+                        let number = number.unwrap_or_else(|| NO_LIST.to_owned());
+                        numbers.push((format!("{name}/{plan_name}/{}", client.name.value), number));
+                    }
+                }
+            }
+            numbers.extend(common.map(|number| (format!("{name}/{plan_name}"), number)));
+        }
+        entries.extend(numbers);
     }
     entries
 }
 
-/// What requests of a frontend reach, by [`Shape::ALL`].
-fn reached(config: &Config, frontend: &Frontend, known: &ModelsOfServers) -> [BTreeSet<String>; 3] {
+/// Of the routes that look at clients or plans those that take a client of a plan; `None`: one that no route names.
+fn own_routes(frontend: &Frontend, plan: &Plan, client: Option<&str>) -> Vec<usize> {
+    let is_own = |route: &Route| {
+        (route.client.is_empty() || client.is_some_and(|client| fits_any(&route.client, client)))
+            && (route.plan.is_empty() || fits_any(&route.plan, plan.name.value.as_str()))
+    };
+    let routes = frontend.routes.iter().enumerate();
+    routes.filter(|(_, route)| looks_at_names(route) && is_own(route)).map(|(at, _)| at).collect()
+}
+
+fn looks_at_names(route: &Route) -> bool {
+    !route.client.is_empty() || !route.plan.is_empty()
+}
+
+/// Writes down what a plan includes of it; answers the list's number.
+fn list(all: &Reached, plan: Option<&Plan>, entries: &mut BTreeMap<String, String>) -> Option<String> {
+    let may = |model: &str| plan.is_none_or(|plan| includes(plan, model));
+    let is_limited = plan.is_some_and(|plan| !plan.models.is_empty());
+    let lists = Shape::ALL.into_iter().zip(all).filter_map(|(shape, models)| {
+        let models: BTreeSet<&str> = models.iter().map(String::as_str).filter(|model| may(model)).collect();
+        (is_limited || !models.is_empty()).then(|| (shape, shape.list(&models)))
+    });
+    let lists: Vec<(Shape, String)> = lists.collect();
+    if lists.is_empty() {
+        return None;
+    }
+    let number = Digest::of(lists.iter().map(|(_, list)| list.as_str()).collect::<String>()).short();
+    for (shape, list) in lists {
+        // Nothing but ASCII stands there.
+        let pieces = list.as_bytes().chunks(PIECE).map(|piece| String::from_utf8_lossy(piece).into_owned());
+        let key = |at| format!("={number}/{}/{at}", shape.name());
+        entries.extend(pieces.enumerate().map(|(at, piece)| (key(at), piece)));
+    }
+    Some(number)
+}
+
+/// What requests of a frontend reach that go by these routes of those that look at clients or plans.
+fn reached(config: &Config, frontend: &Frontend, own: &[usize], known: &ModelsOfServers) -> Reached {
     let mut all = [const { BTreeSet::new() }; 3];
     for backend in config.backends.iter().filter(|backend| frontend.leads_to().any(|to| to.value == backend.name)) {
         let shape = Shape::of(backend).and_then(|of| Shape::ALL.iter().position(|shape| *shape == of));
@@ -124,7 +173,9 @@ fn reached(config: &Config, frontend: &Frontend, known: &ModelsOfServers) -> [BT
                 continue;
             }
             let names = names_of(backend, server, known.map(|names| &**names));
-            here.extend(names.into_iter().filter(|model| leads(frontend, model, &backend.name)).map(str::to_owned));
+            here.extend(
+                names.into_iter().filter(|model| leads(frontend, own, model, &backend.name)).map(str::to_owned),
+            );
         }
     }
     all
@@ -150,73 +201,29 @@ fn names_of<'a>(backend: &'a Backend, server: &'a Server, known: Option<&'a BTre
     names
 }
 
-/// Whether a request for a model may come to a backend, by whatever path.
-fn leads(frontend: &Frontend, model: &str, backend: &Name) -> bool {
-    let fits = |route: &Route| route.model.iter().any(|glob| is_match(&glob.value, model));
-    for route in &frontend.routes {
+/// Whether a request for a model may come to a backend, by whatever path and with whatever headers.
+fn leads(frontend: &Frontend, own: &[usize], model: &str, backend: &Name) -> bool {
+    for (at, route) in frontend.routes.iter().enumerate() {
         let by_any = route.model.is_empty() && !route.no_model;
-        if !by_any && !fits(route) {
+        let is_others = looks_at_names(route) && !own.contains(&at);
+        if is_others || !by_any && !fits_any(&route.model, model) {
             continue;
         }
         if route.backend.value == *backend {
             return true;
         }
         // Whatever comes later is not reached.
-        if route.path.is_empty() {
+        if route.path.is_empty() && route.header.is_empty() {
             return false;
         }
     }
     frontend.backend.value == *backend
 }
 
+fn fits_any(globs: &[Sourced<String>], text: &str) -> bool {
+    globs.iter().any(|glob| is_match(&glob.value, text))
+}
+
 fn includes(plan: &Plan, model: &str) -> bool {
-    plan.models.is_empty() || plan.models.iter().any(|glob| is_match(&glob.value, model))
-}
-
-/// Whether a glob with `*` and `?` fits, in time that is linear in both but for one of the stars at a time.
-fn is_match(glob: &str, text: &str) -> bool {
-    let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
-    let (mut at, mut from) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while from < text.len() {
-        match glob.get(at) {
-            Some('*') => {
-                star = Some((at, from));
-                at += 1;
-            }
-            Some(sign) if *sign == '?' || *sign == text[from] => (at, from) = (at + 1, from + 1),
-            _ => match star {
-                // The last star takes one more.
-                Some((behind, taken)) => {
-                    star = Some((behind, taken + 1));
-                    (at, from) = (behind + 1, taken + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    glob[at..].iter().all(|sign| *sign == '*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_match;
-
-    #[test]
-    fn globs_fit_what_they_should() {
-        for (glob, text, expected) in [
-            ("gpt-4o", "gpt-4o", true),
-            ("gpt-4o", "gpt-4o-mini", false),
-            ("gpt-*", "gpt-", true),
-            ("*-*-mini", "a-b-c-mini", true),
-            ("*a*b", "aabab", true),
-            ("*a*b", "aaba", false),
-            ("mod?le", "modèle", true),
-            ("?", "", false),
-            ("", "", true),
-            ("*", "", true),
-        ] {
-            assert_eq!(is_match(glob, text), expected, "{glob} {text}");
-        }
-    }
+    plan.models.is_empty() || fits_any(&plan.models, model)
 }

@@ -52,6 +52,8 @@ pub(super) enum RoutesMap {
     Prefixes,
     /// By a regular expression on both.
     Expressions,
+    /// By a regular expression on who asks, headers, path and model.
+    Callers,
 }
 
 /// A map of a frontend's routes.
@@ -61,6 +63,7 @@ pub(super) fn routes_map(frontend: &Name, which: RoutesMap) -> String {
         RoutesMap::Models => "models",
         RoutesMap::Prefixes => "prefixes",
         RoutesMap::Expressions => "expressions",
+        RoutesMap::Callers => "callers",
     };
     format!("maps/routes.{frontend}.{kind}.map")
 }

@@ -1,18 +1,23 @@
 //! Routes as data. The first route of the operator's file that matches wins, whichever map knows it: each entry's value
 //! is `ORDER BACKEND`, and the frontend takes the lowest one.
 //!
+//! A route that looks at who asks or at headers is in a map of its own, which is there where a frontend has such routes.
+//!
 //! Exact models and prefixes of paths and models are looked up in trees. What is left (a `*` or `?` inside, a path
 //! together with a model) are regular expressions that never go back: their cost is linear in at most 256 bytes of model.
 
 use crate::config::{Frontend, Route};
 use crate::model::{Name, Sourced};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+
+/// Whatever is left of a line.
+const REST: &str = r"[^\n]*+";
 
 /// Key, and `ORDER BACKEND`.
 type Entries = Vec<(String, String)>;
 
-/// The entries of a frontend's four maps of routes.
+/// The entries of a frontend's maps of routes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Routes {
     /// Begin of the path: the longest key that fits is found.
@@ -23,6 +28,8 @@ pub(super) struct Routes {
     pub(super) prefixes: Entries,
     /// Regular expressions on `PATH \n MODEL`: the first that fits is found.
     pub(super) expressions: Entries,
+    /// Regular expressions on `CLIENT \n PLAN \n HEADER \n … PATH \n MODEL`.
+    pub(super) callers: Entries,
 }
 
 /// What one route asks of a request, for one of its paths and one of its models.
@@ -35,14 +42,20 @@ struct Wish<'a> {
 
 impl Routes {
     /// Of a frontend's routes in their order.
-    pub(super) fn of(routes: &[Route]) -> Self {
+    pub(super) fn of(frontend: &Frontend) -> Self {
+        let (routes, headers) = (&frontend.routes, frontend.route_headers());
         let mut all = Self::default();
         let (mut paths, mut prefixes) = (Vec::new(), Vec::new());
         for (order, route) in routes.iter().enumerate() {
+            let caller = route.looks_at_caller().then(|| caller(route, &headers));
             // No condition of a kind means any.
             for path in alternatives(route.path.iter().map(|path| path.value.as_str())) {
                 for model in models(route) {
                     let wish = Wish { path, model, order, backend: &route.backend.value };
+                    if let Some(caller) = &caller {
+                        all.callers.push((format!("^{caller}{}", wish.fitting()), wish.value()));
+                        continue;
+                    }
                     match (wish.path, wish.model) {
                         (Some(path), None) if is_plain(path) => paths.push((path, wish)),
                         (None, Some(model)) if is_plain(model) && !model.contains(['*', '?']) => {
@@ -62,7 +75,7 @@ impl Routes {
         all.paths = begins(paths);
         all.prefixes = begins(prefixes);
         // Of two equal names only the first one is ever found.
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         all.models.retain(|(model, _)| seen.insert(model.clone()));
         all
     }
@@ -75,7 +88,11 @@ impl Wish<'_> {
     }
 
     fn expression(&self) -> String {
-        let mut regex = String::from("^");
+        format!("^{}", self.fitting())
+    }
+
+    fn fitting(&self) -> String {
+        let mut regex = String::new();
         self.path.unwrap_or_default().chars().for_each(|c| push_literal(&mut regex, c));
         match self.model {
             None => {}
@@ -87,6 +104,57 @@ impl Wish<'_> {
         }
         regex
     }
+}
+
+/// What a route asks for of the lines that stand before path and model. Each line is taken once: nothing goes back behind
+/// it.
+fn caller(route: &Route, headers: &BTreeSet<&str>) -> String {
+    let lines = [&route.client, &route.plan].into_iter().map(|globs| line(globs));
+    let of_headers = headers.iter().map(|name| route.header.get(*name).map_or_else(|| line(&[]), |globs| line(globs)));
+    lines.chain(of_headers).collect()
+}
+
+/// One line that any of the globs fits; without any, whatever it is.
+fn line(globs: &[Sourced<String>]) -> String {
+    if globs.is_empty() {
+        return format!("{REST}\\n");
+    }
+    let fitting: Vec<String> = globs.iter().map(|glob| whole_line(&glob.value)).collect();
+    format!("(?>{})", fitting.join("|"))
+}
+
+/// A glob on a whole line, which has no line break in it; `?` is one byte.
+fn whole_line(glob: &str) -> String {
+    let mut regex = String::new();
+    let push = |regex: &mut String, part: &str| {
+        for c in part.chars() {
+            match c {
+                '?' => regex.push_str(r"[^\n]"),
+                c => push_literal(regex, c),
+            }
+        }
+    };
+    let mut parts = glob.split('*');
+    push(&mut regex, parts.next().unwrap_or_default());
+    let mut rest: Vec<&str> = parts.collect();
+    if let Some(last) = rest.pop() {
+        for part in rest.iter().filter(|part| !part.is_empty()) {
+            regex.push_str("(?>[^\\n]*?");
+            push(&mut regex, part);
+            regex.push(')');
+        }
+        match last {
+            // A lone star: any, but one.
+            "" if glob.bytes().all(|byte| byte == b'*') => regex.push_str(r"[^\n]++"),
+            "" => regex.push_str(REST),
+            last => {
+                regex.push_str(r"[^\n]*");
+                push(&mut regex, last);
+            }
+        }
+    }
+    regex.push_str(r"\n");
+    regex
 }
 
 /// Each backend that requests of this frontend may go to, once.
@@ -186,8 +254,8 @@ fn push_literal(regex: &mut String, c: char) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Routes, Wish};
-    use crate::config::Route;
+    use super::{Routes, Wish, whole_line};
+    use crate::config::{Frontend, Route};
     use crate::model::{Name, Sourced};
 
     fn expression(path: Option<&str>, model: Option<&str>) -> String {
@@ -212,15 +280,63 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_glob_on_a_line_never_leaves_it() {
+        for (glob, expected) in [
+            ("acme", r"acme\n"),
+            ("team-*", r"team-[^\n]*+\n"),
+            ("*", r"[^\n]++\n"),
+            ("*-eu", r"[^\n]*-eu\n"),
+            ("a*b**c?", r"a(?>[^\n]*?b)[^\n]*c[^\n]\n"),
+            ("a b|c", r"a\x20b\|c\n"),
+        ] {
+            assert_eq!(whole_line(glob), expected);
+        }
+    }
+
+    fn texts(texts: &[&str]) -> Vec<Sourced<String>> {
+        texts.iter().map(|text| Sourced::default_value((*text).to_owned())).collect()
+    }
+
     fn route(path: &[&str], model: &[&str], backend: &str) -> Route {
-        let texts = |texts: &[&str]| texts.iter().map(|text| Sourced::default_value((*text).to_owned())).collect();
         let backend = Sourced::default_value(Name::new(backend).unwrap());
-        Route { path: texts(path), model: texts(model), no_model: false, backend }
+        let (path, model) = (texts(path), texts(model));
+        Route { path, model, no_model: false, client: vec![], plan: vec![], header: [].into(), backend }
+    }
+
+    /// The only frontend of a file, with these routes.
+    fn routes_of(routes: Vec<Route>) -> Routes {
+        let file = "[frontend.api]\nbind = [\"*:80\"]\n[backend.chat.server.one]\nurl = \"http://192.0.2.1\"\n";
+        let config = crate::config::parse("f", file, "lb1").unwrap();
+        let api: &Frontend = &config.frontends[0];
+        Routes::of(&Frontend { routes, ..api.clone() })
+    }
+
+    #[test]
+    fn a_route_by_who_asks_is_one_entry_and_in_no_other_map() {
+        let header = [("x-tenant".to_owned(), texts(&["blue", "green-*"]))].into();
+        let routes = routes_of(vec![
+            Route { client: texts(&["acme", "team-*"]), ..route(&["/v1"], &["gpt-4o"], "a") },
+            Route { plan: texts(&["premium"]), header, ..route(&[], &[], "b") },
+            route(&["/v1"], &[], "c"),
+        ]);
+        let of = |entries: &[(String, String)]| {
+            entries.iter().map(|(key, value)| format!("{key} → {value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of(&routes.callers),
+            [
+                r"^(?>acme\n|team-[^\n]*+\n)[^\n]*+\n[^\n]*+\n/v1[^\n]*+\ngpt-4o$ → 00000 a",
+                r"^[^\n]*+\n(?>premium\n)(?>blue\n|green-[^\n]*+\n) → 00001 b"
+            ]
+        );
+        assert_eq!(of(&routes.paths), ["/v1 → 00002 c"]);
+        assert!(routes.models.is_empty() && routes.prefixes.is_empty() && routes.expressions.is_empty());
     }
 
     #[test]
     fn the_first_route_wins_also_where_a_later_one_fits_longer() {
-        let routes = Routes::of(&[
+        let routes = routes_of(vec![
             route(&["/v1/chat"], &[], "a"),
             route(&["/v1"], &[], "b"),
             route(&["/v1/embeddings"], &[], "c"),

@@ -16,6 +16,8 @@ type Edit = (&'static str, fn(&Stage, &str) -> String);
 fn start(binary: &Binary) -> Stage {
     Stage::with_haproxy(binary, |text| {
         let text = swapped(&text, "[backend.embeddings]\n", "[backend.embeddings]\nbalance = \"random\"\n");
+        let route = "backend = \"embeddings\" }, { header = { x-tenant = [\"blue\"] }, backend = \"chat\" }]";
+        let text = swapped(&text, "backend = \"embeddings\" }]", route);
         let text = swapped(&text, "state = \"ready\" # b", "state = \"ready\" # b\nmaxconn = 30 # b");
         let directory =
             text.split_once("state = \"").and_then(|(_, rest)| rest.split_once("/state\"")).expect("a state").0;
@@ -53,7 +55,7 @@ fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
 const MONEY: &str = "[[price]]\nmodel = \"gpt-4o\"\ninput = 2.5\noutput = 10\n[plan.paying]\nbudget = { usd = 50 }\n";
 const CLIENTS: &str = "[plan.free]\nrequests = \"60/1m\"\n[client.acme]\nplan = \"free\"\nkey_sha256 = \"5f2d1c0a9b8e7d6c5b4a39281706f5e4d3c2b1a0998877665544332211ffeedd\"\n";
 
-const EDITS: [Edit; 45] = [
+const EDITS: [Edit; 49] = [
     ("weight of a server", |_, text| swapped(text, "weight = 100 # a", "weight = 7 # a")),
     ("state of a server: drain", |_, text| swapped(text, "state = \"ready\" # a", "state = \"drain\" # a")),
     ("state of a server: maint", |_, text| swapped(text, "state = \"ready\" # b", "state = \"maint\" # b")),
@@ -88,6 +90,18 @@ const EDITS: [Edit; 45] = [
             "backend = \"embeddings\" }",
             "backend = \"embeddings\" }, { path = [\"/n\"], backend = \"named\" }",
         )
+    }),
+    ("a route by client, plan or header, where there is one already", |_, text| {
+        let more = "{ client = [\"acme\"], plan = [\"f*\"], header = { x-tenant = [\"b*\"] }, backend = \"named\" }, { header = {";
+        swapped(text, "{ header = {", more)
+    }),
+    ("values of a header of a route", |_, text| swapped(text, "[\"blue\"]", "[\"blue\", \"green-*\"]")),
+    ("the first route by client, plan or header", |_, text| {
+        let routes = "routes = [{ plan = [\"free\"], backend = \"named\" }]";
+        swapped(text, "[frontend.secure]\n", &format!("[frontend.secure]\n{routes}\n"))
+    }),
+    ("a route by a header that no route looked at", |_, text| {
+        swapped(text, "x-tenant = [\"blue\"]", "x-tenant = [\"blue\"], x-region = [\"eu\"]")
     }),
     ("requests or burst of a limit", |_, text| swapped(text, "burst    = 1000", "burst    = 10")),
     ("maxconn of a server", |_, text| swapped(text, "maxconn = 30 # b", "maxconn = 50 # b")),

@@ -9,12 +9,12 @@ use super::support::{PATIENCE, wait_for};
 use hapilot::mock::{Fault, FaultKind};
 use serde_json::Value;
 
-fn list(stage: &Stage, path: &str, headers: &[(&str, &str)]) -> Reply {
+pub(super) fn list(stage: &Stage, path: &str, headers: &[(&str, &str)]) -> Reply {
     let request = headers.iter().fold(Request::get(path), |request, (name, value)| request.header(name, value));
     Connection::open(&stage.address).and_then(|mut connection| connection.send(&request)).expect("an answer")
 }
 
-fn names(reply: &Reply) -> Vec<String> {
+pub(super) fn names(reply: &Reply) -> Vec<String> {
     let json = reply.json();
     let all = json["data"].as_array().or(json["models"].as_array()).unwrap_or_else(|| panic!("{}", reply.text()));
     let name = |model: &Value| model["id"].as_str().or(model["name"].as_str()).expect("a name").to_owned();

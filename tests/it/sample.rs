@@ -112,7 +112,15 @@ pub fn frontend(called: &str, bind: &str, backend: &str) -> Frontend {
 
 pub fn route(paths: &[&str], models: &[&str], backend: &str) -> Route {
     let texts = |texts: &[&str]| texts.iter().map(|text| set((*text).to_owned())).collect();
-    Route { path: texts(paths), model: texts(models), no_model: false, backend: set(name(backend)) }
+    Route {
+        path: texts(paths),
+        model: texts(models),
+        no_model: false,
+        client: vec![],
+        plan: vec![],
+        header: BTreeMap::new(),
+        backend: set(name(backend)),
+    }
 }
 
 pub fn limit(requests: &str, burst: u32) -> AddressLimit {

@@ -146,7 +146,7 @@ impl Node {
         let engine = Engine::new();
         let mut steering =
             Steering::new(fleet, keyring, overrides, usage_book::load(&ledger.state), load_models(&ledger.state));
-        steering.models.look(&serving.config);
+        steering.models.look(&serving);
         Ok(Self {
             file,
             serving,

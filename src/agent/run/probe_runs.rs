@@ -42,7 +42,7 @@ impl Agent {
             return;
         }
         if let Some(models) = &observation.models
-            && self.node.steering.models.learn(&self.node.serving.config, id, models)
+            && self.node.steering.models.learn(&self.node.serving, id, models)
         {
             self.follow_soon();
             self.models.iter_mut().for_each(ModelBook::hurry);

@@ -99,7 +99,7 @@ impl Steering {
     pub(super) fn reconfigure(&mut self, sources: &Sources, renewed: &[ServerId], now: Moment) {
         let config = &sources.config;
         self.look_at_budgets(sources);
-        self.models.look(config);
+        self.models.look(sources);
         self.fleet.reconfigure(config.clone(), now);
         self.fleet.silence(&self.overrides, now);
         self.fleet.decide(&self.overrides, now);

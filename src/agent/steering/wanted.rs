@@ -93,7 +93,7 @@ impl Steering {
         let mut desired = Desired::new(sources.config.clone(), weights, &wishes, secrets, certificates);
         desired.clients = sources.clients.clone();
         desired.spent = self.spent_under(sources);
-        desired.lists = self.models.under(&sources.config);
+        desired.lists = self.models.under(sources);
         desired.active_keys = keyring.active_keys();
         desired.spread_keys = keyring.spread_keys();
         desired

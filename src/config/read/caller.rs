@@ -221,7 +221,7 @@ fn client(name: Name, table: &TableReader<'_>, plans: &[Plan], keys: &mut BTreeM
     Some(Client { name, plan: plan?, key: key?, old_key, budget_since })
 }
 
-fn unknown_plan(field: &Field<'_>, plan: &Name, plans: &[Plan]) {
+pub(super) fn unknown_plan(field: &Field<'_>, plan: &Name, plans: &[Plan]) {
     let names = || plans.iter().map(|plan| plan.name.value.as_str());
     if looks_like_key(plan.as_str()) {
         field.context.hide(field.span.clone());

@@ -9,7 +9,7 @@ use crate::model::looks_like_key;
 use toml::de::{DeTable, DeValue};
 
 /// How other programs call what has another name here: the section, their words, ours.
-const OTHER_NAMES: [(&str, &[&str], &str); 17] = [
+const OTHER_NAMES: [(&str, &[&str], &str); 20] = [
     ("", &["backends", "upstream", "upstreams", "pool", "pools", "cluster", "clusters"], "backend"),
     ("", &["frontends", "listen", "listener", "listeners"], "frontend"),
     ("backend.NAME.server.NAME", &["backup"], "tier"),
@@ -29,6 +29,9 @@ const OTHER_NAMES: [(&str, &[&str], &str); 17] = [
     ("frontend.NAME", &["route", "rules"], "routes"),
     ("frontend.NAME.routes", &["paths", "path_beg", "path_prefix", "prefix"], "path"),
     ("frontend.NAME.routes", &["models"], "model"),
+    ("frontend.NAME.routes", &["clients", "team", "user", "caller"], "client"),
+    ("frontend.NAME.routes", &["plans"], "plan"),
+    ("frontend.NAME.routes", &["headers"], "header"),
     ("frontend.NAME.routes", &["to", "target", "use_backend"], "backend"),
     ("backend.NAME.check.http", &["paths", "url", "uri", "endpoint"], "path"),
 ];
@@ -84,7 +87,7 @@ pub(super) fn named_section(section: &Section, path: &str, name: &str, value: &D
 pub(super) fn elsewhere(section: &Section, name: &str) -> Option<&'static str> {
     let is_route = ["path", "paths", "model", "models", "routes"].contains(&name);
     let is_behind = ["backend.NAME", "backend.NAME.server.NAME"].contains(&section.name);
-    if name == "clients" && !section.name.is_empty() {
+    if name == "clients" && !section.name.is_empty() && section.name != "frontend.NAME.routes" {
         return Some("`clients` is a key of the file itself: put it above the first section");
     }
     if name == "plan" && section.keys.iter().all(|key| key.name == "client") {

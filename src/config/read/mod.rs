@@ -15,6 +15,7 @@ mod hint;
 mod money;
 mod profile;
 mod provider;
+mod routes;
 mod server;
 mod syntax;
 mod table;
@@ -34,6 +35,7 @@ use crate::model::Name;
 pub use builtin::profile;
 use context::Context;
 pub(super) use global::is_loopback;
+use routes::Callers;
 use table::TableReader;
 
 /// Reads the operator's file for the node that the caller runs on.
@@ -120,15 +122,15 @@ fn read(root: &TableReader<'_>, host_name: &str, node: Option<&Name>) -> Option<
     let backends = backend::backends(root, &provider::providers(root));
     let node = global::node(root, host_name, node);
     let tls = global::tls(root);
-    let frontends = traffic::frontends(root);
     let plans = caller::plans(root);
+    let clients_file = caller::clients_file(root);
+    let frontends = traffic::frontends(root, &Callers { plans: &plans, has_file: clients_file.is_some() });
     let prices = money::prices(root, &backends);
     let looks_at_models = plans.iter().any(|plan| plan.reads_models(!prices.is_empty()));
     let renames_models = backends.iter().any(|backend| backend.first_renamed().is_some());
     let haproxy =
         global::haproxy(root, looks_at_models || renames_models || frontends.iter().any(Frontend::routes_by_model));
     let clients = caller::clients(root, &plans, &[], "");
-    let clients_file = caller::clients_file(root);
     let limit_address = traffic::address_limit(root);
     let keepalived = vip::keepalived(root);
     let vips = vip::vips(root, node.as_ref());

@@ -3,24 +3,22 @@
 //! Called by `read` after the backends, whose names it needs for the default.
 
 use super::field::Field;
+use super::routes::{Callers, routes};
 use super::table::TableReader;
 use crate::config::diagnostic::Found;
-use crate::config::types::{AddressLimit, Frontend, FrontendTimeout, Route};
+use crate::config::types::{AddressLimit, Frontend, FrontendTimeout};
 use crate::model::{BindAddress, Name, Rate, Sourced};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 
-/// Most conditions of a frontend's routes: a request that fits none is compared with all of them.
-const MAX_CONDITIONS: usize = 2_000;
-
-pub(super) fn frontends(root: &TableReader<'_>) -> Vec<Frontend> {
+pub(super) fn frontends(root: &TableReader<'_>, callers: &Callers<'_>) -> Vec<Frontend> {
     let named = root.named("frontend").into_iter();
-    let mut frontends: Vec<_> = named.filter_map(|(name, table)| frontend(name, &table)).collect();
+    let mut frontends: Vec<_> = named.filter_map(|(name, table)| frontend(name, &table, callers)).collect();
     frontends.sort_by(|a, b| a.name.value.cmp(&b.name.value));
     frontends
 }
 
-fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
+fn frontend(name: Name, table: &TableReader<'_>, callers: &Callers<'_>) -> Option<Frontend> {
     let bind: Vec<_> = table.list("bind").iter().filter_map(bind_of).collect();
     let mut seen = BTreeMap::new();
     let certificate_fields = table.list("certificates");
@@ -52,7 +50,6 @@ fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
         );
     }
     let backend = default_backend(table);
-    let routes = routes(table);
     let unread_model = unread_model(table);
     let hsts = table.get("hsts").and_then(|field| field.boolean()).unwrap_or(true);
     let timeout = table.table_or_default("timeout");
@@ -67,6 +64,7 @@ fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
     let max_body = table.get("max_body").and_then(|field| field.size());
     let raw = table.raw("raw");
     let open = table.get("open").and_then(|field| field.boolean()).unwrap_or(false);
+    let routes = routes(table, callers, open);
     let name = Sourced::new(name, table.origin());
     Some(Frontend {
         name,
@@ -118,7 +116,7 @@ pub(super) fn bind_of(field: &Field<'_>) -> Option<Sourced<BindAddress>> {
 }
 
 /// A backend that must exist.
-fn reference(field: &Field<'_>) -> Option<Sourced<Name>> {
+pub(super) fn reference(field: &Field<'_>) -> Option<Sourced<Name>> {
     let name = field.name()?;
     field.context.references.borrow_mut().push((name.value.clone(), field.span.clone()));
     Some(name)
@@ -145,62 +143,6 @@ fn default_backend(table: &TableReader<'_>) -> Option<Sourced<Name>> {
             None
         }
     }
-}
-
-fn routes(table: &TableReader<'_>) -> Vec<Route> {
-    let mut seen = BTreeMap::new();
-    let routes: Vec<Route> =
-        table.list("routes").iter().filter_map(|field| route(&TableReader::of(field)?, &mut seen)).collect();
-    let conditions: usize = routes
-        .iter()
-        .map(|route| route.path.len().max(1) * (route.model.len() + usize::from(route.no_model)).max(1))
-        .sum();
-    if let Some(field) = table.get("routes")
-        && conditions > MAX_CONDITIONS
-    {
-        let message = format!("`routes` has {conditions} conditions, at most {MAX_CONDITIONS} are looked at");
-        table.context().report(field.error("out-of-range", message).help(
-            "each path of a route counts with each of its models; a prefix such as `gpt-*` stands for many names",
-        ));
-    }
-    routes
-}
-
-/// Paths, models, and whether requests without a model count.
-type Condition = (Vec<String>, Vec<String>, bool);
-
-fn route(table: &TableReader<'_>, seen: &mut BTreeMap<Condition, u32>) -> Option<Route> {
-    let path_field = table.get("path");
-    let model_field = table.get("model");
-    let no_model = table.get("no_model").and_then(|field| field.boolean()).unwrap_or(false);
-    let is_misspelt = ["path", "model", "no_model"].iter().any(|key| table.is_misspelt(key));
-    if path_field.is_none() && model_field.is_none() && !no_model && !is_misspelt {
-        table.context().report(
-            Found::error("empty-route", "a route without `path` and `model` would match everything", table.span())
-                .help("add `path = [\"/…\"]` or `model = [\"…*\"]`; the default goes into the frontend's `backend`")
-                .absence(),
-        );
-    }
-    let texts = |field: Option<Field<'_>>| -> Vec<Sourced<String>> {
-        field.map(|field| field.list().iter().filter_map(Field::text).collect()).unwrap_or_default()
-    };
-    let (path, model) = (texts(path_field), texts(model_field));
-    let sorted = |list: &[Sourced<String>]| {
-        let mut list: Vec<String> = list.iter().map(|text| text.value.clone()).collect();
-        list.sort();
-        list
-    };
-    let line = table.origin().line;
-    if !(path.is_empty() && model.is_empty() && !no_model)
-        && let Some(first) = seen.insert((sorted(&path), sorted(&model), no_model), line)
-    {
-        table.context().report(
-            Found::error("duplicate", "this route is never reached: an earlier one matches the same", table.span())
-                .label(format!("the first is on line {first}")),
-        );
-    }
-    let backend = table.get("backend").and_then(|field| reference(&field))?;
-    Some(Route { path, model, no_model, backend })
 }
 
 pub(super) fn address_limit(root: &TableReader<'_>) -> Option<AddressLimit> {

@@ -66,9 +66,11 @@ pub(in crate::config) static FRONTEND_TIMEOUT: Section = Section {
     ],
 };
 
+const CALLERS: ValueKind = ValueKind::List(&ValueKind::Text(64), 1, 100);
+
 pub(in crate::config) static ROUTE: Section = Section {
     name: "frontend.NAME.routes",
-    doc: "Where both path and model are given, both must match",
+    doc: "Of the conditions that are given, all must match",
     keys: &[
         KeySpec::new("path", ValueKind::List(&ValueKind::UrlPath, 1, 100), "Prefixes of the path; any of them")
             .example("[\"/v1/embeddings\"]"),
@@ -79,6 +81,15 @@ pub(in crate::config) static ROUTE: Section = Section {
         )
         .example("[\"claude-*\"]"),
         KeySpec::new("no_model", ValueKind::Bool, "Requests that name no model at all").is("false"),
+        KeySpec::new("client", CALLERS, "Globs with * and ? on the names of clients; any of them")
+            .example("[\"team-*\"]"),
+        KeySpec::new("plan", CALLERS, "Globs with * and ? on the names of plans; any of them").example("[\"premium\"]"),
+        KeySpec::new(
+            "header",
+            ValueKind::Headers(&ValueKind::List(&ValueKind::HeaderText(256), 1, 100), 4),
+            "Headers of the request, all of them; each has one value, which any of its globs with * and ? fits",
+        )
+        .example("{ \"x-tenant\" = [\"blue\", \"green-*\"] }"),
         KeySpec::new("backend", ValueKind::BackendName, "Where to").required().example("\"embeddings\""),
     ],
 };

@@ -145,12 +145,20 @@ impl ContextMaker<'_> {
             .into()
     }
 
-    /// `None` where there are none: the first route, and the first by model, are reloads.
+    /// `None` where there are none: the first route, the first by model, the first by who asks or by headers, and another
+    /// header are reloads.
     fn routes(&mut self, frontend: &Frontend) -> Option<Value> {
         let origin = frontend.routes.first()?.backend.origin;
+        let of_headers = frontend.routes.iter().find(|route| !route.header.is_empty());
+        let of_headers = of_headers.map_or(origin, |route| route.backend.origin);
+        let headers = frontend.route_headers().into_iter().map(|name| self.marks.text(name, of_headers));
+        let headers: Vec<Value> = headers.collect();
         let mut map = |which| self.marks.text(routes_map(&frontend.name, which), origin);
         let table = ContextMap::default()
             .with("by_model", frontend.routes_by_model())
+            .with("by_caller", frontend.routes_by_caller())
+            .with("headers", headers)
+            .with("callers", map(RoutesMap::Callers))
             .with("paths", map(RoutesMap::Paths))
             .with("models", map(RoutesMap::Models))
             .with("prefixes", map(RoutesMap::Prefixes))

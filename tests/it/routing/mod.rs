@@ -4,6 +4,7 @@
 //!
 //! `HAPILOT_TEST_REQUESTS=N` sends so many to each version, `HAPILOT_TEST_SEED=N` others.
 
+mod callers;
 mod cost;
 mod readings;
 mod renamed;

@@ -60,7 +60,7 @@ pub fn leads_to(path: &str, model: Option<&str>) -> &'static str {
 }
 
 /// Whether a glob fits: the textbook's way, over a table.
-fn is_match(glob: &str, text: &str) -> bool {
+pub fn is_match(glob: &str, text: &str) -> bool {
     let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
     let mut row = vec![false; text.len() + 1];
     row[0] = true;
