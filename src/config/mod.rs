@@ -11,6 +11,7 @@ mod money;
 mod read;
 mod schema;
 mod source;
+mod tls;
 mod types;
 mod vip;
 mod waiting;
@@ -22,10 +23,11 @@ pub use lint::lint;
 pub use money::{Budget, ModelPrice, PICO_PER_USD_A_MILLION, Price, WhenSpent};
 pub use read::{parse, parse_clients, parse_for_node, peek, profile};
 pub use schema::json_schema;
+pub use tls::{ClientTrust, Tls, TlsProfile};
 pub use types::{
     AddressLimit, Api, Apply, Backend, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE, EmbeddingsProbe,
     Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, ProxyProtocol, Route,
-    Server, ServerTls, Stats, Tls, TlsProfile, own_vips,
+    Server, ServerTls, Stats, own_vips,
 };
 pub use vip::{Heartbeat, Keepalived, Vip};
 pub use waiting::{BackendTimeout, RetryStreams};

@@ -29,6 +29,7 @@ mod servers;
 mod session;
 mod spent;
 mod stat;
+mod trust;
 mod verb;
 mod verdict;
 
@@ -47,4 +48,5 @@ pub use proof::{Proof, Sockets, Unproven, prove_reload};
 pub use pulse::{Pulse, clients, pulse, pulse_listener};
 pub use spent::{CountedSpending, counted_spending};
 pub use stat::{ServerCounters, counters, parse_stat};
+pub use trust::{certificate_digest, read_trust, understand_trust};
 pub use verdict::{CheckVerdict, HaproxyMessage, MessageLevel};

@@ -178,6 +178,21 @@ fn blocks(bytes: &[u8]) -> Result<String, String> {
     }
 }
 
+/// The blocks of one kind alone.
+pub(super) fn blocks_of(bytes: &[u8], label: &str) -> Result<String, String> {
+    let (begin, end) = (format!("-----BEGIN {label}-----\n"), format!("-----END {label}-----\n"));
+    let mut is_in = false;
+    let mut found = String::new();
+    for line in blocks(bytes)?.split_inclusive('\n') {
+        is_in |= line == begin;
+        if is_in {
+            found.push_str(line);
+        }
+        is_in &= line != end;
+    }
+    Ok(found)
+}
+
 /// Whether the key is the one of the first certificate. What we have no code for, `haproxy -c` judges.
 fn check_key(chain: &[CertificateDer<'_>], key: &PrivateKeyDer<'_>) -> Result<(), String> {
     let Ok(key) = rustls::crypto::aws_lc_rs::sign::any_supported_type(key) else { return Ok(()) };
@@ -190,7 +205,8 @@ fn check_key(chain: &[CertificateDer<'_>], key: &PrivateKeyDer<'_>) -> Result<()
     }
 }
 
-fn fingerprint(der: &[u8]) -> String {
+/// SHA-1 in upper-case hexadecimal digits.
+pub(super) fn fingerprint(der: &[u8]) -> String {
     digest(&SHA1_FOR_LEGACY_USE_ONLY, der).as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
 }
 

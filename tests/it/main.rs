@@ -38,6 +38,7 @@ mod budgets;
 mod cadence;
 mod cases;
 mod certificates;
+mod client_certificates;
 mod clients;
 mod compose;
 mod delays;

@@ -91,6 +91,8 @@ pub fn frontend(called: &str, bind: &str, backend: &str) -> Frontend {
         name: set(name(called)),
         bind: vec![parsed(bind)],
         certificates: vec![],
+        client_certificates: None,
+        strict_sni: false,
         redirect_http: None,
         backend: set(name(backend)),
         routes: vec![],

@@ -5,7 +5,8 @@
 use super::table::TableReader;
 use super::traffic::bind_of;
 use crate::config::diagnostic::Found;
-use crate::config::types::{Api, Apply, Haproxy, History, Node, Stats, Tls, TlsProfile};
+use crate::config::tls::{Tls, TlsProfile};
+use crate::config::types::{Api, Apply, Haproxy, History, Node, Stats};
 use crate::model::{BindAddress, BindHost, Name, Refused, SecretRef, Sourced, parse_size};
 use camino::Utf8PathBuf;
 

@@ -5,6 +5,7 @@
 use super::field::Field;
 use super::table::TableReader;
 use crate::config::diagnostic::Found;
+use crate::config::tls::ClientTrust;
 use crate::config::types::{AddressLimit, Frontend, FrontendTimeout, Route};
 use crate::model::{BindAddress, Name, Rate, Sourced};
 use camino::Utf8PathBuf;
@@ -22,22 +23,8 @@ pub(super) fn frontends(root: &TableReader<'_>) -> Vec<Frontend> {
 
 fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
     let bind: Vec<_> = table.list("bind").iter().filter_map(bind_of).collect();
-    let mut seen = BTreeMap::new();
     let certificate_fields = table.list("certificates");
-    let certificates: Vec<_> = certificate_fields
-        .iter()
-        .filter_map(|field| {
-            let path = field.text()?.map(Utf8PathBuf::from);
-            if let Some(first) = seen.insert(path.value.clone(), path.origin) {
-                table.context().report(
-                    field
-                        .error("duplicate", format!("`{}` names {} twice", field.name, path.value))
-                        .label(line_of(first)),
-                );
-            }
-            Some(path)
-        })
-        .collect();
+    let certificates = paths(table, "certificates");
     let redirect_field = table.get("redirect_http");
     let redirect_http = redirect_field.as_ref().and_then(bind_of);
     if let Some(field) = &redirect_field
@@ -50,6 +37,20 @@ fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
                 .help("add `certificates`, or remove `redirect_http`")
                 .absence(),
         );
+    }
+    let client_certificates = client_certificates(table);
+    let strict_sni = table.get("strict_sni").and_then(|field| field.boolean()).unwrap_or(false);
+    for key in ["client_certificates", "strict_sni"] {
+        if let Some(field) = table.get(key)
+            && certificate_fields.is_empty()
+            && !table.is_misspelt("certificates")
+            && (key != "strict_sni" || strict_sni)
+        {
+            let message = format!("`{}` needs `certificates`: without them there is no TLS", field.name);
+            table.context().report(
+                field.error("missing-key", message).help(format!("add `certificates`, or remove `{key}`")).absence(),
+            );
+        }
     }
     let backend = default_backend(table);
     let routes = routes(table);
@@ -72,6 +73,8 @@ fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
         name,
         bind,
         certificates,
+        client_certificates,
+        strict_sni,
         redirect_http,
         backend: backend?,
         routes,
@@ -84,6 +87,26 @@ fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
         timeout,
         raw,
     })
+}
+
+fn client_certificates(table: &TableReader<'_>) -> Option<ClientTrust> {
+    let table = table.table("client_certificates")?;
+    let required = table.get("required").and_then(|field| field.boolean()).unwrap_or(true);
+    Some(ClientTrust { ca: paths(&table, "ca"), required, revoked: paths(&table, "revoked") })
+}
+
+/// Paths of files, each named once.
+fn paths(table: &TableReader<'_>, key: &'static str) -> Vec<Sourced<Utf8PathBuf>> {
+    let mut seen = BTreeMap::new();
+    let path = |field: &Field<'_>| {
+        let path = field.text()?.map(Utf8PathBuf::from);
+        if let Some(first) = seen.insert(path.value.clone(), path.origin) {
+            let found = field.error("duplicate", format!("`{}` names {} twice", field.name, path.value));
+            field.context.report(found.label(line_of(first)));
+        }
+        Some(path)
+    };
+    table.list(key).iter().filter_map(path).collect()
 }
 
 /// `TYPE/SUBTYPE` or `TYPE/*`, in lower case.

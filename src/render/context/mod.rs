@@ -16,6 +16,7 @@ use super::names::{
     peers_socket,
 };
 use super::plain;
+use super::plans::CERTIFICATE_MARK;
 use super::scripts::Script;
 use super::shape::Ids;
 use super::value::{ContextMap, duration};
@@ -130,6 +131,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("limit", config.limit_address.as_ref().map(|limit| self.limit(limit)).into());
         let clients = self.clients();
         context.insert_value("clients", clients.into());
+        context.insert_value("certificate_mark", CERTIFICATE_MARK.into());
         // Only tables need them.
         let has_tables = config.limit_address.is_some() || clients::has_limits(config);
         let peers = has_tables.then(|| peers_socket(config)).flatten().map(|socket| {
