@@ -11,6 +11,8 @@ pub struct Tls {
     pub profile: Sourced<TlsProfile>,
     /// `certificate_expiry`, 1 h to 24 d: a frontend's certificate that is valid for less is a problem; default 14 d.
     pub certificate_expiry: Sourced<Duration>,
+    /// `ocsp`: HAProxy staples what the authorities say of certificates; default false.
+    pub ocsp: bool,
 }
 
 /// Mozilla's server-side TLS profiles.

@@ -213,6 +213,8 @@ pub struct Frontend {
     pub certificates: Vec<Sourced<Utf8PathBuf>>,
     /// `client_certificates`: what clients must or may show; none: they are asked for none.
     pub client_certificates: Option<ClientTrust>,
+    /// `http3`: over UDP at the same addresses; default false.
+    pub http3: bool,
     /// `strict_sni`: whoever names no host of a certificate is turned away; default false.
     pub strict_sni: bool,
     /// `redirect_http`: a clear-text bind that redirects to the TLS one.

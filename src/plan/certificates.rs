@@ -252,6 +252,7 @@ mod tests {
             chain: vec![],
             names: words.next().map(str::to_owned).into_iter().collect(),
             key_kind: words.next().unwrap_or("EC").to_owned(),
+            lacks_issuer: false,
             not_before: "2026-11-19T00:00:00Z".parse().unwrap(),
             not_after: "2027-02-19T00:00:00Z".parse().unwrap(),
             pem: PrivatePem::new(&"x".repeat(2000)),

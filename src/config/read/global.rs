@@ -170,6 +170,7 @@ pub(super) fn tls(root: &TableReader<'_>) -> Tls {
             _ => TlsProfile::Intermediate,
         }),
         certificate_expiry: table.duration_or_default("certificate_expiry"),
+        ocsp: table.get("ocsp").and_then(|field| field.boolean()).unwrap_or(false),
     }
 }
 

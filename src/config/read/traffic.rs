@@ -40,11 +40,12 @@ fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
     }
     let client_certificates = client_certificates(table);
     let strict_sni = table.get("strict_sni").and_then(|field| field.boolean()).unwrap_or(false);
-    for key in ["client_certificates", "strict_sni"] {
+    let http3 = table.get("http3").and_then(|field| field.boolean()).unwrap_or(false);
+    for (key, is_wanted) in [("client_certificates", true), ("http3", http3), ("strict_sni", strict_sni)] {
         if let Some(field) = table.get(key)
             && certificate_fields.is_empty()
             && !table.is_misspelt("certificates")
-            && (key != "strict_sni" || strict_sni)
+            && is_wanted
         {
             let message = format!("`{}` needs `certificates`: without them there is no TLS", field.name);
             table.context().report(
@@ -74,6 +75,7 @@ fn frontend(name: Name, table: &TableReader<'_>) -> Option<Frontend> {
         bind,
         certificates,
         client_certificates,
+        http3,
         strict_sni,
         redirect_http,
         backend: backend?,

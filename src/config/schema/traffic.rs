@@ -16,6 +16,8 @@ pub(in crate::config) static FRONTEND: Section = Section {
             .example("[\"/etc/hapilot/certs/api.pem\"]"),
         KeySpec::new("client_certificates", ValueKind::Table(&CLIENT_CERTIFICATES), CLIENT_CERTIFICATES.doc)
             .says("clients are asked for none"),
+        KeySpec::new("http3", ValueKind::Bool, "With certificates: whether it speaks HTTP/3 as well, over UDP at the same addresses; from HAProxy 3.0 on, where it was built with QUIC")
+            .is("false"),
         KeySpec::new("strict_sni", ValueKind::Bool, "With certificates: whether a client that names no host, or one that no certificate is for, is turned away, instead of seeing the first certificate")
             .is("false"),
         KeySpec::new("redirect_http", ValueKind::Bind, "A clear-text address that redirects to the TLS one").example("\"*:80\""),

@@ -10,6 +10,7 @@ use crate::render::routes::reached;
 use crate::render::trust::bundle;
 use crate::render::value::{ContextMap, duration};
 use camino::Utf8PathBuf;
+use std::net::IpAddr;
 use std::time::Duration;
 use tera::Value;
 
@@ -23,6 +24,14 @@ fn is_of_logs(line: &str) -> bool {
         Some("log" | "log-format") => true,
         Some("option") => matches!(words.next().as_deref(), Some("httplog" | "httpslog" | "tcplog")),
         _ => false,
+    }
+}
+
+/// HAProxy's word for QUIC at such an address.
+fn family(host: BindHost) -> &'static str {
+    match host {
+        BindHost::AnyBoth | BindHost::Ip(IpAddr::V6(_)) => "quic6",
+        BindHost::AnyV4 | BindHost::Ip(IpAddr::V4(_)) => "quic4",
     }
 }
 
@@ -40,6 +49,7 @@ impl ContextMaker<'_> {
             bind,
             certificates,
             client_certificates,
+            http3,
             strict_sni,
             redirect_http,
             backend,
@@ -66,6 +76,7 @@ impl ContextMaker<'_> {
                 ContextMap::default()
                     .with("address", self.bind(bind))
                     .with("is_v4v6", bind.host == BindHost::AnyBoth)
+                    .with("quic", self.marks.text(format!("{}@{}", family(bind.host), bind.value), bind.origin))
                     .into()
             })
             .collect();
@@ -102,6 +113,7 @@ impl ContextMaker<'_> {
             .with("crt_list", crt_list)
             .with("trust", trust)
             .with("strict_sni", *strict_sni)
+            .with("http3", *http3 && self.target.has_quic())
             .with("redirect", redirect.map(Value::from))
             .with("backend", self.marks.sourced(backend))
             .with("reaches", reaches)

@@ -41,6 +41,11 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// Its own key.
+    pub fn key(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+
     /// Its own certificate.
     pub fn pem(&self) -> String {
         self.0.pem()
@@ -132,6 +137,13 @@ impl TlsClient {
 
     /// Sends a request with these lines of its header; answers the status, and whether the handshake was cut short.
     pub fn ask(&self, address: &str, path: &str, lines: &str) -> Result<(u16, bool), String> {
+        let (text, is_short) = self.answer(address, path, lines)?;
+        let status = text.split(' ').nth(1).and_then(|word| word.parse().ok());
+        Ok((status.ok_or(text)?, is_short))
+    }
+
+    /// The same with the whole answer.
+    pub fn answer(&self, address: &str, path: &str, lines: &str) -> Result<(String, bool), String> {
         let mut stream = self.connect(address)?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}\r\n");
         stream.write_all(request.as_bytes()).map_err(|e| e.to_string())?;
@@ -139,12 +151,11 @@ impl TlsClient {
         // A connection that ends without a farewell has told all the same.
         let read = stream.read_to_end(&mut answer);
         let text = String::from_utf8_lossy(&answer).into_owned();
-        let status = text.split(' ').nth(1).and_then(|word| word.parse().ok());
         let is_short = stream.conn.handshake_kind() == Some(HandshakeKind::Resumed);
-        match (status, read) {
-            (Some(status), _) => Ok((status, is_short)),
-            (None, Err(e)) => Err(e.to_string()),
-            (None, Ok(_)) => Err("no answer".to_owned()),
+        match read {
+            _ if !text.is_empty() => Ok((text, is_short)),
+            Err(e) => Err(e.to_string()),
+            Ok(_) => Err("no answer".to_owned()),
         }
     }
 }
