@@ -116,8 +116,8 @@ impl Rendered {
             && self.trust == before.trust
     }
 
-    /// The crt-lists, the certificates that they name, and what those of clients are judged by, by path relative to the configuration's directory, in the
-    /// order of writing: no list without its certificates.
+    /// The crt-lists, the certificates that they name, and what those of clients are judged by, by path relative to the
+    /// configuration's directory, in the order of writing: no list without its certificates.
     pub fn beside(&self) -> BTreeMap<String, Vec<u8>> {
         let certificates = self.lists.values().flat_map(|list| &list.certificates);
         let files = certificates.flat_map(Certificate::files);
