@@ -3,7 +3,9 @@
 //! Pure. Refuses to know how it is spelt. Made by `agent` and `cli`, read by `render` and `plan`.
 
 use crate::config::{Backend, Clients, Config, Server};
-use crate::model::{AdminState, Along, Certificate, Secret, SecretRef, ServerId, Sourced, Weight};
+use crate::model::{
+    AdminState, Along, Certificate, Secret, SecretRef, ServerId, Sourced, TrustFile, TrustKind, Weight,
+};
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ pub struct Desired {
     /// What is found at each path that a frontend's `certificates` names: the file, or those of the directory in the
     /// order of their names.
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
+    /// What is found in each file that a frontend's `client_certificates` names.
+    pub trust: Arc<BTreeMap<(TrustKind, Utf8PathBuf), TrustFile>>,
     /// Every client, of the operator's file and of the clients' own.
     pub clients: Arc<Clients>,
     /// What each client with a budget has spent, by its name, in the words of HAProxy's rules.
@@ -77,8 +81,8 @@ impl Desired {
             .collect();
         let clients = Arc::new(Clients::new(&config.clients, vec![]));
         let (active_keys, spread_keys) = (BTreeMap::new(), BTreeMap::new());
-        let (spent, lists) = (Arc::default(), Arc::default());
-        Self { config, servers, secrets, certificates, clients, spent, lists, active_keys, spread_keys }
+        let (trust, spent, lists) = (Arc::default(), Arc::default(), Arc::default());
+        Self { config, servers, secrets, certificates, trust, clients, spent, lists, active_keys, spread_keys }
     }
 
     /// The wish for one server of the configuration.

@@ -372,7 +372,7 @@ pub enum KeyCommand {
 /// `client …`
 #[derive(Clone, Debug, Subcommand)]
 pub enum ClientCommand {
-    /// Make a key for a new client and print it, this once; the file `clients` keeps its digest
+    /// Make a key for a new client and print it, this once; the file `clients` keeps its digest. Or take its certificate
     Add {
         /// What the client is called in logs and limits
         #[arg(value_parser = parse_name)]
@@ -380,6 +380,9 @@ pub enum ClientCommand {
         /// What it may do: the name in `[plan.NAME]`
         #[arg(long, value_parser = parse_name)]
         plan: Name,
+        /// Instead of a key: the PEM file of the certificate that it shows, of which the digest is kept
+        #[arg(long, value_name = "FILE")]
+        certificate: Option<Utf8PathBuf>,
     },
     /// Who may ask, with which plan; never a key itself
     List,

@@ -201,5 +201,5 @@ fn by_file(sources: &Sources) -> Desired {
     let (weights, words) = (BTreeMap::new(), BTreeMap::new());
     let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
     let desired = Desired::new(sources.config.clone(), &weights, &words, secrets, certificates);
-    Desired { clients: sources.clients.clone(), ..desired }
+    Desired { clients: sources.clients.clone(), trust: sources.trust.clone(), ..desired }
 }

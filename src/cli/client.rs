@@ -3,13 +3,14 @@
 
 use super::agent::{agent, how_to_start};
 use super::args::ClientCommand;
-use super::client_file::{ClientFile, new_key};
+use super::client_file::{ClientFile, KnownBy, new_key};
 use super::client_list;
 use super::output::{Failure, Output, Tone};
 use super::target;
 use crate::agent::{Place, Refusal, SecretUse, Sources};
 use crate::config::Clients;
 use crate::config::{Client, parse_clients};
+use crate::haproxy::certificate_digest;
 use crate::model::{Digest, Name, Sourced};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -36,7 +37,9 @@ pub(super) async fn client(place: &Place, command: &ClientCommand, out: Output) 
         (Err(failure), _) => return Err(failure.help("no client was changed")),
     };
     match command {
-        ClientCommand::Add { name, plan } => add(place, &sources, name, plan, out).await,
+        ClientCommand::Add { name, plan, certificate } => {
+            add(place, &sources, (name, plan), certificate.as_deref(), out).await
+        }
         ClientCommand::List => client_list::list(place, &sources, out).await,
         ClientCommand::Revoke { name } => revoke(place, &sources, name, out).await,
         ClientCommand::Forgive { name } => forgive(place, &sources, name, out).await,
@@ -49,13 +52,24 @@ pub(super) async fn client(place: &Place, command: &ClientCommand, out: Output) 
 struct Made<'a> {
     client: &'a Name,
     plan: &'a Name,
-    key: &'a str,
-    key_sha256: String,
+    /// Missing where a certificate stands for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_sha256: Option<String>,
     old_key_until: Option<String>,
     is_live: bool,
 }
 
-async fn add(place: &Place, sources: &Sources, name: &Name, plan: &Name, out: Output) -> Result<(), Failure> {
+async fn add(
+    place: &Place,
+    sources: &Sources,
+    (name, plan): (&Name, &Name),
+    certificate: Option<&Utf8Path>,
+    out: Output,
+) -> Result<(), Failure> {
     if !sources.config.has_plan(plan) {
         return Err(unknown_plan(place, sources, plan));
     }
@@ -65,21 +79,37 @@ async fn add(place: &Place, sources: &Sources, name: &Name, plan: &Name, out: Ou
             Failure::refused(format!("there is a client {name} already, with plan {}", known.plan.value)).help(help)
         );
     }
-    let key = new_key();
-    let digest = Digest::of(&key);
-    let section = format!("[client.{name}]\nplan = \"{plan}\"\nkey_sha256 = \"{digest}\"");
+    let key = certificate.is_none().then(new_key);
+    let (known_by, digest) = match (&key, certificate) {
+        (Some(key), _) => (KnownBy::Key, Digest::of(key)),
+        (None, file) => (KnownBy::Certificate, fingerprint(sources, file.unwrap_or(Utf8Path::new("")))?),
+    };
+    let section = format!("[client.{name}]\nplan = \"{plan}\"\n{} = \"{digest}\"", known_by.toml_key());
     let Some(path) = &sources.config.clients_file else {
         let help =
             format!("name a file for them at the top of {}: clients = \"/etc/hapilot/clients.toml\"", place.file);
         return Err(Failure::refused("the operator's file names no file for clients").help(help));
     };
-    change(sources, path, |file| file.add(name, plan, &digest), &section)?;
+    change(sources, path, |file| file.add(name, plan, known_by, &digest), &section)?;
     let live = live(place, sources, path).await;
     let is_live = live == Live::Yes;
-    let made = Made { client: name, plan, key: &key, key_sha256: digest.to_string(), old_key_until: None, is_live };
+    let of = |wanted| (known_by == wanted).then(|| digest.to_string());
+    let (key_sha256, certificate_sha256) = (of(KnownBy::Key), of(KnownBy::Certificate));
+    let made =
+        Made { client: name, plan, key: key.as_deref(), key_sha256, certificate_sha256, old_key_until: None, is_live };
     tell(place, &made, path, live, &out);
     tell_of_peers(sources, path, &out);
     live.end()
+}
+
+/// Of the first certificate in a file.
+fn fingerprint(sources: &Sources, file: &Utf8Path) -> Result<Digest, Failure> {
+    if !sources.config.frontends.iter().any(|frontend| frontend.client_certificates.is_some() && !frontend.open) {
+        let help =
+            "give one `client_certificates = { ca = [\"/path/to/their-ca.pem\"] }`; docs/certificates.md says more";
+        return Err(Failure::refused("no frontend asks its clients for certificates").help(help));
+    }
+    certificate_digest(file).map_err(|e| Failure::refused(format!("{file}: {e}")))
 }
 
 async fn rotate(
@@ -90,6 +120,14 @@ async fn rotate(
     out: Output,
 ) -> Result<(), Failure> {
     let (client, path) = of_file(place, sources, name)?;
+    if client.key.is_none() {
+        let what = format!("client {name} has no key: it is known by its certificate");
+        let help = format!(
+            "write the new one's SHA-256 beside the old one's in {}: certificate_sha256 = [\"…\", \"…\"]",
+            path.value
+        );
+        return Err(Failure::refused(what).help(help));
+    }
     if let Some((_, until)) = client.old_key.as_ref().filter(|(_, until)| !force && *until > Timestamp::now()) {
         let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
         let what = format!(
@@ -104,8 +142,8 @@ async fn rotate(
     let live = live(place, sources, path).await;
     let is_live = live == Live::Yes;
     let until = until.map(|until| until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-    let (plan, key_sha256) = (&client.plan.value, digest.to_string());
-    let made = Made { client: name, plan, key: &key, key_sha256, old_key_until: until, is_live };
+    let (plan, key, key_sha256) = (&client.plan.value, Some(key.as_str()), Some(digest.to_string()));
+    let made = Made { client: name, plan, key, key_sha256, certificate_sha256: None, old_key_until: until, is_live };
     tell(place, &made, path, live, &out);
     tell_of_peers(sources, path, &out);
     live.end()
@@ -192,15 +230,19 @@ fn tell(place: &Place, made: &Made<'_>, path: &Utf8Path, live: Live, out: &Outpu
     if out.json {
         return out.print_json(made);
     }
-    let Made { client, plan, key, key_sha256: _, old_key_until, is_live: _ } = made;
-    out.text(0, format_args!("The key of client {client} (plan {plan}), which is shown this once:"));
-    out.line("");
-    out.line(format_args!("  {}", out.paint(Tone::Strong, key)));
-    out.line("");
-    out.text(
-        0,
-        "Callers send it as their API key: \"Authorization: Bearer KEY\", x-api-key, api-key or x-goog-api-key.",
-    );
+    let Made { client, plan, key, key_sha256: _, certificate_sha256: _, old_key_until, is_live: _ } = made;
+    if let Some(key) = key {
+        out.text(0, format_args!("The key of client {client} (plan {plan}), which is shown this once:"));
+        out.line("");
+        out.line(format_args!("  {}", out.paint(Tone::Strong, key)));
+        out.line("");
+        out.text(
+            0,
+            "Callers send it as their API key: \"Authorization: Bearer KEY\", x-api-key, api-key or x-goog-api-key.",
+        );
+    } else {
+        out.text(0, format_args!("Client {client} (plan {plan}) is known by its certificate; it sends no key."));
+    }
     if let Some(until) = old_key_until {
         out.text(0, format_args!("The key before is good until {until}."));
     }

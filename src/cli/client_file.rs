@@ -17,6 +17,23 @@ pub(super) fn new_key() -> String {
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
 }
 
+/// What a client shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KnownBy {
+    Key,
+    Certificate,
+}
+
+impl KnownBy {
+    /// Where its digest stands.
+    pub(super) fn toml_key(self) -> &'static str {
+        match self {
+            Self::Key => "key_sha256",
+            Self::Certificate => "certificate_sha256",
+        }
+    }
+}
+
 /// A text with changes.
 #[derive(Debug)]
 pub(super) struct ClientFile(DocumentMut);
@@ -37,10 +54,10 @@ impl ClientFile {
     }
 
     /// Adds one; `None` where clients are written in a way that has no place for it.
-    pub(super) fn add(&mut self, name: &Name, plan: &Name, key: &Digest) -> Option<()> {
+    pub(super) fn add(&mut self, name: &Name, plan: &Name, known_by: KnownBy, digest: &Digest) -> Option<()> {
         let mut client = Table::new();
         client.insert("plan", value(plan.as_str()));
-        client.insert("key_sha256", value(key.to_string()));
+        client.insert(known_by.toml_key(), value(digest.to_string()));
         self.clients()?.insert(name.as_str(), Item::Table(client));
         Some(())
     }
@@ -56,8 +73,10 @@ impl ClientFile {
         table.insert("key_sha256", value(key.to_string()));
         match until {
             Some(until) => {
-                table.insert("old_key_sha256", value(client.key.value.to_string()));
-                table.insert("old_key_until", value(until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()));
+                if let Some(before) = &client.key {
+                    table.insert("old_key_sha256", value(before.value.to_string()));
+                    table.insert("old_key_until", value(until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()));
+                }
             }
             None => {
                 table.remove("old_key_sha256");
@@ -95,7 +114,7 @@ mod tests {
         let name = |text: &str| Name::new(text).unwrap();
         let mut file = ClientFile::parse("# ours\n").unwrap();
         let (one, two) = (Digest::of("one"), Digest::of("two"));
-        file.add(&name("acme"), &name("free"), &one).unwrap();
+        file.add(&name("acme"), &name("free"), KnownBy::Key, &one).unwrap();
         let text = format!(
             "{}# who pays\n[client.\"b.c\"]\nplan = 'free' # by hand\nkey_sha256 = '{}'\n",
             file.text(),
@@ -107,7 +126,7 @@ mod tests {
         file.rotate(&client, &two, Some(until)).unwrap();
         let rotated = read(&file.text())[0].clone();
         assert_eq!(
-            (rotated.key.value, rotated.old_key.map(|(key, until)| (key.value, until))),
+            (rotated.key.unwrap().value, rotated.old_key.map(|(key, until)| (key.value, until))),
             (two, Some((one, until)))
         );
         file.rotate(&client, &one, None).unwrap();

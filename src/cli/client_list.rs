@@ -15,7 +15,12 @@ use serde::Serialize;
 struct Listed<'a> {
     client: &'a Name,
     plan: &'a Name,
-    key_sha256: String,
+    /// Missing where it has no key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_sha256: Option<String>,
+    /// Those that stand for a key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    certificate_sha256: Vec<String>,
     old_key_until: Option<String>,
     /// What it may spend; missing where that has no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +50,8 @@ pub(super) async fn list(place: &Place, sources: &Sources, out: Output) -> Resul
             .map(|client| Listed {
                 client: &client.name.value,
                 plan: &client.plan.value,
-                key_sha256: client.key.value.to_string(),
+                key_sha256: client.key.as_ref().map(|key| key.value.to_string()),
+                certificate_sha256: client.certificates.iter().map(|one| one.value.to_string()).collect(),
                 old_key_until: listed(client),
                 budget: spent(client),
             })
@@ -61,6 +67,13 @@ pub(super) async fn list(place: &Place, sources: &Sources, out: Output) -> Resul
     }
     let now = Timestamp::now();
     let mut table = Table::new(["CLIENT", "PLAN", "KEY'S SHA-256", "OLD KEY", "SPENT"]);
+    let known_by = |client: &Client| match (&client.key, client.certificates.last()) {
+        (Some(key), None) => key.value.short(),
+        (Some(key), Some(_)) => format!("{} and a certificate", key.value.short()),
+        (None, certificate) => {
+            format!("certificate {}", certificate.map(|one| one.value.short()).unwrap_or_default())
+        }
+    };
     for client in sources.clients.iter() {
         let left = until(client).map(|until| until.duration_since(now).as_secs());
         let old = match left {
@@ -71,7 +84,7 @@ pub(super) async fn list(place: &Place, sources: &Sources, out: Output) -> Resul
         table.row([
             (Tone::Plain, client.name.value.to_string()),
             (Tone::Plain, client.plan.value.to_string()),
-            (Tone::Dim, client.key.value.short()),
+            (Tone::Dim, known_by(client)),
             (Tone::Plain, old),
             spent(client).map_or((Tone::Plain, "-".to_owned()), |spent| told(&spent)),
         ]);

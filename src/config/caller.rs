@@ -83,7 +83,7 @@ pub fn long(rates: &[Sourced<Rate>]) -> Option<Rate> {
     rates.iter().map(|rate| rate.value).find(|rate| rate.window > LONGEST_BUCKET)
 }
 
-/// `[client.NAME]`: somebody who asks, known by a key of which only the digest is kept.
+/// `[client.NAME]`: somebody who asks, known by a key of which only the digest is kept, by a certificate, or by both.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Client {
     /// The table's name and place.
@@ -91,7 +91,9 @@ pub struct Client {
     /// `plan`
     pub plan: Sourced<Name>,
     /// `key_sha256`: of the key.
-    pub key: Sourced<Digest>,
+    pub key: Option<Sourced<Digest>>,
+    /// `certificate_sha256`: of certificates that stand for a key; at least one where there is no key.
+    pub certificates: Vec<Sourced<Digest>>,
     /// `old_key_sha256` with `old_key_until`: the key before, and until when it is good as well.
     pub old_key: Option<(Sourced<Digest>, Timestamp)>,
     /// `budget_since`: what it spent before counts no more towards its budget.
@@ -110,9 +112,11 @@ impl Clients {
     pub fn new(operators: &[Client], mut of_file: Vec<Client>) -> Self {
         of_file.sort_by(|a, b| a.name.value.cmp(&b.name.value));
         let mut text = String::new();
-        for Client { name, plan, key, old_key, budget_since } in &of_file {
+        for Client { name, plan, key, certificates, old_key, budget_since } in &of_file {
             // Writing to a string cannot fail.
-            let _ = write!(text, "{} {} {}", name.value, plan.value, key.value);
+            let _ = write!(text, "{} {}", name.value, plan.value);
+            let _ = key.iter().try_for_each(|key| write!(text, " {}", key.value));
+            let _ = certificates.iter().try_for_each(|one| write!(text, " certificate {}", one.value));
             let _ = old_key.iter().try_for_each(|(digest, until)| write!(text, " {} {until}", digest.value));
             let _ = budget_since.iter().try_for_each(|since| write!(text, " since {since}"));
             text.push('\n');

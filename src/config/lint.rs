@@ -31,6 +31,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     lint.unused_backends(config);
     lint.no_clients(config);
     lint.plans_of_routes(config);
+    lint.unasked_certificates(config);
     lint.money(config);
     for frontend in &config.frontends {
         lint.frontend(config, frontend);
@@ -135,6 +136,7 @@ impl Lint<'_> {
         if let (Some(bind), Some(backend)) = (outside, reachable.map(|name| &name.value).find(|name| keyed(name)))
             && !frontend.open
             && !config.has_clients()
+            && !frontend.client_certificates.as_ref().is_some_and(|trust| trust.required)
             && !frontend.raw.iter().any(|line| turns_away(line))
         {
             self.warn(
@@ -171,6 +173,19 @@ impl Lint<'_> {
                 plan.name.origin,
                 "there are plans and no clients: nobody may ask".to_owned(),
                 "name a file for them at the top of this one: clients = \"/etc/hapilot/clients.toml\"; or remove the plans",
+            );
+        }
+    }
+
+    fn unasked_certificates(&mut self, config: &Config) {
+        let is_asked = |frontend: &Frontend| frontend.client_certificates.is_some() && !frontend.open;
+        let known = config.clients.iter().find_map(|client| Some((client, client.certificates.first()?)));
+        if let (Some((client, certificate)), false) = (known, config.frontends.iter().any(is_asked)) {
+            self.warn(
+                "unasked-certificate",
+                certificate.origin,
+                format!("client {} is known by a certificate, and no frontend asks for one", client.name.value),
+                "give a frontend `client_certificates = { ca = [\"/path/to/their-ca.pem\"] }`",
             );
         }
     }
@@ -505,6 +520,20 @@ weight = 0
         let unused = clean.replace("bind = [", "backend = \"chat\"\nbind = [")
             + "[backend.x.server.a]\nurl = \"http://10.0.0.1\"\n[backend.x.server.b]\nurl = \"http://10.0.0.2\"\n";
         assert_eq!(warnings(&unused), [("unused-backend", 27)]);
+    }
+
+    #[test]
+    fn a_client_of_a_certificate_that_nobody_asks_for_is_doubtful() {
+        let client =
+            format!("[plan.free]\n[client.acme]\nplan = \"free\"\ncertificate_sha256 = \"{}\"\n", "0a".repeat(32));
+        let text = CLEAN.to_owned() + &client;
+        assert_eq!(warnings(&text.replace("open = true", "")), [("unasked-certificate", 29)]);
+        let asked = "certificates = [\"/x.pem\"]\nclient_certificates = { ca = [\"/ca.pem\"] }";
+        assert_eq!(warnings(&text.replace("open = true", asked)), []);
+        // Whoever needs one is no stranger.
+        assert_eq!(warnings(&CLEAN.replace("open = true", asked)), []);
+        let optional = asked.replace("] }", "], required = false }");
+        assert_eq!(warnings(&CLEAN.replace("open = true", &optional)), [("open-relay", 6)]);
     }
 
     #[test]

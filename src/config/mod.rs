@@ -12,6 +12,7 @@ mod read;
 mod route;
 mod schema;
 mod source;
+mod tls;
 mod types;
 mod vip;
 mod waiting;
@@ -24,10 +25,11 @@ pub use money::{Budget, ModelPrice, PICO_PER_USD_A_MILLION, Price, WhenSpent};
 pub use read::{parse, parse_clients, parse_for_node, peek, profile};
 pub use route::{Route, is_match};
 pub use schema::json_schema;
+pub use tls::{ClientTrust, Tls, TlsProfile};
 pub use types::{
     AddressLimit, Api, Apply, Backend, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE, EmbeddingsProbe,
     Frontend, FrontendTimeout, Haproxy, History, HttpProbe, MetricsProbe, ModelsProbe, Node, ProxyProtocol, Server,
-    ServerTls, Stats, Tls, TlsProfile, own_vips,
+    ServerTls, Stats, own_vips,
 };
 pub use vip::{Heartbeat, Keepalived, Vip};
 pub use waiting::{BackendTimeout, RetryStreams};

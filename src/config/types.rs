@@ -4,6 +4,7 @@
 use super::caller::{Client, Plan, has_plan};
 use super::money::{ModelPrice, Price};
 use super::route::Route;
+use super::tls::{ClientTrust, Tls};
 use super::vip::{Heartbeat, Keepalived, Vip};
 use super::waiting::{BackendTimeout, RetryStreams};
 use crate::cfg;
@@ -202,29 +203,6 @@ pub struct Stats {
     pub login: Option<(Sourced<String>, Sourced<SecretRef>)>,
 }
 
-/// `[tls]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tls {
-    /// `profile`; default intermediate.
-    pub profile: Sourced<TlsProfile>,
-    /// `certificate_expiry`, 1 h to 24 d: a frontend's certificate that is valid for less is a problem; default 14 d.
-    pub certificate_expiry: Sourced<Duration>,
-}
-
-/// Mozilla's server-side TLS profiles.
-///
-/// **Source**: Mozilla, Server Side TLS, guideline 5.7.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TlsProfile {
-    /// TLS 1.3 only.
-    Modern,
-    /// TLS 1.2 with forward secrecy, and 1.3.
-    #[default]
-    Intermediate,
-    /// TLS 1.0 and up.
-    Old,
-}
-
 /// `[frontend.NAME]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frontend {
@@ -234,6 +212,12 @@ pub struct Frontend {
     pub bind: Vec<Sourced<BindAddress>>,
     /// `certificates`: PEM files or directories, the first one the default; empty: clear text.
     pub certificates: Vec<Sourced<Utf8PathBuf>>,
+    /// `client_certificates`: what clients must or may show; none: they are asked for none.
+    pub client_certificates: Option<ClientTrust>,
+    /// `http3`: over UDP at the same addresses; default false.
+    pub http3: bool,
+    /// `strict_sni`: whoever names no host of a certificate is turned away; default false.
+    pub strict_sni: bool,
     /// `redirect_http`: a clear-text bind that redirects to the TLS one.
     pub redirect_http: Option<Sourced<BindAddress>>,
     /// `backend`: the default one. May be left out where there is exactly one backend.

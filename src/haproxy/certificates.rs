@@ -9,9 +9,11 @@ use super::command::{Pipeline, word};
 use super::error::AdminError;
 use super::pem::common_name_in;
 use super::session::Session;
+use super::trust;
 use super::verb::words;
 use crate::model::Certificate;
 use crate::plan::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCertificates};
+use crate::render::TrustBundle;
 use camino::Utf8Path;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -22,11 +24,12 @@ use tokio::time::Instant;
 /// Time for all questions: a thousand certificates answer in a tenth of it.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Longest payload that is ever tried; whether it fits into this worker's buffer, the plan decides.
-const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+pub(super) const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 
-/// Asks the worker for these crt-lists and for every certificate that is in one of them or among `paths`.
+/// Asks the worker for these crt-lists, for every certificate that is in one of them or among `paths`, and for what those
+/// of clients are judged by.
 ///
-/// A list or certificate that the worker does not know is missing from the answer.
+/// A list, certificate or file that the worker does not know is missing from the answer.
 ///
 /// # Errors
 /// As [`observe`](super::observe()); nobody listening is one, too.
@@ -34,6 +37,7 @@ pub async fn observe_certificates(
     admin_socket: &Utf8Path,
     lists: &[String],
     paths: &[String],
+    trust: &[&TrustBundle],
 ) -> Result<RuntimeCertificates, AdminError> {
     let mut found = RuntimeCertificates::default();
     if lists.is_empty() {
@@ -62,6 +66,7 @@ pub async fn observe_certificates(
             found.stores.insert(path, certificate);
         }
     }
+    found.trust = trust::observe(&mut session, trust).await?;
     Ok(found)
 }
 
@@ -111,7 +116,7 @@ fn parse_certificate(reply: &str) -> Result<Option<RuntimeCertificate>, String> 
 }
 
 /// `Feb  9 08:56:45 2027 GMT`
-fn date(text: &str) -> Option<Timestamp> {
+pub(super) fn date(text: &str) -> Option<Timestamp> {
     let plain: Vec<&str> = text.strip_suffix(" GMT")?.split_whitespace().collect();
     let local = DateTime::strptime("%b %d %H:%M:%S %Y", plain.join(" ")).ok()?;
     local.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
@@ -132,6 +137,7 @@ pub(super) async fn carry_out(session: &mut Session, step: &CertificateStep) -> 
             let is_done = reply.contains("deleted in crtlist");
             Ok(done(reply, is_done))
         }
+        CertificateStep::Trust(bundle) => trust::replace(session, bundle).await,
         CertificateStep::Forget { path } => {
             let reply = session.ask(&format!("del ssl cert {}", word(path)?)).await?;
             // In use: by a line of the operator's own, which keeps it.
@@ -180,11 +186,11 @@ async fn store(
 }
 
 /// The path in `# transaction` and `*PATH`, with which `show ssl cert` begins while one is open.
-fn open_transaction(reply: &str) -> Option<&str> {
+pub(super) fn open_transaction(reply: &str) -> Option<&str> {
     reply.lines().find_map(|line| line.strip_prefix('*'))
 }
 
-fn says_success(reply: &str) -> bool {
+pub(super) fn says_success(reply: &str) -> bool {
     reply.lines().map(str::trim).rfind(|line| !line.is_empty()) == Some("Success!")
 }
 

@@ -95,12 +95,15 @@ impl Section {
 /// `None` where the client must show something that we do not have: a certificate, a name, the PROXY protocol.
 fn question(bind: &Line<'_>) -> Option<Question> {
     let mut question = Question::Clear;
+    let mut before = String::new();
     for word in bind.arguments().skip(1).filter_map(|word| word.said) {
         match &*word {
-            "accept-proxy" | "accept-netscaler-cip" | "strict-sni" | "verify" => return None,
+            "accept-proxy" | "accept-netscaler-cip" | "strict-sni" => return None,
+            "required" if before == "verify" => return None,
             "ssl" => question = Question::Tls,
             _ => {}
         }
+        before = word.into_owned();
     }
     Some(question)
 }

@@ -30,6 +30,7 @@ mod session;
 mod sharing;
 mod spent;
 mod stat;
+mod trust;
 mod verb;
 mod verdict;
 
@@ -49,4 +50,5 @@ pub use pulse::{Pulse, clients, pulse, pulse_listener};
 pub use sharing::connected_peers;
 pub use spent::{CountedSpending, counted_spending};
 pub use stat::{ServerCounters, counters, parse_stat};
+pub use trust::{certificate_digest, read_trust, understand_trust};
 pub use verdict::{CheckVerdict, HaproxyMessage, MessageLevel};

@@ -14,7 +14,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_OCSP;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey;
 
@@ -136,6 +137,7 @@ fn understand(source: &Utf8Path, copy: &Utf8Path, files: Files) -> Result<Certif
             .collect(),
         names: names(leaf),
         key_kind: key_kind(leaf),
+        lacks_issuer: has_responder(leaf) && behind.iter().all(|one| one.subject() != leaf.issuer()),
         not_before: at(leaf.validity().not_before.timestamp())?,
         not_after: at(leaf.validity().not_after.timestamp())?,
         pem: PrivatePem::new(pem),
@@ -178,6 +180,21 @@ fn blocks(bytes: &[u8]) -> Result<String, String> {
     }
 }
 
+/// The blocks of one kind alone.
+pub(super) fn blocks_of(bytes: &[u8], label: &str) -> Result<String, String> {
+    let (begin, end) = (format!("-----BEGIN {label}-----\n"), format!("-----END {label}-----\n"));
+    let mut is_in = false;
+    let mut found = String::new();
+    for line in blocks(bytes)?.split_inclusive('\n') {
+        is_in |= line == begin;
+        if is_in {
+            found.push_str(line);
+        }
+        is_in &= line != end;
+    }
+    Ok(found)
+}
+
 /// Whether the key is the one of the first certificate. What we have no code for, `haproxy -c` judges.
 fn check_key(chain: &[CertificateDer<'_>], key: &PrivateKeyDer<'_>) -> Result<(), String> {
     let Ok(key) = rustls::crypto::aws_lc_rs::sign::any_supported_type(key) else { return Ok(()) };
@@ -190,7 +207,8 @@ fn check_key(chain: &[CertificateDer<'_>], key: &PrivateKeyDer<'_>) -> Result<()
     }
 }
 
-fn fingerprint(der: &[u8]) -> String {
+/// SHA-1 in upper-case hexadecimal digits.
+pub(super) fn fingerprint(der: &[u8]) -> String {
     digest(&SHA1_FOR_LEGACY_USE_ONLY, der).as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
@@ -204,6 +222,16 @@ fn names(leaf: &X509Certificate<'_>) -> BTreeSet<String> {
     });
     let common = leaf.subject().iter_common_name().filter_map(|name| name.as_str().ok()).map(str::to_owned);
     dns.chain(common).map(|name| name.to_ascii_lowercase()).collect()
+}
+
+/// Whether it says where its issuer answers questions about it.
+fn has_responder(leaf: &X509Certificate<'_>) -> bool {
+    leaf.extensions().iter().any(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityInfoAccess(access) => {
+            access.iter().any(|place| place.access_method == OID_PKIX_ACCESS_DESCRIPTOR_OCSP)
+        }
+        _ => false,
+    })
 }
 
 fn key_kind(leaf: &X509Certificate<'_>) -> String {

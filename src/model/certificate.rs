@@ -33,6 +33,9 @@ pub struct Certificate {
     pub names: BTreeSet<String>,
     /// The kind of its key (`EC`, `RSA`): of one name, one certificate of each kind may be served.
     pub key_kind: String,
+    /// It names an OCSP responder, and its issuer is not in the chain behind it: with `ocsp-update.mode on` HAProxy would not
+    /// start. (It looks at `.issuer` only where a crt-list has the word.)
+    pub lacks_issuer: bool,
     /// From when it is valid.
     pub not_before: Timestamp,
     /// When it expires.

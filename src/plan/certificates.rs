@@ -5,15 +5,11 @@
 //! certificates of one name that additions at the end cannot reach, a file that does not fit into HAProxy's buffer.
 
 use super::ReloadReason;
-use crate::model::Certificate;
-use crate::render::ListFile;
+use crate::model::{Certificate, TrustKind};
+use crate::render::{ListFile, SOCKET_RESERVE_BYTES, TrustBundle};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-
-/// What of `tune.bufsize` a certificate on its way over the admin socket must leave free: the command with its path,
-/// and a margin, because 2.6 does not refuse a payload that just fails to fit but spins and dies.
-const BUFFER_RESERVE_BYTES: usize = 2048;
 
 /// The certificates of the running worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +18,8 @@ pub struct RuntimeCertificates {
     pub lists: BTreeMap<String, Vec<ListEntry>>,
     /// Each certificate that is in one of the lists or was asked for, by path.
     pub stores: BTreeMap<String, RuntimeCertificate>,
+    /// What the certificates of clients are judged by: the marks of what each file that was asked for holds, by path.
+    pub trust: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// One line of a crt-list in the worker.
@@ -76,6 +74,8 @@ pub enum CertificateStep {
         /// The line.
         entry: ListEntry,
     },
+    /// `set ssl ca-file` or `set ssl crl-file`, and `commit`.
+    Trust(Box<TrustBundle>),
     /// `del ssl cert`: of a certificate that is in no list any more.
     Forget {
         /// The certificate.
@@ -96,6 +96,14 @@ impl fmt::Display for CertificateStep {
             Self::Remove { list, entry } => {
                 write!(f, "certificate remove {} from {list}", Certificate::source_of(&entry.path))
             }
+            Self::Trust(bundle) => {
+                let what = match bundle.kind {
+                    TrustKind::Authorities => "authorities",
+                    TrustKind::Revoked => "revoked certificates",
+                };
+                let sources: Vec<&str> = bundle.files.iter().map(|file| file.source.as_str()).collect();
+                write!(f, "{what} of clients from {}", sources.join(", "))
+            }
             Self::Forget { path } => write!(f, "certificate forget {}", Certificate::source_of(path)),
         }
     }
@@ -111,7 +119,7 @@ pub(super) fn certificate_steps(
     buffer_bytes: usize,
     reasons: &mut Vec<ReloadReason>,
 ) -> Vec<CertificateStep> {
-    let room = buffer_bytes.saturating_sub(BUFFER_RESERVE_BYTES);
+    let room = buffer_bytes.saturating_sub(SOCKET_RESERVE_BYTES);
     let mut wanted: BTreeMap<&str, &Certificate> = BTreeMap::new();
     let (mut add, mut remove) = (vec![], vec![]);
     for (list, file) in lists {
@@ -149,6 +157,24 @@ pub(super) fn certificate_steps(
         .collect();
     let forget = gone.into_iter().map(|path| CertificateStep::Forget { path });
     store.into_iter().chain(add).chain(remove).chain(forget).collect()
+}
+
+/// Who may be a client: what the running HAProxy judges by against the files.
+pub(super) fn trust_steps(
+    wanted: &BTreeMap<String, TrustBundle>,
+    now: &RuntimeCertificates,
+    reasons: &mut Vec<ReloadReason>,
+) -> Vec<CertificateStep> {
+    let mut steps = Vec::new();
+    // One that does not fit through the admin socket is part of the structure.
+    for bundle in wanted.values().filter(|bundle| bundle.is_data) {
+        match now.trust.get(bundle.path.as_str()) {
+            Some(marks) if marks.iter().map(String::as_str).eq(bundle.marks()) => {}
+            Some(_) => steps.push(CertificateStep::Trust(Box::new(bundle.clone()))),
+            None => reasons.push(ReloadReason::whole(format!("the running HAProxy has no {}", bundle.path))),
+        }
+    }
+    steps
 }
 
 fn list_steps(
@@ -226,6 +252,7 @@ mod tests {
             chain: vec![],
             names: words.next().map(str::to_owned).into_iter().collect(),
             key_kind: words.next().unwrap_or("EC").to_owned(),
+            lacks_issuer: false,
             not_before: "2026-11-19T00:00:00Z".parse().unwrap(),
             not_after: "2027-02-19T00:00:00Z".parse().unwrap(),
             pem: PrivatePem::new(&"x".repeat(2000)),
@@ -246,6 +273,7 @@ mod tests {
         RuntimeCertificates {
             lists: [("api.list".to_owned(), paths.iter().zip(1..).map(entry).collect())].into(),
             stores: paths.iter().map(store).collect(),
+            trust: BTreeMap::new(),
         }
     }
 

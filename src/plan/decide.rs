@@ -1,6 +1,6 @@
 //! The decision: which files, which runtime commands, or which reload and why.
 
-use super::certificates::certificate_steps;
+use super::certificates::{certificate_steps, trust_steps};
 use super::reshaped::Reshaped;
 use super::{Observed, ReloadReason, Runtime, RuntimeServer, Step, marker, reload_reasons};
 use crate::desired::{Desired, DesiredServer};
@@ -171,7 +171,8 @@ fn action_for(question: &Question<'_>, runtime: &Runtime) -> Action {
         let buffer = usize::try_from(question.desired.config.haproxy.buffer_bytes.value).unwrap_or(usize::MAX);
         let certificates = &question.observed.certificates;
         let changes = certificate_steps(&question.rendered.lists, certificates, buffer, &mut reasons);
-        steps.extend(changes.into_iter().map(Step::Certificate));
+        let trust = trust_steps(&question.rendered.trust, certificates, &mut reasons);
+        steps.extend(trust.into_iter().chain(changes).map(Step::Certificate));
     }
     match (reasons.is_empty(), steps.is_empty()) {
         (false, _) => Action::Reload(reasons),

@@ -28,6 +28,7 @@ mod shape;
 mod target;
 mod template_lines;
 mod templates;
+mod trust;
 mod value;
 
 pub use dynamic::{ServerLine, server_lines};
@@ -41,12 +42,14 @@ pub use names::{
     CLIENTS_MAP, KEYS_MAP, LIMIT_MONEY as MONEY_TABLE, LISTS_MAP, LIVE_RING, SHARED_PEERS, SPENT_MAP, is_own_map,
     names_of, runtime_names,
 };
+pub use plans::CERTIFICATE_MARK;
 pub use rendered::{LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
 pub use reweighed::reweighed;
 pub use scripts::moved;
 pub use sections::Before;
 pub use target::Target;
 pub use templates::Templates;
+pub use trust::{SOCKET_RESERVE_BYTES, TrustBundle, trust_part};
 
 use crate::desired::Desired;
 use context::{ContextMaker, Pass};
@@ -173,6 +176,7 @@ fn gather(
 ) -> Result<Rendered, RenderError> {
     let maps = maps::used(maps::all(desired)?, &body);
     let lists = lists::used(desired, &body);
+    let trust = trust::used(desired, &body);
     let scripts = scripts::used(&body);
     let nodes = nodes::used(desired, &body)?;
     let haproxy_cfg = header::with_header(&body);
@@ -180,5 +184,5 @@ fn gather(
     let maxconn = Maxconn::stated_in(&haproxy_cfg);
     let (maps, dynamic) = (Arc::new(maps), Arc::new(dynamic));
     let (words, digest) = (OnceLock::new(), OnceLock::new());
-    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, words, maxconn, scripts, nodes, target, digest })
+    Ok(Rendered { haproxy_cfg, structure, maps, lists, trust, dynamic, words, maxconn, scripts, nodes, target, digest })
 }

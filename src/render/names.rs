@@ -5,7 +5,7 @@
 use super::RuntimeNames;
 use crate::config::{Backend, Config, Server};
 use crate::desired::needs_hops;
-use crate::model::{Digest, Name, ServerId};
+use crate::model::{Digest, Name, ServerId, TRUST, TrustKind};
 use std::collections::BTreeMap;
 
 /// The frontend with the statistics page.
@@ -108,6 +108,15 @@ pub fn is_own_map(path: &str) -> bool {
 /// The crt-list of a frontend.
 pub(super) fn crt_list(frontend: &Name) -> String {
     format!("crt-lists/{frontend}.list")
+}
+
+/// What HAProxy reads of the authorities that a frontend trusts, or of the lists of what they revoked.
+pub(super) fn trust_file(frontend: &Name, kind: TrustKind) -> String {
+    let end = match kind {
+        TrustKind::Authorities => "ca",
+        TrustKind::Revoked => "crl",
+    };
+    format!("{TRUST}/{frontend}.{end}.pem")
 }
 
 /// The hop's `listen` section.

@@ -3,7 +3,7 @@
 use super::names::PlansMap;
 use super::routes::{is_plain, model_expression};
 use crate::config::{Budget, Client, Plan, TokenWeights, long, sustained};
-use crate::model::{Rate, Sourced};
+use crate::model::{Digest, Rate, Sourced};
 use crate::usage::money;
 
 /// The clock of the buckets ticks so often a second. It begins anew after 59 hours; a bucket holds 12
@@ -11,6 +11,8 @@ use crate::usage::money;
 const TICKS: u64 = 20_000;
 /// How long a request waits for its turn at the most, in seconds.
 const PATIENCE_S: u64 = 5;
+/// What stands before the digest of a certificate in the map of clients.
+pub const CERTIFICATE_MARK: &str = "certificate:";
 /// What stands for "no limit": more than HAProxy ever counts.
 const NONE: u64 = u32::MAX as u64;
 /// The window that stands where there is none, in seconds.
@@ -77,12 +79,16 @@ fn ticks(rate: Rate) -> u64 {
 }
 
 /// The entries of a client: `NAME PLAN` by the digest of its key as HAProxy spells it; behind it the second since 1970
-/// until which an old key is good.
+/// until which an old key is good. The same by the digest of its certificate, which no key can have: the text before it
+/// is no digit.
 pub(super) fn entries(client: &Client) -> impl Iterator<Item = (String, String)> {
     let who = format!("{} {}", client.name.value, client.plan.value);
     let old = client.old_key.as_ref();
     let old = old.map(|(digest, until)| (digest.to_string().to_uppercase(), format!("{who} {}", until.as_second())));
-    std::iter::once((client.key.to_string().to_uppercase(), who)).chain(old)
+    let spelt = |digest: &Sourced<Digest>| digest.to_string().to_uppercase();
+    let key = client.key.iter().map(spelt);
+    let certificates = client.certificates.iter().map(move |one| format!("{CERTIFICATE_MARK}{}", spelt(one)));
+    key.chain(certificates).map(move |digest| (digest, who.clone())).chain(old)
 }
 
 /// What plans include, each as `PLAN/MODEL` or `PLAN/PATH`. A plan that names none includes all.

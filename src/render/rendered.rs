@@ -1,6 +1,6 @@
 //! The result of rendering.
 
-use super::{Maxconn, Target, dynamic, server_lines};
+use super::{Maxconn, Target, TrustBundle, dynamic, server_lines};
 use crate::model::{CERTIFICATES, Certificate, Digest, Origin, PrivatePem};
 use camino::Utf8Path;
 use std::collections::BTreeMap;
@@ -26,6 +26,9 @@ pub struct Rendered {
     /// The crt-lists, by path relative to the configuration's directory (`crt-lists/api.list`), which is also their
     /// identifier on the admin socket.
     pub lists: BTreeMap<String, ListFile>,
+    /// What the certificates of clients are judged by, by path relative to the configuration's directory
+    /// (`client-trust/api.ca.pem`).
+    pub trust: BTreeMap<String, TrustBundle>,
     /// Programs in Lua, by path relative to the configuration's directory (`hapilot-lua/model.DIGEST.lua`). Their names carry their
     /// digests: another program is another structure.
     pub scripts: BTreeMap<String, &'static str>,
@@ -82,6 +85,7 @@ impl Rendered {
             words: OnceLock::new(),
             maxconn: Maxconn::stated_in(haproxy_cfg),
             lists: BTreeMap::new(),
+            trust: BTreeMap::new(),
             scripts: BTreeMap::new(),
             nodes: BTreeMap::new(),
             target: Target::OLDEST,
@@ -112,10 +116,11 @@ impl Rendered {
             && Arc::ptr_eq(&self.maps, &before.maps)
             && self.structure.digest == before.structure.digest
             && self.lists == before.lists
+            && self.trust == before.trust
     }
 
-    /// The crt-lists, the certificates that they name, and those for other nodes, by path relative to the configuration's directory, in the
-    /// order of writing: no list without its certificates.
+    /// The crt-lists, the certificates that they name and those for other nodes, and what those of clients are judged by, by path
+    /// relative to the configuration's directory, in the order of writing: no list without its certificates.
     pub fn beside(&self) -> BTreeMap<String, Vec<u8>> {
         let certificates = self.lists.values().flat_map(|list| &list.certificates);
         let files = certificates.flat_map(Certificate::files);
@@ -123,7 +128,8 @@ impl Rendered {
             files.filter_map(|(path, bytes)| Some((format!("{CERTIFICATES}/{}", path.file_name()?), bytes.to_vec())));
         let lists = self.lists.iter().map(|(path, list)| (path.clone(), list.text().into_bytes()));
         let nodes = self.nodes.iter().map(|(path, pem)| (path.clone(), pem.expose().as_bytes().to_vec()));
-        lists.chain(files).chain(nodes).collect()
+        let trust = self.trust.iter().map(|(path, bundle)| (path.clone(), bundle.text().into_bytes()));
+        lists.chain(files).chain(nodes).chain(trust).collect()
     }
 }
 

@@ -35,8 +35,18 @@ pub fn reweighed(
         Err(e) => return Some(Err(e)),
     };
     let body = replaced(before, &lines)?;
-    let Desired { config: _, servers: _, secrets, certificates: _, clients, spent, lists, active_keys, spread_keys } =
-        desired;
+    let Desired {
+        config: _,
+        servers: _,
+        secrets,
+        certificates: _,
+        trust: _,
+        clients,
+        spent,
+        lists,
+        active_keys,
+        spread_keys,
+    } = desired;
     let has_same_keys = (&was.secrets, &was.active_keys, &was.spread_keys) == (secrets, active_keys, spread_keys);
     let has_same_rows = was.spent == *spent && was.lists == *lists;
     let maps = match has_same_keys && Arc::ptr_eq(&was.clients, clients) && has_same_rows {
@@ -61,6 +71,7 @@ pub fn reweighed(
         words: OnceLock::new(),
         maxconn: before.maxconn.clone(),
         lists: before.lists.clone(),
+        trust: before.trust.clone(),
         scripts: before.scripts.clone(),
         nodes,
         target,

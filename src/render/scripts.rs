@@ -2,6 +2,7 @@
 //!
 //! They are part of hapilot, not of what an operator writes. Called by `render`.
 
+use super::Rendered;
 use crate::cfg;
 use crate::model::Digest;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -57,11 +58,15 @@ impl Script {
 }
 
 /// The text of haproxy.cfg for a copy of the files in another directory than that of `config`.
-pub fn moved(haproxy_cfg: &str, config: &Utf8Path, directory: &Utf8Path) -> String {
+pub fn moved(rendered: &Rendered, config: &Utf8Path, directory: &Utf8Path) -> String {
     let (from, to) = (config.with_file_name(DIRECTORY), directory.join(DIRECTORY));
-    Script::ALL.into_iter().fold(haproxy_cfg.to_owned(), |text, script| {
+    let text = Script::ALL.into_iter().fold(rendered.haproxy_cfg.clone(), |text, script| {
         text.replace(&format!("{from}/{}.", script.name()), &format!("{to}/{}.", script.name()))
-    })
+    });
+    rendered
+        .trust
+        .iter()
+        .fold(text, |text, (name, bundle)| text.replace(bundle.path.as_str(), directory.join(name).as_str()))
 }
 
 /// Those that the rendered text loads.

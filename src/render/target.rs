@@ -80,7 +80,20 @@ impl Target {
                 plan.name.value
             )
         });
-        differ.chain(silent).chain(delays).collect()
+        let quic = config.frontends.iter().filter(|frontend| frontend.http3 && !self.has_quic());
+        let quic = quic.map(|frontend| {
+            format!(
+                "frontend {}: http3 is not in force: HAProxy {major}.{minor} speaks HTTP/2 at most",
+                frontend.name.value
+            )
+        });
+        let staples = (config.tls.ocsp && !self.asks_ocsp()).then(|| {
+            format!(
+                "`[tls] ocsp` is not in force: HAProxy {major}.{minor} asks no authority; what another program puts beside a \
+                 certificate as FILE.ocsp is handed out"
+            )
+        });
+        differ.chain(silent).chain(delays).chain(quic).chain(staples).collect()
     }
 
     /// `tcp-response content` rules that see each attempt and lose none: on 2.6 a server that hangs up without an answer
@@ -159,6 +172,16 @@ impl Target {
     /// Servers ask for the name in the client's Host unless they are told not to.
     pub(crate) fn has_sni_auto(self) -> bool {
         self.at_least(3, 3)
+    }
+
+    /// QUIC, where it was built in, with libraries that have none of their own as well (`limited-quic`).
+    pub(crate) fn has_quic(self) -> bool {
+        self.at_least(3, 0)
+    }
+
+    /// `ocsp-update.mode`.
+    pub(crate) fn asks_ocsp(self) -> bool {
+        self.at_least(3, 0)
     }
 
     /// `retry-on 429`.

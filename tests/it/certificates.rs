@@ -3,14 +3,14 @@
 use crate::support::agent;
 use crate::support::haproxy::{Binary, Place, Private, binaries};
 use crate::support::port::free_port;
+use crate::support::tls::Anything;
 use crate::support::{PATIENCE, wait_for, write};
 use camino::{Utf8Path, Utf8PathBuf};
 use hapilot::haproxy::{execute, read_certificate};
 use hapilot::plan::{CertificateStep, ListEntry, Step};
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 use serde_json::Value;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -168,45 +168,6 @@ fn shown(port: u16, name: &str) -> Vec<u8> {
         client.complete_io(&mut stream).unwrap();
     }
     client.peer_certificates().unwrap()[0].to_vec()
-}
-
-/// Takes every certificate: the tests compare it themselves.
-#[derive(Debug)]
-struct Anything;
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[test]

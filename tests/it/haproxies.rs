@@ -41,7 +41,7 @@ pub fn write_files(directory: &Utf8Path, rendered: &Rendered) -> Utf8PathBuf {
         fs_err::write(path, text).unwrap();
     }
     let path = directory.join("haproxy.cfg");
-    let text = moved(&rendered.haproxy_cfg, Utf8Path::new("/etc/haproxy/haproxy.cfg"), directory);
+    let text = moved(rendered, Utf8Path::new("/etc/haproxy/haproxy.cfg"), directory);
     fs_err::write(&path, text).unwrap();
     path
 }

@@ -75,7 +75,8 @@ pub(super) async fn observe_certificates(
     let lists: Vec<String> = rendered.lists.keys().cloned().collect();
     let paths = rendered.lists.values().flat_map(|list| &list.certificates);
     let paths: Vec<String> = paths.map(|certificate| certificate.path.to_string()).collect();
-    haproxy::observe_certificates(&config.haproxy.admin_socket, &lists, &paths)
+    let trust: Vec<_> = rendered.trust.values().filter(|bundle| bundle.is_data).collect();
+    haproxy::observe_certificates(&config.haproxy.admin_socket, &lists, &paths, &trust)
         .await
         .map_err(|e| ApplyError::unasked(&e))
 }

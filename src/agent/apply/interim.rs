@@ -37,6 +37,7 @@ impl Baseline {
             servers,
             secrets: _,
             certificates: _,
+            trust: _,
             clients: _,
             spent: _,
             lists: _,

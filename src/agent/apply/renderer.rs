@@ -38,8 +38,18 @@ struct Kept {
 impl Kept {
     /// Whether a rendering now would give the same. The templates belong to the configuration that was read with them.
     fn is_of(&self, desired: &Desired, target: Target) -> bool {
-        let Desired { config: _, servers, secrets, certificates: _, clients, spent, lists, active_keys, spread_keys } =
-            desired;
+        let Desired {
+            config: _,
+            servers,
+            secrets,
+            certificates: _,
+            trust: _,
+            clients,
+            spent,
+            lists,
+            active_keys,
+            spread_keys,
+        } = desired;
         self.structure_of(desired, target).is_some()
             && self.desired.servers == *servers
             && self.desired.secrets == *secrets
@@ -57,6 +67,7 @@ impl Kept {
             servers: _,
             secrets: _,
             certificates,
+            trust,
             clients: _,
             spent: _,
             lists: _,
@@ -65,7 +76,8 @@ impl Kept {
         } = desired;
         let is_same = self.target == target
             && Arc::ptr_eq(&self.desired.config, config)
-            && self.desired.certificates == *certificates;
+            && self.desired.certificates == *certificates
+            && self.desired.trust == *trust;
         is_same.then(|| self.rendered.structure.clone())
     }
 }

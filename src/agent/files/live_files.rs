@@ -2,7 +2,7 @@
 //!
 //! Called by `engine` only; what is written was judged before.
 
-use crate::model::{CERTIFICATES, Digest};
+use crate::model::{CERTIFICATES, Digest, TRUST};
 use crate::plan::{FileChange, FileState};
 use crate::render::{self, Rendered};
 use crate::store::{FormerFile, IntendedFile};
@@ -20,7 +20,7 @@ pub(in crate::agent) const MAX_FILE: u64 = 256 << 20;
 /// Of haproxy.cfg, maps without secrets, lists and programs.
 const CONFIG_MODE: u32 = 0o644;
 
-/// haproxy.cfg, and the maps, crt-lists and certificates beside it.
+/// haproxy.cfg, and the maps, crt-lists, certificates and authorities beside it.
 #[derive(Debug)]
 pub(in crate::agent) struct LiveFiles {
     config: Utf8PathBuf,
@@ -38,7 +38,7 @@ pub(in crate::agent) struct FilesNow {
     pub(in crate::agent) text: String,
     /// Digests of the maps.
     pub(in crate::agent) maps: BTreeMap<String, Digest>,
-    /// Digests of the crt-lists and certificates.
+    /// Digests of the crt-lists, the certificates, and what those of clients are judged by.
     pub(in crate::agent) lists: BTreeMap<String, Digest>,
     /// Digests of the programs in Lua.
     pub(in crate::agent) scripts: BTreeMap<String, Digest>,
@@ -83,6 +83,7 @@ impl LiveFiles {
         maps.retain(|path, _| render::is_own_map(path));
         let mut lists = self.digests("crt-lists", ".list")?;
         lists.extend(self.digests(CERTIFICATES, "")?);
+        lists.extend(self.digests(TRUST, ".pem")?);
         let scripts = self.digests("hapilot-lua", ".lua")?;
         Ok(FilesNow { stamp, config, text, maps, lists, scripts })
     }
@@ -108,7 +109,7 @@ impl LiveFiles {
 
     /// Removes what a death left of them on the way to their names.
     pub(in crate::agent) fn sweep(&self) {
-        let beside = ["maps", "crt-lists", CERTIFICATES, "hapilot-lua"].map(|below| self.directory.join(below));
+        let beside = ["maps", "crt-lists", CERTIFICATES, TRUST, "hapilot-lua"].map(|below| self.directory.join(below));
         beside.iter().chain([&self.directory]).for_each(|directory| sys::files::sweep_staged(directory));
     }
 

@@ -177,10 +177,8 @@ fn stage_in(directory: &Utf8Path, rendered: &Rendered, config: &Config) -> std::
         sys::directory::create_directory(&sys::files::directory_of(&path), 0o700)?;
         sys::directory::write_private(&path, &bytes)?;
     }
-    sys::directory::write_private(
-        &root.join("haproxy.cfg"),
-        moved(&rendered.haproxy_cfg, &config.haproxy.config, root).as_bytes(),
-    )?;
+    let text = moved(rendered, &config.haproxy.config, root);
+    sys::directory::write_private(&root.join("haproxy.cfg"), text.as_bytes())?;
     Ok(staging)
 }
 
@@ -346,6 +344,9 @@ pub(in crate::agent) fn judgement(sources: &Sources, rendered: &Rendered) -> Dig
         for certificate in &file.certificates {
             judged += &format!("{list} {} {}\n", certificate.path, certificate.digest);
         }
+    }
+    for (path, bundle) in &rendered.trust {
+        judged += &format!("{path} {}\n", Digest::of(bundle.text()));
     }
     Digest::of(judged)
 }

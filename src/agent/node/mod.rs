@@ -213,8 +213,9 @@ impl Node {
 
     /// Takes note of the certificates that serve, and logs what is new of them.
     pub fn tell_certificates(&mut self) {
-        let Sources { config, certificates, certificate_problems, .. } = &self.serving;
-        self.certificate_news.look(config, certificates, certificate_problems, Timestamp::now(), &self.bulletin);
+        let Sources { config, certificates, trust, certificate_problems, .. } = &self.serving;
+        let now = Timestamp::now();
+        self.certificate_news.look(config, certificates, trust, certificate_problems, now, &self.bulletin);
     }
 
     /// What the file says and the running version does not do.

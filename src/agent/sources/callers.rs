@@ -6,7 +6,7 @@ use crate::agent::tell::refusal::{At, Refusal};
 use crate::config::{self, Client, Clients, Config};
 use crate::event::{Event, EventKind, Severity};
 use crate::model::{Digest, Name, Origin, Sourced};
-use crate::render::CLIENTS_MAP;
+use crate::render::{CERTIFICATE_MARK, CLIENTS_MAP};
 use crate::sys;
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -44,6 +44,10 @@ pub(super) fn serving(config: &Config) -> Option<Clients> {
     for line in text.lines() {
         let mut words = line.split(' ');
         let (Some(digest), Some(name), Some(plan)) = (words.next(), words.next(), words.next()) else { continue };
+        let (digest, is_certificate) = match digest.strip_prefix(CERTIFICATE_MARK) {
+            Some(digest) => (digest, true),
+            None => (digest, false),
+        };
         let (Ok(digest), Ok(name), Ok(plan)) = (digest.parse::<Digest>(), Name::new(name), Name::new(plan)) else {
             continue;
         };
@@ -55,21 +59,19 @@ pub(super) fn serving(config: &Config) -> Option<Clients> {
         }
         let until =
             words.next().and_then(|second| second.parse().ok()).and_then(|second| Timestamp::from_second(second).ok());
-        let key = Sourced::new(digest, origin);
-        match (until, clients.get_mut(&name)) {
-            // An old key stands behind the one that took its place.
-            (Some(until), Some(client)) => client.old_key = Some((key, until)),
-            (Some(_), None) => {}
-            (None, _) => {
-                let client = Client {
-                    name: Sourced::new(name.clone(), origin),
-                    plan: Sourced::new(plan, origin),
-                    key,
-                    old_key: None,
-                    budget_since: None,
-                };
-                clients.insert(name, client);
-            }
+        let digest = Sourced::new(digest, origin);
+        let client = clients.entry(name.clone()).or_insert_with(|| Client {
+            name: Sourced::new(name, origin),
+            plan: Sourced::new(plan, origin),
+            key: None,
+            certificates: vec![],
+            old_key: None,
+            budget_since: None,
+        });
+        match until {
+            _ if is_certificate => client.certificates.push(digest),
+            Some(until) => client.old_key = Some((digest, until)),
+            None => client.key = Some(digest),
         }
     }
     Some(Clients::new(&config.clients, clients.into_values().collect()))
@@ -93,6 +95,7 @@ pub(in crate::agent) fn changes(before: &Clients, after: &Clients) -> Vec<Event>
                 Some((_, until)) => format!("it has a new key; the one before is good until {until}"),
                 None => "it has a new key; the one before is refused".to_owned(),
             },
+            Some(known) if known.certificates != client.certificates => "it is known by another certificate".to_owned(),
             Some(known) if known.plan != client.plan => {
                 format!("its plan is {}, and was {}", client.plan.value, known.plan.value)
             }

@@ -3,6 +3,7 @@
 //! Pure but for the log. Called by `node`.
 
 use super::certificates::{CertificateProblem, Certificates, day, expiry, renewal_time, sources};
+use super::trust::{self, Trust};
 use crate::agent::tell::bulletin::Bulletin;
 use crate::config::Config;
 use crate::event::{Event, EventKind, Severity};
@@ -47,6 +48,7 @@ impl CertificateNews {
         &mut self,
         config: &Config,
         found: &Certificates,
+        trust: &Trust,
         problems: &[CertificateProblem],
         now: Timestamp,
         bulletin: &Bulletin,
@@ -73,7 +75,7 @@ impl CertificateNews {
             format!("{} (since {})", problem.told, since.strftime("%Y-%m-%d %H:%M:%S UTC"))
         });
         let expire = certificates.values().filter_map(|certificate| expiry(config, certificate, now));
-        self.problems = cannot.chain(expire).collect();
+        self.problems = cannot.chain(expire).chain(trust::doubts(config, trust, now)).collect();
         let status = |certificate: &&Certificate| CertificateStatus {
             file: certificate.source.clone(),
             names: certificate.names.iter().cloned().collect(),

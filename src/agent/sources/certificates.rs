@@ -13,6 +13,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
+/// HAProxy would not start with such a one.
+const NO_ISSUER: &str = "it names an OCSP responder, and the certificate of its issuer is not behind it, which `[tls] ocsp` \
+                         needs: put the whole chain there (fullchain.pem)";
+
 /// What is found at each path that a frontend names.
 pub(super) type Certificates = BTreeMap<Utf8PathBuf, Vec<Certificate>>;
 
@@ -35,7 +39,8 @@ pub(super) fn read(
     now: Timestamp,
     at: impl Fn(&Sourced<Utf8PathBuf>) -> At,
 ) -> (Certificates, Vec<CertificateProblem>) {
-    let reader = Reader { directory: sys::files::directory_of(&config.haproxy.config), known, now };
+    let staples = config.tls.ocsp;
+    let reader = Reader { directory: sys::files::directory_of(&config.haproxy.config), known, staples, now };
     let mut found = Certificates::new();
     let mut problems = Vec::new();
     for path in config.frontends.iter().flat_map(|frontend| &frontend.certificates) {
@@ -54,6 +59,8 @@ pub(super) fn read(
 struct Reader<'a> {
     directory: Utf8PathBuf,
     known: &'a Certificates,
+    /// HAProxy asks their issuers about them.
+    staples: bool,
     now: Timestamp,
 }
 
@@ -76,6 +83,7 @@ impl Reader<'_> {
         let copy = Certificate::copy_of(source, &self.directory);
         let before = self.known.values().flatten().find(|known| known.source == source);
         let (reason, is_other) = match read_certificate(source, &copy, before) {
+            Ok(found) if found.lacks_issuer && self.staples => (NO_ISSUER.to_owned(), false),
             Ok(found) if found.not_after > self.now => return Some(found),
             Ok(found) => match self.last_good(source, &copy, before) {
                 // An expired one takes the place of no valid one.

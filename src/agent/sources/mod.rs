@@ -6,4 +6,5 @@ pub(super) mod certificate_news;
 pub(super) mod certificates;
 pub(super) mod key_texts;
 pub(super) mod place;
+pub(super) mod trust;
 pub(super) mod unread;

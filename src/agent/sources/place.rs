@@ -5,10 +5,11 @@
 use super::callers;
 use super::certificates::{self, CertificateProblem};
 use super::key_texts::{self, Flaw};
+use super::trust::{self, Trust};
 use super::unread::{SecretUse, Unread};
 use crate::agent::tell::refusal::{At, Objection, Refusal};
 use crate::config::{self, Clients, Config, Diagnostics, Heartbeat, ServerTls};
-use crate::model::{Certificate, Digest, Name, Secret, SecretRef, Sourced};
+use crate::model::{Certificate, Digest, Name, Secret, SecretRef, Sourced, TrustFile, TrustKind};
 use crate::probe::ClientCertificate;
 use crate::render::Templates;
 use crate::sys;
@@ -59,7 +60,9 @@ pub struct Sources {
     pub clients_problem: Option<Refusal>,
     /// The certificates that frontends name.
     pub certificates: BTreeMap<Utf8PathBuf, Vec<Certificate>>,
-    /// Certificates that cannot be served. The last good ones stand in for them.
+    /// What frontends judge the certificates of clients by.
+    pub trust: Arc<BTreeMap<(TrustKind, Utf8PathBuf), TrustFile>>,
+    /// Certificates and the like that cannot be served. The last good ones stand in for them.
     pub certificate_problems: Vec<CertificateProblem>,
     /// Our own certificates towards servers.
     pub client_certificates: BTreeMap<Utf8PathBuf, ClientCertificate>,
@@ -196,8 +199,10 @@ impl Place {
         let password = password.map(|(_, password)| &password.value);
         let heartbeat = config.node.heartbeat.iter().map(|heartbeat| &heartbeat.key.value);
         let certificates = config.frontends.iter().flat_map(|frontend| &frontend.certificates);
+        let trusted = trust::trusts(&config).flat_map(|(_, trust)| trust.files()).map(|(_, path)| path);
         let of_servers = config.servers().flat_map(|(_, server)| server.tls.ca.iter().chain(&server.tls.certificate));
-        let named = certificates.chain(of_servers).chain(&config.haproxy.template).chain(&config.clients_file);
+        let named =
+            certificates.chain(trusted).chain(of_servers).chain(&config.haproxy.template).chain(&config.clients_file);
         let named = named.map(|path| path.value.clone());
         secret_files(keys.chain(password).chain(heartbeat)).chain(named).collect()
     }
@@ -215,7 +220,7 @@ impl Place {
         let (clients, clients_problem) = reader.clients(&config)?;
         let secrets = reader.secrets(&config);
         let outdated = secrets.keys().filter_map(sys::secrets::outdated_variable).map(outdated).collect();
-        let (certificates, certificate_problems) = reader.certificates(&config);
+        let (certificates, trust, certificate_problems) = reader.certificates(&config);
         let files = |of: fn(&ServerTls) -> Option<&Sourced<Utf8PathBuf>>| {
             config.servers().filter_map(move |(_, server)| of(&server.tls))
         };
@@ -252,6 +257,7 @@ impl Place {
             clients,
             clients_problem,
             certificates,
+            trust: Arc::new(trust),
             certificate_problems,
             client_certificates,
             authorities,
@@ -276,9 +282,13 @@ impl Sources {
     pub fn renew_certificates(&mut self) -> bool {
         let at = |path: &Sourced<Utf8PathBuf>| At::origin(&self.file, path.origin);
         let (found, problems) = certificates::read(&self.config, &self.certificates, jiff::Timestamp::now(), at);
-        let is_new = found != self.certificates;
+        let (trust, others) = trust::read(&self.config, &self.trust, jiff::Timestamp::now(), at);
+        let is_new = found != self.certificates || trust != *self.trust;
         self.certificates = found;
-        self.certificate_problems = problems;
+        if trust != *self.trust {
+            self.trust = Arc::new(trust);
+        }
+        self.certificate_problems = problems.into_iter().chain(others).collect();
         is_new
     }
 
@@ -298,6 +308,7 @@ impl Sources {
             .chain(template)
             .chain(self.certificates.keys().cloned())
             .chain(self.certificates.values().flatten().flat_map(|one| one.read_from.iter().cloned()))
+            .chain(trust::trusts(&self.config).flat_map(|(_, trust)| trust.files()).map(|(_, path)| path.value.clone()))
             .chain(self.authorities.keys().cloned())
             .chain(self.client_certificates.keys().cloned())
             .chain(secret_files)
@@ -407,12 +418,15 @@ impl Reader<'_> {
     }
 
     /// The certificates, and what is wrong with them: no reason to stop steering.
-    fn certificates(&mut self, config: &Config) -> (certificates::Certificates, Vec<CertificateProblem>) {
+    fn certificates(&mut self, config: &Config) -> (certificates::Certificates, Trust, Vec<CertificateProblem>) {
         let now = jiff::Timestamp::now();
-        let (found, problems) =
-            certificates::read(config, &BTreeMap::new(), now, |path| At::origin(self.file, path.origin));
+        let at = |path: &Sourced<Utf8PathBuf>| At::origin(self.file, path.origin);
+        let (found, mut problems) = certificates::read(config, &BTreeMap::new(), now, at);
+        let (trust, others) = trust::read(config, &BTreeMap::new(), now, at);
+        problems.extend(others);
         self.warnings.extend(certificates::warnings(config, &found, now));
-        (found, problems)
+        self.warnings.extend(trust::doubts(config, &trust, now));
+        (found, trust, problems)
     }
 
     /// All clients. In the place of a file of theirs that cannot be served stay those that serve, and no edit waits for it.

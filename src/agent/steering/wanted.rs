@@ -91,6 +91,7 @@ impl Steering {
         let (secrets, certificates) = (sources.secrets.clone(), sources.certificates.clone());
         let wishes = self.overrides.wishes();
         let mut desired = Desired::new(sources.config.clone(), weights, &wishes, secrets, certificates);
+        desired.trust = sources.trust.clone();
         desired.clients = sources.clients.clone();
         desired.spent = self.spent_under(sources);
         desired.lists = self.models.under(sources);

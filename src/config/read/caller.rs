@@ -150,7 +150,7 @@ pub(super) fn clients(root: &TableReader<'_>, plans: &[Plan], others: &[Client],
     let mut keys: BTreeMap<Digest, String> = BTreeMap::new();
     for other in others {
         names.insert(other.name.value.clone(), elsewhere.to_owned());
-        let digests = std::iter::once(&other.key).chain(other.old_key.iter().map(|(digest, _)| digest));
+        let digests = other.key.iter().chain(other.old_key.iter().map(|(digest, _)| digest)).chain(&other.certificates);
         keys.extend(digests.map(|digest| (digest.value, format!("[client.{}] of {elsewhere}", other.name.value))));
     }
     let mut clients = Vec::new();
@@ -203,6 +203,29 @@ fn client(name: Name, table: &TableReader<'_>, plans: &[Plan], keys: &mut BTreeM
     };
     let key = digest_of("key_sha256");
     let old_key = digest_of("old_key_sha256");
+    let certificate_field = table.get("certificate_sha256");
+    let certificates = certificate_field.as_ref().map(Field::fingerprints).unwrap_or_default();
+    for (at, one) in certificates.iter().enumerate() {
+        let place = format!("`[{}]`", table.path());
+        let other = keys.insert(one.value, place.clone());
+        if let (Some(other), Some(field)) = (other, &certificate_field) {
+            let is_twice = certificates[..at].iter().any(|before| before.value == one.value);
+            let message = if is_twice {
+                format!("{place} has this certificate twice")
+            } else {
+                format!("`{}`: {other} has the same certificate", field.name)
+            };
+            field.context.report(field.error("duplicate", message).help("each client has a certificate of its own"));
+        }
+    }
+    let names_key =
+        ["key_sha256", "certificate_sha256"].iter().any(|key| table.get(key).is_some() || table.is_misspelt(key));
+    if !names_key {
+        let message = format!("`[{}]` lacks `key_sha256`", table.path());
+        let help = "add it, or `certificate_sha256` where the client shows a certificate; `hapilot client add NAME --plan PLAN` \
+                    makes a key";
+        table.context().report(Found::error("missing-key", message, table.span()).help(help).absence());
+    }
     let until_field = table.get("old_key_until");
     let until = until_field.as_ref().and_then(|field| field.time());
     let lacks = |has: &str, lacks: &str| {
@@ -218,7 +241,10 @@ fn client(name: Name, table: &TableReader<'_>, plans: &[Plan], keys: &mut BTreeM
     }
     let budget_since = table.get("budget_since").and_then(|field| field.time());
     let (name, old_key) = (Sourced::new(name, table.origin()), old_key.zip(until));
-    Some(Client { name, plan: plan?, key: key?, old_key, budget_since })
+    if key.is_none() && certificates.is_empty() {
+        return None;
+    }
+    Some(Client { name, plan: plan?, key, certificates, old_key, budget_since })
 }
 
 pub(super) fn unknown_plan(field: &Field<'_>, plan: &Name, plans: &[Plan]) {

@@ -133,21 +133,37 @@ impl<'t> Field<'t> {
         })
     }
 
+    /// SHA-256 of certificates, as HAProxy says it or as `openssl x509 -fingerprint` does.
+    pub(super) fn fingerprints(&self) -> Vec<Sourced<Digest>> {
+        let ValueKind::Fingerprints(max) = *self.kind else { panic!("{} is not declared as fingerprints", self.name) };
+        let read = |text: &str| {
+            let digits = text.rsplit_once('=').map_or(text, |(_, digits)| digits).replace(':', "");
+            digits.parse().map_err(|_| Refused("the SHA-256 of a certificate is 64 hexadecimal digits".to_owned()))
+        };
+        let one = |field: Self| field.formed(read);
+        self.one_or_list(self.kind, max).into_iter().filter_map(one).collect()
+    }
+
     /// One or two rates.
     pub(super) fn rates(&self) -> Vec<Sourced<Rate>> {
-        let rate = |value: &'t DeValue<'t>, span: Range<usize>| Self {
+        self.one_or_list(&ValueKind::Rate, 2).iter().filter_map(Self::parse).collect()
+    }
+
+    /// One text, or a list of at most so many, each as a field of its own.
+    fn one_or_list(&self, kind: &'static ValueKind, max: usize) -> Vec<Self> {
+        let one = |value: &'t DeValue<'t>, span: Range<usize>| Self {
             context: self.context,
-            kind: &ValueKind::Rate,
+            kind,
             name: self.name.clone(),
             key_span: span.clone(),
             span,
             value,
         };
         match self.value {
-            DeValue::Array(items) if (1..=2).contains(&items.len()) => {
-                items.iter().filter_map(|item| rate(item.get_ref(), item.span()).parse()).collect()
+            DeValue::Array(items) if (1..=max).contains(&items.len()) => {
+                items.iter().map(|item| one(item.get_ref(), item.span())).collect()
             }
-            DeValue::String(_) => rate(self.value, self.span.clone()).parse().into_iter().collect(),
+            DeValue::String(_) => vec![one(self.value, self.span.clone())],
             _ => {
                 self.wrong_type();
                 Vec::new()
@@ -220,6 +236,10 @@ impl<'t> Field<'t> {
             ValueKind::Sha256 => found.help(
                 "the key itself does not stand here: `printf %s KEY | sha256sum` prints its digest; \
                  `hapilot client add NAME --plan PLAN` makes a key",
+            ),
+            ValueKind::Fingerprints(_) => found.help(
+                "`openssl x509 -in FILE -noout -fingerprint -sha256` prints it; `hapilot client add NAME --plan PLAN \
+                 --certificate FILE` writes it",
             ),
             _ => found,
         });

@@ -5,7 +5,8 @@
 use super::table::TableReader;
 use super::traffic::bind_of;
 use crate::config::diagnostic::Found;
-use crate::config::types::{Api, Apply, Haproxy, History, Node, Stats, Tls, TlsProfile};
+use crate::config::tls::{Tls, TlsProfile};
+use crate::config::types::{Api, Apply, Haproxy, History, Node, Stats};
 use crate::model::{BindAddress, BindHost, Name, Refused, SecretRef, Sourced, parse_size};
 use camino::Utf8PathBuf;
 
@@ -169,6 +170,7 @@ pub(super) fn tls(root: &TableReader<'_>) -> Tls {
             _ => TlsProfile::Intermediate,
         }),
         certificate_expiry: table.duration_or_default("certificate_expiry"),
+        ocsp: table.get("ocsp").and_then(|field| field.boolean()).unwrap_or(false),
     }
 }
 

@@ -6,6 +6,7 @@ use super::field::Field;
 use super::routes::{Callers, routes};
 use super::table::TableReader;
 use crate::config::diagnostic::Found;
+use crate::config::tls::ClientTrust;
 use crate::config::types::{AddressLimit, Frontend, FrontendTimeout};
 use crate::model::{BindAddress, Name, Rate, Sourced};
 use camino::Utf8PathBuf;
@@ -20,22 +21,8 @@ pub(super) fn frontends(root: &TableReader<'_>, callers: &Callers<'_>) -> Vec<Fr
 
 fn frontend(name: Name, table: &TableReader<'_>, callers: &Callers<'_>) -> Option<Frontend> {
     let bind: Vec<_> = table.list("bind").iter().filter_map(bind_of).collect();
-    let mut seen = BTreeMap::new();
     let certificate_fields = table.list("certificates");
-    let certificates: Vec<_> = certificate_fields
-        .iter()
-        .filter_map(|field| {
-            let path = field.text()?.map(Utf8PathBuf::from);
-            if let Some(first) = seen.insert(path.value.clone(), path.origin) {
-                table.context().report(
-                    field
-                        .error("duplicate", format!("`{}` names {} twice", field.name, path.value))
-                        .label(line_of(first)),
-                );
-            }
-            Some(path)
-        })
-        .collect();
+    let certificates = paths(table, "certificates");
     let redirect_field = table.get("redirect_http");
     let redirect_http = redirect_field.as_ref().and_then(bind_of);
     if let Some(field) = &redirect_field
@@ -48,6 +35,21 @@ fn frontend(name: Name, table: &TableReader<'_>, callers: &Callers<'_>) -> Optio
                 .help("add `certificates`, or remove `redirect_http`")
                 .absence(),
         );
+    }
+    let client_certificates = client_certificates(table);
+    let strict_sni = table.get("strict_sni").and_then(|field| field.boolean()).unwrap_or(false);
+    let http3 = table.get("http3").and_then(|field| field.boolean()).unwrap_or(false);
+    for (key, is_wanted) in [("client_certificates", true), ("http3", http3), ("strict_sni", strict_sni)] {
+        if let Some(field) = table.get(key)
+            && certificate_fields.is_empty()
+            && !table.is_misspelt("certificates")
+            && is_wanted
+        {
+            let message = format!("`{}` needs `certificates`: without them there is no TLS", field.name);
+            table.context().report(
+                field.error("missing-key", message).help(format!("add `certificates`, or remove `{key}`")).absence(),
+            );
+        }
     }
     let backend = default_backend(table);
     let unread_model = unread_model(table);
@@ -70,6 +72,9 @@ fn frontend(name: Name, table: &TableReader<'_>, callers: &Callers<'_>) -> Optio
         name,
         bind,
         certificates,
+        client_certificates,
+        http3,
+        strict_sni,
         redirect_http,
         backend: backend?,
         routes,
@@ -82,6 +87,26 @@ fn frontend(name: Name, table: &TableReader<'_>, callers: &Callers<'_>) -> Optio
         timeout,
         raw,
     })
+}
+
+fn client_certificates(table: &TableReader<'_>) -> Option<ClientTrust> {
+    let table = table.table("client_certificates")?;
+    let required = table.get("required").and_then(|field| field.boolean()).unwrap_or(true);
+    Some(ClientTrust { ca: paths(&table, "ca"), required, revoked: paths(&table, "revoked") })
+}
+
+/// Paths of files, each named once.
+fn paths(table: &TableReader<'_>, key: &'static str) -> Vec<Sourced<Utf8PathBuf>> {
+    let mut seen = BTreeMap::new();
+    let path = |field: &Field<'_>| {
+        let path = field.text()?.map(Utf8PathBuf::from);
+        if let Some(first) = seen.insert(path.value.clone(), path.origin) {
+            let found = field.error("duplicate", format!("`{}` names {} twice", field.name, path.value));
+            field.context.report(found.label(line_of(first)));
+        }
+        Some(path)
+    };
+    table.list(key).iter().filter_map(path).collect()
 }
 
 /// `TYPE/SUBTYPE` or `TYPE/*`, in lower case.

@@ -5,6 +5,8 @@ use super::{KeySpec, Section, ValueKind};
 
 /// Most clients of the operator's file, and of the clients' own.
 const MAX_CLIENTS: usize = 20_000;
+/// Most certificates of one client: the one before, the one now, and the next.
+const MAX_CERTIFICATES: usize = 4;
 
 pub(in crate::config) static PLAN: Section = Section {
     name: "plan.NAME",
@@ -120,11 +122,11 @@ pub(in crate::config) static TOKEN_WEIGHTS: Section = Section {
 
 pub(in crate::config) static CLIENT: Section = Section {
     name: "client.NAME",
-    doc: "Somebody who asks, known by a key of which only the digest stands here",
+    doc: "Somebody who asks, known by a key of which only the digest stands here, by a certificate, or by both",
     keys: &[
         KeySpec::new("plan", ValueKind::Name, "What it may do").required().example("\"free\""),
         KeySpec::new("key_sha256", ValueKind::Sha256, "SHA-256 of its key")
-            .required()
+            .says("it has none: a certificate is needed")
             .example("\"5f2d1c0a9b8e7d6c5b4a39281706f5e4d3c2b1a0998877665544332211ffeedd\""),
         KeySpec::new(
             "old_key_sha256",
@@ -134,6 +136,12 @@ pub(in crate::config) static CLIENT: Section = Section {
         .example("\"5f2d1c0a9b8e7d6c5b4a39281706f5e4d3c2b1a0998877665544332211ffeedd\""),
         KeySpec::new("old_key_until", ValueKind::Time, "Until when the key before is good")
             .example("\"2026-12-31T00:00:00Z\""),
+        KeySpec::new(
+            "certificate_sha256",
+            ValueKind::Fingerprints(MAX_CERTIFICATES),
+            "SHA-256 of the certificate that it shows instead of a key, where the frontend has `client_certificates`; several while it is renewed",
+        )
+        .example("\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\""),
         KeySpec::new(
             "budget_since",
             ValueKind::Time,

@@ -148,6 +148,12 @@ pub(in crate::config) static TLS: Section = Section {
             "A certificate of a frontend that is valid for less is a problem; of one that lives for days, a third of its life",
         )
         .is("14d"),
+        KeySpec::new(
+            "ocsp",
+            ValueKind::Bool,
+            "From HAProxy 3.0 on: whether it asks the authorities of the frontends' certificates if they were revoked, and hands the answers to clients (OCSP stapling)",
+        )
+        .is("false"),
     ],
 };
 

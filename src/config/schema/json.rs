@@ -90,6 +90,9 @@ fn kind(kind: &ValueKind) -> Value {
             json!({ "anyOf": [text(RATE), { "type": "array", "items": text(RATE), "minItems": 1, "maxItems": 2 }] })
         }
         ValueKind::Sha256 => text("^[0-9A-Fa-f]{64}$"),
+        ValueKind::Fingerprints(max) => {
+            json!({ "anyOf": [text(FINGERPRINT), { "type": "array", "items": text(FINGERPRINT), "minItems": 1, "maxItems": max }] })
+        }
         ValueKind::Affinity => text("^(prompt|client|header:[A-Za-z0-9_-]{1,64})$"),
         ValueKind::Time => json!({ "type": "string", "format": "date-time" }),
         ValueKind::Duration(..) => text("^([0-9]+(ms|s|m|h|d))+$"),
@@ -144,6 +147,8 @@ fn kind(kind: &ValueKind) -> Value {
     }
 }
 
+/// As HAProxy says it, or as `openssl x509 -fingerprint` does.
+const FINGERPRINT: &str = "^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$";
 const RATE: &str = "^[0-9]+/([0-9]+(ms|s|m|h|d))+$";
 const HEADER: &str = "^[A-Za-z0-9_-]{1,64}$";
 const MODEL: &str = "^[!#-\\[\\]-~]{1,256}$";

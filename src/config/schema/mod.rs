@@ -165,6 +165,8 @@ pub(super) enum ValueKind {
     Rates,
     /// The SHA-256 of a key.
     Sha256,
+    /// The SHA-256 of a certificate, or a list of at most so many.
+    Fingerprints(usize),
     /// A moment with its time zone.
     Time,
     /// What requests belong together by.
@@ -252,6 +254,9 @@ impl ValueKind {
             Self::Rate => "a rate such as \"100/10s\"".to_owned(),
             Self::Rates => "a rate such as \"60/1m\", or a list of at most two: one up to 1h, one longer".to_owned(),
             Self::Sha256 => "the SHA-256 of the key: 64 hexadecimal digits in quotes".to_owned(),
+            Self::Fingerprints(max) => {
+                format!("the SHA-256 of a certificate: 64 hexadecimal digits in quotes; or a list of at most {max}")
+            }
             Self::Affinity => "prompt, client or header:NAME, in quotes".to_owned(),
             Self::Time => "a moment such as \"2026-12-31T00:00:00Z\"".to_owned(),
             Self::Duration(..) => "a duration in quotes such as \"10s\"".to_owned(),

@@ -14,6 +14,12 @@ pub(in crate::config) static FRONTEND: Section = Section {
             .example("[\"*:443\"]"),
         KeySpec::new("certificates", ValueKind::List(&ValueKind::Path, 0, 1000), "Certificates with their keys: PEM files, or directories such as certbot's; renewed ones are taken over without a reload; none: clear text")
             .example("[\"/etc/hapilot/certs/api.pem\"]"),
+        KeySpec::new("client_certificates", ValueKind::Table(&CLIENT_CERTIFICATES), CLIENT_CERTIFICATES.doc)
+            .says("clients are asked for none"),
+        KeySpec::new("http3", ValueKind::Bool, "With certificates: whether it speaks HTTP/3 as well, over UDP at the same addresses; from HAProxy 3.0 on, where it was built with QUIC")
+            .is("false"),
+        KeySpec::new("strict_sni", ValueKind::Bool, "With certificates: whether a client that names no host, or one that no certificate is for, is turned away, instead of seeing the first certificate")
+            .is("false"),
         KeySpec::new("redirect_http", ValueKind::Bind, "A clear-text address that redirects to the TLS one").example("\"*:80\""),
         KeySpec::new("backend", ValueKind::BackendName, "The default backend")
             .says("the file's only backend")
@@ -46,6 +52,29 @@ pub(in crate::config) static FRONTEND: Section = Section {
         KeySpec::new("timeout", ValueKind::Table(&FRONTEND_TIMEOUT), FRONTEND_TIMEOUT.doc),
         KeySpec::new("raw", RAW_LINES, "Lines at the end of HAProxy's `frontend` section")
             .example("[\"http-response del-header Server\"]"),
+    ],
+};
+
+pub(in crate::config) static CLIENT_CERTIFICATES: Section = Section {
+    name: "frontend.NAME.client_certificates",
+    doc: "Certificates that clients show in the TLS handshake (mTLS)",
+    keys: &[
+        KeySpec::new(
+            "ca",
+            ValueKind::List(&ValueKind::Path, 1, 100),
+            "PEM files of the authorities whose certificates are good",
+        )
+        .required()
+        .example("[\"/etc/hapilot/certs/clients-ca.pem\"]"),
+        KeySpec::new("required", ValueKind::Bool, "Whether a client that shows none is turned away in the handshake")
+            .is("true"),
+        KeySpec::new(
+            "revoked",
+            ValueKind::List(&ValueKind::Path, 0, 100),
+            "PEM files with lists of revoked certificates (CRLs): one of each authority is needed",
+        )
+        .says("nothing is looked up")
+        .example("[\"/etc/hapilot/certs/clients-crl.pem\"]"),
     ],
 };
 

@@ -3,12 +3,14 @@
 use super::clients::has_prices;
 use super::{ContextMaker, asked_from};
 use crate::cfg;
-use crate::config::{Frontend, FrontendTimeout, Plan, own_vips};
-use crate::model::{BindHost, Digest, Origin, Sourced};
+use crate::config::{ClientTrust, Frontend, FrontendTimeout, Plan, own_vips};
+use crate::model::{BindHost, Digest, Origin, Sourced, TrustKind};
 use crate::render::names::{self, RoutesMap, health_map, routes_map};
 use crate::render::routes::reached;
+use crate::render::trust::bundle;
 use crate::render::value::{ContextMap, duration};
 use camino::Utf8PathBuf;
+use std::net::IpAddr;
 use std::time::Duration;
 use tera::Value;
 
@@ -25,6 +27,14 @@ fn is_of_logs(line: &str) -> bool {
     }
 }
 
+/// HAProxy's word for QUIC at such an address.
+fn family(host: BindHost) -> &'static str {
+    match host {
+        BindHost::AnyBoth | BindHost::Ip(IpAddr::V6(_)) => "quic6",
+        BindHost::AnyV4 | BindHost::Ip(IpAddr::V4(_)) => "quic4",
+    }
+}
+
 /// Of a buffer so many bytes are not for a body.
 const KEPT: u32 = 4096;
 
@@ -38,6 +48,9 @@ impl ContextMaker<'_> {
             name,
             bind,
             certificates,
+            client_certificates,
+            http3,
+            strict_sni,
             redirect_http,
             backend,
             // In the maps.
@@ -63,11 +76,13 @@ impl ContextMaker<'_> {
                 ContextMap::default()
                     .with("address", self.bind(bind))
                     .with("is_v4v6", bind.host == BindHost::AnyBoth)
+                    .with("quic", self.marks.text(format!("{}@{}", family(bind.host), bind.value), bind.origin))
                     .into()
             })
             .collect();
         let crt_list = certificates.first().map(|first| self.marks.text(names::crt_list(name), first.origin));
         let certificates: Vec<Value> = certificates.iter().map(|path| self.certificate(path)).collect();
+        let trust = client_certificates.as_ref().map(|trust| self.trust(frontend, trust));
         let reaches: Vec<Value> = reached(frontend).into_iter().map(|name| self.marks.sourced(name)).collect();
         let redirect = redirect_http.as_ref().map(|clear| {
             // The port that clients use is the first bind's, and https means 443.
@@ -96,6 +111,9 @@ impl ContextMaker<'_> {
             .with("asked_from", asked_from(bind))
             .with("certificates", certificates)
             .with("crt_list", crt_list)
+            .with("trust", trust)
+            .with("strict_sni", *strict_sni)
+            .with("http3", *http3 && self.target.has_quic())
             .with("redirect", redirect.map(Value::from))
             .with("backend", self.marks.sourced(backend))
             .with("reaches", reaches)
@@ -172,6 +190,26 @@ impl ContextMaker<'_> {
         // The built-in template leaves it out: with it, a renewed certificate is a reload.
         let digest = Digest::of(contents).short();
         ContextMap::default().with("path", self.marks.sourced(path)).with("digest", digest).into()
+    }
+
+    /// What the certificates of clients are judged by.
+    fn trust(&mut self, frontend: &Frontend, trust: &ClientTrust) -> Value {
+        let bundle = |kind| bundle(self.desired, frontend, kind);
+        let both = [bundle(TrustKind::Authorities), bundle(TrustKind::Revoked)];
+        let origins = [first_origin(&trust.ca), first_origin(&trust.revoked)];
+        // What the admin socket cannot take is part of the structure: another one is a reload.
+        let large: Vec<String> =
+            both.iter().flatten().filter(|one| !one.is_data).map(|one| one.digest().short()).collect();
+        let [ca, crl] = std::array::from_fn(|at| {
+            let path = both[at].as_ref().map(|bundle| bundle.path.clone());
+            path.map(|path| self.marks.text(path, origins[at]))
+        });
+        ContextMap::default()
+            .with("ca", ca)
+            .with("crl", crl)
+            .with("required", trust.required)
+            .with("large", large.join(" "))
+            .into()
     }
 
     pub(super) fn sourced_duration(&mut self, value: &Sourced<Duration>) -> Value {

@@ -17,6 +17,7 @@ use super::names::{
 };
 use super::nodes;
 use super::plain;
+use super::plans::CERTIFICATE_MARK;
 use super::scripts::Script;
 use super::shape::Ids;
 use super::value::{ContextMap, duration};
@@ -132,6 +133,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("limit", config.limit_address.as_ref().map(|limit| self.limit(limit)).into());
         let clients = self.clients();
         context.insert_value("clients", clients.into());
+        context.insert_value("certificate_mark", CERTIFICATE_MARK.into());
         // Only tables need them.
         let has_tables = config.limit_address.is_some() || clients::has_limits(config);
         let peers = has_tables.then(|| self.peers()).flatten();

@@ -35,6 +35,9 @@ impl ContextMaker<'_> {
         let is_used = config.frontends.iter().any(|frontend| !frontend.certificates.is_empty());
         ContextMap::default()
             .with("is_used", is_used)
+            .with("ocsp", config.tls.ocsp && self.target.asks_ocsp())
+            .with("has_quic", config.frontends.iter().any(|frontend| frontend.http3) && self.target.has_quic())
+            .with("asks_clients", config.frontends.iter().any(|frontend| frontend.client_certificates.is_some()))
             .with("profile", self.marks.text(name, profile.origin))
             .with("min_version", self.marks.text(min_version, profile.origin))
             .with("ciphers", ciphers.map(|ciphers| self.marks.text(ciphers, profile.origin)))

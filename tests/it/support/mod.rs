@@ -11,6 +11,7 @@ pub mod net;
 pub mod port;
 pub mod process;
 pub mod stage;
+pub mod tls;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
