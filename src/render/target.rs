@@ -149,6 +149,12 @@ impl Target {
         self.at_least(2, 8)
     }
 
+    /// A TLS session of one `bind` is taken by another, which would have asked for a certificate (seen on 2.6.12 and 3.0.11, not on
+    /// 3.2.26).
+    pub(crate) fn mixes_tls_sessions(self) -> bool {
+        !self.at_least(3, 2)
+    }
+
     /// `tune.stick-counters`, more than three of them.
     pub(crate) fn has_more_stick_counters(self) -> bool {
         self.at_least(2, 8)

@@ -13,7 +13,7 @@ use tera::{Context, Tera};
 const BUILT_IN: &str = "builtin/haproxy.cfg";
 
 /// Every built-in template by the name under which templates include or extend it.
-const SOURCES: [(&str, &str); 28] = [
+const SOURCES: [(&str, &str); 29] = [
     (BUILT_IN, include_str!("../../templates/haproxy.cfg")),
     ("parts/global.cfg", include_str!("../../templates/parts/global.cfg")),
     ("parts/defaults.cfg", include_str!("../../templates/parts/defaults.cfg")),
@@ -27,6 +27,7 @@ const SOURCES: [(&str, &str); 28] = [
     ("parts/tokens.cfg", include_str!("../../templates/parts/tokens.cfg")),
     ("parts/usage.cfg", include_str!("../../templates/parts/usage.cfg")),
     ("parts/counted.cfg", include_str!("../../templates/parts/counted.cfg")),
+    ("parts/key_headers.cfg", include_str!("../../templates/parts/key_headers.cfg")),
     ("parts/client_table.cfg", include_str!("../../templates/parts/client_table.cfg")),
     ("parts/refused.cfg", include_str!("../../templates/parts/refused.cfg")),
     ("parts/worker.cfg", include_str!("../../templates/parts/worker.cfg")),

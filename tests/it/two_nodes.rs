@@ -2,13 +2,16 @@
 //! key takes part.
 
 use super::clients::{ask, client, key};
+use super::haproxies::write_certificate;
 use super::support::cluster::{Cluster, VIP};
 use super::support::haproxy::{Binary, binaries};
 use super::support::http::{Reply, Request};
 use super::support::port::free_port;
 use super::support::process;
-use super::support::stage::{SERVERS, Stage, private};
+use super::support::stage::{Stage, private};
 use super::support::{PATIENCE, agent, pause, wait_for, write};
+use camino::Utf8Path;
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -34,10 +37,14 @@ fn plans() -> String {
 
 /// Two nodes that share what their clients use. `key`: of the heartbeat, for each.
 fn pair(binaries: [&Binary; 2], keys: [&str; 2], more: &str) -> [Stage; 2] {
+    pair_of(binaries, keys, [more; 2])
+}
+
+fn pair_of(binaries: [&Binary; 2], keys: [&str; 2], more: [&str; 2]) -> [Stage; 2] {
     let port = free_port();
     let mut at = 0;
     let mut nodes = binaries.map(|binary| {
-        let ((name, _), key) = (NODES[at], keys[at]);
+        let ((name, _), key, more) = (NODES[at], keys[at], more[at]);
         at += 1;
         let mut stage = Stage::new(binary);
         let dir = stage.path("").display().to_string();
@@ -185,8 +192,17 @@ fn money_that_both_nodes_take_is_added_and_forgiven_together() {
 fn who_has_another_key_takes_no_part() {
     for binary in binaries() {
         let said = binary.version.to_string();
-        let more = all_clients("acme");
-        let nodes = pair([&binary, &binary], ["a key for one test alone", "and another key for it"], &more);
+        let held = tempfile::tempdir().expect("a directory");
+        let pem = held.path().join("tls.pem");
+        write_certificate(Utf8Path::from_path(&pem).expect("UTF-8"));
+        let (tls, other_tls) = (free_port(), free_port());
+        let frontend = format!(
+            "[frontend.tls]\nbind = [\"127.0.0.1:TLS\"]\ncertificates = [\"{}\"]\nbackend = \"chat\"\n",
+            pem.display()
+        );
+        let more = |port: u16| all_clients("acme") + &frontend.replace("TLS", &port.to_string());
+        let keys = ["a key for one test alone", "and another key for it"];
+        let nodes = pair_of([&binary, &binary], keys, [&more(tls), &more(other_tls)]);
         use_up(&nodes[0], "acme-bucket");
         use_up(&nodes[0], "acme-money");
         pause(NEWS);
@@ -199,7 +215,17 @@ fn who_has_another_key_takes_no_part() {
         command.args(["s_client", "-connect", &address, "-quiet"]);
         let said_openssl = process::run(command, agent::LIMIT);
         assert!(said_openssl.stderr.contains("certificate required"), "{said}: {}", said_openssl.stderr);
-        let idle: Vec<_> = (0..100).filter_map(|_| std::net::TcpStream::connect(&address).ok()).collect();
+        // Nor with a session of a frontend that asks for none.
+        let script = "(sleep 0.3; printf 'GET /health HTTP/1.0\r\n\r\n'; sleep 0.3) | openssl s_client -connect 127.0.0.1:$1 \
+                      -tls1_3 -sess_out $3/session >/dev/null 2>&1; sleep 1 | openssl s_client -connect $2 -tls1_3 \
+                      -sess_in $3/session 2>&1";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh", &tls.to_string(), &address]).arg(held.path());
+        let second = process::run(command, agent::LIMIT).stdout;
+        assert!(second.contains("New, TLSv1.3") && second.contains("certificate required"), "{said}: {second}");
+        let at = address.parse().expect("an address");
+        let idle: Vec<_> =
+            (0..100).filter_map(|_| TcpStream::connect_timeout(&at, Duration::from_millis(50)).ok()).collect();
         assert_eq!(chat(&nodes[0], "acme-daily").status, 200, "{said}");
         assert!(!idle.is_empty(), "{said}");
     }
@@ -216,7 +242,6 @@ fn a_key_is_in_no_file_but_its_own() {
     let Some(binary) = binaries().pop() else { return };
     let secret = "a key for one test alone";
     let nodes = pair([&binary, &binary], [secret; 2], &client("acme", "bucket"));
-    assert_eq!(SERVERS.len(), 3);
     for stage in &nodes {
         let found = files_with(stage, secret);
         assert_eq!(found, ["heartbeat.key"]);
@@ -226,6 +251,25 @@ fn a_key_is_in_no_file_but_its_own() {
         assert_eq!(mode & 0o007, 0, "others may read the nodes' private key");
         assert!(!files_with(stage, "BEGIN PRIVATE KEY").iter().any(|name| name.starts_with("state/")));
     }
+}
+
+#[test]
+fn a_node_that_shares_nothing_is_told() {
+    let Some(binary) = binaries().pop() else { return };
+    let mut nodes = pair([&binary, &binary], ["a key for one test alone"; 2], &client("acme", "bucket"));
+    let told = |stage: &Stage| {
+        let status = stage.json(&["status"]);
+        status["problems"]
+            .as_array()
+            .expect("problems")
+            .iter()
+            .any(|one| one.as_str().is_some_and(|text| text.starts_with("HAProxy shares no counters with lb2: ")))
+    };
+    assert!(!told(&nodes[0]));
+    nodes[1].end_haproxy();
+    wait_for("word of it", Duration::from_secs(60), || told(&nodes[0]).then_some(()));
+    nodes[1].start_haproxy();
+    wait_for("no word of it", Duration::from_secs(60), || (!told(&nodes[0])).then_some(()));
 }
 
 fn files_with(stage: &Stage, text: &str) -> Vec<String> {

@@ -102,6 +102,7 @@ impl<'a> ContextMaker<'a> {
             .with("drops_trailers", self.target.drops_trailers())
             .with("leaves_rules", self.target.leaves_rules())
             .with("adds_to_counters", self.target.adds_to_counters())
+            .with("mixes_tls_sessions", self.target.mixes_tls_sessions())
             .with("has_more_stick_counters", self.target.has_more_stick_counters())
             .with("has_hot_size", self.target.has_hot_size())
             .with("has_small_buffers", self.target.has_small_buffers())
