@@ -4,7 +4,7 @@
 use super::support::haproxy::{Binary, binaries};
 use super::support::http::{Connection, Request, get};
 use super::support::port::free_port;
-use super::support::stage::{LENIENT, Stage, swapped};
+use super::support::stage::{KEY, LENIENT, Stage, swapped};
 use super::support::{PATIENCE, pause, wait_for, write};
 use hapilot::mock::{Fault, FaultKind, Mock, MockConfig};
 use serde_json::Value;
@@ -410,5 +410,35 @@ fn spreads(has_hops: bool) {
         assert!(asked("k2") > 0 && keyed.stage.worker() == worker);
         assert!(keyed.keys().iter().all(|key| key["is_active"] == true), "{:?}", keyed.keys());
         keyed.assert_nobody_sees_a_key();
+    }
+}
+
+#[test]
+fn an_agent_starts_though_a_key_file_is_missing_and_the_key_that_serves_goes_on() {
+    for binary in binaries() {
+        let said = binary.version.to_string();
+        let mut stage = Stage::running(&binary, |file| file);
+        let worker = stage.worker();
+        stage.agent().kill();
+        fs_err::rename(stage.path("key"), stage.path("key.away")).expect("a rename");
+        stage.start_agent();
+        stage.wait_for_health();
+        let problems = stage.json(&["status"])["problems"].to_string();
+        assert!(problems.contains(&stage.path("key").display().to_string()), "{said}: {problems}");
+        assert!(!problems.contains(KEY) && !stage.agent_said(KEY), "{said}");
+        assert_eq!(get(&stage.address, "/v1/models").expect("an answer").status, 200, "{said}");
+        // A server that breaks now goes out, and an edit waits for the file.
+        stage.break_mock("b", vec![Fault::status(500)]);
+        wait_for("b to go out", LENIENT, || (stage.server_status("b")["health"] == "unhealthy").then_some(()));
+        stage.mend_mock("b");
+        stage.edit("weight = 100 # c", "weight = 50 # c");
+        pause(Duration::from_secs(2));
+        assert_eq!(stage.weight("c"), stage.weight("a"), "{said}");
+        fs_err::rename(stage.path("key.away"), stage.path("key")).expect("a rename");
+        wait_for("the file to serve", LENIENT, || {
+            let problems = stage.json(&["status"])["problems"].to_string();
+            (!problems.contains("key") && stage.weight("c") < stage.weight("a")).then_some(())
+        });
+        assert_eq!(stage.worker(), worker, "{said}");
     }
 }

@@ -283,7 +283,12 @@ fn choose(
     };
     let Some(current) = ledger.current() else { return Err(Failed::refused(problem.why().clone().as_error())) };
     let toml = ledger.toml_of(current)?;
-    let sources = place.understand(toml).map_err(|e| {
+    let understood = place.understand(toml.clone()).or_else(|e| match e {
+        // Told is that the file cannot be served, and why.
+        SourcesError::References(_) | SourcesError::Secrets(_) => place.understand_served(toml).map_err(|_| e),
+        _ => Err(e),
+    });
+    let sources = understood.map_err(|e| {
         // The same words twice say no more.
         if let Some(failed) = lacks.take_if(|failed| failed.refusal == e.refusal()) {
             return failed;

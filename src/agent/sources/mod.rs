@@ -6,5 +6,6 @@ pub(super) mod certificate_news;
 pub(super) mod certificates;
 pub(super) mod key_texts;
 pub(super) mod place;
+mod standing;
 pub(super) mod trust;
 pub(super) mod unread;

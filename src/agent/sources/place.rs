@@ -5,6 +5,7 @@
 use super::callers;
 use super::certificates::{self, CertificateProblem};
 use super::key_texts::{self, Flaw};
+use super::standing::stand_ins;
 use super::trust::{self, Trust};
 use super::unread::{SecretUse, Unread};
 use crate::agent::tell::refusal::{At, Objection, Refusal};
@@ -212,11 +213,35 @@ impl Place {
     /// # Errors
     /// As [`Self::load`].
     pub fn understand(&self, toml: String) -> Result<Sources, SourcesError> {
+        self.understand_with(toml, |_| BTreeMap::new())
+    }
+
+    /// The same of a text that was served, at the start of an agent: keys that HAProxy has stand in for those that cannot be
+    /// read.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn understand_served(&self, toml: String) -> Result<Sources, SourcesError> {
+        self.understand_with(toml, stand_ins)
+    }
+
+    fn understand_with(
+        &self,
+        toml: String,
+        stand_ins: impl FnOnce(&Config) -> BTreeMap<SecretRef, Secret>,
+    ) -> Result<Sources, SourcesError> {
         let config =
             self.parse(&toml).map_err(|diagnostics| SourcesError::Mistakes { diagnostics: Box::new(diagnostics) })?;
+        let stand_ins = stand_ins(&config);
         let lint = config::lint(&config, self.file.as_str(), &toml);
-        let mut reader =
-            Reader { file: &self.file, secrets: self.secrets, problems: vec![], unread: vec![], warnings: vec![] };
+        let mut reader = Reader {
+            file: &self.file,
+            secrets: self.secrets,
+            stand_ins,
+            problems: vec![],
+            unread: vec![],
+            warnings: vec![],
+        };
         let (clients, clients_problem) = reader.clients(&config)?;
         let secrets = reader.secrets(&config);
         let outdated = secrets.keys().filter_map(sys::secrets::outdated_variable).map(outdated).collect();
@@ -330,6 +355,8 @@ enum SecretPurpose {
 struct Reader<'a> {
     file: &'a Utf8Path,
     secrets: SecretUse,
+    /// Of keys that cannot be read.
+    stand_ins: BTreeMap<SecretRef, Secret>,
     problems: Vec<Objection>,
     unread: Vec<Unread>,
     warnings: Vec<String>,
@@ -377,6 +404,9 @@ impl Reader<'_> {
                     let warning = found.warning.map(|warning| format!("{}: {warning}", self.file));
                     self.warnings.extend(warning.filter(|warning| !self.warnings.contains(warning)));
                     secrets.insert(reference.value.clone(), found.secret);
+                }
+                Err(_) if part == SecretPurpose::Key && self.stand_ins.contains_key(&reference.value) => {
+                    secrets.extend(self.stand_ins.remove_entry(&reference.value));
                 }
                 Err(e) if e.is_out_of_reach() || self.secrets == SecretUse::Nothing => {
                     let is_told = self.unread.iter().any(|one| one.reference == reference.value);
