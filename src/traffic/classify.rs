@@ -13,7 +13,7 @@
 //! **Source**: configuration manual, "Session state at disconnection"; what 2.6, 3.0 and 3.2 wrote about each fault.
 
 use super::attempt::{Attempt, Means};
-use super::line::Line;
+use super::line::{Line, StreamEnd};
 use super::termination::TerminationState;
 use crate::health::{Outcome, Phase};
 
@@ -68,6 +68,10 @@ pub fn classify(line: &Line<'_>) -> Blame {
     // The client's end counts before the hop's.
     if is_of_client(line.state) {
         return Blame::Server(Outcome::SelfCaused.into());
+    }
+    // What a stream said itself is more than how its connection ended.
+    if let Some(end) = line.stream_end {
+        return Blame::Server(of_stream(end).into());
     }
     let (last, hidden) = last_and_hidden(line);
     let means = last.map_or(line.means, |last| last.means);
@@ -175,6 +179,15 @@ fn last_and_hidden<'a>(line: &Line<'a>) -> (Option<Attempt<'a>>, Vec<Attempt<'a>
 
 fn is_of_client(state: TerminationState) -> bool {
     matches!(state.0[0], b'C' | b'c')
+}
+
+fn of_stream(end: StreamEnd) -> Outcome {
+    match end {
+        StreamEnd::Error => Outcome::BadContent,
+        StreamEnd::Limit => Outcome::RateLimited,
+        StreamEnd::Overload => Outcome::Overloaded,
+        StreamEnd::Cut => Outcome::Reset,
+    }
 }
 
 /// `None`: the answer itself tells.
@@ -395,6 +408,26 @@ mod tests {
             ("429", Outcome::SelfCaused),
         ] {
             assert_eq!(line("chat/a", status, "--", "--", "5", "-"), Some(expected), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_ends_badly_has_its_class_and_none_where_the_client_went_away() {
+        for (end, state, expected) in [
+            ("error", "--", Outcome::BadContent),
+            ("limit", "--", Outcome::RateLimited),
+            ("overload", "SD", Outcome::Overloaded),
+            ("cut", "--", Outcome::Reset),
+            ("-", "--", Outcome::Ok),
+            ("error", "CD", Outcome::SelfCaused),
+        ] {
+            let line = format!(
+                "[hapilot@0 live=\"api 0 chat/a 200 {state} 0 0 0 0 1 9 - - - - -\" upload=\"0 9/999\" stream=\"{end}\"]"
+            );
+            let Blame::Server(word) = classify(&Line::parse(line.as_bytes()).unwrap().unwrap()) else {
+                panic!("{line}")
+            };
+            assert_eq!(word.outcome, expected, "{line}");
         }
     }
 

@@ -73,6 +73,7 @@ mod sample;
 mod sections;
 mod simulation;
 mod site;
+mod stream_watch;
 mod structure;
 mod support;
 mod taken;
