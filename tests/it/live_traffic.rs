@@ -73,7 +73,7 @@ impl Ear {
         }
     }
 
-    fn count(&mut self, server: &str, outcome: Outcome) -> u32 {
+    pub(super) fn count(&mut self, server: &str, outcome: Outcome) -> u32 {
         self.hear();
         self.samples.get(server).and_then(|sample| sample.outcomes.get(&outcome)).copied().unwrap_or(0)
     }
