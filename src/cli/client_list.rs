@@ -89,11 +89,13 @@ fn budget_of<'a>(sources: &'a Sources, client: &Client) -> Option<&'a Budget> {
 }
 
 fn spent(client: &Client, budget: &Budget, ledger: &UsageLedger) -> Option<Spent> {
-    let (window, _) = ledger.spent(client.name.value.as_str(), budget.per, Hour::of(Timestamp::now()));
+    let (name, hour) = (client.name.value.as_str(), Hour::of(Timestamp::now()));
+    let (window, _) = ledger.spent(name, budget.per, hour);
+    let elsewhere = ledger.spent_elsewhere(name, budget.per, hour);
     Some(Spent {
         nano_usd: budget.nano_usd.value,
         per: budget.per,
-        spent_nano_usd: window.nano_usd,
+        spent_nano_usd: window.nano_usd.saturating_add(elsewhere),
         when_spent: budget.when_spent.word(),
     })
 }

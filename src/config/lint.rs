@@ -88,7 +88,7 @@ impl Lint<'_> {
             self.warn(
                 "no-heartbeat",
                 Some(vip.origin),
-                "the nodes do not hear of each other: two owners of an address go unnoticed, and no node takes a revision first"
+                "the nodes do not hear of each other: two owners of an address go unnoticed, no node takes a revision first, and clients have their limits on each node anew"
                     .to_owned(),
                 "add it to `[node]`: heartbeat = { key = \"file:/etc/hapilot/heartbeat.key\" }",
             );

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 const ORIGIN: i128 = 1 << 60;
 /// Cells and counters of an entry.
 const ASKING: &str = "conn_cur=";
-const WINDOW: &str = "gpt11=";
-const BEFORE_LOW: &str = "gpt12=";
-const BEFORE_HIGH: &str = "gpt13=";
-const DIGITS: [&str; 5] = ["gpc4=", "gpc5=", "gpc6=", "gpc7=", "gpc8="];
+const WINDOW: &str = "gpt0=";
+const BEFORE_LOW: &str = "gpt1=";
+const BEFORE_HIGH: &str = "gpt2=";
+const DIGITS: [&str; 5] = ["gpc0=", "gpc1=", "gpc2=", "gpc3=", "gpc4="];
 
 /// Of one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub async fn counted_spending(
     Ok((info.pid, reply.lines().filter_map(parse).collect()))
 }
 
-/// `0x7f: key=acme use=0 exp=1 shard=0 gpt(14)=… ` and so on; `None`: it is no entry, or has no budget.
+/// `0x7f: key=acme use=0 exp=1 shard=0 conn_cur=0 gpt0=… ` and so on; `None`: it is no entry, or has no budget.
 fn parse(line: &str) -> Option<CountedSpending> {
     let number = |name: &str| -> Option<i128> {
         let word = line.split_whitespace().find_map(|word| word.strip_prefix(name))?;
@@ -73,8 +73,8 @@ mod tests {
         let entry = |before: i128| {
             let (low, high) = (before & 0xffff_ffff, before >> 32);
             format!(
-                "0x55: key=acme use=0 exp=89999 shard=0 gpt0=1 gpt11=202611001 gpt12={low} gpt13={high} conn_cur=0 gpc0=7 \
-                 gpc4=63 gpc5=1 gpc6=0 gpc7=0 gpc8=2"
+                "0x55: key=acme use=0 exp=89999 shard=0 conn_cur=0 gpt0=202611001 gpt1={low} gpt2={high} gpc0=63 \
+                 gpc1=1 gpc2=0 gpc3=0 gpc4=2"
             )
         };
         let sum = 63 + 64 + 2 * 16_777_216;
@@ -85,8 +85,8 @@ mod tests {
             assert_eq!((found.client.as_str(), found.window, found.nano_usd), ("acme", 202_611_001, expected));
             assert!(!found.is_asking);
         }
-        let none = entry(ORIGIN).replace("gpt11=202611001", "gpt11=0");
-        for line in ["# table: limit:client, type: string, size:102400, used:1", "", none.as_str()] {
+        let none = entry(ORIGIN).replace("gpt0=202611001", "gpt0=0");
+        for line in ["# table: limit:money, type: string, size:102400, used:1", "", none.as_str()] {
             assert_eq!(parse(line), None, "{line}");
         }
     }

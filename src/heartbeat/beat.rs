@@ -1,6 +1,7 @@
-//! One datagram: the news of a node for one other, and the seal on it.
+//! One datagram: the news of a node for one other, or what clients spent at it, and the seal on it.
 
 use crate::model::{Digest, Name, Secret, VrrpState};
+use crate::usage::ToldSum;
 use crate::vip::VrrpAdvice;
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ pub(super) const MAX_BYTES: usize = 16 << 10;
 const MAX_WORDS: usize = 150;
 /// Before everything else: what this is, and the form of what follows.
 const MAGIC: &[u8] = b"hapilot1";
+/// The same before sums of clients.
+const MAGIC_OF_SUMS: &[u8] = b"hapilotU";
 /// HMAC-SHA256.
 const TAG_BYTES: usize = 32;
 
@@ -116,10 +119,33 @@ pub(super) struct Beat {
     pub news: NodeNews,
 }
 
+/// What clients have spent, as far as one node knows. It needs no freshness: sums only grow, and the largest counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sums {
+    pub from: Name,
+    pub sums: Vec<ToldSum>,
+}
+
+/// What a datagram says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Said {
+    Beat(Box<Beat>),
+    Sums(Sums),
+}
+
 /// The bytes of a datagram; `None` where they are too many.
 pub(super) fn seal(key: &SharedKey, beat: &Beat) -> Option<Vec<u8>> {
-    let mut bytes = MAGIC.to_vec();
-    serde_json::to_writer(&mut bytes, beat).ok()?;
+    sealed(key, MAGIC, beat)
+}
+
+/// The same of sums.
+pub(super) fn seal_sums(key: &SharedKey, sums: &Sums) -> Option<Vec<u8>> {
+    sealed(key, MAGIC_OF_SUMS, sums)
+}
+
+fn sealed(key: &SharedKey, magic: &[u8], what: &impl Serialize) -> Option<Vec<u8>> {
+    let mut bytes = magic.to_vec();
+    serde_json::to_writer(&mut bytes, what).ok()?;
     let tag = hmac::sign(&key.0, &bytes);
     bytes.extend_from_slice(tag.as_ref());
     (bytes.len() <= MAX_BYTES).then_some(bytes)
@@ -135,12 +161,19 @@ pub(super) enum Unsealed {
 }
 
 /// What a datagram says, where its seal is right.
-pub(super) fn unseal(key: &SharedKey, bytes: &[u8]) -> Result<Beat, Unsealed> {
-    let body = bytes.strip_prefix(MAGIC).ok_or(Unsealed::Other)?;
+pub(super) fn unseal(key: &SharedKey, bytes: &[u8]) -> Result<Said, Unsealed> {
+    if !bytes.starts_with(MAGIC) && !bytes.starts_with(MAGIC_OF_SUMS) {
+        return Err(Unsealed::Other);
+    }
     let at = bytes.len().checked_sub(TAG_BYTES).filter(|at| *at >= MAGIC.len()).ok_or(Unsealed::Other)?;
     let (sealed, tag) = bytes.split_at(at);
     hmac::verify(&key.0, sealed, tag).map_err(|_| Unsealed::Forged)?;
-    serde_json::from_slice(&body[..body.len() - TAG_BYTES]).map_err(|_| Unsealed::Other)
+    let (magic, body) = sealed.split_at(MAGIC.len());
+    let said = match magic == MAGIC {
+        true => serde_json::from_slice(body).map(|beat| Said::Beat(Box::new(beat))),
+        false => serde_json::from_slice(body).map(Said::Sums),
+    };
+    said.map_err(|_| Unsealed::Other)
 }
 
 #[cfg(test)]
@@ -164,7 +197,7 @@ mod tests {
         };
         let ours = key("0123456789abcdef");
         let bytes = seal(&ours, &beat).unwrap();
-        assert_eq!(unseal(&ours, &bytes), Ok(beat));
+        assert_eq!(unseal(&ours, &bytes), Ok(Said::Beat(Box::new(beat))));
         assert_eq!(unseal(&key("0123456789abcdeF"), &bytes), Err(Unsealed::Forged));
         for at in 0..bytes.len() {
             let mut other = bytes.clone();

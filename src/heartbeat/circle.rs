@@ -1,7 +1,8 @@
 //! The other nodes, and what each said last.
 
-use super::beat::{Beat, MAX_BYTES, NodeNews, SharedKey, seal, unseal};
+use super::beat::{Beat, MAX_BYTES, NodeNews, Said, SharedKey, Sums, seal, seal_sums, unseal};
 use crate::model::Name;
+use crate::usage::ToldSum;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,6 +30,15 @@ impl PeerRecord {
     pub fn fresh(&self, now: Instant) -> Option<&NodeNews> {
         self.news.as_ref().filter(|_| self.at.is_some_and(|at| now.saturating_duration_since(at) < SILENCE))
     }
+}
+
+/// What another node says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// A beat of this one, which is taken in.
+    Beat(Name),
+    /// What clients spent.
+    Sums(Vec<ToldSum>),
 }
 
 /// The socket and the other nodes.
@@ -109,11 +119,19 @@ impl Circle {
         }
     }
 
-    /// Waits for a beat that is fresh, and takes it in; answers whose it is. May be dropped at any moment.
+    /// Tells each other node what clients spent. What is lost is told again by who tells it.
+    pub fn tell_sums(&self, sums: Vec<ToldSum>) {
+        let Some(bytes) = seal_sums(&self.key, &Sums { from: self.own.clone(), sums }) else { return };
+        for other in self.others.values() {
+            let _ = self.socket.try_send_to(&bytes, other.address);
+        }
+    }
+
+    /// Waits for a beat that is fresh, and takes it in, or for what clients spent. May be dropped at any moment.
     ///
     /// # Errors
     /// The socket broke.
-    pub async fn next(&mut self) -> io::Result<Name> {
+    pub async fn next(&mut self) -> io::Result<Heard> {
         loop {
             let length = match self.socket.recv_from(&mut self.buffer).await {
                 Ok((length, _)) => length,
@@ -122,9 +140,14 @@ impl Circle {
                 Err(e) => return Err(e),
             };
             match unseal(&self.key, &self.buffer[..length]) {
-                Ok(beat) => {
-                    if let Some(name) = self.take(beat, Instant::now()) {
-                        return Ok(name);
+                Ok(Said::Beat(beat)) => {
+                    if let Some(name) = self.take(*beat, Instant::now()) {
+                        return Ok(Heard::Beat(name));
+                    }
+                }
+                Ok(Said::Sums(Sums { from, sums })) => {
+                    if self.others.contains_key(&from) {
+                        return Ok(Heard::Sums(sums));
                     }
                 }
                 Err(_) => self.forged += 1,

@@ -1,4 +1,5 @@
-//! What the nodes of a cluster tell each other, several times a second: what each owns, serves and is fit for.
+//! What the nodes of a cluster tell each other, several times a second: what each owns, serves and is fit for, and what clients
+//! spent at it.
 //!
 //! Datagrams between the nodes' addresses, each with an HMAC of a key that all share. Nobody acts on one alone that is
 //! not fresh: it must echo something that was just sent to its sender, so that a recorded one is worth nothing, and no
@@ -8,4 +9,4 @@ mod beat;
 mod circle;
 
 pub use beat::{NodeNews, RefusedFile, Serves, SharedKey, VipNews};
-pub use circle::{Circle, PeerRecord};
+pub use circle::{Circle, Heard, PeerRecord};

@@ -122,7 +122,8 @@ pub fn keys(desired: &Desired) -> Result<Vec<(String, String)>, RenderError> {
     Ok(entries)
 }
 
-fn secret<'a>(desired: &'a Desired, reference: &Sourced<SecretRef>) -> Result<&'a Secret, RenderError> {
+/// A secret that was read.
+pub(super) fn secret<'a>(desired: &'a Desired, reference: &Sourced<SecretRef>) -> Result<&'a Secret, RenderError> {
     desired
         .secrets
         .get(&reference.value)

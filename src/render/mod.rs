@@ -14,6 +14,7 @@ mod marks;
 mod maxconn;
 mod model_lists;
 mod names;
+mod nodes;
 mod plain;
 mod plans;
 mod prices;
@@ -37,8 +38,8 @@ pub use maps::keys;
 pub use maxconn::Maxconn;
 pub use model_lists::{ModelsOfServers, model_lists};
 pub use names::{
-    CLIENTS_MAP, KEYS_MAP, LIMIT_CLIENT as CLIENT_TABLE, LISTS_MAP, LIVE_RING, SPENT_MAP, is_own_map, names_of,
-    runtime_names,
+    CLIENTS_MAP, KEYS_MAP, LIMIT_MONEY as MONEY_TABLE, LISTS_MAP, LIVE_RING, SHARED_PEERS, SPENT_MAP, is_own_map,
+    names_of, runtime_names,
 };
 pub use rendered::{LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};
 pub use reweighed::reweighed;
@@ -173,10 +174,11 @@ fn gather(
     let maps = maps::used(maps::all(desired)?, &body);
     let lists = lists::used(desired, &body);
     let scripts = scripts::used(&body);
+    let nodes = nodes::used(desired, &body)?;
     let haproxy_cfg = header::with_header(&body);
     let dynamic = dynamic::servers(ids, &haproxy_cfg);
     let maxconn = Maxconn::stated_in(&haproxy_cfg);
     let (maps, dynamic) = (Arc::new(maps), Arc::new(dynamic));
     let (words, digest) = (OnceLock::new(), OnceLock::new());
-    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, words, maxconn, scripts, target, digest })
+    Ok(Rendered { haproxy_cfg, structure, maps, lists, dynamic, words, maxconn, scripts, nodes, target, digest })
 }

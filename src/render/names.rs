@@ -17,7 +17,9 @@ pub(super) const LIMIT_ADDRESS_KEY: &str = "address";
 /// Map of the limits' numbers.
 pub(super) const LIMITS_MAP: &str = "maps/limits.map";
 /// The section of the stick-table of clients.
-pub const LIMIT_CLIENT: &str = "limit:client";
+pub(super) const LIMIT_CLIENT: &str = "limit:client";
+/// The section of the stick-table of what clients have spent at this node.
+pub const LIMIT_MONEY: &str = "limit:money";
 /// The backend that answers who is refused.
 pub(super) const REFUSED: &str = "hapilot:refused";
 /// Map of the clients, by the digests of their keys.
@@ -116,7 +118,10 @@ pub(super) fn hop_proxy(id: &ServerId) -> String {
 /// The ring that the agent reads.
 pub const LIVE_RING: &str = "hapilot-live";
 
-/// The `peers` section.
+/// The `peers` section of the counters that nodes share.
+pub const SHARED_PEERS: &str = "hapilot:nodes";
+
+/// The `peers` section of this node alone.
 pub(super) const PEERS: &str = "hapilot";
 
 /// A socket over which HAProxy reaches itself.

@@ -1,7 +1,7 @@
 //! The result of rendering.
 
 use super::{Maxconn, Target, dynamic, server_lines};
-use crate::model::{CERTIFICATES, Certificate, Digest, Origin};
+use crate::model::{CERTIFICATES, Certificate, Digest, Origin, PrivatePem};
 use camino::Utf8Path;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -29,6 +29,8 @@ pub struct Rendered {
     /// Programs in Lua, by path relative to the configuration's directory (`hapilot-lua/model.DIGEST.lua`). Their names carry their
     /// digests: another program is another structure.
     pub scripts: BTreeMap<String, &'static str>,
+    /// What HAProxy shows other nodes, by path relative to the configuration's directory: certificates, one with its key.
+    pub nodes: BTreeMap<String, PrivatePem>,
     /// For which HAProxy.
     pub target: Target,
     /// Of haproxy.cfg; known where it was asked for.
@@ -81,6 +83,7 @@ impl Rendered {
             maxconn: Maxconn::stated_in(haproxy_cfg),
             lists: BTreeMap::new(),
             scripts: BTreeMap::new(),
+            nodes: BTreeMap::new(),
             target: Target::OLDEST,
             digest: OnceLock::new(),
         }
@@ -111,7 +114,7 @@ impl Rendered {
             && self.lists == before.lists
     }
 
-    /// The crt-lists and the certificates that they name, by path relative to the configuration's directory, in the
+    /// The crt-lists, the certificates that they name, and those for other nodes, by path relative to the configuration's directory, in the
     /// order of writing: no list without its certificates.
     pub fn beside(&self) -> BTreeMap<String, Vec<u8>> {
         let certificates = self.lists.values().flat_map(|list| &list.certificates);
@@ -119,7 +122,8 @@ impl Rendered {
         let files =
             files.filter_map(|(path, bytes)| Some((format!("{CERTIFICATES}/{}", path.file_name()?), bytes.to_vec())));
         let lists = self.lists.iter().map(|(path, list)| (path.clone(), list.text().into_bytes()));
-        lists.chain(files).collect()
+        let nodes = self.nodes.iter().map(|(path, pem)| (path.clone(), pem.expose().as_bytes().to_vec()));
+        lists.chain(files).chain(nodes).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use super::context::{ContextMaker, Pass};
 use super::dynamic::server_lines;
 use super::marks::{LineMarks, Marks, read_back};
 use super::shape::Ids;
-use super::{RenderError, Rendered, Target, Templates, header, maps};
+use super::{RenderError, Rendered, Target, Templates, header, maps, nodes};
 use crate::desired::{Desired, needs_hops};
 use crate::model::ServerId;
 use std::collections::BTreeMap;
@@ -46,6 +46,13 @@ pub fn reweighed(
             Err(e) => return Some(Err(e)),
         },
     };
+    let nodes = match was.secrets == *secrets {
+        true => before.nodes.clone(),
+        false => match nodes::used(desired, &body) {
+            Ok(nodes) => nodes,
+            Err(e) => return Some(Err(e)),
+        },
+    };
     Some(Ok(Rendered {
         haproxy_cfg: header::with_header(&body),
         structure: before.structure.clone(),
@@ -55,6 +62,7 @@ pub fn reweighed(
         maxconn: before.maxconn.clone(),
         lists: before.lists.clone(),
         scripts: before.scripts.clone(),
+        nodes,
         target,
         digest: OnceLock::new(),
     }))

@@ -136,6 +136,11 @@ impl Target {
         self.at_least(2, 8)
     }
 
+    /// `tune.stick-counters`, more than three of them.
+    pub(crate) fn has_more_stick_counters(self) -> bool {
+        self.at_least(2, 8)
+    }
+
     /// `tune.memory.hot-size`, how much memory each thread keeps for itself.
     pub(crate) fn has_hot_size(self) -> bool {
         self.at_least(2, 8)

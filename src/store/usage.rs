@@ -5,7 +5,7 @@
 
 use super::error::StoreError;
 use crate::sys::{directory, files};
-use crate::usage::{Hour, OpenUsage, UsageHour};
+use crate::usage::{Hour, OpenUsage, ToldSum, UsageHour};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +22,8 @@ const MAX_FILES: usize = 40_000;
 const SUFFIX: &str = ".json";
 /// The hour that is not over.
 const OPEN: &str = "open.json";
+/// What clients spent at other nodes.
+const ELSEWHERE: &str = "elsewhere.json";
 
 /// Writes the hours that are over, and then the one that is not: where a death comes between, the lines of the hours that
 /// are over are counted again from where `open` is on disk, and their files are written again with the same sums.
@@ -29,11 +31,8 @@ const OPEN: &str = "open.json";
 /// # Errors
 /// The directory is full or not writable, or an hour is too large. What was written before the failure stays.
 pub fn save_usage(state: &Utf8Path, closed: &[UsageHour], open: &OpenUsage) -> Result<(), StoreError> {
+    make_directory(state)?;
     let directory = directory_in(state);
-    if !directory.is_dir() {
-        let made = directory::create_directory(&directory, 0o750).and_then(|()| files::sync_directory(state));
-        made.map_err(StoreError::io("make the directory of usage"))?;
-    }
     for hour in closed {
         save(&directory.join(format!("{}{SUFFIX}", hour.hour)), hour)?;
     }
@@ -46,6 +45,23 @@ pub fn save_usage(state: &Utf8Path, closed: &[UsageHour], open: &OpenUsage) -> R
 /// Unreadable or damaged.
 pub fn load_open_usage(state: &Utf8Path) -> Result<OpenUsage, StoreError> {
     Ok(load(&directory_in(state).join(OPEN))?.unwrap_or_default())
+}
+
+/// Writes what clients spent at other nodes, as those told it.
+///
+/// # Errors
+/// The directory is full or not writable.
+pub fn save_elsewhere(state: &Utf8Path, sums: &[ToldSum]) -> Result<(), StoreError> {
+    make_directory(state)?;
+    save(&directory_in(state).join(ELSEWHERE), &sums)
+}
+
+/// Reads it; nothing where there is none.
+///
+/// # Errors
+/// Unreadable or damaged. The caller may take it for empty: other nodes tell it again.
+pub fn load_elsewhere(state: &Utf8Path) -> Result<Vec<ToldSum>, StoreError> {
+    Ok(load(&directory_in(state).join(ELSEWHERE))?.unwrap_or_default())
 }
 
 /// Hands over the hours that are over, in the order of time: from `from` on, and before `to_exclusive`. Answers the files
@@ -91,6 +107,15 @@ pub fn forget_usage(state: &Utf8Path, before: Hour) -> Result<(), StoreError> {
 
 fn directory_in(state: &Utf8Path) -> Utf8PathBuf {
     state.join(USAGE)
+}
+
+fn make_directory(state: &Utf8Path) -> Result<(), StoreError> {
+    let directory = directory_in(state);
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let made = directory::create_directory(&directory, 0o750).and_then(|()| files::sync_directory(state));
+    made.map_err(StoreError::io("make the directory of usage"))
 }
 
 /// Every file whose name is an hour, in the order of time.

@@ -5,6 +5,7 @@
 //! not matter when it is saved, as long as the ring still has what came after.
 
 use super::Amounts;
+use super::elsewhere::{Elsewhere, Sum, ToldSum};
 use super::hour::{Hour, Row, UsageHour, UsageKey};
 use super::spent::{Forgiven, Period, Spent, Window};
 use jiff::Timestamp;
@@ -43,6 +44,9 @@ pub struct Told {
 /// What is saved: the hour that is not over, and how far the lines were counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenUsage {
+    /// Which ledger: a random number that it has for life.
+    #[serde(default)]
+    pub ledger: u64,
     /// The hour.
     #[serde(flatten)]
     pub hour: UsageHour,
@@ -70,7 +74,7 @@ pub struct UsageLedger {
     rows: HashMap<UsageKey, Amounts>,
     /// Hours that are over and are not yet taken away.
     closed: Vec<UsageHour>,
-    spent: HashMap<String, Spent>,
+    spent: BTreeMap<String, Spent>,
     forgiven: BTreeMap<String, Forgiven>,
     /// Nobody is forgiven: what was spent before is not all known yet.
     holds: bool,
@@ -79,6 +83,7 @@ pub struct UsageLedger {
     former: Vec<LineId>,
     /// Counts the changes.
     version: u64,
+    elsewhere: Elsewhere,
 }
 
 impl UsageLedger {
@@ -88,7 +93,8 @@ impl UsageLedger {
         let former = open.positions.into_iter().take(MAX_FORMER).collect();
         let hour = open.hour.hour.min(now);
         let is_ahead = open.hour.hour > now;
-        let mut ledger = Self { hour, former, forgiven: open.forgiven, ..Self::default() };
+        let elsewhere = Elsewhere::of(open.ledger);
+        let mut ledger = Self { hour, former, forgiven: open.forgiven, elsewhere, ..Self::default() };
         for UsageHour { hour, rows } in before {
             // The open one stands for itself, also where its file was written already; but not for the hour of now, which is
             // another than its own.
@@ -125,9 +131,9 @@ impl UsageLedger {
         let mut hours: BTreeMap<Hour, UsageHour> = before.into_iter().map(|hour| (hour.hour, hour)).collect();
         hours.extend(closed.iter().filter(|hour| hour.hour <= now).map(|hour| (hour.hour, hour.clone())));
         let readers = std::mem::take(&mut self.readers);
-        let (version, holds) = (self.version + 1, self.holds);
+        let (version, holds, elsewhere) = (self.version + 1, self.holds, std::mem::take(&mut self.elsewhere));
         let closed = closed.into_iter().filter(|hour| hour.hour != now).collect();
-        *self = Self { readers, version, holds, closed, ..Self::resume(open, hours.into_values(), now) };
+        *self = Self { readers, version, holds, closed, elsewhere, ..Self::resume(open, hours.into_values(), now) };
     }
 
     /// Begins with a worker, or goes on with it.
@@ -180,6 +186,33 @@ impl UsageLedger {
         }
     }
 
+    /// What a client spent at other nodes in the window of an hour, as far as those told it.
+    pub fn spent_elsewhere(&self, client: &str, period: Period, hour: Hour) -> u64 {
+        self.elsewhere.spent(client, period, hour, since(self.forgiven.get(client)))
+    }
+
+    /// What is known of other nodes.
+    pub fn elsewhere(&mut self) -> &mut Elsewhere {
+        &mut self.elsewhere
+    }
+
+    /// The next sums to tell other nodes, `most` at a time.
+    pub fn page(&mut self, most: usize, hour: Hour) -> Vec<ToldSum> {
+        let Self { elsewhere, spent, forgiven, .. } = self;
+        let sum_of = |client: &str| {
+            let known = forgiven.get(client);
+            Sum(
+                since(known),
+                [Period::Day, Period::Month].map(|period| {
+                    let window = spent.get(client).copied().unwrap_or_default().in_window(period, hour);
+                    let window = known.map_or(window, |known| window.without(known.spent.in_window(period, hour)));
+                    (window.number, window.nano_usd)
+                }),
+            )
+        };
+        elsewhere.page(most, spent, sum_of)
+    }
+
     /// What a client has spent so far counts no more, unless that was said already.
     pub fn forgive(&mut self, client: &str, since: Timestamp) {
         let known = self.forgiven.get(client);
@@ -189,6 +222,7 @@ impl UsageLedger {
         let count = known.map_or(0, |known| known.count).wrapping_add(1);
         let spent = self.spent.get(client).copied().unwrap_or_default();
         self.forgiven.insert(client.to_owned(), Forgiven { since, count, spent });
+        self.elsewhere.note(client);
         self.version += 1;
     }
 
@@ -197,7 +231,7 @@ impl UsageLedger {
         self.holds = holds;
     }
 
-    /// Who has spent anything.
+    /// Who has spent anything here.
     pub fn spenders(&self) -> Vec<String> {
         self.spent.keys().cloned().collect()
     }
@@ -243,7 +277,15 @@ impl UsageLedger {
     pub fn to_save(&self) -> (Vec<UsageHour>, OpenUsage) {
         let read = self.readers.values().filter_map(|reader| reader.last.clone());
         let positions = read.chain(self.former.iter().cloned()).collect();
-        (self.closed.clone(), OpenUsage { hour: self.open_hour(), positions, forgiven: self.forgiven.clone() })
+        (
+            self.closed.clone(),
+            OpenUsage {
+                ledger: self.elsewhere.own(),
+                hour: self.open_hour(),
+                positions,
+                forgiven: self.forgiven.clone(),
+            },
+        )
     }
 
     /// These hours are saved.
@@ -284,7 +326,13 @@ impl UsageLedger {
         }
         let spent = self.spent.entry(client.to_owned()).or_default();
         spent.add(hour, amounts.nano_usd, amounts.late_nano_usd);
+        self.elsewhere.note(client);
     }
+}
+
+/// From when on what a client spends counts, as [`Sum`] has it.
+fn since(forgiven: Option<&Forgiven>) -> i64 {
+    forgiven.map_or(0, |forgiven| forgiven.since.as_second())
 }
 
 #[cfg(test)]

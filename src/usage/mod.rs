@@ -4,6 +4,7 @@
 //! (nano-dollars), so that the price of one token is a whole number.
 
 mod amounts;
+mod elsewhere;
 mod hour;
 mod ledger;
 pub mod money;
@@ -11,6 +12,7 @@ mod shared;
 mod spent;
 
 pub use amounts::Amounts;
+pub use elsewhere::{Elsewhere, Sum, ToldSum};
 pub use hour::{Hour, MADE_UP, Row, UsageHour, UsageKey};
 pub use ledger::{LineId, MAX_ROWS, OpenUsage, Told, UsageLedger};
 pub use shared::SharedLedger;

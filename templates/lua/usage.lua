@@ -22,8 +22,8 @@
 --   txn.tokens_are    `exact`, or `estimated` where the answer did not tell
 --   txn.account       which account is this request's
 --   txn.first_token   milliseconds from the request until the first token of a stream
--- and adds what was used to gpc 1, 2 and 3 of the client's entry (sc1), and what it cost to gpc 4 to 8 where it has a budget,
--- to the base of 64: programs in Lua can only add one at a time.
+-- and adds what was used to gpc 1, 2 and 3 of the client's entry (sc1), and what it cost to gpc 0 to 4 of the one for money (sc2)
+-- where it has a budget, to the base of 64: programs in Lua can only add one at a time.
 
 local find, sub, byte, rep, match, min, max = string.find, string.sub, string.byte, string.rep, string.match, math.min, math.max
 local CONTINUE = filter.CONTINUE
@@ -163,12 +163,12 @@ local function take_lines(self, txn, text)
   end
 end
 
--- Adds to counters of the client, from one on.
-local function add(txn, first, numbers)
+-- Adds to counters of an entry of the client, from one on.
+local function add(txn, entry, first, numbers)
   local fetches = txn.f
   local increment = fetches.sc_inc_gpc
   for i = 1, #numbers do
-    for _ = 1, numbers[i] do increment(fetches, first + i - 1, 1) end
+    for _ = 1, numbers[i] do increment(fetches, first + i - 1, entry) end
   end
 end
 
@@ -178,7 +178,7 @@ local function charge(self, txn)
   local read = min(self.cached, self.prompt)
   local cost = (self.prompt - read) * tonumber(prompt) + read * tonumber(cached) + self.completion * tonumber(completion)
   cost = min((cost + 9999) // 10000, MOST)
-  add(txn, 1, { cost % 64, cost // 64 % 64, cost // 4096 })
+  add(txn, 1, 1, { cost % 64, cost // 64 % 64, cost // 4096 })
 end
 
 local function charge_money(self, txn)
@@ -192,7 +192,7 @@ local function charge_money(self, txn)
   txn:set_var('txn.tokens_written', into)
   txn:set_var('txn.nano_usd', cost)
   if txn:get_var('txn.budget') then
-    add(txn, 4, { cost % 64, cost // 64 % 64, cost // 4096 % 64, cost // 262144 % 64, cost // 16777216 })
+    add(txn, 2, 0, { cost % 64, cost // 64 % 64, cost // 4096 % 64, cost // 262144 % 64, cost // 16777216 })
   end
 end
 

@@ -10,7 +10,8 @@ use hapilot::model::Provider;
 use hapilot::render::{Rendered, Target, Templates, inspect, line_origins, render};
 use std::collections::BTreeMap;
 
-pub const CASES: [&str; 7] = ["smallest", "selfhosted", "providers", "anthropic", "gemini", "azure", "clients"];
+pub const CASES: [&str; 8] =
+    ["smallest", "selfhosted", "providers", "anthropic", "gemini", "azure", "clients", "nodes"];
 
 /// The configuration of a case.
 pub fn config_for(case: &str) -> Config {

@@ -34,7 +34,8 @@ pub fn write_files(directory: &Utf8Path, rendered: &Rendered) -> Utf8PathBuf {
     let maps = rendered.maps.iter().map(|(path, map)| (path, map.text()));
     let lists = rendered.lists.iter().map(|(path, list)| (path, list.text()));
     let scripts = rendered.scripts.iter().map(|(path, text)| (path, (*text).to_owned()));
-    for (path, text) in maps.chain(lists).chain(scripts) {
+    let nodes = rendered.nodes.iter().map(|(path, pem)| (path, pem.expose().to_owned()));
+    for (path, text) in maps.chain(lists).chain(scripts).chain(nodes) {
         let path = directory.join(path);
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         fs_err::write(path, text).unwrap();

@@ -79,6 +79,7 @@ mod support;
 mod taken;
 mod tokens;
 mod traffic;
+mod two_nodes;
 mod usage;
 mod vip;
 mod wire;

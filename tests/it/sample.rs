@@ -212,10 +212,12 @@ pub fn certificate(path: &str, name: &str) -> Certificate {
 /// Every secret that the configuration names gets its own reference as a value, with `secret-` before it.
 pub fn desired(config: Config) -> Desired {
     let stats = config.haproxy.stats.as_ref().and_then(|stats| stats.login.as_ref()).map(|(_, password)| password);
+    let heartbeat = config.node.heartbeat.as_ref().map(|heartbeat| &heartbeat.key);
     let secrets = config
         .servers()
         .flat_map(|(_, server)| &server.keys)
         .chain(stats)
+        .chain(heartbeat)
         .map(|reference| (reference.value.clone(), Secret::new(format!("secret-{}", reference.value)).unwrap()))
         .collect();
     let certificates = config

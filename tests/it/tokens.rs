@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 const CHAT: &str = "/v1/chat/completions";
 const COUNTED: &str = "[plan.counted]\ntokens = \"900000000/60m\"\n";
 
-/// A counter of a client's entry.
-pub(super) fn counter(stage: &Stage, of: &str) -> impl Fn(u32) -> u64 {
-    let table = stage.private().admin(&format!("show table limit:client key {of}"));
+/// A counter of a client's entry in a table.
+pub(super) fn counter(stage: &Stage, table: &str, of: &str) -> impl Fn(u32) -> u64 {
+    let table = stage.private().admin(&format!("show table {table} key {of}"));
     move |number| {
         let name = format!(" gpc{number}=");
         let at = table.find(&name).unwrap_or_else(|| panic!("no counter {number}: {table}")) + name.len();
@@ -30,7 +30,7 @@ pub(super) fn counter(stage: &Stage, of: &str) -> impl Fn(u32) -> u64 {
 
 /// Tokens that HAProxy has counted for a client so far.
 fn used(stage: &Stage, of: &str) -> u64 {
-    let cell = counter(stage, of);
+    let cell = counter(stage, "limit:client", of);
     cell(1) + 64 * cell(2) + 4096 * cell(3)
 }
 

@@ -30,8 +30,9 @@ pub(in crate::agent) struct UsageBook {
     /// `None`: nothing is written, since somebody only observes.
     state: Option<Utf8PathBuf>,
     ledger: SharedLedger,
-    /// The version of the ledger that is on disk.
+    /// The version of the ledger that is on disk, and that of what other nodes told.
     saved: u64,
+    saved_elsewhere: u64,
     not_before: Instant,
     writing: Option<JoinHandle<Written>>,
     /// Why it could not be written.
@@ -46,6 +47,7 @@ pub(in crate::agent) struct UsageBook {
 #[derive(Debug)]
 struct Written {
     version: u64,
+    version_elsewhere: u64,
     closed: Vec<UsageHour>,
     took: Duration,
     result: Result<(), String>,
@@ -63,12 +65,13 @@ impl UsageBook {
     pub fn new(state: Option<Utf8PathBuf>, ledger: SharedLedger) -> Self {
         let mut known = ledger.lock();
         known.hold_forgiving(true);
-        let saved = known.version();
+        let (saved, saved_elsewhere) = (known.version(), known.elsewhere().version());
         drop(known);
         Self {
             state,
             ledger,
             saved,
+            saved_elsewhere,
             not_before: Instant::now(),
             writing: None,
             problem: None,
@@ -118,16 +121,19 @@ impl UsageBook {
         let mut told = self.told.take().unwrap_or_default();
         for (client, budget) in budgeted(config, clients) {
             let name = client.name.value.as_str();
-            let (window, forgiven) = self.ledger.lock().spent(name, budget.per, hour);
+            let ledger = self.ledger.lock();
+            let (window, forgiven) = ledger.spent(name, budget.per, hour);
+            let spent = window.nano_usd.saturating_add(ledger.spent_elsewhere(name, budget.per, hour));
+            drop(ledger);
             let whole = budget.nano_usd.value;
-            let part = u32::try_from(u128::from(window.nano_usd) * 1000 / u128::from(whole.max(1))).unwrap_or(u32::MAX);
+            let part = u32::try_from(u128::from(spent) * 1000 / u128::from(whole.max(1))).unwrap_or(u32::MAX);
             let now = Reached { window: (window.number, forgiven), part };
             let before = told.insert(name.to_owned(), now).filter(|before| before.window == now.window);
             let from = before.map_or(if is_first { part } else { 0 }, |before| before.part);
             let mut ends = budget.alert_at.iter().copied().filter(|at| *at < 1000).chain([1000]);
             // Of several that were passed at once the last one says it all.
             if let Some(passed) = ends.rfind(|at| from < *at && *at <= part) {
-                bulletin.tell(event(client, budget, window.nano_usd, passed));
+                bulletin.tell(event(client, budget, spent, passed));
             }
         }
         self.told = Some(told);
@@ -139,14 +145,16 @@ impl UsageBook {
         let mut ledger = self.ledger.lock();
         let is_ahead = ledger.is_ahead_of(hour);
         ledger.turn(hour);
-        let is_news = is_ahead || ledger.version() != self.saved && !ledger.is_empty();
+        let is_news = is_ahead
+            || ledger.version() != self.saved && !ledger.is_empty()
+            || ledger.elsewhere().version() != self.saved_elsewhere;
         drop(ledger);
         let forgets = self.forgotten_at != hour;
         if !is_news && !forgets {
             return;
         }
         self.forgotten_at = hour;
-        let (ledger, saved) = (self.ledger.clone(), self.saved);
+        let (ledger, saved, saved_elsewhere) = (self.ledger.clone(), self.saved, self.saved_elsewhere);
         self.writing = Some(tokio::task::spawn_blocking(move || {
             let began = Instant::now();
             if is_ahead {
@@ -158,30 +166,42 @@ impl UsageBook {
                 let ledger = ledger.lock();
                 (ledger.version(), ledger.is_empty(), ledger.to_save())
             };
+            let version_elsewhere = ledger.lock().elsewhere().version();
             let mut result = Ok(());
             if version != saved && !is_empty {
                 result = store::save_usage(&state, &closed, &open).map_err(|e| sys::chain(&e));
+                if result.is_ok() {
+                    ledger.lock().elsewhere().named();
+                }
+            }
+            if version_elsewhere != saved_elsewhere && result.is_ok() {
+                let sums = ledger.lock().elsewhere().to_save(hour);
+                result = store::save_elsewhere(&state, &sums).map_err(|e| sys::chain(&e));
             }
             if forgets && result.is_ok() {
                 result = store::forget_usage(&state, Hour(hour.0 - KEPT)).map_err(|e| sys::chain(&e));
             }
-            Written { version, closed, took: began.elapsed(), result }
+            Written { version, version_elsewhere, closed, took: began.elapsed(), result }
         }));
     }
 
     async fn ended(&mut self) {
         let Some(writing) = self.writing.take() else { return };
-        let Written { version, closed, took, result } = match writing.await {
+        let Written { version, version_elsewhere, closed, took, result } = match writing.await {
             Ok(written) => written,
-            Err(broken) => {
-                Written { version: 0, closed: vec![], took: Duration::ZERO, result: Err(broken.to_string()) }
-            }
+            Err(broken) => Written {
+                version: 0,
+                version_elsewhere: 0,
+                closed: vec![],
+                took: Duration::ZERO,
+                result: Err(broken.to_string()),
+            },
         };
         self.not_before = Instant::now() + EVERY.max((took * PAUSES).min(MAX_PAUSE));
         match result {
             Ok(()) => {
                 self.ledger.lock().saved(&closed);
-                (self.saved, self.problem) = (version, None);
+                (self.saved, self.saved_elsewhere, self.problem) = (version, version_elsewhere, None);
             }
             Err(problem) => {
                 // Tried again, all of it.
@@ -196,11 +216,24 @@ impl UsageBook {
 /// What is on disk of the hour that is not over, and of the month. What is damaged is told, and missing.
 pub fn load(state: &Utf8Path) -> UsageLedger {
     let now = Hour::of(jiff::Timestamp::now());
-    let open = store::load_open_usage(state).unwrap_or_else(|e| {
+    let mut open = store::load_open_usage(state).unwrap_or_else(|e| {
         tracing::warn!("the usage of this hour is counted anew: {}", sys::chain(&e));
         OpenUsage::default()
     });
-    UsageLedger::resume(open, hours_before(state, now), now)
+    let is_named = open.ledger != 0;
+    if !is_named {
+        open.ledger = rand::random_range(1..u64::MAX);
+    }
+    let elsewhere = store::load_elsewhere(state).unwrap_or_else(|e| {
+        tracing::warn!("what clients spent at other nodes is not known until those tell it: {}", sys::chain(&e));
+        vec![]
+    });
+    let mut ledger = UsageLedger::resume(open, hours_before(state, now), now);
+    elsewhere.into_iter().for_each(|sum| ledger.elsewhere().hear(sum, now));
+    if is_named {
+        ledger.elsewhere().named();
+    }
+    ledger
 }
 
 /// The hours on disk that may be of this month, up to now.
@@ -219,7 +252,8 @@ fn hours_before(state: &Utf8Path, now: Hour) -> Vec<UsageHour> {
 }
 
 /// What HAProxy is to know of each client, whichever plan it gets: how often it was forgiven; then of the day and of the month
-/// its number, what the counters should have, and what they do not have. Clients that spent nothing are left out.
+/// its number, what the counters should have, and what they do not have, other nodes' share included. Clients that spent nothing
+/// are left out.
 pub(in crate::agent) fn spent(
     ledger: &mut UsageLedger,
     config: &Config,
@@ -233,13 +267,16 @@ pub(in crate::agent) fn spent(
     for client in clients.iter() {
         let name = client.name.value.as_str();
         client.budget_since.into_iter().for_each(|since| ledger.forgive(name, since));
-        let windows = [Period::Day, Period::Month].map(|period| ledger.spent(name, period, hour));
-        let forgiven = windows[0].1;
-        let mut row = forgiven.to_string();
-        for (window, _) in windows {
-            row.push_str(&format!(" {} {} {}", window.tag(forgiven), window.known_nano_usd(), window.late_nano_usd));
+        let (_, forgiven) = ledger.spent(name, Period::Day, hour);
+        let (mut row, mut is_empty) = (forgiven.to_string(), forgiven == 0);
+        for period in [Period::Day, Period::Month] {
+            let (window, _) = ledger.spent(name, period, hour);
+            let elsewhere = ledger.spent_elsewhere(name, period, hour);
+            let unknown = window.late_nano_usd.saturating_add(elsewhere);
+            row.push_str(&format!(" {} {} {unknown}", window.tag(forgiven), window.known_nano_usd()));
+            is_empty &= (window.nano_usd, elsewhere) == (0, 0);
         }
-        if windows.iter().any(|(window, _)| window.nano_usd > 0) || forgiven > 0 {
+        if !is_empty {
             rows.insert(name.to_owned(), row);
         }
     }

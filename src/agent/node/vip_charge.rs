@@ -32,7 +32,10 @@ impl Node {
         }
         let before = self.vips.take();
         let facts = self.facts();
-        let begin = || Vips::begin(&facts, &self.ledger.state, self.epoch, self.bulletin.clone());
+        let begin = || {
+            let ledger = self.steering.ledger.clone();
+            Vips::begin(&facts, &self.ledger.state, self.epoch, self.bulletin.clone(), ledger)
+        };
         let mut vips = match before {
             Some(vips) if !vips.has_ended() => vips,
             Some(_) => {

@@ -6,7 +6,7 @@
 //! client asks, since a plain answer is counted when it begins, and told when it ends.
 
 use crate::haproxy::{self, AdminError};
-use crate::render::CLIENT_TABLE;
+use crate::render::MONEY_TABLE;
 use crate::sys;
 use crate::usage::{Amounts, Hour, Period, SharedLedger, UsageKey, money};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -94,7 +94,7 @@ async fn compare(admin_socket: &Utf8Path, pid: u32, ledger: &SharedLedger) -> Re
     let clients = ledger.lock().spenders();
     let early = known(ledger, &clients);
     // What the ledger knows by now, HAProxy has counted.
-    let (asked, counted) = haproxy::counted_spending(admin_socket, CLIENT_TABLE, ANSWER).await?;
+    let (asked, counted) = haproxy::counted_spending(admin_socket, MONEY_TABLE, ANSWER).await?;
     if asked != pid {
         return Ok(None);
     }

@@ -10,6 +10,7 @@ use crate::model::{Digest, Name};
 use crate::store;
 use crate::sys;
 use crate::sys::epoch::Epoch;
+use crate::usage::SharedLedger;
 use camino::Utf8Path;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -49,13 +50,19 @@ pub struct Vips {
 
 impl Vips {
     /// Starts the guardian.
-    pub(in crate::agent) fn begin(facts: &Facts<'_>, state: &Utf8Path, epoch: Epoch, bulletin: Bulletin) -> Self {
+    pub(in crate::agent) fn begin(
+        facts: &Facts<'_>,
+        state: &Utf8Path,
+        epoch: Epoch,
+        bulletin: Bulletin,
+        ledger: SharedLedger,
+    ) -> Self {
         let released = store::load_released(state).unwrap_or_else(|e| {
             tracing::error!("which addresses were released is forgotten: {}", sys::chain(&e));
             BTreeSet::new()
         });
         let (charge, charged) = watch::channel(charge(facts, &released, &BTreeSet::new()));
-        let report = guardian::start(charged, epoch, bulletin);
+        let report = guardian::start(charged, epoch, bulletin, ledger);
         Self {
             charge,
             report,

@@ -59,9 +59,14 @@ pub(in crate::config) static NODE: Section = Section {
 
 pub(in crate::config) static HEARTBEAT: Section = Section {
     name: "node.heartbeat",
-    doc: "Datagrams by which the nodes in `peers` tell each other what they own and serve",
+    doc: "By which the nodes in `peers` tell each other what they own and serve, and what clients used",
     keys: &[
-        KeySpec::new("port", ValueKind::Integer(1, 65_535), "UDP port, the same on all nodes").is("9441"),
+        KeySpec::new(
+            "port",
+            ValueKind::Integer(1, 65_535),
+            "Port, the same on all nodes: UDP for the agents, TCP for the counters of HAProxy",
+        )
+        .is("9441"),
         KeySpec::new("key", ValueKind::Secret, "Place of the key that all nodes share, at least 16 bytes")
             .required()
             .example("\"file:/etc/hapilot/heartbeat.key\""),

@@ -4,7 +4,7 @@ use super::ContextMaker;
 use crate::config::{Config, Plan, TokenWeights, long, sustained};
 use crate::model::Origin;
 use crate::render::names::{
-    CLIENTS_MAP, LIMIT_CLIENT, MONTHS_MAP, PLANS_MAP, PRICES_MAP, PlansMap, REFUSED, SPENT_MAP, plans_map,
+    CLIENTS_MAP, LIMIT_CLIENT, LIMIT_MONEY, MONTHS_MAP, PLANS_MAP, PRICES_MAP, PlansMap, REFUSED, SPENT_MAP, plans_map,
 };
 use crate::render::value::ContextMap;
 use tera::Value;
@@ -21,6 +21,7 @@ impl ContextMaker<'_> {
             .with("map", self.marks.text(CLIENTS_MAP, origin))
             .with("plans", PLANS_MAP)
             .with("table", LIMIT_CLIENT)
+            .with("money", LIMIT_MONEY)
             .with("refused", REFUSED)
             .with("has_limits", has_limits(config))
             .with("has_concurrent", has(|plan| plan.concurrent.is_some()))

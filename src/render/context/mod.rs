@@ -12,9 +12,10 @@ mod tls;
 use super::caller::{decoded_key, replaced_headers, spelt_key, telling_headers};
 use super::marks::Marks;
 use super::names::{
-    KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, LIVE_RING, MODELS_MAP, PEERS, STATS, STATS_MAP,
-    peers_socket,
+    KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, LIVE_RING, MODELS_MAP, PEERS, SHARED_PEERS,
+    STATS, STATS_MAP, peers_socket,
 };
+use super::nodes;
 use super::plain;
 use super::scripts::Script;
 use super::shape::Ids;
@@ -100,6 +101,7 @@ impl<'a> ContextMaker<'a> {
             .with("drops_trailers", self.target.drops_trailers())
             .with("leaves_rules", self.target.leaves_rules())
             .with("adds_to_counters", self.target.adds_to_counters())
+            .with("has_more_stick_counters", self.target.has_more_stick_counters())
             .with("has_hot_size", self.target.has_hot_size())
             .with("has_small_buffers", self.target.has_small_buffers())
             .with("asks_how_lua_sees_booleans", self.target.asks_how_lua_sees_booleans())
@@ -132,11 +134,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("clients", clients.into());
         // Only tables need them.
         let has_tables = config.limit_address.is_some() || clients::has_limits(config);
-        let peers = has_tables.then(|| peers_socket(config)).flatten().map(|socket| {
-            let origin = config.haproxy.admin_socket.origin;
-            let peers = ContextMap::default().with("name", PEERS).with("socket", self.marks.text(socket, origin));
-            Value::from(peers)
-        });
+        let peers = has_tables.then(|| self.peers()).flatten();
         context.insert_value("peers", peers.into());
         context.insert_value("resolvers", config.servers().any(|(_, s)| matches!(s.url.host, Host::Dns(_))).into());
         // One scheme for all callers, where there is but one.
@@ -169,6 +167,35 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("has_keys", config.servers().any(|(_, server)| !server.keys.is_empty()).into());
         context.insert_value("has_hops", config.backends.iter().any(needs_hops).into());
         context
+    }
+
+    /// How counters are handed over at a reload, and to other nodes; none: they are not.
+    fn peers(&mut self) -> Option<Value> {
+        let config = &self.desired.config;
+        let origin = config.haproxy.admin_socket.origin;
+        let socket = peers_socket(config).map(|socket| self.marks.text(socket, origin));
+        let of_heartbeat = config.node.heartbeat.as_ref().and_then(|heartbeat| heartbeat.key.origin);
+        let others: Vec<Value> = nodes::others(config)
+            .into_iter()
+            .map(|(name, address)| {
+                let address = self.marks.text(address, config.node.peers.get(name).and_then(|ip| ip.origin));
+                ContextMap::default().with("name", name.to_string()).with("address", address).into()
+            })
+            .collect();
+        if socket.is_none() && others.is_empty() {
+            return None;
+        }
+        let [certificate, ca] = nodes::paths();
+        let peers = ContextMap::default()
+            .with("name", PEERS)
+            .with("socket", socket)
+            .with("shared", if others.is_empty() { PEERS } else { SHARED_PEERS })
+            .with("nodes", others)
+            .with("address", self.marks.text(nodes::own_address(config), of_heartbeat))
+            .with("maxconn", nodes::MAX_CONNECTIONS)
+            .with("certificate", certificate)
+            .with("ca", ca);
+        Some(peers.into())
     }
 
     fn haproxy(&mut self, haproxy: &Haproxy) -> Value {

@@ -449,7 +449,7 @@ pub fn swapped(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-fn private(path: &std::path::Path) {
+pub fn private(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
 }

@@ -7,6 +7,8 @@
 mod local;
 mod own;
 mod report;
+mod sharing;
+mod sums;
 mod watch;
 
 pub use report::{PeerView, VipEvent, VipEventKind, VipReport, VipView};
@@ -17,6 +19,7 @@ use crate::haproxy::Listener;
 use crate::heartbeat::{RefusedFile, Serves};
 use crate::model::{Name, Secret};
 use crate::sys::epoch::Epoch;
+use crate::usage::SharedLedger;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch as channel;
@@ -75,8 +78,13 @@ pub fn dialect(vip: &Vip, config: &Config) -> String {
 }
 
 /// Begins to watch; ends with the sender of the charge.
-pub fn start(charge: channel::Receiver<Charge>, epoch: Epoch, bulletin: Bulletin) -> channel::Receiver<VipReport> {
+pub fn start(
+    charge: channel::Receiver<Charge>,
+    epoch: Epoch,
+    bulletin: Bulletin,
+    ledger: SharedLedger,
+) -> channel::Receiver<VipReport> {
     let (report, seen) = channel::channel(VipReport::default());
-    tokio::spawn(Box::pin(watch::Guardian::new(charge, report, epoch, bulletin).run()));
+    tokio::spawn(Box::pin(watch::Guardian::new(charge, report, epoch, bulletin, ledger).run()));
     seen
 }

@@ -3,17 +3,20 @@
 use super::local::{self, LocalView};
 use super::own::Own;
 use super::report::{PeerView, VipEventKind, VipReport};
+use super::sharing;
+use super::sums::Sums;
 use super::{Charge, dialect};
 use crate::agent::tell::bulletin::Bulletin;
 use crate::config::Config;
-use crate::heartbeat::{Circle, NodeNews, SharedKey, VipNews};
+use crate::heartbeat::{Circle, Heard, NodeNews, SharedKey, VipNews};
 use crate::keepalived::{self, Daemon, Ear, KeepalivedEvents, Track, VipState};
 use crate::model::Name;
 use crate::network::{self, WantedNetwork};
 use crate::sys::epoch::Epoch;
+use crate::usage::SharedLedger;
 use crate::vip::{Fitness, HoldDown, Local, decide};
 use camino::Utf8PathBuf;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -62,6 +65,10 @@ pub(super) struct Guardian {
     events: Option<KeepalivedEvents>,
     ear: Option<Ear>,
     circle: Option<Circle>,
+    /// Nodes whose HAProxy does not share its counters with ours.
+    apart: watch::Receiver<BTreeSet<String>>,
+    /// What clients have spent, here and elsewhere.
+    sums: Sums,
     /// What the circle was opened for.
     circle_of: Option<CircleOf>,
     daemon: Option<Daemon>,
@@ -100,10 +107,12 @@ impl Guardian {
         report: watch::Sender<VipReport>,
         epoch: Epoch,
         bulletin: Bulletin,
+        ledger: SharedLedger,
     ) -> Self {
         let now = Instant::now();
         Self {
             sight: local::watch(charge.clone()),
+            apart: sharing::watch(charge.clone()),
             charge,
             report,
             draft: VipReport::default(),
@@ -117,6 +126,7 @@ impl Guardian {
             events: None,
             ear: None,
             circle: None,
+            sums: Sums::of(ledger),
             circle_of: None,
             daemon: None,
             was_seen: false,
@@ -160,9 +170,16 @@ impl Guardian {
                         self.events = None;
                     }
                 },
-                heard = next_beat(self.circle.as_mut()) => if let Err(e) = heard {
-                    self.problem("heartbeat", vec![format!("the heartbeat cannot be heard: {e}")]);
-                    self.circle = None;
+                heard = next_beat(self.circle.as_mut()) => match heard {
+                    Ok(Heard::Beat(_)) => {}
+                    Ok(Heard::Sums(sums)) => {
+                        self.sums.hear(sums);
+                        continue;
+                    }
+                    Err(e) => {
+                        self.problem("heartbeat", vec![format!("the heartbeat cannot be heard: {e}")]);
+                        self.circle = None;
+                    }
                 },
                 () = next_advert(self.ear.as_mut()) => continue,
                 _ = tell.tick() => self.tell_now = true,
@@ -410,11 +427,30 @@ impl Guardian {
         let is_forged = self.forged_at.is_some_and(|at| now.saturating_duration_since(at) < FORGED);
         let told = "heartbeats come in that are sealed with another key: is `heartbeat.key` the same on all nodes?";
         self.problem("forged", is_forged.then(|| told.to_owned()).into_iter().collect());
+        self.tell_apart();
         if !notes.is_empty() {
             // A second chance is for nodes that are there.
             self.settle_at = now;
         }
         notes.into_iter().for_each(|(kind, text)| self.draft.note(kind, None, text));
+    }
+
+    /// Which of the nodes that are heard share no counters with this one.
+    fn tell_apart(&mut self) {
+        let heard = self.draft.peers.iter().filter(|(_, peer)| peer.is_heard).map(|(name, _)| name.as_str());
+        let apart: Vec<&str> = {
+            let apart = self.apart.borrow();
+            heard.filter(|name| apart.contains(*name)).collect()
+        };
+        let port = self.circle_of.as_ref().map_or(0, |of| of.port);
+        let told = (!apart.is_empty()).then(|| {
+            format!(
+                "HAProxy shares no counters with {}: limits of requests and tokens count on each node alone. Is TCP port {port} open \
+                 between the nodes, and does HAProxy there serve this file?",
+                apart.join(", ")
+            )
+        });
+        self.problem("counters", told.into_iter().collect());
     }
 
     /// Tells the other nodes.
@@ -439,6 +475,7 @@ impl Guardian {
         };
         if let Some(circle) = &mut self.circle {
             circle.tell(&news, now);
+            self.sums.tell(circle);
         }
     }
 }
@@ -461,7 +498,7 @@ async fn next_event(events: Option<&mut KeepalivedEvents>) -> io::Result<keepali
     }
 }
 
-async fn next_beat(circle: Option<&mut Circle>) -> io::Result<Name> {
+async fn next_beat(circle: Option<&mut Circle>) -> io::Result<Heard> {
     match circle {
         Some(circle) => circle.next().await,
         None => std::future::pending().await,
