@@ -65,13 +65,13 @@ pub fn classify(line: &Line<'_>) -> Blame {
     if line.place.contains('<') {
         return Blame::NoServer;
     }
+    // What a stream said is more than how its connection ended: a client leaves at the sight of an error.
+    if let Some(outcome) = line.stream_end.and_then(of_event) {
+        return Blame::Server(outcome.into());
+    }
     // The client's end counts before the hop's.
     if is_of_client(line.state) {
         return Blame::Server(Outcome::SelfCaused.into());
-    }
-    // What a stream said itself is more than how its connection ended.
-    if let Some(end) = line.stream_end {
-        return Blame::Server(of_stream(end).into());
     }
     let (last, hidden) = last_and_hidden(line);
     let means = last.map_or(line.means, |last| last.means);
@@ -83,6 +83,8 @@ pub fn classify(line: &Line<'_>) -> Blame {
     Blame::Server(match of_state(state) {
         Some(outcome) => outcome.into(),
         None if line.hop.is_some() => of_hop(line.status).into(),
+        // Its connection ended as it should.
+        None if line.stream_end == Some(StreamEnd::Cut) => Outcome::Reset.into(),
         None => {
             let asks = line.retry_after.is_some() || last.is_some_and(|last| last.asks_for_silence());
             let was_rejected_before = hidden.iter().any(is_rejection);
@@ -181,12 +183,14 @@ fn is_of_client(state: TerminationState) -> bool {
     matches!(state.0[0], b'C' | b'c')
 }
 
-fn of_stream(end: StreamEnd) -> Outcome {
+/// What an event of a stream told; `None`: none did.
+fn of_event(end: StreamEnd) -> Option<Outcome> {
     match end {
-        StreamEnd::Error => Outcome::BadContent,
-        StreamEnd::Limit => Outcome::RateLimited,
-        StreamEnd::Overload => Outcome::Overloaded,
-        StreamEnd::Cut => Outcome::Reset,
+        StreamEnd::Error => Some(Outcome::BadContent),
+        StreamEnd::Limit => Some(Outcome::RateLimited),
+        StreamEnd::Overload => Some(Outcome::Overloaded),
+        StreamEnd::Request => Some(Outcome::ProbeConfig),
+        StreamEnd::Cut => None,
     }
 }
 
@@ -412,14 +416,22 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_ends_badly_has_its_class_and_none_where_the_client_went_away() {
+    fn a_stream_that_ends_badly_has_its_class() {
         for (end, state, expected) in [
             ("error", "--", Outcome::BadContent),
             ("limit", "--", Outcome::RateLimited),
             ("overload", "SD", Outcome::Overloaded),
+            ("request", "--", Outcome::ProbeConfig),
             ("cut", "--", Outcome::Reset),
+            // One failure, by its own name.
+            ("cut", "SD", Outcome::Reset),
+            ("cut", "sD", Outcome::Timeout(Phase::Stall)),
+            ("cut", "PD", Outcome::BadContent),
             ("-", "--", Outcome::Ok),
-            ("error", "CD", Outcome::SelfCaused),
+            // The client went away: before the end, or at the sight of an error.
+            ("cut", "CD", Outcome::SelfCaused),
+            ("-", "CD", Outcome::SelfCaused),
+            ("error", "CD", Outcome::BadContent),
         ] {
             let line = format!(
                 "[hapilot@0 live=\"api 0 chat/a 200 {state} 0 0 0 0 1 9 - - - - -\" upload=\"0 9/999\" stream=\"{end}\"]"

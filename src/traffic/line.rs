@@ -91,13 +91,15 @@ pub enum StreamEnd {
     Limit,
     /// An event said that the server has too much to do.
     Overload,
-    /// It ended without the event that ends it.
+    /// An event said that the request was wrong.
+    Request,
+    /// It ended without the event that ends it, or its connection broke.
     Cut,
 }
 
 impl StreamEnd {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Error, Self::Limit, Self::Overload, Self::Cut];
+    pub const ALL: [Self; 5] = [Self::Error, Self::Limit, Self::Overload, Self::Request, Self::Cut];
 
     /// As HAProxy and the metrics spell it.
     pub fn as_str(self) -> &'static str {
@@ -105,6 +107,7 @@ impl StreamEnd {
             Self::Error => "error",
             Self::Limit => "limit",
             Self::Overload => "overload",
+            Self::Request => "request",
             Self::Cut => "cut",
         }
     }

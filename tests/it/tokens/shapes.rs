@@ -16,7 +16,7 @@ pub(super) struct Shape {
     pub(super) cost: u64,
 }
 
-fn shape(
+pub(super) fn shape(
     name: &'static str,
     path: &'static str,
     asked: &'static str,
@@ -28,12 +28,13 @@ fn shape(
 }
 
 const JSON: &str = "application/json";
-const EVENTS: &str = "text/event-stream; charset=utf-8";
+pub(super) const EVENTS: &str = "text/event-stream; charset=utf-8";
 pub(super) const PLAIN: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
 const LISTS: &str =
     "{\"choices\":[1],\"usage\":{\"prompt_tokens\":[1],\"completion_tokens\":[2,\n{\"client\":\"victim\"}\n]}}  ";
-const STREAM: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
-const ASKED_USAGE: &str = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
+pub(super) const STREAM: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
+pub(super) const ASKED_USAGE: &str =
+    r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
 
 /// One of every kind that providers send. Prices of all of them are 1 for each token.
 pub(super) fn shapes() -> Vec<Shape> {
@@ -274,14 +275,16 @@ pub(super) enum Framing {
     Length,
     Chunks,
     Close,
+    /// Chunks without the last one.
+    Broken,
 }
 
 /// Answers whatever it is asked by the number in a header `x-shape`, framed and cut as another header says. Ends with the
 /// process of the test.
-pub(super) fn odd_provider() -> String {
+pub(super) fn odd_provider(shapes: Vec<Shape>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    let shapes = Arc::new(shapes());
+    let shapes = Arc::new(shapes);
     std::thread::spawn(move || {
         for connection in listener.incoming().map_while(Result::ok) {
             let shapes = Arc::clone(&shapes);
@@ -317,12 +320,12 @@ fn answer(connection: &TcpStream, shapes: &[Shape]) -> Option<()> {
     let mut to = connection;
     let framed = match framing {
         "length" => format!("Content-Length: {}\r\n", shape.body.len()),
-        "chunks" => "Transfer-Encoding: chunked\r\n".to_owned(),
+        "chunks" | "broken" => "Transfer-Encoding: chunked\r\n".to_owned(),
         _ => "Connection: close\r\n".to_owned(),
     };
     write!(to, "HTTP/1.1 200 OK\r\nContent-Type: {}\r\n{}{framed}\r\n", shape.kind, shape.header).ok()?;
     for piece in shape.body.chunks(piece) {
-        if framing == "chunks" {
+        if matches!(framing, "chunks" | "broken") {
             to.write_all(&[format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()).ok()?;
         } else {
             to.write_all(piece).ok()?;
@@ -331,7 +334,7 @@ fn answer(connection: &TcpStream, shapes: &[Shape]) -> Option<()> {
     if framing == "chunks" {
         to.write_all(b"0\r\n\r\n").ok()?;
     }
-    if framing == "close" {
+    if matches!(framing, "close" | "broken") {
         let _ = connection.shutdown(std::net::Shutdown::Both);
         return None;
     }
