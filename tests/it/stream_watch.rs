@@ -26,7 +26,7 @@ fn stage(binary: &Binary, more: &str) -> (Stage, UdpSocket) {
         let text = swapped(&alone(no_checks(text), "b"), "log           = \"\"", &format!("log = \"{address}\""));
         // The mock takes it in every way.
         let key = format!(
-            "raw = [\"http-request set-header x-api-key {KEY}\", \"http-request set-header x-goog-api-key {KEY}\"]\n"
+            "raw = [\"http-request set-header x-api-key {KEY}\", \"http-request set-header x-goog-api-key {KEY}\", \"http-request set-header anthropic-version 2023-06-01\"]\n"
         );
         swapped(&text, "[backend.chat]\n", &format!("[backend.chat]\nstream_watch = true\n{key}")) + more
     });
@@ -103,7 +103,6 @@ fn cases() -> Vec<(&'static str, Option<Fault>, &'static str, Outcome)> {
     vec![
         (OPENAI, None, "-", Ok),
         (ANTHROPIC, None, "-", Ok),
-        (GEMINI, None, "-", Ok),
         (OPENAI, Some(Fault::new(FaultKind::LateError)), "error", BadContent),
         (OPENAI, Some(Fault { interim: Some(103), ..Fault::new(FaultKind::LateError) }), "error", BadContent),
         (ANTHROPIC, Some(Fault::new(FaultKind::LateError)), "overload", Overloaded),

@@ -1,9 +1,11 @@
 //! Answers as providers send them, and a server that sends each framed and cut as it is asked to.
 
 use super::CHAT;
+use crate::support::pause;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is asked, what a provider answers, and what that cost.
 pub(super) struct Shape {
@@ -333,6 +335,10 @@ fn answer(connection: &TcpStream, shapes: &[Shape]) -> Option<()> {
     }
     if framing == "chunks" {
         to.write_all(b"0\r\n\r\n").ok()?;
+    }
+    if framing == "broken" {
+        // What was sent shall not be lost with the connection.
+        pause(Duration::from_millis(20));
     }
     if matches!(framing, "close" | "broken") {
         let _ = connection.shutdown(std::net::Shutdown::Both);
