@@ -11,7 +11,7 @@ local CONTINUE = filter.CONTINUE
 -- Of a line so much is looked at.
 local HEAD = 1024
 -- How the path of a request ends, and how its stream does: a text, names of events, or words in an event. Quotes within what a
--- model says are escaped, so that no text of it has such a word with what follows it. `bad`: a word that tells of an error.
+-- model says are escaped, so that no text of it has such a word. `bad`: a word that tells of an error.
 local ENDS = {
   { '/completions$', text = true, bad = '"finish_reason":"error"' },
   { '/messages$', names = { message_stop = true } },
