@@ -18,6 +18,13 @@ struct EndedLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StreamLabels {
+    backend: String,
+    server: String,
+    end: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct QuantileLabels {
     backend: String,
     server: String,
@@ -89,6 +96,7 @@ fn register_callers(registry: &mut Registry, callers: &[CallerPicture]) {
 pub(super) fn register_live(registry: &mut Registry, picture: &Picture) {
     let requests = Family::<EndedLabels, Counter>::default();
     let (hidden, bytes) = (Family::<ServerLabels, Counter>::default(), Family::<ServerLabels, Counter>::default());
+    let ends = Family::<StreamLabels, Counter>::default();
     let in_flight = Family::<ServerLabels, Gauge>::default();
     let took = Family::<QuantileLabels, Float>::default();
     for server in &picture.servers {
@@ -98,6 +106,10 @@ pub(super) fn register_live(registry: &mut Registry, picture: &Picture) {
             requests.get_or_create(&EndedLabels { backend, server, outcome: outcome.as_str() }).inc_by(*count);
         }
         hidden.get_or_create(&place).inc_by(server.hidden_total);
+        for (end, count) in &server.stream_ends {
+            let ServerLabels { backend, server } = place.clone();
+            ends.get_or_create(&StreamLabels { backend, server, end: end.as_str() }).inc_by(*count);
+        }
         bytes.get_or_create(&place).inc_by(server.bytes_out_total);
         in_flight.get_or_create(&place).set(server.in_flight.into());
         for (until, quantiles) in
@@ -111,6 +123,7 @@ pub(super) fn register_live(registry: &mut Registry, picture: &Picture) {
     }
     registry.register("live_requests", "Requests of clients, by what became of them", requests);
     registry.register("live_hidden_failures", "Attempts that failed here and were repeated", hidden);
+    registry.register("live_stream_failures", "Streams that ended badly behind their first event, by how", ends);
     registry.register_with_unit("live_sent", "Sent to clients", Unit::Bytes, bytes);
     registry.register("live_in_flight", "Requests of clients in flight", in_flight);
     registry.register_with_unit("live_duration", "Quantiles of the last minute", Unit::Seconds, took);

@@ -308,6 +308,8 @@ pub struct Backend {
     pub retries: Sourced<u32>,
     /// `retry_streams`: which streams are repeated at another server before their first token; none by default.
     pub retry_streams: Option<Sourced<RetryStreams>>,
+    /// `stream_watch`: whether streams are read as they pass; default no.
+    pub stream_watch: Sourced<bool>,
     /// `timeout`
     pub timeout: BackendTimeout,
     /// `forward_client`: whether its servers are told who asked; default only where all have private addresses.

@@ -30,6 +30,8 @@ pub enum FaultKind {
     ErrorObject,
     /// An error event inside a stream with status 200.
     ErrorEvent,
+    /// A stream that goes well for `tokens` events (default 5), then an error event (`body`: which).
+    LateError,
     /// A completion without a token.
     Empty,
     /// The answer names another model (`body`: which).

@@ -54,6 +54,12 @@ fn of_kind(served: Served<'_>, request: &Request, fault: &Fault) -> Script {
             Some(body) => events(&body.split('|').map(|piece| piece.as_bytes().to_vec()).collect::<Vec<_>>()),
             None => events(&[dialect.error_event()]),
         },
+        FaultKind::LateError => {
+            let event = fault.body.as_ref().map_or_else(|| dialect.error_event(), |body| body.clone().into_bytes());
+            let mut script = answer(request).cut_after(middle, Act::Send(chunk(&event)));
+            script.acts.push(Act::Send(chunk(b"")));
+            script
+        }
         FaultKind::Empty => match chat() {
             Some(mut chat) if chat.stream => {
                 (chat.tokens, chat.limited) = (0, false);

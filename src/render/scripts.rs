@@ -21,16 +21,19 @@ pub(super) enum Script {
     Rename,
     /// Counts the tokens of an answer.
     Usage,
+    /// Notices whether a stream ends as it should.
+    Watch,
 }
 
 impl Script {
-    const ALL: [Self; 3] = [Self::Model, Self::Rename, Self::Usage];
+    const ALL: [Self; 4] = [Self::Model, Self::Rename, Self::Usage, Self::Watch];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Model => "model",
             Self::Rename => "rename",
             Self::Usage => "usage",
+            Self::Watch => "watch",
         }
     }
 
@@ -39,12 +42,13 @@ impl Script {
             Self::Model => include_str!("../../templates/lua/model.lua"),
             Self::Rename => include_str!("../../templates/lua/rename.lua"),
             Self::Usage => include_str!("../../templates/lua/usage.lua"),
+            Self::Watch => include_str!("../../templates/lua/watch.lua"),
         }
     }
 
     /// Its file, below the directory of haproxy.cfg: another text has another name.
     fn file(self) -> &'static str {
-        static FILES: LazyLock<[String; 3]> = LazyLock::new(|| {
+        static FILES: LazyLock<[String; 4]> = LazyLock::new(|| {
             Script::ALL.map(|one| format!("{DIRECTORY}/{}.{}.lua", one.name(), Digest::of(one.text()).short()))
         });
         &FILES[self as usize]

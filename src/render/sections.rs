@@ -138,6 +138,7 @@ fn is_alike(one: &Backend, other: &Backend) -> bool {
         weighting: _,
         retries,
         retry_streams,
+        stream_watch,
         timeout,
         forward_client,
         ask_usage,
@@ -145,12 +146,12 @@ fn is_alike(one: &Backend, other: &Backend) -> bool {
         servers,
         raw,
     } = one;
-    (name, balance, affinity, (retries, retry_streams), timeout, (forward_client, ask_usage), raw)
+    (name, balance, affinity, (retries, retry_streams, stream_watch), timeout, (forward_client, ask_usage), raw)
         == (
             &other.name,
             &other.balance,
             &other.affinity,
-            (&other.retries, &other.retry_streams),
+            (&other.retries, &other.retry_streams, &other.stream_watch),
             &other.timeout,
             (&other.forward_client, &other.ask_usage),
             &other.raw,

@@ -13,7 +13,7 @@
 //! **Source**: configuration manual, "Session state at disconnection"; what 2.6, 3.0 and 3.2 wrote about each fault.
 
 use super::attempt::{Attempt, Means};
-use super::line::Line;
+use super::line::{Line, StreamEnd};
 use super::termination::TerminationState;
 use crate::health::{Outcome, Phase};
 
@@ -65,6 +65,10 @@ pub fn classify(line: &Line<'_>) -> Blame {
     if line.place.contains('<') {
         return Blame::NoServer;
     }
+    // What a stream said is more than how its connection ended: a client leaves at the sight of an error.
+    if let Some(outcome) = line.stream_end.and_then(of_event) {
+        return Blame::Server(outcome.into());
+    }
     // The client's end counts before the hop's.
     if is_of_client(line.state) {
         return Blame::Server(Outcome::SelfCaused.into());
@@ -79,6 +83,8 @@ pub fn classify(line: &Line<'_>) -> Blame {
     Blame::Server(match of_state(state) {
         Some(outcome) => outcome.into(),
         None if line.hop.is_some() => of_hop(line.status).into(),
+        // Its connection ended as it should.
+        None if line.stream_end == Some(StreamEnd::Cut) => Outcome::Reset.into(),
         None => {
             let asks = line.retry_after.is_some() || last.is_some_and(|last| last.asks_for_silence());
             let was_rejected_before = hidden.iter().any(is_rejection);
@@ -175,6 +181,17 @@ fn last_and_hidden<'a>(line: &Line<'a>) -> (Option<Attempt<'a>>, Vec<Attempt<'a>
 
 fn is_of_client(state: TerminationState) -> bool {
     matches!(state.0[0], b'C' | b'c')
+}
+
+/// What an event of a stream told; `None`: none did.
+fn of_event(end: StreamEnd) -> Option<Outcome> {
+    match end {
+        StreamEnd::Error => Some(Outcome::BadContent),
+        StreamEnd::Limit => Some(Outcome::RateLimited),
+        StreamEnd::Overload => Some(Outcome::Overloaded),
+        StreamEnd::Request => Some(Outcome::ProbeConfig),
+        StreamEnd::Cut => None,
+    }
 }
 
 /// `None`: the answer itself tells.
@@ -395,6 +412,34 @@ mod tests {
             ("429", Outcome::SelfCaused),
         ] {
             assert_eq!(line("chat/a", status, "--", "--", "5", "-"), Some(expected), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_ends_badly_has_its_class() {
+        for (end, state, expected) in [
+            ("error", "--", Outcome::BadContent),
+            ("limit", "--", Outcome::RateLimited),
+            ("overload", "SD", Outcome::Overloaded),
+            ("request", "--", Outcome::ProbeConfig),
+            ("cut", "--", Outcome::Reset),
+            // One failure, by its own name.
+            ("cut", "SD", Outcome::Reset),
+            ("cut", "sD", Outcome::Timeout(Phase::Stall)),
+            ("cut", "PD", Outcome::BadContent),
+            ("-", "--", Outcome::Ok),
+            // The client went away: before the end, or at the sight of an error.
+            ("cut", "CD", Outcome::SelfCaused),
+            ("-", "CD", Outcome::SelfCaused),
+            ("error", "CD", Outcome::BadContent),
+        ] {
+            let line = format!(
+                "[hapilot@0 live=\"api 0 chat/a 200 {state} 0 0 0 0 1 9 - - - - -\" upload=\"0 9/999\" stream=\"{end}\"]"
+            );
+            let Blame::Server(word) = classify(&Line::parse(line.as_bytes()).unwrap().unwrap()) else {
+                panic!("{line}")
+            };
+            assert_eq!(word.outcome, expected, "{line}");
         }
     }
 

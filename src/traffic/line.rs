@@ -3,11 +3,11 @@
 //! ```text
 //! …[hapilot@0 live="FRONTEND NUMBER BACKEND/SERVER STATUS STATE RETRIES Tw Tc Tr Ta BYTES KEY TOKEN MEANS HOP RETRY-AFTER"
 //!   upload="TR BYTES/BUFFER" client="CLIENT PLAN REFUSED" tokens="PROMPT CACHED COMPLETION exact|estimated WRITTEN NANO-USD"
-//!   usage="REQUEST MODEL" tries="ATTEMPT ATTEMPT …"]…
+//!   usage="REQUEST MODEL" stream="END" tries="ATTEMPT ATTEMPT …"]…
 //! ```
 //!
 //! Everything but Retry-After is HAProxy's own word: names of the configuration, numbers, fixed letters. Retry-After
-//! stands last, and a line that is cut off loses nothing else. `upload`, `client`, `tokens`, `usage` and `tries` may be missing: an older worker's
+//! stands last, and a line that is cut off loses nothing else. `upload`, `client`, `tokens`, `usage`, `stream` and `tries` may be missing: an older worker's
 //! line, a version that cannot tell, a template of the operator's. Knows the form, not what it means.
 
 use super::attempt::{Attempt, MAX_NAME, Means, attempts};
@@ -27,6 +27,8 @@ const CLIENT: &str = "\" client=\"";
 const TOKENS: &str = "\" tokens=\"";
 /// …which request it was, and for which model…
 const USAGE: &str = "\" usage=\"";
+/// …how its stream ended…
+const STREAM: &str = "\" stream=\"";
 /// …and before the attempts.
 const TRIES: &str = "\" tries=\"";
 
@@ -74,8 +76,45 @@ pub struct Line<'a> {
     pub tokens: Option<Tokens>,
     /// Which request it was; `None`: nobody tells.
     pub request: Option<RequestName<'a>>,
+    /// How its stream ended badly; `None`: it did not, or nobody tells.
+    pub stream_end: Option<StreamEnd>,
     /// Every attempt that was answered badly, the last one too; `None`: nobody tells.
     pub tries: Option<&'a str>,
+}
+
+/// How a stream ended badly behind its first event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StreamEnd {
+    /// An event said that something went wrong.
+    Error,
+    /// An event said that there were too many requests.
+    Limit,
+    /// An event said that the server has too much to do.
+    Overload,
+    /// An event said that the request was wrong.
+    Request,
+    /// It ended without the event that ends it, or its connection broke.
+    Cut,
+}
+
+impl StreamEnd {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Limit, Self::Overload, Self::Request, Self::Cut];
+
+    /// As HAProxy and the metrics spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Limit => "limit",
+            Self::Overload => "overload",
+            Self::Request => "request",
+            Self::Cut => "cut",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|end| end.as_str() == text)
+    }
 }
 
 /// What the client sent, and how long that took.
@@ -131,6 +170,9 @@ impl<'a> Line<'a> {
         let more = more.iter().position(|byte| *byte == b']').map_or(more, |end| &more[..end]);
         let more = std::str::from_utf8(more).unwrap_or_default();
         let (upload, tries) = more.split_once(TRIES).map_or((more, None), |(upload, tries)| (upload, Some(tries)));
+        let (upload, stream) =
+            upload.split_once(STREAM).map_or((upload, None), |(upload, stream)| (upload, Some(stream)));
+        let stream_end = stream.and_then(|end| StreamEnd::parse(end.trim_end_matches('"')));
         let (upload, usage) = upload.split_once(USAGE).map_or((upload, None), |(upload, usage)| (upload, Some(usage)));
         let request = usage.and_then(|usage| RequestName::parse(&bytes[..at], usage.trim_end_matches('"')));
         let (upload, tokens) =
@@ -145,6 +187,7 @@ impl<'a> Line<'a> {
             caller,
             tokens,
             request,
+            stream_end,
             tries: tries.map(|tries| tries.trim_end_matches('"')),
             ..line
         }))
@@ -194,6 +237,7 @@ impl<'a> Line<'a> {
             caller: None,
             tokens: None,
             request: None,
+            stream_end: None,
             tries: None,
         };
         // What is cut off may be half a number.
@@ -288,7 +332,7 @@ impl Split {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, MAX_LINE, Malformed, Means, Retries, Split, TerminationState, Upload};
+    use super::{Line, MAX_LINE, Malformed, Means, Retries, Split, StreamEnd, TerminationState, Upload};
     use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
     use std::time::Duration;
 
@@ -322,6 +366,7 @@ mod tests {
             caller: None,
             tokens: None,
             request: None,
+            stream_end: None,
             tries: None,
         };
         assert_eq!(Line::parse(WHOLE.as_bytes()), Ok(Some(expected)));
@@ -338,6 +383,11 @@ mod tests {
         let line = Line::parse(text.as_bytes()).unwrap().unwrap();
         assert_eq!(line.upload, Some(Upload { took: ms(0), is_longer_than_the_buffer: false }));
         assert_eq!((line.tries, line.attempts().count()), (None, 0));
+        let text = more(" upload=\"0 600/65536\" usage=\"7 m\" stream=\"overload\" tries=\"-\"");
+        let line = Line::parse(text.as_bytes()).unwrap().unwrap();
+        assert_eq!((line.stream_end, line.request.map(|request| request.number)), (Some(StreamEnd::Overload), Some(7)));
+        let text = more(" upload=\"0 600/65536\" stream=\"-\"");
+        assert_eq!(Line::parse(text.as_bytes()).unwrap().unwrap().stream_end, None);
         // Nothing was tried in vain, and that is told; and a line that is cut.
         let text = more(" upload=\"0 600/65536\" tries=\"-\"");
         assert!(Line::parse(text.as_bytes()).unwrap().unwrap().tries.is_some());

@@ -25,7 +25,7 @@ pub use classify::{Blame, classify};
 pub use counters::ServerCount;
 pub use histogram::Histogram;
 pub use key_words::KeyWords;
-pub use line::{Line, MAX_LINE, Malformed, Retries, Split, Upload};
+pub use line::{Line, MAX_LINE, Malformed, Retries, Split, StreamEnd, Upload};
 pub use picture::{Picture, Quantiles, ServerPicture, TrafficStats};
 pub use tally::{Tally, WorkerKey, told};
 pub use termination::TerminationState;

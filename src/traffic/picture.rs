@@ -1,6 +1,7 @@
 //! What live traffic looks like at one moment, for status and metrics. Data only.
 
 use super::callers::CallerPicture;
+use super::line::StreamEnd;
 use crate::health::Outcome;
 use crate::model::ServerId;
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub struct ServerPicture {
     pub outcomes_total: BTreeMap<Outcome, u64>,
     /// Attempts that failed here and were repeated, since the agent's start.
     pub hidden_total: u64,
+    /// Streams that ended badly behind their first event, since the agent's start.
+    pub stream_ends: BTreeMap<StreamEnd, u64>,
     /// Bytes sent to clients since the agent's start.
     pub bytes_out_total: u64,
 }

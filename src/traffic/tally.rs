@@ -7,7 +7,7 @@ use super::callers::Callers;
 use super::classify::{Blame, TrafficWord, classify, repeated};
 use super::counters::ServerCount;
 use super::key_words::{self, KeyWords};
-use super::line::Line;
+use super::line::{Line, StreamEnd};
 use super::picture::{Picture, Quantiles, ServerPicture, TrafficStats};
 use super::repeats::{Fresh, Latest, Repeats, latest};
 use super::sequence::Sequence;
@@ -47,6 +47,7 @@ struct Server {
     window: Window,
     outcomes_total: BTreeMap<Outcome, u64>,
     hidden_total: u64,
+    stream_ends: BTreeMap<StreamEnd, u64>,
     bytes_out_total: u64,
     /// Since the last sample.
     fresh: LiveSample,
@@ -299,6 +300,7 @@ impl Tally {
                 in_flight: in_flight.get(place).copied().unwrap_or(0),
                 outcomes_total: server.outcomes_total.clone(),
                 hidden_total: server.hidden_total,
+                stream_ends: server.stream_ends.clone(),
                 bytes_out_total: server.bytes_out_total,
             }
         };
@@ -353,6 +355,7 @@ impl Server {
             window: Window::default(),
             outcomes_total: BTreeMap::new(),
             hidden_total: 0,
+            stream_ends: BTreeMap::new(),
             bytes_out_total: 0,
             fresh: LiveSample::default(),
             first_bytes: (Duration::ZERO, 0),
@@ -375,6 +378,9 @@ impl Server {
         let total = line.total.map(|total| total.saturating_sub(upload));
         self.window.add(outcome, Times { connect: line.connect, first_byte, total }, now);
         *self.outcomes_total.entry(outcome).or_default() += 1;
+        if let Some(end) = line.stream_end.filter(|_| outcome != Outcome::SelfCaused) {
+            *self.stream_ends.entry(end).or_default() += 1;
+        }
         self.bytes_out_total = self.bytes_out_total.saturating_add(line.bytes_out);
         self.fresh.add(outcome, 1, false);
         if word.is_shared {

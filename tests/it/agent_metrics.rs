@@ -78,6 +78,34 @@ fn metrics_say_what_status_says_and_old_workers_show_with_what_they_still_have()
 }
 
 #[test]
+fn streams_that_end_badly_are_counted_by_how() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let stage = Stage::running(&binary(), |text| {
+        let text = swapped(&text, "\n[frontend.api]", &format!("\nlisten = \"{address}\"\n[frontend.api]"));
+        swapped(&text, "[backend.chat]\n", "[backend.chat]\nstream_watch = true\n")
+    });
+    let question = r#"{"model":"mock-small","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let sum = |end: &str| -> f64 {
+        let is_it = |name: &str| {
+            name.starts_with("hapilot_live_stream_failures_total{backend=\"chat\"")
+                && name.contains(&format!("end=\"{end}\""))
+        };
+        scrape(&address).iter().filter(|(name, _)| is_it(name)).map(|(_, count)| count).sum()
+    };
+    for (kind, end) in [(FaultKind::LateError, "error"), (FaultKind::NoDone, "cut"), (FaultKind::Cut, "cut")] {
+        let before = sum(end);
+        let fault = Fault { path: Some("/v1/chat".into()), ..Fault::new(kind) };
+        ["a", "b", "c"].iter().for_each(|server| stage.break_mock(server, vec![fault.clone()]));
+        let reply = Connection::open(&stage.address)
+            .and_then(|mut one| one.send(&Request::post("/v1/chat/completions", question)));
+        assert_eq!(reply.is_err(), kind == FaultKind::Cut, "{reply:?}");
+        wait_for("the stream in the metrics", PATIENCE, || (sum(end) > before).then_some(()));
+        assert_eq!(sum(end), before + 1.0, "{kind:?}");
+    }
+    assert_eq!(sum("limit") + sum("overload") + sum("request"), 0.0);
+}
+
+#[test]
 fn promtool_finds_nothing_to_say() {
     if !has("promtool") {
         return skip_or_demand("needs promtool (Debian: prometheus)");

@@ -55,7 +55,7 @@ fn server(stage: &Stage, text: &str, name: &str, url: &str) -> String {
 const MONEY: &str = "[[price]]\nmodel = \"gpt-4o\"\ninput = 2.5\noutput = 10\n[plan.paying]\nbudget = { usd = 50 }\n";
 const CLIENTS: &str = "[plan.free]\nrequests = \"60/1m\"\n[client.acme]\nplan = \"free\"\nkey_sha256 = \"5f2d1c0a9b8e7d6c5b4a39281706f5e4d3c2b1a0998877665544332211ffeedd\"\n";
 
-const EDITS: [Edit; 49] = [
+const EDITS: [Edit; 50] = [
     ("weight of a server", |_, text| swapped(text, "weight = 100 # a", "weight = 7 # a")),
     ("state of a server: drain", |_, text| swapped(text, "state = \"ready\" # a", "state = \"drain\" # a")),
     ("state of a server: maint", |_, text| swapped(text, "state = \"ready\" # b", "state = \"maint\" # b")),
@@ -170,6 +170,7 @@ const EDITS: [Edit; 49] = [
     ("a timeout", |_, text| swapped(text, "first_byte = \"10s\"", "first_byte = \"11s\"")),
     ("balance", |_, text| swapped(text, "balance  = \"roundrobin\"", "balance  = \"leastconn\"")),
     ("retries", |_, text| swapped(text, "retries  = 2", "retries  = 3")),
+    ("stream_watch of a backend", |_, text| swapped(text, "retries  = 2", "retries  = 2\nstream_watch = true")),
     ("a backend more", |_, text| format!("{text}\n[backend.more.server.m]\nurl = \"http://127.0.0.3:9001/v1\"\n")),
     ("a bind more", |stage, text| {
         let port = super::support::port::free_port();

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
 /// A listener at the stage's HAProxy; no agent runs, so that nobody but the test moves weights.
-struct Ear {
+pub(super) struct Ear {
     listening: TrafficListener,
     batches: Receiver<Batch>,
     samples: BTreeMap<String, LiveSample>,
@@ -28,7 +28,7 @@ struct Ear {
 }
 
 impl Ear {
-    fn at(stage: &Stage) -> Self {
+    pub(super) fn at(stage: &Stage) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime for the listener");
         let socket = Utf8PathBuf::from_path_buf(stage.path("admin.sock")).expect("a path in UTF-8");
@@ -61,7 +61,7 @@ impl Ear {
     }
 
     /// Waits until a server's sum is as wanted.
-    fn wait(&mut self, what: &str, server: &str, mut is_it: impl FnMut(&LiveSample) -> bool) -> LiveSample {
+    pub(super) fn wait(&mut self, what: &str, server: &str, mut is_it: impl FnMut(&LiveSample) -> bool) -> LiveSample {
         let begun = Instant::now();
         loop {
             self.hear();
@@ -73,7 +73,7 @@ impl Ear {
         }
     }
 
-    fn count(&mut self, server: &str, outcome: Outcome) -> u32 {
+    pub(super) fn count(&mut self, server: &str, outcome: Outcome) -> u32 {
         self.hear();
         self.samples.get(server).and_then(|sample| sample.outcomes.get(&outcome)).copied().unwrap_or(0)
     }
@@ -84,13 +84,13 @@ impl Ear {
 }
 
 /// One server takes all: what it does is not hidden by another one.
-fn alone(text: String, server: &str) -> String {
+pub(super) fn alone(text: String, server: &str) -> String {
     SERVERS.iter().filter(|other| **other != server).fold(text, |text, other| {
         swapped(&text, &format!("state = \"ready\" # {other}"), &format!("state = \"maint\" # {other}"))
     })
 }
 
-fn no_checks(text: String) -> String {
+pub(super) fn no_checks(text: String) -> String {
     // What the mock does to clients must not take it out.
     swapped(&text, "interval = \"500ms\"\nfall     = 2", "interval = \"1h\"\nfall     = 100")
 }

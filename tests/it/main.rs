@@ -76,6 +76,7 @@ mod sample;
 mod sections;
 mod simulation;
 mod site;
+mod stream_watch;
 mod structure;
 mod support;
 mod taken;

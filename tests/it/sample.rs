@@ -146,6 +146,7 @@ pub fn backend(called: &str, provider: Provider, servers: Vec<Server>) -> Backen
         forward_client: true,
         ask_usage: true,
         retry_streams: None,
+        stream_watch: set(false),
         timeout: BackendTimeout {
             connect: seconds(5),
             first_byte: seconds(60),

@@ -2,6 +2,7 @@
 //! version; and each limit bites.
 
 mod shapes;
+mod watched;
 
 use self::shapes::{Framing, PLAIN, Shape, odd_provider, shapes};
 use super::clients::{ask, client, key, message};
@@ -36,7 +37,7 @@ fn used(stage: &Stage, of: &str) -> u64 {
 
 /// A stage whose frontend leads to the odd provider.
 pub(super) fn odd_stage(binary: &Binary, plans: &str) -> Stage {
-    let url = format!("http://{}", odd_provider());
+    let url = format!("http://{}", odd_provider(shapes()));
     let text = format!(
         "{plans}[backend.odd]\nask_usage = true\n[backend.odd.check]\nmodels = false\n[backend.odd.server.o]\nurl = \"{url}\"\n"
     );

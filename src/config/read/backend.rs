@@ -41,6 +41,7 @@ fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profi
     let timeout = timeout(&table.table_or_default("timeout"));
     let retries = table.integer_or_default("retries");
     let retry_streams = retry_streams(table, retries.value, &timeout);
+    let stream_watch = table.get("stream_watch").and_then(|field| Some(field.sourced(field.boolean()?)));
     let servers = server::servers(table, &provider);
     let is_inside = servers.iter().all(|server| server.url.host.is_private());
     let forward_client = table.get("forward_client").and_then(|field| field.boolean()).unwrap_or(is_inside);
@@ -54,6 +55,7 @@ fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profi
         weighting,
         retries,
         retry_streams,
+        stream_watch: stream_watch.unwrap_or_else(|| Sourced::default_value(false)),
         timeout,
         forward_client,
         ask_usage,

@@ -44,6 +44,12 @@ pub(in crate::config) static BACKEND: Section = Section {
         )
         .says("where servers differ in host, path, key or models, as `errors`; else the client gets a 503")
         .example("\"errors\""),
+        KeySpec::new(
+            "stream_watch",
+            ValueKind::Bool,
+            "Whether streams are read as they pass, so that an error behind the first event, or a stream that ends without its end, is told and counts in health",
+        )
+        .is("false"),
         KeySpec::new("timeout", ValueKind::Table(&BACKEND_TIMEOUT), BACKEND_TIMEOUT.doc),
         KeySpec::new(
             "forward_client",

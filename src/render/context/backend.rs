@@ -42,6 +42,7 @@ impl ContextMaker<'_> {
             weighting: _,
             retries,
             retry_streams,
+            stream_watch,
             timeout,
             forward_client,
             ask_usage,
@@ -103,6 +104,7 @@ impl ContextMaker<'_> {
             .with("first", first)
             .with("words", self.words(backend))
             .with("needs_hops", needs_hops)
+            .with("watches_streams", stream_watch.value)
             .with("repeats_streams", retry_streams.is_some() && needs_hops)
             .with("repeats_silence", repeats_silence && needs_hops)
             .with("renames_models", backend.first_renamed().is_some())

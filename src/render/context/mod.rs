@@ -157,6 +157,8 @@ impl<'a> ContextMaker<'a> {
         };
         context.insert_value("model_script", script(Script::Model, origin).into());
         context.insert_value("rename_script", script(Script::Rename, renamed).into());
+        let watch = config.backends.iter().map(|backend| &backend.stream_watch).find(|watch| watch.value);
+        context.insert_value("watch_script", script(Script::Watch, watch.map(|watch| watch.origin)).into());
         context.insert_value("usage_script", script(Script::Usage, clients::origin_of_counting(config)).into());
         // Bodies are kept for it.
         let repeats = config.backends.iter().any(|backend| backend.retries.value > 0);

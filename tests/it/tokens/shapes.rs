@@ -1,9 +1,11 @@
 //! Answers as providers send them, and a server that sends each framed and cut as it is asked to.
 
 use super::CHAT;
+use crate::support::pause;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is asked, what a provider answers, and what that cost.
 pub(super) struct Shape {
@@ -16,7 +18,7 @@ pub(super) struct Shape {
     pub(super) cost: u64,
 }
 
-fn shape(
+pub(super) fn shape(
     name: &'static str,
     path: &'static str,
     asked: &'static str,
@@ -28,12 +30,13 @@ fn shape(
 }
 
 const JSON: &str = "application/json";
-const EVENTS: &str = "text/event-stream; charset=utf-8";
+pub(super) const EVENTS: &str = "text/event-stream; charset=utf-8";
 pub(super) const PLAIN: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
 const LISTS: &str =
     "{\"choices\":[1],\"usage\":{\"prompt_tokens\":[1],\"completion_tokens\":[2,\n{\"client\":\"victim\"}\n]}}  ";
-const STREAM: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
-const ASKED_USAGE: &str = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
+pub(super) const STREAM: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
+pub(super) const ASKED_USAGE: &str =
+    r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
 
 /// One of every kind that providers send. Prices of all of them are 1 for each token.
 pub(super) fn shapes() -> Vec<Shape> {
@@ -274,14 +277,16 @@ pub(super) enum Framing {
     Length,
     Chunks,
     Close,
+    /// Chunks without the last one.
+    Broken,
 }
 
 /// Answers whatever it is asked by the number in a header `x-shape`, framed and cut as another header says. Ends with the
 /// process of the test.
-pub(super) fn odd_provider() -> String {
+pub(super) fn odd_provider(shapes: Vec<Shape>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    let shapes = Arc::new(shapes());
+    let shapes = Arc::new(shapes);
     std::thread::spawn(move || {
         for connection in listener.incoming().map_while(Result::ok) {
             let shapes = Arc::clone(&shapes);
@@ -317,12 +322,12 @@ fn answer(connection: &TcpStream, shapes: &[Shape]) -> Option<()> {
     let mut to = connection;
     let framed = match framing {
         "length" => format!("Content-Length: {}\r\n", shape.body.len()),
-        "chunks" => "Transfer-Encoding: chunked\r\n".to_owned(),
+        "chunks" | "broken" => "Transfer-Encoding: chunked\r\n".to_owned(),
         _ => "Connection: close\r\n".to_owned(),
     };
     write!(to, "HTTP/1.1 200 OK\r\nContent-Type: {}\r\n{}{framed}\r\n", shape.kind, shape.header).ok()?;
     for piece in shape.body.chunks(piece) {
-        if framing == "chunks" {
+        if matches!(framing, "chunks" | "broken") {
             to.write_all(&[format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()).ok()?;
         } else {
             to.write_all(piece).ok()?;
@@ -331,7 +336,11 @@ fn answer(connection: &TcpStream, shapes: &[Shape]) -> Option<()> {
     if framing == "chunks" {
         to.write_all(b"0\r\n\r\n").ok()?;
     }
-    if framing == "close" {
+    if framing == "broken" {
+        // What was sent shall not be lost with the connection.
+        pause(Duration::from_millis(20));
+    }
+    if matches!(framing, "close" | "broken") {
         let _ = connection.shutdown(std::net::Shutdown::Both);
         return None;
     }
