@@ -20,7 +20,7 @@ pub use caller::{Client, Clients, LONGEST_BUCKET, Plan, TokenWeights, long, sust
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics};
 pub use lint::lint;
 pub use money::{Budget, ModelPrice, PICO_PER_USD_A_MILLION, Price, WhenSpent};
-pub use read::{parse, parse_clients, parse_for_node, peek, profile};
+pub use read::{masked, masked_words, parse, parse_clients, parse_for_node, peek, profile};
 pub use schema::json_schema;
 pub use types::{
     AddressLimit, Api, Apply, Backend, ChatProbe, Check, Config, DEFAULT_SOCKET, DEFAULT_STATE, EmbeddingsProbe,

@@ -61,7 +61,12 @@ pub(in crate::config) static HEARTBEAT: Section = Section {
     name: "node.heartbeat",
     doc: "By which the nodes in `peers` tell each other what they own and serve, and what clients used",
     keys: &[
-        KeySpec::new("port", ValueKind::Integer(1, 65_535), "Port, the same on all nodes: UDP for the agents, TCP for the counters of HAProxy").is("9441"),
+        KeySpec::new(
+            "port",
+            ValueKind::Integer(1, 65_535),
+            "Port, the same on all nodes: UDP for the agents, TCP for the counters of HAProxy",
+        )
+        .is("9441"),
         KeySpec::new("key", ValueKind::Secret, "Place of the key that all nodes share, at least 16 bytes")
             .required()
             .example("\"file:/etc/hapilot/heartbeat.key\""),
