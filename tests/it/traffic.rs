@@ -501,9 +501,9 @@ fn each_request_is_logged_as_json_whatever_the_client_sends() {
             assert_eq!(entry["request_id"].as_str().unwrap().len(), 36, "one of ours: {logged}");
         }
         // The longest path of many beginnings takes no time to speak of.
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         ask(port, "POST", &format!("/{}", "sk-0123456789abcd/".repeat(400)), &headers, "{}");
         assert!(next_line().contains("sk-0123456789abcd"), "too short for a key");
-        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     });
 }
