@@ -53,6 +53,8 @@ class Seen:
 
     def __init__(self, keys):
         self.forms = {name: forms_of(key) for name, key in keys.items()}
+        # Why a key may be anywhere at all, by its name.
+        self.everywhere = {}
         self.bytes, self.hits = {}, []
         self.lock = threading.Lock()
 
@@ -74,7 +76,8 @@ class Seen:
                     found.append((name, form, self.around(data, at, len(value), name)))
                     break
         for name, form, context in found:
-            hit = (place, name, form, where, (allowed(name) if allowed else None) or "", context)
+            why = self.everywhere.get(name) or (allowed(name) if allowed else None) or ""
+            hit = (place, name, form, where, why, context)
             with self.lock:
                 if not any(other[:4] == hit[:4] for other in self.hits):
                     self.hits.append(hit)

@@ -39,7 +39,7 @@ struct Spent {
 /// `hapilot client list`
 pub(super) async fn list(place: &Place, sources: &Sources, out: Output) -> Result<(), Failure> {
     let has_budgets = sources.config.plans.iter().any(|plan| plan.budget.is_some());
-    let ledger = has_budgets.then(|| usage_ledger(&sources.config.node.state.value));
+    let ledger = has_budgets.then(|| usage_ledger(&sources.config.node.state.value, &sources.config));
     let spent = |client: &Client| spent(client, budget_of(sources, client)?, ledger.as_ref()?);
     let until = |client: &Client| client.old_key.as_ref().map(|(_, until)| *until);
     if out.json {

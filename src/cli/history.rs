@@ -5,6 +5,7 @@ use super::table::Table;
 use super::target;
 use crate::agent::{Ledger, Place, live_config, unified_diff};
 use crate::api::wire;
+use crate::config;
 use crate::store::{Manifest, RevisionOutcome, Standing};
 use crate::sys;
 use camino::Utf8Path;
@@ -100,12 +101,18 @@ fn to_wire(manifest: &Manifest, current: Option<u32>, trial: Option<u32>) -> wir
     }
 }
 
-/// `hapilot history show REV`: the operator's file of a revision, as its digest proves it. It has references, no secrets.
+/// `hapilot history show REV`: the operator's file of a revision, as its digest proves it. It has references, but a comment
+/// may hold what looks like a key: that is not shown.
 pub(super) fn show(place: &Place, revision: &str, haproxy: bool, out: Output) -> Result<(), Failure> {
     let store = open(place)?;
     let revision = store.resolve(revision).map_err(Failure::from)?;
     let text = if haproxy { store.haproxy_cfg_of(revision) } else { store.toml_of(revision) };
-    let text = text.map_err(Failure::from)?;
+    let whole = text.map_err(Failure::from)?;
+    let text = shown(&whole, haproxy);
+    if text != whole {
+        let told = "what looks like a key is not shown";
+        out.note(format!("{told}: {} writes the file as it was", place.command("rollback REV --write")));
+    }
     if out.json {
         out.print_json(&serde_json::json!({ "revision": revision, "text": text }));
     } else {
@@ -143,15 +150,26 @@ pub(super) fn diff(
             (text, place.file.to_string())
         }
     };
+    let is_alike = before == after;
+    let (before, after) = (shown(&before, haproxy), shown(&after, haproxy));
     let diff = unified_diff(&before, &after, &format!("revision {from} → {name}"));
     if out.json {
         out.print_json(&serde_json::json!({ "from": from, "to": name, "diff": diff }));
     } else if diff.is_empty() {
-        out.line("no difference");
+        out.line(if is_alike {
+            "no difference"
+        } else {
+            "no difference but in what looks like a key, which is not shown"
+        });
     } else {
         out.diff(&diff);
     }
     Ok(())
+}
+
+/// A text of the operator's, or haproxy.cfg, without secrets: it may be one that was refused for them.
+fn shown(text: &str, haproxy: bool) -> String {
+    if haproxy { config::masked_words(text) } else { config::masked(text) }
 }
 
 fn open(place: &Place) -> Result<Ledger, Failure> {

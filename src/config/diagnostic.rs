@@ -2,6 +2,7 @@
 //!
 //! Knows no rule of the file. Made by `read` and `lint`; rendered by `cli`, serialized for `--json`.
 
+use super::mask::without_secrets;
 use super::source::{Excerpt, SourceText};
 use crate::model::{Origin, visible};
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Renderer, Snippet};
@@ -28,7 +29,8 @@ impl fmt::Display for DiagnosticLevel {
     }
 }
 
-/// One mistake or doubt with its place. Never holds a secret: the line that it shows is masked when it is made.
+/// One mistake or doubt with its place. Never holds a secret: the line that it shows and the words that
+/// quote the operator's are masked when it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Mistake or doubt.
@@ -125,10 +127,10 @@ impl Diagnostics {
             .map(|found| Diagnostic {
                 severity: found.severity,
                 code: found.code,
-                message: found.message,
+                message: without_secrets(&found.message),
                 origin: found.span.as_ref().map(|span| source.origin(span.start)),
-                label: found.label,
-                help: found.help,
+                label: found.label.as_deref().map(without_secrets),
+                help: found.help.as_deref().map(without_secrets),
                 excerpt: found.span.and_then(|span| source.excerpt(&span, secrets)),
             })
             .collect();

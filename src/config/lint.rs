@@ -28,6 +28,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     let mut lint = Lint { source: &source, found: Vec::new() };
     lint.stats(config);
     lint.chroot(config);
+    lint.sockets(config);
     lint.unused_backends(config);
     lint.no_clients(config);
     lint.plans_of_routes(config);
@@ -84,6 +85,23 @@ impl Lint<'_> {
         }
     }
 
+    /// Maps are shown to whoever may ask: before HAProxy 3.4 that is every level.
+    fn sockets(&mut self, config: &Config) {
+        if config.servers().all(|(_, server)| server.keys.is_empty()) {
+            return;
+        }
+        for line in config.haproxy.raw.iter().filter(|line| opens_a_lesser_socket(&line.value)) {
+            self.warn(
+                "socket-shows-keys",
+                line.origin,
+                "whoever may write to this socket can read the providers' keys: HAProxy before 3.4 shows maps (`show map`) at every level, also at `user`; \
+                 from 3.4 on it asks for `operator`, which is what a socket without a level has"
+                    .to_owned(),
+                "keep it to those who may have the keys: `mode 600`, without a TCP port; what a tool wants of HAProxy's numbers is at `stats` and `[api]` as well",
+            );
+        }
+    }
+
     fn vips(&mut self, config: &Config) {
         if let (None, Some(vip)) = (&config.node.heartbeat, config.vips.iter().find(|vip| vip.priority.len() > 1)) {
             self.warn(
@@ -93,6 +111,23 @@ impl Lint<'_> {
                     .to_owned(),
                 "add it to `[node]`: heartbeat = { key = \"file:/etc/hapilot/heartbeat.key\" }",
             );
+        }
+        let node = &config.node;
+        if node.heartbeat.is_some() && !node.peers.contains_key(&node.name.value) {
+            let names: Vec<&str> = node.peers.keys().map(Name::as_str).collect();
+            let why = match names.is_empty() {
+                true => {
+                    "`[node] heartbeat` needs the addresses of the other nodes: nothing is shared with any".to_owned()
+                }
+                false => format!(
+                    "`[node] peers` has {} and not this node, {}: the others do not know it, and share nothing with it",
+                    names.join(", "),
+                    node.name.value
+                ),
+            };
+            let help = "write all nodes and their addresses: peers = { lb1 = \"ADDRESS\", lb2 = \"ADDRESS\" }; the node's name \
+                        is the host's, or `name`";
+            self.warn("unknown-node", node.name.origin, why, help);
         }
         for vip in config.vips.iter().filter(|vip| vip.priority.len() == 1) {
             self.warn(
@@ -425,6 +460,15 @@ fn connects_otherwise(word: &str) -> Option<&'static str> {
         | "init-addr" => "check by hand that a plain connection from this node reaches it too, or turn its probes off",
         _ => return None,
     })
+}
+
+/// Whether a raw line opens a socket for those who do not rule HAProxy. Who does may read everything.
+fn opens_a_lesser_socket(line: &str) -> bool {
+    let words: Vec<_> = cfg::words(line).map(|word| word.said.unwrap_or_default()).collect();
+    let is_socket = matches!(words.as_slice(), [stats, socket, ..] if stats == "stats" && socket == "socket");
+    // The last one holds.
+    let level = words.windows(2).rev().find(|pair| pair[0] == "level").map(|pair| &*pair[1]);
+    is_socket && level != Some("admin")
 }
 
 /// Whether a raw line keeps some clients out.

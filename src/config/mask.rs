@@ -4,7 +4,7 @@
 //! a hidden model name is a nuisance, a shown key is an incident. Called by `source` only.
 
 use super::schema::declares;
-use crate::model::{SecretRef, looks_like_key};
+use crate::model::{KEY_STARTS, SecretRef, looks_like_key};
 use std::ops::Range;
 
 /// Parts of a key's name that announce a secret. `key` and `token` are judged apart: `max_tokens` is none.
@@ -36,7 +36,7 @@ pub(super) fn mask_line(line: &str, above: Option<&str>, hidden: &[Range<usize>]
                 let end = literal_end(line, at, c);
                 let inner = at + 1..end;
                 if line[end..].trim_start_matches(['"', '\'']).trim_start().starts_with('=') {
-                    // A quoted key.
+                    // A quoted key. What looks like a secret in it is found below.
                     word_start = at;
                 } else if key_is_secret && !is_reference(&line[inner.clone()]) {
                     secret[inner].fill(true);
@@ -78,6 +78,10 @@ pub(super) fn mask_line(line: &str, above: Option<&str>, hidden: &[Range<usize>]
             }
             _ => {}
         }
+    }
+    // Names, and what lost its quotes.
+    for found in keys_within(line) {
+        secret[found].fill(true);
     }
     if !line.contains(['"', '\'']) {
         for found in secrets_within(line) {
@@ -180,15 +184,7 @@ fn secrets_within(text: &str) -> Vec<Range<usize>> {
             found.push(start..start + at);
         }
     }
-    let mut from = 0;
-    for word in text.split_inclusive([' ', '"', '\'', ',', '=', '\t']) {
-        let end = from + word.len();
-        let bare = word.trim_end_matches([' ', '"', '\'', ',', '=', '\t']);
-        if looks_like_key(bare) {
-            found.push(from..from + bare.len());
-        }
-        from = end;
-    }
+    found.extend(keys_within(text));
     if let Some(bearer) = text.find("Bearer ") {
         let start = bearer + "Bearer ".len();
         let end = start + text[start..].find(['"', '\'', ' ']).unwrap_or(text.len() - start);
@@ -198,6 +194,56 @@ fn secrets_within(text: &str) -> Vec<Range<usize>> {
         }
     }
     found
+}
+
+/// Words in the shape of a key, however they are wrapped: in quotes and brackets, behind `env:` and `client.`. A path is none.
+fn keys_within(text: &str) -> Vec<Range<usize>> {
+    let is_end = |c: char| c.is_whitespace() || "\"'`,=[]{}()<>;".contains(c);
+    let in_run = |c: char| c.is_ascii_alphanumeric() || "_-+".contains(c);
+    let mut found = Vec::new();
+    let mut from = 0;
+    for word in text.split_inclusive(is_end) {
+        let bare = word.trim_end_matches(|c| is_end(c) || ".:!?…".contains(c));
+        let is_path = bare.starts_with('/') || bare.starts_with("file:/");
+        // Names of sections stand before a `.`; before that of `Qwen2.5` a name of a model does.
+        let mut is_number = false;
+        let mut at = 0;
+        while let Some(start) = bare[at..].find(in_run).map(|start| at + start).filter(|_| !(is_path && at > 0)) {
+            let end = bare[start..].find(|c| !in_run(c)).map_or(bare.len(), |end| start + end);
+            let run = &bare[start..end];
+            if KEY_STARTS.iter().any(|known| run.starts_with(known)) && looks_like_key(&bare[start..]) {
+                // The `=` may be its own.
+                let rest = &text[from + start..];
+                let whole = rest.find(|c| is_end(c) && c != '=').unwrap_or(rest.len());
+                found.push(from + start..from + start + whole.max(bare.len() - start));
+                break;
+            }
+            let is_first = start == 0 || !is_number && !bare[..start].contains('/');
+            if is_first && looks_like_key(run) {
+                found.push(from + start..from + end);
+            }
+            is_number = run.ends_with(|c: char| c.is_ascii_digit());
+            at = end;
+        }
+        from += word.len();
+    }
+    found
+}
+
+/// A text of a message without what looks like a secret: the operator's own words may be one, whatever they were meant for.
+pub(super) fn without_secrets(text: &str) -> String {
+    let mut secrets = secrets_within(text);
+    secrets.sort_by_key(|range| range.start);
+    let mut clean = String::with_capacity(text.len());
+    let mut from = 0;
+    for range in secrets.into_iter().filter(|range| !range.is_empty()) {
+        if range.end > from {
+            clean += &text[from..range.start.max(from)];
+            clean += "…";
+            from = range.end;
+        }
+    }
+    clean + &text[from..]
 }
 
 #[cfg(test)]
@@ -228,10 +274,33 @@ mod tests {
             (r#"keys = ["file:hunter2"]"#, None, r#"keys = ["************"]"#),
             (r#"keys = ["file:wJal/K7MD/bPxR"]"#, None, r#"keys = ["*******************"]"#),
             (r#"raw = ["x Bearer abcdefgh"]"#, None, r#"raw = ["x Bearer ********"]"#),
+            (r#"models = { "sk-abcdefgh" = 7 }"#, None, r#"models = { "***********" = 7 }"#),
+            (r#"[client.sk-abcdefgh]"#, None, r#"[client.***********]"#),
+            (r#"sk-abcdefgh = "x""#, None, r#"*********** = "x""#),
+            (r#"only = ["Qwen2.5-Coder-32B-Instruct"]"#, None, r#"only = ["Qwen2.5-Coder-32B-Instruct"]"#),
+            (r#"keys = ["file:/etc/keys/sk-openai-prod"]"#, None, r#"keys = ["file:/etc/keys/sk-openai-prod"]"#),
             (r#"token = "ß1""#, None, r#"token = "**""#),
             (r#"backend = "chat" # keys = "sk-abcdefgh""#, None, r#"backend = "chat" # keys = "***********""#),
         ] {
             assert_eq!(mask_line(line, above, &[]), masked, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_message_repeats_no_word_that_looks_like_a_secret() {
+        for (text, clean) in [
+            (r#"put it into brackets: ["sk-abcdefgh/+="]"#, r#"put it into brackets: ["…"]"#),
+            (
+                "`backend.chat.server.one.models.sk-abcdefgh` wants text",
+                "`backend.chat.server.one.models.…` wants text",
+            ),
+            ("`client.Zm9vYmFyMTIzNDU2Nzg5MA`: no", "`client.…`: no"),
+            ("write `env:sk-abcdefgh`.", "write `env:…`."),
+            ("KEY=sk-abcdefgh=, Bearer hunter2hunter2", "KEY=…, Bearer …"),
+            ("http://me:pw@host/v1 and sk-… and `Bearer`", "http://…@host/v1 and sk-… and `Bearer`"),
+            ("could not read /etc/keys/sk-openai-prod: ß", "could not read /etc/keys/sk-openai-prod: ß"),
+        ] {
+            assert_eq!(without_secrets(text), clean, "{text}");
         }
     }
 

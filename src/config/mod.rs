@@ -22,7 +22,7 @@ pub use caller::{Client, Clients, LONGEST_BUCKET, Plan, TokenWeights, long, sust
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics};
 pub use lint::lint;
 pub use money::{Budget, ModelPrice, PICO_PER_USD_A_MILLION, Price, WhenSpent};
-pub use read::{parse, parse_clients, parse_for_node, peek, profile};
+pub use read::{masked, masked_words, parse, parse_clients, parse_for_node, peek, profile};
 pub use route::{Route, is_match};
 pub use schema::json_schema;
 pub use tls::{ClientTrust, Tls, TlsProfile};

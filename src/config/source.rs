@@ -88,6 +88,20 @@ impl<'a> SourceText<'a> {
         start + offset..start + offset + length
     }
 
+    /// The whole text with every line masked, as [`Self::excerpt`] does.
+    pub(super) fn masked(&self, secrets: &[Range<usize>]) -> String {
+        let mut shown = String::with_capacity(self.text.len());
+        for (index, start) in self.starts.iter().enumerate() {
+            let end = self.starts.get(index + 1).copied().unwrap_or(self.text.len());
+            if *start < end {
+                let line = self.excerpt(&(*start..*start), secrets);
+                shown += line.as_ref().map_or("… (too long to be shown)", |line| &line.line);
+                shown += &self.text[start + self.line(index).len()..end];
+            }
+        }
+        shown
+    }
+
     /// The line of a place, unless it is too long; masked: what lies in one of `secrets`, and whatever else looks like a secret.
     pub(super) fn excerpt(&self, span: &Range<usize>, secrets: &[Range<usize>]) -> Option<Excerpt> {
         let index = self.line_of(span.start.min(self.text.len()));

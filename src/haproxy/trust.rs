@@ -72,6 +72,7 @@ fn authority(der: &[u8]) -> Option<TrustItem> {
     let subject = certificate.subject();
     let not_after = moment(&certificate.validity().not_after);
     Some(TrustItem {
+        made: None,
         authority: subject.as_raw().to_vec(),
         name: told(subject),
         mark: pem::fingerprint(der),
@@ -82,9 +83,10 @@ fn authority(der: &[u8]) -> Option<TrustItem> {
 fn revoked(der: &[u8]) -> Option<TrustItem> {
     let Ok(([], list)) = CertificateRevocationList::from_der(der) else { return None };
     let issuer = list.issuer();
-    let mark = mark(moment(&list.last_update())?, list.iter_revoked_certificates().count());
+    let made = moment(&list.last_update())?;
+    let mark = mark(made, list.iter_revoked_certificates().count());
     let not_after = list.next_update().as_ref().and_then(moment);
-    Some(TrustItem { authority: issuer.as_raw().to_vec(), name: told(issuer), mark, not_after })
+    Some(TrustItem { made: Some(made), authority: issuer.as_raw().to_vec(), name: told(issuer), mark, not_after })
 }
 
 /// What tells one list from the others of its authority.

@@ -43,7 +43,7 @@ pub use profile::{
 pub use provider::Provider;
 pub use rate::Rate;
 pub use retry_after::{MAX_RETRY_AFTER, retry_after_value};
-pub use secret::{Secret, SecretRef, looks_like_key};
+pub use secret::{KEY_STARTS, Secret, SecretRef, looks_like_key};
 pub use size::parse_size;
 pub use state::{AdminState, OperState};
 pub use trust::{TRUST, TrustFile, TrustItem, TrustKind};

@@ -80,7 +80,7 @@ impl From<SecretRef> for String {
 }
 
 /// How the keys of well-known providers and tools begin.
-const KEY_STARTS: [&str; 9] = ["sk-", "xoxb-", "xoxp-", "AKIA", "hf_", "gsk_", "AIza", "ghp_", "Bearer "];
+pub const KEY_STARTS: [&str; 9] = ["sk-", "xoxb-", "xoxp-", "AKIA", "hf_", "gsk_", "AIza", "ghp_", "Bearer "];
 /// Shortest text with such a beginning that is one.
 const KNOWN_KEY_LENGTH: usize = 10;
 /// Shortest text that can be a key by its looks alone.

@@ -39,6 +39,8 @@ pub struct TrustItem {
     /// How the running HAProxy tells it from others: of an authority the SHA-1, of a list when it was made and how many it
     /// revokes.
     pub mark: String,
+    /// When a list was made.
+    pub made: Option<Timestamp>,
     /// Until when it is good; a list may not say.
     pub not_after: Option<Timestamp>,
 }

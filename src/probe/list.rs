@@ -5,6 +5,7 @@ use super::classify::ProbeVerdict;
 use super::exchange::next_piece;
 use super::names::{Names, is_called};
 use crate::config::ModelsProbe;
+use crate::sys;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -34,7 +35,10 @@ pub(super) async fn probe(mut asking: Asking<'_>, probe: &ModelsProbe) -> Result
     };
     let is_fit = |name: &&&str| name.len() <= LONGEST_NAME && name.chars().all(|c| c.is_ascii_graphic());
     let plain = |name: &&str| name.strip_prefix("models/").unwrap_or(name).to_owned();
-    asking.seen.models = Some(Arc::new(names.iter().filter(is_fit).map(plain).take(MOST_NAMES).collect()));
+    // One that repeats a key is shown to nobody.
+    let is_name = |name: &&&str| !sys::redact::has_secret(name);
+    asking.seen.models =
+        Some(Arc::new(names.iter().filter(is_fit).filter(is_name).map(plain).take(MOST_NAMES).collect()));
     match probe.expect.iter().find(|model| !names.iter().any(|name| is_called(name, model))) {
         Some(model) => Err(not_listed(model, names.len())),
         None => Ok(String::new()),

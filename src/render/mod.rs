@@ -40,7 +40,7 @@ pub use maxconn::Maxconn;
 pub use model_lists::{ModelsOfServers, model_lists};
 pub use names::{
     CLIENTS_MAP, KEYS_MAP, LIMIT_MONEY as MONEY_TABLE, LISTS_MAP, LIVE_RING, SHARED_PEERS, SPENT_MAP, is_own_map,
-    names_of, runtime_names,
+    is_secret, names_of, runtime_names,
 };
 pub use plans::CERTIFICATE_MARK;
 pub use rendered::{LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};

@@ -5,7 +5,7 @@
 use super::RuntimeNames;
 use crate::config::{Backend, Config, Server};
 use crate::desired::needs_hops;
-use crate::model::{Digest, Name, ServerId, TRUST, TrustKind};
+use crate::model::{CERTIFICATES, Digest, Name, ServerId, TRUST, TrustKind};
 use std::collections::BTreeMap;
 
 /// The frontend with the statistics page.
@@ -103,6 +103,12 @@ pub fn is_own_map(path: &str) -> bool {
         || path.starts_with("maps/plans.")
         || path.starts_with("maps/routes.")
         || path.starts_with("maps/health.")
+}
+
+/// Whether a file beside haproxy.cfg has secrets in it, by its path: keys of providers, digests of those of clients and of the
+/// page's login, private keys.
+pub fn is_secret(path: &str) -> bool {
+    [KEYS_MAP, STATS_MAP, CLIENTS_MAP].contains(&path) || path.starts_with(&format!("{CERTIFICATES}/"))
 }
 
 /// The crt-list of a frontend.

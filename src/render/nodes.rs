@@ -1,14 +1,14 @@
 //! How the nodes of a cluster tell each other the counters of their stick-tables: HAProxy to HAProxy, over TLS, by certificates
 //! that only who has the key of the heartbeat can make.
 //!
-//! The certificates are the same on all nodes and never change with the key: an edit of anything else is no reload. Called by
-//! `gather`, and by the context for the section `peers`.
+//! The certificates are the same on all nodes as long as the key is: an edit of anything else is no reload. Another key is one, since
+//! HAProxy reads them at its start alone. Called by `gather`, and by the context for the section `peers`.
 
 use super::RenderError;
 use super::maps::secret;
 use crate::config::{Config, Heartbeat};
 use crate::desired::Desired;
-use crate::model::{CERTIFICATES, Name, PrivatePem, Secret};
+use crate::model::{CERTIFICATES, Digest, Name, PrivatePem, Secret};
 use aws_lc_rs::hkdf::{self, HKDF_SHA256, Salt};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use rcgen::{
@@ -65,6 +65,13 @@ pub(super) fn used(desired: &Desired, haproxy_cfg: &str) -> Result<BTreeMap<Stri
         message: format!("no certificate can be made of the heartbeat's key: {e}"),
     })?;
     Ok([own, authority].into_iter().zip(made).collect())
+}
+
+/// What tells these certificates from those of another key.
+pub(super) fn mark(desired: &Desired) -> Option<String> {
+    let key = desired.secrets.get(&desired.config.node.heartbeat.as_ref()?.key.value)?;
+    let [_, authority] = make(key).ok()?;
+    Some(Digest::of(authority.expose()).short())
 }
 
 /// Certificate with key, and authority, in PEM.

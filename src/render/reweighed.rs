@@ -6,7 +6,7 @@ use super::context::{ContextMaker, Pass};
 use super::dynamic::server_lines;
 use super::marks::{LineMarks, Marks, read_back};
 use super::shape::Ids;
-use super::{RenderError, Rendered, Target, Templates, header, maps, nodes};
+use super::{RenderError, Rendered, Target, Templates, header, maps};
 use crate::desired::{Desired, needs_hops};
 use crate::model::ServerId;
 use std::collections::BTreeMap;
@@ -56,13 +56,6 @@ pub fn reweighed(
             Err(e) => return Some(Err(e)),
         },
     };
-    let nodes = match was.secrets == *secrets {
-        true => before.nodes.clone(),
-        false => match nodes::used(desired, &body) {
-            Ok(nodes) => nodes,
-            Err(e) => return Some(Err(e)),
-        },
-    };
     Some(Ok(Rendered {
         haproxy_cfg: header::with_header(&body),
         structure: before.structure.clone(),
@@ -73,7 +66,8 @@ pub fn reweighed(
         lists: before.lists.clone(),
         trust: before.trust.clone(),
         scripts: before.scripts.clone(),
-        nodes,
+        // Of the same key, or the structure would be another.
+        nodes: before.nodes.clone(),
         target,
         digest: OnceLock::new(),
     }))

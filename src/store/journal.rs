@@ -1,8 +1,8 @@
 //! The intent journal: what an apply is about to do to the live files, until it is done (invariant I4).
 //!
 //! One file, replaced by each intent and removed by its end, so that its size is bounded by one apply. It holds the
-//! former content of each file, secret maps included: it is readable by its owner alone, is gone within seconds, and is
-//! no part of the history.
+//! former content of each file, but of one with secrets only the digest and the mode: who reads or keeps the state
+//! directory gets no key. What such a file was lies beside it meanwhile (`sys::files::keep_former`), where keys are anyway.
 
 use super::error::StoreError;
 use crate::model::Digest;
@@ -77,20 +77,34 @@ pub struct FormerFile {
     pub length: u64,
     /// Of the whole content.
     pub sha256: Digest,
-    /// The content, as base64.
-    content: String,
+    /// The content, as base64; `None` of a file with secrets.
+    content: Option<String>,
 }
 
 impl FormerFile {
     /// Remembers a content.
     pub fn new(bytes: &[u8], mode: u32) -> Self {
-        Self { mode, length: bytes.len() as u64, sha256: Digest::of(bytes), content: STANDARD.encode(bytes) }
+        Self { mode, length: bytes.len() as u64, sha256: Digest::of(bytes), content: Some(STANDARD.encode(bytes)) }
     }
 
-    /// The content, verified; `None` where it is not what was written down.
+    /// Remembers everything but the content.
+    pub fn secret(bytes: &[u8], mode: u32) -> Self {
+        Self { mode, length: bytes.len() as u64, sha256: Digest::of(bytes), content: None }
+    }
+
+    /// The content, verified; `None` where it is not what was written down, or was not written down.
     pub fn content(&self) -> Option<Vec<u8>> {
-        let bytes = STANDARD.decode(&self.content).ok()?;
-        (bytes.len() as u64 == self.length && Digest::of(&bytes) == self.sha256).then_some(bytes)
+        let bytes = STANDARD.decode(self.content.as_ref()?).ok()?;
+        self.is_of(&bytes).then_some(bytes)
+    }
+
+    /// Whether this is the content.
+    pub fn is_of(&self, bytes: &[u8]) -> bool {
+        bytes.len() as u64 == self.length && Digest::of(bytes) == self.sha256
+    }
+
+    fn is_whole(&self) -> bool {
+        self.content.is_none() || self.content().is_some()
     }
 }
 
@@ -141,7 +155,7 @@ impl Journal {
             Err(source) => return Err(StoreError::io("read the intent")(source)),
         };
         let undertaking: Undertaking = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let is_whole = |file: &IntendedFile| file.before.as_ref().is_none_or(|before| before.content().is_some());
+        let is_whole = |file: &IntendedFile| file.before.as_ref().is_none_or(FormerFile::is_whole);
         match undertaking.files.iter().find(|file| !is_whole(file)) {
             Some(file) => Err(damaged(format!("the former content of {} is not what was written down", file.path))),
             None => Ok(Some(undertaking)),
@@ -174,6 +188,11 @@ mod tests {
                     before: Some(FormerFile::new(b"old\n\xff", 0o640)),
                     after: Some((3, Digest::of("new"))),
                 },
+                IntendedFile {
+                    path: "/etc/haproxy/maps/keys.map".into(),
+                    before: Some(FormerFile::secret(b"chat/one sk-journal-4711\n", 0o640)),
+                    after: None,
+                },
                 IntendedFile { path: "/etc/haproxy/haproxy.cfg".into(), before: None, after: None },
             ],
         }
@@ -189,6 +208,11 @@ mod tests {
         let found = journal.unfinished().unwrap().unwrap();
         assert_eq!(found, undertaking());
         assert_eq!(found.files[0].before.as_ref().unwrap().content().unwrap(), b"old\n\xff");
+        let secret = found.files[1].before.as_ref().unwrap();
+        assert_eq!(secret.content(), None);
+        assert!(secret.is_of(b"chat/one sk-journal-4711\n") && !secret.is_of(b""));
+        let text = fs_err::read_to_string(&journal.path).unwrap();
+        assert!(!text.contains(&STANDARD.encode("sk-journal-4711")[..12]) && !text.contains("4711"), "{text}");
         assert_eq!(fs_err::metadata(&journal.path).unwrap().permissions().mode() & 0o777, 0o600);
         journal.end().unwrap();
         journal.end().unwrap();

@@ -11,6 +11,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 
 /// What stands behind the name in the name of a file that is to replace it.
 const STAGED: &str = ".hapilot-";
+/// Likewise of what a file with secrets was, while it is being replaced.
+const FORMER: &str = ".hapilot-before";
 /// Opening never waits.
 const NONBLOCK: i32 = nix::fcntl::OFlag::O_NONBLOCK.bits();
 
@@ -95,14 +97,43 @@ pub fn sweep_staged(directory: &Utf8Path) {
         // Six characters: an operator's own file is none of ours.
         !of.is_empty() && random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
+    remove_where(directory, is_staged);
+}
+
+fn remove_where(directory: &Utf8Path, is_ours: impl Fn(&str) -> bool) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
     for entry in entries.filter_map(Result::ok) {
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if is_file && entry.file_name().to_str().is_some_and(is_staged) {
+        if is_file && entry.file_name().to_str().is_some_and(&is_ours) {
             // What cannot be removed is found again.
             drop(std::fs::remove_file(entry.path()));
         }
     }
+}
+
+/// Keeps the content of a file beside it, for its owner alone, until [`forget_former`].
+///
+/// # Errors
+/// As [`replace_file`].
+pub fn keep_former(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+    replace_file(&former_path(path), bytes, 0o600)
+}
+
+/// What was kept of a file.
+///
+/// # Errors
+/// As [`read_limited`].
+pub fn former(path: &Utf8Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    read_limited(&former_path(path), max_bytes)
+}
+
+/// Removes everything that [`keep_former`] has put into a directory.
+pub fn forget_former(directory: &Utf8Path) {
+    remove_where(directory, |name| name.starts_with('.') && name.ends_with(FORMER));
+}
+
+fn former_path(path: &Utf8Path) -> Utf8PathBuf {
+    path.with_file_name(format!(".{}{FORMER}", path.file_name().unwrap_or_default()))
 }
 
 /// Makes renames in a directory durable.

@@ -9,6 +9,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What stands in a secret's place.
@@ -59,36 +60,77 @@ pub fn learn_variable(name: &str) {
 
 /// A text without any secret that is known.
 pub fn redact(text: String) -> String {
-    match finder() {
-        Some(finder) if finder.is_match(&text) => {
-            let found: Vec<_> = finder.find_iter(&text).map(|one| one.range()).collect();
-            let mut clean = String::with_capacity(text.len());
-            let mut from = 0;
-            for range in found {
-                clean.push_str(&text[from..range.start]);
-                clean.push_str(MARK);
-                from = range.end;
-            }
-            clean.push_str(&text[from..]);
-            clean
-        }
-        Some(_) | None => text,
+    match String::from_utf8(redact_bytes(text.into_bytes())) {
+        Ok(text) => text,
+        // Secrets are whole characters, so that this does not happen.
+        Err(bytes) => String::from_utf8_lossy(bytes.as_bytes()).into_owned(),
     }
 }
 
 /// The same for what may be no text.
 pub fn redact_bytes(bytes: Vec<u8>) -> Vec<u8> {
-    match finder() {
-        Some(finder) if finder.is_match(&bytes) => {
-            let mut clean = Vec::with_capacity(bytes.len());
-            finder.replace_all_with_bytes(&bytes, &mut clean, |_, _, clean| {
-                clean.extend_from_slice(MARK.as_bytes());
-                true
-            });
-            clean
-        }
-        Some(_) | None => bytes,
+    let found = finder().map(|finder| found_in(&finder, &bytes)).unwrap_or_default();
+    if found.is_empty() {
+        return bytes;
     }
+    let mut clean = Vec::with_capacity(bytes.len());
+    let mut from = 0;
+    // Where two overlap, one mark stands for both.
+    for range in found.into_iter().filter(|range| !range.is_empty()) {
+        if range.start >= from {
+            clean.extend_from_slice(&bytes[from..range.start]);
+            clean.extend_from_slice(MARK.as_bytes());
+        }
+        from = from.max(range.end);
+    }
+    clean.extend_from_slice(&bytes[from..]);
+    clean
+}
+
+/// Whether a text has a secret in it that is known.
+pub fn has_secret(text: &str) -> bool {
+    finder().is_some_and(|finder| !found_in(&finder, text.as_bytes()).is_empty())
+}
+
+/// Where secrets are, in the order of their places: as they are known, and however many of their characters are escaped.
+fn found_in(finder: &AhoCorasick, bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut found: Vec<_> = finder.find_iter(bytes).map(|one| one.range()).collect();
+    if let Some((plain, places)) = unescaped(bytes) {
+        found.extend(finder.find_iter(&plain).map(|one| places[one.start()]..places[one.end()]));
+        found.sort_by_key(|range| (range.start, range.end));
+    }
+    found
+}
+
+/// A text with `%2F`, `\x2f`, `\u002f` and `\/` each as what it stands for, in one pass, and where each byte of it came from
+/// (with one place more, the end); `None` where nothing is escaped.
+fn unescaped(bytes: &[u8]) -> Option<(Vec<u8>, Vec<usize>)> {
+    if !bytes.iter().any(|byte| matches!(byte, b'%' | b'\\')) {
+        return None;
+    }
+    let hex = |digits: Option<&[u8]>| {
+        let digits =
+            std::str::from_utf8(digits?).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        u8::from_str_radix(digits, 16).ok()
+    };
+    let (mut plain, mut places) = (Vec::with_capacity(bytes.len()), Vec::with_capacity(bytes.len() + 1));
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let escaped = match (byte, bytes.get(at + 1)) {
+            (b'%', _) => hex(bytes.get(at + 1..at + 3)).map(|byte| (byte, 3)),
+            (b'\\', Some(b'x')) => hex(bytes.get(at + 2..at + 4)).map(|byte| (byte, 4)),
+            // Of a key: what is no ASCII stands in no header.
+            (b'\\', Some(b'u')) => hex(bytes.get(at + 2..at + 6)).filter(u8::is_ascii).map(|byte| (byte, 6)),
+            (b'\\', Some(next @ (b'/' | b'"' | b'\\'))) => Some((*next, 2)),
+            _ => None,
+        };
+        let (byte, length) = escaped.unwrap_or((*byte, 1));
+        plain.push(byte);
+        places.push(at);
+        at += length;
+    }
+    places.push(bytes.len());
+    Some((plain, places))
 }
 
 /// The variables of this process's environment that hold a secret: those that were named as such, and those whose name
@@ -156,7 +198,7 @@ fn forms(value: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::{any, prop_assert, proptest};
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     #[test]
     fn a_known_secret_is_taken_out_wherever_it_stands_and_the_longest_first() {
@@ -182,6 +224,26 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_of_which_some_characters_are_escaped_is_taken_out() {
+        learn("redact-five/a+b=c4711");
+        for text in [
+            "redact-five/a%2Bb%3Dc4711",
+            "redact-five%2fa+b%3dc4711",
+            "%72edact-five/a+b=c471%31",
+            r"redact-five\/a+b=c4711",
+            r"redact-five\u002fa\u002Bb=c4711",
+            r"redact-five\x2fa%2Bb=c4711",
+        ] {
+            assert!(has_secret(text), "{text}");
+            assert_eq!(redact(format!("http://ü/{text}%zz\\")), "http://ü/[secret]%zz\\");
+        }
+        for text in ["redact-five/a%2Bb", "100% \\u00", "%", "\\", "%e2%82"] {
+            assert!(!has_secret(text), "{text}");
+            assert_eq!(redact(text.to_owned()), text);
+        }
+    }
+
+    #[test]
     fn a_word_of_the_language_stays() {
         learn("EMPTY");
         learn("9001");
@@ -202,6 +264,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_mixture_of_escapes_is_found(escaped in proptest::collection::vec(0..4u8, 21)) {
+            let secret = "redact-six/%2F+=\\q4711";
+            learn(secret);
+            let mixed: String = secret.bytes().zip(escaped.iter().cycle()).map(|(byte, how)| match (how, byte) {
+                (0, b'%' | b'\\') | (1, _) => format!("%{byte:02x}"),
+                (0, byte) => char::from(byte).to_string(),
+                (2, _) => format!("\\u{byte:04X}"),
+                _ => format!("\\x{byte:02x}"),
+            }).collect();
+            prop_assert_eq!(redact(format!("a {mixed} b")), "a [secret] b");
+        }
+
         #[test]
         fn no_text_shows_a_known_secret(before in any::<String>(), after in any::<String>()) {
             learn("redact-three-99");

@@ -88,6 +88,11 @@ impl Elsewhere {
         Self { own, ..Self::default() }
     }
 
+    /// Whether the number of the own ledger is on disk.
+    pub fn is_named(&self) -> bool {
+        self.is_named
+    }
+
     /// The number of the own ledger is on disk.
     pub fn named(&mut self) {
         self.is_named = true;

@@ -15,6 +15,16 @@ fn a_rollback_is_a_new_revision_that_only_an_edit_ends() {
         wait_for("the second revision", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
         let diff = stage.done(&["diff", "1", "2"]);
         assert!(diff.contains("-weight = 100 # a") && diff.contains("+weight = 40 # a"), "{diff}");
+        // What was refused for a key in it is compared without it.
+        let good = stage.text();
+        let key = "sk-history-4711abcdef";
+        stage.write_file(
+            &(swapped(&good, "weight = 40 # a", &format!("key = \"{key}\" # a")) + &format!("\n[broken\n# {key}\n")),
+        );
+        let (diff, json) = (stage.done(&["diff", "1"]), stage.done(&["diff", "1", "--json"]));
+        assert!(diff.contains("+key = \"**") && diff.contains("-weight = 100 # a"), "{diff}");
+        assert!(!diff.contains(key) && !json.contains(key), "{diff} {json}");
+        stage.write_file(&good);
         let worker = stage.worker();
 
         let said = stage.done(&["rollback", "--reason", "too light"]);

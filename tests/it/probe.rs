@@ -125,6 +125,24 @@ async fn check(make: fn() -> MockConfig, rows: Vec<(&'static str, Probe, Outcome
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_called_like_a_key_is_not_told() {
+    let key = "sk-mock/listed+4711";
+    hapilot::sys::redact::learn(key);
+    let names = [
+        "mock-small",
+        "sk-mock/listed+4711",
+        "ft:sk-mock/listed%2B4711:x",
+        "models/sk-mock%2Flisted%2b4711",
+        "mock-large",
+    ];
+    let models_of = names.map(str::to_owned).to_vec();
+    let found = observe(MockConfig { models: models_of, ..config() }, "", &models()).await;
+    assert_eq!(found.outcome, Outcome::Ok, "{found:?}");
+    let told: Vec<_> = found.models.expect("a list").iter().cloned().collect();
+    assert_eq!(told, ["mock-large", "mock-small"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_server_passes_every_probe_and_says_what_it_cost() {
     for make in [config, tls_config] {
         for probe in [models(), http(), chat(), embeddings()] {

@@ -464,15 +464,18 @@ fn each_request_is_logged_as_json_whatever_the_client_sends() {
         let headers = [("Content-Type", "application/json"), ("X-Request-Id", "trace-0001")];
         let body = r#"{"model":"x\"},{\\ \u00e9"}"#;
         ask(port, "POST", r#"/v1/"},{\?q="#, &headers, body);
-        let mut buffer = [0; 8192];
-        let logged = loop {
-            let length = log.recv(&mut buffer).unwrap();
-            let line = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            // HAProxy logs its own start too.
-            if let Some(at) = line.find('{').filter(|_| line.contains("total_ms")) {
-                break line[at..].to_owned();
+        let next_line = || {
+            let mut buffer = [0; 8192];
+            loop {
+                let length = log.recv(&mut buffer).unwrap();
+                let line = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                // HAProxy logs its own start too.
+                if let Some(at) = line.find('{').filter(|_| line.contains("total_ms")) {
+                    break line[at..].to_owned();
+                }
             }
         };
+        let logged = next_line();
         let entry: serde_json::Value = serde_json::from_str(&logged).unwrap_or_else(|e| panic!("{e}: {logged}"));
         assert_eq!(entry["path"], r#"/v1/"},{\"#);
         assert_eq!(entry["request_id"], "trace-0001");
@@ -480,5 +483,27 @@ fn each_request_is_logged_as_json_whatever_the_client_sends() {
         assert_eq!(entry["status"], 200);
         assert!(entry["model"].as_str().unwrap().starts_with("x\"},{"), "{logged}");
         assert!(entry["time"].as_f64().unwrap() > 1.7e9);
+
+        // What looks like a key is not written down, wherever a client puts it.
+        let headers = [("Content-Type", "application/json"), ("X-Request-Id", "sk-hap-0123456789abcdef")];
+        for (path, shown) in [
+            ("/v1/sk-hap-0123456789abcdef", "/v1/sk-…"),
+            ("/v1/sk-hap-0123456789_-abcd/%2Bef/g", "/v1/sk-…"),
+            ("/v1/a-sk-sk-sk-hap-0123456789", "/v1/a-sk-…"),
+            ("/v1/task-sk-short/sk-", "/v1/task-sk-short/sk-"),
+            ("/v1/models", "/v1/models"),
+        ] {
+            ask(port, "POST", path, &headers, "{}");
+            let logged = next_line();
+            let entry: serde_json::Value = serde_json::from_str(&logged).unwrap_or_else(|e| panic!("{e}: {logged}"));
+            assert_eq!(entry["path"], shown, "{logged}");
+            assert!(!logged.contains("0123456789"), "{logged}");
+            assert_eq!(entry["request_id"].as_str().unwrap().len(), 36, "one of ours: {logged}");
+        }
+        // The longest path of many beginnings takes no time to speak of.
+        let began = Instant::now();
+        ask(port, "POST", &format!("/{}", "sk-0123456789abcd/".repeat(400)), &headers, "{}");
+        assert!(next_line().contains("sk-0123456789abcd"), "too short for a key");
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     });
 }

@@ -409,7 +409,7 @@ impl Engine {
             }
         };
         let carried_out = self.carry_out(wish, prepared, &undo, applied).await;
-        self.end_intent();
+        self.end_intent(&LiveFiles::of(&wish.sources.config.haproxy.config));
         carried_out
     }
 
@@ -507,7 +507,7 @@ impl Engine {
         let written = files.write(&plan.files, &prepared.rendered);
         if let Err(e) = &written {
             undo.put_back();
-            self.end_intent();
+            self.end_intent(&files);
             return Err(ApplyError::Write(Refusal::new(e).done("the files are as they were")));
         }
         self.left = written.ok().flatten().map(|stamp| (stamp, prepared.rendered.clone()));

@@ -9,7 +9,7 @@ use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::unanswered::Unanswered;
 use crate::config::Config;
 use crate::desired::Desired;
-use crate::model::ServerId;
+use crate::model::{Secret, SecretRef, ServerId};
 use crate::plan;
 use crate::render::{self, Before, Rendered, RuntimeNames, Structure, Target};
 use std::collections::BTreeMap;
@@ -60,12 +60,12 @@ impl Kept {
             && self.desired.spread_keys == *spread_keys
     }
 
-    /// The structure, where it is the same: weights, states and secrets are no part of it.
+    /// The structure, where it is the same: weights, states and secrets are no part of it, but for the key that nodes share.
     fn structure_of(&self, desired: &Desired, target: Target) -> Option<Structure> {
         let Desired {
             config,
             servers: _,
-            secrets: _,
+            secrets,
             certificates,
             trust,
             clients: _,
@@ -76,10 +76,16 @@ impl Kept {
         } = desired;
         let is_same = self.target == target
             && Arc::ptr_eq(&self.desired.config, config)
+            && shared_key(&self.desired.config, &self.desired.secrets) == shared_key(config, secrets)
             && self.desired.certificates == *certificates
             && self.desired.trust == *trust;
         is_same.then(|| self.rendered.structure.clone())
     }
+}
+
+/// The key of the heartbeat, from which certificates of HAProxy are made.
+fn shared_key<'a>(config: &Config, secrets: &'a BTreeMap<SecretRef, Secret>) -> Option<&'a Secret> {
+    config.node.heartbeat.as_ref().and_then(|heartbeat| secrets.get(&heartbeat.key.value))
 }
 
 impl Renderer {

@@ -31,14 +31,19 @@ impl Engine {
             source: Digest::of(&wish.sources.toml),
             files: files.intended(undo, changes, &prepared.rendered),
         };
-        if let Err(error) = journal.begin(&undertaking) {
-            tracing::error!(error = sys::chain(&error), "this apply is not protected against a crash");
+        // Before: a journal without it could not put everything back.
+        let kept = files.keep_secrets(undo, changes).map_err(|error| sys::chain(&error));
+        if let Err(error) = kept.and_then(|()| journal.begin(&undertaking).map_err(|error| sys::chain(&error))) {
+            tracing::error!(error, "this apply is not protected against a crash");
         }
     }
 
-    pub(super) fn end_intent(&mut self) {
-        if let Some(Err(error)) = self.journal.as_ref().map(Journal::end) {
-            tracing::error!(error = sys::chain(&error), "the journal could not be ended");
+    pub(super) fn end_intent(&mut self, files: &LiveFiles) {
+        match self.journal.as_ref().map(Journal::end) {
+            Some(Ok(())) => files.forget_secrets(),
+            // The next start may still need them.
+            Some(Err(error)) => tracing::error!(error = sys::chain(&error), "the journal could not be ended"),
+            None => {}
         }
     }
 }

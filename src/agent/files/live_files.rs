@@ -113,6 +113,23 @@ impl LiveFiles {
         beside.iter().chain([&self.directory]).for_each(|directory| sys::files::sweep_staged(directory));
     }
 
+    /// Keeps what the files with secrets are, beside them and durably, until [`Self::forget_secrets`]: the journal must not hold
+    /// it, and a former haproxy.cfg starts with nothing else. Where a map with keys has gone HAProxy does not start at all;
+    /// with the newer one, a server that only the former file has would be asked without a key.
+    pub(in crate::agent) fn keep_secrets(&self, undo: &Undo, changes: &[FileChange]) -> io::Result<()> {
+        for ((path, before), _) in undo.0.iter().zip(changes).filter(|(_, change)| render::is_secret(change.path())) {
+            if let Before::Held { bytes, .. } = before {
+                sys::files::keep_former(path, bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody needs it any more.
+    pub(in crate::agent) fn forget_secrets(&self) {
+        ["maps", CERTIFICATES].iter().for_each(|below| sys::files::forget_former(&self.directory.join(below)));
+    }
+
     /// One of them as it is on disk.
     pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
         sys::directory::read_if_exists(&self.directory.join(name), MAX_FILE).ok().flatten()
@@ -178,15 +195,16 @@ impl LiveFiles {
                 Some((bytes.len() as u64, Digest::of(bytes)))
             }
         };
-        let before = |before: &Before| match before {
+        let before = |before: &Before, change: &FileChange| match before {
             Before::Missing => None,
+            Before::Held { bytes, mode } if render::is_secret(change.path()) => Some(FormerFile::secret(bytes, *mode)),
             Before::Held { bytes, mode } => Some(FormerFile::new(bytes, *mode)),
         };
         let pairs = undo.0.iter().zip(changes);
         pairs
             .map(|((path, held), change)| IntendedFile {
                 path: path.clone(),
-                before: before(held),
+                before: before(held, change),
                 after: after(change),
             })
             .collect()

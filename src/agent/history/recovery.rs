@@ -3,22 +3,29 @@
 //! Where every file has its new content, the writes were done, and the intent is finished, unless it wanted a reload:
 //! nobody knows whether HAProxy takes that one. Else each file that has its new content goes back to the former one, in
 //! the reverse order of writing, so that HAProxy would start from the files at every moment. A file that is neither was
-//! changed by somebody else and is left alone. The normal observe, plan and apply then makes HAProxy follow (I4).
+//! changed by somebody else and is left alone. The former content of a file with secrets is not in the journal but beside
+//! the file, written before the journal was, and gone when both are done with: a start in between finds keys and
+//! certificates that fit its haproxy.cfg, as with every other file. Should that copy be lost, the newer file stays: it has
+//! the keys of all servers that both haproxy.cfg have, and the next apply renders it from the operator's references. The normal observe, plan and apply then makes HAProxy follow (I4).
 
 use super::ledger::{Ledger, told};
-use crate::agent::files::live_files::{Before, MAX_FILE, put_back_one};
+use crate::agent::files::live_files::{Before, LiveFiles, MAX_FILE, put_back_one};
 use crate::model::Digest;
 use crate::render;
 use crate::store::{IntendedFile, Journal, StoreError, UndertakingKind};
 use crate::sys;
 use camino::Utf8Path;
+use std::io;
 
 /// Looks for an intent without an outcome and settles it. Answers what was found and done, for people.
 ///
 /// Never fails: what cannot be put right is named, and the next apply renders every file anew.
 pub(in crate::agent) fn recover(journal: &Journal, ledger: &Ledger, config: &Utf8Path) -> Option<String> {
     let told = match journal.unfinished() {
-        Ok(None) => return None,
+        Ok(None) => {
+            LiveFiles::of(config).forget_secrets();
+            return None;
+        }
         Ok(Some(undertaking)) => {
             let done = settle(&undertaking.files, undertaking.kind == UndertakingKind::Reload);
             let words = format!(
@@ -26,7 +33,9 @@ pub(in crate::agent) fn recover(journal: &Journal, ledger: &Ledger, config: &Utf
                 undertaking.kind,
                 undertaking.began.strftime("%Y-%m-%dT%H:%M:%SZ")
             );
-            end(journal);
+            if end(journal) {
+                LiveFiles::of(config).forget_secrets();
+            }
             words
         }
         Err(damaged @ StoreError::Damaged { .. }) => {
@@ -40,10 +49,12 @@ pub(in crate::agent) fn recover(journal: &Journal, ledger: &Ledger, config: &Utf
     Some(told)
 }
 
-fn end(journal: &Journal) {
-    if let Err(error) = journal.end() {
-        tracing::error!(error = sys::chain(&error), "the journal could not be ended");
+fn end(journal: &Journal) -> bool {
+    let ended = journal.end();
+    if let Err(error) = &ended {
+        tracing::error!(error = sys::chain(error), "the journal could not be ended");
     }
+    ended.is_ok()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +76,7 @@ fn settle(files: &[IntendedFile], is_unproven: bool) -> String {
         if *now != Now::New {
             continue;
         }
-        let before = match &file.before {
-            // Verified when the journal was read.
-            Some(before) => Before::Held { bytes: before.content().unwrap_or_default(), mode: before.mode },
-            None => Before::Missing,
-        };
-        match put_back_one(&file.path, &before) {
+        match former(file).and_then(|before| put_back_one(&file.path, &before)) {
             Ok(()) => reverted += 1,
             Err(e) => failed.push(e.to_string()),
         }
@@ -90,6 +96,16 @@ fn settle(files: &[IntendedFile], is_unproven: bool) -> String {
         words += &format!("; could not be put back: {}", failed.join(", "));
     }
     words
+}
+
+fn former(file: &IntendedFile) -> io::Result<Before> {
+    let Some(before) = &file.before else { return Ok(Before::Missing) };
+    // What the journal holds was verified when it was read.
+    let held = before.content().map_or_else(|| sys::files::former(&file.path, MAX_FILE), Ok)?;
+    match before.is_of(&held) {
+        true => Ok(Before::Held { bytes: held, mode: before.mode }),
+        false => Err(io::Error::other(format!("what {} was is kept no more", file.path))),
+    }
 }
 
 fn state_of(file: &IntendedFile) -> Now {
@@ -145,6 +161,7 @@ mod tests {
     use crate::plan::FileChange;
     use crate::render::{MapFile, Rendered};
     use crate::store::Undertaking;
+    use base64::Engine as _;
     use camino::Utf8PathBuf;
     use std::collections::BTreeMap;
 
@@ -163,6 +180,7 @@ mod tests {
             FileChange::Replace("maps/routes.map".into()),
             FileChange::Replace("haproxy.cfg".into()),
             FileChange::Remove("maps/gone.map".into()),
+            FileChange::Remove("maps/stats.map".into()),
         ]
     }
 
@@ -184,11 +202,12 @@ mod tests {
         let (config, state) = (dir.join("haproxy.cfg"), dir.join("state"));
         sys::directory::create_directory(&state, 0o700).unwrap();
         let files = LiveFiles::of(&config);
-        let old = rendered("old", &["gone", "keys", "routes"]);
+        let old = rendered("old", &["gone", "keys", "routes", "stats"]);
         let create = |name: &String| FileChange::Create(name.clone());
         let all: Vec<_> = old.maps.keys().map(create).chain([FileChange::Create("haproxy.cfg".into())]).collect();
         files.write(&all, &old).unwrap();
         let undo = files.remember(&changes()).unwrap();
+        files.keep_secrets(&undo, &changes()).unwrap();
         let undertaking = Undertaking {
             began: "2026-11-21T08:00:00Z".parse().unwrap(),
             kind,
@@ -223,13 +242,17 @@ mod tests {
             let words = recovered(&live).unwrap();
             let now = texts(&live);
             if cut == last {
-                assert!(words.contains("all 5 files have their new content"), "{words}");
+                assert!(words.contains("all 6 files have their new content"), "{words}");
                 assert!(now.values().all(|text| text.starts_with("new") || text.contains("new ")), "{now:?}");
                 assert!(now.contains_key("maps/fresh.map") && !now.contains_key("maps/gone.map"), "{now:?}");
             } else {
                 assert_eq!(now, old, "cut after {cut}: {words}");
             }
             assert_eq!(recovered(&live), None, "the journal is ended");
+            let maps = sys::files::directory_of(&live.config).join("maps");
+            let hidden = |entry: io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+            let left = std::fs::read_dir(maps).unwrap().map(hidden).find(|name| name.starts_with('.'));
+            assert_eq!(left, None, "nothing is kept beside");
         }
     }
 
@@ -239,7 +262,7 @@ mod tests {
         let live = about_to(UndertakingKind::Reload);
         live.files.write(&changes(), &new()).unwrap();
         let words = recovered(&live).unwrap();
-        assert!(words.contains("5 files were put back"), "{words}");
+        assert!(words.contains("6 files were put back"), "{words}");
         assert_eq!(texts(&live), old);
     }
 
@@ -256,6 +279,20 @@ mod tests {
             recovered(&live).unwrap();
             assert_eq!(texts(&live), old, "after {reverted}");
         }
+    }
+
+    #[test]
+    fn the_journal_has_no_content_of_a_file_with_secrets_and_a_lost_copy_leaves_the_newer_one() {
+        let live = live();
+        let text = fs_err::read_to_string(live.state.join("journal.json")).unwrap();
+        let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        assert!(text.contains(&encoded("key old routes\n")) && !text.contains(&encoded("key old keys\n")), "{text}");
+        live.files.write(&changes()[..3], &new()).unwrap();
+        live.files.forget_secrets();
+        let words = recovered(&live).unwrap();
+        assert!(words.contains("2 files were put back") && words.contains("keys.map"), "{words}");
+        let now = texts(&live);
+        assert!(now["maps/keys.map"].contains("new") && now["maps/routes.map"].contains("old"), "{now:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::agent::tell::bulletin::{Bulletin, LAST_WRITE};
 use crate::agent::tell::refusal::Refusal;
 use crate::config::{Budget, Client, Clients, Config, WhenSpent};
 use crate::event::{Event, EventKind, Severity};
+use crate::render::SPENT_MAP;
 use crate::store;
 use crate::sys;
 use crate::usage::{Hour, OpenUsage, Period, SharedLedger, UsageHour, UsageLedger, money};
@@ -21,6 +22,8 @@ const PAUSES: u32 = 20;
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// A ledger that is not compared with HAProxy by then (nobody listens to it, or it does not run) is taken as it is.
 const FORGIVES: Duration = Duration::from_secs(15);
+/// Largest map of what clients spent that is read, in bytes.
+const MAX_MAP: u64 = 16 << 20;
 /// Hours are kept so long: 400 days.
 const KEPT: i64 = 400 * 24;
 
@@ -213,8 +216,12 @@ impl UsageBook {
     }
 }
 
-/// What is on disk of the hour that is not over, and of the month. What is damaged is told, and missing.
-pub fn load(state: &Utf8Path) -> UsageLedger {
+/// Beside what clients have spent HAProxy's map has the number of the ledger: no client is called so.
+const LEDGER: &str = "=ledger";
+
+/// What is on disk of the hour that is not over, and of the month. What is damaged is told, and missing. A state directory that was
+/// lost keeps its number, which HAProxy's map has: what is read again from HAProxy is what other nodes know of already.
+pub fn load(state: &Utf8Path, config: &Config) -> UsageLedger {
     let now = Hour::of(jiff::Timestamp::now());
     let mut open = store::load_open_usage(state).unwrap_or_else(|e| {
         tracing::warn!("the usage of this hour is counted anew: {}", sys::chain(&e));
@@ -222,7 +229,7 @@ pub fn load(state: &Utf8Path) -> UsageLedger {
     });
     let is_named = open.ledger != 0;
     if !is_named {
-        open.ledger = rand::random_range(1..u64::MAX);
+        open.ledger = number_in_map(config).unwrap_or_else(|| rand::random_range(1..u64::MAX));
     }
     let elsewhere = store::load_elsewhere(state).unwrap_or_else(|e| {
         tracing::warn!("what clients spent at other nodes is not known until those tell it: {}", sys::chain(&e));
@@ -234,6 +241,15 @@ pub fn load(state: &Utf8Path) -> UsageLedger {
         ledger.elsewhere().named();
     }
     ledger
+}
+
+/// The number that the ledger of this HAProxy had.
+fn number_in_map(config: &Config) -> Option<u64> {
+    let map = sys::files::directory_of(&config.haproxy.config).join(SPENT_MAP);
+    let bytes = sys::files::read_limited(&map, MAX_MAP).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let number = text.lines().find_map(|line| line.strip_prefix(LEDGER)?.trim().parse().ok());
+    number.filter(|number| *number != 0)
 }
 
 /// The hours on disk that may be of this month, up to now.
@@ -263,6 +279,9 @@ pub(in crate::agent) fn spent(
     let mut rows = BTreeMap::new();
     if !config.plans.iter().any(|plan| plan.budget.is_some()) {
         return rows;
+    }
+    if ledger.elsewhere().is_named() {
+        rows.insert(LEDGER.to_owned(), ledger.elsewhere().own().to_string());
     }
     for client in clients.iter() {
         let name = client.name.value.as_str();

@@ -144,8 +144,13 @@ impl Node {
         let keyring = Keyring::new(&serving.config, &serving.secrets, &adopted.keys, Moment::default());
         let file = OperatorFile::new(place, read_at_start, problem, &serving.config);
         let engine = Engine::new();
-        let mut steering =
-            Steering::new(fleet, keyring, overrides, usage_book::load(&ledger.state), load_models(&ledger.state));
+        let mut steering = Steering::new(
+            fleet,
+            keyring,
+            overrides,
+            usage_book::load(&ledger.state, &serving.config),
+            load_models(&ledger.state),
+        );
         steering.models.look(&serving);
         Ok(Self {
             file,

@@ -4,6 +4,7 @@ use super::applied::{Applied, How};
 use crate::agent::sources::place::SourcesError;
 use crate::agent::sources::unread::Unread;
 use crate::agent::tell::refusal::Refusal;
+use crate::config;
 use crate::plan::Action;
 use similar::TextDiff;
 use std::fmt::Display;
@@ -117,14 +118,16 @@ impl Display for How {
     }
 }
 
-/// A unified diff with three lines of context, empty where nothing differs.
+/// A unified diff with three lines of context, empty where nothing differs. Words that look like keys are not shown: raw
+/// lines may have some.
 pub fn unified_diff(before: &str, after: &str, name: &str) -> String {
     if before == after {
         return String::new();
     }
-    TextDiff::from_lines(before, after)
+    let diff = TextDiff::from_lines(before, after)
         .unified_diff()
         .context_radius(3)
         .header(&format!("{name} (before)"), &format!("{name} (after)"))
-        .to_string()
+        .to_string();
+    config::masked_words(&diff)
 }

@@ -54,7 +54,7 @@ fn is_assignment(text: &str) -> bool {
     let text = text.strip_prefix("export ").unwrap_or(text).trim_start();
     let Some((name, value)) = text.split_once('=') else { return false };
     let is_name = name.trim_end().chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-    is_name && name.contains('_') && !value.trim_start_matches('=').trim().is_empty()
+    is_name && !name.trim().is_empty() && !value.trim_start_matches('=').trim().is_empty()
 }
 
 #[cfg(test)]
@@ -68,6 +68,9 @@ mod tests {
             ("bearer: sk-x", "Bearer"),
             ("Authorization_X=Bearer sk-x", ""),
             ("OPENAI_API_KEY=sk-x", "NAME=value"),
+            ("KEY=sk-x", "NAME=value"),
+            ("A1 = sk-x", "NAME=value"),
+            ("export TOKEN='sk-x'", "NAME=value"),
             ("export OPENAI_API_KEY=\"sk-x\"", "NAME=value"),
             ("\"sk-x\"", "quotes"),
             ("'sk-x'", "quotes"),
@@ -85,7 +88,7 @@ mod tests {
 
     #[test]
     fn every_key_that_a_provider_gives_out_is_fine() {
-        for text in ["sk-proj-4_-x", "AIzaSyD", "QUJD_EVG==", "a.b-c/d+e=", "gsk_1", "x"] {
+        for text in ["sk-proj-4_-x", "AIzaSyD", "QUJD_EVG==", "QUJDEVG=", "AKIA7==", "=x", "a.b-c/d+e=", "gsk_1", "x"] {
             assert_eq!(flaw(text, "Bearer "), None, "{text}");
             assert_eq!(flaw(text, ""), None, "{text}");
         }

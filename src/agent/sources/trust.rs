@@ -78,6 +78,12 @@ fn copy_of(config: &Config, kind: TrustKind, source: &Utf8Path) -> Option<TrustF
     })
 }
 
+/// Whether a list should have been made anew: in the last quarter of its time, and a day before its end at the earliest.
+fn late(made: Timestamp, end: Timestamp, now: Timestamp) -> bool {
+    let quarter = end.duration_since(made) / 4;
+    end.duration_since(now) <= quarter.min(SignedDuration::from_hours(24))
+}
+
 /// Whom HAProxy turns away because of what these files say now, or will soon: an authority or a list that is good no
 /// longer, an authority without a list where others have one.
 pub(super) fn doubts(config: &Config, trust: &Trust, now: Timestamp) -> Vec<String> {
@@ -95,7 +101,14 @@ pub(super) fn doubts(config: &Config, trust: &Trust, now: Timestamp) -> Vec<Stri
                     (end.duration_since(now) <= warn.unwrap_or(SignedDuration::MAX))
                         .then(|| format!("the authority {name} in {source} expires on {}", day(end)))
                 }
-                TrustKind::Revoked => (end <= now).then(|| {
+                TrustKind::Revoked if now < end => late(item.made?, end, now).then(|| {
+                    format!(
+                        "the list of revoked certificates of {name} in {source} is good until {}: put a new one there, or its \
+                         clients are turned away",
+                        end.strftime("%Y-%m-%d %H:%M:%S UTC")
+                    )
+                }),
+                TrustKind::Revoked => Some({
                     format!(
                         "the list of revoked certificates of {name} in {source} was good until {}: its clients are turned \
                          away",

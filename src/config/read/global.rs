@@ -33,7 +33,15 @@ pub(super) fn node(root: &TableReader<'_>, host_name: &str, chosen: Option<&Name
     let state = path_or_default(&table, "state");
     let peers = super::vip::peers(&table);
     let heartbeat = super::vip::heartbeat(&table);
-    Some(Node { name: name?, state, peers, heartbeat })
+    let name = name?;
+    if let Some(heartbeat) = &heartbeat {
+        // HAProxy listens there as well, where nodes share counters.
+        let own = peers.get(&name.value).map_or(BindHost::AnyBoth, |own| BindHost::Ip(own.value));
+        let span = table.get("heartbeat").map_or(table.span(), |field| field.span.clone());
+        let bind = BindAddress { host: own, port: heartbeat.port };
+        table.context().binds.borrow_mut().push((bind, span, "node.heartbeat".to_owned()));
+    }
+    Some(Node { name, state, peers, heartbeat })
 }
 
 fn path_or_default(table: &TableReader<'_>, key: &'static str) -> Sourced<Utf8PathBuf> {

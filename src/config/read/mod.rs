@@ -28,6 +28,7 @@ mod word;
 
 use super::caller::Client;
 use super::diagnostic::{Diagnostics, Found};
+use super::mask::without_secrets;
 use super::schema;
 use super::source::SourceText;
 use super::types::{Config, Frontend};
@@ -116,6 +117,27 @@ pub fn peek(text: &str, section: &str, key: &str) -> Option<String> {
     let root = document.get_ref();
     let value = if section.is_empty() { root.get(key)? } else { root.get(section)?.get_ref().as_table()?.get(key)? };
     value.get_ref().as_str().map(str::to_owned)
+}
+
+/// A text of the operator's file, right or broken, fit to be shown: secrets are replaced by `*`.
+pub fn masked(text: &str) -> String {
+    let source = SourceText::new(text);
+    if text.len() > schema::MAX_FILE_BYTES {
+        return source.broken(true).masked(&[]);
+    }
+    let mut judged = syntax::judge(text, &source);
+    let source = source.broken(!judged.errors.is_empty());
+    let document = judged.document();
+    let context = Context::new(&source);
+    // For the places that must not be shown.
+    drop(read(&TableReader::root(&context, &schema::ROOT, document.get_ref()), "node", None));
+    let (_, secrets) = context.into_found();
+    source.masked(&secrets)
+}
+
+/// A text of any other kind without the words that look like keys.
+pub fn masked_words(text: &str) -> String {
+    without_secrets(text)
 }
 
 fn read(root: &TableReader<'_>, host_name: &str, node: Option<&Name>) -> Option<Config> {

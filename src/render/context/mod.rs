@@ -195,6 +195,7 @@ impl<'a> ContextMaker<'a> {
             .with("shared", if others.is_empty() { PEERS } else { SHARED_PEERS })
             .with("nodes", others)
             .with("address", self.marks.text(nodes::own_address(config), of_heartbeat))
+            .with("mark", nodes::mark(self.desired).unwrap_or_default())
             .with("maxconn", nodes::MAX_CONNECTIONS)
             .with("certificate", certificate)
             .with("ca", ca);
