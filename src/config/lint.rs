@@ -559,6 +559,12 @@ weight = 0
             .replace("[haproxy]", "node = { peers = { lb1 = \"192.0.2.11\", lb2 = \"192.0.2.12\" } }\n[haproxy]")
             .replace("\"*:8080\"", "\"192.0.2.11:8080\", \"192.0.2.12:8080\"");
         assert_eq!(warnings(&elsewhere), [("foreign-bind", 7)]);
+        let heartbeat = |peers: &str| {
+            clean.replace("[haproxy]", &format!("node = {{ {peers}heartbeat = {{ key = \"env:KEY\" }} }}\n[haproxy]"))
+        };
+        assert_eq!(warnings(&heartbeat("peers = { lb1 = \"192.0.2.11\", lb2 = \"192.0.2.12\" }, ")), []);
+        assert_eq!(warnings(&heartbeat("peers = { lb8 = \"192.0.2.11\", lb9 = \"192.0.2.12\" }, ")).len(), 1);
+        assert_eq!(warnings(&heartbeat("")).len(), 1);
         let tiers = clean.replace("weight = ", "tier = 2\nweight = ");
         assert_eq!(warnings(&tiers), [("no-first-tier", 8)]);
         let unused = clean.replace("bind = [", "backend = \"chat\"\nbind = [")

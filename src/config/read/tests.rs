@@ -175,6 +175,7 @@ second_chance = true
         ("[node]", "[keepalived]\ndirectory = \"/run/a b\"\n[node]", "bad-value"),
         ("[node]", "[apply]\norder = \"first\"\n[node]", "bad-value"),
         ("[node]\n", "[node]\nheartbeat = { port = 1 }\n", "missing-key"),
+        ("[node]\n", "[node]\nheartbeat = { port = 8080, key = \"env:KEY\" }\n", "bind-collision"),
     ] {
         let text = base.replacen(from, to, 1);
         assert_ne!(text, base, "{from}");
