@@ -107,10 +107,7 @@ fn what_was_used_at_one_node_is_used_at_the_other() {
         }
         // The listing says what is spent at both.
         for stage in &nodes {
-            let listed = stage.json(&["client", "list"]);
-            let listed = listed.as_array().expect("a list").iter().find(|one| one["client"] == "acme-money").cloned();
-            let spent = listed.expect("the client")["budget"]["spent_nano_usd"].as_u64();
-            assert_eq!(spent, Some(MOST as u64 * COST), "{said}");
+            assert_eq!(spent(stage, "acme-money"), Some(MOST as u64 * COST), "{said}");
         }
         // HAProxy begins anew at the first node, and no agent is there to tell it anything.
         nodes[0].agent().kill();
@@ -171,9 +168,7 @@ fn money_that_both_nodes_take_is_added_and_forgiven_together() {
         }
         pause(Duration::from_secs(20));
         for stage in &nodes {
-            let listed = stage.json(&["client", "list"]);
-            let big = listed.as_array().expect("a list").iter().find(|one| one["client"] == "big").cloned();
-            assert_eq!(big.expect("the client")["budget"]["spent_nano_usd"].as_u64(), Some(8 * COST), "{said}");
+            assert_eq!(spent(stage, "big"), Some(8 * COST), "{said}");
             let usage = stage.json(&["usage", "--by", "client"]);
             let text = usage.to_string();
             assert!(!text.contains("made up"), "{said}: {text}");
@@ -251,6 +246,46 @@ fn a_key_is_in_no_file_but_its_own() {
         assert_eq!(mode & 0o007, 0, "others may read the nodes' private key");
         assert!(!files_with(stage, "BEGIN PRIVATE KEY").iter().any(|name| name.starts_with("state/")));
     }
+}
+
+/// What a client has spent, as a node tells it.
+fn spent(stage: &Stage, of: &str) -> Option<u64> {
+    let listed = stage.json(&["client", "list"]);
+    let one = listed.as_array().expect("a list").iter().find(|one| one["client"] == of).cloned();
+    one.expect("the client")["budget"]["spent_nano_usd"].as_u64()
+}
+
+#[test]
+fn a_lost_state_directory_counts_nothing_twice_and_another_key_is_shared_again() {
+    let Some(binary) = binaries().pop() else { return };
+    let more = client("acme", "money") + &client("web", "bucket");
+    let mut nodes = pair([&binary, &binary], ["a key for one test alone"; 2], &more);
+    assert_eq!(chat(&nodes[0], "acme").status, 200);
+    assert_eq!(chat(&nodes[1], "acme").status, 200);
+    pause(NEWS);
+    nodes[1].agent().kill();
+    fs_err::remove_dir_all(nodes[1].path("state")).expect("it is removed");
+    nodes[1].start_agent();
+    pause(Duration::from_secs(12));
+    for stage in &nodes {
+        assert_eq!(spent(stage, "acme"), Some(2 * COST));
+    }
+    assert_eq!(chat(&nodes[1], "acme").status, 200);
+    pause(NEWS);
+    assert_eq!(nodes.each_ref().map(|stage| chat(stage, "acme").status), [429, 429]);
+    // Another key: a reload of each, and they find each other again.
+    for stage in &nodes {
+        let before = stage.worker();
+        write(stage.path("heartbeat.key"), "another key for that test");
+        wait_for("a reload", Duration::from_secs(40), || (stage.worker() != before).then_some(()));
+    }
+    pause(NEWS);
+    use_up(&nodes[0], "web");
+    wait_for("the counters", PATIENCE, || {
+        let table = nodes[1].private().admin("show table limit:client key web");
+        table.contains("gpc0=3").then_some(())
+    });
+    assert_eq!(chat(&nodes[1], "web").status, 429);
 }
 
 #[test]
