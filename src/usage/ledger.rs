@@ -83,6 +83,8 @@ pub struct UsageLedger {
     former: Vec<LineId>,
     /// Counts the changes.
     version: u64,
+    /// Whose it is.
+    node: String,
     elsewhere: Elsewhere,
 }
 
@@ -131,9 +133,11 @@ impl UsageLedger {
         let mut hours: BTreeMap<Hour, UsageHour> = before.into_iter().map(|hour| (hour.hour, hour)).collect();
         hours.extend(closed.iter().filter(|hour| hour.hour <= now).map(|hour| (hour.hour, hour.clone())));
         let readers = std::mem::take(&mut self.readers);
-        let (version, holds, elsewhere) = (self.version + 1, self.holds, std::mem::take(&mut self.elsewhere));
+        let (version, holds) = (self.version + 1, self.holds);
+        let (elsewhere, node) = (std::mem::take(&mut self.elsewhere), std::mem::take(&mut self.node));
         let closed = closed.into_iter().filter(|hour| hour.hour != now).collect();
-        *self = Self { readers, version, holds, closed, elsewhere, ..Self::resume(open, hours.into_values(), now) };
+        *self =
+            Self { readers, version, holds, closed, node, elsewhere, ..Self::resume(open, hours.into_values(), now) };
     }
 
     /// Begins with a worker, or goes on with it.
@@ -191,6 +195,28 @@ impl UsageLedger {
         self.elsewhere.spent(client, period, hour, since(self.forgiven.get(client)))
     }
 
+    /// Whose it is: the node's name.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// It is this node's.
+    pub fn belong_to(&mut self, node: &str) {
+        if self.node != node {
+            node.clone_into(&mut self.node);
+        }
+    }
+
+    /// Takes in what another node says. Whom it has forgiven later, is forgiven here as well.
+    pub fn hear(&mut self, said: ToldSum, hour: Hour) {
+        if let Ok(since) = Timestamp::from_second(said.sum.0)
+            && said.sum.0 > 0
+        {
+            self.forgive(&said.client, since);
+        }
+        self.elsewhere.hear(said, hour);
+    }
+
     /// What is known of other nodes.
     pub fn elsewhere(&mut self) -> &mut Elsewhere {
         &mut self.elsewhere
@@ -213,10 +239,11 @@ impl UsageLedger {
         elsewhere.page(most, spent, sum_of)
     }
 
-    /// What a client has spent so far counts no more, unless that was said already.
+    /// What a client has spent so far counts no more, unless that was said already, or something later.
     pub fn forgive(&mut self, client: &str, since: Timestamp) {
         let known = self.forgiven.get(client);
-        if self.holds || known.is_some_and(|known| known.since == since) {
+        // Whole seconds are what other nodes are told. An older file takes nothing back.
+        if self.holds || known.is_some_and(|known| known.since.as_second() >= since.as_second()) {
             return;
         }
         let count = known.map_or(0, |known| known.count).wrapping_add(1);

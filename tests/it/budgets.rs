@@ -21,7 +21,8 @@ const HELLO_STREAMED: &str = r#"{"model":"mock-small","stream":true,"messages":[
 
 /// What HAProxy's counters say that a client has spent, in billionths of a dollar.
 fn counted(stage: &Stage, of: &str) -> u64 {
-    let cell = counter(stage, "limit:money", of);
+    let entry = format!("test/{of}");
+    let cell = counter(stage, "limit:money", &entry);
     (0..5).map(|digit| cell(digit) << (6 * digit)).sum()
 }
 
@@ -274,7 +275,7 @@ fn what_no_line_told_is_made_up_from_haproxys_counters() {
         wait_for("another worker", PATIENCE, || (stage.worker() != before).then_some(()));
         wait_for("what it was told", PATIENCE, || {
             let table = stage.private().admin("show table limit:money");
-            table.contains("key=acme").then_some(())
+            table.contains("key=test/acme").then_some(())
         });
         assert_eq!(counted(&stage, "acme"), 4 * COST, "{said}");
         stage.start_agent();

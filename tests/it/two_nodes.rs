@@ -125,6 +125,15 @@ fn what_was_used_at_one_node_is_used_at_the_other() {
             let reply = chat(&nodes[1], &format!("acme-{kind}"));
             assert_eq!(reply.status, 429, "{said}, {kind}, after a reload: {}", reply.text());
         }
+        // Also where nobody but HAProxy knows them.
+        nodes[1].agent().kill();
+        let before = counters(&nodes[1], "lb2/web-money");
+        assert!(before.iter().sum::<u64>() > 0, "{said}");
+        nodes[1].private().reload();
+        wait_for("what it was told", PATIENCE, || {
+            (counters(&nodes[1], "lb2/web-money") == before && counters(&nodes[1], "lb1/acme-money").len() == 5)
+                .then_some(())
+        });
     }
 }
 
@@ -246,6 +255,12 @@ fn a_key_is_in_no_file_but_its_own() {
         assert_eq!(mode & 0o007, 0, "others may read the nodes' private key");
         assert!(!files_with(stage, "BEGIN PRIVATE KEY").iter().any(|name| name.starts_with("state/")));
     }
+}
+
+/// The counters of an entry of the table of money; none where it is not there.
+fn counters(stage: &Stage, entry: &str) -> Vec<u64> {
+    let table = stage.private().admin(&format!("show table limit:money key {entry}"));
+    table.split_whitespace().filter_map(|word| word.strip_prefix("gpc")?.split_once('=')?.1.parse().ok()).collect()
 }
 
 /// What a client has spent, as a node tells it.

@@ -236,6 +236,7 @@ pub fn load(state: &Utf8Path, config: &Config) -> UsageLedger {
         vec![]
     });
     let mut ledger = UsageLedger::resume(open, hours_before(state, now), now);
+    ledger.belong_to(config.node.name.value.as_str());
     elsewhere.into_iter().for_each(|sum| ledger.elsewhere().hear(sum, now));
     if is_named {
         ledger.elsewhere().named();
@@ -280,6 +281,7 @@ pub(in crate::agent) fn spent(
     if !config.plans.iter().any(|plan| plan.budget.is_some()) {
         return rows;
     }
+    ledger.belong_to(config.node.name.value.as_str());
     if ledger.elsewhere().is_named() {
         rows.insert(LEDGER.to_owned(), ledger.elsewhere().own().to_string());
     }

@@ -94,7 +94,8 @@ async fn compare(admin_socket: &Utf8Path, pid: u32, ledger: &SharedLedger) -> Re
     let clients = ledger.lock().spenders();
     let early = known(ledger, &clients);
     // What the ledger knows by now, HAProxy has counted.
-    let (asked, counted) = haproxy::counted_spending(admin_socket, MONEY_TABLE, ANSWER).await?;
+    let node = ledger.lock().node().to_owned();
+    let (asked, counted) = haproxy::counted_spending(admin_socket, MONEY_TABLE, &node, ANSWER).await?;
     if asked != pid {
         return Ok(None);
     }

@@ -125,9 +125,7 @@ impl Wanted {
 fn one_value<'a>(asked: &'a Asked, name: &str) -> Option<&'a str> {
     let mut lines = asked.header.iter().filter(|(of, _)| of.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
     let (Some(value), None) = (lines.next(), lines.next()) else { return None };
-    let is_quoted = value.starts_with('"') && value.ends_with('"');
-    let is_one = is_quoted || !value.contains(',');
-    (is_one && (1..=256).contains(&value.len()) && !value.contains(char::is_control)).then_some(value)
+    (!value.contains(',') && (1..=256).contains(&value.len()) && !value.contains(char::is_control)).then_some(value)
 }
 
 impl Asked {

@@ -37,6 +37,6 @@ impl Sums {
     /// Takes in what another node says.
     pub fn hear(&self, sums: Vec<ToldSum>) {
         let (mut ledger, hour) = (self.0.lock(), Hour::of(Timestamp::now()));
-        sums.into_iter().for_each(|sum| ledger.elsewhere().hear(sum, hour));
+        sums.into_iter().for_each(|sum| ledger.hear(sum, hour));
     }
 }
