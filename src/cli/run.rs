@@ -2,7 +2,7 @@
 
 use super::args;
 use super::output::{Failure, Output};
-use crate::agent::{Agent, At, Failed, Node, Objection, Place};
+use crate::agent::{Agent, At, Failed, Node, Objection, Place, SecretUse};
 use crate::api;
 use crate::model::{Origin, Sourced};
 use crate::sys;
@@ -24,7 +24,7 @@ pub(super) async fn run(place: Place, options: args::Run, out: Output) -> Result
             return Err(Failure::refused("an agent runs on this node; its `plan` and `status` say the same"));
         }
         true => Node::observe_only(place).await.map_err(Failure::from)?,
-        false => Node::open(place).await.map_err(Failure::from)?,
+        false => Node::open(place.using(SecretUse::Kept)).await.map_err(Failure::from)?,
     };
     let Sourced { value: socket, origin } = node.serving.config.api.socket.clone();
     let listen = node.serving.config.api.listen;

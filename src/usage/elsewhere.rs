@@ -132,11 +132,6 @@ impl Elsewhere {
         sums.map(|sum| sum.of(period)).filter(|(of, _)| *of == number).fold(0, |all, (_, sum)| all.saturating_add(sum))
     }
 
-    /// Everybody who spent anything elsewhere.
-    pub fn spenders(&self) -> impl Iterator<Item = &str> {
-        self.sums.keys().map(|(_, client)| client.as_str())
-    }
-
     /// All that is known, without what is over.
     pub fn to_save(&mut self, hour: Hour) -> Vec<ToldSum> {
         self.forget(hour);

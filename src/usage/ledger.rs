@@ -183,11 +183,8 @@ impl UsageLedger {
 
     /// What a client spent in the window of an hour, without what it was forgiven; and how often that was.
     pub fn spent(&self, client: &str, period: Period, hour: Hour) -> (Window, u32) {
-        let window = self.spent.get(client).copied().unwrap_or_default().in_window(period, hour);
-        match self.forgiven.get(client) {
-            None => (window, 0),
-            Some(Forgiven { count, spent, .. }) => (window.without(spent.in_window(period, hour)), *count),
-        }
+        let forgiven = self.forgiven.get(client);
+        (left_of(self.spent.get(client), forgiven, period, hour), forgiven.map_or(0, |forgiven| forgiven.count))
     }
 
     /// What a client spent at other nodes in the window of an hour, as far as those told it.
@@ -226,15 +223,9 @@ impl UsageLedger {
     pub fn page(&mut self, most: usize, hour: Hour) -> Vec<ToldSum> {
         let Self { elsewhere, spent, forgiven, .. } = self;
         let sum_of = |client: &str| {
-            let known = forgiven.get(client);
-            Sum(
-                since(known),
-                [Period::Day, Period::Month].map(|period| {
-                    let window = spent.get(client).copied().unwrap_or_default().in_window(period, hour);
-                    let window = known.map_or(window, |known| window.without(known.spent.in_window(period, hour)));
-                    (window.number, window.nano_usd)
-                }),
-            )
+            let (spent, forgiven) = (spent.get(client), forgiven.get(client));
+            let windows = [Period::Day, Period::Month].map(|period| left_of(spent, forgiven, period, hour));
+            Sum(since(forgiven), windows.map(|window| (window.number, window.nano_usd)))
         };
         elsewhere.page(most, spent, sum_of)
     }
@@ -355,6 +346,12 @@ impl UsageLedger {
         spent.add(hour, amounts.nano_usd, amounts.late_nano_usd);
         self.elsewhere.note(client);
     }
+}
+
+/// What was spent in a window, without what was forgiven.
+fn left_of(spent: Option<&Spent>, forgiven: Option<&Forgiven>, period: Period, hour: Hour) -> Window {
+    let window = spent.copied().unwrap_or_default().in_window(period, hour);
+    forgiven.map_or(window, |forgiven| window.without(forgiven.spent.in_window(period, hour)))
 }
 
 /// From when on what a client spends counts, as [`Sum`] has it.

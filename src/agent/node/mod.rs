@@ -34,6 +34,7 @@ use crate::agent::outcome::report::Failed;
 use crate::agent::probes::traffic_listener::TrafficListener;
 use crate::agent::sources::certificate_news::CertificateNews;
 use crate::agent::sources::place::{Place, Sources, SourcesError, live_config};
+use crate::agent::sources::unread::SecretUse;
 use crate::agent::steering::Steering;
 use crate::agent::tell::bulletin::Bulletin;
 use crate::agent::tell::refusal::{At, Objection, Refusal};
@@ -290,7 +291,7 @@ fn choose(
     let toml = ledger.toml_of(current)?;
     let understood = place.understand(toml.clone()).or_else(|e| match e {
         // Told is that the file cannot be served, and why.
-        SourcesError::References(_) | SourcesError::Secrets(_) => place.understand_served(toml).map_err(|_| e),
+        SourcesError::References(_) | SourcesError::Secrets(_) if place.secrets == SecretUse::Kept => place.understand_served(toml).map_err(|_| e),
         _ => Err(e),
     });
     let sources = understood.map_err(|e| {

@@ -255,7 +255,7 @@ impl Place {
         let templates = reader.templates(&config);
         let (unread, warnings, mut problems) = (reader.unread, reader.warnings, reader.problems);
         let lacking: Vec<Objection> = match self.secrets {
-            SecretUse::Handed => unread.iter().map(|one| one.told.clone()).collect(),
+            SecretUse::Handed | SecretUse::Kept => unread.iter().map(|one| one.told.clone()).collect(),
             SecretUse::Compared | SecretUse::Nothing => vec![],
         };
         match (problems.is_empty(), lacking.is_empty()) {
@@ -463,7 +463,7 @@ impl Reader<'_> {
     fn clients(&mut self, config: &Config) -> Result<(Arc<Clients>, Option<Refusal>), SourcesError> {
         let (clients, problem) = match callers::read(self.file, config) {
             Ok(clients) => (clients, None),
-            Err(refusal) => match callers::serving(config).filter(|_| self.secrets == SecretUse::Handed) {
+            Err(refusal) => match callers::serving(config).filter(|_| self.secrets.hands_on()) {
                 Some(clients) => (clients, Some(refusal.help("the clients that are known go on as they are"))),
                 None => return Err(SourcesError::Clients(Box::new(refusal))),
             },

@@ -13,10 +13,19 @@ pub enum SecretUse {
     /// They are handed to HAProxy or sent to a provider: each must be there.
     #[default]
     Handed,
+    /// The same for an agent that stays: what HAProxy has stands in for a key that is missing at its start.
+    Kept,
     /// They are compared: one that may not be read here is left out, and one that is wrong is a mistake.
     Compared,
     /// Nothing depends on them.
     Nothing,
+}
+
+impl SecretUse {
+    /// Whether they are handed on.
+    pub fn hands_on(self) -> bool {
+        matches!(self, Self::Handed | Self::Kept)
+    }
 }
 
 /// One secret whose value is not known here.
