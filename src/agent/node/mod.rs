@@ -291,7 +291,9 @@ fn choose(
     let toml = ledger.toml_of(current)?;
     let understood = place.understand(toml.clone()).or_else(|e| match e {
         // Told is that the file cannot be served, and why.
-        SourcesError::References(_) | SourcesError::Secrets(_) if place.secrets == SecretUse::Kept => place.understand_served(toml).map_err(|_| e),
+        SourcesError::References(_) | SourcesError::Secrets(_) if place.secrets == SecretUse::Kept => {
+            place.understand_served(toml).map_err(|_| e)
+        }
         _ => Err(e),
     });
     let sources = understood.map_err(|e| {
