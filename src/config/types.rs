@@ -10,8 +10,8 @@ use super::waiting::{BackendTimeout, RetryStreams};
 use crate::cfg;
 use crate::health::BudgetLimits;
 use crate::model::{
-    AdminState, Affinity, Balance, BindAddress, Endpoint, Host, Name, Origin, Pattern, Profile, Rate, SecretRef,
-    ServerId, Sourced, Weight,
+    AdminState, Affinity, Balance, BindAddress, BindHost, Endpoint, Host, Name, Origin, Pattern, Profile, Rate,
+    SecretRef, ServerId, Sourced, Weight,
 };
 use crate::weights::Weighting;
 use camino::Utf8PathBuf;
@@ -61,6 +61,20 @@ pub struct Config {
     pub api: Api,
 }
 
+impl Node {
+    /// Where HAProxy listens for that of other nodes, where there are counters to be shared: at the node's own address, or, where
+    /// the file does not tell it, at all. `None` without a heartbeat.
+    pub fn bind(&self) -> Option<BindAddress> {
+        let port = self.heartbeat.as_ref()?.port;
+        let host = match self.peers.get(&self.name.value) {
+            Some(own) => BindHost::Ip(own.value),
+            None if self.peers.values().all(|ip| ip.value.is_ipv4()) => BindHost::AnyV4,
+            None => BindHost::AnyBoth,
+        };
+        Some(BindAddress { host, port })
+    }
+}
+
 impl Config {
     /// The backend of that name.
     pub fn backend(&self, name: &Name) -> Option<&Backend> {
@@ -98,7 +112,7 @@ impl Config {
         has_plan(&self.plans, name)
     }
 
-    /// Every address that HAProxy listens on.
+    /// Every address that HAProxy listens on for clients.
     pub fn binds(&self) -> impl Iterator<Item = &Sourced<BindAddress>> {
         let frontends = self.frontends.iter();
         let frontends = frontends.flat_map(|frontend| frontend.bind.iter().chain(&frontend.redirect_http));

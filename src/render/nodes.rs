@@ -8,7 +8,7 @@ use super::RenderError;
 use super::maps::secret;
 use crate::config::{Config, Heartbeat};
 use crate::desired::Desired;
-use crate::model::{CERTIFICATES, Digest, Name, PrivatePem, Secret};
+use crate::model::{BindHost, CERTIFICATES, Digest, Name, PrivatePem, Secret};
 use aws_lc_rs::hkdf::{self, HKDF_SHA256, Salt};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use rcgen::{
@@ -16,7 +16,7 @@ use rcgen::{
     date_time_ymd,
 };
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Certificate and key of a node, below the directory of haproxy.cfg.
 const OWN: &str = "hapilot-nodes.pem";
@@ -35,14 +35,11 @@ pub(super) fn others(config: &Config) -> Vec<(&Name, SocketAddr)> {
     others.map(|(name, ip)| (name, SocketAddr::new(ip.value, port))).collect()
 }
 
-/// Where this node listens for them, in HAProxy's words: at its own address, or, where the file does not tell it, at all.
+/// Where this node listens for them, in HAProxy's words.
 pub(super) fn own_address(config: &Config) -> String {
-    let port = config.node.heartbeat.as_ref().map_or(0, |heartbeat| heartbeat.port);
-    match config.node.peers.get(&config.node.name.value) {
-        Some(own) => SocketAddr::new(own.value, port).to_string(),
-        None if config.node.peers.values().all(|ip| matches!(ip.value, IpAddr::V4(_))) => format!("*:{port}"),
-        None => format!(":::{port} v4v6"),
-    }
+    let Some(bind) = config.node.bind() else { return String::new() };
+    let both = if bind.host == BindHost::AnyBoth { " v4v6" } else { "" };
+    format!("{bind}{both}")
 }
 
 /// The paths of the certificate with its key, and of the authority.

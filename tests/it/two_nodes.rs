@@ -304,6 +304,38 @@ fn a_lost_state_directory_counts_nothing_twice_and_another_key_is_shared_again()
 }
 
 #[test]
+fn a_port_for_other_nodes_that_somebody_else_has_is_told_before_a_reload() {
+    for binary in binaries() {
+        let said = binary.version.to_string();
+        let stage = Stage::running(&binary, |file| file);
+        let worker = stage.worker();
+        let dir = stage.path("").display().to_string();
+        write(stage.path("heartbeat.key"), "a key for one test alone");
+        private(&stage.path("heartbeat.key"));
+        let held = std::net::TcpListener::bind((NODES[0].1, 0)).expect("a port");
+        let port = held.local_addr().expect("its address").port();
+        let own = format!(
+            "name  = \"test\"\npeers = {{ test = \"{}\", lb2 = \"{}\" }}\n\
+             heartbeat = {{ port = {port}, key = \"file:{dir}heartbeat.key\" }}",
+            NODES[0].1, NODES[1].1
+        );
+        let text =
+            stage.text().replace("name  = \"test\"", &own) + &format!("[keepalived]\ndirectory = \"{dir}vrrp\"\n");
+        stage.write_file(&text);
+        wait_for("a refusal", PATIENCE, || {
+            let problems = stage.json(&["status"])["problems"].to_string();
+            problems.contains(&format!("port {port} is in use")).then_some(())
+        });
+        assert_eq!(stage.worker(), worker, "{said}");
+        drop(held);
+        wait_for("a reload", Duration::from_secs(40), || {
+            stage.cli(&["apply"]);
+            (stage.worker() != worker).then_some(())
+        });
+    }
+}
+
+#[test]
 fn a_node_that_shares_nothing_is_told() {
     let Some(binary) = binaries().pop() else { return };
     let mut nodes = pair([&binary, &binary], ["a key for one test alone"; 2], &client("acme", "bucket"));

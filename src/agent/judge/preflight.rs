@@ -275,8 +275,9 @@ fn taken_ports(sources: &Sources, prepared: &Prepared, own: &[u32]) -> Vec<Objec
     let (config, file) = (&sources.config, &sources.file);
     let bound = binds_in(&prepared.live_text);
     let runs = prepared.observed.runtime.is_some();
+    let nodes = config.node.bind().filter(|bind| binds_in(&prepared.rendered.haproxy_cfg).contains(bind));
     let new: Vec<BindAddress> =
-        config.binds().map(|bind| bind.value).filter(|bind| !(runs && bound.contains(bind))).collect();
+        config.binds().map(|bind| bind.value).chain(nodes).filter(|bind| !(runs && bound.contains(bind))).collect();
     let own: BTreeSet<u32> = prepared
         .observed
         .runtime
@@ -290,8 +291,14 @@ fn taken_ports(sources: &Sources, prepared: &Prepared, own: &[u32]) -> Vec<Objec
         .collect();
     let taken = sys::ports::bind_test(&new)
         .into_iter()
-        .filter(|taken| !taken.holder.as_ref().is_some_and(|holder| own.contains(&holder.pid)));
-    let place = |at: BindAddress| config.binds().find(|bind| bind.value == at).and_then(|bind| bind.origin);
+        .filter(|taken| !taken.holder.as_ref().is_some_and(|holder| own.contains(&holder.pid)))
+        // For other nodes it is bound whether or not the address is there yet.
+        .filter(|taken| nodes != Some(taken.address) || taken.error.kind() != std::io::ErrorKind::AddrNotAvailable);
+    let of_nodes = config.node.heartbeat.as_ref().and_then(|heartbeat| heartbeat.key.origin);
+    let place = |at: BindAddress| match config.binds().find(|bind| bind.value == at) {
+        Some(bind) => bind.origin,
+        None => of_nodes,
+    };
     let told = |taken: sys::ports::BindProblem| {
         let objection = Objection::new(&taken).at(At::origin(file, place(taken.address)));
         taken.help().into_iter().fold(objection, Objection::help)

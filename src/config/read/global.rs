@@ -33,15 +33,11 @@ pub(super) fn node(root: &TableReader<'_>, host_name: &str, chosen: Option<&Name
     let state = path_or_default(&table, "state");
     let peers = super::vip::peers(&table);
     let heartbeat = super::vip::heartbeat(&table);
-    let name = name?;
-    if let Some(heartbeat) = &heartbeat {
-        // HAProxy listens there as well, where nodes share counters.
-        let own = peers.get(&name.value).map_or(BindHost::AnyBoth, |own| BindHost::Ip(own.value));
-        let span = table.get("heartbeat").map_or(table.span(), |field| field.span.clone());
-        let bind = BindAddress { host: own, port: heartbeat.port };
-        table.context().binds.borrow_mut().push((bind, span, "node.heartbeat".to_owned()));
+    let node = Node { name: name?, state, peers, heartbeat };
+    if let (Some(bind), Some(field)) = (node.bind(), table.get("heartbeat")) {
+        table.context().binds.borrow_mut().push((bind, field.span.clone(), field.name.clone()));
     }
-    Some(Node { name, state, peers, heartbeat })
+    Some(node)
 }
 
 fn path_or_default(table: &TableReader<'_>, key: &'static str) -> Sourced<Utf8PathBuf> {
