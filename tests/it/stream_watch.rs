@@ -168,8 +168,15 @@ fn an_error_behind_the_first_event_and_a_missing_end_are_told_and_count_once() {
         for (number, (path, fault, end, outcome)) in cases().into_iter().enumerate() {
             let what = format!("{version} {path} {fault:?}");
             stage.break_mock("b", fault.clone().into_iter().collect());
-            let before = ear.count("chat/b", outcome);
+            let counts = [outcome, Outcome::Reset].map(|outcome| ear.count("chat/b", outcome));
             let reply = Connection::open(&stage.address).and_then(|mut one| one.send(&request(path, true)));
+            // Before 3.2 HAProxy itself now and then ends an answer that an interim one came before where a piece of it ends, with
+            // the end of a whole one: its client saw no error.
+            let is_shortened = !binary.version.at_least(3, 2)
+                && fault.as_ref().is_some_and(|fault| fault.interim.is_some())
+                && reply.as_ref().is_ok_and(|reply| !String::from_utf8_lossy(&reply.body).contains("\"error\""));
+            let (end, outcome, before) =
+                if is_shortened { ("cut", Outcome::Reset, counts[1]) } else { (end, outcome, counts[0]) };
             match fault.map(|fault| fault.kind) {
                 Some(FaultKind::Cut | FaultKind::ResetMidStream) => assert!(reply.is_err(), "{what}"),
                 Some(FaultKind::ErrorEvent) => assert!(!reply.expect(&what).body.is_empty(), "{what}"),
