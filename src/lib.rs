@@ -12,6 +12,7 @@ pub mod cfg;
 pub mod event;
 pub mod health;
 pub mod keys;
+pub mod rollout;
 pub mod traffic;
 pub mod usage;
 pub mod vip;
