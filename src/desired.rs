@@ -4,8 +4,9 @@
 
 use crate::config::{Backend, Clients, Config, Server};
 use crate::model::{
-    AdminState, Along, Certificate, Secret, SecretRef, ServerId, Sourced, TrustFile, TrustKind, Weight,
+    AdminState, Along, Certificate, Name, Secret, SecretRef, ServerId, Sourced, TrustFile, TrustKind, Weight,
 };
+use crate::rollout::Percent;
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct Desired {
     pub spent: Arc<BTreeMap<String, String>>,
     /// The lists of models that callers are answered with, by who asks; see `render::model_lists`.
     pub lists: Arc<BTreeMap<String, String>>,
+    /// What each canary has of the clients, by its name; one that is not named has none.
+    pub canaries: Arc<BTreeMap<Name, Percent>>,
     /// Which key serves at each of [`key_entries`], counted from 0; the first one where an entry is not named.
     pub active_keys: BTreeMap<String, usize>,
     /// Which keys share the requests at each entry that is spread; all of them where an entry is not named.
@@ -81,8 +84,8 @@ impl Desired {
             .collect();
         let clients = Arc::new(Clients::new(&config.clients, vec![]));
         let (active_keys, spread_keys) = (BTreeMap::new(), BTreeMap::new());
-        let (trust, spent, lists) = (Arc::default(), Arc::default(), Arc::default());
-        Self { config, servers, secrets, certificates, trust, clients, spent, lists, active_keys, spread_keys }
+        let (trust, spent, lists, canaries) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        Self { config, servers, secrets, certificates, trust, clients, spent, lists, canaries, active_keys, spread_keys }
     }
 
     /// The wish for one server of the configuration.
@@ -99,7 +102,10 @@ impl Desired {
 /// rule `use-server` gives it every request all the same.
 pub fn lone_first(backend: &Backend) -> Option<&Server> {
     let mut firsts = backend.servers.iter().filter(|server| server.tier == 1);
-    let first = firsts.next().filter(|_| firsts.next().is_none() && backend.servers.len() > 1);
+    // A canary's servers stand behind it as well, and are no place for its repeats.
+    let is_another = |server: &&Server| !backend.canary.as_ref().is_some_and(|canary| canary.has_server(&server.name));
+    let has_others = backend.servers.iter().filter(is_another).nth(1).is_some();
+    let first = firsts.next().filter(|_| firsts.next().is_none() && has_others);
     first.filter(|_| backend.retries.value > 0)
 }
 
@@ -125,6 +131,7 @@ pub fn needs_hops(backend: &Backend) -> bool {
     let renames = backend.servers.iter().any(|server| !server.models.is_empty());
     // And only there an error that begins a stream can be made one that is repeated.
     let repeats = backend.retry_streams.is_some() && backend.servers.len() > 1;
+    let renames = renames || backend.canary.as_ref().is_some_and(|canary| canary.models().is_some());
     renames || repeats || backend.servers.windows(2).any(|pair| identity(&pair[0]) != identity(&pair[1]))
 }
 

@@ -4,6 +4,7 @@
 //! a [`Config`] or all mistakes, [`lint()`] what is doubtful in a valid one, [`json_schema`] the schema for editors.
 
 mod caller;
+mod canary;
 mod diagnostic;
 mod lint;
 mod mask;
@@ -19,6 +20,7 @@ mod waiting;
 
 pub use crate::weights::Weighting;
 pub use caller::{Client, Clients, LONGEST_BUCKET, Plan, TokenWeights, long, sustained};
+pub use canary::{Canary, CanaryGroup, GroupChoice, Sticky};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics};
 pub use lint::lint;
 pub use money::{Budget, ModelPrice, PICO_PER_USD_A_MILLION, Price, WhenSpent};

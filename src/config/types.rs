@@ -2,6 +2,7 @@
 //! place.
 
 use super::caller::{Client, Plan, has_plan};
+use super::canary::Canary;
 use super::money::{ModelPrice, Price};
 use super::route::Route;
 use super::tls::{ClientTrust, Tls};
@@ -334,14 +335,17 @@ pub struct Backend {
     pub check: Check,
     /// `server.NAME`, at least one, sorted by name.
     pub servers: Vec<Server>,
+    /// `[canary.NAME]`: how a part of its clients is served in another way; none by default.
+    pub canary: Option<Canary>,
     /// `raw`: lines at the section's end.
     pub raw: Vec<Sourced<String>>,
 }
 
 impl Backend {
-    /// Where the first of its servers says that it calls a model otherwise than clients do, if one does.
+    /// Where the first of its servers, or its canary, says that it calls a model otherwise than clients do, if one does.
     pub fn first_renamed(&self) -> Option<&Sourced<String>> {
-        self.servers.iter().find_map(|server| server.models.values().next())
+        let of_servers = self.servers.iter().find_map(|server| server.models.values().next());
+        of_servers.or_else(|| self.canary.as_ref()?.models()?.values().next())
     }
 }
 

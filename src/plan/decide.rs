@@ -305,6 +305,13 @@ pub fn keys_step(map: &str, entries: Vec<(String, String)>, runtime: &Runtime) -
     fits.then(|| Step::ReplaceMap { map: map.to_owned(), from_entries: now.len(), entries, is_secret: true })
 }
 
+/// The step that gives a map other values, where it has the same keys and is known.
+pub fn map_step(map: &str, entries: Vec<(String, String)>, runtime: &Runtime) -> Option<Step> {
+    let now = runtime.maps.get(map).filter(|now| ***now != entries)?;
+    let fits = now.len() == entries.len() && now.iter().zip(&entries).all(|(now, wanted)| now.0 == wanted.0);
+    fits.then(|| Step::ReplaceMap { map: map.to_owned(), from_entries: now.len(), entries, is_secret: false })
+}
+
 /// Of the backends that these weights are in, those of which a server takes traffic when they are set.
 fn served_after(steps: &[Step], runtime: &Runtime) -> BTreeSet<String> {
     let set = |step: &Step| match step {

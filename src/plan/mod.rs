@@ -16,7 +16,7 @@ mod runtime_servers;
 mod step;
 
 pub use certificates::{CertificateStep, ListEntry, RuntimeCertificate, RuntimeCertificates};
-pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide, keys_step, weight_steps, word_steps};
+pub use decide::{Action, FileChange, Obstacle, Plan, Question, decide, keys_step, map_step, weight_steps, word_steps};
 pub use described::brief;
 pub use drastic_changes::{DrasticChange, drastic_changes};
 pub use drift::{Expectation, drift};

@@ -1,7 +1,7 @@
 //! What the running HAProxy takes as data: routes, what `/health` looks at, limits, keys, who may see the statistics.
 
 use super::names::{
-    CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, MODELS_MAP, MONTHS_MAP, PLANS_MAP, PRICES_MAP,
+    CANARIES_MAP, CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, MODELS_MAP, MONTHS_MAP, PLANS_MAP, PRICES_MAP,
     PlansMap, RoutesMap, SPENT_MAP, STATS_MAP, health_map, plans_map, routes_map,
 };
 use super::routes::{self, Routes};
@@ -68,11 +68,29 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
         let entries = desired.lists.iter().map(|(key, list)| (key.clone(), list.clone())).collect();
         maps.insert(LISTS_MAP.to_owned(), MapFile { entries, is_secret: false });
     }
+    let entries = canaries(desired);
+    if !entries.is_empty() {
+        maps.insert(CANARIES_MAP.to_owned(), MapFile { entries, is_secret: false });
+    }
     let entries = keys(desired)?;
     if !entries.is_empty() {
         maps.insert(KEYS_MAP.to_owned(), MapFile { entries, is_secret: true });
     }
     Ok(maps)
+}
+
+/// What each canary has, in hundredths of a percent, by its name; and its models, by `CANARY|MODEL`.
+pub fn canaries(desired: &Desired) -> Vec<(String, String)> {
+    let mut entries = Vec::new();
+    for canary in desired.config.backends.iter().filter_map(|backend| backend.canary.as_ref()) {
+        let name = &canary.name.value;
+        let percent = desired.canaries.get(name).copied().unwrap_or_default();
+        entries.push((name.to_string(), percent.hundredths().to_string()));
+        for (model, here) in canary.models().into_iter().flatten() {
+            entries.push((format!("{name}|{model}"), here.value.clone()));
+        }
+    }
+    entries
 }
 
 /// What models are called at servers, by `BACKEND/SERVER|MODEL`.

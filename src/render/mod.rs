@@ -35,11 +35,11 @@ pub use dynamic::{ServerLine, server_lines};
 pub use error::RenderError;
 pub use header::{Inspection, inspect};
 pub use keepalived::{keepalived, priority_of};
-pub use maps::keys;
+pub use maps::{canaries, keys};
 pub use maxconn::Maxconn;
 pub use model_lists::{ModelsOfServers, model_lists};
 pub use names::{
-    CLIENTS_MAP, KEYS_MAP, LIMIT_MONEY as MONEY_TABLE, LISTS_MAP, LIVE_RING, SHARED_PEERS, SPENT_MAP, is_own_map,
+    CANARIES_MAP, CLIENTS_MAP, KEYS_MAP, LIMIT_MONEY as MONEY_TABLE, LISTS_MAP, LIVE_RING, SHARED_PEERS, SPENT_MAP, is_own_map,
     is_secret, names_of, runtime_names,
 };
 pub use plans::CERTIFICATE_MARK;

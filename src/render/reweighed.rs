@@ -44,11 +44,12 @@ pub fn reweighed(
         clients,
         spent,
         lists,
+        canaries,
         active_keys,
         spread_keys,
     } = desired;
     let has_same_keys = (&was.secrets, &was.active_keys, &was.spread_keys) == (secrets, active_keys, spread_keys);
-    let has_same_rows = was.spent == *spent && was.lists == *lists;
+    let has_same_rows = was.spent == *spent && was.lists == *lists && was.canaries == *canaries;
     let maps = match has_same_keys && Arc::ptr_eq(&was.clients, clients) && has_same_rows {
         true => before.maps.clone(),
         false => match maps::all(desired) {

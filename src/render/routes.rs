@@ -205,6 +205,13 @@ fn begins(wishes: Vec<(&str, Wish<'_>)>) -> Entries {
     first.keys().filter_map(|key| Some(((*key).to_owned(), best(key)?.value()))).collect()
 }
 
+/// A glob on a name, from its begin.
+pub(super) fn name_expression(glob: &str) -> String {
+    let mut regex = String::new();
+    push_glob(&mut regex, glob);
+    regex
+}
+
 /// A glob as an expression without backtracking: each part between two stars is taken where it comes first, for good.
 fn push_glob(regex: &mut String, glob: &str) {
     let parts: Vec<&str> = glob.split('*').collect();

@@ -144,6 +144,7 @@ fn is_alike(one: &Backend, other: &Backend) -> bool {
         ask_usage,
         check: Check { interval, fall, rise, .. },
         servers,
+        canary,
         raw,
     } = one;
     (name, balance, affinity, (retries, retry_streams, stream_watch), timeout, (forward_client, ask_usage), raw)
@@ -158,6 +159,7 @@ fn is_alike(one: &Backend, other: &Backend) -> bool {
         )
         && (interval, fall, rise) == (&other.check.interval, &other.check.fall, &other.check.rise)
         && provider == &other.provider
+        && canary == &other.canary
         && servers.len() == other.servers.len()
         && servers.iter().zip(&other.servers).all(|(one, other)| is_alike_server(one, other))
 }

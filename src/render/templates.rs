@@ -13,7 +13,7 @@ use tera::{Context, Tera};
 const BUILT_IN: &str = "builtin/haproxy.cfg";
 
 /// Every built-in template by the name under which templates include or extend it.
-const SOURCES: [(&str, &str); 29] = [
+const SOURCES: [(&str, &str); 30] = [
     (BUILT_IN, include_str!("../../templates/haproxy.cfg")),
     ("parts/global.cfg", include_str!("../../templates/parts/global.cfg")),
     ("parts/defaults.cfg", include_str!("../../templates/parts/defaults.cfg")),
@@ -24,6 +24,7 @@ const SOURCES: [(&str, &str); 29] = [
     ("parts/peers.cfg", include_str!("../../templates/parts/peers.cfg")),
     ("parts/clients.cfg", include_str!("../../templates/parts/clients.cfg")),
     ("parts/budget.cfg", include_str!("../../templates/parts/budget.cfg")),
+    ("parts/canary.cfg", include_str!("../../templates/parts/canary.cfg")),
     ("parts/tokens.cfg", include_str!("../../templates/parts/tokens.cfg")),
     ("parts/usage.cfg", include_str!("../../templates/parts/usage.cfg")),
     ("parts/counted.cfg", include_str!("../../templates/parts/counted.cfg")),

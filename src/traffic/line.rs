@@ -3,7 +3,7 @@
 //! ```text
 //! …[hapilot@0 live="FRONTEND NUMBER BACKEND/SERVER STATUS STATE RETRIES Tw Tc Tr Ta BYTES KEY TOKEN MEANS HOP RETRY-AFTER"
 //!   upload="TR BYTES/BUFFER" client="CLIENT PLAN REFUSED" tokens="PROMPT CACHED COMPLETION exact|estimated WRITTEN NANO-USD"
-//!   usage="REQUEST MODEL" stream="END" tries="ATTEMPT ATTEMPT …"]…
+//!   usage="REQUEST MODEL" stream="END" group="GROUP" tries="ATTEMPT ATTEMPT …"]…
 //! ```
 //!
 //! Everything but Retry-After is HAProxy's own word: names of the configuration, numbers, fixed letters. Retry-After
@@ -29,6 +29,8 @@ const TOKENS: &str = "\" tokens=\"";
 const USAGE: &str = "\" usage=\"";
 /// …how its stream ended…
 const STREAM: &str = "\" stream=\"";
+/// …of which group of a canary it was…
+const GROUP: &str = "\" group=\"";
 /// …and before the attempts.
 const TRIES: &str = "\" tries=\"";
 
@@ -78,6 +80,8 @@ pub struct Line<'a> {
     pub request: Option<RequestName<'a>>,
     /// How its stream ended badly; `None`: it did not, or nobody tells.
     pub stream_end: Option<StreamEnd>,
+    /// `control`, or the name of the canary whose group it was of; `None`: its backend has no canary, or not for it.
+    pub group: Option<&'a str>,
     /// Every attempt that was answered badly, the last one too; `None`: nobody tells.
     pub tries: Option<&'a str>,
 }
@@ -170,6 +174,8 @@ impl<'a> Line<'a> {
         let more = more.iter().position(|byte| *byte == b']').map_or(more, |end| &more[..end]);
         let more = std::str::from_utf8(more).unwrap_or_default();
         let (upload, tries) = more.split_once(TRIES).map_or((more, None), |(upload, tries)| (upload, Some(tries)));
+        let (upload, group) = upload.split_once(GROUP).map_or((upload, None), |(upload, group)| (upload, Some(group)));
+        let group = group.map(|group| group.trim_end_matches('"')).and_then(text);
         let (upload, stream) =
             upload.split_once(STREAM).map_or((upload, None), |(upload, stream)| (upload, Some(stream)));
         let stream_end = stream.and_then(|end| StreamEnd::parse(end.trim_end_matches('"')));
@@ -188,6 +194,7 @@ impl<'a> Line<'a> {
             tokens,
             request,
             stream_end,
+            group,
             tries: tries.map(|tries| tries.trim_end_matches('"')),
             ..line
         }))
@@ -238,6 +245,7 @@ impl<'a> Line<'a> {
             tokens: None,
             request: None,
             stream_end: None,
+            group: None,
             tries: None,
         };
         // What is cut off may be half a number.
@@ -366,6 +374,7 @@ mod tests {
             caller: None,
             tokens: None,
             request: None,
+            group: None,
             stream_end: None,
             tries: None,
         };

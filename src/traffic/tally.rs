@@ -6,6 +6,7 @@ use super::attempt::Attempt;
 use super::callers::Callers;
 use super::classify::{Blame, TrafficWord, classify, repeated};
 use super::counters::ServerCount;
+use super::groups::{GroupCounts, request};
 use super::key_words::{self, KeyWords};
 use super::line::{Line, StreamEnd};
 use super::picture::{Picture, Quantiles, ServerPicture, TrafficStats};
@@ -15,6 +16,7 @@ use super::used;
 use super::window::{Times, Window};
 use crate::health::{Count, LiveSample, Outcome};
 use crate::model::{Moment, ServerId, retry_after_value};
+use crate::rollout::Request;
 use crate::usage::{SharedLedger, Told};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
@@ -53,6 +55,8 @@ struct Server {
     fresh: LiveSample,
     /// Sum and number of the times until the first byte, since the last sample.
     first_bytes: (Duration, u32),
+    /// By the groups of a canary, since they were told.
+    groups: GroupCounts,
     /// What was heard of its keys since it was told.
     keys: key_words::Fresh,
     /// The requests in flight that were told last.
@@ -179,7 +183,7 @@ impl Tally {
                 // Without a hop all attempts of a request have one key.
                 server.keys.take(attempt.key_id.or(line.key_id), word, asked.filter(|_| is_limit(word.outcome)));
                 if is_news {
-                    server.repeat(word.outcome, 1, asked);
+                    server.repeat(word.outcome, 1, asked, line.group);
                 }
                 if word.is_shared {
                     server.fresh.add_shared();
@@ -274,6 +278,12 @@ impl Tally {
         samples
     }
 
+    /// What became of requests since the last call, by server and by the group of a canary.
+    pub fn take_groups(&mut self) -> Vec<(ServerId, GroupCounts)> {
+        let fresh = self.servers.values_mut().filter(|server| !server.groups.is_empty());
+        fresh.map(|server| (server.id.clone(), std::mem::take(&mut server.groups))).collect()
+    }
+
     /// What is new of the keys since the last call, by server, in the order in which it was heard.
     pub fn take_key_words(&mut self) -> Vec<KeyWords> {
         self.servers.values_mut().flat_map(|server| server.keys.tell(&server.id)).collect()
@@ -359,6 +369,7 @@ impl Server {
             bytes_out_total: 0,
             fresh: LiveSample::default(),
             first_bytes: (Duration::ZERO, 0),
+            groups: GroupCounts::default(),
             keys: key_words::Fresh::default(),
             told_in_flight: 0,
         }
@@ -377,6 +388,17 @@ impl Server {
         let upload = line.upload.and_then(|upload| upload.took).unwrap_or_default();
         let total = line.total.map(|total| total.saturating_sub(upload));
         self.window.add(outcome, Times { connect: line.connect, first_byte, total }, now);
+        let tokens = line.tokens.map(|tokens| {
+            let answered = total.zip(first_byte).map(|(total, first)| total.saturating_sub(first)).unwrap_or_default();
+            (tokens.completion, answered)
+        });
+        self.groups.of(line.group).add(&Request {
+            first_token: first_byte,
+            latency: total.filter(|_| is_success),
+            tokens: tokens.filter(|_| is_success),
+            cost_nano_usd: line.tokens.and_then(|tokens| tokens.nano_usd),
+            ..request(outcome)
+        });
         *self.outcomes_total.entry(outcome).or_default() += 1;
         if let Some(end) = line.stream_end.filter(|_| outcome != Outcome::SelfCaused) {
             *self.stream_ends.entry(end).or_default() += 1;
@@ -397,8 +419,9 @@ impl Server {
     }
 
     /// Attempts came to this, and were repeated.
-    fn repeat(&mut self, outcome: Outcome, count: u32, asked: Option<Duration>) {
+    fn repeat(&mut self, outcome: Outcome, count: u32, asked: Option<Duration>, group: Option<&str>) {
         self.fresh.add(outcome, count, true);
+        (0..count).for_each(|_| self.groups.of(group).add(&request(outcome)));
         self.fresh.retry_after = self.fresh.retry_after.max(asked.filter(|_| is_limit(outcome)));
     }
 
@@ -410,13 +433,15 @@ impl Server {
         }
         let Fresh { refused, known, unknown } = fresh;
         if refused > 0 {
-            self.repeat(Outcome::Refused, refused, None);
+            self.repeat(Outcome::Refused, refused, None, None);
         }
         if let Some((outcome, count, asked)) = known {
-            self.repeat(outcome, count, asked);
+            self.repeat(outcome, count, asked, None);
         }
         if unknown > 0 {
             self.fresh.add_hidden(unknown);
+            let failure = Request { failed: Some(true), ..Request::default() };
+            (0..unknown).for_each(|_| self.groups.others.add(&failure));
         }
     }
 

@@ -10,8 +10,8 @@ use hapilot::model::Provider;
 use hapilot::render::{Rendered, Target, Templates, inspect, line_origins, render};
 use std::collections::BTreeMap;
 
-pub const CASES: [&str; 8] =
-    ["smallest", "selfhosted", "providers", "anthropic", "gemini", "azure", "clients", "nodes"];
+pub const CASES: [&str; 9] =
+    ["smallest", "selfhosted", "providers", "anthropic", "gemini", "azure", "clients", "nodes", "canary"];
 
 /// The configuration of a case.
 pub fn config_for(case: &str) -> Config {

@@ -169,6 +169,7 @@ pub fn backend(called: &str, provider: Provider, servers: Vec<Server>) -> Backen
             certificate_expiry: None,
         },
         servers,
+        canary: None,
         raw: vec![],
     }
 }

@@ -4,8 +4,9 @@
 
 use crate::config::Config;
 use crate::desired::{Desired, DesiredServer, KeyEntry, key_entries};
-use crate::model::ServerId;
+use crate::model::{Name, ServerId};
 use crate::plan::Step;
+use crate::rollout::Percent;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +17,7 @@ pub(in crate::agent) struct Moved {
     pub wishes: BTreeMap<ServerId, DesiredServer>,
     /// Of whom operators spoke: their states as well.
     pub said: BTreeSet<ServerId>,
-    /// Which keys serve at each entry, and which share it, where that has moved.
+    /// Which keys serve at each entry, and which share it, and what canaries have, where that has moved.
     pub keys: Option<Desired>,
 }
 
@@ -27,6 +28,7 @@ pub struct Baseline {
     servers: BTreeMap<ServerId, DesiredServer>,
     active_keys: BTreeMap<String, usize>,
     spread_keys: BTreeMap<String, Vec<usize>>,
+    canaries: Arc<BTreeMap<Name, Percent>>,
 }
 
 impl Baseline {
@@ -41,6 +43,7 @@ impl Baseline {
             clients: _,
             spent: _,
             lists: _,
+            canaries,
             active_keys,
             spread_keys,
         } = desired;
@@ -49,6 +52,7 @@ impl Baseline {
             servers: servers.clone(),
             active_keys: active_keys.clone(),
             spread_keys: spread_keys.clone(),
+            canaries: canaries.clone(),
         }
     }
 }
@@ -65,12 +69,13 @@ struct Decided {
     taken: BTreeMap<String, Step>,
 }
 
-/// Which keys serve.
+/// Which keys serve, and what canaries have.
 #[derive(Debug)]
 struct Keys {
     config: Arc<Config>,
     active: BTreeMap<String, usize>,
     spread: BTreeMap<String, Vec<usize>>,
+    canaries: Arc<BTreeMap<Name, Percent>>,
 }
 
 fn is_other<V: PartialEq>(before: Option<&V>, now: &V) -> bool {
@@ -93,10 +98,12 @@ impl Interim {
             }
         }
         let Some(now) = &now.keys else { return };
-        let has_other_keys = (&known.active_keys, &known.spread_keys) != (&now.active_keys, &now.spread_keys);
+        let has_other_keys = (&known.active_keys, &known.spread_keys, &known.canaries)
+            != (&now.active_keys, &now.spread_keys, &now.canaries);
         if has_same_keys(&known.config, &now.config) && (has_other_keys || decided.keys.is_some()) {
             let config = known.config.clone();
-            decided.keys = Some(Keys { config, active: now.active_keys.clone(), spread: now.spread_keys.clone() });
+            let (active, spread) = (now.active_keys.clone(), now.spread_keys.clone());
+            decided.keys = Some(Keys { config, active, spread, canaries: now.canaries.clone() });
         }
     }
 
@@ -115,6 +122,7 @@ impl Interim {
         if let Some(keys) = keys {
             newer.active_keys.clone_from(&keys.active);
             newer.spread_keys.clone_from(&keys.spread);
+            newer.canaries.clone_from(&keys.canaries);
         }
         Some(newer)
     }

@@ -98,6 +98,9 @@ impl Engine {
             let keys = render::keys(desired).unwrap_or_default();
             steps.extend(plan::keys_step(render::KEYS_MAP, keys, runtime));
         }
+        if let Some(desired) = moved.keys.as_ref().filter(|desired| self.renderer.has_other_canaries(desired)) {
+            steps.extend(plan::map_step(render::CANARIES_MAP, render::canaries(desired), runtime));
+        }
         let pid = runtime.pid;
         let is_needed = !steps.is_empty() || !doubted.is_empty();
         is_needed.then(|| Push { admin_socket: admin_socket.to_owned(), pid, steps, doubted })

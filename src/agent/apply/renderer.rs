@@ -47,6 +47,7 @@ impl Kept {
             clients,
             spent,
             lists,
+            canaries,
             active_keys,
             spread_keys,
         } = desired;
@@ -56,6 +57,7 @@ impl Kept {
             && Arc::ptr_eq(&self.desired.clients, clients)
             && self.desired.spent == *spent
             && self.desired.lists == *lists
+            && self.desired.canaries == *canaries
             && self.desired.active_keys == *active_keys
             && self.desired.spread_keys == *spread_keys
     }
@@ -71,6 +73,7 @@ impl Kept {
             clients: _,
             spent: _,
             lists: _,
+            canaries: _,
             active_keys: _,
             spread_keys: _,
         } = desired;
@@ -151,6 +154,11 @@ impl Renderer {
         self.kept.as_ref().is_some_and(|kept| {
             (&kept.desired.active_keys, &kept.desired.spread_keys) != (&desired.active_keys, &desired.spread_keys)
         })
+    }
+
+    /// Whether canaries have other parts than when it rendered last.
+    pub fn has_other_canaries(&self, desired: &Desired) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.desired.canaries != desired.canaries)
     }
 }
 

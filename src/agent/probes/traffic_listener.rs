@@ -14,7 +14,7 @@ use crate::model::{Moment, ServerId};
 use crate::render::LIVE_RING;
 use crate::sys;
 use crate::sys::epoch::Epoch;
-use crate::traffic::{KeyWords, Line, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey, told};
+use crate::traffic::{GroupCounts, KeyWords, Line, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey, told};
 use crate::usage::{SharedLedger, Told};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,6 +54,8 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 pub struct Batch {
     /// In the order of their names.
     pub samples: Vec<(ServerId, LiveSample)>,
+    /// What became of requests, apart for the groups of canaries.
+    pub groups: Vec<(ServerId, GroupCounts)>,
     /// What was heard of keys.
     pub keys: Vec<KeyWords>,
     /// How well we hear.
@@ -177,7 +179,8 @@ async fn hand_over(heard: Arc<HeardTraffic>, sender: mpsc::Sender<Batch>) {
         let Ok(permit) = sender.try_reserve() else { continue };
         let samples = tally.take_samples();
         if !samples.is_empty() {
-            permit.send(Batch { samples, keys: tally.take_key_words(), stats: tally.stats(now) });
+            let (keys, groups) = (tally.take_key_words(), tally.take_groups());
+            permit.send(Batch { samples, groups, keys, stats: tally.stats(now) });
         }
     }
 }

@@ -61,6 +61,7 @@ fn backend(name: Name, table: &TableReader<'_>, own: &BTreeMap<String, Arc<Profi
         ask_usage,
         check: check::check(table, &provider),
         servers,
+        canary: None,
         provider,
         raw: table.raw("raw"),
     }

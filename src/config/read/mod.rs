@@ -6,6 +6,7 @@
 mod backend;
 mod builtin;
 mod caller;
+mod canary;
 mod check;
 mod context;
 mod cross;
@@ -141,7 +142,8 @@ pub fn masked_words(text: &str) -> String {
 }
 
 fn read(root: &TableReader<'_>, host_name: &str, node: Option<&Name>) -> Option<Config> {
-    let backends = backend::backends(root, &provider::providers(root));
+    let mut backends = backend::backends(root, &provider::providers(root));
+    canary::canaries(root, &mut backends);
     let node = global::node(root, host_name, node);
     let tls = global::tls(root);
     let plans = caller::plans(root);

@@ -175,7 +175,7 @@ fn spread(table: &TableReader<'_>, keys: usize) -> bool {
 const LONGEST_MODEL: usize = 256;
 
 /// Names of models, and what they are called here.
-fn models(field: &Field<'_>) -> BTreeMap<String, Sourced<String>> {
+pub(super) fn models(field: &Field<'_>) -> BTreeMap<String, Sourced<String>> {
     let ValueKind::Models(max) = *field.kind else { panic!("{} is not declared as models", field.name) };
     let DeValue::Table(table) = field.value else {
         field.wrong_type();

@@ -1,6 +1,7 @@
 //! The file itself and the sections that exist once.
 
 use super::caller::{CLIENT, CLIENTS, MODEL_PRICE, PLAN, PLANS, PRICES};
+use super::canary::CANARY;
 use super::later;
 use super::vip::{KEEPALIVED, MAX_NODES, VIP};
 use super::{BACKEND, FRONTEND, KeySpec, LIMIT, PROVIDER, RAW_LINES, Section, ValueKind};
@@ -33,7 +34,7 @@ pub(in crate::config) static ROOT: Section = Section {
         KeySpec::new("apply", ValueKind::Table(&APPLY), APPLY.doc),
         KeySpec::new("history", ValueKind::Table(&HISTORY), HISTORY.doc),
         KeySpec::new("api", ValueKind::Table(&API), API.doc),
-        KeySpec::later("canary", later::CANARIES),
+        KeySpec::new("canary", ValueKind::Named(&CANARY, 100), CANARY.doc).example("canary.turbo"),
         KeySpec::later("alert", later::ALERTS),
     ],
 };

@@ -99,6 +99,7 @@ fn kind(kind: &ValueKind) -> Value {
         ValueKind::Size(..) => text("^[0-9]+(B|KiB|MiB|GiB)$"),
         ValueKind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         ValueKind::Amount(max) => json!({ "type": "number", "minimum": 0, "maximum": max }),
+        ValueKind::Limit => json!({ "anyOf": [{ "type": "number", "minimum": 0 }, text("^([0-9]+(ms|s|m|h|d))+$")] }),
         ValueKind::Budget(inner) => {
             json!({ "anyOf": [section(inner), text("^[1-9][0-9]* (tokens|probes)/day$")] })
         }

@@ -5,6 +5,7 @@
 
 mod backend;
 mod caller;
+mod canary;
 mod check;
 mod global;
 mod json;
@@ -179,6 +180,8 @@ pub(super) enum ValueKind {
     Integer(i64, i64),
     /// A number from 0 up to this, with or without a fraction.
     Amount(u32),
+    /// A number, or a duration.
+    Limit,
     /// `50000 tokens/day` or `500 probes/day`, or a table of such limits.
     Budget(&'static Section),
     /// `true` or `false`.
@@ -263,6 +266,7 @@ impl ValueKind {
             Self::Size(..) => "a size in quotes such as \"64KiB\"".to_owned(),
             Self::Integer(min, max) => format!("a whole number between {min} and {max}"),
             Self::Amount(max) => format!("a number between 0 and {max}"),
+            Self::Limit => "a number such as 0.05, or a duration in quotes such as \"3s\"".to_owned(),
             Self::Budget(_) => "a budget such as \"50000 tokens/day\", or a table".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Choice(words, _) => format!("one of {}", listed(words)),

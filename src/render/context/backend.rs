@@ -48,6 +48,7 @@ impl ContextMaker<'_> {
             ask_usage,
             check,
             servers,
+            canary,
             raw,
         } = backend;
         let needs_hops = needs_hops(backend);
@@ -108,6 +109,7 @@ impl ContextMaker<'_> {
             .with("repeats_streams", retry_streams.is_some() && needs_hops)
             .with("repeats_silence", repeats_silence && needs_hops)
             .with("renames_models", backend.first_renamed().is_some())
+            .with("canary", canary.as_ref().map(|canary| self.canary(backend, canary)))
             .with("has_keys", has_keys)
             .with("hops_tell_key", needs_hops && has_keys)
             .with("identity", identity)
@@ -137,7 +139,9 @@ impl ContextMaker<'_> {
             let repeats_silence =
                 backend.retry_streams.as_ref().is_some_and(|word| word.value == RetryStreams::ErrorsAndSilence);
             let patience = backend.timeout.longest_first_token().filter(|_| repeats_silence).unwrap_or(timeout);
-            let renames = server.models.values().next().map(|here| self.marks.text(&id, here.origin));
+            let of_canary = || backend.canary.as_ref()?.models()?.values().next();
+            let renamed = server.models.values().next().or_else(of_canary);
+            let renames = renamed.map(|here| self.marks.text(&id, here.origin));
             ContextMap::default()
                 .with("proxy", hop_proxy(&id))
                 .with("socket", self.marks.text(&socket.bind, Some(server.origin)))

@@ -4,6 +4,7 @@
 //! Refuses to know the text of the templates. Called by `render`, once for real and once masked.
 
 mod backend;
+mod canary;
 mod clients;
 mod frontend;
 mod stream;
@@ -12,7 +13,7 @@ mod tls;
 use super::caller::{decoded_key, replaced_headers, spelt_key, telling_headers};
 use super::marks::Marks;
 use super::names::{
-    KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, LIVE_RING, MODELS_MAP, PEERS, SHARED_PEERS,
+    CANARIES_MAP, KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, LIVE_RING, MODELS_MAP, PEERS, SHARED_PEERS,
     STATS, STATS_MAP, peers_socket,
 };
 use super::nodes;
@@ -113,6 +114,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("target", target.into());
         context.insert_value("keys_map", KEYS_MAP.into());
         context.insert_value("models_map", MODELS_MAP.into());
+        context.insert_value("canaries_map", CANARIES_MAP.into());
         context.insert_value("lists_map", LISTS_MAP.into());
         context.insert_value("errors", errors());
         context.insert_value("plain_json", plain::json_object().into());
@@ -168,6 +170,8 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("grows", grows.into());
         // What a request's line for the agent can tell.
         context.insert_value("has_keys", config.servers().any(|(_, server)| !server.keys.is_empty()).into());
+        let has_canaries = config.backends.iter().any(|backend| backend.canary.is_some());
+        context.insert_value("has_canaries", has_canaries.into());
         context.insert_value("has_hops", config.backends.iter().any(needs_hops).into());
         context
     }
