@@ -4,29 +4,43 @@
 //! agent drives it:
 //!
 //! ```text
-//! Rollout::new(rules, content, now)      a canary begins: Percent(0) until the first `decide`
-//!   observe(&Heard, now)                 about each second: what came since the last time, empty counts too
-//!   decide(now) -> Vec<Change>           after each `observe`, and at `next_deadline(now)`
-//!   told(Word, now) -> Result<Vec<Change>, Deaf>   promote, hold, resume, abort
-//!   percent()                            what HAProxy should send to the canary now
-//!   view(now) -> View                    for `canary status`, and --json
-//! serde                                  the whole state, to save after each change and now and then in between;
-//!                                        what is loaded goes on where it was, by the first call's `now`
-//!   after_gap(gap)                       after loading: so long nobody watched (by the wall clock)
-//! may_begin(content, &[Rejected], today) a content that was rolled back waits for 30 minutes
-//!
-//! Soak::new(SoakRules, before, now)      a revision soaks: what the five minutes before it were like, for each backend
-//!   observe(&SoakHeard, now), decide(now) -> Option<Verdict>, next_deadline(now), view(now) -> SoakView
+//! may_begin(content, &[Rejected], today)   what was rolled back waits for 30 minutes
+//! Rollout::new(rules, content, now)        a canary begins with its first stage
+//!   percent() -> Percent                   what HAProxy should send to the canary: at once, and after each change
+//!   observe(&Heard, now)                   about each second: what came since the last time, empty counts too; not
+//!                                          where nothing could be read
+//!   decide(now) -> Vec<Change>             after each `observe`, and at `next_deadline(now)`
+//!   told(Word, now)                        promote, hold, resume, abort
+//!   view(now) -> View                      for `canary status`, and --json
+//!   serde                                  the whole state, to save after each change and each minute, or to hand to
+//!                                          another node; what was loaded goes on where it was
+//!   after_gap(gap)                         after loading: for so long nobody watched, by the wall clock
 //! ```
+//!
+//! [`Soak`] is driven in the same way.
 
+mod again;
+mod bounds;
+mod clock;
 mod counts;
+mod judge;
 mod phase;
+mod row;
 mod rules;
+mod soak;
+mod state;
 mod sums;
 mod times;
+mod view;
+mod watch;
+mod words;
 
+pub use again::{REJECTED_FOR, Rejected, may_begin};
 pub use counts::{Counts, Request};
-pub use phase::{Change, Deaf, Heard, Hold, Phase, Rejected, Servers, Word};
+pub use phase::{Change, Deaf, Heard, Hold, Phase, Servers, Word};
 pub use rules::{Condition, HardRules, Limit, Lost, Metric, Percent, Rules, Stage};
+pub use soak::{BackendSeen, Soak, SoakHeard, SoakView, SubjectView, Verdict};
+pub use state::Rollout;
 pub use sums::Sums;
 pub use times::Times;
+pub use view::{ConditionView, GroupView, View};

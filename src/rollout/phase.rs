@@ -2,7 +2,7 @@
 
 use super::{Counts, Percent};
 use serde::{Deserialize, Serialize};
-use std::time::SystemTime;
+use std::fmt;
 
 /// Where a rollout is. A hold is beside it, see [`Hold`].
 ///
@@ -56,6 +56,19 @@ pub enum Hold {
     },
 }
 
+impl Hold {
+    /// Why, in words.
+    pub fn in_words(&self) -> &str {
+        match self {
+            Self::Operator => "an operator holds it",
+            Self::MetricsLost { reason }
+            | Self::SharedCause { reason }
+            | Self::TooLittleData { reason }
+            | Self::Unproven { reason } => reason,
+        }
+    }
+}
+
 /// What came since the last time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Heard {
@@ -95,9 +108,16 @@ pub enum Word {
 }
 
 /// Why an operator's word has no effect, in words.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deaf(pub String);
+
+impl fmt::Display for Deaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Deaf {}
 
 /// What changed. [`Percent`] to serve is always `Rollout::percent`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,15 +148,4 @@ pub enum Change {
         /// Why, in words, with numbers.
         reason: String,
     },
-}
-
-/// A content that was rolled back. The agent keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejected {
-    /// The digest of what was rolled out.
-    pub content: String,
-    /// By the wall clock.
-    pub at: SystemTime,
-    /// In words.
-    pub reason: String,
 }

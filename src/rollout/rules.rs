@@ -86,6 +86,31 @@ pub struct Condition {
     pub lasting: Duration,
 }
 
+impl Condition {
+    /// Shortest time that a condition looks at.
+    pub const SHORTEST: Duration = Duration::from_secs(10);
+
+    /// What is wrong with it, for `config`.
+    pub fn mistake(&self) -> Option<&'static str> {
+        let Self { metric, limit, lasting } = *self;
+        let is_share = matches!(metric, Metric::ErrorRate | Metric::SuccessRate);
+        match limit {
+            _ if lasting < Self::SHORTEST => Some("`for` is at least 10s"),
+            Limit::At(value) if is_share && !(value > 0.0 && value < 1.0) => {
+                Some("a rate is a share between 0 and 1, such as 0.05 for 5 %")
+            }
+            Limit::At(value) if !(value.is_finite() && value > 0.0) => Some("a limit is above zero"),
+            Limit::TimesControl(factor) if metric.higher_is_worse() && !(1.05..=1000.0).contains(&factor) => {
+                Some("`above_control` is a factor from 1.05 on, such as 1.2: below that chance alone reaches it")
+            }
+            Limit::TimesControl(factor) if !metric.higher_is_worse() && !(0.001..=0.95).contains(&factor) => {
+                Some("`below_control` is a factor up to 0.95, such as 0.8: above that chance alone reaches it")
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What is measured of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -127,6 +152,11 @@ impl Metric {
         Self::CostPerRequest,
     ];
 
+    /// Whether its limits are written `above` and `above_control`. The others: `below`, `below_control`.
+    pub fn higher_is_worse(self) -> bool {
+        !matches!(self, Self::SuccessRate | Self::TokensPerSecond)
+    }
+
     /// As the operator writes it.
     pub fn name(self) -> &'static str {
         match self {
@@ -144,20 +174,16 @@ impl Metric {
     }
 }
 
-/// What a metric must not cross.
+/// What a metric must not cross, in the direction that is worse for it.
 ///
 /// **Units**: shares 0 to 1; times in seconds; tokens in a second; dollars.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
-    /// More is too much.
-    Above(f64),
-    /// Less is too little.
-    Below(f64),
-    /// More than so many times the control's is too much. Below 1.1 chance alone reaches it now and then.
-    AboveControl(f64),
-    /// Less than so many times the control's is too little. Above 0.9 chance alone reaches it now and then.
-    BelowControl(f64),
+    /// `above` or `below` this value.
+    At(f64),
+    /// `above_control` or `below_control`: so many times the value of the control.
+    TimesControl(f64),
 }
 
 /// What follows when nothing is heard of the requests for long.

@@ -1,0 +1,335 @@
+//! One backend, or some of them together, before a revision and since.
+//!
+//! What was before gives each sign its limit; the sign is then watched as a canary's condition is. Called by `soak`.
+
+use crate::rollout::bounds::{Level, upper};
+use crate::rollout::judge::Proof;
+use crate::rollout::row::{Row, RowSays};
+use crate::rollout::watch::{Piece, Tripped, Watch};
+use crate::rollout::words::time_text;
+use crate::rollout::{Condition, Counts, Heard, Limit, Metric};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The time that is looked at.
+const WINDOW: Duration = Duration::from_secs(60);
+/// A share is worse where it is more than so many times what it was at most before…
+const TIMES: f64 = 2.0;
+/// …and a point more: below that traffic differs from one minute to the next.
+const POINT: f64 = 0.01;
+/// Probes are few and of few servers: one of three that dies by chance must not take an edit with it.
+const PROBES_MORE: f64 = 0.3;
+/// More failing than that is worse than any time before that failed less.
+const HALF: f64 = 0.5;
+/// First tokens are worse where half of them take so many times as long as before…
+const TIMES_P50: f64 = 2.0;
+/// …or the slowest twentieth.
+const TIMES_P95: f64 = 2.5;
+/// Failures in a row that need no window.
+const ROW: u64 = 10;
+/// So long no server is up, or fewer than half of those before, and two fewer.
+const NONE_UP: Duration = Duration::from_secs(15);
+const HALF_UP: Duration = Duration::from_secs(60);
+
+/// What was counted of a backend.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BackendSeen {
+    /// Of its servers' answers.
+    pub counts: Counts,
+    /// Answers 5xx that HAProxy gave by itself, since no server took the request or answered it.
+    pub own_5xx: u64,
+    /// Probes that ended.
+    pub probes: u64,
+    /// Of those, the ones that failed by the server's fault.
+    pub probe_failures: u64,
+    /// Servers that are up now, where that is known.
+    pub servers_up: Option<usize>,
+}
+
+impl BackendSeen {
+    /// Adds another backend's of the same time.
+    pub(super) fn add_beside(&mut self, other: &Self) {
+        let up = self.servers_up.into_iter().chain(other.servers_up).reduce(|a, b| a + b);
+        self.add_later(other);
+        self.servers_up = up;
+    }
+
+    fn add_later(&mut self, later: &Self) {
+        let Self { counts, own_5xx, probes, probe_failures, servers_up } = later;
+        self.counts.merge(counts);
+        self.own_5xx += own_5xx;
+        self.probes += probes;
+        self.probe_failures += probe_failures;
+        self.servers_up = servers_up.or(self.servers_up);
+    }
+}
+
+/// What may be worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Sign {
+    Errors,
+    Own5xx,
+    Probes,
+    FirstTokenP50,
+    FirstTokenP95,
+}
+
+impl Sign {
+    const ALL: [Self; 5] = [Self::Errors, Self::Own5xx, Self::Probes, Self::FirstTokenP50, Self::FirstTokenP95];
+
+    /// What of the counts says something of it.
+    fn part(self, seen: &BackendSeen) -> Counts {
+        let share = |failures: u64, told: u64| Counts { told, failures, ..Counts::default() };
+        match self {
+            Self::Errors => share(seen.counts.failures, seen.counts.told),
+            Self::Own5xx => share(seen.own_5xx, seen.own_5xx + seen.counts.requests()),
+            Self::Probes => share(seen.probe_failures, seen.probes),
+            Self::FirstTokenP50 | Self::FirstTokenP95 => {
+                Counts { first_token: seen.counts.first_token.clone(), ..Counts::default() }
+            }
+        }
+    }
+
+    fn condition(self, before: &BackendSeen) -> Condition {
+        let Counts { told, failures, .. } = self.part(before);
+        let more = if self == Self::Probes { PROBES_MORE } else { POINT };
+        let share = || {
+            let most = if told == 0 { 1.0 } else { upper(failures as f64, told as f64, Level::Likely) };
+            let failing = failures as f64 / told.max(1) as f64;
+            Limit::At((TIMES * most + more).min(HALF.max(f64::midpoint(1.0, failing))))
+        };
+        let (metric, limit) = match self {
+            Self::Errors | Self::Own5xx | Self::Probes => (Metric::ErrorRate, share()),
+            Self::FirstTokenP50 => (Metric::FirstTokenP50, Limit::TimesControl(TIMES_P50)),
+            Self::FirstTokenP95 => (Metric::FirstTokenP95, Limit::TimesControl(TIMES_P95)),
+        };
+        Condition { metric, limit, lasting: WINDOW }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Errors => "failed requests",
+            Self::Own5xx => "HAProxy's own 5xx",
+            Self::Probes => "failed probes",
+            Self::FirstTokenP50 => "first tokens, half of them",
+            Self::FirstTokenP95 => "first tokens, 95 % of them",
+        }
+    }
+}
+
+/// One backend, or some of them together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Subject {
+    name: String,
+    backends: BTreeSet<String>,
+    before: BackendSeen,
+    since: BackendSeen,
+    /// At other nodes since then.
+    elsewhere: BackendSeen,
+    signs: Vec<(Sign, Watch)>,
+    row: Row,
+    /// The ages since when no server is up, and since when too few are.
+    none_up: Option<Duration>,
+    half_up: Option<Duration>,
+}
+
+/// What a subject says of a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    Nothing,
+    Shared(String),
+    Worse(String),
+}
+
+impl Subject {
+    pub(super) fn new(name: &str, backends: impl IntoIterator<Item = String>, before: &BackendSeen) -> Self {
+        let watch = |sign: Sign| {
+            let mut watch = Watch::new(sign.condition(before), Duration::ZERO);
+            watch.observe(&Counts::default(), &sign.part(before));
+            (sign, watch)
+        };
+        Self {
+            name: name.to_owned(),
+            backends: backends.into_iter().collect(),
+            before: before.clone(),
+            since: BackendSeen::default(),
+            elsewhere: BackendSeen::default(),
+            signs: Sign::ALL.map(watch).into(),
+            row: Row::default(),
+            none_up: None,
+            half_up: None,
+        }
+    }
+
+    /// Its backends' together.
+    pub(super) fn part_of(&self, heard: &BTreeMap<String, BackendSeen>) -> BackendSeen {
+        let mut sum = BackendSeen::default();
+        self.backends.iter().filter_map(|name| heard.get(name)).for_each(|seen| sum.add_beside(seen));
+        sum
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        here: &BackendSeen,
+        elsewhere: Option<&BackendSeen>,
+        control: &BackendSeen,
+        age: Duration,
+    ) {
+        self.since.add_later(here);
+        let mut others = control.counts.clone();
+        if let Some(elsewhere) = elsewhere {
+            self.elsewhere.add_later(elsewhere);
+            others.merge(&elsewhere.counts);
+        }
+        self.signs.iter_mut().for_each(|(sign, watch)| watch.observe(&sign.part(here), &Counts::default()));
+        self.row.observe(&Heard { canary: here.counts.clone(), control: others, servers: None }, age);
+        let (before, up) = (self.before.servers_up, self.since.servers_up);
+        let since = |is: bool, since: Option<Duration>| is.then(|| since.unwrap_or(age));
+        self.none_up = since(up == Some(0) && before > Some(0), self.none_up);
+        self.half_up = since(self.has_half_up(up), self.half_up);
+    }
+
+    fn has_half_up(&self, up: Option<usize>) -> bool {
+        self.before.servers_up.zip(up).is_some_and(|(before, up)| up * 2 <= before && up + 2 <= before)
+    }
+
+    pub(super) fn check(&mut self, age: Duration) {
+        self.signs.iter_mut().for_each(|(_, watch)| {
+            watch.check(age);
+        });
+    }
+
+    /// The age at the next check, or when servers were down for long enough.
+    pub(super) fn next(&self, age: Duration) -> Option<Duration> {
+        let ups = [self.none_up.map(|since| since + NONE_UP), self.half_up.map(|since| since + HALF_UP)];
+        let later = ups.into_iter().flatten().chain(self.row.next(ROW)).filter(|at| *at > age);
+        later.chain(self.signs.iter().map(|(_, watch)| watch.next)).min()
+    }
+
+    pub(super) fn after_gap(&mut self, gap: Duration) {
+        self.signs.iter_mut().for_each(|(_, watch)| watch.after_gap(gap));
+        if gap > WINDOW {
+            (self.row, self.none_up, self.half_up) = (Row::default(), None, None);
+        }
+    }
+
+    pub(super) fn seen(&self) -> BackendSeen {
+        self.since.clone()
+    }
+
+    /// What it says, beside what did not change.
+    pub(super) fn says(&self, control: &Self, age: Duration) -> Says {
+        let mut shared = Says::Nothing;
+        for found in [self.up_says(control, age), self.row_says(age)] {
+            match found {
+                Says::Worse(_) => return found,
+                Says::Shared(_) => shared = found,
+                Says::Nothing => {}
+            }
+        }
+        for (sign, watch) in self.signs.iter().filter(|(_, watch)| watch.tripped != Tripped::No) {
+            let words = format!("{}: {}", self.name, self.sign_in_words(*sign, watch, age));
+            match self.shared_by(*sign, watch, control, age) {
+                None => return Says::Worse(words),
+                Some(who) => shared = Says::Shared(format!("{words}; and so it is with {who}")),
+            }
+        }
+        shared
+    }
+
+    fn row_says(&self, age: Duration) -> Says {
+        // Who failed before fails on.
+        if self.before.counts.error_rate().is_some_and(|rate| rate >= HALF) {
+            return Says::Nothing;
+        }
+        match self.row.says(ROW, age) {
+            RowSays::Nothing => Says::Nothing,
+            RowSays::Shared { failures, control } => {
+                Says::Shared(format!("{}: the last {failures} requests failed, and all {control} elsewhere", self.name))
+            }
+            RowSays::Dead { failures, .. } => Says::Worse(format!(
+                "{}: the last {failures} requests failed, all in a row; before the edit {} of {} did",
+                self.name, self.before.counts.failures, self.before.counts.told
+            )),
+        }
+    }
+
+    fn up_says(&self, control: &Self, age: Duration) -> Says {
+        let is_over = |since: Option<Duration>, lasts: Duration| since.is_some_and(|since| age >= since + lasts);
+        if !is_over(self.none_up, NONE_UP) && !is_over(self.half_up, HALF_UP) {
+            return Says::Nothing;
+        }
+        let (up, before) = (self.since.servers_up.unwrap_or(0), self.before.servers_up.unwrap_or(0));
+        let words = format!("{}: {up} servers are up, {before} before the edit", self.name);
+        if self.elsewhere.servers_up.is_some_and(|there| there <= up) {
+            return Says::Shared(format!("{words}; and so it is at another node"));
+        }
+        if control.none_up.is_some() || control.half_up.is_some() {
+            return Says::Shared(format!("{words}; and so it is with {}", control.name));
+        }
+        Says::Worse(words)
+    }
+
+    /// Who else is worse in the same way though nothing was changed there.
+    fn shared_by(&self, sign: Sign, watch: &Watch, control: &Self, age: Duration) -> Option<String> {
+        let there = Piece { group: sign.part(&self.elsewhere), control: sign.part(&self.before) };
+        if watch.find(&there, age).proof >= Proof::Over {
+            return Some(format!("another node: {}", watch.in_words(&there, age)));
+        }
+        let (_, others) = control.signs.iter().find(|(other, _)| *other == sign)?;
+        let telling = others.telling(age);
+        (others.find(&telling, age).proof >= Proof::Over)
+            .then(|| format!("{}: {}", control.name, others.in_words(&telling, age)))
+    }
+
+    fn sign_in_words(&self, sign: Sign, watch: &Watch, age: Duration) -> String {
+        let before = sign.part(&self.before);
+        let metric = watch.condition.metric;
+        let was = match (metric, before.told) {
+            (Metric::ErrorRate, 0) => "; nothing was counted before the edit".to_owned(),
+            (Metric::ErrorRate, told) => format!("; before the edit {} of {told}", before.failures),
+            _ => String::new(),
+        };
+        format!("{}: {}{was}", sign.name(), watch.now_in_words(age))
+    }
+
+    pub(super) fn view(&self, age: Duration) -> SubjectView {
+        let words = self.signs.iter().map(|(sign, watch)| self.sign_in_words(*sign, watch, age));
+        let up = self.half_up.or(self.none_up).map(|since| time_text(age.saturating_sub(since)));
+        SubjectView {
+            name: self.name.clone(),
+            told_before: self.before.counts.told,
+            failures_before: self.before.counts.failures,
+            told: self.since.counts.told,
+            failures: self.since.counts.failures,
+            servers_up_before: self.before.servers_up,
+            servers_up: self.since.servers_up,
+            too_few_up_for: up,
+            signs: words.collect(),
+        }
+    }
+}
+
+/// A backend, or some of them together, at one moment of a soak.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SubjectView {
+    /// The backend's name.
+    pub name: String,
+    /// Requests that told something in the time before the edit.
+    pub told_before: u64,
+    /// Of those, the ones that failed.
+    pub failures_before: u64,
+    /// Requests that told something since.
+    pub told: u64,
+    /// Of those, the ones that failed.
+    pub failures: u64,
+    /// Servers that were up before the edit.
+    pub servers_up_before: Option<usize>,
+    /// Servers that are up now.
+    pub servers_up: Option<usize>,
+    /// For so long no server is up, or fewer than half of those before.
+    pub too_few_up_for: Option<String>,
+    /// Each sign in words.
+    pub signs: Vec<String>,
+}
