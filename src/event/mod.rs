@@ -63,6 +63,8 @@ pub enum EventKind {
     Revision,
     /// A revision was confirmed, or rolled back.
     Trial,
+    /// A canary has more of the clients, waits, or was rolled back.
+    Canary,
     /// A change was refused.
     Refused,
     /// HAProxy went, came or does not follow.
@@ -169,6 +171,7 @@ impl EventKind {
             Self::Drift => "drift",
             Self::Revision => "revision",
             Self::Trial => "trial",
+            Self::Canary => "canary",
             Self::Refused => "refused",
             Self::Haproxy => "haproxy",
             Self::Certificate => "certificate",

@@ -101,6 +101,11 @@ impl Rollout {
         &self.content
     }
 
+    /// Whether it rolls out this content, by these rules.
+    pub fn is_of(&self, content: &str, rules: &Rules) -> bool {
+        self.content == content && self.rules == *rules
+    }
+
     /// Whether it is over: there is nothing to decide any more.
     pub fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Done | Phase::RolledBack { .. })

@@ -15,6 +15,7 @@
 //! STATE/confirm.json                     the revision on trial and its deadline
 //! STATE/events.jsonl                     what happened, and events.jsonl.1 before it
 //! STATE/probes.json                      what the last probes told
+//! STATE/canaries.json                    where canaries are, and what was rolled back lately
 //! STATE/spent.json                       what the deep probes of the day have cost
 //! STATE/released.json                    virtual addresses that operators moved away
 //! STATE/usage/2026-11-30T13.json         what clients used in that hour of UTC, which is over
@@ -46,5 +47,7 @@ pub use provisional::{Clocks, Provisional, load_provisional, save_provisional};
 pub use released::{load_released, save_released};
 pub use results::{ProbeRecord, Results, load_results, save_results};
 pub use revisions::{Listed, NewFile, Revision, Revisions};
-pub use spent::{load_models, load_spent, save_models, save_spent};
+pub use spent::{
+    SavedCanaries, SavedCanary, load_canaries, load_models, load_spent, save_canaries, save_models, save_spent,
+};
 pub use usage::{USAGE, forget_usage, load_elsewhere, load_open_usage, load_usage, save_elsewhere, save_usage};

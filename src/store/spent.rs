@@ -4,9 +4,12 @@ use super::current::{load, save};
 use super::error::StoreError;
 use crate::health::Spent;
 use crate::model::{Name, ServerId};
+use crate::rollout::{Rejected, Rollout};
 use camino::Utf8Path;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Reads `spent.json`; empty where there is none.
 ///
@@ -33,6 +36,40 @@ pub fn save_models(state: &Utf8Path, models: &BTreeMap<ServerId, Arc<BTreeSet<St
     let rows: BTreeMap<String, &BTreeSet<String>> =
         models.iter().map(|(id, names)| (id.to_string(), &**names)).collect();
     save(&state.join("models.json"), &rows)
+}
+
+/// Canaries over a restart of the agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavedCanaries {
+    /// Those that have begun.
+    pub canaries: BTreeMap<Name, SavedCanary>,
+    /// What was rolled back lately.
+    pub rejected: Vec<Rejected>,
+}
+
+/// One canary as it was when it was written down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedCanary {
+    /// Where it is, and what it has seen.
+    pub rollout: Rollout,
+    /// When, by the wall clock.
+    pub at: SystemTime,
+}
+
+/// Reads `canaries.json`; empty where there is none.
+///
+/// # Errors
+/// Unreadable or damaged. The caller may take it for empty: canaries begin anew.
+pub fn load_canaries(state: &Utf8Path) -> Result<SavedCanaries, StoreError> {
+    load(&state.join("canaries.json"))
+}
+
+/// Writes `canaries.json`.
+///
+/// # Errors
+/// The directory is missing, full or not writable.
+pub fn save_canaries(state: &Utf8Path, canaries: &SavedCanaries) -> Result<(), StoreError> {
+    save(&state.join("canaries.json"), canaries)
 }
 
 /// Writes `spent.json`.

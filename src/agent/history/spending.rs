@@ -5,7 +5,7 @@ use crate::fleet::Fleet;
 use crate::health::Spent;
 use crate::model::Name;
 use crate::render::ModelsOfServers;
-use crate::store::{self, StoreError};
+use crate::store::{self, SavedCanaries, StoreError};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
@@ -19,6 +19,9 @@ const EVERY: Duration = Duration::from_secs(30);
 pub(in crate::agent) type Spending = Kept<BTreeMap<Name, Spent>>;
 /// Which models servers have.
 pub(in crate::agent) type ModelBook = Kept<ModelsOfServers>;
+
+/// Where canaries are.
+pub(in crate::agent) type CanaryBook = Kept<SavedCanaries>;
 
 /// What was written last, and when.
 #[derive(Debug)]
@@ -50,6 +53,21 @@ impl Kept<ModelsOfServers> {
     pub fn of(state: Utf8PathBuf, known: ModelsOfServers) -> Self {
         Self::around("which models servers have", store::save_models, state, known)
     }
+}
+
+impl Kept<SavedCanaries> {
+    /// With what is known already.
+    pub fn of_canaries(state: Utf8PathBuf, known: SavedCanaries) -> Self {
+        Self::around("where canaries are", store::save_canaries, state, known)
+    }
+}
+
+/// Where the life before left canaries. A damaged file is begun anew.
+pub(in crate::agent) fn load_canaries(state: &Utf8Path) -> SavedCanaries {
+    store::load_canaries(state).unwrap_or_else(|e| {
+        tracing::error!("canaries begin anew, with their first stage: {}", sys::chain(&e));
+        SavedCanaries::default()
+    })
 }
 
 /// What the deep probes of the day have cost by now. Most backends have no deep probe at all.

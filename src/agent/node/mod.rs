@@ -27,7 +27,7 @@ use crate::agent::files::live_files::LiveFiles;
 use crate::agent::history::adopted::{adopt, base_weights};
 use crate::agent::history::ledger::Ledger;
 use crate::agent::history::locking::take_lock;
-use crate::agent::history::spending::load_models;
+use crate::agent::history::spending::{load_canaries, load_models};
 use crate::agent::history::usage_book;
 use crate::agent::judge::preflight::STAGING;
 use crate::agent::outcome::report::Failed;
@@ -50,6 +50,7 @@ use crate::store::{self, Journal};
 use crate::sys;
 use crate::sys::epoch::Epoch;
 use jiff::Timestamp;
+use std::time::SystemTime;
 
 /// What this node serves.
 #[derive(Debug)]
@@ -151,8 +152,10 @@ impl Node {
             overrides,
             usage_book::load(&ledger.state, &serving.config),
             load_models(&ledger.state),
+            load_canaries(&ledger.state),
         );
         steering.models.look(&serving);
+        steering.canaries.look(&serving.config, Moment::default(), SystemTime::now());
         Ok(Self {
             file,
             serving,

@@ -7,7 +7,7 @@ use super::waiting::{Edited, Held, Postponed};
 use super::words::Words;
 use crate::agent::apply::push::Pushed;
 use crate::agent::history::last_results::LastResults;
-use crate::agent::history::spending::{ModelBook, Spending};
+use crate::agent::history::spending::{CanaryBook, ModelBook, Spending};
 use crate::agent::history::usage_book::UsageBook;
 use crate::agent::node::Node;
 use crate::agent::picture::snapshot_parts::SnapshotParts;
@@ -17,7 +17,7 @@ use crate::agent::tell::outages::Outages;
 
 use crate::health::GuardEvent;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{SystemTime, Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -61,6 +61,8 @@ pub struct Agent {
     pub(super) spending: Option<Spending>,
     /// Likewise.
     pub(super) models: Option<ModelBook>,
+    /// Likewise.
+    pub(super) canaries: Option<CanaryBook>,
     pub(super) usage: UsageBook,
     pub(super) hearing: Ears,
     pub(super) requests: mpsc::Receiver<Request>,
@@ -124,12 +126,15 @@ impl Agent {
         }
         let models =
             keeps_files.then(|| ModelBook::of(node.ledger.state.clone(), node.steering.models.known().clone()));
+        let of_canaries = |node: &Node| node.steering.canaries.to_save(SystemTime::now());
+        let canaries = keeps_files.then(|| CanaryBook::of_canaries(node.ledger.state.clone(), of_canaries(&node)));
         let usage = UsageBook::new(keeps_files.then(|| node.ledger.state.clone()), node.steering.ledger.clone());
         let agent = Self {
             node,
             results,
             spending,
             models,
+            canaries,
             usage,
             hearing: Ears::default(),
             probes: Probes::default(),

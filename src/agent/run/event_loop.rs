@@ -28,7 +28,7 @@ use crate::fleet::Learnt;
 use crate::health::{GuardEvent, ProbeKind};
 use crate::sys;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 impl Agent {
@@ -155,6 +155,9 @@ impl Agent {
         if let Some(models) = self.models.take() {
             models.close(self.node.steering.models.known().clone()).await;
         }
+        if let Some(canaries) = self.canaries.take() {
+            canaries.close(self.node.steering.canaries.to_save(SystemTime::now())).await;
+        }
         self.usage.close().await;
         Ok(())
     }
@@ -170,6 +173,7 @@ impl Agent {
         let now = Instant::now();
         let fleet = self.node.steering.fleet.next_wake().map(|at| now + at.since(self.node.now()));
         let keys = self.node.steering.keyring.next_wake().map(|at| now + at.since(self.node.now()));
+        let canaries = self.node.steering.canaries.next().map(|at| now + at.since(self.node.now()));
         let results = self.results.as_ref().and_then(LastResults::next_wake);
         let push = self.push_at.filter(|_| self.push.is_none());
         let places = self.probes.queue.next_wake();
@@ -177,6 +181,7 @@ impl Agent {
         let always = [
             fleet,
             keys,
+            canaries,
             results,
             self.node.vips.as_ref().map(Vips::look_at),
             push,
@@ -216,6 +221,7 @@ impl Agent {
         if let Some(models) = &mut self.models {
             models.keep(|| self.node.steering.models.known().clone()).await;
         }
+        self.look_at_canaries().await;
         self.usage.keep().await;
         self.node.troubles.set(Matter::Usage, self.usage.problem());
         self.answer_late_words();
@@ -324,6 +330,7 @@ impl Agent {
             Request::Confirm(actor, reply) => self.file(Remark::Confirm(actor), reply),
             Request::Expire(reply) => self.change(Aim::Expire, Intent::of_agent(None), vec![reply], file).await,
             Request::Tag(revision, name, reply) => self.file(Remark::Tag(revision, name), reply),
+            Request::Canary { name, word, actor, reply } => self.say_to_canary(&name, word, &actor, reply),
             Request::Vip { names, verb, actor, reply } => {
                 let result = match verb {
                     VipVerb::Release { force } => self.node.release(&names, force, &actor),

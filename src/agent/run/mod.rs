@@ -1,6 +1,7 @@
 //! The loop of the running agent, and what runs beside it.
 
 pub(super) mod body;
+pub(super) mod canaries;
 pub(super) mod changes;
 pub(super) mod event_loop;
 pub(super) mod filing;

@@ -4,6 +4,7 @@ use crate::agent::node::Node;
 use crate::agent::outcome::intent::Intent;
 use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::picture::snapshot_parts::SnapshotParts;
+use crate::agent::steering::CanaryWord;
 use crate::agent::tell::unanswered::Unanswered;
 use crate::model::{AdminState, Name, ServerId, Weight};
 use camino::Utf8PathBuf;
@@ -50,6 +51,17 @@ pub enum Request {
         /// Where the answer goes.
         reply: Reply,
     },
+    /// Say something of a canary.
+    Canary {
+        /// Which.
+        name: Name,
+        /// What.
+        word: CanaryWord,
+        /// Who asks.
+        actor: String,
+        /// Where the answer goes.
+        reply: Reply,
+    },
     /// What would an apply do?
     Plan(Reply),
     /// Publish what is known now, then answer.
@@ -67,6 +79,7 @@ impl Request {
             | Self::Server { reply, .. }
             | Self::Confirm(_, reply)
             | Self::Vip { reply, .. }
+            | Self::Canary { reply, .. }
             | Self::Expire(reply)
             | Self::Tag(_, _, reply) => Err(reply),
         }

@@ -55,6 +55,7 @@ impl Agent {
                 self.follow_soon();
             }
         }
+        self.node.steering.canaries.hear(&self.node.serving.config, &batch.groups);
         for words in &batch.keys {
             let learnt = self.node.steering.keyring.observe_live(words, now);
             self.heed(&learnt);

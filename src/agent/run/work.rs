@@ -59,7 +59,7 @@ impl Agent {
             Request::Apply(..) | Request::Rollback(..) | Request::Expire(_) | Request::Plan(_) => !self.is_free(),
             // They are about the revision that is just being written.
             Request::Confirm(..) | Request::Tag(..) => self.is_changing_revision() || self.filing.is_some(),
-            Request::Server { .. } | Request::Vip { .. } | Request::Refresh(_) => false,
+            Request::Server { .. } | Request::Vip { .. } | Request::Canary { .. } | Request::Refresh(_) => false,
         }
     }
 

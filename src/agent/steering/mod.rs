@@ -2,6 +2,7 @@
 //!
 //! Knows neither HAProxy's files nor who asks: it answers with what is wanted, and compares that with what was seen.
 
+mod canaries;
 mod causes;
 mod keyless;
 #[cfg(test)]
@@ -12,6 +13,8 @@ mod word_count;
 mod words;
 
 pub(super) use causes::log_transition;
+pub use canaries::{CanaryView, CanaryWord};
+use canaries::Canaries;
 use models::ModelLists;
 pub(super) use wanted::{renewed_keys, steps_of};
 use word_count::WordCount;
@@ -23,9 +26,11 @@ use crate::desired::Desired;
 use crate::fleet::{Fleet, Keyring, Overrides};
 use crate::model::{Moment, ServerId};
 use crate::render::ModelsOfServers;
+use crate::store::SavedCanaries;
 use crate::usage::{SharedLedger, UsageLedger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// What is known of servers.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub struct Steering {
     spent: SpentRows,
     /// Which models callers may ask for.
     pub(super) models: ModelLists,
+    /// What canaries have of the clients.
+    pub(super) canaries: Canaries,
     /// What clients used.
     pub(super) ledger: SharedLedger,
     /// What the log knows each server's weight to come from.
@@ -66,6 +73,7 @@ impl Steering {
         overrides: Overrides,
         ledger: UsageLedger,
         models: ModelsOfServers,
+        canaries: SavedCanaries,
     ) -> Self {
         fleet.silence(&overrides, Moment::default());
         let (said, told_causes, spent) = (BTreeSet::new(), BTreeMap::new(), SpentRows::default());
@@ -79,6 +87,7 @@ impl Steering {
             keys_moved: false,
             spent,
             models: ModelLists::new(models),
+            canaries: Canaries::of(canaries),
             ledger,
             told_causes,
         }
@@ -100,6 +109,8 @@ impl Steering {
         let config = &sources.config;
         self.look_at_budgets(sources);
         self.models.look(sources);
+        self.canaries.look(config, now, SystemTime::now());
+        self.keys_moved = true;
         self.fleet.reconfigure(config.clone(), now);
         self.fleet.silence(&self.overrides, now);
         self.fleet.decide(&self.overrides, now);

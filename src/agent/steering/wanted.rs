@@ -95,6 +95,7 @@ impl Steering {
         desired.clients = sources.clients.clone();
         desired.spent = self.spent_under(sources);
         desired.lists = self.models.under(sources);
+        desired.canaries = self.canaries.parts_under(sources);
         desired.active_keys = keyring.active_keys();
         desired.spread_keys = keyring.spread_keys();
         desired

@@ -155,7 +155,7 @@ fn rules(table: &TableReader<'_>) -> Rules {
     }
     let stages = if read.is_empty() { default_stages() } else { read };
     let conditions = match table.get("rollback") {
-        None => vec![Condition { metric: Metric::ErrorRate, limit: Limit::Above(0.05), lasting: MINUTE }],
+        None => vec![Condition { metric: Metric::ErrorRate, limit: Limit::At(0.05), lasting: MINUTE }],
         Some(field) => field.list().iter().filter_map(|field| condition(&TableReader::of(field)?)).collect(),
     };
     let lost = match table.get("metrics_lost").and_then(|field| field.choice()).map(|word| word.value) {
@@ -208,13 +208,20 @@ fn condition(table: &TableReader<'_>) -> Option<Condition> {
         "above" | "below" => absolute(field, metric?)?,
         _ => field.amount().filter(|factor| *factor > 0.0)?,
     };
-    let limit = match *name {
-        "above" => Limit::Above(value),
-        "below" => Limit::Below(value),
-        "above_control" => Limit::AboveControl(value),
-        _ => Limit::BelowControl(value),
-    };
-    Some(Condition { metric: metric?, limit, lasting })
+    let metric = metric?;
+    let wanted = if metric.higher_is_worse() { "above" } else { "below" };
+    if !name.starts_with(wanted) {
+        let message = format!("`{}`: {} is worse the other way", field.name, metric.name());
+        field.context.report(field.error("bad-value", message).help(format!("`{wanted}`, or `{wanted}_control`")));
+        return None;
+    }
+    let limit = if name.ends_with("control") { Limit::TimesControl(value) } else { Limit::At(value) };
+    let condition = Condition { metric, limit, lasting };
+    if let Some(mistake) = condition.mistake() {
+        field.context.report(field.error("out-of-range", format!("`{}`: {mistake}", field.name)));
+        return None;
+    }
+    Some(condition)
 }
 
 /// What a limit is written as.

@@ -95,7 +95,7 @@ pub(in crate::config) static CONDITION: Section = Section {
         KeySpec::new("below", ValueKind::Limit, "It is worse below this").example("0.95"),
         KeySpec::new("above_control", ValueKind::Amount(1_000), "It is worse above so many times the control group's").example("1.2"),
         KeySpec::new("below_control", ValueKind::Amount(1_000), "It is worse below so many times the control group's").example("0.8"),
-        KeySpec::new("for", ValueKind::Duration("4s", "24h"), "For how long").is("60s"),
+        KeySpec::new("for", ValueKind::Duration("10s", "24h"), "For how long").is("60s"),
     ],
 };
 
