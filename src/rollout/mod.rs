@@ -27,6 +27,8 @@ mod judge;
 mod phase;
 mod row;
 mod rules;
+#[cfg(test)]
+mod simulation;
 mod soak;
 mod state;
 mod sums;

@@ -62,7 +62,8 @@ impl Rollout {
     /// Begins with the first stage, of which the agent sends the percent at once. `content` is a digest of what is rolled
     /// out.
     pub fn new(rules: Rules, content: impl Into<String>, now: Moment) -> Self {
-        let watches = rules.conditions.iter().map(|condition| Watch::new(*condition, Duration::ZERO)).collect();
+        let watches =
+            rules.conditions.iter().map(|condition| Watch::new(*condition, "the control's", Duration::ZERO)).collect();
         Self {
             rules,
             content: content.into(),
@@ -130,7 +131,7 @@ impl Rollout {
         self.seen.canary.add(&heard.canary);
         self.seen.control.add(&heard.control);
         self.watches.iter_mut().for_each(|watch| watch.observe(&heard.canary, &heard.control));
-        self.row.observe(heard, age);
+        self.row.observe(&heard.canary, &heard.control, age);
     }
 
     /// What has changed by this moment. To be called after [`Rollout::observe`] and at [`Rollout::next_deadline`].
@@ -217,8 +218,9 @@ impl Rollout {
     fn look(&mut self, age: Duration) -> Result<Option<String>, String> {
         let mut shared = match self.row.says(self.rules.hard.failures_in_a_row, age) {
             RowSays::Nothing => None,
-            RowSays::Shared { failures, control } => Some(format!(
-                "shared cause: the canary's last {failures} requests failed, and so did all {control} of the control"
+            RowSays::Shared { failures, control_good, control } => Some(format!(
+                "shared cause: the canary's last {failures} requests failed, and {} of {control} of the control meanwhile",
+                control - control_good
             )),
             RowSays::Dead { failures, control_good, control } => {
                 return Err(format!(
@@ -241,8 +243,8 @@ impl Rollout {
         for watch in &mut self.watches {
             match watch.check(age) {
                 Tripped::No => {}
-                Tripped::Shared => shared = Some(format!("shared cause: {}", watch.now_in_words(age))),
-                Tripped::Yes => return Err(watch.now_in_words(age)),
+                Tripped::Shared(words) => shared = Some(format!("shared cause: {words}")),
+                Tripped::Yes(words) => return Err(words.clone()),
             }
         }
         Ok(shared)
