@@ -32,6 +32,8 @@ mod simulation;
 mod soak;
 mod state;
 mod sums;
+#[cfg(test)]
+mod tests;
 mod times;
 mod view;
 mod watch;

@@ -154,6 +154,11 @@ impl Rollout {
             Some(Hold::Operator) => before,
             _ => hold,
         };
+        let was_shared = was == Some(discriminant(&Hold::SharedCause { reason: String::new() }));
+        if was_shared && !matches!(self.hold, Some(Hold::SharedCause { .. })) {
+            // What was seen meanwhile says nothing of the canary.
+            self.forget(age);
+        }
         let mut changes = match (&self.hold, was) {
             (Some(hold), was) if was != Some(discriminant(hold)) => vec![Change::Held(hold.clone())],
             (None, Some(_)) => vec![Change::WentOn],
@@ -295,8 +300,8 @@ impl Rollout {
             Phase::Stage(at) | Phase::Gate(at) => at + 1,
             _ => self.rules.stages.len() + 1,
         };
-        self.seen = Seen::default();
-        self.watches.iter_mut().for_each(|watch| watch.renew(age));
+        self.forget(age);
+        self.seen.time = Duration::ZERO;
         let (phase, change) = match self.rules.stages.get(next) {
             Some(Stage { percent, .. }) => (Phase::Stage(next), Change::Stage { stage: next, percent: *percent }),
             None if next == self.rules.stages.len() && !self.rules.bake.is_zero() => (Phase::Baking, Change::Baking),
@@ -304,6 +309,12 @@ impl Rollout {
         };
         self.phase = phase;
         change
+    }
+
+    /// What the stage has shown so far counts no more.
+    fn forget(&mut self, age: Duration) {
+        self.seen = Seen { time: self.seen.time, ..Seen::default() };
+        self.watches.iter_mut().for_each(|watch| watch.renew(age));
     }
 
     fn roll_back(&mut self, reason: String) -> Change {

@@ -108,7 +108,7 @@ mod tests {
             (Metric::SuccessRate, 0.9997, "99.97 %"),
             (Metric::LatencyP99, 0.8512, "851 ms"),
             (Metric::LatencyP99, 3.0, "3 s"),
-            (Metric::FirstTokenP50, 61.25, "61.3 s"),
+            (Metric::FirstTokenP50, 61.28, "61.3 s"),
             (Metric::TokensPerSecond, 41.234, "41.2 tokens/s"),
             (Metric::CostPerRequest, 0.012_345, "$0.0123"),
         ] {

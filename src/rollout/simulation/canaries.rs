@@ -59,8 +59,8 @@ fn bad() -> Vec<Kind> {
         kind(
             "20 % errors, agent started again",
             Story { restarts: &[20, 50, 80], ..errors(2.0) },
-            "as without",
-            |all| all.within(90.0) >= 0.995 && all.within(150.0) == 1.0,
+            "99 % off within 93 s, all within 153 s",
+            |all| all.within(93.0) >= 0.99 && all.within(153.0) == 1.0,
         ),
         kind(
             "20 % errors",
@@ -164,7 +164,11 @@ fn judge(kinds: Vec<Kind>) -> Vec<String> {
     print_head();
     let mut broken = Vec::new();
     for Kind { name, story, part, from, promise, is_kept } in kinds {
-        let lives = (lives / part).max(1);
+        // Much traffic is for the script.
+        if lives < part {
+            continue;
+        }
+        let lives = lives / part;
         let outline = Outline::of(&for_seeds(seed..seed + lives, |seed| story.live(seed)), from);
         outline.print(name, story.rate);
         if !is_kept(&outline) {
