@@ -131,8 +131,8 @@ fn honest() -> Vec<Kind> {
     let near_at = |rate| Story::new(conditions(), rate, |_| failing(0.03), |_| failing(0.03));
     let promoted = "none back, all promoted";
     let are_promoted: fn(&Outline) -> bool = |all| all.back.is_empty() && all.promoted.len() == all.lives;
-    let hardly_back: fn(&Outline) -> bool = |all| all.back.len() * 500 <= all.lives;
-    let few = "2 of 1000 back at most";
+    let hardly_back: fn(&Outline) -> bool = |all| all.back.len() * 200 <= all.lives;
+    let few = "5 of 1000 back at most";
     let patient = |story: Story| Story { longest: 8 * HALF_HOUR, ..story };
     vec![
         kind("healthy, 1 % errors", patient(healthy_at(0.1)), promoted, are_promoted),
