@@ -1,7 +1,7 @@
 //! What counts prove: exact tests for shares, and the normal one for means.
 //!
 //! Knows numbers alone. Exact ones, because Wilson's bound takes two failures of ten for proof that more than 5 % fail,
-//! see `docs/decisions/77-a-canary-is-judged-by-exact-bounds.md`.
+//! see `docs/decisions/77-a-canary-is-judged-by-exact-bounds-that-must-last.md`.
 
 /// How sure something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -21,7 +21,7 @@ pub(super) fn value_text(metric: Metric, value: f64) -> String {
 pub(super) fn percent_text(share: f64) -> String {
     let percent = share * 100.0;
     // So that 99.97 % is not written as all of it.
-    let is_near_an_end = percent > 99.0 || percent < 1.0;
+    let is_near_an_end = !(1.0..=99.0).contains(&percent);
     let text = if is_near_an_end { format!("{percent:.2}") } else { format!("{percent:.1}") };
     format!("{} %", shortest(&text))
 }
