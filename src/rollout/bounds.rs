@@ -1,11 +1,13 @@
 //! What counts prove: exact tests for shares, and the normal one for means.
 //!
 //! Knows numbers alone. Exact ones, because Wilson's bound takes two failures of ten for proof that more than 5 % fail,
-//! see `docs/decisions/77-a-canary-is-judged-by-exact-bounds.md`.
+//! see `docs/decisions/77-a-canary-is-judged-by-exact-bounds-that-must-last.md`.
 
 /// How sure something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
+    /// One in four.
+    Leaning,
     /// The 95 % bound: one side of it, 2.5 %, is what chance may do.
     Likely,
     /// One in ten thousand.
@@ -16,6 +18,7 @@ impl Level {
     /// The part of cases in which chance alone shows as much.
     pub(super) fn chance(self) -> f64 {
         match self {
+            Self::Leaning => 0.25,
             Self::Likely => 0.025,
             Self::Certain => 1e-4,
         }
@@ -26,6 +29,7 @@ impl Level {
     /// **Source**: the first term of the expansion of Student's distribution (Abramowitz and Stegun, 26.7.5).
     pub(super) fn errors(self, count: u64) -> f64 {
         let normal: f64 = match self {
+            Self::Leaning => 0.674,
             Self::Likely => 1.96,
             Self::Certain => 3.719,
         };

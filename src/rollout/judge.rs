@@ -37,8 +37,9 @@ pub(super) struct Finding {
 const LEAST: u64 = 10;
 /// Fewest for times and means.
 const LEAST_TIMES: u64 = 30;
-/// A control that fails too explains the canary, unless chance makes the canary so much worse in one of a thousand cases.
-const CLEARLY: f64 = 1e-3;
+/// A control that fails too explains the canary, unless chance makes it so much worse in one of a million looks: while
+/// both fail there are many of them.
+const CLEARLY: f64 = 1e-6;
 
 impl Metric {
     /// Fewest requests that it is told by.
@@ -119,7 +120,7 @@ impl Condition {
         let (count, value, limit) = (metric.count(group), metric.value(group), self.limit_beside(control));
         let proof = match (value, limit) {
             (Some(value), Some(limit)) if count >= metric.least() => {
-                if !metric.is_over(value, limit) {
+                if !metric.is_over(value, limit) || !self.leans(group, control, limit) {
                     Proof::Within
                 } else if self.proves(group, control, limit, Level::Certain) {
                     Proof::Certain
@@ -132,6 +133,11 @@ impl Condition {
             _ => Proof::TooFew,
         };
         Finding { count, value, limit, proof }
+    }
+
+    /// Whether a value over the limit says anything. The limit is as uncertain as the control that it is a multiple of.
+    fn leans(&self, group: &Counts, control: &Counts, limit: f64) -> bool {
+        matches!(self.limit, Limit::At(_)) || self.proves(group, control, limit, Level::Leaning)
     }
 
     /// The limit as a value; `None` where the control tells too little.
@@ -236,8 +242,7 @@ impl Condition {
             }
             _ => {
                 let beside = Self { limit: Limit::TimesControl(1.0), ..*self };
-                let limit = metric.value(control).unwrap_or(limit);
-                beside.proves(group, control, limit, Level::Certain)
+                metric.value(control).is_some_and(|usual| beside.proves(group, control, usual, Level::Certain))
             }
         };
         !is_worse

@@ -27,9 +27,13 @@ mod judge;
 mod phase;
 mod row;
 mod rules;
+#[cfg(test)]
+mod simulation;
 mod soak;
 mod state;
 mod sums;
+#[cfg(test)]
+mod tests;
 mod times;
 mod view;
 mod watch;

@@ -2,14 +2,19 @@
 //!
 //! Knows the age of its rollout. Called by `state` and `soak`.
 
-use super::{Counts, Heard};
+use super::Counts;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Shorter, and it may be a server that starts anew.
 const LASTS: Duration = Duration::from_secs(5);
-/// So many failures of the control without a success, and the cause is shared.
-const CONTROL_FAILS: u64 = 3;
+/// So many requests of the control tell something…
+const CONTROL_TOLD: u64 = 3;
+/// …and where one of so many failed, the cause is shared.
+const CONTROL_FAILS: u64 = 5;
+
+/// So many requests of the control say what it is like at other times.
+const LATELY: u64 = 64;
 
 /// Failures since the last success, and the control meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,20 +22,25 @@ pub(super) struct Row {
     failures: u64,
     /// The age when they began.
     since: Duration,
+    /// The control since then.
     control_told: u64,
     control_failures: u64,
+    /// The control's last requests, some [`LATELY`] of them.
+    lately_told: u64,
+    lately_failures: u64,
 }
 
 /// What a row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RowSays {
     Nothing,
-    /// All the control's failed too.
+    /// Many of the control failed meanwhile.
     Shared {
         failures: u64,
+        control_good: u64,
         control: u64,
     },
-    /// Others succeeded, or there were none.
+    /// The control succeeded meanwhile, or had no requests.
     Dead {
         failures: u64,
         control_good: u64,
@@ -39,30 +49,38 @@ pub(super) enum RowSays {
 }
 
 impl Row {
-    pub(super) fn observe(&mut self, heard: &Heard, age: Duration) {
-        let Counts { told, failures, failures_in_a_row, .. } = heard.canary;
+    pub(super) fn observe(&mut self, group: &Counts, control: &Counts, age: Duration) {
+        let Counts { told, failures, failures_in_a_row, .. } = *group;
         if told > failures {
-            *self = Self { failures: failures_in_a_row, since: age, ..Self::default() };
+            (self.failures, self.since) = (failures_in_a_row, age);
+            (self.control_told, self.control_failures) = (0, 0);
         } else if failures > 0 {
             self.since = if self.failures == 0 { age } else { self.since };
             self.failures += failures;
         }
+        self.lately_told += control.told;
+        self.lately_failures += control.failures;
+        while self.lately_told > LATELY {
+            (self.lately_told, self.lately_failures) = (self.lately_told / 2, self.lately_failures / 2);
+        }
         if self.failures > 0 {
-            self.control_told += heard.control.told;
-            self.control_failures += heard.control.failures;
+            self.control_told += control.told;
+            self.control_failures += control.failures;
         }
     }
 
     /// What it says, where so many are too many; 0: nothing.
     pub(super) fn says(&self, too_many: u64, age: Duration) -> RowSays {
-        let Self { failures, since, control_told, control_failures } = *self;
+        let Self { failures, since, control_told, control_failures, .. } = *self;
         if !self.is_long(too_many) || age < since + LASTS {
             return RowSays::Nothing;
         }
-        if control_failures == control_told && control_told >= CONTROL_FAILS {
-            return RowSays::Shared { failures, control: control_told };
+        let control_good = control_told - control_failures;
+        let fails = |told: u64, failures: u64| told >= CONTROL_TOLD && failures * CONTROL_FAILS >= told;
+        if fails(control_told, control_failures) || fails(self.lately_told, self.lately_failures) {
+            return RowSays::Shared { failures, control_good, control: control_told };
         }
-        RowSays::Dead { failures, control_good: control_told - control_failures, control: control_told }
+        RowSays::Dead { failures, control_good, control: control_told }
     }
 
     /// The age at which it may say more than now.

@@ -62,7 +62,8 @@ impl Rollout {
     /// Begins with the first stage, of which the agent sends the percent at once. `content` is a digest of what is rolled
     /// out.
     pub fn new(rules: Rules, content: impl Into<String>, now: Moment) -> Self {
-        let watches = rules.conditions.iter().map(|condition| Watch::new(*condition, Duration::ZERO)).collect();
+        let watches =
+            rules.conditions.iter().map(|condition| Watch::new(*condition, "the control's", Duration::ZERO)).collect();
         Self {
             rules,
             content: content.into(),
@@ -135,7 +136,7 @@ impl Rollout {
         self.seen.canary.add(&heard.canary);
         self.seen.control.add(&heard.control);
         self.watches.iter_mut().for_each(|watch| watch.observe(&heard.canary, &heard.control));
-        self.row.observe(heard, age);
+        self.row.observe(&heard.canary, &heard.control, age);
     }
 
     /// What has changed by this moment. To be called after [`Rollout::observe`] and at [`Rollout::next_deadline`].
@@ -158,6 +159,11 @@ impl Rollout {
             Some(Hold::Operator) => before,
             _ => hold,
         };
+        let was_shared = was == Some(discriminant(&Hold::SharedCause { reason: String::new() }));
+        if was_shared && !matches!(self.hold, Some(Hold::SharedCause { .. })) {
+            // What was seen meanwhile says nothing of the canary.
+            self.forget(age);
+        }
         let mut changes = match (&self.hold, was) {
             (Some(hold), was) if was != Some(discriminant(hold)) => vec![Change::Held(hold.clone())],
             (None, Some(_)) => vec![Change::WentOn],
@@ -222,8 +228,9 @@ impl Rollout {
     fn look(&mut self, age: Duration) -> Result<Option<String>, String> {
         let mut shared = match self.row.says(self.rules.hard.failures_in_a_row, age) {
             RowSays::Nothing => None,
-            RowSays::Shared { failures, control } => Some(format!(
-                "shared cause: the canary's last {failures} requests failed, and so did all {control} of the control"
+            RowSays::Shared { failures, control_good, control } => Some(format!(
+                "shared cause: the canary's last {failures} requests failed, and {} of {control} of the control meanwhile",
+                control - control_good
             )),
             RowSays::Dead { failures, control_good, control } => {
                 return Err(format!(
@@ -246,8 +253,8 @@ impl Rollout {
         for watch in &mut self.watches {
             match watch.check(age) {
                 Tripped::No => {}
-                Tripped::Shared => shared = Some(format!("shared cause: {}", watch.now_in_words(age))),
-                Tripped::Yes => return Err(watch.now_in_words(age)),
+                Tripped::Shared(words) => shared = Some(format!("shared cause: {words}")),
+                Tripped::Yes(words) => return Err(words.clone()),
             }
         }
         Ok(shared)
@@ -298,8 +305,8 @@ impl Rollout {
             Phase::Stage(at) | Phase::Gate(at) => at + 1,
             _ => self.rules.stages.len() + 1,
         };
-        self.seen = Seen::default();
-        self.watches.iter_mut().for_each(|watch| watch.renew(age));
+        self.forget(age);
+        self.seen.time = Duration::ZERO;
         let (phase, change) = match self.rules.stages.get(next) {
             Some(Stage { percent, .. }) => (Phase::Stage(next), Change::Stage { stage: next, percent: *percent }),
             None if next == self.rules.stages.len() && !self.rules.bake.is_zero() => (Phase::Baking, Change::Baking),
@@ -307,6 +314,12 @@ impl Rollout {
         };
         self.phase = phase;
         change
+    }
+
+    /// What the stage has shown so far counts no more.
+    fn forget(&mut self, age: Duration) {
+        self.seen = Seen { time: self.seen.time, ..Seen::default() };
+        self.watches.iter_mut().for_each(|watch| watch.renew(age));
     }
 
     fn roll_back(&mut self, reason: String) -> Change {

@@ -70,3 +70,49 @@ fn step(seconds: f64) -> f64 {
 fn edge(at: f64) -> Duration {
     Duration::from_secs_f64(SHORTEST_S * (at / STEPS).exp2())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{prop, prop_assert, proptest};
+
+    fn of(times_ms: &[u64]) -> Times {
+        let mut times = Times::default();
+        times_ms.iter().for_each(|ms| times.add(Duration::from_millis(*ms)));
+        times
+    }
+
+    #[test]
+    fn nothing_has_no_quantile_and_memory_is_bounded() {
+        assert_eq!(Times::default().quantile(0.5), None);
+        assert_eq!(Times::default().longer_than(Duration::ZERO), 0.0);
+        let many: Vec<_> = (0..100_000).map(|n| n * n).collect();
+        assert!(of(&many).counts.len() <= usize::from(LAST) + 1);
+        assert_eq!(of(&[0, 1, u64::MAX / 2]).count(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn shares_and_quantiles_are_right_within_a_step(
+            mut times in prop::collection::vec(1u64..3_000_000, 1..200), share in 0.01f64..1.0, limit in 1u64..3_000_000,
+        ) {
+            let counted = of(&times);
+            let told = counted.quantile(share).unwrap().as_secs_f64() * 1000.0;
+            times.sort_unstable();
+            let rank = ((times.len() as f64 * share).ceil() as usize).clamp(1, times.len());
+            let exact = times[rank - 1] as f64;
+            prop_assert!((told - exact).abs() <= exact * 0.03, "{told} for {exact}");
+            let longer = |than: f64| times.iter().filter(|time| **time as f64 > than).count() as f64;
+            let told = counted.longer_than(Duration::from_millis(limit));
+            let limit = limit as f64;
+            prop_assert!(longer(limit * 1.03) <= told && told <= longer(limit / 1.03), "{told} longer than {limit}");
+        }
+
+        #[test]
+        fn merged_ones_count_together(one in prop::collection::vec(0u64..100_000, 0..50), other in prop::collection::vec(0u64..100_000, 0..50)) {
+            let mut merged = of(&one);
+            merged.merge(&of(&other));
+            prop_assert!(merged == of(&[one, other].concat()));
+        }
+    }
+}

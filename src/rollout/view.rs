@@ -147,8 +147,8 @@ impl Watch {
         let piece = if is_whole_stage { &self.whole } else { &window };
         let (found, control) = (self.find(piece, age), self.control(piece, age));
         let metric = self.condition.metric;
-        let state = match (self.tripped, found.proof) {
-            (Tripped::Shared, _) => "shared",
+        let state = match (&self.tripped, found.proof) {
+            (Tripped::Shared(_), _) => "shared",
             (_, Proof::TooFew) => "too few",
             (_, Proof::Within) => "within",
             (_, Proof::Over) => "over",

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! check, every quarter of the window:
-//!   the window's bound is over the limit, and so is the newest quarter's value   one more; two where it is certain
-//!   too few in the window, or nothing proven: the whole stage is asked instead   two where it is certain
-//!   the window's value is within the limit                                       back to none
-//!   nothing new, or neither                                                      as it was
+//!   the window's bound is over the limit, and it lasts                          one more; two where it is certain
+//!   too few in the window, or nothing proven: the whole stage is asked instead  two where it is certain
+//!   the window's value is within the limit                                      back to none
+//!   nothing new, or neither                                                     as it was
 //! four: the condition trips
 //! ```
+//!
+//! It lasts where the newest quarter's own value is over the limit, and the window's would be without its worst quarter: an
+//! outage of some seconds is in four windows, but in one or two quarters. A quarter alone counts once at the most.
 //!
 //! Knows the age of its rollout, not the time of day. Called by `state` and `soak`.
 
@@ -19,7 +22,7 @@ use std::time::Duration;
 
 /// So many checks in a row trip; and so many pieces are a window.
 pub(super) const ROW: u8 = 4;
-/// What the control showed last is compared with for so long, where it gets no requests any more.
+/// What the control showed in the last stage is compared with for so long, where it gets no requests any more.
 const REMEMBERED: Duration = Duration::from_secs(1800);
 
 /// What both groups did in one piece of time.
@@ -40,6 +43,8 @@ impl Piece {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Watch {
     pub(super) condition: Condition,
+    /// What the control's value is called.
+    pub(super) beside: String,
     /// The last one is not complete yet.
     pieces: VecDeque<Piece>,
     /// Since the stage began.
@@ -52,31 +57,42 @@ pub(super) struct Watch {
     pub(super) row: u8,
     /// What the last check said.
     pub(super) tripped: Tripped,
-    /// The control, when it last told enough, and the age then.
+    /// The control of the last stage that had enough of it, and the age at that stage's end.
     remembered: Option<(Duration, Counts)>,
 }
 
-/// Whether a condition has tripped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether a condition has tripped, with what it found in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Tripped {
     #[default]
     No,
     /// The control fails as well.
-    Shared,
-    Yes,
+    Shared(String),
+    Yes(String),
 }
 
 impl Watch {
-    pub(super) fn new(condition: Condition, age: Duration) -> Self {
+    pub(super) fn new(condition: Condition, beside: &str, age: Duration) -> Self {
         let (pieces, next) = ([Piece::default()].into(), age + condition.lasting / u32::from(ROW));
         let whole = Piece::default();
-        Self { condition, pieces, whole, whole_since: age, next, row: 0, tripped: Tripped::No, remembered: None }
+        let beside = beside.to_owned();
+        Self {
+            condition,
+            beside,
+            pieces,
+            whole,
+            whole_since: age,
+            next,
+            row: 0,
+            tripped: Tripped::No,
+            remembered: None,
+        }
     }
 
     /// A stage begins: what was seen before still counts in the window.
     pub(super) fn renew(&mut self, age: Duration) {
         let control = std::mem::take(&mut self.whole).control;
-        if self.remembered.is_none() && self.tells(&control) {
+        if self.tells(&control) {
             self.remembered = Some((age, control));
         }
         self.whole_since = age;
@@ -102,43 +118,65 @@ impl Watch {
     }
 
     /// Looks at the last quarter, where its time has come; answers what the last check said.
-    pub(super) fn check(&mut self, age: Duration) -> Tripped {
+    pub(super) fn check(&mut self, age: Duration) -> &Tripped {
         if age < self.next {
-            return self.tripped;
+            return &self.tripped;
         }
         let window = self.window();
         self.row = self.row_after(&window, age);
         self.tripped = match self.row {
-            ROW if self.is_shared(age) => Tripped::Shared,
-            ROW => Tripped::Yes,
+            ROW if self.is_shared(age) => Tripped::Shared(self.now_in_words(age)),
+            ROW => Tripped::Yes(self.now_in_words(age)),
             _ => Tripped::No,
         };
-        if let Some(control) = [&window.control, &self.whole.control].into_iter().find(|control| self.tells(control)) {
-            self.remembered = Some((age, control.clone()));
-        }
         let quarter = self.condition.lasting / u32::from(ROW);
         while self.next <= age {
             self.next += quarter;
             self.pieces.push_back(Piece::default());
         }
         self.pieces.drain(..self.pieces.len().saturating_sub(usize::from(ROW)));
-        self.tripped
+        &self.tripped
     }
 
     fn row_after(&self, window: &Piece, age: Duration) -> u8 {
         let (found, whole) = (self.find(window, age), self.find(&self.whole, age));
-        let metric = self.condition.metric;
-        let newest = self.pieces.back().and_then(|newest| metric.value(&newest.group));
-        let (Some(newest), Some(limit)) = (newest, found.limit.or(whole.limit)) else { return self.row };
+        let Some(limit) = found.limit.or(whole.limit) else { return self.row };
         let is_long = age.saturating_sub(self.whole_since) > self.condition.lasting;
         let breaches = match (found.proof, whole.proof) {
-            (Proof::Within, _) | (Proof::TooFew, Proof::Within) => return 0,
+            (Proof::Within, _) | (Proof::TooFew, Proof::Within) if self.has_news() => return 0,
             (Proof::Certain, _) => 2,
             (Proof::Likely, _) => 1,
             (Proof::TooFew | Proof::Over, Proof::Certain) if is_long => 2,
             _ => 0,
         };
-        if metric.is_over(newest, limit) { (self.row + breaches).min(ROW) } else { self.row }
+        (self.row + breaches.min(self.lasts(limit))).min(ROW)
+    }
+
+    /// Whether the newest quarter has anything to say.
+    fn has_news(&self) -> bool {
+        self.pieces.back().is_some_and(|newest| self.condition.metric.count(&newest.group) > 0)
+    }
+
+    /// How many breaches a check may count: none where the newest quarter is not over the limit, or the window without its
+    /// worst one; one where no other quarter tells anything.
+    fn lasts(&self, limit: f64) -> u8 {
+        let metric = self.condition.metric;
+        let values: Vec<_> = self.pieces.iter().map(|piece| metric.value(&piece.group)).collect();
+        let is_over = |value: Option<f64>| value.is_some_and(|value| metric.is_over(value, limit));
+        if !is_over(values.last().copied().flatten()) {
+            return 0;
+        }
+        let worse = |a: f64, b: f64| if metric.higher_is_worse() { a.total_cmp(&b) } else { b.total_cmp(&a) };
+        let told = values.iter().enumerate().filter_map(|(at, value)| Some((at, (*value)?)));
+        let worst = told.clone().max_by(|a, b| worse(a.1, b.1)).map(|(at, _)| at);
+        let mut others = Counts::default();
+        for (at, _) in told.filter(|(at, _)| Some(*at) != worst) {
+            others.merge(&self.pieces[at].group);
+        }
+        match metric.value(&others) {
+            None => 1,
+            others => 2 * u8::from(is_over(others)),
+        }
     }
 
     fn is_shared(&self, age: Duration) -> bool {
@@ -167,17 +205,14 @@ impl Watch {
         self.condition.judge(&piece.group, self.control(piece, age))
     }
 
-    /// What these counts are compared with: the control's of the same time; where they are too few the stage's, then what
-    /// it showed last.
+    /// What these counts are compared with: the control's of the same time; where they are too few the stage's, then those
+    /// of the stage before.
     pub(super) fn control<'a>(&'a self, piece: &'a Piece, age: Duration) -> &'a Counts {
         let remembered = self.remembered.as_ref().filter(|(at, _)| age.saturating_sub(*at) <= REMEMBERED);
+        // Whether a cause is shared is not told by what was before.
+        let remembered = remembered.filter(|_| matches!(self.condition.limit, Limit::TimesControl(_)));
         let all = [Some(&piece.control), Some(&self.whole.control), remembered.map(|(_, control)| control)];
-        match self.condition.limit {
-            Limit::At(_) => &piece.control,
-            Limit::TimesControl(_) => {
-                all.into_iter().flatten().find(|control| self.tells(control)).unwrap_or(&piece.control)
-            }
-        }
+        all.into_iter().flatten().find(|control| self.tells(control)).unwrap_or(&piece.control)
     }
 
     /// Why a stage must not end yet. `is_all`: the canary gets everything, and there is no control.

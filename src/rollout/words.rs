@@ -21,7 +21,7 @@ pub(super) fn value_text(metric: Metric, value: f64) -> String {
 pub(super) fn percent_text(share: f64) -> String {
     let percent = share * 100.0;
     // So that 99.97 % is not written as all of it.
-    let is_near_an_end = percent > 99.0 || percent < 1.0;
+    let is_near_an_end = !(1.0..=99.0).contains(&percent);
     let text = if is_near_an_end { format!("{percent:.2}") } else { format!("{percent:.1}") };
     format!("{} %", shortest(&text))
 }
@@ -64,14 +64,14 @@ impl Condition {
     }
 
     /// `above 5 %`, `below 0.8 × the control's 41 tokens/s`.
-    fn limit_in_words(&self, found: &Finding) -> String {
+    fn limit_in_words(&self, found: &Finding, beside: &str) -> String {
         let direction = if self.metric.higher_is_worse() { "above" } else { "below" };
         match (self.limit, found.limit) {
             (Limit::At(value), _) => format!("{direction} {}", value_text(self.metric, value)),
             (Limit::TimesControl(factor), Some(limit)) => {
-                format!("{direction} {factor} × the control's {}", value_text(self.metric, limit / factor))
+                format!("{direction} {factor} × {beside} {}", value_text(self.metric, limit / factor))
             }
-            (Limit::TimesControl(factor), None) => format!("{direction} {factor} × the control's"),
+            (Limit::TimesControl(factor), None) => format!("{direction} {factor} × {beside}"),
         }
     }
 }
@@ -79,6 +79,7 @@ impl Condition {
 impl Watch {
     /// `error_rate is 21.3 % of 118 requests (95 % sure of 14.4 % at least), above 5 %; the control's: 0.9 % of 2310`.
     pub(super) fn in_words(&self, piece: &Piece, age: Duration) -> String {
+        let beside = &self.beside;
         let (metric, found, control) = (self.condition.metric, self.find(piece, age), self.control(piece, age));
         let Some(value) = found.value else { return format!("{}: nothing was seen", metric.name()) };
         let mut text = format!("{} is {} of {} requests", metric.name(), value_text(metric, value), found.count);
@@ -86,9 +87,9 @@ impl Watch {
             let end = if metric.higher_is_worse() { "at least" } else { "at most" };
             text += &format!(" (95 % sure of {} {end})", value_text(metric, bound));
         }
-        text += &format!(", {}", self.condition.limit_in_words(&found));
+        text += &format!(", {}", self.condition.limit_in_words(&found, beside));
         if let (Limit::At(_), Some(value)) = (self.condition.limit, metric.value(control)) {
-            text += &format!("; the control's: {} of {}", value_text(metric, value), metric.count(control));
+            text += &format!("; {beside}: {} of {}", value_text(metric, value), metric.count(control));
         }
         text
     }
@@ -107,7 +108,7 @@ mod tests {
             (Metric::SuccessRate, 0.9997, "99.97 %"),
             (Metric::LatencyP99, 0.8512, "851 ms"),
             (Metric::LatencyP99, 3.0, "3 s"),
-            (Metric::FirstTokenP50, 61.25, "61.3 s"),
+            (Metric::FirstTokenP50, 61.28, "61.3 s"),
             (Metric::TokensPerSecond, 41.234, "41.2 tokens/s"),
             (Metric::CostPerRequest, 0.012_345, "$0.0123"),
         ] {

@@ -108,10 +108,10 @@ impl Soak {
     pub fn observe(&mut self, heard: &SoakHeard, now: Moment) {
         let age = self.clock.advance(now);
         let control = self.control.part_of(&heard.here);
-        self.control.observe(&control, None, &BackendSeen::default(), age);
+        self.control.observe(&control, &BackendSeen::default(), &BackendSeen::default(), age);
         for subject in &mut self.subjects {
             let (here, elsewhere) = (subject.part_of(&heard.here), subject.part_of(&heard.elsewhere));
-            subject.observe(&here, Some(&elsewhere), &control, age);
+            subject.observe(&here, &elsewhere, &control, age);
         }
     }
 

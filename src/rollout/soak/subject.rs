@@ -7,7 +7,7 @@ use crate::rollout::judge::Proof;
 use crate::rollout::row::{Row, RowSays};
 use crate::rollout::watch::{Piece, Tripped, Watch};
 use crate::rollout::words::time_text;
-use crate::rollout::{Condition, Counts, Heard, Limit, Metric};
+use crate::rollout::{Condition, Counts, Limit, Metric};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -55,7 +55,8 @@ impl BackendSeen {
         self.servers_up = up;
     }
 
-    fn add_later(&mut self, later: &Self) {
+    /// Adds what came later.
+    pub fn add_later(&mut self, later: &Self) {
         let Self { counts, own_5xx, probes, probe_failures, servers_up } = later;
         self.counts.merge(counts);
         self.own_5xx += own_5xx;
@@ -128,7 +129,8 @@ pub(super) struct Subject {
     /// At other nodes since then.
     elsewhere: BackendSeen,
     signs: Vec<(Sign, Watch)>,
-    row: Row,
+    /// Failures in a row, beside the control and beside other nodes.
+    rows: [Row; 2],
     /// The ages since when no server is up, and since when too few are.
     none_up: Option<Duration>,
     half_up: Option<Duration>,
@@ -145,7 +147,7 @@ pub(super) enum Says {
 impl Subject {
     pub(super) fn new(name: &str, backends: impl IntoIterator<Item = String>, before: &BackendSeen) -> Self {
         let watch = |sign: Sign| {
-            let mut watch = Watch::new(sign.condition(before), Duration::ZERO);
+            let mut watch = Watch::new(sign.condition(before), "the earlier", Duration::ZERO);
             watch.observe(&Counts::default(), &sign.part(before));
             (sign, watch)
         };
@@ -156,7 +158,7 @@ impl Subject {
             since: BackendSeen::default(),
             elsewhere: BackendSeen::default(),
             signs: Sign::ALL.map(watch).into(),
-            row: Row::default(),
+            rows: [Row::default(); 2],
             none_up: None,
             half_up: None,
         }
@@ -172,18 +174,16 @@ impl Subject {
     pub(super) fn observe(
         &mut self,
         here: &BackendSeen,
-        elsewhere: Option<&BackendSeen>,
+        elsewhere: &BackendSeen,
         control: &BackendSeen,
         age: Duration,
     ) {
         self.since.add_later(here);
-        let mut others = control.counts.clone();
-        if let Some(elsewhere) = elsewhere {
-            self.elsewhere.add_later(elsewhere);
-            others.merge(&elsewhere.counts);
-        }
+        self.elsewhere.add_later(elsewhere);
         self.signs.iter_mut().for_each(|(sign, watch)| watch.observe(&sign.part(here), &Counts::default()));
-        self.row.observe(&Heard { canary: here.counts.clone(), control: others, servers: None }, age);
+        for (row, others) in self.rows.iter_mut().zip([control, elsewhere]) {
+            row.observe(&here.counts, &others.counts, age);
+        }
         let (before, up) = (self.before.servers_up, self.since.servers_up);
         let since = |is: bool, since: Option<Duration>| is.then(|| since.unwrap_or(age));
         self.none_up = since(up == Some(0) && before > Some(0), self.none_up);
@@ -203,14 +203,14 @@ impl Subject {
     /// The age at the next check, or when servers were down for long enough.
     pub(super) fn next(&self, age: Duration) -> Option<Duration> {
         let ups = [self.none_up.map(|since| since + NONE_UP), self.half_up.map(|since| since + HALF_UP)];
-        let later = ups.into_iter().flatten().chain(self.row.next(ROW)).filter(|at| *at > age);
+        let later = ups.into_iter().flatten().chain(self.rows[0].next(ROW)).filter(|at| *at > age);
         later.chain(self.signs.iter().map(|(_, watch)| watch.next)).min()
     }
 
     pub(super) fn after_gap(&mut self, gap: Duration) {
         self.signs.iter_mut().for_each(|(_, watch)| watch.after_gap(gap));
         if gap > WINDOW {
-            (self.row, self.none_up, self.half_up) = (Row::default(), None, None);
+            (self.rows, self.none_up, self.half_up) = ([Row::default(); 2], None, None);
         }
     }
 
@@ -228,8 +228,9 @@ impl Subject {
                 Says::Nothing => {}
             }
         }
-        for (sign, watch) in self.signs.iter().filter(|(_, watch)| watch.tripped != Tripped::No) {
-            let words = format!("{}: {}", self.name, self.sign_in_words(*sign, watch, age));
+        for (sign, watch) in &self.signs {
+            let (Tripped::Yes(words) | Tripped::Shared(words)) = &watch.tripped else { continue };
+            let words = format!("{}: {}: {words}", self.name, sign.name());
             match self.shared_by(*sign, watch, control, age) {
                 None => return Says::Worse(words),
                 Some(who) => shared = Says::Shared(format!("{words}; and so it is with {who}")),
@@ -243,11 +244,15 @@ impl Subject {
         if self.before.counts.error_rate().is_some_and(|rate| rate >= HALF) {
             return Says::Nothing;
         }
-        match self.row.says(ROW, age) {
+        let says = self.rows.map(|row| row.says(ROW, age));
+        let shared = says.into_iter().find(|says| matches!(says, RowSays::Shared { .. }));
+        match shared.unwrap_or(says[0]) {
             RowSays::Nothing => Says::Nothing,
-            RowSays::Shared { failures, control } => {
-                Says::Shared(format!("{}: the last {failures} requests failed, and all {control} elsewhere", self.name))
-            }
+            RowSays::Shared { failures, control_good, control } => Says::Shared(format!(
+                "{}: the last {failures} requests failed, and {} of {control} where nothing was changed",
+                self.name,
+                control - control_good
+            )),
             RowSays::Dead { failures, .. } => Says::Worse(format!(
                 "{}: the last {failures} requests failed, all in a row; before the edit {} of {} did",
                 self.name, self.before.counts.failures, self.before.counts.told
@@ -283,19 +288,8 @@ impl Subject {
             .then(|| format!("{}: {}", control.name, others.in_words(&telling, age)))
     }
 
-    fn sign_in_words(&self, sign: Sign, watch: &Watch, age: Duration) -> String {
-        let before = sign.part(&self.before);
-        let metric = watch.condition.metric;
-        let was = match (metric, before.told) {
-            (Metric::ErrorRate, 0) => "; nothing was counted before the edit".to_owned(),
-            (Metric::ErrorRate, told) => format!("; before the edit {} of {told}", before.failures),
-            _ => String::new(),
-        };
-        format!("{}: {}{was}", sign.name(), watch.now_in_words(age))
-    }
-
     pub(super) fn view(&self, age: Duration) -> SubjectView {
-        let words = self.signs.iter().map(|(sign, watch)| self.sign_in_words(*sign, watch, age));
+        let words = self.signs.iter().map(|(sign, watch)| format!("{}: {}", sign.name(), watch.now_in_words(age)));
         let up = self.half_up.or(self.none_up).map(|since| time_text(age.saturating_sub(since)));
         SubjectView {
             name: self.name.clone(),
