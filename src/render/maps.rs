@@ -1,14 +1,14 @@
 //! What the running HAProxy takes as data: routes, what `/health` looks at, limits, keys, who may see the statistics.
 
 use super::names::{
-    CANARIES_MAP, CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, MODELS_MAP, MONTHS_MAP, PLANS_MAP, PRICES_MAP,
+    CANARIES_MAP, CANARY_MODELS_MAP, CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, MODELS_MAP, MONTHS_MAP, PLANS_MAP, PRICES_MAP,
     PlansMap, RoutesMap, SPENT_MAP, STATS_MAP, health_map, plans_map, routes_map,
 };
 use super::routes::{self, Routes};
 use super::{MapFile, RenderError};
 use super::{plans, prices};
 use crate::cfg;
-use crate::config::{Backend, Config, Server};
+use crate::config::{Backend, Canary, Config, Server};
 use crate::desired::{Desired, KEY_SLOTS, KeyEntry, key_entries, key_id};
 use crate::model::{Digest, Secret, SecretRef, Sourced};
 use base64::Engine as _;
@@ -68,9 +68,10 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
         let entries = desired.lists.iter().map(|(key, list)| (key.clone(), list.clone())).collect();
         maps.insert(LISTS_MAP.to_owned(), MapFile { entries, is_secret: false });
     }
-    let entries = canaries(desired);
-    if !entries.is_empty() {
-        maps.insert(CANARIES_MAP.to_owned(), MapFile { entries, is_secret: false });
+    for (path, entries) in [(CANARIES_MAP, canaries(desired)), (CANARY_MODELS_MAP, canary_models(config))] {
+        if !entries.is_empty() {
+            maps.insert(path.to_owned(), MapFile { entries, is_secret: false });
+        }
     }
     let entries = keys(desired)?;
     if !entries.is_empty() {
@@ -79,18 +80,23 @@ pub(super) fn all(desired: &Desired) -> Result<BTreeMap<String, MapFile>, Render
     Ok(maps)
 }
 
-/// What each canary has, in hundredths of a percent, by its name; and its models, by `CANARY|MODEL`.
+/// What each canary has, in hundredths of a percent, by its name.
 pub fn canaries(desired: &Desired) -> Vec<(String, String)> {
-    let mut entries = Vec::new();
-    for canary in desired.config.backends.iter().filter_map(|backend| backend.canary.as_ref()) {
-        let name = &canary.name.value;
-        let percent = desired.canaries.get(name).copied().unwrap_or_default();
-        entries.push((name.to_string(), percent.hundredths().to_string()));
-        for (model, here) in canary.models().into_iter().flatten() {
-            entries.push((format!("{name}|{model}"), here.value.clone()));
-        }
-    }
-    entries
+    let part = |name| desired.canaries.get(name).copied().unwrap_or_default().hundredths().to_string();
+    canaries_of(&desired.config).map(|canary| (canary.name.value.to_string(), part(&canary.name.value))).collect()
+}
+
+/// The models of canaries, by `CANARY|MODEL`.
+fn canary_models(config: &Config) -> Vec<(String, String)> {
+    let of_canary = |canary: &Canary| -> Vec<(String, String)> {
+        let entry = |(model, here): (&String, &Sourced<String>)| (format!("{}|{model}", canary.name.value), here.value.clone());
+        canary.models().into_iter().flatten().map(entry).collect()
+    };
+    canaries_of(config).flat_map(of_canary).collect()
+}
+
+fn canaries_of(config: &Config) -> impl Iterator<Item = &Canary> {
+    config.backends.iter().filter_map(|backend| backend.canary.as_ref())
 }
 
 /// What models are called at servers, by `BACKEND/SERVER|MODEL`.

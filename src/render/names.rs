@@ -30,8 +30,10 @@ pub(super) const PLANS_MAP: &str = "maps/plans.map";
 pub(super) const PRICES_MAP: &str = "maps/prices.map";
 /// Map of what models are called at servers.
 pub(super) const MODELS_MAP: &str = "maps/models.map";
-/// Map of the parts of canaries, and of their models.
+/// Map of the parts of canaries.
 pub const CANARIES_MAP: &str = "maps/canaries.map";
+/// Map of the models of canaries.
+pub(super) const CANARY_MODELS_MAP: &str = "maps/canaries.models.map";
 /// Map of the lists of models.
 pub const LISTS_MAP: &str = "maps/lists.map";
 /// Map of what clients have spent.
@@ -102,6 +104,7 @@ pub(super) fn health_map(frontend: &Name) -> String {
 pub fn is_own_map(path: &str) -> bool {
     [LIMITS_MAP, KEYS_MAP, STATS_MAP, CLIENTS_MAP, PLANS_MAP, PRICES_MAP, SPENT_MAP, MONTHS_MAP, MODELS_MAP, LISTS_MAP, CANARIES_MAP]
         .contains(&path)
+        || path == CANARY_MODELS_MAP
         || path.starts_with("maps/plans.")
         || path.starts_with("maps/routes.")
         || path.starts_with("maps/health.")

@@ -13,7 +13,7 @@ mod tls;
 use super::caller::{decoded_key, replaced_headers, spelt_key, telling_headers};
 use super::marks::Marks;
 use super::names::{
-    CANARIES_MAP, KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, LIVE_RING, MODELS_MAP, PEERS, SHARED_PEERS,
+    CANARIES_MAP, CANARY_MODELS_MAP, KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, LIVE_RING, MODELS_MAP, PEERS, SHARED_PEERS,
     STATS, STATS_MAP, peers_socket,
 };
 use super::nodes;
@@ -115,6 +115,7 @@ impl<'a> ContextMaker<'a> {
         context.insert_value("keys_map", KEYS_MAP.into());
         context.insert_value("models_map", MODELS_MAP.into());
         context.insert_value("canaries_map", CANARIES_MAP.into());
+        context.insert_value("canary_models_map", CANARY_MODELS_MAP.into());
         context.insert_value("lists_map", LISTS_MAP.into());
         context.insert_value("errors", errors());
         context.insert_value("plain_json", plain::json_object().into());
