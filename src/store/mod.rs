@@ -29,6 +29,7 @@ pub mod archive;
 mod current;
 mod error;
 mod events;
+pub mod git;
 mod journal;
 mod manifest;
 mod overrides;

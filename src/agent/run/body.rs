@@ -6,6 +6,7 @@ use super::tasks::{Filing, Reading, VrrpErrand, Work};
 use super::waiting::{Edited, Held, Postponed};
 use super::words::Words;
 use crate::agent::apply::push::Pushed;
+use crate::agent::history::git_book::GitBook;
 use crate::agent::history::last_results::LastResults;
 use crate::agent::history::spending::{ModelBook, Spending};
 use crate::agent::history::usage_book::UsageBook;
@@ -62,6 +63,8 @@ pub struct Agent {
     /// Likewise.
     pub(super) models: Option<ModelBook>,
     pub(super) usage: UsageBook,
+    /// `None`: it only observes.
+    pub(super) git: Option<GitBook>,
     pub(super) hearing: Ears,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) seen: watch::Sender<Option<Arc<SnapshotParts>>>,
@@ -131,6 +134,7 @@ impl Agent {
             spending,
             models,
             usage,
+            git: keeps_files.then(GitBook::default),
             hearing: Ears::default(),
             probes: Probes::default(),
             requests,

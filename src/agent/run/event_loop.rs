@@ -155,6 +155,9 @@ impl Agent {
         if let Some(models) = self.models.take() {
             models.close(self.node.steering.models.known().clone()).await;
         }
+        if let Some(git) = self.git.take() {
+            git.close().await;
+        }
         self.usage.close().await;
         Ok(())
     }
@@ -171,6 +174,7 @@ impl Agent {
         let fleet = self.node.steering.fleet.next_wake().map(|at| now + at.since(self.node.now()));
         let keys = self.node.steering.keyring.next_wake().map(|at| now + at.since(self.node.now()));
         let results = self.results.as_ref().and_then(LastResults::next_wake);
+        let git = self.git.as_ref().and_then(|git| git.next_wake(&self.node.ledger));
         let push = self.push_at.filter(|_| self.push.is_none());
         let places = self.probes.queue.next_wake();
         let words = self.next_late_word();
@@ -178,6 +182,7 @@ impl Agent {
             fleet,
             keys,
             results,
+            git,
             self.node.vips.as_ref().map(Vips::look_at),
             push,
             places,
@@ -218,6 +223,10 @@ impl Agent {
         }
         self.usage.keep().await;
         self.node.troubles.set(Matter::Usage, self.usage.problem());
+        if let Some(git) = &mut self.git {
+            git.keep(&self.node.serving.config, &self.node.file.place, &self.node.ledger).await;
+            self.node.troubles.set(Matter::Git, git.problem());
+        }
         self.answer_late_words();
         self.words.send(&self.node);
         self.node.look_at_disk();

@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 
+/// What tar is made of, in bytes.
+const BLOCK: usize = 512;
+
 /// What every form has.
 #[derive(Deserialize)]
 struct AnyForm {
@@ -32,6 +35,15 @@ struct AnyForm {
 pub fn read_backup(
     archive: &Utf8Path,
     file: &File,
+    take: impl FnMut(&str, &[u8]) -> Result<(), StoreError>,
+) -> Result<BackupManifest, StoreError> {
+    read_within(MAX_TOTAL, archive, file, take)
+}
+
+pub(super) fn read_within(
+    max_total: u64,
+    archive: &Utf8Path,
+    file: &File,
     mut take: impl FnMut(&str, &[u8]) -> Result<(), StoreError>,
 ) -> Result<BackupManifest, StoreError> {
     let refused = |problem: String| StoreError::Refused(format!("{archive} cannot be restored: {problem}"));
@@ -42,7 +54,7 @@ pub fn read_backup(
     let mut raw = file;
     fault::pass_path("backup.read", archive).and_then(|()| raw.rewind()).map_err(unread)?;
     let decoder = zstd::Decoder::with_buffer(BufReader::new(raw)).map_err(unread)?.single_frame();
-    let mut tar = tar::Archive::new(Limited { inner: decoder, left: MAX_TOTAL + MAX_MANIFEST });
+    let mut tar = tar::Archive::new(Limited { inner: decoder, left: max_total });
     let mut found: BTreeMap<String, (u64, Digest)> = BTreeMap::new();
     let mut manifest = None;
     for entry in tar.entries().map_err(unread)?.raw(true) {
@@ -91,9 +103,11 @@ pub fn read_backup(
     let Some(manifest) = manifest else {
         return Err(refused("it ends in the middle: its manifest is missing".to_owned()));
     };
-    // To the very end: the decoder compares its checksum there.
+    // To the very end: two empty blocks, of which the first one was the end for `tar`, and the checksum behind them.
     let mut rest = tar.into_inner();
-    if io::copy(&mut rest, &mut io::sink()).map_err(unread)? > 0 {
+    let mut end = vec![];
+    (&mut rest).take(2 * BLOCK as u64).read_to_end(&mut end).map_err(unread)?;
+    if end != [0; BLOCK] {
         return Err(refused("something stands behind its end".to_owned()));
     }
     let mut raw = rest.inner.finish();
@@ -182,10 +196,9 @@ struct Limited<R> {
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.left = self
-            .left
-            .checked_sub(read as u64)
-            .ok_or_else(|| io::Error::other(format!("it has more than {} GiB, as no backup has", MAX_TOTAL >> 30)))?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            io::Error::other(format!("it has more than the {} GiB that a backup may have", MAX_TOTAL >> 30))
+        })?;
         Ok(read)
     }
 }
