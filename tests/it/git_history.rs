@@ -40,7 +40,7 @@ fn each_confirmed_revision_is_a_commit_and_tags_come_later() {
             (commits(&stage).last().is_some_and(|last| last == "too light")).then_some(())
         });
         let at = stage.path("git");
-        assert!(git(&at, &["tag"]).is_some_and(|tags| tags == "good\n"));
+        wait_for("the tag", PATIENCE, || git(&at, &["tag"]).filter(|tags| tags == "good\n"));
         assert_eq!(git(&at, &["diff", "good", "test", "--", "hapilot.toml"]).as_deref(), Some(""));
         let served = git(&at, &["show", "test~1:hapilot.toml"]).expect("the file");
         assert_eq!(served, stage.text(), "as it was saved");
