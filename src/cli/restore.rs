@@ -5,11 +5,12 @@ use super::lacking::lacking;
 use super::output::{Failure, Output, Tone};
 use crate::agent::{Ledger, Place, ledger_in_map};
 use crate::config::{self, Config};
+use crate::event::{Event, EventKind, Severity};
 use crate::render;
 use crate::store::archive::{
     BackupManifest, OutsideKind, PutBack, Restored, finish_restore, read_backup, restore_usage, what_is_there,
 };
-use crate::store::{Current, Revisions, USAGE, load_current, load_open_usage};
+use crate::store::{Current, EventWriter, Revisions, USAGE, load_current, load_open_usage};
 use crate::sys::lock::{Holding, Lock};
 use crate::sys::{self, directory, files, space};
 use crate::usage::Hour;
@@ -68,6 +69,11 @@ pub(super) async fn restore(place: &Place, options: &super::args::Restore, out: 
         };
         failure(why).help(help)
     })?;
+    let BackupManifest { node, created, .. } = &manifest;
+    let text = format!("{} put the backup of node {node} of {created} in place", super::agent::actor());
+    let event = Event::once(EventKind::Agent, Severity::Info, "agent", text).at(Timestamp::now());
+    // The file has its owner already, as all that was put back.
+    let _ = EventWriter::new(&state).append(&[event]);
     drop(lock);
     tell(&place, &manifest, &operators, &restored, out)
 }

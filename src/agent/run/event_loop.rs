@@ -332,7 +332,7 @@ impl Agent {
             }
             Request::Confirm(actor, reply) => self.file(Remark::Confirm(actor), reply),
             Request::Expire(reply) => self.change(Aim::Expire, Intent::of_agent(None), vec![reply], file).await,
-            Request::Tag(revision, name, reply) => self.file(Remark::Tag(revision, name), reply),
+            Request::Tag(revision, name, actor, reply) => self.file(Remark::Tag(revision, name, actor), reply),
             Request::Vip { names, verb, actor, reply } => {
                 let result = match verb {
                     VipVerb::Release { force } => self.node.release(&names, force, &actor),

@@ -533,7 +533,7 @@ fn a_full_disk_leaves_everything_as_it_was() {
         let (state, toml) = (dir.join("new"), dir.join("etc/hapilot.toml"));
         fs_err::create_dir_all(&state).unwrap();
         assert!(at < 500, "it never ends");
-        let mut put = || {
+        let put = || {
             let mut put_back = PutBack::begin(&state).map_err(|e| (e, false))?;
             let file = File::open(&path).unwrap();
             let staged = read_backup(&path, &file, |name, bytes| match name.strip_prefix(STATE) {
