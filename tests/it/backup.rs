@@ -239,3 +239,27 @@ fn a_backup_goes_through_a_pipe_and_names_what_it_leaves_out() {
         assert!(refused.code == Some(1) && refused.stderr.contains(told), "{}", refused.stderr);
     }
 }
+
+#[test]
+fn what_nobody_had_confirmed_is_not_what_comes_back() {
+    let binary = binaries().into_iter().next_back().expect("a HAProxy");
+    let mut stage = Stage::running(&binary, |text| format!("{text}\n[apply]\non_save = \"plan\"\n"));
+    stage.edit("weight = 100 # a", "weight = 40 # a");
+    stage.done(&["apply", "--confirm", "1s", "--reason", "a trial"]);
+    let target = stage.path("a.tar.zst").display().to_string();
+    let made = stage.json(&["backup", &target]);
+    stage.agent().stop();
+    stage.end_haproxy();
+    fs_err::remove_dir_all(stage.path("state")).expect("the state");
+    fs_err::remove_file(stage.path("haproxy.cfg")).expect("haproxy.cfg");
+    let restored = stage.json(&["restore", &target]);
+    if made["serving"] == 2 {
+        assert!(restored["notes"].to_string().contains("revision 1 comes back"), "{restored}");
+    }
+    stage.start_agent();
+    wait_for("haproxy.cfg", PATIENCE, || stage.path("haproxy.cfg").exists().then_some(()));
+    stage.start_haproxy();
+    stage.wait_for_health();
+    wait_for("the last confirmed one", PATIENCE, || (stage.weight("a") == 100).then_some(()));
+    assert!(stage.text().contains("weight = 40 # a"), "the file is as it was");
+}

@@ -69,7 +69,10 @@ fn archive(dir: &Utf8Path) -> (Utf8PathBuf, BackupManifest) {
     (path, manifest)
 }
 
-fn read(path: &Utf8Path) -> Result<(BackupManifest, Vec<(String, Vec<u8>)>), String> {
+/// Name and content of each.
+type Members = Vec<(String, Vec<u8>)>;
+
+fn read(path: &Utf8Path) -> Result<(BackupManifest, Members), String> {
     let mut seen = vec![];
     let file = File::open(path).unwrap();
     let manifest = read_backup(path, &file, |name, bytes| {
@@ -92,7 +95,7 @@ fn repacked(path: &Utf8Path, tar: &[u8]) {
 }
 
 /// The members of an archive, to be changed and written again.
-fn members(path: &Utf8Path) -> Vec<(String, Vec<u8>)> {
+fn members(path: &Utf8Path) -> Members {
     let (manifest, mut all) = read(path).unwrap();
     all.insert(0, (FIRST.to_owned(), b"1\n".to_vec()));
     all.push((MANIFEST.to_owned(), serde_json::to_vec(&manifest).unwrap()));
@@ -432,7 +435,7 @@ fn a_revision_that_is_written_meanwhile_is_whole_or_not_there() {
 }
 
 /// Of an archive that has the state alone.
-fn read_without_operators(path: &Utf8Path, manifest: BackupManifest) -> (BackupManifest, Vec<(String, Vec<u8>)>) {
+fn read_without_operators(path: &Utf8Path, manifest: BackupManifest) -> (BackupManifest, Members) {
     let mut seen = vec![];
     let file = File::open(path).unwrap();
     let refused = read_backup(path, &file, |name, bytes| {
