@@ -25,7 +25,7 @@ pub use history::entry::Entry;
 pub use history::ledger::Ledger;
 pub use history::remark::Remark;
 pub use history::trial::clocks;
-pub use history::usage_book::load as usage_ledger;
+pub use history::usage_book::{load as usage_ledger, number_in_map as ledger_in_map};
 pub use judge::preflight::replaced_file;
 pub use judge::start::start_doubts;
 pub use node::Node;

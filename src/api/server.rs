@@ -247,8 +247,8 @@ async fn expire(State(handle): State<Handle>) -> Response {
 }
 
 async fn tag(State(handle): State<Handle>, Json(body): Json<TagRequest>) -> Response {
-    let TagRequest { revision, name } = body;
-    ask(&handle, |reply| Request::Tag(revision, name, reply)).await
+    let TagRequest { revision, name, actor } = body;
+    ask(&handle, |reply| Request::Tag(revision, name, actor, reply)).await
 }
 
 async fn server(State(handle): State<Handle>, Json(body): Json<ServerRequest>) -> Response {

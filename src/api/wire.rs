@@ -360,6 +360,9 @@ pub struct TagRequest {
     pub revision: u32,
     /// Its name, which stays.
     pub name: String,
+    /// Who asks.
+    #[serde(default)]
+    pub actor: String,
 }
 
 /// `POST /v1/server`

@@ -1,10 +1,13 @@
 //! The command line: names are a contract, meanings are checked here once.
 
+mod backup;
+mod events;
 mod usage;
 
+pub use backup::{Backup, Restore};
+pub use events::{Events, When};
 pub use usage::{By, Since, Usage};
 
-use crate::event::Severity;
 use crate::health::ProbeKind;
 use crate::model::{AdminState, Name, ServerId, Weight, parse_duration};
 use camino::Utf8PathBuf;
@@ -152,6 +155,10 @@ pub enum Command {
     },
     /// Serve an older revision again, as a new one
     Rollback(Rollback),
+    /// Write what an empty node needs to serve what this one serves into one file, without a secret
+    Backup(Backup),
+    /// Put what a backup has in place, on a node that is empty, or with --force
+    Restore(Restore),
     /// Print the JSON Schema of the file, for editors
     Schema,
     /// Print a completion script
@@ -210,6 +217,7 @@ impl Command {
             | Self::Diff { .. }
             | Self::Tag { .. }
             | Self::Rollback(_)
+            | Self::Backup(_)
             | Self::Key { command: KeyCommand::List } => true,
             Self::Probe(options) => options.last,
             Self::Run(_)
@@ -217,6 +225,7 @@ impl Command {
             | Self::Render { .. }
             | Self::Key { command: KeyCommand::Test { .. } }
             | Self::Client { .. }
+            | Self::Restore(_)
             | Self::Schema
             | Self::Completions { .. }
             | Self::Demo(_)
@@ -275,23 +284,6 @@ pub struct Rollback {
     /// Put the content that serves then into the file too; the file as it was is kept beside
     #[arg(long)]
     pub write: bool,
-}
-
-/// `events`
-#[derive(Args, Clone, Debug)]
-pub struct Events {
-    /// From so long ago: 30m, 2h, 7d
-    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = duration)]
-    pub since: Duration,
-    /// Of this only: BACKEND/SERVER, BACKEND and its servers, a virtual address, haproxy
-    #[arg(long, value_name = "SUBJECT")]
-    pub subject: Option<String>,
-    /// At least this bad: info, warning or error
-    #[arg(long, value_name = "SEVERITY", value_parser = severity)]
-    pub severity: Option<Severity>,
-    /// Go on with what happens from now on
-    #[arg(short, long)]
-    pub follow: bool,
 }
 
 /// `history …`
@@ -563,15 +555,6 @@ fn period(text: &str) -> Result<Duration, String> {
         return Err("it lasts 1s to 24d; without `--for` it holds until you take it back".to_owned());
     }
     Ok(length)
-}
-
-fn severity(text: &str) -> Result<Severity, String> {
-    match text {
-        "info" => Ok(Severity::Info),
-        "warning" => Ok(Severity::Warning),
-        "error" => Ok(Severity::Error),
-        _ => Err("it is info, warning or error".to_owned()),
-    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -9,6 +9,7 @@ use crate::config::{Config, Diagnostics, own_vips};
 use crate::desired::Desired;
 use crate::model::Sourced;
 use crate::render::{self, ListFile, Target};
+use crate::store::git::git_is_there;
 use crate::sys;
 use camino::Utf8PathBuf;
 use serde::Serialize;
@@ -70,7 +71,9 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
         }
         Err(e) => Some(e.refusal()),
     };
-    let refused = match (refused, unmakeable(&sources)) {
+    let mut unmakeable = unmakeable(&sources);
+    unmakeable.extend(without_git(&sources).await);
+    let refused = match (refused, unmakeable) {
         (Some(refused), unmakeable) => {
             Some(unmakeable.into_iter().fold(refused, |all, one| all.besides("\n", one.into())))
         }
@@ -140,6 +143,14 @@ fn unmakeable(sources: &Sources) -> Vec<Objection> {
         Some(Objection::new(format_args!("`{key}`: {}", lack.what)).at(at).help(lack.help))
     };
     folders.into_iter().filter_map(objection).collect()
+}
+
+/// `[history] git` without the program.
+async fn without_git(sources: &Sources) -> Option<Objection> {
+    let path = sources.config.history.git.as_ref()?;
+    let why = git_is_there().await.err()?;
+    let at = At::origin(&sources.file, path.origin);
+    Some(Objection::new(format_args!("`history.git`: {}", sys::chain(&why))).at(at))
 }
 
 /// What `buffer` may cost, in words: a request in flight holds one whole.

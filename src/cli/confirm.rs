@@ -31,10 +31,10 @@ pub(super) async fn confirm(place: &Place, out: Output) -> Result<(), Failure> {
 pub(super) async fn tag(place: &Place, revision: &str, name: String, out: Output) -> Result<(), Failure> {
     let revision = resolve(place, revision)?;
     let tagged = match agent(place)? {
-        Some(agent) => agent.tag(&TagRequest { revision, name }).await.map_err(Failure::from)?,
+        Some(agent) => agent.tag(&TagRequest { revision, name, actor: actor() }).await.map_err(Failure::from)?,
         None => {
             let mut node = Node::open(place.using(SecretUse::Nothing)).await.map_err(Failure::from)?;
-            Applied::from(&node.alone().remark(&Remark::Tag(revision, name)).map_err(Failure::from)?)
+            Applied::from(&node.alone().remark(&Remark::Tag(revision, name, actor())).map_err(Failure::from)?)
         }
     };
     print(&tagged, out);

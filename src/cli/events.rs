@@ -21,13 +21,18 @@ const INDENT: usize = 10;
 pub(super) async fn events(place: &Place, options: &args::Events, out: Output) -> Result<(), Failure> {
     let (state, unread) = target::state(place);
     let mut reader = EventReader::new(&state);
-    let since = Timestamp::now().checked_sub(options.since).unwrap_or(Timestamp::MIN);
+    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let since = options.since.begin(now, &zone);
+    let until = options.until.map_or(Timestamp::MAX, |until| until.end(now, &zone));
+    if until <= since {
+        return Err(Failure::usage("--until lies before --since: nothing can have happened between"));
+    }
     let mut day = String::new();
     let mut count = 0_usize;
     loop {
         let mut found = vec![];
         let read = reader.read(|event| {
-            if event.at >= since && is_of(&event, options) {
+            if (since..until).contains(&event.at) && is_of(&event, options) {
                 found.push(event);
             }
         });
@@ -53,12 +58,23 @@ pub(super) async fn events(place: &Place, options: &args::Events, out: Output) -
     }
     if count == 0 && !out.json {
         let of = options.subject.as_ref().map(|subject| format!(" to {subject}")).unwrap_or_default();
-        let since = crate::model::format_duration(options.since);
+        let span = match (options.since, options.until) {
+            (args::When::Ago(length), None) => format!("within the last {}", crate::model::format_duration(length)),
+            (_, None) => format!("since {}", out.with_clocks(&told_at(since))),
+            (_, Some(_)) => {
+                format!("from {} to {}", out.with_clocks(&told_at(since)), out.with_clocks(&told_at(until)))
+            }
+        };
         let meant = options.subject.as_ref().and_then(|subject| alike(place, subject));
         let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-        out.note(format_args!("nothing happened{of} within the last {since}, or nobody kept it in {state}{meant}"));
+        out.note(format_args!("nothing happened{of} {span}, or nobody kept it in {state}{meant}"));
     }
     Ok(())
+}
+
+/// As `Output` finds times.
+fn told_at(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The backend or server that is spelt nearly so.
@@ -76,7 +92,10 @@ fn is_of(event: &Event, options: &args::Events) -> bool {
         event.subject == *subject
             || event.subject.strip_prefix(subject.as_str()).is_some_and(|rest| rest.starts_with('/'))
     };
-    options.subject.as_ref().is_none_or(belongs) && options.severity.is_none_or(|least| event.severity >= least)
+    let is_of_kind = options.kind.is_empty() || options.kind.contains(&event.kind);
+    is_of_kind
+        && options.subject.as_ref().is_none_or(belongs)
+        && options.severity.is_none_or(|least| event.severity >= least)
 }
 
 /// Some lines, below the day where that is another one.
@@ -117,7 +136,9 @@ mod tests {
     fn a_backend_has_the_events_of_its_servers_and_nobody_elses() {
         let of = |subject: &str, wanted: &str| {
             let options = args::Events {
-                since: Duration::ZERO,
+                since: args::When::Ago(Duration::ZERO),
+                until: None,
+                kind: vec![EventKind::Weight, EventKind::Health],
                 subject: Some(wanted.to_owned()),
                 severity: Some(Severity::Warning),
                 follow: false,

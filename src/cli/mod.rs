@@ -6,6 +6,7 @@
 mod agent;
 mod apply;
 pub mod args;
+mod backup;
 mod belonging;
 mod check;
 mod client;
@@ -20,6 +21,7 @@ mod explain;
 mod history;
 mod insistence;
 mod key;
+mod lacking;
 mod last_results;
 mod layout;
 mod mock;
@@ -27,6 +29,7 @@ mod network;
 mod output;
 mod pieces;
 mod probe;
+mod restore;
 mod run;
 mod server;
 mod sheet;
@@ -162,6 +165,8 @@ async fn dispatch(cli: Cli, is_file_named: bool, out: Output) -> Result<(), Fail
         Command::Diff { from, to, haproxy } => history::diff(&place, from.as_deref(), to.as_deref(), haproxy, out),
         Command::Tag { revision, name } => confirm::tag(&place, &revision, name, out).await,
         Command::Rollback(options) => apply::rollback(&place, options, out).await,
+        Command::Backup(options) => backup::backup(&place, &options, out),
+        Command::Restore(options) => restore::restore(&place, &options, out).await,
         Command::Schema => {
             out.print_json(&crate::config::json_schema());
             Ok(())

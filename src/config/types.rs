@@ -550,6 +550,8 @@ pub struct Apply {
 pub struct History {
     /// `keep`: revisions, 2 to 10,000; default 200.
     pub keep: u32,
+    /// `git`: a repository that has each confirmed revision as a commit; none by default.
+    pub git: Option<Sourced<Utf8PathBuf>>,
 }
 
 /// `[api]`

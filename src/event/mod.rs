@@ -154,6 +154,28 @@ fn cut(text: String) -> String {
 }
 
 impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 18] = [
+        Self::Agent,
+        Self::Health,
+        Self::Weight,
+        Self::Override,
+        Self::Guard,
+        Self::Outage,
+        Self::Fallback,
+        Self::Key,
+        Self::Client,
+        Self::Budget,
+        Self::Vip,
+        Self::Drift,
+        Self::Revision,
+        Self::Trial,
+        Self::Refused,
+        Self::Haproxy,
+        Self::Certificate,
+        Self::Problem,
+    ];
+
     /// As in files, filters and logs.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -21,12 +21,16 @@
 //! STATE/usage/2026-11-30T13.json         what clients used in that hour of UTC, which is over
 //!             open.json                  the hour that is not over, and how far HAProxy's lines were counted
 //!             elsewhere.json             what clients spent at other nodes, as those told it
+//!             restored.json              which hours a backup brought
+//! STATE/restore/                         a backup that is being put here: see `archive`
 //! STATE/journal.json                     the apply that is under way, with what was there before it
 //! ```
 
+pub mod archive;
 mod current;
 mod error;
 mod events;
+pub mod git;
 mod journal;
 mod manifest;
 mod overrides;
@@ -50,4 +54,6 @@ pub use revisions::{Listed, NewFile, Revision, Revisions};
 pub use spent::{
     SavedCanaries, SavedCanary, load_canaries, load_models, load_spent, save_canaries, save_models, save_spent,
 };
-pub use usage::{USAGE, forget_usage, load_elsewhere, load_open_usage, load_usage, save_elsewhere, save_usage};
+pub use usage::{
+    USAGE, forget_usage, load_elsewhere, load_open_usage, load_restored, load_usage, save_elsewhere, save_usage,
+};

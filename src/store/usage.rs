@@ -24,6 +24,8 @@ const SUFFIX: &str = ".json";
 const OPEN: &str = "open.json";
 /// What clients spent at other nodes.
 const ELSEWHERE: &str = "elsewhere.json";
+/// Before which hour another ledger counted.
+const RESTORED: &str = "restored.json";
 
 /// Writes the hours that are over, and then the one that is not: where a death comes between, the lines of the hours that
 /// are over are counted again from where `open` is on disk, and their files are written again with the same sums.
@@ -62,6 +64,23 @@ pub fn save_elsewhere(state: &Utf8Path, sums: &[ToldSum]) -> Result<(), StoreErr
 /// Unreadable or damaged. The caller may take it for empty: other nodes tell it again.
 pub fn load_elsewhere(state: &Utf8Path) -> Result<Vec<ToldSum>, StoreError> {
     Ok(load(&directory_in(state).join(ELSEWHERE))?.unwrap_or_default())
+}
+
+/// Writes that hours before this one are those of a backup, which another ledger counted.
+///
+/// # Errors
+/// The directory is full or not writable.
+pub(super) fn save_restored(state: &Utf8Path, before: Hour) -> Result<(), StoreError> {
+    make_directory(state)?;
+    save(&directory_in(state).join(RESTORED), &before)
+}
+
+/// Reads before which hour another ledger counted; the first of all where there is nothing of a backup.
+///
+/// # Errors
+/// Unreadable or damaged.
+pub fn load_restored(state: &Utf8Path) -> Result<Hour, StoreError> {
+    Ok(load(&directory_in(state).join(RESTORED))?.unwrap_or_default())
 }
 
 /// Hands over the hours that are over, in the order of time: from `from` on, and before `to_exclusive`. Answers the files

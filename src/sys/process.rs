@@ -78,6 +78,41 @@ pub async fn run_with<S: AsRef<OsStr>>(
     deadline: Duration,
     max_output_bytes: usize,
 ) -> Result<Finished, ProcessError> {
+    let mut command = Command::new(program);
+    for name in redact::secret_variables() {
+        match variables.contains(&name) {
+            true => std::env::var(&name).iter().for_each(|value| redact::learn(value)),
+            false => drop(command.env_remove(name)),
+        }
+    }
+    run_command(command.stdin(Stdio::null()), program, args, deadline, max_output_bytes).await
+}
+
+/// As [`run`], in an environment of these variables alone, with a file as standard input.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_clean<S: AsRef<OsStr>>(
+    program: &Utf8Path,
+    args: &[S],
+    environment: &[(&str, String)],
+    input: Option<std::fs::File>,
+    deadline: Duration,
+    max_output_bytes: usize,
+) -> Result<Finished, ProcessError> {
+    let mut command = Command::new(program);
+    command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
+    command.stdin(input.map_or_else(Stdio::null, Stdio::from));
+    run_command(&mut command, program, args, deadline, max_output_bytes).await
+}
+
+async fn run_command<S: AsRef<OsStr>>(
+    command: &mut Command,
+    program: &Utf8Path,
+    args: &[S],
+    deadline: Duration,
+    max_output_bytes: usize,
+) -> Result<Finished, ProcessError> {
     let told = |doing| move |source| ProcessError { doing, program: program.to_owned(), source };
     let first: String = args.first().map(|first| first.as_ref().to_string_lossy().into_owned()).unwrap_or_default();
     let deadline = match fault::told("process.wait", format_args!("{program} {first}")) {
@@ -86,16 +121,8 @@ pub async fn run_with<S: AsRef<OsStr>>(
         None => deadline,
     };
     fault::pass("process.spawn", format_args!("{program} {first}")).map_err(told("start"))?;
-    let mut command = Command::new(program);
-    for name in redact::secret_variables() {
-        match variables.contains(&name) {
-            true => std::env::var(&name).iter().for_each(|value| redact::learn(value)),
-            false => drop(command.env_remove(name)),
-        }
-    }
     let mut child = command
         .args(args)
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)

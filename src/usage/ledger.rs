@@ -222,12 +222,15 @@ impl UsageLedger {
     /// The next sums to tell other nodes, `most` at a time.
     pub fn page(&mut self, most: usize, hour: Hour) -> Vec<ToldSum> {
         let Self { elsewhere, spent, forgiven, .. } = self;
-        let sum_of = |client: &str| {
-            let (spent, forgiven) = (spent.get(client), forgiven.get(client));
-            let windows = [Period::Day, Period::Month].map(|period| left_of(spent, forgiven, period, hour));
-            Sum(since(forgiven), windows.map(|window| (window.number, window.nano_usd)))
-        };
-        elsewhere.page(most, spent, sum_of)
+        elsewhere.page(most, spent, |client| sum_of(spent.get(client), forgiven.get(client), hour))
+    }
+
+    /// What this ledger knows of each client in the windows of an hour.
+    pub fn sums(&self, hour: Hour) -> Vec<ToldSum> {
+        let clients: std::collections::BTreeSet<&String> = self.spent.keys().chain(self.forgiven.keys()).collect();
+        let ledger = self.elsewhere.own();
+        let sum_of = |client: &String| sum_of(self.spent.get(client), self.forgiven.get(client), hour);
+        clients.into_iter().map(|client| ToldSum { ledger, client: client.clone(), sum: sum_of(client) }).collect()
     }
 
     /// What a client has spent so far counts no more, unless that was said already, or something later.
@@ -352,6 +355,12 @@ impl UsageLedger {
 fn left_of(spent: Option<&Spent>, forgiven: Option<&Forgiven>, period: Period, hour: Hour) -> Window {
     let window = spent.copied().unwrap_or_default().in_window(period, hour);
     forgiven.map_or(window, |forgiven| window.without(forgiven.spent.in_window(period, hour)))
+}
+
+/// What is told of a client to others.
+fn sum_of(spent: Option<&Spent>, forgiven: Option<&Forgiven>, hour: Hour) -> Sum {
+    let windows = [Period::Day, Period::Month].map(|period| left_of(spent, forgiven, period, hour));
+    Sum(since(forgiven), windows.map(|window| (window.number, window.nano_usd)))
 }
 
 /// From when on what a client spends counts, as [`Sum`] has it.

@@ -67,3 +67,27 @@ fn who_follows_sees_what_happens_from_now_on_and_people_get_lines_that_fit() {
     let wide: Vec<_> = follower.stdout().lines().filter(|line| line.chars().count() > 60).map(str::to_owned).collect();
     assert!(wide.iter().all(|line| line.contains('/')), "only paths may be wider: {wide:#?}");
 }
+
+#[test]
+fn a_time_a_kind_and_an_end_choose_what_is_told() {
+    let binary = binaries().into_iter().next_back().expect("a HAProxy");
+    let stage = Stage::running(&binary, |text| text);
+    stage.done(&["tag", "1", "first"]);
+    let tagged = wait_for("the tag", PATIENCE, || {
+        events(&stage, &["--kind", "revision"])
+            .into_iter()
+            .find(|event| event["text"].to_string().contains("is called first by"))
+    });
+    let at = tagged["at"].as_str().expect("a time");
+    let second = format!("{}Z", &at[..19]);
+    let of_second = events(&stage, &["--since", &second, "--until", &second]);
+    assert!(of_second.contains(&tagged), "{of_second:?}");
+    assert!(of_second.iter().all(|event| event["at"].as_str().is_some_and(|time| time.starts_with(&second[..19]))));
+    let health = events(&stage, &["--kind", "health,weight"]);
+    assert!(!health.is_empty() && health.iter().all(|event| event["kind"] == "health" || event["kind"] == "weight"));
+    assert_eq!(events(&stage, &["--until", "1h"]), Vec::<Value>::new());
+    for wrong in [&["--kind", "helth"][..], &["--since", "25:00"], &["--since", "1h", "--until", "2h"]] {
+        let refused = stage.cli(&[&["events"], wrong].concat());
+        assert_eq!(refused.code, Some(2), "{wrong:?}: {}", refused.stderr);
+    }
+}

@@ -85,7 +85,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
         },
         vips: vec![],
         apply: Apply::default(),
-        history: History { keep: 200 },
+        history: History { keep: 200, git: None },
         api: Api { socket: Sourced::default_value("/run/hapilot/hapilot.sock".into()), listen: None },
     }
 }

@@ -26,6 +26,8 @@ pub struct Ledger {
     pub(in crate::agent) said_good: Option<u32>,
     /// Which file was left could not be written down.
     pub(in crate::agent) is_unwritten: bool,
+    /// Counts what was written of revisions and their names, for who follows it.
+    pub(in crate::agent) changes: u64,
 }
 
 impl Ledger {
@@ -61,6 +63,7 @@ impl Ledger {
             current,
             said_good: None,
             is_unwritten: false,
+            changes: 0,
         })
     }
 
@@ -191,7 +194,7 @@ impl Ledger {
         }
     }
 
-    fn save(&self, entry: &Entry<'_>, outcome: RevisionOutcome, standing: Standing) -> Result<u32, Failed> {
+    fn save(&mut self, entry: &Entry<'_>, outcome: RevisionOutcome, standing: Standing) -> Result<u32, Failed> {
         let revision = self.next_number()?;
         let manifest = Manifest {
             revision,
@@ -223,6 +226,7 @@ impl Ledger {
         });
         let files: Vec<_> = own.into_iter().chain(maps).collect();
         self.revisions.save(manifest, &files).map_err(|e| told(&e))?;
+        self.changes += 1;
         Ok(revision)
     }
 

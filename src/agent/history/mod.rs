@@ -2,6 +2,7 @@
 
 pub(super) mod adopted;
 pub(super) mod entry;
+pub(super) mod git_book;
 pub(super) mod last_results;
 pub(super) mod ledger;
 pub(super) mod locking;

@@ -10,12 +10,12 @@ use crate::event::{Event, EventKind, Severity};
 pub enum Remark {
     /// The one on trial is kept: who says so.
     Confirm(String),
-    /// It gets a name.
-    Tag(u32, String),
+    /// It gets a name: which, what, and who says so.
+    Tag(u32, String, String),
 }
 
 impl Remark {
-    /// The answer to it; a confirmation is told.
+    /// The answer to it; that it was said is told.
     ///
     /// # Errors
     /// It could not be written down.
@@ -26,10 +26,12 @@ impl Remark {
         bulletin: &Bulletin,
     ) -> Result<Report, Failed> {
         let note = filed?;
-        if let Self::Confirm(actor) = self {
-            let text = format!("{note} by {actor}");
-            bulletin.tell(Event::once(EventKind::Trial, Severity::Info, "file", text));
-        }
+        let (kind, actor) = match self {
+            Self::Confirm(actor) => (EventKind::Trial, actor),
+            Self::Tag(_, _, actor) => (EventKind::Revision, actor),
+        };
+        let by = if actor.is_empty() { String::new() } else { format!(" by {actor}") };
+        bulletin.tell(Event::once(kind, Severity::Info, "file", format!("{note}{by}")));
         Ok(Report::note(revision, note))
     }
 }
@@ -57,7 +59,7 @@ impl Ledger {
                 Some(revision) => format!("revision {revision} is confirmed"),
                 None => "what serves is confirmed; it gets its number when the history can be written".to_owned(),
             }),
-            Remark::Tag(revision, name) => {
+            Remark::Tag(revision, name, _) => {
                 self.tag(*revision, name).map(|()| format!("revision {revision} is called {name}"))
             }
         }

@@ -55,6 +55,7 @@ impl Ledger {
         self.current.last_good = Some(revision);
         self.keep_current()?;
         self.revisions.set_standing(revision, Standing::Confirmed).map_err(|e| told(&e))?;
+        self.changes += 1;
         self.set_provisional(None)?;
         self.said_good = Some(revision);
         Ok(Some(revision))
@@ -83,7 +84,8 @@ impl Ledger {
     ///
     /// # Errors
     /// No such revision, no good name, or another revision has it.
-    pub fn tag(&self, revision: u32, name: &str) -> Result<(), Failed> {
+    pub fn tag(&mut self, revision: u32, name: &str) -> Result<(), Failed> {
+        self.changes += 1;
         self.revisions.tag(revision, name).map_err(|e| told(&e))
     }
 

@@ -245,7 +245,7 @@ pub fn load(state: &Utf8Path, config: &Config) -> UsageLedger {
 }
 
 /// The number that the ledger of this HAProxy had.
-fn number_in_map(config: &Config) -> Option<u64> {
+pub fn number_in_map(config: &Config) -> Option<u64> {
     let map = sys::files::directory_of(&config.haproxy.config).join(SPENT_MAP);
     let bytes = sys::files::read_limited(&map, MAX_MAP).ok()?;
     let text = String::from_utf8_lossy(&bytes);
@@ -256,8 +256,14 @@ fn number_in_map(config: &Config) -> Option<u64> {
 /// The hours on disk that may be of this month, up to now.
 fn hours_before(state: &Utf8Path, now: Hour) -> Vec<UsageHour> {
     let mut before = vec![];
+    // What a backup brought is told of, and counts as spent elsewhere.
+    let restored = store::load_restored(state).unwrap_or_else(|e| {
+        tracing::warn!("what was used before the restore may count twice: {}", sys::chain(&e));
+        Hour::default()
+    });
     // The month began at most so many hours ago.
-    match store::load_usage(state, Hour(now.0 - 31 * 24), Hour(now.0 + 1), |hour| before.push(hour)) {
+    let from = restored.max(Hour(now.0 - 31 * 24));
+    match store::load_usage(state, from, Hour(now.0 + 1), |hour| before.push(hour)) {
         Ok(damaged) => {
             for path in damaged {
                 tracing::warn!("{path} is damaged: what was used in that hour is missing, in budgets too");

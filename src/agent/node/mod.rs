@@ -46,7 +46,7 @@ use crate::fleet::{Fleet, Keyring};
 use crate::model::{Digest, Moment, ServerId};
 use crate::plan::Runtime;
 use crate::render;
-use crate::store::{self, Journal};
+use crate::store::{self, Journal, archive};
 use crate::sys;
 use crate::sys::epoch::Epoch;
 use jiff::Timestamp;
@@ -113,6 +113,12 @@ impl Node {
         let unmade = |e: std::io::Error| Failed::refused(Objection::new(format_args!("`node.state`: {e}")).at(at));
         sys::directory::create_directory(&state, 0o750).map_err(unmade).map_err(first)?;
         let lock = take_lock(&place, &state).await.map_err(first)?;
+        let ended = archive::finish_restore(&state);
+        if ended.map_err(|e| Failed::refused(format!("a restore was interrupted: {}", sys::chain(&e))))?.is_some() {
+            tracing::warn!("a restore that was interrupted is whole now");
+            drop(lock);
+            return Box::pin(Self::open(place)).await;
+        }
         for left in [STAGING, VRRP_STAGING].iter().flat_map(|prefix| sys::directory::sweep(&state, prefix)) {
             tracing::warn!(path = %left, "a killed run left its staged files; they are removed");
         }

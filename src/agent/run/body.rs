@@ -6,6 +6,7 @@ use super::tasks::{Filing, Reading, VrrpErrand, Work};
 use super::waiting::{Edited, Held, Postponed};
 use super::words::Words;
 use crate::agent::apply::push::Pushed;
+use crate::agent::history::git_book::GitBook;
 use crate::agent::history::last_results::LastResults;
 use crate::agent::history::spending::{CanaryBook, ModelBook, Spending};
 use crate::agent::history::usage_book::UsageBook;
@@ -64,6 +65,8 @@ pub struct Agent {
     /// Likewise.
     pub(super) canaries: Option<CanaryBook>,
     pub(super) usage: UsageBook,
+    /// `None`: it only observes.
+    pub(super) git: Option<GitBook>,
     pub(super) hearing: Ears,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) seen: watch::Sender<Option<Arc<SnapshotParts>>>,
@@ -136,6 +139,7 @@ impl Agent {
             models,
             canaries,
             usage,
+            git: keeps_files.then(GitBook::default),
             hearing: Ears::default(),
             probes: Probes::default(),
             requests,

@@ -158,6 +158,9 @@ impl Agent {
         if let Some(canaries) = self.canaries.take() {
             canaries.close(self.node.steering.canaries.to_save(SystemTime::now())).await;
         }
+        if let Some(git) = self.git.take() {
+            git.close().await;
+        }
         self.usage.close().await;
         Ok(())
     }
@@ -175,6 +178,7 @@ impl Agent {
         let keys = self.node.steering.keyring.next_wake().map(|at| now + at.since(self.node.now()));
         let canaries = self.node.steering.canaries.next().map(|at| now + at.since(self.node.now()));
         let results = self.results.as_ref().and_then(LastResults::next_wake);
+        let git = self.git.as_ref().and_then(|git| git.next_wake(&self.node.ledger));
         let push = self.push_at.filter(|_| self.push.is_none());
         let places = self.probes.queue.next_wake();
         let words = self.next_late_word();
@@ -183,6 +187,7 @@ impl Agent {
             keys,
             canaries,
             results,
+            git,
             self.node.vips.as_ref().map(Vips::look_at),
             push,
             places,
@@ -224,6 +229,10 @@ impl Agent {
         self.look_at_canaries().await;
         self.usage.keep().await;
         self.node.troubles.set(Matter::Usage, self.usage.problem());
+        if let Some(git) = &mut self.git {
+            git.keep(&self.node.serving.config, &self.node.file.place, &self.node.ledger).await;
+            self.node.troubles.set(Matter::Git, git.problem());
+        }
         self.answer_late_words();
         self.words.send(&self.node);
         self.node.look_at_disk();
@@ -329,7 +338,7 @@ impl Agent {
             }
             Request::Confirm(actor, reply) => self.file(Remark::Confirm(actor), reply),
             Request::Expire(reply) => self.change(Aim::Expire, Intent::of_agent(None), vec![reply], file).await,
-            Request::Tag(revision, name, reply) => self.file(Remark::Tag(revision, name), reply),
+            Request::Tag(revision, name, actor, reply) => self.file(Remark::Tag(revision, name, actor), reply),
             Request::Canary { name, word, actor, reply } => self.say_to_canary(&name, word, &actor, reply),
             Request::Vip { names, verb, actor, reply } => {
                 let result = match verb {

@@ -38,8 +38,8 @@ pub enum Request {
     Confirm(String, Reply),
     /// Go back where the deadline of the trial has passed.
     Expire(Reply),
-    /// Give a revision a name.
-    Tag(u32, String, Reply),
+    /// Give a revision a name: which, what, and who asks.
+    Tag(u32, String, String, Reply),
     /// Move addresses away from this node, or take them back.
     Vip {
         /// Which; none: all.
@@ -81,7 +81,7 @@ impl Request {
             | Self::Vip { reply, .. }
             | Self::Canary { reply, .. }
             | Self::Expire(reply)
-            | Self::Tag(_, _, reply) => Err(reply),
+            | Self::Tag(_, _, _, reply) => Err(reply),
         }
     }
 }

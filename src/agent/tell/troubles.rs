@@ -27,6 +27,8 @@ pub enum Matter {
     Clients,
     /// keepalived.conf is not as it should be.
     Keepalived,
+    /// The git repository is behind the history.
+    Git,
 }
 
 /// What a look has changed.
@@ -101,13 +103,14 @@ impl Matter {
             Self::Usage => "usage",
             Self::Clients => "clients",
             Self::Keepalived => "keepalived",
+            Self::Git => "git",
         }
     }
 
     fn subject(self) -> &'static str {
         match self {
             Self::Haproxy => "haproxy",
-            Self::History | Self::Words | Self::Room | Self::Disk | Self::Usage => "agent",
+            Self::History | Self::Words | Self::Room | Self::Disk | Self::Usage | Self::Git => "agent",
             Self::Clients => "clients",
             Self::Keepalived => "keepalived",
         }
@@ -115,7 +118,7 @@ impl Matter {
 
     fn severity(self) -> Severity {
         match self {
-            Self::Haproxy | Self::Clients | Self::Keepalived => Severity::Warning,
+            Self::Haproxy | Self::Clients | Self::Keepalived | Self::Git => Severity::Warning,
             Self::History | Self::Words | Self::Room | Self::Disk | Self::Usage => Severity::Error,
         }
     }
@@ -130,6 +133,7 @@ impl Matter {
             Self::Usage => "what clients use is kept again",
             Self::Clients => "the clients' file is what serves again",
             Self::Keepalived => "keepalived.conf is as it should be",
+            Self::Git => "the git repository has the whole history again",
         }
     }
 }

@@ -192,7 +192,9 @@ pub(super) fn apply(root: &TableReader<'_>) -> Apply {
 }
 
 pub(super) fn history(root: &TableReader<'_>) -> History {
-    History { keep: root.table_or_default("history").integer_or_default("keep").value }
+    let table = root.table_or_default("history");
+    let git = table.text("git").map(|path| path.map(Utf8PathBuf::from));
+    History { keep: table.integer_or_default("keep").value, git }
 }
 
 pub(super) fn api(root: &TableReader<'_>) -> Api {

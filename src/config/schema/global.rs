@@ -187,7 +187,16 @@ pub(in crate::config) static APPLY: Section = Section {
 pub(in crate::config) static HISTORY: Section = Section {
     name: "history",
     doc: "Revisions that are kept for a rollback",
-    keys: &[KeySpec::new("keep", ValueKind::Integer(2, 10_000), "How many revisions").is("200")],
+    keys: &[
+        KeySpec::new("keep", ValueKind::Integer(2, 10_000), "How many revisions").is("200"),
+        KeySpec::new(
+            "git",
+            ValueKind::Path,
+            "A git repository in which each confirmed revision is a commit; it is made where there is none, and pushed where it has a remote `origin`",
+        )
+        .says("none")
+        .example("\"/var/lib/hapilot/git\""),
+    ],
 };
 
 pub(in crate::config) static API: Section = Section {
