@@ -3,6 +3,7 @@
 //! Refuses to know files and HAProxy's version. Called by `agent` and `cli` with the text of the file: [`parse`] gives
 //! a [`Config`] or all mistakes, [`lint()`] what is doubtful in a valid one, [`json_schema`] the schema for editors.
 
+mod alert;
 mod caller;
 mod diagnostic;
 mod lint;
@@ -18,6 +19,7 @@ mod vip;
 mod waiting;
 
 pub use crate::weights::Weighting;
+pub use alert::{AlertRule, AlertSink, Alerts, EmailSink, SinkKind, SmtpServer, SmtpTls};
 pub use caller::{Client, Clients, LONGEST_BUCKET, Plan, TokenWeights, long, sustained};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics};
 pub use lint::lint;

@@ -1,6 +1,7 @@
 //! A valid configuration as typed values. Every default is filled in; every value that the operator wrote knows its
 //! place.
 
+use super::alert::Alerts;
 use super::caller::{Client, Plan, has_plan};
 use super::money::{ModelPrice, Price};
 use super::route::Route;
@@ -59,6 +60,8 @@ pub struct Config {
     pub history: History,
     /// `[api]`
     pub api: Api,
+    /// `[alert.…]`
+    pub alerts: Alerts,
 }
 
 impl Node {

@@ -71,6 +71,10 @@ pub enum EventKind {
     Certificate,
     /// Something about this node needs a look, or is mended.
     Problem,
+    /// A canary began, went on, or went back.
+    Canary,
+    /// A threshold of `[alert.rule.NAME]` is crossed, or no longer.
+    Rule,
 }
 
 /// How bad it is.
@@ -173,6 +177,8 @@ impl EventKind {
             Self::Haproxy => "haproxy",
             Self::Certificate => "certificate",
             Self::Problem => "problem",
+            Self::Canary => "canary",
+            Self::Rule => "rule",
         }
     }
 }

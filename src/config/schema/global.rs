@@ -1,5 +1,6 @@
 //! The file itself and the sections that exist once.
 
+use super::alert::{ALERT, ALERTS};
 use super::caller::{CLIENT, CLIENTS, MODEL_PRICE, PLAN, PLANS, PRICES};
 use super::later;
 use super::vip::{KEEPALIVED, MAX_NODES, VIP};
@@ -33,8 +34,8 @@ pub(in crate::config) static ROOT: Section = Section {
         KeySpec::new("apply", ValueKind::Table(&APPLY), APPLY.doc),
         KeySpec::new("history", ValueKind::Table(&HISTORY), HISTORY.doc),
         KeySpec::new("api", ValueKind::Table(&API), API.doc),
+        KeySpec::new("alert", ALERTS, ALERT.doc).example("alert.team"),
         KeySpec::later("canary", later::CANARIES),
-        KeySpec::later("alert", later::ALERTS),
     ],
 };
 

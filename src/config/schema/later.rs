@@ -3,5 +3,4 @@
 //! An entry is deleted in the change that builds its feature.
 
 pub(super) const CANARIES: &str = "canaries do";
-pub(super) const ALERTS: &str = "alerts do";
 pub(super) const API_TOKEN: &str = "writing over TCP, and so its token, does";
