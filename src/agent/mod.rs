@@ -2,6 +2,7 @@
 //!
 //! Refuses to know wire formats. Called by `api` (through [`Handle`]) and by commands that work alone.
 
+mod alert;
 mod apply;
 mod file;
 mod files;
@@ -18,6 +19,8 @@ mod steering;
 mod tell;
 mod vip;
 
+pub use alert::desk::AlertDesk;
+pub use alert::report::{AlertReport, SinkReport};
 pub use apply::engine::Engine;
 pub use apply::renderer::render_files;
 pub use file::unserved::{Unserved, Waiting};

@@ -150,7 +150,7 @@ impl Alert {
         match self.state {
             State::Doubted { since } if now.duration_since(since) >= DOUBT => self.end(now),
             State::Ending { since, clean } => {
-                let clean = clean.saturating_add(1);
+                let clean = clean.saturating_add(1).min(CLEAN_LOOKS);
                 let is_over = clean >= CLEAN_LOOKS && now.duration_since(since) >= self.hold();
                 self.state = match is_over {
                     true => State::Over { at: now, has_lasted: true },
@@ -174,6 +174,9 @@ pub struct AlertTable {
     alerts: BTreeMap<String, Alert>,
     /// Until when events are known.
     cursor: Option<Timestamp>,
+    /// When the agent of the last events began.
+    #[serde(default)]
+    started: Option<Timestamp>,
     /// Alerts for which there was no room, since the table was begun.
     #[serde(default)]
     pub dropped: u64,
@@ -190,6 +193,11 @@ impl AlertTable {
         self.cursor.get_or_insert(now);
     }
 
+    /// What only happened is no news to anybody any more.
+    pub fn forget_what_happened(&mut self) {
+        self.alerts.retain(|_, alert| alert.lasts());
+    }
+
     /// All of them, by their keys.
     pub fn all(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.values()
@@ -203,9 +211,9 @@ impl AlertTable {
     /// Takes in an event. `again`: it is read from the history after a death, and may have been taken in before.
     pub fn take(&mut self, event: &Event, again: bool) {
         self.cursor = self.cursor.max(Some(event.at));
-        if event.kind == EventKind::Agent && event.phase == Phase::Begins {
+        if event.kind == EventKind::Agent && event.phase == Phase::Begins && self.started < Some(event.at) {
+            self.started = Some(event.at);
             for alert in self.alerts.values_mut().filter(|alert| alert.state == State::Lasts) {
-                // A threshold is judged anew from its beginning, and has its own time to be crossed.
                 alert.state = State::Doubted { since: event.at };
             }
         }

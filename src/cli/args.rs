@@ -1,7 +1,9 @@
 //! The command line: names are a contract, meanings are checked here once.
 
+mod alert;
 mod usage;
 
+pub use alert::AlertCommand;
 pub use usage::{By, Since, Usage};
 
 use crate::event::Severity;
@@ -94,6 +96,12 @@ pub enum Command {
         /// What to do
         #[command(subcommand)]
         command: ClientCommand,
+    },
+    /// See who is told what happens, and try it
+    Alert {
+        /// What to do
+        #[command(subcommand)]
+        command: AlertCommand,
     },
     /// Show what serves and how healthy it is
     Status,
@@ -210,12 +218,14 @@ impl Command {
             | Self::Diff { .. }
             | Self::Tag { .. }
             | Self::Rollback(_)
+            | Self::Alert { command: AlertCommand::List }
             | Self::Key { command: KeyCommand::List } => true,
             Self::Probe(options) => options.last,
             Self::Run(_)
             | Self::Check
             | Self::Render { .. }
             | Self::Key { command: KeyCommand::Test { .. } }
+            | Self::Alert { command: AlertCommand::Test { .. } }
             | Self::Client { .. }
             | Self::Schema
             | Self::Completions { .. }

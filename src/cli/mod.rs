@@ -4,6 +4,7 @@
 //! runs.
 
 mod agent;
+mod alert;
 mod apply;
 pub mod args;
 mod belonging;
@@ -147,6 +148,7 @@ async fn dispatch(cli: Cli, is_file_named: bool, out: Output) -> Result<(), Fail
         Command::Confirm => confirm::confirm(&place, out).await,
         Command::Explain { server } => explain::explain(&place, &server, out).await,
         Command::Probe(options) => probe::probe(&place, &options, out).await,
+        Command::Alert { command } => alert::alert(&place, &command, out).await,
         Command::Key { command } => key::key(&place, &command, out).await,
         Command::Client { command } => client::client(&place, &command, out).await,
         Command::Status => status::status(&place, out).await,

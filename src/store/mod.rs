@@ -20,9 +20,12 @@
 //! STATE/usage/2026-11-30T13.json         what clients used in that hour of UTC, which is over
 //!             open.json                  the hour that is not over, and how far HAProxy's lines were counted
 //!             elsewhere.json             what clients spent at other nodes, as those told it
+//! STATE/alerts/table.json                what lasts and happened lately, for whoever is told
+//!              sink-NAME.json            what a sink was told, and what waits for it
 //! STATE/journal.json                     the apply that is under way, with what was there before it
 //! ```
 
+mod alerts;
 mod current;
 mod error;
 mod events;
@@ -36,6 +39,7 @@ mod revisions;
 mod spent;
 mod usage;
 
+pub use alerts::{KeptAlerts, load_alerts, save_alerts};
 pub use current::{Current, load_current, save_current};
 pub use error::StoreError;
 pub use events::{EventReader, EventWriter};

@@ -3,6 +3,7 @@
 //! Its head is made by `snapshot_head`, the rest by `snapshot_parts`. Published by the loop on a `watch` channel; read by
 //! `api`.
 
+use crate::agent::alert::report::AlertReport;
 use crate::agent::file::unserved::Waiting;
 use crate::agent::outcome::corrections::Correction;
 use crate::agent::sources::certificate_news::CertificateStatus;
@@ -70,6 +71,8 @@ pub struct Snapshot {
     pub clients: Option<Arc<Clients>>,
     /// The virtual addresses; `None`: the file has none.
     pub vips: Option<VipsSnapshot>,
+    /// Who is told what happens.
+    pub alerts: AlertReport,
     /// The guards at work, the oldest first, and when this picture was made.
     pub guards: (Moment, Vec<GuardEvent>),
 }

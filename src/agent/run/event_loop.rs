@@ -42,6 +42,7 @@ impl Agent {
             .map_err(|e| Failed::refused(format!("the operator's file cannot be watched: {e}")))?;
         let mut signals =
             sys::signals::Signals::new().map_err(|e| Failed::refused(format!("signals cannot be received: {e}")))?;
+        self.node.attend_alerts();
         guard_again(&self.node.file.place, &self.node.ledger);
         if self.node.ledger.is_overdue()
             && let Err(attempt) = self.node.alone().expire(AGENT).await
@@ -140,12 +141,16 @@ impl Agent {
                 watch.set_paths(&self.node.watched());
             }
             self.node.look_at_vips();
+            self.node.attend_alerts();
             if self.look_at <= Instant::now() {
                 self.look_at_outages();
             }
         }
         self.end_work().await;
         log_stop(&self.node);
+        if let Some(desk) = self.node.alerts.take() {
+            desk.close().await;
+        }
         if let Some(results) = self.results.take() {
             results.close().await;
         }
