@@ -17,6 +17,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// Whether an answer was understood.
+type Expectation = Box<dyn Fn(&Delivery) -> bool>;
+
 /// The file's beginning.
 const FILE: &str = "[frontend.api]\nbind = [\"*:8080\"]\n[backend.chat.server.one]\nurl = \"http://192.0.2.1\"\n";
 
@@ -43,7 +46,7 @@ fn whatever_a_sink_answers_ends_soon_and_means_what_it_should() {
     let refused = |wanted: Fault| move |delivery: &Delivery| matches!(delivery, Delivery::Refused { fault, .. } if *fault == wanted);
     let done = |delivery: &Delivery| matches!(delivery, Delivery::Done(_));
     let says = |text: &str| Manner::Says(text.to_owned());
-    let cases: Vec<(&str, Manner, Box<dyn Fn(&Delivery) -> bool>)> = vec![
+    let cases: Vec<(&str, Manner, Expectation)> = vec![
         ("ok", Manner::well(), Box::new(done)),
         ("no content", Manner::status(204, "", ""), Box::new(done)),
         ("too fast", Manner::status(429, "Retry-After: 7\r\n", "slow down"), Box::new(again(Some(7)))),

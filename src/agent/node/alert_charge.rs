@@ -4,49 +4,41 @@ use super::Node;
 use crate::agent::alert::desk::{AlertCharge, AlertDesk};
 use crate::agent::alert::readings::Readings;
 use crate::agent::probes::traffic_listener::TrafficListener;
+use crate::agent::vip::guardian::VipReport;
 use crate::agent::vip::vips::Vips;
+use tokio::sync::watch;
 
-impl Node {
-    /// Starts the desk where somebody is to be told, or was; and charges it with what is so now. An agent that only observes
-    /// tells nobody.
-    pub fn attend_alerts(&mut self) {
-        let alerts = &self.serving.config.alerts;
-        let is_wanted = !alerts.sinks.is_empty() || !alerts.rules.is_empty();
-        if self.is_observer() || (self.alerts.is_none() && !is_wanted) {
-            return;
-        }
-        let vips = self.vips.as_ref().map(Vips::watch);
-        let desk = self.alerts.take().filter(|desk| !desk.has_ended());
-        if let Some(desk) = desk {
-            let wants = desk.wants(&self.serving.config, vips.as_ref());
-            let desk = self.alerts.insert(desk);
-            if !wants {
-                return;
+/// Starts the desk where somebody is to be told, or was; and charges it with what is so now. An agent that only observes tells
+/// nobody.
+pub(in crate::agent) fn attend_alerts(node: &mut Node) {
+    let alerts = &node.serving.config.alerts;
+    let is_wanted = !alerts.sinks.is_empty() || !alerts.rules.is_empty();
+    if node.is_observer() || (node.alerts.is_none() && !is_wanted) {
+        return;
+    }
+    let vips = node.vips.as_ref().map(Vips::watch);
+    match node.alerts.take().filter(|desk| !desk.has_ended()) {
+        Some(mut desk) => {
+            if desk.wants(&node.serving.config, vips.as_ref()) {
+                desk.attend(charge(node, vips));
             }
-            let charge =
-                charge(&self.serving, self.listening.as_ref(), &self.certificate_news.all, &self.steering.ledger, vips);
-            desk.attend(charge);
-            return;
+            node.alerts = Some(desk);
         }
-        let charge =
-            charge(&self.serving, self.listening.as_ref(), &self.certificate_news.all, &self.steering.ledger, vips);
-        self.alerts = Some(AlertDesk::begin(charge, self.ledger.state.clone(), self.bulletin.clone()));
+        None => {
+            let (state, bulletin) = (node.ledger.state.clone(), node.bulletin.clone());
+            node.alerts = Some(AlertDesk::begin(charge(node, vips), state, bulletin));
+        }
     }
 }
 
-fn charge(
-    serving: &crate::agent::sources::place::Sources,
-    listening: Option<&TrafficListener>,
-    certificates: &[crate::agent::sources::certificate_news::CertificateStatus],
-    ledger: &crate::usage::SharedLedger,
-    vips: Option<tokio::sync::watch::Receiver<crate::agent::vip::guardian::VipReport>>,
-) -> AlertCharge {
-    let readings = (!serving.config.alerts.rules.is_empty()).then(|| Readings {
-        config: serving.config.clone(),
-        clients: serving.clients.clone(),
-        heard: listening.map(TrafficListener::heard),
-        certificates: certificates.to_vec(),
-        ledger: ledger.clone(),
+fn charge(node: &Node, vips: Option<watch::Receiver<VipReport>>) -> AlertCharge {
+    let config = node.serving.config.clone();
+    let readings = (!config.alerts.rules.is_empty()).then(|| Readings {
+        config: config.clone(),
+        clients: node.serving.clients.clone(),
+        heard: node.listening.as_ref().map(TrafficListener::heard),
+        certificates: node.certificate_news.all.clone(),
+        ledger: node.steering.ledger.clone(),
     });
-    AlertCharge { config: serving.config.clone(), vips, readings, is_last: false }
+    AlertCharge { config, vips, readings, is_last: false }
 }

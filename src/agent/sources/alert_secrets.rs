@@ -17,7 +17,9 @@ pub(super) fn unread(file: &Utf8Path, config: &Config, secrets: SecretUse) -> Ve
         let is_ours = error.is_out_of_reach() && !secrets.hands_on();
         let at = At::origin(file, reference.origin);
         let (place, why) = (&reference.value, sys::chain(&error));
-        (!is_ours).then(|| format!("{at}: {place} of [alert.{}]: {why}: nobody is told by it until it can be read", sink.name))
+        (!is_ours).then(|| {
+            format!("{at}: {place} of [alert.{}]: {why}: nobody is told by it until it can be read", sink.name)
+        })
     };
     config.alerts.sinks.iter().filter_map(line).collect()
 }
