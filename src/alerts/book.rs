@@ -18,7 +18,8 @@ use std::time::Duration;
 const MAX_LINES: usize = 25;
 /// What flaps is repeated so many times as seldom.
 const SELDOM: u32 = 6;
-/// A node that begins to tell what another told before tells again what began so lately: the other may have died of it.
+/// A node that begins to tell what another told before tells again what began, or was over, so lately: the other may have died
+/// before it told that.
 const TAKEOVER: SignedDuration = SignedDuration::from_secs(180);
 /// So many notifications of one sink…
 const BURST: usize = 20;
@@ -92,6 +93,9 @@ struct Told {
     alerts: BTreeMap<String, Line>,
     /// Another node tells it.
     by_other: bool,
+    /// When it was over, where another node is to tell that.
+    #[serde(default)]
+    over: Option<Timestamp>,
 }
 
 impl SinkBook {
@@ -136,6 +140,7 @@ impl SinkBook {
                     refreshed: now,
                     alerts: lines.iter().map(|line| (line.key.clone(), line.clone())).collect(),
                     by_other: !is_ours,
+                    over: None,
                 });
                 if is_ours {
                     self.tell(Change::Trigger, key, now, lines, sight);
@@ -146,12 +151,13 @@ impl SinkBook {
         let first = told.first;
         if alerts.is_empty() {
             if told.by_other && !is_ours {
-                return false;
+                // The other may have died before it told the end.
+                return now.duration_since(*told.over.get_or_insert(now)) < TAKEOVER;
             }
             if !self.may_tell(key) {
                 return true;
             }
-            let has_lasted = |line: &Line| table.get(&line.key).is_none_or(Alert::was_lasting);
+            let has_lasted = |line: &Line| !table.get(&line.key).is_some_and(Alert::merely_happened);
             let change = match told.alerts.values().any(has_lasted) {
                 true => Change::Resolve,
                 false => Change::Expire,
@@ -160,6 +166,7 @@ impl SinkBook {
             self.tell(change, key, first, lines, sight);
             return false;
         }
+        told.over = None;
         let is_news = |alert: &&Alert| match told.alerts.get(&alert.key) {
             None => true,
             // What happens again is news; what comes back while its end is waited for is the same.

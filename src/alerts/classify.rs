@@ -113,6 +113,8 @@ fn vip(event: &Event, by_severity: Urgency) -> Vec<Finding> {
         phase,
     };
     let (begins, ends) = (Phase::Begins, Phase::Ends);
+    // Its text begins with the name of the other node.
+    let peer = format!("peer/{}", event.text.split(' ').next().unwrap_or_default());
     match matter {
         "two_masters" => vec![of("two_masters", Urgency::Page, Home::Shared, begins)],
         "healed" => vec![of("two_masters", Urgency::Page, Home::Shared, ends)],
@@ -120,8 +122,8 @@ fn vip(event: &Event, by_severity: Urgency) -> Vec<Finding> {
         "haproxy_back" => vec![of("haproxy", Urgency::Page, Home::Node, ends)],
         "keepalived_lost" => vec![of("keepalived", Urgency::Warning, Home::Node, begins)],
         "keepalived_seen" => vec![of("keepalived", Urgency::Warning, Home::Node, ends)],
-        "peer_lost" => vec![of("peer", Urgency::Warning, Home::Node, begins)],
-        "peer_heard" => vec![of("peer", Urgency::Warning, Home::Node, ends)],
+        "peer_lost" => vec![of(&peer, Urgency::Warning, Home::Node, begins)],
+        "peer_heard" => vec![of(&peer, Urgency::Warning, Home::Node, ends)],
         "fault" => vec![of("fault", Urgency::Warning, Home::Node, begins)],
         "master" | "backup" => {
             vec![of("fault", Urgency::Warning, Home::Node, ends), of("state", Urgency::Info, Home::Node, Phase::Once)]

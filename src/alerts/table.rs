@@ -108,9 +108,9 @@ impl Alert {
         matches!(self.state, State::Lasts | State::Doubted { .. } | State::Ending { .. })
     }
 
-    /// Whether it is over, and had lasted.
-    pub fn was_lasting(&self) -> bool {
-        matches!(self.state, State::Over { has_lasted: true, .. })
+    /// Whether nothing of it ever lasted.
+    pub fn merely_happened(&self) -> bool {
+        matches!(self.state, State::Happened | State::Over { has_lasted: false, .. })
     }
 
     /// Whether it has come back lately after an end.
@@ -213,7 +213,11 @@ impl AlertTable {
         self.cursor = self.cursor.max(Some(event.at));
         if event.kind == EventKind::Agent && event.phase == Phase::Begins && self.started < Some(event.at) {
             self.started = Some(event.at);
-            for alert in self.alerts.values_mut().filter(|alert| alert.state == State::Lasts) {
+            // Another node is told to be heard, and Keepalived to run, as soon as that is so; that it still is not, is not told.
+            let is_told_again =
+                |alert: &&mut Alert| !alert.key.starts_with("vip/node/") || alert.key.ends_with("/haproxy");
+            let lasting = self.alerts.values_mut().filter(|alert| alert.state == State::Lasts);
+            for alert in lasting.filter(is_told_again) {
                 alert.state = State::Doubted { since: event.at };
             }
         }
@@ -233,6 +237,12 @@ impl AlertTable {
                 alert.last = at;
                 alert.end(at);
             }
+            return;
+        }
+        let known = self.alerts.get(&finding.key).filter(|known| known.is_firing());
+        // What happens beside what lasts, or is less urgent, changes nothing of that.
+        let is_beside = |known: &Alert| known.lasts() || known.urgency > finding.urgency;
+        if finding.phase == Phase::Once && known.is_some_and(is_beside) {
             return;
         }
         let room = if finding.urgency == Urgency::Page { MAX_ALERTS * 2 } else { MAX_ALERTS };

@@ -370,3 +370,79 @@ fn a_sink_that_forgets_is_told_what_lasts_and_one_that_asks_learns_of_revisions(
     let applied = life.book.queue.first().unwrap();
     assert_eq!((applied.change, applied.headline().as_str()), (Change::Applied, "revision 7 serves"));
 }
+
+#[test]
+fn what_happens_beside_what_lasts_changes_nothing_of_it() {
+    let mut life = Life::new();
+    life.event(Event::begins(EventKind::Haproxy, Severity::Error, "haproxy", "HAProxy is gone"));
+    life.until(40);
+    life.event(Event::once(EventKind::Haproxy, Severity::Warning, "haproxy", "another worker serves"));
+    life.event(Event::ends(EventKind::Haproxy, "haproxy", "HAProxy follows again"));
+    life.until(200);
+    assert_eq!(life.changes(), [(35, Change::Trigger, "haproxy"), (100, Change::Resolve, "haproxy")]);
+    // A rollback stays one when the next revision is on trial.
+    life.event(Event::once(EventKind::Trial, Severity::Warning, "file", "rolling back"));
+    life.until(300);
+    life.event(Event::once(EventKind::Trial, Severity::Info, "file", "revision 8 is on trial"));
+    life.until(1_000);
+    assert_eq!(life.changes()[2..], [(235, Change::Trigger, "rollback")]);
+}
+
+#[test]
+fn a_page_that_becomes_a_warning_is_over_as_a_page() {
+    let mut life = Life::new();
+    life.event(Event::begins(EventKind::Haproxy, Severity::Error, "haproxy", "HAProxy is gone"));
+    life.until(60);
+    life.event(Event::begins(EventKind::Haproxy, Severity::Warning, "haproxy", "HAProxy does not follow"));
+    life.until(120);
+    let told: Vec<_> = life.told.iter().map(|(at, told)| (*at, told.change, told.urgency)).collect();
+    let wanted = [
+        (35, Change::Trigger, Urgency::Page),
+        (65, Change::Resolve, Urgency::Page),
+        (95, Change::Trigger, Urgency::Warning),
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn an_agent_that_starts_doubts_what_it_tells_again_and_nothing_else() {
+    let mut life = Life::new();
+    let vip = |matter: &str, text: &str| Event::once(EventKind::Vip, Severity::Warning, "node", text).about(matter);
+    life.event(vip("peer_lost", "lb2 is silent"));
+    life.event(vip("peer_lost", "lb3 is silent"));
+    life.event(vip("keepalived_lost", "Keepalived ended"));
+    life.until(60);
+    life.event(Event::begins(EventKind::Agent, Severity::Info, "agent", "hapilot runs"));
+    life.event(vip("peer_heard", "lb3 is heard"));
+    life.until(1_000);
+    assert_eq!(life.changes().len(), 2, "{:?}", life.changes());
+    let (_, update) = &life.told[1];
+    let over: Vec<_> = update.lines.iter().filter(|line| line.is_over).map(|line| line.text.as_str()).collect();
+    assert_eq!((update.change, over), (Change::Update, vec!["lb3 is silent"]));
+}
+
+#[test]
+fn an_end_that_the_owner_did_not_live_to_tell_is_told_by_who_takes_over() {
+    let mut other = Life::new();
+    other.who = Identity { node: "lb2".into(), speaks: false, ..other.who };
+    other.event(outage());
+    other.until(600);
+    // The owner is silent from here on, and is waited for.
+    other.event(Event::ends(EventKind::Outage, "chat", "backend chat serves again"));
+    other.until(690);
+    assert_eq!(other.changes(), []);
+    other.who.speaks = true;
+    other.until(700);
+    assert_eq!(other.changes(), [(695, Change::Resolve, "chat")]);
+    assert_eq!(other.told[0].1.dedup, "hapilot/lb1+lb2/page/all/chat");
+    // What was over long before is the owner's affair, and told.
+    let mut other = Life::new();
+    other.who.speaks = false;
+    other.event(outage());
+    other.until(600);
+    other.event(Event::ends(EventKind::Outage, "chat", "backend chat serves again"));
+    other.until(1_000);
+    other.who.speaks = true;
+    other.until(1_100);
+    assert_eq!(other.changes(), []);
+}

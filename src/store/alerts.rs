@@ -30,13 +30,22 @@ pub struct KeptAlerts {
     pub damaged: Vec<String>,
 }
 
-/// Reads the alerts, and the files of these sinks.
+/// Reads the alerts, and the files of these sinks. Those of others are removed: what waited there is nobody's any more.
 pub fn load_alerts<'a>(state: &Utf8Path, sinks: impl Iterator<Item = &'a str>) -> KeptAlerts {
     let mut kept = KeptAlerts::default();
     let directory = state.join(ALERTS);
     kept.table = read(&directory.join(TABLE), &mut kept.damaged);
     for name in sinks {
         kept.books.insert(name.to_owned(), read(&sink_file(&directory, name), &mut kept.damaged));
+    }
+    let is_left = |name: &str| {
+        let sink = name.strip_prefix(SINK).and_then(|name| name.strip_suffix(".json"));
+        sink.is_some_and(|sink| !kept.books.contains_key(sink))
+    };
+    let files = directory.read_dir_utf8().into_iter().flatten().flatten();
+    for left in files.filter(|file| is_left(file.file_name())) {
+        // One that stays is looked for again by the next start.
+        let _ = fs_err::remove_file(left.path());
     }
     kept
 }
@@ -113,5 +122,6 @@ mod tests {
         assert_eq!((kept.books.len(), kept.damaged.len()), (2, 1));
         save_alerts(state, &BTreeMap::new(), &["old".to_owned(), "never".to_owned()], None).unwrap();
         assert!(load_alerts(state, ["old"].into_iter()).damaged.is_empty());
+        assert!(!sink_file(&state.join(ALERTS), "team").exists(), "nobody is called so any more");
     }
 }

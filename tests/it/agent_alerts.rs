@@ -4,6 +4,7 @@ use super::support::haproxy::binaries;
 use super::support::sink::{Heard, Manner, Sink};
 use super::support::stage::{Stage, private};
 use super::support::{PATIENCE, wait_for, write};
+use super::two_nodes::pair;
 use hapilot::mock::{Fault, FaultKind};
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ fn an_outage_is_told_once_though_the_sink_is_down_and_the_agent_is_killed() {
         stage.mend_mock(server);
     }
     stage.start_agent();
-    let told = wait_for("its end", Duration::from_secs(420), || {
+    let told = wait_for("its end", Duration::from_secs(120), || {
         let heard = of_chat(&sink);
         (heard.len() > 1).then_some(heard)
     });
@@ -133,4 +134,58 @@ fn a_sink_with_a_wrong_key_is_told_once_and_a_new_key_needs_no_reload() {
     let unknown = stage.cli(&["alert", "test", "nobody"]);
     assert_eq!(unknown.code, Some(2));
     assert!(unknown.stderr.contains("the file has team"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_threshold_of_the_operators_own_is_an_event_and_is_told() {
+    let sink = Sink::start(Manner::well());
+    let rule = "[alert.rule.quick]\nmetric = \"latency_p95\"\nserver = \"*\"\nbelow = \"1h\"\nfor = \"0s\"\nseverity = \"page\"\n";
+    let Some(stage) = stage(&sink, rule) else { return };
+    stage.edit("on = [\"outage\"]", "on = [\"rule\"]");
+    let load = stage.load(4).start();
+    let heard = wait_for("the page", Duration::from_secs(60), || {
+        sink.heard().into_iter().find(|heard| heard.json()["scope"] == "rule/quick")
+    });
+    drop(load);
+    let json = heard.json();
+    assert_eq!((&json["severity"], &json["alerts"][0]["topic"]), (&"page".into(), &"rule".into()));
+    let text = json["alerts"][0]["text"].as_str().expect("a text").to_owned();
+    assert!(text.starts_with("latency_p95 of chat/") && text.ends_with("below 3600.0 s"), "{text}");
+    let events = stage.cli(&["events", "--json"]).stdout;
+    assert!(events.contains("\"kind\":\"rule\"") && events.contains("\"key\":\"rule/chat/a/quick\""), "{events}");
+    let metrics = stage.cli(&["alert", "list", "--json"]).stdout;
+    assert!(metrics.contains("\"sent\""), "{metrics}");
+}
+
+#[test]
+fn of_two_agents_one_tells_what_both_see_and_the_other_after_its_death() {
+    let Some(binary) = binaries().pop() else { return };
+    let sink = Sink::start(Manner::well());
+    let hook = format!(
+        "[alert.hook]\nwebhook = {{ url = \"http://{}/\" }}\non = [\"outage\", \"rollback\"]\ngroup = \"2s\"\n",
+        sink.address
+    );
+    let [mut first, second] = pair([&binary, &binary], ["a key that both nodes have"; 2], &hook);
+    let told = |scope: &str| -> Vec<String> {
+        let of = sink.heard().into_iter().map(|heard| heard.json()).filter(|json| json["scope"] == scope);
+        of.map(|json| format!("{} {} {}", json["node"], json["event"], json["key"])).collect()
+    };
+    for stage in [&first, &second] {
+        break_all(stage);
+    }
+    let waits = |stage: &Stage| stage.json(&["alert", "list"])[0]["open"].as_u64().filter(|open| *open >= 1);
+    wait_for("both to know of it", PATIENCE, || waits(&first).and(waits(&second)));
+    wait_for("the page", PATIENCE, || (!told("chat").is_empty()).then_some(()));
+    assert_eq!(told("chat"), ["\"lb1\" \"trigger\" \"hapilot/lb1+lb2/page/all/chat\""]);
+    // What it knew of before is not told again by who takes over, and its end is.
+    first.agent().kill();
+    for server in ["a", "b", "c"] {
+        second.mend_mock(server);
+    }
+    let all = wait_for("its end", Duration::from_secs(200), || {
+        let told = told("chat");
+        told.iter().any(|line| line.contains("resolve")).then_some(told)
+    });
+    assert!(all.iter().all(|line| line.ends_with("\"hapilot/lb1+lb2/page/all/chat\"")), "{all:?}");
+    assert!(all.last().is_some_and(|line| line.starts_with("\"lb2\" \"resolve\"")), "{all:?}");
 }

@@ -28,7 +28,9 @@ use tokio::time::{Instant as TokioInstant, sleep_until};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(5);
-/// Events that came faster are taken in together.
+/// Events within this…
+const GATHER: Duration = Duration::from_millis(50);
+/// …and so many at the most are taken in together.
 const MAX_BATCH: usize = 1_000;
 /// An alert that lasts when the first sink is set up began at the most so long before.
 const FIRST_LOOK_BACK: Duration = Duration::from_secs(86_400);
@@ -226,6 +228,8 @@ impl Desk {
     }
 
     async fn hear(&mut self, first: Event) {
+        // What comes at once is written down at once.
+        tokio::time::sleep(GATHER).await;
         let mut events = vec![first];
         while let (true, Some(event)) = (events.len() < MAX_BATCH, self.ear.try_next()) {
             events.push(event);
@@ -328,8 +332,7 @@ impl Desk {
 
     fn publish(&self) {
         let sinks = self.postmen.values().map(Postman::report).collect();
-        let speaks = self.identity().speaks;
-        self.report.send_replace(AlertReport { sinks, disk: self.keeper.problem().map(str::to_owned), speaks });
+        self.report.send_replace(AlertReport { sinks, disk: self.keeper.problem().map(str::to_owned) });
     }
 }
 

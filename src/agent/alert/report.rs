@@ -9,8 +9,6 @@ pub struct AlertReport {
     pub sinks: Vec<SinkReport>,
     /// Why what waits is not kept, while it is not.
     pub disk: Option<String>,
-    /// Whether this node tells what all nodes see.
-    pub speaks: bool,
 }
 
 /// How it goes with one sink.

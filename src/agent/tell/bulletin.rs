@@ -3,6 +3,7 @@
 //! A thread of its own writes the history, so that nobody waits for a disk. Of what comes faster than a disk takes it,
 //! some thousands wait; the rest is in the log alone, and counted.
 
+use crate::alerts::classify;
 use crate::event::{Event, EventKind, Severity};
 use crate::store::EventWriter;
 use crate::sys;
@@ -31,7 +32,7 @@ pub struct Bulletin {
     ear: Arc<Mutex<Option<Mouth>>>,
 }
 
-/// What is heard of all events.
+/// What is heard of all events that mean something to an alert.
 #[derive(Debug)]
 pub(in crate::agent) struct AlertEar {
     receiver: mpsc::Receiver<Event>,
@@ -104,6 +105,7 @@ impl Bulletin {
         log(&event);
         let event = Box::new(event.at(Timestamp::now()));
         if let Some(Mouth { sender, has_missed }) = &*self.ear.lock().unwrap_or_else(PoisonError::into_inner)
+            && !classify(&event).is_empty()
             && let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(Event::clone(&event))
         {
             has_missed.store(true, Ordering::Relaxed);
@@ -115,7 +117,7 @@ impl Bulletin {
         }
     }
 
-    /// Hears all that is told from now on, in the place of who listened before.
+    /// Hears what is told from now on, in the place of who listened before.
     pub(in crate::agent) fn listen(&self) -> AlertEar {
         let (sender, receiver) = mpsc::channel(MAX_UNHEARD);
         let has_missed = Arc::<AtomicBool>::default();
