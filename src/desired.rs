@@ -85,7 +85,19 @@ impl Desired {
         let clients = Arc::new(Clients::new(&config.clients, vec![]));
         let (active_keys, spread_keys) = (BTreeMap::new(), BTreeMap::new());
         let (trust, spent, lists, canaries) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
-        Self { config, servers, secrets, certificates, trust, clients, spent, lists, canaries, active_keys, spread_keys }
+        Self {
+            config,
+            servers,
+            secrets,
+            certificates,
+            trust,
+            clients,
+            spent,
+            lists,
+            canaries,
+            active_keys,
+            spread_keys,
+        }
     }
 
     /// The wish for one server of the configuration.

@@ -8,6 +8,7 @@
 pub mod model;
 
 // Floor 1 and 2: decisions about health and weight, what is told, and how HAProxy reads its files.
+pub mod alerts;
 pub mod cfg;
 pub mod event;
 pub mod health;
@@ -29,6 +30,7 @@ pub mod render;
 pub mod sys;
 
 // Floor 8: adapters, one each.
+pub mod alert;
 pub mod haproxy;
 pub mod heartbeat;
 pub mod keepalived;

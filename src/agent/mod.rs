@@ -2,6 +2,7 @@
 //!
 //! Refuses to know wire formats. Called by `api` (through [`Handle`]) and by commands that work alone.
 
+mod alert;
 mod apply;
 mod file;
 mod files;
@@ -18,6 +19,8 @@ mod steering;
 mod tell;
 mod vip;
 
+pub use alert::desk::AlertDesk;
+pub use alert::report::{AlertReport, SinkReport};
 pub use apply::engine::Engine;
 pub use apply::renderer::render_files;
 pub use file::unserved::{Unserved, Waiting};
@@ -49,6 +52,7 @@ pub use sources::certificate_news::CertificateStatus;
 pub use sources::certificates::CertificateProblem;
 pub use sources::place::{Place, Sources, SourcesError, live_config};
 pub use sources::unread::{SecretUse, Unread};
+pub use steering::{CanaryView, CanaryWord};
 pub use tell::refusal::{At, Objection, Refusal};
 pub use tell::unanswered::Unanswered;
 pub use vip::guardian::{Charge, PeerView, VipEvent, VipEventKind, VipReport, VipView};

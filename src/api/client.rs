@@ -1,7 +1,8 @@
 //! The command line's side of the socket.
 
 use super::wire::{
-    Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest, VipRequest,
+    Applied, ApplyRequest, CanaryRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest,
+    VipRequest,
 };
 use crate::agent::Refusal;
 use crate::model::Name;
@@ -193,6 +194,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn vip(&self, request: &VipRequest) -> Result<Applied, ClientError> {
         self.post("vip", request).await
+    }
+
+    /// Says something of a canary.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn canary(&self, request: &CanaryRequest) -> Result<Applied, ClientError> {
+        self.post("canary", request).await
     }
 
     async fn post(&self, what: &str, body: &impl Serialize) -> Result<Applied, ClientError> {

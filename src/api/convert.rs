@@ -81,6 +81,8 @@ impl<S> wire::Status<S> {
             certificates,
             clients,
             vips,
+            canaries,
+            alerts,
             traffic,
             guards: (now, guards),
         } = snapshot;
@@ -120,6 +122,8 @@ impl<S> wire::Status<S> {
             guards: guards.iter().map(|event| wire_live::Guard::of(event, *now)).collect(),
             certificates: certificates.iter().map(wire::Certificate::from).collect(),
             clients: clients.as_deref().map(wire::Clients::from),
+            alerts: alerts.sinks.iter().map(wire::AlertSink::from).collect(),
+            canaries: canaries.iter().map(wire::Canary::from).collect(),
             vips: vips.as_ref().map(|vips| wire::Vips::of(vips, node, *revision)),
         }
     }

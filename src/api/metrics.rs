@@ -3,6 +3,7 @@
 //! Made anew for each scrape; `docs/metrics.md` names every family. Names and labels are a contract: they are only
 //! ever added.
 
+use super::alert_metrics::register_alerts;
 use super::exposition;
 use super::live_metrics::register_live;
 use super::series::{Float, ServerLabels};
@@ -95,6 +96,7 @@ pub(super) fn text(status: &Status, traffic: Option<&Picture>) -> String {
     if let Some(vips) = &status.vips {
         register_vips(&mut registry, vips);
     }
+    register_alerts(&mut registry, &status.alerts);
     if let Some(picture) = traffic {
         register_live(&mut registry, picture);
     }

@@ -2,6 +2,7 @@
 //!
 //! Refuses to know the agent's internals: everything comes from its snapshot and its answers. Called by `cli`.
 
+mod alert_metrics;
 mod client;
 mod connections;
 mod convert;
@@ -12,6 +13,8 @@ mod series;
 mod server;
 mod vip_metrics;
 pub mod wire;
+mod wire_alert;
+mod wire_canary;
 mod wire_live;
 mod wire_vip;
 

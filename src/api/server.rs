@@ -7,10 +7,12 @@ use super::client::{FILE_HEADER, NODE_HEADER};
 use super::connections;
 use super::metrics;
 use super::wire::{
-    Applied, ApplyRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest, VipRequest,
+    Applied, ApplyRequest, CanaryRequest, ConfirmRequest, Problem, RollbackRequest, ServerRequest, Status, TagRequest,
+    VipRequest,
 };
-use crate::agent::{Failed, Handle, Intent, Refusal, Report, Request, SnapshotParts, VipVerb};
+use crate::agent::{CanaryWord, Failed, Handle, Intent, Refusal, Report, Request, SnapshotParts, VipVerb};
 use crate::model::{AdminState, Name, ServerId, Weight};
+use crate::rollout::Word;
 use crate::sys;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -83,6 +85,7 @@ pub async fn serve(listener: Listener, handle: Handle) {
         .route("/v1/tag", post(tag))
         .route("/v1/server", post(server))
         .route("/v1/vip", post(vip))
+        .route("/v1/canary", post(canary))
         .route_layer(from_fn_with_state(handle.clone(), refuse_other))
         .with_state(handle);
     // Commands that wait for the end of a reload take all the room there is: who looks gets through all the same.
@@ -282,6 +285,22 @@ async fn vip(State(handle): State<Handle>, Json(body): Json<VipRequest>) -> Resp
         (Ok(names), Ok(verb)) => ask(&handle, |reply| Request::Vip { names, verb, actor, reply }).await,
         (Err(e), _) => problem(&Failed::usage(Refusal::new(e))),
         (_, Err(what)) => problem(&Failed::usage(what)),
+    }
+}
+
+async fn canary(State(handle): State<Handle>, Json(body): Json<CanaryRequest>) -> Response {
+    let CanaryRequest { name, word, force, actor } = body;
+    let word = match word.as_str() {
+        "promote" => CanaryWord::Rollout(Word::Promote),
+        "hold" => CanaryWord::Rollout(Word::Hold),
+        "resume" => CanaryWord::Rollout(Word::Resume),
+        "abort" => CanaryWord::Rollout(Word::Abort),
+        "restart" => CanaryWord::Restart { force },
+        other => return problem(&Failed::usage(format!("a canary is promoted, held and so on, not {other:?}"))),
+    };
+    match Name::new(&name) {
+        Ok(name) => ask(&handle, |reply| Request::Canary { name, word, actor, reply }).await,
+        Err(e) => problem(&Failed::usage(Refusal::new(e))),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Fields are only ever added. Durations are numbers with the unit in their name, times are RFC 3339.
 
+pub use super::wire_alert::AlertSink;
+pub use super::wire_canary::{Canary, CanaryCondition, CanaryGroup, CanaryRequest};
 pub use super::wire_live::{Guard, Hearing, Live, Percentiles};
 pub use super::wire_vip::{Event, Vip, VipNode, VipPart, VipRequest, Vips};
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,12 @@ pub struct Status<S = Vec<Server>> {
     /// The virtual addresses; `None`: the file has none, or no agent watches them.
     #[serde(default)]
     pub vips: Option<Vips>,
+    /// The canaries, in the order of their names.
+    #[serde(default)]
+    pub canaries: Vec<Canary>,
+    /// Who is told what happens, in the order of their names.
+    #[serde(default)]
+    pub alerts: Vec<AlertSink>,
 }
 
 /// Who may ask.

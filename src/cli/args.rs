@@ -1,10 +1,14 @@
 //! The command line: names are a contract, meanings are checked here once.
 
+mod alert;
 mod backup;
+mod canary;
 mod events;
 mod usage;
 
+pub use alert::AlertCommand;
 pub use backup::{Backup, Restore};
+pub use canary::{CanaryCommand, CanaryTarget};
 pub use events::{Events, When};
 pub use usage::{By, Since, Usage};
 
@@ -98,6 +102,12 @@ pub enum Command {
         #[command(subcommand)]
         command: ClientCommand,
     },
+    /// See who is told what happens, and try it
+    Alert {
+        /// What to do
+        #[command(subcommand)]
+        command: AlertCommand,
+    },
     /// Show what serves and how healthy it is
     Status,
     /// Say why a server has its weight: every factor
@@ -111,6 +121,12 @@ pub enum Command {
         /// What to do
         #[command(subcommand)]
         command: ServerCommand,
+    },
+    /// See and steer canaries
+    Canary {
+        /// What to do
+        #[command(subcommand)]
+        command: CanaryCommand,
     },
     /// See and move virtual addresses
     Vip {
@@ -211,6 +227,7 @@ impl Command {
             | Self::Explain { .. }
             | Self::Server { .. }
             | Self::Vip { .. }
+            | Self::Canary { .. }
             | Self::History { .. }
             | Self::Events(_)
             | Self::Usage(_)
@@ -218,12 +235,14 @@ impl Command {
             | Self::Tag { .. }
             | Self::Rollback(_)
             | Self::Backup(_)
+            | Self::Alert { command: AlertCommand::List }
             | Self::Key { command: KeyCommand::List } => true,
             Self::Probe(options) => options.last,
             Self::Run(_)
             | Self::Check
             | Self::Render { .. }
             | Self::Key { command: KeyCommand::Test { .. } }
+            | Self::Alert { command: AlertCommand::Test { .. } }
             | Self::Client { .. }
             | Self::Restore(_)
             | Self::Schema

@@ -4,10 +4,12 @@
 //! runs.
 
 mod agent;
+mod alert;
 mod apply;
 pub mod args;
 mod backup;
 mod belonging;
+mod canary;
 mod check;
 mod client;
 mod client_file;
@@ -150,10 +152,12 @@ async fn dispatch(cli: Cli, is_file_named: bool, out: Output) -> Result<(), Fail
         Command::Confirm => confirm::confirm(&place, out).await,
         Command::Explain { server } => explain::explain(&place, &server, out).await,
         Command::Probe(options) => probe::probe(&place, &options, out).await,
+        Command::Alert { command } => alert::alert(&place, &command, out).await,
         Command::Key { command } => key::key(&place, &command, out).await,
         Command::Client { command } => client::client(&place, &command, out).await,
         Command::Status => status::status(&place, out).await,
         Command::Server { command } => Box::pin(server::server(&place, &command, out)).await,
+        Command::Canary { command } => canary::canary(&place, &command, out).await,
         Command::Vip { command } => vip::vip(&place, &command, out).await,
         Command::Backstop { directory, admin_socket } => vip::backstop(&directory, admin_socket.as_deref()),
         Command::History { command: Some(args::HistoryCommand::Show { revision, haproxy }), .. } => {

@@ -3,6 +3,7 @@
 //! Refuses to know files and HAProxy's version. Called by `agent` and `cli` with the text of the file: [`parse`] gives
 //! a [`Config`] or all mistakes, [`lint()`] what is doubtful in a valid one, [`json_schema`] the schema for editors.
 
+mod alert;
 mod caller;
 mod canary;
 mod diagnostic;
@@ -19,6 +20,7 @@ mod vip;
 mod waiting;
 
 pub use crate::weights::Weighting;
+pub use alert::{AlertRule, AlertSink, Alerts, EmailSink, SinkKind, SmtpServer, SmtpTls};
 pub use caller::{Client, Clients, LONGEST_BUCKET, Plan, TokenWeights, long, sustained};
 pub use canary::{Canary, CanaryGroup, GroupChoice, Sticky};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics};

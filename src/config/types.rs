@@ -1,6 +1,7 @@
 //! A valid configuration as typed values. Every default is filled in; every value that the operator wrote knows its
 //! place.
 
+use super::alert::Alerts;
 use super::caller::{Client, Plan, has_plan};
 use super::canary::Canary;
 use super::money::{ModelPrice, Price};
@@ -60,6 +61,8 @@ pub struct Config {
     pub history: History,
     /// `[api]`
     pub api: Api,
+    /// `[alert.…]`
+    pub alerts: Alerts,
 }
 
 impl Node {

@@ -73,6 +73,8 @@ pub enum EventKind {
     Certificate,
     /// Something about this node needs a look, or is mended.
     Problem,
+    /// A threshold of `[alert.rule.NAME]` is crossed, or no longer.
+    Rule,
 }
 
 /// How bad it is.
@@ -198,6 +200,7 @@ impl EventKind {
             Self::Haproxy => "haproxy",
             Self::Certificate => "certificate",
             Self::Problem => "problem",
+            Self::Rule => "rule",
         }
     }
 }

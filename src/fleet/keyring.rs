@@ -413,7 +413,16 @@ impl Learnt {
                 }
                 KeyEventKind::State { from, to } => format!("key {key} of {entry} ({reference}): {from} → {to}"),
             };
-            Event::once(EventKind::Key, severity, entry, text).about(key)
+            let event = match change {
+                KeyEventKind::State { to: KeyState::Retired { .. }, .. } => {
+                    Event::begins(EventKind::Key, severity, entry, text)
+                }
+                KeyEventKind::State { from: KeyState::Retired { .. }, .. } => Event::ends(EventKind::Key, entry, text),
+                KeyEventKind::State { .. } | KeyEventKind::Serves { .. } => {
+                    Event::once(EventKind::Key, severity, entry, text)
+                }
+            };
+            event.about(key)
         };
         self.exhausted.iter().map(of_entry).chain(self.events.iter().map(of_key))
     }

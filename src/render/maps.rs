@@ -1,8 +1,8 @@
 //! What the running HAProxy takes as data: routes, what `/health` looks at, limits, keys, who may see the statistics.
 
 use super::names::{
-    CANARIES_MAP, CANARY_MODELS_MAP, CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, MODELS_MAP, MONTHS_MAP, PLANS_MAP, PRICES_MAP,
-    PlansMap, RoutesMap, SPENT_MAP, STATS_MAP, health_map, plans_map, routes_map,
+    CANARIES_MAP, CANARY_MODELS_MAP, CLIENTS_MAP, KEYS_MAP, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, MODELS_MAP,
+    MONTHS_MAP, PLANS_MAP, PRICES_MAP, PlansMap, RoutesMap, SPENT_MAP, STATS_MAP, health_map, plans_map, routes_map,
 };
 use super::routes::{self, Routes};
 use super::{MapFile, RenderError};
@@ -89,7 +89,8 @@ pub fn canaries(desired: &Desired) -> Vec<(String, String)> {
 /// The models of canaries, by `CANARY|MODEL`.
 fn canary_models(config: &Config) -> Vec<(String, String)> {
     let of_canary = |canary: &Canary| -> Vec<(String, String)> {
-        let entry = |(model, here): (&String, &Sourced<String>)| (format!("{}|{model}", canary.name.value), here.value.clone());
+        let entry =
+            |(model, here): (&String, &Sourced<String>)| (format!("{}|{model}", canary.name.value), here.value.clone());
         canary.models().into_iter().flatten().map(entry).collect()
     };
     canaries_of(config).flat_map(of_canary).collect()

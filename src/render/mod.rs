@@ -39,8 +39,8 @@ pub use maps::{canaries, keys};
 pub use maxconn::Maxconn;
 pub use model_lists::{ModelsOfServers, model_lists};
 pub use names::{
-    CANARIES_MAP, CLIENTS_MAP, KEYS_MAP, LIMIT_MONEY as MONEY_TABLE, LISTS_MAP, LIVE_RING, SHARED_PEERS, SPENT_MAP, is_own_map,
-    is_secret, names_of, runtime_names,
+    CANARIES_MAP, CLIENTS_MAP, KEYS_MAP, LIMIT_MONEY as MONEY_TABLE, LISTS_MAP, LIVE_RING, SHARED_PEERS, SPENT_MAP,
+    is_own_map, is_secret, names_of, runtime_names,
 };
 pub use plans::CERTIFICATE_MARK;
 pub use rendered::{LineOrigin, ListFile, MapFile, Rendered, RuntimeNames, Structure};

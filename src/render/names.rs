@@ -102,8 +102,20 @@ pub(super) fn health_map(frontend: &Name) -> String {
 
 /// Whether a map beside haproxy.cfg is one of hapilot's, by its path; an operator may keep others there.
 pub fn is_own_map(path: &str) -> bool {
-    [LIMITS_MAP, KEYS_MAP, STATS_MAP, CLIENTS_MAP, PLANS_MAP, PRICES_MAP, SPENT_MAP, MONTHS_MAP, MODELS_MAP, LISTS_MAP, CANARIES_MAP]
-        .contains(&path)
+    [
+        LIMITS_MAP,
+        KEYS_MAP,
+        STATS_MAP,
+        CLIENTS_MAP,
+        PLANS_MAP,
+        PRICES_MAP,
+        SPENT_MAP,
+        MONTHS_MAP,
+        MODELS_MAP,
+        LISTS_MAP,
+        CANARIES_MAP,
+    ]
+    .contains(&path)
         || path == CANARY_MODELS_MAP
         || path.starts_with("maps/plans.")
         || path.starts_with("maps/routes.")

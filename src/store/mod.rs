@@ -23,9 +23,12 @@
 //!             elsewhere.json             what clients spent at other nodes, as those told it
 //!             restored.json              which hours a backup brought
 //! STATE/restore/                         a backup that is being put here: see `archive`
+//! STATE/alerts/table.json                what lasts and happened lately, for whoever is told
+//!              sink-NAME.json            what a sink was told, and what waits for it
 //! STATE/journal.json                     the apply that is under way, with what was there before it
 //! ```
 
+mod alerts;
 pub mod archive;
 mod current;
 mod error;
@@ -41,6 +44,7 @@ mod revisions;
 mod spent;
 mod usage;
 
+pub use alerts::{KeptAlerts, load_alerts, save_alerts};
 pub use current::{Current, load_current, save_current};
 pub use error::StoreError;
 pub use events::{EventReader, EventWriter};

@@ -48,8 +48,13 @@ fn section(page: &mut String, path: &str, schema: &Value) {
     for (name, value) in tables {
         let (inner, is_named) = below(value).unwrap();
         let dot = if path.is_empty() { "" } else { "." };
-        let name = if is_named { format!("{name}.NAME") } else { name.clone() };
-        section(page, &format!("{path}{dot}{name}"), inner);
+        let title = if is_named { format!("{name}.NAME") } else { name.clone() };
+        section(page, &format!("{path}{dot}{title}"), inner);
+        // What stands beside the names of the operator's.
+        for (beside, value) in value["properties"].as_object().into_iter().flatten().filter(|_| is_named) {
+            let (inner, _) = below(value).unwrap();
+            section(page, &format!("{path}{dot}{name}.{beside}.NAME"), inner);
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use source::{sources, test_files};
 /// The floors from the ground up; modules of one floor do not know each other.
 const FLOORS: [&[&str]; 12] = [
     &["model"],
-    &["cfg", "health", "rollout", "usage"],
-    &["weights", "keys", "vip", "event", "traffic"],
+    &["cfg", "health", "rollout", "usage", "event"],
+    &["weights", "keys", "vip", "traffic", "alerts"],
     &["config"],
     &["desired"],
     &["render", "fleet"],

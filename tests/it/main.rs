@@ -2,6 +2,7 @@
 
 mod admin;
 mod affinity;
+mod agent_alerts;
 mod agent_alone;
 mod agent_asked;
 mod agent_beside;
@@ -32,11 +33,13 @@ mod agent_servers;
 mod agent_slow_disk;
 mod agent_slow_keepalived;
 mod agent_words;
+mod alert_sinks;
 mod attempts;
 mod backup;
 mod bad;
 mod budgets;
 mod cadence;
+mod canaries;
 mod cases;
 mod certificates;
 mod client_certificates;

@@ -1,8 +1,8 @@
 //! Small configurations with every default filled in, for tests that start from a value.
 
 use hapilot::config::{
-    AddressLimit, Api, Apply, Backend, BackendTimeout, Check, Config, Frontend, FrontendTimeout, Haproxy, History,
-    Keepalived, Node, Route, Server, ServerTls, Tls, TlsProfile, Weighting,
+    AddressLimit, Alerts, Api, Apply, Backend, BackendTimeout, Check, Config, Frontend, FrontendTimeout, Haproxy,
+    History, Keepalived, Node, Route, Server, ServerTls, Tls, TlsProfile, Weighting,
 };
 use hapilot::desired::Desired;
 use hapilot::model::{
@@ -87,6 +87,7 @@ pub fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
         apply: Apply::default(),
         history: History { keep: 200, git: None },
         api: Api { socket: Sourced::default_value("/run/hapilot/hapilot.sock".into()), listen: None },
+        alerts: Alerts::default(),
     }
 }
 

@@ -36,7 +36,7 @@ fn plans() -> String {
 }
 
 /// Two nodes that share what their clients use. `key`: of the heartbeat, for each.
-fn pair(binaries: [&Binary; 2], keys: [&str; 2], more: &str) -> [Stage; 2] {
+pub fn pair(binaries: [&Binary; 2], keys: [&str; 2], more: &str) -> [Stage; 2] {
     pair_of(binaries, keys, [more; 2])
 }
 

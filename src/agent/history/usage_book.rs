@@ -311,7 +311,10 @@ pub(in crate::agent) fn spent(
 }
 
 /// Clients whose plan has a budget.
-fn budgeted<'a>(config: &'a Config, clients: &'a Clients) -> impl Iterator<Item = (&'a Client, &'a Budget)> {
+pub(in crate::agent) fn budgeted<'a>(
+    config: &'a Config,
+    clients: &'a Clients,
+) -> impl Iterator<Item = (&'a Client, &'a Budget)> {
     clients.iter().filter_map(|client| {
         let at = config.plans.binary_search_by(|plan| plan.name.value.cmp(&client.plan.value)).ok()?;
         Some((client, config.plans[at].budget.as_ref()?))

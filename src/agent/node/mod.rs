@@ -3,6 +3,7 @@
 //! Holds the lock and the store. The loop of the running agent and commands that work alone both call it, so there is
 //! one path only. Knows no socket of its own.
 
+pub(super) mod alert_charge;
 pub(super) mod alone;
 pub(super) mod following;
 pub(super) mod going_back;
@@ -19,6 +20,7 @@ pub(super) mod vip_charge;
 pub(super) mod vrrp_following;
 pub(super) mod word;
 
+use crate::agent::alert::desk::AlertDesk;
 use crate::agent::apply::engine::Engine;
 use crate::agent::apply::interim::Baseline;
 use crate::agent::file::operator_file::OperatorFile;
@@ -77,6 +79,8 @@ pub struct Node {
     pub listening: Option<TrafficListener>,
     /// The virtual addresses, while an agent runs and the file has some.
     pub vips: Option<Vips>,
+    /// Who is told what happens, while an agent runs and the file wants it.
+    pub alerts: Option<AlertDesk>,
     /// The first apply of this life is under way.
     pub(super) is_opening: bool,
     /// Plans and applies.
@@ -177,6 +181,7 @@ impl Node {
             known: None,
             listening: None,
             vips: None,
+            alerts: None,
             is_opening: false,
             engine,
             ledger,

@@ -3,9 +3,11 @@
 //! Its head is made by `snapshot_head`, the rest by `snapshot_parts`. Published by the loop on a `watch` channel; read by
 //! `api`.
 
+use crate::agent::alert::report::AlertReport;
 use crate::agent::file::unserved::Waiting;
 use crate::agent::outcome::corrections::Correction;
 use crate::agent::sources::certificate_news::CertificateStatus;
+use crate::agent::steering::CanaryView;
 use crate::agent::vip::guardian::VipReport;
 use crate::config::Clients;
 use crate::config::Vip;
@@ -70,6 +72,10 @@ pub struct Snapshot {
     pub clients: Option<Arc<Clients>>,
     /// The virtual addresses; `None`: the file has none.
     pub vips: Option<VipsSnapshot>,
+    /// The canaries, in the order of their names.
+    pub canaries: Vec<CanaryView>,
+    /// Who is told what happens.
+    pub alerts: AlertReport,
     /// The guards at work, the oldest first, and when this picture was made.
     pub guards: (Moment, Vec<GuardEvent>),
 }

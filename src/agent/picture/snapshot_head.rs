@@ -3,6 +3,7 @@
 //! Made by the loop.
 
 use super::snapshot::{HaproxySnapshot, OldWorker, Snapshot, TrialSnapshot, VipsSnapshot};
+use crate::agent::alert::desk::AlertDesk;
 use crate::agent::file::unserved::Unserved;
 use crate::agent::node::Node;
 use crate::agent::outcome::limits::Finishing;
@@ -39,7 +40,8 @@ impl Snapshot {
         let problems = file_problem.into_iter().chain(troubles).map(ToString::to_string);
         let problems = problems.chain(node.serving.outdated.iter().map(ToString::to_string));
         let problems = problems.chain(waits).chain(untold).chain(node.certificate_news.problems.iter().cloned());
-        let problems = problems.chain(vips.iter().flat_map(VipsSnapshot::problems)).collect();
+        let alerts = node.alerts.as_ref().map(AlertDesk::report).unwrap_or_default();
+        let problems = problems.chain(vips.iter().flat_map(VipsSnapshot::problems)).chain(alerts.problems()).collect();
         let trial = node.ledger.trial().map(|(trial, left)| TrialSnapshot {
             revision: trial.revision,
             back_to: trial.back_to,
@@ -69,6 +71,8 @@ impl Snapshot {
             certificates: node.certificate_news.all.clone(),
             clients: config.has_clients().then(|| node.serving.clients.clone()),
             vips,
+            canaries: node.steering.canaries.view(node.now()),
+            alerts,
             traffic: None,
             guards: (node.now(), node.steering.fleet.guards(node.now())),
         }

@@ -18,7 +18,7 @@ use crate::agent::tell::outages::Outages;
 
 use crate::health::GuardEvent;
 use std::sync::Arc;
-use std::time::{SystemTime, Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 

@@ -13,6 +13,7 @@ use crate::agent::history::last_results::LastResults;
 use crate::agent::history::remark::Remark;
 use crate::agent::history::spending::spent_by;
 use crate::agent::history::trial::guard_again;
+use crate::agent::node::alert_charge::attend_alerts;
 use crate::agent::node::following::{log_start, log_stop, tell_failure};
 use crate::agent::outcome::intent::{AGENT, Intent};
 use crate::agent::outcome::report::{Failed, Report};
@@ -42,6 +43,7 @@ impl Agent {
             .map_err(|e| Failed::refused(format!("the operator's file cannot be watched: {e}")))?;
         let mut signals =
             sys::signals::Signals::new().map_err(|e| Failed::refused(format!("signals cannot be received: {e}")))?;
+        attend_alerts(&mut self.node);
         guard_again(&self.node.file.place, &self.node.ledger);
         if self.node.ledger.is_overdue()
             && let Err(attempt) = self.node.alone().expire(AGENT).await
@@ -140,12 +142,16 @@ impl Agent {
                 watch.set_paths(&self.node.watched());
             }
             self.node.look_at_vips();
+            attend_alerts(&mut self.node);
             if self.look_at <= Instant::now() {
                 self.look_at_outages();
             }
         }
         self.end_work().await;
         log_stop(&self.node);
+        if let Some(desk) = self.node.alerts.take() {
+            desk.close().await;
+        }
         if let Some(results) = self.results.take() {
             results.close().await;
         }

@@ -1,5 +1,6 @@
 //! Everything that is read before a decision: the operator's file, templates, secrets, certificates.
 
+mod alert_secrets;
 pub(super) mod callers;
 pub(super) mod certificate_checks;
 pub(super) mod certificate_news;

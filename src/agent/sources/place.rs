@@ -2,6 +2,7 @@
 //!
 //! Reads, never writes. Called by the agent's loop and by commands that work alone.
 
+use super::alert_secrets;
 use super::callers;
 use super::certificates::{self, CertificateProblem};
 use super::key_texts::{self, Flaw};
@@ -244,6 +245,7 @@ impl Place {
         };
         let (clients, clients_problem) = reader.clients(&config)?;
         let secrets = reader.secrets(&config);
+        reader.warnings.extend(alert_secrets::unread(&self.file, &config, self.secrets));
         let outdated = secrets.keys().filter_map(sys::secrets::outdated_variable).map(outdated).collect();
         let (certificates, trust, certificate_problems) = reader.certificates(&config);
         let files = |of: fn(&ServerTls) -> Option<&Sourced<Utf8PathBuf>>| {

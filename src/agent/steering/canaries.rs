@@ -88,11 +88,6 @@ impl Canaries {
         SavedCanaries { canaries: begun.collect(), rejected: self.rejected.clone() }
     }
 
-    /// What HAProxy is to send each of them, by what is decided.
-    pub fn parts(&self) -> Arc<BTreeMap<Name, Percent>> {
-        self.parts.clone()
-    }
-
     /// The same under other sources: who is new there, or another one, has nothing yet.
     pub fn parts_under(&self, sources: &Sources) -> Arc<BTreeMap<Name, Percent>> {
         let part = |(backend, canary): (&Backend, &Canary)| {
@@ -151,7 +146,9 @@ impl Canaries {
             return;
         }
         for (id, counts) in groups {
-            let Some(canary) = config.backend(&id.backend).and_then(|backend| backend.canary.as_ref()) else { continue };
+            let Some(canary) = config.backend(&id.backend).and_then(|backend| backend.canary.as_ref()) else {
+                continue;
+            };
             let Some(watched) = self.all.get_mut(&canary.name.value) else { continue };
             match canary.models() {
                 Some(_) => {
@@ -209,7 +206,8 @@ impl Canaries {
     ) -> Result<(), String> {
         let Some(watched) = self.all.get_mut(name) else {
             let names: Vec<&str> = self.all.keys().map(Name::as_str).collect();
-            let known = if names.is_empty() { "the file has none".into() } else { format!("there is {}", names.join(", ")) };
+            let known =
+                if names.is_empty() { "the file has none".into() } else { format!("there is {}", names.join(", ")) };
             return Err(format!("there is no canary {name}: {known}"));
         };
         let events: Vec<Event> = match (word, &mut watched.standing) {

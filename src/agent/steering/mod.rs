@@ -12,9 +12,9 @@ mod wanted;
 mod word_count;
 mod words;
 
-pub(super) use causes::log_transition;
-pub use canaries::{CanaryView, CanaryWord};
 use canaries::Canaries;
+pub use canaries::{CanaryView, CanaryWord};
+pub(super) use causes::log_transition;
 use models::ModelLists;
 pub(super) use wanted::{renewed_keys, steps_of};
 use word_count::WordCount;

@@ -3,15 +3,17 @@
 //! A thread of its own writes the history, so that nobody waits for a disk. Of what comes faster than a disk takes it,
 //! some thousands wait; the rest is in the log alone, and counted.
 
+use crate::alerts::classify;
 use crate::event::{Event, EventKind, Severity};
 use crate::store::EventWriter;
 use crate::sys;
 use camino::Utf8Path;
 use jiff::Timestamp;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// So many events wait for the disk.
 const MAX_WAITING: usize = 8_192;
@@ -20,10 +22,44 @@ const MAX_BATCH: usize = 1_000;
 /// An agent that ends waits so long for the disk, for each file.
 pub(in crate::agent) const LAST_WRITE: Duration = Duration::from_secs(3);
 
+/// So many events wait for the desk of alerts; what is beyond it reads from the history.
+const MAX_UNHEARD: usize = 4_096;
+
 /// Tells events. Whoever has one tells to the same history; the last one to go waits until all is written.
 #[derive(Clone, Debug, Default)]
 pub struct Bulletin {
     history: Option<Arc<History>>,
+    ear: Arc<Mutex<Option<Mouth>>>,
+}
+
+/// What is heard of all events that mean something to an alert.
+#[derive(Debug)]
+pub(in crate::agent) struct AlertEar {
+    receiver: mpsc::Receiver<Event>,
+    has_missed: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Mouth {
+    sender: mpsc::Sender<Event>,
+    has_missed: Arc<AtomicBool>,
+}
+
+impl AlertEar {
+    /// The next event; `None` when another listens in this one's place.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.receiver.recv().await
+    }
+
+    /// The next one, where it is there.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Whether events were missed since this was asked last.
+    pub fn has_missed(&self) -> bool {
+        self.has_missed.swap(false, Ordering::Relaxed)
+    }
 }
 
 #[derive(Debug)]
@@ -55,7 +91,7 @@ impl Bulletin {
         match thread {
             Ok(_) => {
                 let history = History { sender: Some(sender), written: Mutex::new(written), lost, problem };
-                Self { history: Some(Arc::new(history)) }
+                Self { history: Some(Arc::new(history)), ear: Arc::default() }
             }
             Err(error) => {
                 tracing::error!(%error, "no thread can be had: what happens is told in the log alone");
@@ -67,18 +103,33 @@ impl Bulletin {
     /// Tells what has just happened.
     pub fn tell(&self, event: Event) {
         log(&event);
+        let event = Box::new(event.at(Timestamp::now()));
+        if let Some(Mouth { sender, has_missed }) = &*self.ear.lock().unwrap_or_else(PoisonError::into_inner)
+            && !classify(&event).is_empty()
+            && let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(Event::clone(&event))
+        {
+            has_missed.store(true, Ordering::Relaxed);
+        }
         let Some(history) = &self.history else { return };
         let Some(sender) = &history.sender else { return };
-        let event = Box::new(event.at(Timestamp::now()));
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sender.try_send(event) {
             history.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
+    /// Hears what is told from now on, in the place of who listened before.
+    pub(in crate::agent) fn listen(&self) -> AlertEar {
+        let (sender, receiver) = mpsc::channel(MAX_UNHEARD);
+        let has_missed = Arc::<AtomicBool>::default();
+        let mouth = Mouth { sender, has_missed: Arc::clone(&has_missed) };
+        *self.ear.lock().unwrap_or_else(PoisonError::into_inner) = Some(mouth);
+        AlertEar { receiver, has_missed }
+    }
+
     /// Why the history is not complete, while it is not.
     pub fn problem(&self) -> Option<String> {
         let problem = self.history.as_ref()?.problem.lock();
-        problem.unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        problem.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -86,7 +137,7 @@ impl Drop for History {
     fn drop(&mut self) {
         drop(self.sender.take());
         // It ends when it has written what waits; a disk that hangs is not waited for.
-        let written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = written.recv_timeout(LAST_WRITE);
     }
 }
@@ -117,7 +168,7 @@ impl Writer {
     }
 
     fn note(&self, problem: Option<String>) {
-        let mut known = self.problem.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut known = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != problem {
             match &problem {
                 Some(problem) => tracing::error!("{problem}"),

@@ -119,6 +119,11 @@ impl Vips {
         if is_busy { 1.0 } else { STANDBY_PACE }
     }
 
+    /// What the guardian knows, for who looks again and again.
+    pub(in crate::agent) fn watch(&self) -> watch::Receiver<VipReport> {
+        self.report.clone()
+    }
+
     /// What the guardian knows now.
     pub fn report(&self) -> VipReport {
         self.report.borrow().clone()

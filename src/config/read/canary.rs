@@ -52,7 +52,8 @@ pub(super) fn canaries(root: &TableReader<'_>, backends: &mut [Backend]) {
             continue;
         };
         if let (Some(other), Some(field)) = (&backend.canary, &field) {
-            let message = format!("`{}`: backend {} has the canary {} already", field.name, backend.name, other.name.value);
+            let message =
+                format!("`{}`: backend {} has the canary {} already", field.name, backend.name, other.name.value);
             table.context().report(field.error("duplicate", message).help("one after the other: remove one"));
             continue;
         }
@@ -80,7 +81,9 @@ fn servers(names: &[Field<'_>], backend: &mut Backend) -> Vec<Name> {
         match backend.servers.iter_mut().find(|server| server.name == name.value) {
             None => {
                 let message = format!("`{}`: backend {} has no server {}", field.name, backend.name, name.value);
-                field.context.report(field.error("unknown-server", message).help("name servers of that backend").absence());
+                field
+                    .context
+                    .report(field.error("unknown-server", message).help("name servers of that backend").absence());
             }
             Some(_) if group.contains(&name.value) => {
                 error(format!("`{}`: {} is named twice", field.name, name.value), "remove one");
@@ -177,7 +180,10 @@ fn default_stages() -> Vec<Stage> {
         let percent = Percent::of_hundredths(percent * 100)?;
         Some(Stage { percent, hold: Duration::from_secs(60 * minutes), gate: false })
     };
-    [(5, 5), (25, 5), (50, 10), (100, 10)].into_iter().filter_map(|(percent, minutes)| stage(percent, minutes)).collect()
+    [(5, 5), (25, 5), (50, 10), (100, 10)]
+        .into_iter()
+        .filter_map(|(percent, minutes)| stage(percent, minutes))
+        .collect()
 }
 
 fn percent(table: &TableReader<'_>) -> Option<Percent> {

@@ -15,6 +15,13 @@ use std::str::FromStr;
 use std::time::Duration;
 use toml::de::{DeInteger, DeValue};
 
+/// What a threshold is compared with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Measure {
+    Number(f64),
+    Duration(Duration),
+}
+
 /// A value with its place and what it should be.
 pub(super) struct Field<'t> {
     pub(super) context: &'t Context<'t>,
@@ -62,10 +69,10 @@ impl<'t> Field<'t> {
             (ValueKind::Bool, DeValue::String(text)) if ["true", "false"].contains(&&**text) => {
                 Some(format!("without quotes: {text}"))
             }
-            (ValueKind::Named(section, _), DeValue::Array(_)) => {
+            (ValueKind::Named(section, _) | ValueKind::NamedBeside(section, ..), DeValue::Array(_)) => {
                 Some(format!("every one has a name: `[{}]`, not `[[…]]`", section.name))
             }
-            (ValueKind::Named(section, _), _) => {
+            (ValueKind::Named(section, _) | ValueKind::NamedBeside(section, ..), _) => {
                 Some(format!("write it as a section with a name: `[{}]`", section.name))
             }
             _ => None,
@@ -334,6 +341,24 @@ impl<'t> Field<'t> {
             self.context.report(self.error("out-of-range", format!("`{}` lies between 0 and {max}", self.name)));
         }
         value
+    }
+
+    /// A number from 0 up, or a duration.
+    pub(super) fn measure(&self) -> Option<Measure> {
+        let number = match self.value {
+            DeValue::Integer(number) => whole(number).map(|number| number as f64),
+            DeValue::Float(number) => number.as_str().replace('_', "").parse::<f64>().ok(),
+            DeValue::String(_) => return self.formed(parse_duration).map(|duration| Measure::Duration(duration.value)),
+            _ => {
+                self.wrong_type();
+                return None;
+            }
+        };
+        let number = number.filter(|number| (0.0..1e9).contains(number));
+        if number.is_none() {
+            self.context.report(self.error("out-of-range", format!("`{}` is a number from 0 up", self.name)));
+        }
+        number.map(Measure::Number)
     }
 
     pub(super) fn boolean(&self) -> Option<bool> {

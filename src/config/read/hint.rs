@@ -55,7 +55,14 @@ pub(super) fn meant(section: &'static Section, name: &str) -> Option<&'static Ke
 /// A line to copy: `path = ["/v1/embeddings"]`.
 pub(super) fn example(key: &KeySpec) -> Option<String> {
     let value = match (key.kind, key.example, key.default) {
-        (ValueKind::Table(_) | ValueKind::Switch(_) | ValueKind::Named(..) | ValueKind::Later, ..) => return None,
+        (
+            ValueKind::Table(_)
+            | ValueKind::Switch(_)
+            | ValueKind::Named(..)
+            | ValueKind::NamedBeside(..)
+            | ValueKind::Later,
+            ..,
+        ) => return None,
         (ValueKind::Bool, ..) => "true".to_owned(),
         (_, "", Default::Is(text)) if matches!(key.kind, ValueKind::Integer(..) | ValueKind::Amount(_)) => {
             text.to_owned()
@@ -146,6 +153,10 @@ fn kinds_of(section: &'static Section, name: &str) -> Vec<ValueKind> {
             | ValueKind::Budget(inner)
             | ValueKind::Named(inner, _)
             | ValueKind::List(&ValueKind::Table(inner), ..) => kinds.extend(kinds_of(inner, name)),
+            ValueKind::NamedBeside(inner, _, _, &ValueKind::Named(beside, _)) => {
+                kinds.extend(kinds_of(inner, name));
+                kinds.extend(kinds_of(beside, name));
+            }
             _ => {}
         }
     }

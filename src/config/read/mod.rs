@@ -3,6 +3,7 @@
 //! Goes on after each mistake with a default, so that one run finds them all. Refuses to know what the keys are called
 //! in messages or which limits they have: that is `schema`. Called by `config` only.
 
+mod alert;
 mod backend;
 mod builtin;
 mod caller;
@@ -161,6 +162,7 @@ fn read(root: &TableReader<'_>, host_name: &str, node: Option<&Name>) -> Option<
     let apply = global::apply(root);
     let history = global::history(root);
     let api = global::api(root);
+    let alerts = alert::alerts(root);
     cross::check(root.context());
     Some(Config {
         node: node?,
@@ -178,5 +180,6 @@ fn read(root: &TableReader<'_>, host_name: &str, node: Option<&Name>) -> Option<
         apply,
         history,
         api,
+        alerts,
     })
 }

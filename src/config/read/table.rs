@@ -303,6 +303,16 @@ impl<'t> TableReader<'t> {
         self.get(name).map(|field| named_tables(&field)).unwrap_or_default()
     }
 
+    /// The same where one name has tables of another kind below it: those of the operator's names, and these.
+    pub(super) fn named_beside(&self, name: &'static str) -> (NamedTables<'t>, NamedTables<'t>) {
+        self.get(name).map(|field| tables_beside(&field)).unwrap_or_default()
+    }
+
+    /// Whether a key is written, right or wrong.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(name))
+    }
+
     /// The schema's default of a key.
     ///
     /// # Panics
@@ -315,20 +325,58 @@ impl<'t> TableReader<'t> {
     }
 }
 
+/// Tables under names that the operator gave.
+type NamedTables<'t> = Vec<(Name, TableReader<'t>)>;
+
 /// The tables of a field under names that the operator gave, in the order of the file: of two that are alike the later
 /// one is the mistake.
-fn named_tables<'t>(field: &Field<'t>) -> Vec<(Name, TableReader<'t>)> {
+fn named_tables<'t>(field: &Field<'t>) -> NamedTables<'t> {
     let ValueKind::Named(section, max) = *field.kind else { panic!("{} is not declared by name", field.name) };
     let DeValue::Table(tables) = field.value else {
         field.wrong_type();
         return Vec::new();
     };
-    if tables.len() > max {
-        let message = format!("`{}` has {} sections, at most {max} are allowed", field.name, tables.len());
+    tables_but(field, section, max, tables, None)
+}
+
+fn tables_beside<'t>(field: &Field<'t>) -> (NamedTables<'t>, NamedTables<'t>) {
+    let ValueKind::NamedBeside(section, max, other, kind) = *field.kind else {
+        panic!("{} is not declared by name", field.name)
+    };
+    let DeValue::Table(tables) = field.value else {
+        field.wrong_type();
+        return (Vec::new(), Vec::new());
+    };
+    let named = tables_but(field, section, max, tables, Some(other));
+    let Some((key, value)) = tables.get_key_value(other) else { return (named, Vec::new()) };
+    let name = format!("{}.{other}", field.name);
+    // Somebody called one of the others so.
+    let is_taken_for_other =
+        value.get_ref().as_table().is_some_and(|table| table.keys().any(|key| section.key(key.get_ref()).is_some()));
+    if is_taken_for_other {
+        let message = format!("`[{name}]`: none can be called `{other}`: below it stand `[{name}.NAME]`");
+        field.context.report(Found::error("bad-name", message, key.span()).help("give it another name"));
+        return (named, Vec::new());
+    }
+    let (context, key_span, span) = (field.context, key.span(), value.span());
+    let beside = Field { context, kind, name, key_span, span, value: value.get_ref() };
+    (named, named_tables(&beside))
+}
+
+fn tables_but<'t>(
+    field: &Field<'t>,
+    section: &'static Section,
+    max: usize,
+    tables: &'t DeTable<'t>,
+    but: Option<&str>,
+) -> NamedTables<'t> {
+    let count = tables.keys().filter(|key| Some(key.get_ref().as_ref()) != but).count();
+    if count > max {
+        let message = format!("`{}` has {count} sections, at most {max} are allowed", field.name);
         field.context.report(Found::error("too-many", message, field.key_span.clone()));
     }
     let mut named = Vec::new();
-    for (key, value) in tables.iter().take(max) {
+    for (key, value) in tables.iter().filter(|(key, _)| Some(key.get_ref().as_ref()) != but).take(max) {
         let path = format!("{}.{}", field.name, printable(key.get_ref()));
         let DeValue::Table(table) = value.get_ref() else {
             stray(field, section, key.get_ref(), &path, key.span());

@@ -69,6 +69,10 @@ fn every_declared_key_is_read_and_every_read_key_is_declared() {
                 | ValueKind::Budget(inner)
                 | ValueKind::Named(inner, _)
                 | ValueKind::List(&ValueKind::Table(inner), ..) => walk(inner, declared),
+                ValueKind::NamedBeside(inner, _, _, &ValueKind::Named(beside, _)) => {
+                    walk(inner, declared);
+                    walk(beside, declared);
+                }
                 _ => {}
             }
         }

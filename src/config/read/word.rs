@@ -37,6 +37,10 @@ pub(super) fn sections_with(name: &str) -> Option<(&'static str, ValueKind)> {
                 | ValueKind::Named(inner, _)
                 | ValueKind::Budget(inner)
                 | ValueKind::List(&ValueKind::Table(inner), ..) => search(inner, name, found),
+                ValueKind::NamedBeside(inner, _, _, &ValueKind::Named(beside, _)) => {
+                    search(inner, name, found);
+                    search(beside, name, found);
+                }
                 _ => {}
             }
         }

@@ -62,7 +62,8 @@ pub(in crate::config) static STAGE: Section = Section {
     keys: &[
         KeySpec::new("percent", ValueKind::Amount(100), "Of the clients, in steps of 0.01").required().example("5"),
         KeySpec::new("hold", ValueKind::Duration("0s", "24d"), "How long it lasts, at least").is("5m"),
-        KeySpec::new("gate", ValueKind::Bool, "Whether an operator says when it ends (`hapilot canary promote`)").is("false"),
+        KeySpec::new("gate", ValueKind::Bool, "Whether an operator says when it ends (`hapilot canary promote`)")
+            .is("false"),
     ],
 };
 
@@ -91,10 +92,13 @@ pub(in crate::config) static CONDITION: Section = Section {
         )
         .required()
         .example("\"error_rate\""),
-        KeySpec::new("above", ValueKind::Limit, "It is worse above this: a share, a duration, or a number").example("0.05"),
+        KeySpec::new("above", ValueKind::Limit, "It is worse above this: a share, a duration, or a number")
+            .example("0.05"),
         KeySpec::new("below", ValueKind::Limit, "It is worse below this").example("0.95"),
-        KeySpec::new("above_control", ValueKind::Amount(1_000), "It is worse above so many times the control group's").example("1.2"),
-        KeySpec::new("below_control", ValueKind::Amount(1_000), "It is worse below so many times the control group's").example("0.8"),
+        KeySpec::new("above_control", ValueKind::Amount(1_000), "It is worse above so many times the control group's")
+            .example("1.2"),
+        KeySpec::new("below_control", ValueKind::Amount(1_000), "It is worse below so many times the control group's")
+            .example("0.8"),
         KeySpec::new("for", ValueKind::Duration("10s", "24h"), "For how long").is("60s"),
     ],
 };
@@ -104,12 +108,22 @@ pub(in crate::config) static OVERRIDE: Section = Section {
     doc: "Who may choose the group of a request, by a header with the canary's name or `control`",
     keys: &[
         KeySpec::new("header", ValueKind::HeaderName, "The header").is("X-Canary"),
-        KeySpec::new("clients", ValueKind::List(&ValueKind::Text(64), 1, 100), "Globs with * and ? on the names of clients that may")
+        KeySpec::new(
+            "clients",
+            ValueKind::List(&ValueKind::Text(64), 1, 100),
+            "Globs with * and ? on the names of clients that may",
+        )
+        .says("none")
+        .example("[\"qa-*\"]"),
+        KeySpec::new(
+            "plans",
+            ValueKind::List(&ValueKind::Text(64), 1, 100),
+            "Globs with * and ? on the names of plans that may",
+        )
+        .says("none")
+        .example("[\"internal\"]"),
+        KeySpec::new("addresses", ValueKind::List(&ValueKind::Ip, 1, 100), "Addresses that may")
             .says("none")
-            .example("[\"qa-*\"]"),
-        KeySpec::new("plans", ValueKind::List(&ValueKind::Text(64), 1, 100), "Globs with * and ? on the names of plans that may")
-            .says("none")
-            .example("[\"internal\"]"),
-        KeySpec::new("addresses", ValueKind::List(&ValueKind::Ip, 1, 100), "Addresses that may").says("none").example("[\"192.0.2.7\"]"),
+            .example("[\"192.0.2.7\"]"),
     ],
 };

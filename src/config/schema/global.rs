@@ -1,5 +1,6 @@
 //! The file itself and the sections that exist once.
 
+use super::alert::{ALERT, ALERTS};
 use super::caller::{CLIENT, CLIENTS, MODEL_PRICE, PLAN, PLANS, PRICES};
 use super::canary::CANARY;
 use super::later;
@@ -35,7 +36,7 @@ pub(in crate::config) static ROOT: Section = Section {
         KeySpec::new("history", ValueKind::Table(&HISTORY), HISTORY.doc),
         KeySpec::new("api", ValueKind::Table(&API), API.doc),
         KeySpec::new("canary", ValueKind::Named(&CANARY, 100), CANARY.doc).example("canary.turbo"),
-        KeySpec::later("alert", later::ALERTS),
+        KeySpec::new("alert", ALERTS, ALERT.doc).example("alert.team"),
     ],
 };
 

@@ -2,5 +2,4 @@
 //!
 //! An entry is deleted in the change that builds its feature.
 
-pub(super) const ALERTS: &str = "alerts do";
 pub(super) const API_TOKEN: &str = "writing over TCP, and so its token, does";

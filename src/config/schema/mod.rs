@@ -3,6 +3,7 @@
 //! The one source of truth for the reader (`read`), for "did you mean" and for the JSON Schema of editors. Refuses to
 //! know how a value is stored. A test in `read` holds that every key here is read, and none that is not here.
 
+mod alert;
 mod backend;
 mod caller;
 mod canary;
@@ -56,6 +57,9 @@ pub(super) fn declares(name: &str) -> bool {
                     | ValueKind::Budget(inner)
                     | ValueKind::Named(inner, _)
                     | ValueKind::List(&ValueKind::Table(inner), ..) => below(inner, name),
+                    ValueKind::NamedBeside(inner, _, _, &ValueKind::Named(beside, _)) => {
+                        below(inner, name) || below(beside, name)
+                    }
                     _ => false,
                 }
         })
@@ -198,6 +202,10 @@ pub(super) enum ValueKind {
     Switch(&'static Section),
     /// Tables under names that the operator gives, at most so many.
     Named(&'static Section, usize),
+    /// The same, but for one name under which something else stands.
+    NamedBeside(&'static Section, usize, &'static str, &'static Self),
+    /// A number from 0 up, or a duration.
+    Measure,
     /// The name of a network interface.
     Interface,
     /// An address with its prefix.
@@ -272,7 +280,8 @@ impl ValueKind {
             Self::Choice(words, _) => format!("one of {}", listed(words)),
             Self::Raw => "a line of HAProxy's configuration in quotes".to_owned(),
             Self::List(of, ..) => format!("a list; each of its items is {}", of.wants()),
-            Self::Table(_) | Self::Named(..) => "a table".to_owned(),
+            Self::Table(_) | Self::Named(..) | Self::NamedBeside(..) => "a table".to_owned(),
+            Self::Measure => "a number, or a duration in quotes such as \"3s\"".to_owned(),
             Self::Switch(_) => "a table, or false to turn it off".to_owned(),
             Self::Interface => "the name of an interface such as \"eth0\"".to_owned(),
             Self::InterfaceAddress => "an address with its prefix such as \"192.0.2.100/24\"".to_owned(),

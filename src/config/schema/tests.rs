@@ -14,6 +14,10 @@ fn every_section() -> Vec<&'static Section> {
                 | ValueKind::Budget(inner)
                 | ValueKind::Named(inner, _)
                 | ValueKind::List(&ValueKind::Table(inner), ..) => walk(inner, all),
+                ValueKind::NamedBeside(inner, _, _, &ValueKind::Named(beside, _)) => {
+                    walk(inner, all);
+                    walk(beside, all);
+                }
                 _ => {}
             }
         }
@@ -64,7 +68,10 @@ fn every_key_is_described_once_and_names_are_unique() {
             assert!(!section.keys[..index].iter().any(|other| other.name == key.name), "{place}");
             assert_eq!(key.doc.is_empty(), key.not_yet.is_some(), "{place}");
             assert_eq!(matches!(key.kind, ValueKind::Later), key.not_yet.is_some(), "{place}");
-            let scalar = !matches!(key.kind, ValueKind::Table(_) | ValueKind::Switch(_) | ValueKind::Named(..));
+            let scalar = !matches!(
+                key.kind,
+                ValueKind::Table(_) | ValueKind::Switch(_) | ValueKind::Named(..) | ValueKind::NamedBeside(..)
+            );
             if scalar && !key.example.is_empty() {
                 assert!(example(key).is_some(), "{place}: the example is not TOML");
             }

@@ -13,8 +13,8 @@ mod tls;
 use super::caller::{decoded_key, replaced_headers, spelt_key, telling_headers};
 use super::marks::Marks;
 use super::names::{
-    CANARIES_MAP, CANARY_MODELS_MAP, KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, LIVE_RING, MODELS_MAP, PEERS, SHARED_PEERS,
-    STATS, STATS_MAP, peers_socket,
+    CANARIES_MAP, CANARY_MODELS_MAP, KEYS_MAP, LIMIT_ADDRESS, LIMIT_ADDRESS_KEY, LIMITS_MAP, LISTS_MAP, LIVE_RING,
+    MODELS_MAP, PEERS, SHARED_PEERS, STATS, STATS_MAP, peers_socket,
 };
 use super::nodes;
 use super::plain;

@@ -10,7 +10,7 @@ const ROOMS: [&[&str]; 9] = [
     &["sources"],
     &["outcome", "files", "probes"],
     &["history", "vip", "judge"],
-    &["file", "apply"],
+    &["file", "apply", "alert"],
     &["orders", "steering"],
     &["node"],
     &["picture"],

@@ -10,6 +10,7 @@ pub mod load;
 pub mod net;
 pub mod port;
 pub mod process;
+pub mod sink;
 pub mod stage;
 pub mod tls;
 

@@ -1,0 +1,295 @@
+//! What one sink was told, and what it is to be told next.
+//!
+//! Looks at the table as it is, and not at what has happened since: whatever was lost in between, the next look tells the
+//! difference to what was told.
+
+use super::notification::{Change, Line, Notification};
+use super::queue::Queue;
+use super::table::{Alert, AlertTable};
+use super::topic::{Selection, Urgency};
+use crate::event::Event;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// Most alerts that one notification names.
+const MAX_LINES: usize = 25;
+/// What flaps is repeated so many times as seldom.
+const SELDOM: u32 = 6;
+/// A node that begins to tell what another told before tells again what began, or was over, so lately: the other may have died
+/// before it told that.
+const TAKEOVER: SignedDuration = SignedDuration::from_secs(180);
+/// So many notifications of one sink…
+const BURST: usize = 20;
+/// …and so many with pages…
+const BURST_OF_PAGES: usize = 60;
+/// …in so long. What is beyond waits, and is told together.
+const WINDOW: SignedDuration = SignedDuration::from_mins(10);
+
+/// How a sink wants to be told.
+#[derive(Clone, Debug)]
+pub struct SinkRules {
+    /// Its name.
+    pub name: String,
+    /// Of what.
+    pub selection: Selection,
+    /// What begins within this is told together.
+    pub group: Duration,
+    /// Between two notifications of one group.
+    pub update: Duration,
+    /// What lasts is told again after this.
+    pub repeat: Duration,
+    /// For a sink that forgets what is not told again: between two tellings.
+    pub refresh: Option<Duration>,
+    /// It is told which revisions serve.
+    pub wants_changes: bool,
+}
+
+/// Who tells.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// This node.
+    pub node: String,
+    /// The same on all nodes.
+    pub cluster: String,
+    /// Whether this node tells what all see.
+    pub speaks: bool,
+}
+
+impl Identity {
+    fn dedup(&self, group: &str) -> String {
+        let who = if is_of_node(group) { &self.node } else { &self.cluster };
+        format!("hapilot/{who}/{group}")
+    }
+}
+
+/// What was told, and what waits to be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SinkBook {
+    groups: BTreeMap<String, Group>,
+    /// What waits.
+    #[serde(default)]
+    pub queue: Queue,
+    /// When notifications were decided lately.
+    #[serde(default)]
+    recent: VecDeque<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Group {
+    /// When its first alert was seen.
+    since: Timestamp,
+    told: Option<Told>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Told {
+    first: Timestamp,
+    last: Timestamp,
+    refreshed: Timestamp,
+    /// The alerts as they were told.
+    alerts: BTreeMap<String, Line>,
+    /// Another node tells it.
+    by_other: bool,
+    /// When it was over, where another node is to tell that.
+    #[serde(default)]
+    over: Option<Timestamp>,
+}
+
+impl SinkBook {
+    /// Looks for what is to be told now.
+    pub fn look(&mut self, table: &AlertTable, rules: &SinkRules, who: &Identity, now: Timestamp) {
+        self.recent.retain(|at| now.duration_since(*at) < WINDOW);
+        let mut firing: BTreeMap<String, Vec<&Alert>> = BTreeMap::new();
+        let own_trouble = format!("alert/{}", rules.name);
+        let is_told = |alert: &&Alert| {
+            alert.is_firing() && rules.selection.takes(alert.topic, alert.urgency) && alert.subject != own_trouble
+        };
+        for alert in table.all().filter(is_told) {
+            firing.entry(alert.group()).or_default().push(alert);
+        }
+        let keys: BTreeSet<String> = firing.keys().chain(self.groups.keys()).cloned().collect();
+        let mut keys: Vec<String> = keys.into_iter().collect();
+        keys.sort_by_key(|key| Reverse(urgency_of(key)));
+        for key in keys {
+            let alerts = firing.remove(&key).unwrap_or_default();
+            let mut group = self.groups.remove(&key).unwrap_or(Group { since: now, told: None });
+            if self.look_at(&key, &mut group, &alerts, &Sight { table, rules, who, now }) {
+                self.groups.insert(key, group);
+            }
+        }
+    }
+
+    /// Answers whether there is more to be told of it.
+    fn look_at(&mut self, key: &str, group: &mut Group, alerts: &[&Alert], sight: &Sight<'_>) -> bool {
+        let Sight { table, rules, who, now } = *sight;
+        let is_ours = who.speaks || is_of_node(key);
+        let Some(told) = &mut group.told else {
+            let is_over = alerts.iter().all(|alert| alert.is_ending());
+            if alerts.is_empty() {
+                return false;
+            }
+            let is_due = now.duration_since(group.since) >= signed(rules.group);
+            if is_due && !is_over && (!is_ours || self.may_tell(key)) {
+                let lines = lines_of(alerts);
+                group.told = Some(Told {
+                    first: now,
+                    last: now,
+                    refreshed: now,
+                    alerts: lines.iter().map(|line| (line.key.clone(), line.clone())).collect(),
+                    by_other: !is_ours,
+                    over: None,
+                });
+                if is_ours {
+                    self.tell(Change::Trigger, key, now, lines, sight);
+                }
+            }
+            return true;
+        };
+        let first = told.first;
+        if alerts.is_empty() {
+            if told.by_other && !is_ours {
+                // The other may have died before it told the end.
+                return now.duration_since(*told.over.get_or_insert(now)) < TAKEOVER;
+            }
+            if !self.may_tell(key) {
+                return true;
+            }
+            let has_lasted = |line: &Line| !table.get(&line.key).is_some_and(Alert::merely_happened);
+            let change = match told.alerts.values().any(has_lasted) {
+                true => Change::Resolve,
+                false => Change::Expire,
+            };
+            let lines = told.alerts.values().cloned().map(|line| Line { is_over: true, ..line }).collect();
+            self.tell(change, key, first, lines, sight);
+            return false;
+        }
+        told.over = None;
+        let is_news = |alert: &&Alert| match told.alerts.get(&alert.key) {
+            None => true,
+            // What happens again is news; what comes back while its end is waited for is the same.
+            Some(line) => !alert.lasts() && line.count != alert.count,
+        };
+        let is_gone = |key: &String| !alerts.iter().any(|alert| alert.key == *key);
+        let is_other = alerts.iter().any(is_news) || told.alerts.keys().any(is_gone);
+        let lasts = alerts.iter().any(|alert| alert.lasts() && !alert.is_ending());
+        let seldom = if alerts.iter().all(|alert| alert.is_flapping()) { SELDOM } else { 1 };
+        let since_last = now.duration_since(told.last);
+        let change = if is_ours && told.by_other && now.duration_since(told.first) < TAKEOVER {
+            Some(Change::Trigger)
+        } else if is_other && since_last >= signed(rules.update) {
+            Some(Change::Update)
+        } else if lasts && since_last >= signed(rules.repeat * seldom) {
+            Some(Change::Repeat)
+        } else {
+            let refresh = rules.refresh.filter(|refresh| now.duration_since(told.refreshed) >= signed(*refresh));
+            refresh.map(|_| Change::Refresh)
+        };
+        told.by_other &= !is_ours;
+        let Some(change) = change else { return true };
+        if is_ours && change != Change::Refresh && !self.may_tell(key) {
+            return true;
+        }
+        let over = told.alerts.values().filter(|line| is_gone(&line.key)).cloned();
+        let over: Vec<Line> = over.map(|line| Line { is_over: true, ..line }).collect();
+        let lines = lines_of(alerts);
+        told.refreshed = now;
+        if change != Change::Refresh {
+            told.last = now;
+            told.alerts = lines.iter().map(|line| (line.key.clone(), line.clone())).collect();
+        }
+        if is_ours {
+            let over = if change == Change::Refresh { vec![] } else { over };
+            self.tell(change, key, first, lines.into_iter().chain(over).collect(), sight);
+        }
+        true
+    }
+
+    fn may_tell(&self, key: &str) -> bool {
+        self.recent.len() < if urgency_of(key) == Urgency::Page { BURST_OF_PAGES } else { BURST }
+    }
+
+    fn tell(&mut self, change: Change, key: &str, opened: Timestamp, mut lines: Vec<Line>, sight: &Sight<'_>) {
+        let Sight { who, now, .. } = *sight;
+        if change != Change::Refresh {
+            self.recent.push_back(now);
+        }
+        let dedup = who.dedup(key);
+        let since = lines.iter().map(|line| line.since).min().unwrap_or(now);
+        let more = lines.len().saturating_sub(MAX_LINES);
+        lines.truncate(MAX_LINES);
+        let scope = key.splitn(3, '/').nth(2).unwrap_or_default().to_owned();
+        self.queue.push(Notification {
+            id: format!("{dedup}@{}", now.as_millisecond()),
+            dedup,
+            change,
+            urgency: urgency_of(key),
+            scope,
+            node: who.node.clone(),
+            at: now,
+            since,
+            opened,
+            lines,
+            more,
+        });
+    }
+
+    /// Tells that another revision serves, where the sink wants to know.
+    pub fn applied(&mut self, event: &Event, rules: &SinkRules, who: &Identity) {
+        if !rules.wants_changes {
+            return;
+        }
+        let mut table = AlertTable::default();
+        table.take(event, false);
+        let lines = lines_of(&table.all().collect::<Vec<_>>());
+        let sight = Sight { table: &table, rules, who, now: event.at };
+        self.tell(Change::Applied, "info/node/change", event.at, lines, &sight);
+    }
+
+    /// How many groups were told and are not over.
+    pub fn open(&self) -> usize {
+        self.groups.values().filter(|group| group.told.is_some()).count()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Sight<'a> {
+    table: &'a AlertTable,
+    rules: &'a SinkRules,
+    who: &'a Identity,
+    now: Timestamp,
+}
+
+/// The worst first, then in the order in which they began.
+fn lines_of(alerts: &[&Alert]) -> Vec<Line> {
+    let mut alerts = alerts.to_vec();
+    alerts.sort_by_key(|alert| (Reverse(alert.urgency), alert.since));
+    let line = |alert: &Alert| Line {
+        key: alert.key.clone(),
+        topic: alert.topic,
+        urgency: alert.urgency,
+        subject: alert.subject.clone(),
+        text: alert.text.clone(),
+        cause: alert.cause.clone(),
+        since: alert.since,
+        is_over: false,
+        count: alert.count,
+    };
+    alerts.into_iter().map(line).collect()
+}
+
+/// Whether a group, which is called `page/node/haproxy` or `page/all/chat`, is a node's own matter.
+fn is_of_node(group: &str) -> bool {
+    group.split('/').nth(1) == Some("node")
+}
+
+fn urgency_of(group: &str) -> Urgency {
+    let word = group.split('/').next().unwrap_or_default();
+    Urgency::ALL.into_iter().find(|urgency| urgency.as_str() == word).unwrap_or(Urgency::Info)
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}

@@ -1,0 +1,328 @@
+//! What lasts, and what happened lately.
+//!
+//! ```text
+//!           begins                   ends                 held for two looks and its time
+//!  (none) ─────────► lasts ◄──────────────► ending ───────────────────────────────────────► over
+//!                      ▲      begins again                                                    │
+//!                      └──────────────────────────────────────────────────────────────────────┘ begins again: it flaps
+//!  (none) ─ happens ─► happened ── not again for four hours ──► over
+//! ```
+//!
+//! After a restart of the agent what lasted is doubted until it is told again: an agent that starts tells what lasts.
+
+use super::classify::{Finding, Home, classify};
+use super::topic::{Topic, Urgency};
+use crate::event::{Event, EventKind, Phase};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// An end must hold for so long, the first time…
+const HOLD: SignedDuration = SignedDuration::from_secs(60);
+/// …and so long when the alert came back the second, the third and any later time within [`MEMORY`]: what flaps is one alert.
+const LONGER_HOLDS: [SignedDuration; 3] =
+    [SignedDuration::from_mins(30), SignedDuration::from_hours(2), SignedDuration::from_hours(6)];
+/// And be seen by so many looks.
+const CLEAN_LOOKS: u8 = 2;
+/// How long ends are remembered.
+const MEMORY: SignedDuration = SignedDuration::from_hours(6);
+/// So many are remembered.
+const MAX_ENDS: usize = 8;
+/// What happened and did not last is over when it has not happened again for so long.
+const HAPPENED: SignedDuration = SignedDuration::from_hours(4);
+/// What an agent before this one saw last is over when this one has not told it for so long.
+const DOUBT: SignedDuration = SignedDuration::from_mins(5);
+/// A HAProxy that could not be steered for so long is one that nobody watches over.
+const BLIND: SignedDuration = SignedDuration::from_mins(5);
+/// Most alerts that are known; pages have as much room again.
+const MAX_ALERTS: usize = 2_000;
+/// Of a text, in characters.
+const MAX_TEXT: usize = 400;
+/// Events are read again from a little before the last one: threads tell them nearly in order.
+const SLACK: SignedDuration = SignedDuration::from_secs(5);
+
+/// One matter that somebody may have to know of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// The same from beginning to end, over restarts, on all nodes.
+    pub key: String,
+    /// What it is about.
+    pub topic: Topic,
+    /// How soon somebody must look.
+    pub urgency: Urgency,
+    /// What is told together.
+    pub scope: String,
+    /// Whose matter it is.
+    pub home: Home,
+    /// Whom it befell.
+    pub subject: String,
+    /// In words.
+    pub text: String,
+    /// Why.
+    #[serde(default)]
+    pub cause: String,
+    /// When it began, or happened first.
+    pub since: Timestamp,
+    /// How often it began or happened since it was over last.
+    pub count: u32,
+    /// When the last event of it happened.
+    last: Timestamp,
+    state: State,
+    /// When it ended lately.
+    #[serde(default)]
+    ends: Vec<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Lasts,
+    /// Seen by an agent before this one, and not told again yet.
+    Doubted {
+        since: Timestamp,
+    },
+    Ending {
+        since: Timestamp,
+        clean: u8,
+    },
+    Happened,
+    Over {
+        at: Timestamp,
+        has_lasted: bool,
+    },
+}
+
+impl Alert {
+    /// Whether it is to be told as something that is so.
+    pub fn is_firing(&self) -> bool {
+        !matches!(self.state, State::Over { .. })
+    }
+
+    /// Whether its end was seen, and does not hold for long enough yet.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.state, State::Ending { .. })
+    }
+
+    /// Whether it lasts, and did not merely happen.
+    pub fn lasts(&self) -> bool {
+        matches!(self.state, State::Lasts | State::Doubted { .. } | State::Ending { .. })
+    }
+
+    /// Whether nothing of it ever lasted.
+    pub fn merely_happened(&self) -> bool {
+        matches!(self.state, State::Happened | State::Over { has_lasted: false, .. })
+    }
+
+    /// Whether it has come back lately after an end.
+    pub fn is_flapping(&self) -> bool {
+        self.ends.len() > 1
+    }
+
+    /// The key of what is told together with it.
+    pub fn group(&self) -> String {
+        let home = match self.home {
+            Home::Shared => "all",
+            Home::Node => "node",
+        };
+        format!("{}/{home}/{}", self.urgency, self.scope)
+    }
+
+    fn end(&mut self, at: Timestamp) {
+        if matches!(self.state, State::Lasts | State::Doubted { .. }) {
+            self.state = State::Ending { since: at, clean: 0 };
+            self.ends.push(at);
+            if self.ends.len() > MAX_ENDS {
+                self.ends.remove(0);
+            }
+        }
+    }
+
+    fn hold(&self) -> SignedDuration {
+        match self.ends.len() {
+            0 | 1 => HOLD,
+            many => LONGER_HOLDS[(many - 2).min(LONGER_HOLDS.len() - 1)],
+        }
+    }
+
+    /// Moves on with time; answers whether it is to be forgotten.
+    fn look(&mut self, now: Timestamp) -> bool {
+        self.ends.retain(|end| now.duration_since(*end) < MEMORY);
+        match self.state {
+            State::Doubted { since } if now.duration_since(since) >= DOUBT => self.end(now),
+            State::Ending { since, clean } => {
+                let clean = clean.saturating_add(1).min(CLEAN_LOOKS);
+                let is_over = clean >= CLEAN_LOOKS && now.duration_since(since) >= self.hold();
+                self.state = match is_over {
+                    true => State::Over { at: now, has_lasted: true },
+                    false => State::Ending { since, clean },
+                };
+            }
+            State::Happened if now.duration_since(self.last) >= HAPPENED => {
+                self.state = State::Over { at: now, has_lasted: false };
+            }
+            // A sink that looks later still learns how it ended.
+            State::Over { at, .. } => return now.duration_since(at) >= MEMORY,
+            State::Lasts | State::Doubted { .. } | State::Happened => {}
+        }
+        false
+    }
+}
+
+/// All alerts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AlertTable {
+    alerts: BTreeMap<String, Alert>,
+    /// Until when events are known.
+    cursor: Option<Timestamp>,
+    /// When the agent of the last events began.
+    #[serde(default)]
+    started: Option<Timestamp>,
+    /// Alerts for which there was no room, since the table was begun.
+    #[serde(default)]
+    pub dropped: u64,
+}
+
+impl AlertTable {
+    /// From when on events are to be read again after a death; `None`: nothing was ever read.
+    pub fn unread_from(&self) -> Option<Timestamp> {
+        self.cursor.map(|cursor| cursor.checked_sub(SLACK).unwrap_or(cursor))
+    }
+
+    /// Nothing before this is news.
+    pub fn begin_at(&mut self, now: Timestamp) {
+        self.cursor.get_or_insert(now);
+    }
+
+    /// What only happened is no news to anybody any more.
+    pub fn forget_what_happened(&mut self) {
+        self.alerts.retain(|_, alert| alert.lasts());
+    }
+
+    /// All of them, by their keys.
+    pub fn all(&self) -> impl Iterator<Item = &Alert> {
+        self.alerts.values()
+    }
+
+    /// One of them.
+    pub fn get(&self, key: &str) -> Option<&Alert> {
+        self.alerts.get(key)
+    }
+
+    /// Takes in an event. `again`: it is read from the history after a death, and may have been taken in before.
+    pub fn take(&mut self, event: &Event, again: bool) {
+        self.cursor = self.cursor.max(Some(event.at));
+        if event.kind == EventKind::Agent && event.phase == Phase::Begins && self.started < Some(event.at) {
+            self.started = Some(event.at);
+            // Another node is told to be heard, and Keepalived to run, as soon as that is so; that it still is not, is not told.
+            let is_told_again =
+                |alert: &&mut Alert| !alert.key.starts_with("vip/node/") || alert.key.ends_with("/haproxy");
+            let lasting = self.alerts.values_mut().filter(|alert| alert.state == State::Lasts);
+            for alert in lasting.filter(is_told_again) {
+                alert.state = State::Doubted { since: event.at };
+            }
+        }
+        for finding in classify(event) {
+            let known = self.alerts.get(&finding.key);
+            let is_known = known.is_some_and(|alert| alert.last == event.at || again && alert.last > event.at);
+            if !is_known {
+                self.put(finding, event);
+            }
+        }
+    }
+
+    fn put(&mut self, finding: Finding, event: &Event) {
+        let at = event.at;
+        if finding.phase == Phase::Ends {
+            if let Some(alert) = self.alerts.get_mut(&finding.key) {
+                alert.last = at;
+                alert.end(at);
+            }
+            return;
+        }
+        let known = self.alerts.get(&finding.key).filter(|known| known.is_firing());
+        // What happens beside what lasts, or is less urgent, changes nothing of that.
+        let is_beside = |known: &Alert| known.lasts() || known.urgency > finding.urgency;
+        if finding.phase == Phase::Once && known.is_some_and(is_beside) {
+            return;
+        }
+        let room = if finding.urgency == Urgency::Page { MAX_ALERTS * 2 } else { MAX_ALERTS };
+        if !self.alerts.contains_key(&finding.key) && self.alerts.len() >= room {
+            self.dropped += 1;
+            return;
+        }
+        let lasts = finding.phase == Phase::Begins;
+        let state = if lasts { State::Lasts } else { State::Happened };
+        let Finding { key, topic, urgency, scope, home, phase: _ } = finding;
+        let before = self.alerts.remove(&key);
+        let (since, count, ends) = match before {
+            Some(Alert { since, count, ends, state: State::Lasts | State::Doubted { .. }, .. }) => (since, count, ends),
+            Some(Alert { since, count, ends, state: State::Ending { .. } | State::Happened, .. }) => {
+                (since, count.saturating_add(1), ends)
+            }
+            Some(Alert { ends, state: State::Over { .. }, .. }) => (at, 1, ends),
+            None => (at, 1, vec![]),
+        };
+        let (text, cause, subject) = (cut(&event.text), cut(&event.cause), cut(&event.subject));
+        let alert =
+            Alert { topic, urgency, scope, home, subject, text, cause, since, count, last: at, state, ends, key };
+        self.alerts.insert(alert.key.clone(), alert);
+    }
+
+    /// Moves on with time. Called every few seconds.
+    pub fn look(&mut self, now: Timestamp) {
+        self.alerts.retain(|_, alert| !alert.look(now));
+        self.look_for_blindness(now);
+    }
+
+    /// A HAProxy that does not follow is a warning, and a page when that lasts: nobody mends what happens meanwhile.
+    fn look_for_blindness(&mut self, now: Timestamp) {
+        let is_base = |alert: &Alert| alert.topic == Topic::Haproxy && alert.urgency == Urgency::Warning;
+        let is_long =
+            |alert: &&Alert| is_base(alert) && alert.state == State::Lasts && now.duration_since(alert.since) >= BLIND;
+        let blind: Vec<Alert> = self.alerts.values().filter(is_long).cloned().collect();
+        for base in blind {
+            let key = format!("{}/blind", base.key);
+            let text = format!("hapilot has not been able to steer HAProxy for 5 minutes: {}", base.text);
+            let is_known = self.alerts.get(&key).is_some_and(|alert| alert.state == State::Lasts);
+            if !is_known {
+                let ends = self.alerts.remove(&key).map(|alert| alert.ends).unwrap_or_default();
+                let scope = "agent".to_owned();
+                let (topic, urgency, text) = (Topic::Agent, Urgency::Page, cut(&text));
+                let alert = Alert {
+                    key: key.clone(),
+                    topic,
+                    urgency,
+                    scope,
+                    text,
+                    since: now,
+                    last: now,
+                    count: 1,
+                    ends,
+                    ..base
+                };
+                self.alerts.insert(key, alert);
+            }
+        }
+        let bases: Vec<String> = self
+            .alerts
+            .values()
+            .filter(|alert| alert.state == State::Lasts && is_base(alert))
+            .map(|a| a.key.clone())
+            .collect();
+        for (key, alert) in &mut self.alerts {
+            if let Some(base) = key.strip_suffix("/blind")
+                && !bases.iter().any(|one| one == base)
+            {
+                alert.end(now);
+            }
+        }
+    }
+}
+
+/// At most so long.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,124 @@
+//! `canary status|promote|hold|resume|abort|restart`.
+
+use super::agent::{actor, agent, how_to_start};
+use super::args::{CanaryCommand, CanaryTarget};
+use super::output::{Failure, Output, Tone, span};
+use super::status::look;
+use super::table::Table;
+use crate::agent::Place;
+use crate::api::wire::{Canary, CanaryCondition, CanaryRequest};
+use crate::model::Name;
+
+/// `hapilot canary …`
+pub(super) async fn canary(place: &Place, command: &CanaryCommand, out: Output) -> Result<(), Failure> {
+    let (CanaryTarget { name }, word, force) = match command {
+        CanaryCommand::Status { name } => return status(place, name.as_ref(), out).await,
+        CanaryCommand::Promote(target) => (target, "promote", false),
+        CanaryCommand::Hold(target) => (target, "hold", false),
+        CanaryCommand::Resume(target) => (target, "resume", false),
+        CanaryCommand::Abort(target) => (target, "abort", false),
+        CanaryCommand::Restart { target, force } => (target, "restart", *force),
+    };
+    let agent = agent(place)?.ok_or_else(|| {
+        let told = "the agent does not run on this node, and it is the agent that steers canaries";
+        Failure::refused(told).help(format_args!("start it: {}", how_to_start(place)))
+    })?;
+    agent.canary(&CanaryRequest { name: name.to_string(), word: word.to_owned(), force, actor: actor() }).await?;
+    let canaries = named(look(place).await?.canaries, Some(name))?;
+    if out.json {
+        out.print_json(&canaries);
+    } else {
+        canaries.iter().for_each(|canary| print_head(canary, &out));
+    }
+    Ok(())
+}
+
+/// Exit code 1 where one was rolled back.
+async fn status(place: &Place, name: Option<&Name>, out: Output) -> Result<(), Failure> {
+    let status = look(place).await?;
+    if status.agent.is_none() {
+        let told = "the agent does not run on this node: nobody watches canaries, and each keeps what it has";
+        return Err(Failure::refused(told).help(format_args!("start it: {}", how_to_start(place))));
+    }
+    let canaries = named(status.canaries, name)?;
+    if out.json {
+        out.print_json(&canaries);
+    } else if canaries.is_empty() {
+        out.line("the file has no [canary.NAME]");
+    } else {
+        canaries.iter().for_each(|canary| print(canary, &out));
+    }
+    let is_well = canaries.iter().all(|canary| canary.phase != "rolled_back");
+    if is_well { Ok(()) } else { Err(Failure::said(super::output::REFUSED)) }
+}
+
+fn named(mut canaries: Vec<Canary>, name: Option<&Name>) -> Result<Vec<Canary>, Failure> {
+    let names: Vec<String> = canaries.iter().map(|canary| canary.name.clone()).collect();
+    canaries.retain(|canary| name.is_none_or(|name| name.as_str() == canary.name));
+    match name.filter(|_| canaries.is_empty()) {
+        Some(name) if names.is_empty() => {
+            Err(Failure::refused(format!("the file has no canary, so none is called {name}")))
+        }
+        Some(name) => Err(Failure::refused(format!("no canary is called {name}; there is {}", names.join(", ")))),
+        None => Ok(canaries),
+    }
+}
+
+fn print_head(canary: &Canary, out: &Output) {
+    let tone = match (canary.phase.as_str(), canary.is_held) {
+        ("rolled_back", _) => Tone::Bad,
+        ("done", _) => Tone::Good,
+        (_, true) | ("waiting" | "gate", _) => Tone::Warn,
+        _ => Tone::Plain,
+    };
+    let stage = match (canary.stage, canary.stages) {
+        (Some(stage), Some(stages)) => format!(", stage {stage} of {stages}"),
+        _ => String::new(),
+    };
+    let head = format!("{} % of the clients of {}{stage}", canary.percent, canary.backend);
+    out.text(2, format_args!("{}  {head}", out.paint(Tone::Strong, &canary.name)));
+    out.text(4, format_args!("  {}", out.paint(tone, &canary.waits)));
+}
+
+fn print(canary: &Canary, out: &Output) {
+    print_head(canary, out);
+    if let (Some(ours), Some(control), Some(least)) = (canary.canary, canary.control, canary.least_requests) {
+        let mut table = Table::new(["GROUP", "REQUESTS", "TOLD", "FAILED", "SHARE", "WANTED"]);
+        let actual = canary.actual_percent.map_or_else(|| "-".to_owned(), |share| format!("{share:.1} %"));
+        for (name, group, share, wanted) in [
+            (canary.name.as_str(), ours, actual, format!("{} %", canary.percent)),
+            ("control", control, String::new(), String::new()),
+        ] {
+            table.row([
+                (Tone::Strong, name.to_owned()),
+                (Tone::Plain, group.requests.to_string()),
+                (Tone::Plain, group.told.to_string()),
+                (if group.failures > 0 { Tone::Warn } else { Tone::Plain }, group.failures.to_string()),
+                (Tone::Plain, share),
+                (Tone::Dim, wanted),
+            ]);
+        }
+        out.print(&table.render(out));
+        let time = canary.time_s.map(|time| span(time as u64)).unwrap_or_default();
+        out.line(
+            out.paint(
+                Tone::Dim,
+                format_args!("in this stage for {time}; it needs {least} requests that tell something"),
+            ),
+        );
+    }
+    canary.conditions.iter().for_each(|condition| print_condition(condition, out));
+}
+
+fn print_condition(condition: &CanaryCondition, out: &Output) {
+    let tone = match condition.state.as_str() {
+        "breach" => Tone::Bad,
+        "over" | "shared" => Tone::Warn,
+        "within" => Tone::Good,
+        _ => Tone::Dim,
+    };
+    let row = format!("{} of {} checks in a row breached", condition.breaches, condition.breaches_to_trip);
+    let next = span(condition.next_check_s.ceil() as u64);
+    out.text(4, format_args!("{}  {}", out.paint(tone, &condition.state), condition.words));
+    out.text(6, out.paint(Tone::Dim, format_args!("    {row}; next check in {next}")));
+}
