@@ -28,6 +28,19 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// One word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Stage(_) => "stage",
+            Self::Gate(_) => "gate",
+            Self::Baking => "baking",
+            Self::Done => "done",
+            Self::RolledBack { .. } => "rolled_back",
+        }
+    }
+}
+
 /// Why a rollout does not go on. Its conditions are checked all the same, and its time does not count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,6 +70,17 @@ pub enum Hold {
 }
 
 impl Hold {
+    /// One word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::MetricsLost { .. } => "metrics_lost",
+            Self::SharedCause { .. } => "shared_cause",
+            Self::TooLittleData { .. } => "too_little_data",
+            Self::Unproven { .. } => "unproven",
+        }
+    }
+
     /// Why, in words.
     pub fn in_words(&self) -> &str {
         match self {

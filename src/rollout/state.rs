@@ -53,6 +53,8 @@ pub struct Rollout {
     pub(super) seen: Seen,
     pub(super) watches: Vec<Watch>,
     row: Row,
+    /// Whether the control fails too.
+    is_shared: bool,
     servers: Option<Servers>,
     /// The age when something was heard last.
     heard: Duration,
@@ -73,6 +75,7 @@ impl Rollout {
             seen: Seen::default(),
             watches,
             row: Row::default(),
+            is_shared: false,
             servers: None,
             heard: Duration::ZERO,
         }
@@ -81,7 +84,9 @@ impl Rollout {
     /// What the canary should get now.
     pub fn percent(&self) -> Percent {
         match self.phase {
-            Phase::Stage(at) | Phase::Gate(at) => self.rules.stages.get(at).map_or(Percent::ALL, |stage| stage.percent),
+            Phase::Stage(at) | Phase::Gate(at) => {
+                self.rules.stages.get(at).map_or(Percent::NONE, |stage| stage.percent)
+            }
             Phase::Baking | Phase::Done => Percent::ALL,
             Phase::RolledBack { .. } => Percent::NONE,
         }
@@ -149,6 +154,11 @@ impl Rollout {
             Ok(shared) => shared,
             Err(reason) => return vec![self.roll_back(reason)],
         };
+        if self.is_shared && shared.is_none() {
+            // What was seen meanwhile says nothing of the canary.
+            self.forget(age);
+        }
+        self.is_shared = shared.is_some();
         let silent = age.saturating_sub(self.heard);
         if silent >= Rules::LOST_AFTER && self.rules.lost == Lost::RollBack {
             return vec![self.roll_back(format!("nothing was heard of its requests for {}", time_text(silent)))];
@@ -159,11 +169,6 @@ impl Rollout {
             Some(Hold::Operator) => before,
             _ => hold,
         };
-        let was_shared = was == Some(discriminant(&Hold::SharedCause { reason: String::new() }));
-        if was_shared && !matches!(self.hold, Some(Hold::SharedCause { .. })) {
-            // What was seen meanwhile says nothing of the canary.
-            self.forget(age);
-        }
         let mut changes = match (&self.hold, was) {
             (Some(hold), was) if was != Some(discriminant(hold)) => vec![Change::Held(hold.clone())],
             (None, Some(_)) => vec![Change::WentOn],

@@ -14,10 +14,10 @@ use std::time::Duration;
 pub struct View {
     /// The digest of what is rolled out.
     pub content: String,
-    /// Where it is.
-    pub phase: Phase,
-    /// Why it does not go on, where it is held.
-    pub hold: Option<Hold>,
+    /// `stage`, `gate`, `baking`, `done`, `rolled_back`.
+    pub phase: &'static str,
+    /// `operator`, `metrics_lost`, `shared_cause`, `too_little_data`, `unproven`; none where it is not held.
+    pub hold: Option<&'static str>,
     /// In one sentence: what it waits for now, or how it ended.
     pub waits: String,
     /// The stage, counted from 1; none in the bake and at the end.
@@ -98,8 +98,8 @@ impl Rollout {
         let all = canary.requests + control.requests;
         View {
             content: self.content().to_owned(),
-            phase: self.phase.clone(),
-            hold: self.hold.clone(),
+            phase: self.phase.name(),
+            hold: self.hold.as_ref().map(Hold::name),
             waits: self.waits(),
             stage,
             stages: self.rules.stages.len(),

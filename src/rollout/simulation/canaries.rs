@@ -170,8 +170,9 @@ fn judge(kinds: Vec<Kind>) -> Vec<String> {
         }
         let lives = lives / part;
         let outline = Outline::of(&for_seeds(seed..seed + lives, |seed| story.live(seed)), from);
-        outline.print(name, story.rate);
-        if !is_kept(&outline) {
+        let is_kept = is_kept(&outline);
+        outline.print(name, story.rate, promise, is_kept);
+        if !is_kept {
             broken.push(format!("{name} at {}/s: not kept: {promise}; {}", story.rate, outline.why()));
         }
     }

@@ -170,8 +170,8 @@ fn rollout_table_of_soaks() {
     let (soaks, seed) = (lives_of_each_kind(), seed());
     let mut broken = Vec::new();
     println!(
-        "{:<44} {:>6} {:>6} | {:>5} {:>14} | {:>6} {:>6} {:>6}",
-        "edit", "rate", "soaks", "back", "median/slowest", "clean", "shared", "quiet"
+        "\n{:<44} {:>6} {:>6} | {:>6} {:>12} | {:>6} {:>6} {:>6} | promise\n{:<58} | {:>19} |",
+        "edit", "rate", "soaks", "back", "", "clean", "shared", "quiet", "", "median / all, s"
     );
     // Much traffic is for the script.
     for kind in kinds().into_iter().filter(|kind| kind.part <= soaks) {
@@ -186,26 +186,24 @@ fn rollout_table_of_soaks() {
             }
             all.back.extend(back.map(|(at, _)| at));
         }
-        let times =
-            median_and_worst(&mut all.back).map_or("-".to_owned(), |(median, worst)| format!("{median} / {worst} s"));
+        let times = median_and_worst(&mut all.back).map(|(median, slowest)| format!("{median} / {slowest}"));
+        let is_kept = (kind.is_kept)(&all);
         println!(
-            "{:<44} {:>4}/s {:>6} | {:>5} {times:>14} | {:>6} {:>6} {:>6}",
+            "{:<44} {:>6} {:>6} | {:>6} {:>12} | {:>6} {:>6} {:>6} | {}: {}",
             kind.name,
-            kind.rate,
+            format!("{}/s", kind.rate),
             all.soaks,
             all.back.len(),
+            times.unwrap_or_default(),
             all.clean,
             all.shared,
-            all.quiet
+            all.quiet,
+            if is_kept { "kept" } else { "BROKEN" },
+            kind.promise,
         );
-        if !(kind.is_kept)(&all) {
-            broken.push(format!(
-                "{} at {}/s: not kept: {}; {}",
-                kind.name,
-                kind.rate,
-                kind.promise,
-                all.why.unwrap_or_default()
-            ));
+        if !is_kept {
+            let why = all.why.unwrap_or_default();
+            broken.push(format!("{} at {}/s: not kept: {}; {why}", kind.name, kind.rate, kind.promise));
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));

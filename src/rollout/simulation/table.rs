@@ -45,30 +45,31 @@ impl Outline {
         self.back.iter().filter(|time| (0.0..=seconds).contains(*time)).count() as f64 / self.lives as f64
     }
 
-    pub(super) fn print(&self, name: &str, rate: f64) {
+    pub(super) fn print(&self, name: &str, rate: f64, promise: &str, is_kept: bool) {
         let part = |of: &[f64]| match (of.len() * 1000).div_ceil(self.lives) {
             0 => "-".to_owned(),
             thousandths => format!("{} %", thousandths as f64 / 10.0),
         };
         let times = |of: &[f64]| match of {
             [] => "-".to_owned(),
-            of => format!("{:.0} / {:.0} s", of[of.len() / 2], of[of.len() - 1]),
+            of => format!("{:.0} / {:.0} / {:.0}", of[of.len() / 2], of[of.len() * 199 / 200], of[of.len() - 1]),
         };
         let held = [(self.shared, "shared"), (self.lost, "lost"), (self.data, "data")];
-        let held: Vec<_> =
-            held.iter().filter(|(lives, _)| *lives > 0).map(|(lives, why)| format!("{lives} {why}")).collect();
+        let held = held.iter().filter(|(lives, _)| *lives > 0).map(|(lives, why)| format!("{lives} {why}"));
+        let [back, promoted, naive, wilson] = [&self.back, &self.promoted, &self.naive, &self.wilson];
         println!(
-            "{name:<44} {rate:>4}/s {:>6} | {:>7} {:>14} | {:>7} {:>14} | {:<22} | {:>7} {:>12} | {:>7} {:>12}",
+            "{name:<44} {:>6} {:>6} | {:>7} {:>18} | {:>7} {:>18} | {:<20} | {:>7} | {:>7} {:>16} | {}: {promise}",
+            format!("{rate}/s"),
             self.lives,
-            part(&self.back),
-            times(&self.back),
-            part(&self.promoted),
-            times(&self.promoted),
-            held.join(", "),
-            part(&self.naive),
-            times(&self.naive),
-            part(&self.wilson),
-            times(&self.wilson),
+            part(back),
+            times(back),
+            part(promoted),
+            times(promoted),
+            held.collect::<Vec<_>>().join(", "),
+            part(naive),
+            part(wilson),
+            times(wilson),
+            if is_kept { "kept" } else { "BROKEN" },
         );
     }
 
@@ -80,18 +81,17 @@ impl Outline {
 
 pub(super) fn print_head() {
     println!(
-        "{:<44} {:>6} {:>6} | {:>7} {:>14} | {:>7} {:>14} | {:<22} | {:>7} {:>12} | {:>7} {:>12}",
+        "\n{:<44} {:>6} {:>6} | {:>26} | {:>26} | {:<20} | {:>7} | {:>24} | promise\n{:<60} | {:>26} | {:>26} |",
         "canary",
         "rate",
         "lives",
-        "back",
-        "median/slowest",
-        "promot.",
-        "median/slowest",
+        "rolled back",
+        "promoted",
         "lives held",
         "minute",
-        "",
         "Wilson",
-        ""
+        "",
+        "median / 99.5 % / all, s",
+        "median / 99.5 % / all, s",
     );
 }
