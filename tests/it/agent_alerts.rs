@@ -63,10 +63,18 @@ fn an_outage_is_told_once_though_the_sink_is_down_and_the_agent_is_killed() {
     assert_eq!(of_chat(&sink).len(), 1, "{:?}", of_chat(&sink));
     // Killed once more, nothing is told twice; and its end is told, by the next agent.
     stage.agent().kill();
+    stage.start_agent();
+    wait_for("the next agent to see it", PATIENCE, || {
+        let status = stage.json(&["status"]);
+        status["backends"]
+            .as_array()?
+            .iter()
+            .any(|one| one["name"] == "chat" && !one["outage_since"].is_null())
+            .then_some(())
+    });
     for server in ["a", "b", "c"] {
         stage.mend_mock(server);
     }
-    stage.start_agent();
     let told = wait_for("its end", Duration::from_secs(120), || {
         let heard = of_chat(&sink);
         (heard.len() > 1).then_some(heard)
