@@ -1,3 +1,5 @@
+//! Archives as they should be, and as whoever means ill would make them.
+
 use super::*;
 use crate::store::{
     Current, How, Manifest, NewFile, RevisionOutcome, RevisionSource, Revisions, Standing, StoreError, load_current,

@@ -1,3 +1,5 @@
+//! Against the real git.
+
 use super::*;
 use crate::store::{How, Manifest, NewFile, RevisionOutcome, RevisionSource, Revisions, Standing};
 use std::time::Instant;

@@ -1,3 +1,5 @@
+//! What was spent counts once, wherever a backup goes.
+
 use super::*;
 use crate::store::usage::load_restored;
 use crate::usage::{Amounts, Period, Row, Sum, UsageKey};
