@@ -3,6 +3,7 @@
 use super::body::Agent;
 use super::request::Reply;
 use crate::agent::history::spending::CanaryBook;
+use crate::agent::node::Node;
 use crate::agent::outcome::applied::Applied;
 use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::steering::CanaryWord;
@@ -16,9 +17,10 @@ impl Agent {
         let hears = self.node.listening.as_ref().is_some_and(|listening| listening.stats().workers > 0);
         let steering = &mut self.node.steering;
         if steering.canaries.decide(&self.node.serving.config, &steering.fleet, hears, now, today) {
-            self.canaries_moved();
+            self.node.steering.keys_moved = true;
+            self.follow_soon();
         }
-        self.tell_canaries();
+        tell(&mut self.node, self.canaries.as_mut());
         if let Some(canaries) = &mut self.canaries {
             canaries.keep(|| self.node.steering.canaries.to_save(today)).await;
         }
@@ -28,24 +30,20 @@ impl Agent {
     pub(super) fn say_to_canary(&mut self, name: &Name, word: CanaryWord, actor: &str, reply: Reply) {
         let said = self.node.steering.canaries.say(name, word, actor, self.node.now(), SystemTime::now());
         let answer = said.map_err(Failed::refused).map(|()| {
-            self.canaries_moved();
+            self.node.steering.keys_moved = true;
+            self.follow_soon();
             Report::new(Applied::nothing(), self.node.revision(), String::new(), Duration::ZERO)
         });
-        self.tell_canaries();
+        tell(&mut self.node, self.canaries.as_mut());
         let _ = reply.send(answer);
     }
+}
 
-    fn canaries_moved(&mut self) {
-        self.node.steering.keys_moved = true;
-        self.follow_soon();
-        self.canaries.iter_mut().for_each(CanaryBook::hurry);
+/// Tells what has happened, and has it written down with the next look.
+fn tell(node: &mut Node, book: Option<&mut CanaryBook>) {
+    let news = node.steering.canaries.take_news();
+    if let Some(book) = book.filter(|_| !news.is_empty()) {
+        book.hurry();
     }
-
-    fn tell_canaries(&mut self) {
-        let news = self.node.steering.canaries.take_news();
-        if !news.is_empty() {
-            self.canaries.iter_mut().for_each(CanaryBook::hurry);
-        }
-        news.into_iter().for_each(|event| self.node.bulletin.tell(event));
-    }
+    news.into_iter().for_each(|event| node.bulletin.tell(event));
 }

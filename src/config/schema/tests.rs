@@ -101,7 +101,7 @@ fn the_json_schema_closes_every_table_and_leaves_out_what_does_not_exist_yet() {
     let schema = json_schema();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(schema["additionalProperties"], false);
-    assert_eq!(schema["properties"]["alert"], serde_json::Value::Null);
+    assert_eq!(schema["properties"]["api"]["properties"]["token"], serde_json::Value::Null);
     let backend = &schema["properties"]["backend"]["additionalProperties"]["properties"];
     assert_eq!(backend["retries"]["default"], 2);
     assert_eq!(backend["provider"]["anyOf"][0]["enum"][0], "openai");
