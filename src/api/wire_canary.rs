@@ -1,7 +1,7 @@
 //! Canaries as they go over the wire. Names are a contract: they are only ever added.
 
 use crate::agent::CanaryView;
-use crate::rollout::{ConditionView, GroupView, Phase, View};
+use crate::rollout::{ConditionView, GroupView, View};
 use serde::{Deserialize, Serialize};
 
 /// One canary.
@@ -97,13 +97,7 @@ impl From<&CanaryView> for Canary {
     fn from(view: &CanaryView) -> Self {
         let CanaryView { name, backend, percent, waits, rollout } = view;
         let begun = rollout.as_ref();
-        let phase = begun.map_or("waiting", |view| match view.phase {
-            Phase::Stage(_) => "stage",
-            Phase::Gate(_) => "gate",
-            Phase::Baking => "baking",
-            Phase::Done => "done",
-            Phase::RolledBack { .. } => "rolled_back",
-        });
+        let phase = begun.map_or("waiting", |view| view.phase);
         let waits = waits.as_ref().or(begun.map(|view: &View| &view.waits));
         Self {
             name: name.clone(),

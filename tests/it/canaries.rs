@@ -144,7 +144,10 @@ fn a_canary_that_fails_is_taken_back_by_itself_and_says_why() {
              rollback = [{ metric = \"error_rate\", above = 0.02, for = \"10s\" }]\n",
         );
         wait_for("the canary in HAProxy", PATIENCE, || (in_haproxy(&stage) == 50.0).then_some(()));
-        stage.break_mock("c", vec![Fault { code: Some(500), share: Some(0.12), ..Fault::new(FaultKind::Status) }]);
+        // Of clients' requests alone: probes find nothing, so that its condition must.
+        let fault =
+            Fault { code: Some(500), share: Some(0.12), path: Some(PATH.to_owned()), ..Fault::new(FaultKind::Status) };
+        stage.break_mock("c", vec![fault]);
         let mut connection = Connection::open(&stage.address).expect("HAProxy accepts");
         let began = Instant::now();
         let (mut asked, mut failed) = (0, 0);
