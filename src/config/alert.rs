@@ -44,7 +44,7 @@ pub enum SinkKind {
     Pagerduty {
         /// `routing_key`: place of the integration key.
         routing_key: Sourced<SecretRef>,
-        /// `url`; default https://events.pagerduty.com.
+        /// `url`; default `https://events.pagerduty.com`.
         url: Endpoint,
         /// `changes`: revisions are sent as change events; default true.
         changes: bool,
