@@ -10,6 +10,8 @@ use std::fmt;
 
 /// Largest datagram, in bytes: room for the words on sixteen VIPs. A usual one has 500.
 pub(super) const MAX_BYTES: usize = 16 << 10;
+/// Of so many canaries the others are told: room for their words in a datagram.
+pub const MAX_CANARIES: usize = 30;
 /// Of a reason in words, in characters.
 const MAX_WORDS: usize = 150;
 /// Before everything else: what this is, and the form of what follows.
@@ -50,6 +52,20 @@ pub struct NodeNews {
     pub serves: Option<Serves>,
     /// The newest file, where it could not be served.
     pub refuses: Option<RefusedFile>,
+    /// Where its canaries are, by their names; at most [`MAX_CANARIES`] of them.
+    #[serde(default)]
+    pub canaries: BTreeMap<String, CanaryNews>,
+}
+
+/// Where a canary is at a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryNews {
+    /// The beginning of the digest of what is rolled out.
+    pub content: String,
+    /// Its stage, counted from 0; none behind the last one, and after a rollback.
+    pub stage: Option<usize>,
+    /// It was rolled back: why.
+    pub rolled_back: Option<String>,
 }
 
 /// A node's part in one VIP.
@@ -98,6 +114,7 @@ impl NodeNews {
         };
         self.refuses.iter_mut().for_each(|refusal| cut(&mut refusal.why));
         self.serves.iter_mut().filter_map(|serves| serves.failed.as_mut()).for_each(cut);
+        self.canaries.values_mut().filter_map(|canary| canary.rolled_back.as_mut()).for_each(cut);
         self.vips.values_mut().filter_map(|vip| vip.word.as_mut()).for_each(|word| cut(&mut word.why));
         self
     }

@@ -8,5 +8,5 @@
 mod beat;
 mod circle;
 
-pub use beat::{NodeNews, RefusedFile, Serves, SharedKey, VipNews};
+pub use beat::{CanaryNews, MAX_CANARIES, NodeNews, RefusedFile, Serves, SharedKey, VipNews};
 pub use circle::{Circle, Heard, PeerRecord};

@@ -131,6 +131,17 @@ pub enum Word {
     Abort,
 }
 
+/// What another node has decided of the same rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// It is in this stage, counted from 0.
+    Stage(usize),
+    /// It is behind the last stage.
+    Behind,
+    /// It was rolled back: why.
+    RolledBack(String),
+}
+
 /// Why an operator's word has no effect, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deaf(pub String);

@@ -60,6 +60,8 @@ impl Rules {
     pub const LEAST_REQUESTS: u64 = 59;
     /// So long without a word on requests, and the rollout is held.
     pub const BLIND_AFTER: Duration = Duration::from_secs(30);
+    /// So long no server of the canary is up, and it is rolled back: one that is started again takes less.
+    pub const DOWN_FOR: Duration = Duration::from_secs(15);
     /// So long, and [`Rules::lost`] decides.
     pub const LOST_AFTER: Duration = Duration::from_secs(300);
 }

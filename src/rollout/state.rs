@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::row::{Row, RowSays};
 use super::watch::{Tripped, Watch};
 use super::words::time_text;
-use super::{Change, Counts, Deaf, Heard, Hold, Lost, Percent, Phase, Rules, Servers, Stage, Word};
+use super::{Change, Counts, Deaf, Decided, Heard, Hold, Lost, Percent, Phase, Rules, Servers, Stage, Word};
 use crate::model::Moment;
 use serde::{Deserialize, Serialize};
 use std::mem::discriminant;
@@ -56,6 +56,9 @@ pub struct Rollout {
     /// Whether the control fails too.
     is_shared: bool,
     servers: Option<Servers>,
+    /// The age since which no server of the canary is up.
+    #[serde(default)]
+    down_since: Option<Duration>,
     /// The age when something was heard last.
     heard: Duration,
 }
@@ -77,6 +80,7 @@ impl Rollout {
             row: Row::default(),
             is_shared: false,
             servers: None,
+            down_since: None,
             heard: Duration::ZERO,
         }
     }
@@ -138,6 +142,9 @@ impl Rollout {
         }
         self.heard = age;
         self.servers = heard.servers;
+        let is_down =
+            heard.servers.is_some_and(|servers| servers.canary > 0 && servers.canary_up == 0 && servers.control_up > 0);
+        self.down_since = self.down_since.or(Some(age)).filter(|_| is_down);
         self.seen.canary.add(&heard.canary);
         self.seen.control.add(&heard.control);
         self.watches.iter_mut().for_each(|watch| watch.observe(&heard.canary, &heard.control));
@@ -226,6 +233,25 @@ impl Rollout {
         }
     }
 
+    /// Does what another node has decided, which has the clients: goes on to its stage, or back.
+    pub fn follow(&mut self, other: &Decided, now: Moment) -> Vec<Change> {
+        let age = self.clock.advance(now);
+        let is_behind = |phase: &Phase| match (phase, other) {
+            (Phase::Stage(at) | Phase::Gate(at), Decided::Stage(there)) => at < there,
+            (Phase::Stage(_) | Phase::Gate(_), Decided::Behind) => true,
+            _ => false,
+        };
+        if let (Decided::RolledBack(reason), false) = (other, self.has_ended()) {
+            return vec![self.roll_back(format!("at another node: {reason}"))];
+        }
+        let mut changes = Vec::new();
+        while is_behind(&self.phase) {
+            self.hold = None;
+            changes.push(self.pass(age));
+        }
+        changes
+    }
+
     /// What the conditions and the hard rules say: why it is held, where the control fails too.
     ///
     /// # Errors
@@ -252,7 +278,10 @@ impl Rollout {
                 0 => {
                     shared = Some("shared cause: no server is up, neither of the canary nor of the control".to_owned())
                 }
-                up => return Err(format!("no server of the canary is up; of the control {up}")),
+                up if self.down_since.is_some_and(|since| age.saturating_sub(since) >= Rules::DOWN_FOR) => {
+                    return Err(format!("no server of the canary is up; of the control {up}"));
+                }
+                _ => {}
             }
         }
         for watch in &mut self.watches {

@@ -1,6 +1,6 @@
 //! The life of a canary, one rule at a time.
 
-use super::{Change, Condition, Counts, Deaf, HardRules, Heard, Hold, Limit, Lost, Metric, Percent, Phase};
+use super::{Change, Condition, Counts, Deaf, Decided, HardRules, Heard, Hold, Limit, Lost, Metric, Percent, Phase};
 use super::{Request, Rollout, Rules, Servers, Stage, Word};
 use crate::model::Moment;
 use std::time::Duration;
@@ -206,9 +206,28 @@ fn servers_that_are_down_roll_back_unless_all_are() {
     driven.run(5, &servers(1, 3));
     driven.run(5, &servers(0, 0));
     assert!(matches!(driven.rollout.hold(), Some(Hold::SharedCause { .. })));
-    driven.run(5, &servers(0, 2));
+    // One that is started again, twice.
+    driven.run(14, &servers(0, 2));
+    driven.run(1, &servers(1, 2));
+    driven.run(14, &servers(0, 2));
+    assert_eq!(driven.rollout.phase(), &Phase::Stage(0));
+    driven.run(2, &servers(0, 2));
     let reason = "no server of the canary is up; of the control 2".to_owned();
     assert_eq!(driven.rollout.phase(), &Phase::RolledBack { reason });
+}
+
+#[test]
+fn a_node_without_clients_does_as_the_owner_does() {
+    let mut driven = Driven::new(rules());
+    assert_eq!(driven.rollout.follow(&Decided::Stage(0), at(1)), []);
+    assert_eq!(driven.rollout.follow(&Decided::Stage(1), at(2)), [Change::Stage { stage: 1, percent: percent(50) }]);
+    // One that is behind is no reason to go back.
+    assert_eq!(driven.rollout.follow(&Decided::Stage(0), at(3)), []);
+    assert_eq!(driven.rollout.follow(&Decided::Behind, at(4)), [Change::Baking]);
+    let reason = "at another node: it failed".to_owned();
+    let other = Decided::RolledBack("it failed".to_owned());
+    assert_eq!(driven.rollout.follow(&other, at(5)), [Change::RolledBack { reason }]);
+    assert_eq!((driven.rollout.percent(), driven.rollout.follow(&other, at(6))), (Percent::NONE, vec![]));
 }
 
 #[test]

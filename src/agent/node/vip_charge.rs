@@ -62,6 +62,7 @@ impl Node {
             is_settled: self.is_settled,
             revision: self.revision(),
             refuses,
+            canaries: self.steering.canaries.news_of_stages(),
             fleet: &self.steering.fleet,
             rendered: self.engine.last.as_ref().map(|(_, rendered)| &**rendered),
             problem: haproxy.map(Refusal::headline),

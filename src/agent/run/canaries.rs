@@ -7,7 +7,10 @@ use crate::agent::node::Node;
 use crate::agent::outcome::applied::Applied;
 use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::steering::CanaryWord;
+use crate::agent::vip::vips::Vips;
+use crate::heartbeat::CanaryNews;
 use crate::model::Name;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 impl Agent {
@@ -15,8 +18,14 @@ impl Agent {
     pub(super) async fn look_at_canaries(&mut self) {
         let (now, today) = (self.node.now(), SystemTime::now());
         let hears = self.node.listening.as_ref().is_some_and(|listening| listening.stats().workers > 0);
+        let is_due = self.node.steering.canaries.next().is_some_and(|at| at <= now);
+        let decided_elsewhere = self.node.vips.as_ref().filter(|_| is_due).and_then(of_owner);
         let steering = &mut self.node.steering;
-        if steering.canaries.decide(&self.node.serving.config, &steering.fleet, hears, now, today) {
+        let is_moved = match decided_elsewhere {
+            Some(told) => steering.canaries.follow(&told, now, today),
+            None => steering.canaries.decide(&self.node.serving.config, &steering.fleet, hears, now, today),
+        };
+        if is_moved {
             self.node.steering.keys_moved = true;
             self.follow_soon();
         }
@@ -37,6 +46,14 @@ impl Agent {
         tell(&mut self.node, self.canaries.as_mut());
         let _ = reply.send(answer);
     }
+}
+
+/// Where canaries are at the node that has the clients, where that is another one and is heard.
+fn of_owner(vips: &Vips) -> Option<BTreeMap<String, CanaryNews>> {
+    let report = vips.report();
+    let news = report.peers.values().filter(|peer| peer.is_heard).filter_map(|peer| peer.news.as_ref());
+    let mut owners = news.filter(|news| news.vips.values().any(|vip| vip.owned_ms.is_some()));
+    owners.next().filter(|_| report.owned() == 0).map(|owner| owner.canaries.clone())
 }
 
 /// Tells what has happened, and has it written down with the next look.

@@ -6,8 +6,11 @@ use crate::agent::sources::place::Sources;
 use crate::config::{Backend, Canary, Config};
 use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Fleet;
+use crate::heartbeat::{CanaryNews, MAX_CANARIES};
 use crate::model::{AdminState, Digest, Moment, Name, ServerId, Weight};
-use crate::rollout::{Change, Heard, Percent, Rejected, Rollout, Rules, Servers, View, Word, may_begin};
+use crate::rollout::{
+    Change, Decided, Heard, Hold, Percent, Phase, Rejected, Rollout, Rules, Servers, View, Word, may_begin,
+};
 use crate::store::{SavedCanaries, SavedCanary};
 use crate::traffic::GroupCounts;
 use serde::Serialize;
@@ -192,6 +195,47 @@ impl Canaries {
         self.settle()
     }
 
+    /// Where each of them is, for other nodes.
+    pub fn news_of_stages(&self) -> BTreeMap<String, CanaryNews> {
+        let news = |(name, watched): (&Name, &Watched)| {
+            let Standing::Begun(rollout) = &watched.standing else { return None };
+            let (stage, rolled_back) = match rollout.phase() {
+                Phase::Stage(at) | Phase::Gate(at) => (Some(*at), None),
+                Phase::Baking | Phase::Done => (None, None),
+                Phase::RolledBack { reason } => (None, Some(reason.clone())),
+            };
+            Some((name.to_string(), CanaryNews { content: short(&watched.content), stage, rolled_back }))
+        };
+        self.all.iter().filter_map(news).take(MAX_CANARIES).collect()
+    }
+
+    /// Does as the node does that has the clients. Answers whether HAProxy is to send another part.
+    pub fn follow(&mut self, told: &BTreeMap<String, CanaryNews>, now: Moment, today: SystemTime) -> bool {
+        self.next = now + EVERY;
+        for (name, watched) in &mut self.all {
+            watched.fresh = Heard::default();
+            let Some(news) = told.get(name.as_str()).filter(|news| news.content == short(&watched.content)) else {
+                continue;
+            };
+            let other = match (&news.rolled_back, news.stage) {
+                (Some(reason), _) => Decided::RolledBack(reason.clone()),
+                (None, Some(stage)) => Decided::Stage(stage),
+                (None, None) => Decided::Behind,
+            };
+            let is_back = matches!(&watched.standing, Standing::Begun(rollout) if matches!(rollout.phase(), Phase::RolledBack { .. }));
+            if matches!(watched.standing, Standing::Waits(_)) || is_back && news.rolled_back.is_none() {
+                self.news.extend(watched.begin(name, &[], now, today));
+            }
+            if let Standing::Begun(rollout) = &mut watched.standing {
+                rollout.observe(&Heard::default(), now);
+                let changes = rollout.follow(&other, now);
+                note_rejected(&mut self.rejected, rollout, &changes, today);
+                self.news.extend(changes.iter().map(|change| self::told(name, change)));
+            }
+        }
+        self.settle()
+    }
+
     /// Does what an operator says of one.
     ///
     /// # Errors
@@ -295,6 +339,11 @@ impl Watched {
     }
 }
 
+/// Enough of a digest to tell one content from another.
+fn short(content: &str) -> String {
+    content.chars().take(12).collect()
+}
+
 fn canaries(config: &Config) -> impl Iterator<Item = (&Backend, &Canary)> {
     config.backends.iter().filter_map(|backend| Some((backend, backend.canary.as_ref()?)))
 }
@@ -352,14 +401,84 @@ fn told(name: &Name, change: &Change) -> Event {
             once(Severity::Warning, text)
         }
         Change::Held(hold) => {
-            let text = format!("the canary {name} is held: {}", hold.in_words());
-            Event::begins(EventKind::Canary, Severity::Warning, name, text).about("hold")
+            let severity = match hold {
+                Hold::Operator | Hold::TooLittleData { .. } | Hold::Unproven { .. } => Severity::Info,
+                Hold::MetricsLost { .. } | Hold::SharedCause { .. } => Severity::Warning,
+            };
+            once(severity, format!("the canary {name} is held: {}", hold.in_words()))
         }
-        Change::WentOn => Event::ends(EventKind::Canary, name, format!("the canary {name} goes on")).about("hold"),
+        Change::WentOn => once(Severity::Info, format!("the canary {name} goes on")),
         Change::Baking => once(Severity::Info, format!("the canary {name} has all clients, and is watched")),
         Change::Done => once(Severity::Info, format!("the canary {name} is promoted: it has all clients")),
         Change::RolledBack { reason } => {
             once(Severity::Error, format!("the canary {name} was rolled back: {reason}")).about("rollback")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    const FILE: &str = "[frontend.api]\nbind = [\"127.0.0.1:1\"]\n[backend.chat.server.a]\nurl = \"http://192.0.2.1\"\n\
+                        [backend.chat.server.b]\nurl = \"http://192.0.2.2\"\n[canary.turbo]\nbackend = \"chat\"\nservers = [\"b\"]\n\
+                        stages = [{ percent = 5, hold = \"1h\" }, { percent = 50, hold = \"1h\" }]\n";
+
+    fn config(file: &str) -> Config {
+        config::parse("a.toml", file, "node").expect("a good file")
+    }
+
+    fn percent(canaries: &Canaries) -> f64 {
+        canaries.view(Moment::default())[0].percent
+    }
+
+    fn told(content: &str, stage: Option<usize>, why: Option<&str>) -> BTreeMap<String, CanaryNews> {
+        let news = CanaryNews { content: content.to_owned(), stage, rolled_back: why.map(str::to_owned) };
+        BTreeMap::from([("turbo".to_owned(), news)])
+    }
+
+    #[test]
+    fn a_node_does_as_the_owner_does_and_a_later_life_goes_on_there() {
+        let (config, today) = (config(FILE), SystemTime::now());
+        let now = |seconds| Moment(Duration::from_secs(seconds));
+        let mut canaries = Canaries::default();
+        canaries.look(&config, now(0), today);
+        assert_eq!(percent(&canaries), 5.0);
+        let content = canaries.news_of_stages()["turbo"].content.clone();
+        assert!(!canaries.follow(&told("another", Some(1), None), now(1), today), "of another content");
+        assert!(canaries.follow(&told(&content, Some(1), None), now(2), today));
+        assert_eq!((percent(&canaries), canaries.news_of_stages()), (50.0, told(&content, Some(1), None)));
+
+        let mut later = Canaries::of(canaries.to_save(today));
+        later.look(&config, now(0), today);
+        assert_eq!((percent(&later), later.news_of_stages()), (50.0, told(&content, Some(1), None)));
+
+        assert!(later.follow(&told(&content, None, Some("it failed")), now(3), today));
+        assert_eq!(percent(&later), 0.0);
+        assert!(!later.follow(&told(&content, None, Some("it failed")), now(4), today), "nothing is new");
+        // What was rolled back waits in a later file as well; the owner's operator began it again.
+        later.look(&super::tests::config(&FILE.replace("[canary.turbo]", "[canary.other]")), now(5), today);
+        assert_eq!(percent(&later), 0.0);
+        later.look(&config, now(6), today);
+        assert_eq!(percent(&later), 0.0);
+        assert!(later.follow(&told(&content, Some(0), None), now(7), today));
+        assert_eq!(percent(&later), 5.0);
+        let news: Vec<String> = later.take_news().into_iter().map(|event| event.text).collect();
+        assert!(news.iter().any(|text| text.contains("at another node: it failed")), "{news:?}");
+    }
+
+    #[test]
+    fn another_server_in_the_group_is_another_canary_and_another_weight_is_none() {
+        let (first, today) = (config(FILE), SystemTime::now());
+        let mut canaries = Canaries::default();
+        canaries.look(&first, Moment::default(), today);
+        let name = Name::new("turbo").expect("a name");
+        canaries.say(&name, CanaryWord::Rollout(Word::Promote), "me", Moment::default(), today).expect("a stage");
+        let weighed = FILE.replace("url = \"http://192.0.2.1\"", "url = \"http://192.0.2.1\"\nweight = 7");
+        canaries.look(&config(&weighed), Moment::default(), today);
+        assert_eq!(percent(&canaries), 50.0);
+        canaries.look(&config(&FILE.replace("192.0.2.2", "192.0.2.3")), Moment::default(), today);
+        assert_eq!(percent(&canaries), 5.0);
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::agent::sources::place::Sources;
 use crate::fleet::Fleet;
-use crate::heartbeat::RefusedFile;
+use crate::heartbeat::{CanaryNews, RefusedFile};
 use crate::render::Rendered;
+use std::collections::BTreeMap;
 
 /// What this node is now.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(in crate::agent) struct Facts<'a> {
     pub revision: Option<u32>,
     /// The file that is not served for its mistakes.
     pub refuses: Option<RefusedFile>,
+    /// Where canaries are.
+    pub canaries: BTreeMap<String, CanaryNews>,
     pub fleet: &'a Fleet,
     /// The last files that were rendered.
     pub rendered: Option<&'a Rendered>,

@@ -156,6 +156,7 @@ fn charge(facts: &Facts<'_>, released: &BTreeSet<Name>, wanted: &BTreeSet<Name>)
         revision: facts.revision,
         serves: None,
         refuses: facts.refuses.clone(),
+        canaries: facts.canaries.clone(),
         config,
     }
 }

@@ -16,11 +16,11 @@ pub use report::{PeerView, VipEvent, VipEventKind, VipReport, VipView};
 use crate::agent::tell::bulletin::Bulletin;
 use crate::config::{Config, Vip, own_vips};
 use crate::haproxy::Listener;
-use crate::heartbeat::{RefusedFile, Serves};
+use crate::heartbeat::{CanaryNews, RefusedFile, Serves};
 use crate::model::{Name, Secret};
 use crate::sys::epoch::Epoch;
 use crate::usage::SharedLedger;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::watch as channel;
 
@@ -47,6 +47,8 @@ pub struct Charge {
     pub serves: Option<Serves>,
     /// The newest file, where it could not be served.
     pub refuses: Option<RefusedFile>,
+    /// Where canaries are.
+    pub canaries: BTreeMap<String, CanaryNews>,
 }
 
 impl Charge {
@@ -59,6 +61,7 @@ impl Charge {
             && self.key == other.key
             && (&self.released, &self.wanted) == (&other.released, &other.wanted)
             && (&self.serves, &self.refuses) == (&other.serves, &other.refuses)
+            && self.canaries == other.canaries
     }
 
     /// The VIPs in which this node takes part.

@@ -472,6 +472,7 @@ impl Guardian {
             revision: charge.revision,
             serves: charge.serves.clone(),
             refuses: charge.refuses.clone(),
+            canaries: charge.canaries.clone(),
         };
         if let Some(circle) = &mut self.circle {
             circle.tell(&news, now);
