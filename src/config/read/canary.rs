@@ -22,7 +22,13 @@ const MOST: f64 = 1e9;
 
 /// Hands each canary to its backend.
 pub(super) fn canaries(root: &TableReader<'_>, backends: &mut [Backend]) {
-    for (name, table) in root.named("canary") {
+    let canaries = root.named("canary");
+    let live = root.table("haproxy").filter(|_| !canaries.is_empty()).and_then(|haproxy| haproxy.get("live"));
+    if let Some(field) = live.filter(|field| field.boolean() == Some(false)) {
+        let message = format!("`{}`: without it nobody hears what becomes of a canary's requests", field.name);
+        root.context().report(field.error("bad-value", message).help("remove it, or `[canary.NAME]`"));
+    }
+    for (name, table) in canaries {
         let name = Sourced::new(name, table.origin());
         if name.value.as_str() == CONTROL {
             let message = format!("`[{}]`: `{CONTROL}` is what the other group is called", table.path());
