@@ -61,9 +61,8 @@ impl Agent {
                 // Whoever asked may be gone.
                 let _ = reply.send(Ok(self.node.end_plan(planned)));
             }
-            (PlanFor::Asked(reply), Err(Attempt::TooSoon(_))) if self.node.engine.checks.is_checking() => {
-                self.plans.push(reply);
-            }
+            // It waits for a verdict. Should that have come in this very moment, it is asked again at once.
+            (PlanFor::Asked(reply), Err(Attempt::TooSoon(_))) => self.plans.push(reply),
             (PlanFor::Asked(reply), Err(attempt)) => drop(reply.send(Err(attempt.into_failed()))),
             (PlanFor::Saved(waiters), planned) => {
                 self.node.note_waiting(planned);
