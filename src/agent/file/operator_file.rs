@@ -90,6 +90,11 @@ impl OperatorFile {
         self.waiting.as_ref().filter(|_| matches!(self.problem, Some(Unserved::Waits(_))))
     }
 
+    /// It waits for the operator, and nobody knows yet what its apply would do.
+    pub(in crate::agent) fn is_unplanned(&self) -> bool {
+        matches!(self.problem, Some(Unserved::Waits(_))) && self.waiting.is_none()
+    }
+
     /// It waits for the operator: what its apply would do, and why it waits. Tells what is new of it.
     pub(in crate::agent) fn wait(&mut self, waiting: Option<Waiting>, problem: Unserved, bulletin: &Bulletin) {
         if self.waiting != waiting || self.problem.as_ref() != Some(&problem) {

@@ -257,6 +257,10 @@ impl Agent {
         if self.is_free() && self.postponed.as_ref().is_some_and(|postponed| postponed.at <= instant) {
             self.resume().await;
         }
+        // Its verdict took its time.
+        if self.is_free() && self.node.file.is_unplanned() && !self.node.engine.checks.is_checking() {
+            self.file_changed("HAProxy has judged the file").await;
+        }
         if self.is_free() && instant >= self.expire_at && self.node.ledger.is_overdue() {
             self.expire_at = instant + RETRY;
             let file = self.node.file.place.digest();
