@@ -108,7 +108,7 @@ pub(super) fn median_and_worst(times: &mut [f64]) -> Option<(f64, f64)> {
 
 /// So many lives of each kind.
 pub(super) fn lives_of_each_kind() -> u64 {
-    from_environment("HAPILOT_ROLLOUTS").unwrap_or(3)
+    from_environment("HAPILOT_ROLLOUTS").unwrap_or(1)
 }
 
 /// The first seed.
