@@ -107,8 +107,8 @@ impl Canaries {
         std::mem::take(&mut self.news)
     }
 
-    /// Another configuration serves.
-    pub fn look(&mut self, config: &Config, now: Moment, today: SystemTime) {
+    /// Another configuration serves. Answers whether HAProxy is to send another part than before.
+    pub fn look(&mut self, config: &Config, now: Moment, today: SystemTime) -> bool {
         let mut before = std::mem::take(&mut self.all);
         for (backend, canary) in canaries(config) {
             let (name, content) = (canary.name.value.clone(), content(backend, canary));
@@ -140,7 +140,7 @@ impl Canaries {
             }
         }
         self.saved.clear();
-        self.settle();
+        self.settle()
     }
 
     /// Takes in what became of requests.
@@ -440,10 +440,10 @@ mod tests {
 
     #[test]
     fn a_node_does_as_the_owner_does_and_a_later_life_goes_on_there() {
-        let (config, today) = (config(FILE), SystemTime::now());
+        let (first, today) = (config(FILE), SystemTime::now());
         let now = |seconds| Moment(Duration::from_secs(seconds));
         let mut canaries = Canaries::default();
-        canaries.look(&config, now(0), today);
+        canaries.look(&first, now(0), today);
         assert_eq!(percent(&canaries), 5.0);
         let content = canaries.news_of_stages()["turbo"].content.clone();
         assert!(!canaries.follow(&told("another", Some(1), None), now(1), today), "of another content");
@@ -451,16 +451,16 @@ mod tests {
         assert_eq!((percent(&canaries), canaries.news_of_stages()), (50.0, told(&content, Some(1), None)));
 
         let mut later = Canaries::of(canaries.to_save(today));
-        later.look(&config, now(0), today);
+        later.look(&first, now(0), today);
         assert_eq!((percent(&later), later.news_of_stages()), (50.0, told(&content, Some(1), None)));
 
         assert!(later.follow(&told(&content, None, Some("it failed")), now(3), today));
         assert_eq!(percent(&later), 0.0);
         assert!(!later.follow(&told(&content, None, Some("it failed")), now(4), today), "nothing is new");
         // What was rolled back waits in a later file as well; the owner's operator began it again.
-        later.look(&super::tests::config(&FILE.replace("[canary.turbo]", "[canary.other]")), now(5), today);
+        later.look(&config(&FILE.replace("[canary.turbo]", "[canary.other]")), now(5), today);
         assert_eq!(percent(&later), 0.0);
-        later.look(&config, now(6), today);
+        later.look(&first, now(6), today);
         assert_eq!(percent(&later), 0.0);
         assert!(later.follow(&told(&content, Some(0), None), now(7), today));
         assert_eq!(percent(&later), 5.0);

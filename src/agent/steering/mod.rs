@@ -109,8 +109,7 @@ impl Steering {
         let config = &sources.config;
         self.look_at_budgets(sources);
         self.models.look(sources);
-        self.canaries.look(config, now, SystemTime::now());
-        self.keys_moved = true;
+        self.keys_moved |= self.canaries.look(config, now, SystemTime::now());
         self.fleet.reconfigure(config.clone(), now);
         self.fleet.silence(&self.overrides, now);
         self.fleet.decide(&self.overrides, now);
