@@ -118,7 +118,8 @@ impl Node {
         sys::directory::create_directory(&state, 0o750).map_err(unmade).map_err(first)?;
         let lock = take_lock(&place, &state).await.map_err(first)?;
         let ended = archive::finish_restore(&state);
-        if ended.map_err(|e| Failed::refused(format!("a restore was interrupted: {}", sys::chain(&e))))?.is_some() {
+        let broken = |e: store::StoreError| Failed::refused(format!("a restore was interrupted: {}", sys::chain(&e)));
+        if ended.map_err(broken).map_err(first)?.is_some() {
             tracing::warn!("a restore that was interrupted is whole now");
             drop(lock);
             return Box::pin(Self::open(place)).await;
