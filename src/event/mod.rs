@@ -157,7 +157,7 @@ fn cut(text: String) -> String {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Agent,
         Self::Health,
         Self::Weight,
@@ -172,10 +172,12 @@ impl EventKind {
         Self::Drift,
         Self::Revision,
         Self::Trial,
+        Self::Canary,
         Self::Refused,
         Self::Haproxy,
         Self::Certificate,
         Self::Problem,
+        Self::Rule,
     ];
 
     /// As in files, filters and logs.
@@ -236,9 +238,10 @@ mod tests {
              \"key\":\"haproxy/haproxy\",\"phase\":\"once\",\"text\":\"it is gone\"}"
         );
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
-        for kind in
-            [EventKind::Agent, EventKind::Problem, EventKind::Trial, EventKind::Override, EventKind::Certificate]
-        {
+        // None is missing: the last one has its place.
+        assert_eq!(EventKind::Rule as usize + 1, EventKind::ALL.len());
+        for (at, kind) in EventKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, at);
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
         }
     }
