@@ -207,27 +207,16 @@ fn a_backup_goes_through_a_pipe_and_names_what_it_leaves_out() {
     stage.write_file(&swapped(&text, "name  = \"test\"\n", ""));
     let refused = stage.cli(&["backup", "-", "--json"]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
-    let restored = agent::run(&[
-        "-c",
-        elsewhere.join("hapilot.toml").to_str().expect("a path"),
-        "--node",
-        "lb9",
-        "--json",
-        "restore",
-        target.to_str().expect("a path"),
-    ]);
+    let restore = || {
+        let file = elsewhere.join("hapilot.toml");
+        let (file, target) = (file.to_str().expect("a path"), target.to_str().expect("a path"));
+        agent::run(&["-c", file, "--node", "lb9", "--json", "restore", target])
+    };
+    let restored = restore();
     // The state directory of the backup is the one that is there.
     assert!(restored.code == Some(1) && restored.stderr.contains("a history in"), "{}", restored.stderr);
     fs_err::remove_dir_all(stage.path("state")).expect("the state");
-    let restored = agent::run(&[
-        "-c",
-        elsewhere.join("hapilot.toml").to_str().expect("a path"),
-        "--node",
-        "lb9",
-        "--json",
-        "restore",
-        target.to_str().expect("a path"),
-    ]);
+    let restored = restore();
     assert_eq!(restored.code, Some(0), "{}", restored.stderr);
     let restored: Value = serde_json::from_str(&restored.stdout).expect("JSON");
     assert!(restored["notes"].to_string().contains("--node test"), "{restored}");
