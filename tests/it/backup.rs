@@ -111,11 +111,18 @@ fn what_is_there_is_kept_beside_and_a_damaged_archive_changes_nothing() {
     stage.done(&["apply"]);
     assert_eq!(stage.revisions(), (2, 2));
     let good = fs_err::read(&target).expect("the backup");
+    let unpacked = zstd::decode_all(&good[..]).expect("what is in it");
     let bad = stage.path("bad.tar.zst");
+    let mut harmless = 0;
     for at in (0..good.len()).step_by(good.len() / 40 + 1) {
         let mut bytes = good.clone();
         bytes[at] ^= 0x55;
         for bytes in [&bytes[..], &good[..at]] {
+            // One and the same text can be packed in many ways: nothing is lost where a flipped bit comes to the same.
+            if zstd::decode_all(bytes).is_ok_and(|found| found == unpacked) {
+                harmless += 1;
+                continue;
+            }
             fs_err::write(&bad, bytes).expect("a damaged backup");
             let before = files(&stage.path("state"));
             let refused = stage.cli(&["restore", "--force", bad.to_str().expect("a path")]);
@@ -124,6 +131,7 @@ fn what_is_there_is_kept_beside_and_a_damaged_archive_changes_nothing() {
             assert!(before == files(&stage.path("state")), "{at}");
         }
     }
+    assert!(harmless < 4, "{harmless} of 41 flipped bytes come to the same");
     let text = stage.text();
     let restored = stage.json(&["restore", "--force", &target]);
     let kept: Vec<&str> = restored["kept"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
