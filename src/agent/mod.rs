@@ -40,7 +40,7 @@ pub use outcome::intent::Intent;
 pub use outcome::limits::{Finishing, ReloadLimits};
 pub use outcome::report::{Failed, Report, SourceOfChange, unified_diff};
 pub use picture::snapshot::{
-    BackendSnapshot, HaproxySnapshot, OldWorker, ServerSnapshot, Snapshot, TrialSnapshot, VipsSnapshot,
+    BackendSnapshot, HaproxySnapshot, OldWorker, ServerSnapshot, Snapshot, SoakSnapshot, TrialSnapshot, VipsSnapshot,
 };
 pub use picture::snapshot_parts::SnapshotParts;
 pub use probes::probe_errand::Errand;

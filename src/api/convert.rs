@@ -150,8 +150,9 @@ impl From<&CertificateStatus> for wire::Certificate {
 
 impl From<&TrialSnapshot> for wire::Trial {
     fn from(trial: &TrialSnapshot) -> Self {
-        let TrialSnapshot { revision, back_to, until, left } = trial;
-        Self { revision: *revision, back_to: *back_to, until: rfc3339(*until), left_s: left.as_secs_f64() }
+        let TrialSnapshot { revision, back_to, until, left, soak } = trial;
+        let soak = soak.as_ref().map(wire::Soak::from);
+        Self { revision: *revision, back_to: *back_to, until: rfc3339(*until), left_s: left.as_secs_f64(), soak }
     }
 }
 

@@ -16,6 +16,7 @@ pub mod wire;
 mod wire_alert;
 mod wire_canary;
 mod wire_live;
+mod wire_soak;
 mod wire_vip;
 
 pub use client::{About, Client, ClientError};

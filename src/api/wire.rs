@@ -5,6 +5,7 @@
 pub use super::wire_alert::AlertSink;
 pub use super::wire_canary::{Canary, CanaryCondition, CanaryGroup, CanaryRequest};
 pub use super::wire_live::{Guard, Hearing, Live, Percentiles};
+pub use super::wire_soak::{Soak, SoakBackend};
 pub use super::wire_vip::{Event, Vip, VipNode, VipPart, VipRequest, Vips};
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +116,9 @@ pub struct Trial {
     pub until: String,
     /// Seconds that are left.
     pub left_s: f64,
+    /// How it compares with what was before it, where it soaks.
+    #[serde(default)]
+    pub soak: Option<Soak>,
 }
 
 /// Something that somebody else changed and that was put right.

@@ -5,6 +5,8 @@ use super::output::{Failure, Output, Tone, counted, span, whole_ms};
 use super::table::Table;
 use crate::agent::{Node, Place, Refusal, SecretUse, SnapshotParts, Waiting};
 use crate::api::wire::{Backend, Correction, Hearing, Key, Live, OldWorker, Server, Status, Trial, Waits};
+use crate::model::format_duration;
+use std::time::Duration;
 
 /// What goes on stands below what it belongs to.
 const HANG: usize = 9;
@@ -228,13 +230,26 @@ fn print_hearing(status: &Status, out: &Output) {
     }
 }
 
+/// A revision that is not confirmed yet.
+fn print_trial(trial: &Trial, out: &Output) {
+    let Trial { revision, back_to, until, left_s: _, soak } = trial;
+    let keeps = soak.as_ref().is_some_and(|soak| soak.keeps);
+    if !keeps {
+        let told = format!("revision {revision}: without `hapilot confirm`, revision {back_to} comes back at {until}");
+        row(out, "trial", out.paint(Tone::Warn, told));
+    }
+    let Some(soak) = soak else { return };
+    let seconds = |seconds: f64| format_duration(Duration::from_secs(seconds.max(0.0) as u64));
+    let (time, lasts) = (seconds(soak.time_s), seconds(soak.lasts_s));
+    let told = format!("revision {revision}, for {time} of {lasts}; where it is worse, revision {back_to} comes back");
+    row(out, "soak", out.paint(Tone::Warn, told));
+    row(out, "", format!("so far {}: {}", soak.verdict, soak.words));
+}
+
 /// What waits, what was put right, what would be done.
 fn print_safety(status: &Status, out: &Output) {
-    if let Some(Trial { revision, back_to, until, left_s: _ }) = &status.trial {
-        let told =
-            format_args!("revision {revision}: without `hapilot confirm`, revision {back_to} comes back at {until}")
-                .to_string();
-        row(out, "trial", out.paint(Tone::Warn, told));
+    if let Some(trial) = &status.trial {
+        print_trial(trial, out);
     }
     if let Some(would) = &status.would {
         out.line(out.paint(Tone::Warn, "observes only: nothing is changed; it would"));

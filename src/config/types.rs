@@ -546,6 +546,9 @@ pub struct Apply {
     pub waits_on_save: bool,
     /// `confirm`, 1 s to 7 d: how long a new revision serves on trial; none by default, it is confirmed at once.
     pub confirm: Option<Duration>,
+    /// `soak`, 1 min to 1 d, shorter than `confirm`: how long a new revision is compared with the time before it; none by
+    /// default.
+    pub soak: Option<Duration>,
 }
 
 /// `[history]`

@@ -43,7 +43,7 @@ pub use again::{REJECTED_FOR, Rejected, may_begin};
 pub use counts::{Counts, Request};
 pub use phase::{Change, Deaf, Decided, Heard, Hold, Phase, Servers, Word};
 pub use rules::{Condition, HardRules, Limit, Lost, Metric, Percent, Rules, Stage};
-pub use soak::{BackendSeen, Soak, SoakHeard, SoakView, SubjectView, Verdict};
+pub use soak::{BackendSeen, ServersUp, Soak, SoakHeard, SoakView, SubjectView, Verdict};
 pub use state::Rollout;
 pub use sums::Sums;
 pub use times::Times;

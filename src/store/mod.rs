@@ -16,6 +16,7 @@
 //! STATE/events.jsonl                     what happened, and events.jsonl.1 before it
 //! STATE/probes.json                      what the last probes told
 //! STATE/canaries.json                    where canaries are, and what was rolled back lately
+//! STATE/soak.json                        what was seen of the revision that soaks, and before it
 //! STATE/spent.json                       what the deep probes of the day have cost
 //! STATE/released.json                    virtual addresses that operators moved away
 //! STATE/usage/2026-11-30T13.json         what clients used in that hour of UTC, which is over
@@ -56,7 +57,8 @@ pub use released::{load_released, save_released};
 pub use results::{ProbeRecord, Results, load_results, save_results};
 pub use revisions::{Listed, NewFile, Revision, Revisions};
 pub use spent::{
-    SavedCanaries, SavedCanary, load_canaries, load_models, load_spent, save_canaries, save_models, save_spent,
+    SavedCanaries, SavedCanary, SavedSoak, load_canaries, load_models, load_soak, load_spent, save_canaries,
+    save_models, save_soak, save_spent,
 };
 pub use usage::{
     USAGE, forget_usage, load_elsewhere, load_open_usage, load_restored, load_usage, save_elsewhere, save_usage,

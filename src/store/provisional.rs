@@ -28,6 +28,12 @@ pub struct Provisional {
     pub boot: String,
     /// The deadline as the time since that boot.
     pub until_uptime_ms: u64,
+    /// For so long it is compared with the time before it; 0: it is not.
+    #[serde(default)]
+    pub soak_ms: u64,
+    /// Nobody has to confirm it: at the deadline it is kept, where it was not found to be worse.
+    #[serde(default)]
+    pub keeps: bool,
 }
 
 /// The two clocks at one moment.
@@ -53,7 +59,20 @@ impl Provisional {
             until: clocks.now.checked_add(given).unwrap_or(Timestamp::MAX),
             boot: clocks.boot.clone(),
             until_uptime_ms: millis(clocks.uptime.saturating_add(given)),
+            soak_ms: 0,
+            keeps: false,
         }
+    }
+
+    /// The same, compared with the time before it for so long; `keeps`: nobody has to confirm it.
+    #[must_use]
+    pub fn soaking(self, soak: Duration, keeps: bool) -> Self {
+        Self { soak_ms: u64::try_from(soak.as_millis()).unwrap_or(u64::MAX), keeps, ..self }
+    }
+
+    /// For how long it is compared; `None`: it is not.
+    pub fn soak(&self) -> Option<Duration> {
+        (self.soak_ms > 0).then(|| Duration::from_millis(self.soak_ms))
     }
 
     /// How long it was given.

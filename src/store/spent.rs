@@ -1,10 +1,10 @@
-//! What the deep probes of the day have cost, so that a restart of the agent is no new budget.
+//! What the agent learns by and by, and what a restart of it must not lose: what probes cost, canaries, a soak.
 
 use super::current::{load, save};
 use super::error::StoreError;
 use crate::health::Spent;
 use crate::model::{Name, ServerId};
-use crate::rollout::{Rejected, Rollout};
+use crate::rollout::{BackendSeen, Rejected, Rollout, Soak};
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +70,37 @@ pub fn load_canaries(state: &Utf8Path) -> Result<SavedCanaries, StoreError> {
 /// The directory is missing, full or not writable.
 pub fn save_canaries(state: &Utf8Path, canaries: &SavedCanaries) -> Result<(), StoreError> {
     save(&state.join("canaries.json"), canaries)
+}
+
+/// A soak over a restart of the agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedSoak {
+    /// Which revision soaks.
+    pub revision: u32,
+    /// What was seen.
+    pub soak: Soak,
+    /// What it is compared with, by backend.
+    pub before: BTreeMap<String, BackendSeen>,
+    /// The backends that it serves otherwise.
+    pub changed: BTreeSet<String>,
+    /// When it was written down, by the wall clock.
+    pub at: SystemTime,
+}
+
+/// Reads `soak.json`; `None` where nothing soaked.
+///
+/// # Errors
+/// Unreadable or damaged. The caller may take it for nothing: the soak begins anew.
+pub fn load_soak(state: &Utf8Path) -> Result<Option<SavedSoak>, StoreError> {
+    load(&state.join("soak.json"))
+}
+
+/// Writes `soak.json`.
+///
+/// # Errors
+/// The directory is missing, full or not writable.
+pub fn save_soak(state: &Utf8Path, soak: &Option<SavedSoak>) -> Result<(), StoreError> {
+    save(&state.join("soak.json"), soak)
 }
 
 /// Writes `spent.json`.

@@ -39,12 +39,12 @@ impl GroupCounts {
     }
 }
 
-/// What an outcome says of the server.
-pub(super) fn request(outcome: Outcome) -> Request {
+/// What an outcome says of the server, with the status where one is known.
+pub(super) fn request(outcome: Outcome, status: Option<u16>) -> Request {
     let failed = match outcome.count() {
         Count::Success => Some(false),
         Count::HardFailure => Some(true),
         _ => None,
     };
-    Request { failed, ..Request::default() }
+    Request { failed, is_unknown: status == Some(404), ..Request::default() }
 }

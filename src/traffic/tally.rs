@@ -41,6 +41,8 @@ pub struct Tally {
     stats: TrafficStats,
     last_line: Option<Moment>,
     is_urgent: bool,
+    /// Answers 5xx of HAProxy's own, since no server could serve, by its backend or frontend, since they were told.
+    own_5xx: HashMap<Box<str>, u64>,
 }
 
 #[derive(Debug)]
@@ -157,6 +159,7 @@ impl Tally {
         self.take_repeated(key, &line, today);
         let Blame::Server(word) = classify(&line) else {
             self.stats.without_server += 1;
+            self.take_unserved(&line);
             return is_mute;
         };
         if let Some(server) = known(&mut self.servers, line.place) {
@@ -164,6 +167,19 @@ impl Tally {
             self.is_urgent |= server.is_urgent();
         }
         is_mute
+    }
+
+    /// Takes in a line of a request that no server took.
+    fn take_unserved(&mut self, line: &Line<'_>) {
+        let Some((proxy, _)) = line.place.split_once('/').filter(|_| line.status.is_some_and(|status| status >= 500))
+        else {
+            return;
+        };
+        if let Some(count) = self.own_5xx.get_mut(proxy) {
+            *count += 1;
+        } else if self.own_5xx.len() < MAX_FRONTENDS {
+            self.own_5xx.insert(proxy.into(), 1);
+        }
     }
 
     /// Takes in what a line tells of usage, and nothing else.
@@ -284,6 +300,11 @@ impl Tally {
         fresh.map(|server| (server.id.clone(), std::mem::take(&mut server.groups))).collect()
     }
 
+    /// Answers 5xx of HAProxy's own since the last call, by the name of its backend, or of the frontend that found none.
+    pub fn take_own_5xx(&mut self) -> Vec<(Box<str>, u64)> {
+        self.own_5xx.drain().collect()
+    }
+
     /// What is new of the keys since the last call, by server, in the order in which it was heard.
     pub fn take_key_words(&mut self) -> Vec<KeyWords> {
         self.servers.values_mut().flat_map(|server| server.keys.tell(&server.id)).collect()
@@ -397,7 +418,7 @@ impl Server {
             latency: total.filter(|_| is_success),
             tokens: tokens.filter(|_| is_success),
             cost_nano_usd: line.tokens.and_then(|tokens| tokens.nano_usd),
-            ..request(outcome)
+            ..request(outcome, line.status)
         });
         *self.outcomes_total.entry(outcome).or_default() += 1;
         if let Some(end) = line.stream_end.filter(|_| outcome != Outcome::SelfCaused) {
@@ -421,7 +442,7 @@ impl Server {
     /// Attempts came to this, and were repeated.
     fn repeat(&mut self, outcome: Outcome, count: u32, asked: Option<Duration>, group: Option<&str>) {
         self.fresh.add(outcome, count, true);
-        (0..count).for_each(|_| self.groups.of(group).add(&request(outcome)));
+        (0..count).for_each(|_| self.groups.of(group).add(&request(outcome, None)));
         self.fresh.retry_after = self.fresh.retry_after.max(asked.filter(|_| is_limit(outcome)));
     }
 

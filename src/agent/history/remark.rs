@@ -10,6 +10,8 @@ use crate::event::{Event, EventKind, Severity};
 pub enum Remark {
     /// The one on trial is kept: who says so.
     Confirm(String),
+    /// The one that soaked is kept: what was seen.
+    Soaked(String),
     /// It gets a name: which, what, and who says so.
     Tag(u32, String, String),
 }
@@ -26,11 +28,12 @@ impl Remark {
         bulletin: &Bulletin,
     ) -> Result<Report, Failed> {
         let note = filed?;
-        let (kind, actor) = match self {
-            Self::Confirm(actor) => (EventKind::Trial, actor),
-            Self::Tag(_, _, actor) => (EventKind::Revision, actor),
+        let by = |actor: &str| if actor.is_empty() { String::new() } else { format!(" by {actor}") };
+        let (kind, by) = match self {
+            Self::Confirm(actor) => (EventKind::Trial, by(actor)),
+            Self::Soaked(seen) => (EventKind::Trial, format!(" after its soak: {seen}")),
+            Self::Tag(_, _, actor) => (EventKind::Revision, by(actor)),
         };
-        let by = if actor.is_empty() { String::new() } else { format!(" by {actor}") };
         bulletin.tell(Event::once(kind, Severity::Info, "file", format!("{note}{by}")));
         Ok(Report::note(revision, note))
     }
@@ -49,13 +52,13 @@ impl Ledger {
             Remark::Confirm(_) if self.is_overdue() => {
                 Err(Failed::refused("the deadline has passed; the last confirmed revision comes back"))
             }
-            Remark::Confirm(_) | Remark::Tag(..) => Ok(()),
+            Remark::Confirm(_) | Remark::Soaked(_) | Remark::Tag(..) => Ok(()),
         }
     }
 
     pub(in crate::agent) fn file(&mut self, remark: &Remark) -> Filed {
         match remark {
-            Remark::Confirm(_) => self.confirm().map(|revision| match revision {
+            Remark::Confirm(_) | Remark::Soaked(_) => self.confirm().map(|revision| match revision {
                 Some(revision) => format!("revision {revision} is confirmed"),
                 None => "what serves is confirmed; it gets its number when the history can be written".to_owned(),
             }),

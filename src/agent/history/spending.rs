@@ -5,7 +5,7 @@ use crate::fleet::Fleet;
 use crate::health::Spent;
 use crate::model::Name;
 use crate::render::ModelsOfServers;
-use crate::store::{self, SavedCanaries, StoreError};
+use crate::store::{self, SavedCanaries, SavedSoak, StoreError};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ pub(in crate::agent) type ModelBook = Kept<ModelsOfServers>;
 
 /// Where canaries are.
 pub(in crate::agent) type CanaryBook = Kept<SavedCanaries>;
+/// What was seen of the revision that soaks.
+pub(in crate::agent) type SoakBook = Kept<Option<SavedSoak>>;
 
 /// What was written last, and when.
 #[derive(Debug)]
@@ -60,6 +62,21 @@ impl Kept<SavedCanaries> {
     pub fn of_canaries(state: Utf8PathBuf, known: SavedCanaries) -> Self {
         Self::around("where canaries are", store::save_canaries, state, known)
     }
+}
+
+impl Kept<Option<SavedSoak>> {
+    /// With what is known already.
+    pub fn of_soak(state: Utf8PathBuf, known: Option<SavedSoak>) -> Self {
+        Self::around("what was seen of a soaking revision", store::save_soak, state, known)
+    }
+}
+
+/// What the life before has seen of the revision that soaks. Without it the soak begins anew.
+pub(in crate::agent) fn load_soak(state: &Utf8Path) -> Option<SavedSoak> {
+    store::load_soak(state).unwrap_or_else(|e| {
+        tracing::warn!("what was seen of the revision that soaks is lost: {}", sys::chain(&e));
+        None
+    })
 }
 
 /// Where the life before left canaries. A damaged file is begun anew.

@@ -95,9 +95,14 @@ impl Ledger {
         Some((trial, trial.left(&clocks())))
     }
 
+    /// The trial that is open and has to be confirmed, and the time that is left for it.
+    pub fn deadline(&self) -> Option<(&Provisional, Duration)> {
+        self.trial().filter(|(trial, _)| !trial.keeps)
+    }
+
     /// Whether the trial has ended without a confirmation.
     pub fn is_overdue(&self) -> bool {
-        self.trial().is_some_and(|(_, left)| left.is_zero())
+        self.deadline().is_some_and(|(_, left)| left.is_zero())
     }
 
     /// Whether the revision has this content.
@@ -113,7 +118,7 @@ pub(in crate::agent) fn not_overdue(revision: Option<u32>) -> Report {
 
 /// Starts the guard of an open trial again; one that still runs makes the new one end at once.
 pub(in crate::agent) fn guard_again(place: &Place, ledger: &Ledger) {
-    if ledger.provisional().is_some()
+    if ledger.deadline().is_some()
         && let Err(error) = guard(place, &ledger.state)
     {
         tracing::error!(%error, "the process that guards the deadline cannot be started; the agent does alone");

@@ -76,7 +76,8 @@ impl Node {
 
     /// Where an expired trial leads to, and why; `None`: no deadline has passed.
     pub(in crate::agent) fn choose_expired(&self, actor: &str) -> Result<Option<(Goal, Intent)>, Attempt> {
-        let Some(trial) = self.ledger.trial().filter(|(_, left)| left.is_zero()).map(|(trial, _)| trial.clone()) else {
+        let Some(trial) = self.ledger.deadline().filter(|(_, left)| left.is_zero()).map(|(trial, _)| trial.clone())
+        else {
             return Ok(None);
         };
         let given = format_duration(trial.given());
@@ -85,5 +86,17 @@ impl Node {
         self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text));
         let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
         Ok(Some((self.revision_again(trial.back_to, self.file.place.digest(), true)?, intent)))
+    }
+
+    /// Where a revision leads to that soaks and was found to be worse; `None`: it does not soak any more.
+    pub(in crate::agent) fn choose_worse(&self, intent: &Intent) -> Result<Option<(Goal, Intent)>, Attempt> {
+        let Some(trial) = self.ledger.provisional().filter(|trial| trial.soak().is_some()) else { return Ok(None) };
+        let why = intent.reason.as_deref().unwrap_or_default();
+        let text = format!(
+            "revision {} is worse than before: {why}; rolling back to revision {}",
+            trial.revision, trial.back_to
+        );
+        self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text));
+        Ok(Some((self.revision_again(trial.back_to, self.file.place.digest(), true)?, intent.clone())))
     }
 }

@@ -29,7 +29,7 @@ use crate::agent::files::live_files::LiveFiles;
 use crate::agent::history::adopted::{adopt, base_weights};
 use crate::agent::history::ledger::Ledger;
 use crate::agent::history::locking::take_lock;
-use crate::agent::history::spending::{load_canaries, load_models};
+use crate::agent::history::spending::{load_canaries, load_models, load_soak};
 use crate::agent::history::usage_book;
 use crate::agent::judge::preflight::STAGING;
 use crate::agent::outcome::report::Failed;
@@ -164,6 +164,7 @@ impl Node {
             usage_book::load(&ledger.state, &serving.config),
             load_models(&ledger.state),
             load_canaries(&ledger.state),
+            load_soak(&ledger.state),
         );
         steering.models.look(&serving);
         steering.canaries.look(&serving.config, Moment::default(), SystemTime::now());

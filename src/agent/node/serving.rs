@@ -19,6 +19,7 @@ use crate::agent::sources::place::Sources;
 use crate::agent::steering::renewed_keys;
 use crate::agent::tell::troubles::Matter;
 use crate::agent::vip::vrrp_file::{VrrpChange, VrrpPlan};
+use std::time::SystemTime;
 
 /// How a change ended.
 #[derive(Debug)]
@@ -33,7 +34,8 @@ impl Node {
     /// The history, to be written into beside the loop.
     pub(in crate::agent) fn books(&self) -> Books {
         let (ledger, place) = (self.ledger.clone(), self.file.place.clone());
-        Books { ledger, place, is_observer: self.is_observer(), events: vec![] }
+        let is_watched = self.steering.soaking.is_driven();
+        Books { ledger, place, is_observer: self.is_observer(), is_watched, events: vec![] }
     }
 
     /// Everything before the engine's part.
@@ -158,11 +160,14 @@ impl Node {
         };
         self.tell_not_in_force(&sources);
         let renewed = renewed_keys(&self.serving, &sources);
+        let changed = self.steering.soaking.changes(&self.serving.config, &sources.config);
         let is_known = |warning: &&String| self.is_settled && self.serving.warnings.contains(warning);
         sources.warnings.iter().filter(|warning| !is_known(warning)).for_each(|warning| tracing::warn!("{warning}"));
         take_over(self, sources);
         let now = self.now();
         self.steering.reconfigure(&self.serving, &renewed, now);
+        let trial = self.ledger.provisional();
+        self.steering.soaking.follow(trial, changed, &self.serving.config, now, SystemTime::now());
         self.is_settled = true;
         self.tell_certificates();
         if !matches!(source, SourceOfChange::Rollback(_)) {

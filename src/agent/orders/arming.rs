@@ -27,7 +27,9 @@ impl Books {
     pub(super) fn arm(&mut self, sources: &Sources, change: &Change) -> Result<Armed, Failed> {
         let Change { intent, source, .. } = change;
         let open = self.ledger.provisional().cloned();
-        let by_default = sources.config.apply.confirm;
+        let soak = sources.config.apply.soak.filter(|_| self.is_watched);
+        let confirm = sources.config.apply.confirm;
+        let by_default = confirm.or(soak);
         let (given, keeps_open) = match (source, intent.confirm, &open) {
             (SourceOfChange::Rollback(_), ..) => (None, false),
             (_, Some(given), _) => (Some(given), false),
@@ -44,7 +46,13 @@ impl Books {
         let back_to = back_to.filter(|good| is_trial && !self.ledger.has_content(*good, &sources.toml));
         let trial = match (given, open, back_to) {
             (Some(given), _, Some(back_to)) => {
-                Provisional::new(self.ledger.next_number()?, back_to, &intent.actor, given, &clocks())
+                let trial = Provisional::new(self.ledger.next_number()?, back_to, &intent.actor, given, &clocks());
+                let keeps = intent.confirm.or(confirm).is_none();
+                // A deadline that comes before its end leaves nothing to compare.
+                match soak.filter(|soak| keeps || *soak < given) {
+                    Some(soak) => trial.soaking(soak, keeps),
+                    None => trial,
+                }
             }
             (None, Some(open), Some(_)) if keeps_open => Provisional { revision: self.ledger.next_number()?, ..open },
             (Some(_), _, None) => {
@@ -55,8 +63,9 @@ impl Books {
             }
             _ => return Ok(armed),
         };
+        let keeps = trial.keeps;
         self.ledger.set_provisional(Some(trial))?;
-        if let Err(error) = guard(&self.place, &self.ledger.state) {
+        if !keeps && let Err(error) = guard(&self.place, &self.ledger.state) {
             self.disarm(&armed);
             let what = format!("nobody would guard the deadline, the process for it cannot be started: {error}");
             return Err(Failed::refused(Refusal::new(what).nothing_changed()));
@@ -69,7 +78,11 @@ impl Books {
     pub(super) fn begin_trial(&mut self, armed: &Armed, revision: u32) -> Option<String> {
         let mut trial = self.ledger.provisional().cloned().filter(|_| armed.standing == Standing::Provisional)?;
         trial = match armed.given {
-            Some(given) => Provisional::new(revision, trial.back_to, &trial.actor, given, &clocks()),
+            Some(given) => {
+                let Provisional { soak_ms, keeps, .. } = trial;
+                let begun = Provisional::new(revision, trial.back_to, &trial.actor, given, &clocks());
+                Provisional { soak_ms, keeps, ..begun }
+            }
             None => Provisional { revision, ..trial },
         };
         let text = self.trial_in_words(&trial);
@@ -95,11 +108,21 @@ impl Books {
 
     fn trial_in_words(&self, trial: &Provisional) -> String {
         let left = format_duration(Duration::from_secs(trial.left(&clocks()).as_millis().div_ceil(1000) as u64));
-        let (revision, confirm) = (trial.revision, self.place.command("confirm"));
-        format!(
-            "revision {revision} is on trial: without `{confirm}` within {left} revision {} comes back",
-            trial.back_to
-        )
+        let (revision, back_to, confirm) = (trial.revision, trial.back_to, self.place.command("confirm"));
+        let soak = trial.soak().map(format_duration);
+        match soak {
+            Some(soak) if trial.keeps => format!(
+                "revision {revision} soaks for {soak}: where it is worse than before, revision {back_to} comes back; else it is confirmed"
+            ),
+            soak => {
+                let soaks =
+                    soak.map(|soak| format!("; it soaks for {soak}, and is confirmed where it is seen to be no worse"));
+                format!(
+                    "revision {revision} is on trial: without `{confirm}` within {left} revision {back_to} comes back{}",
+                    soaks.unwrap_or_default()
+                )
+            }
+        }
     }
 
     /// Puts the revision that serves on trial: the agent follows an edit at once, so that an operator's `apply
@@ -131,7 +154,12 @@ impl Books {
             given: Some(given),
         };
         self.ledger.doubt(revision, back_to)?;
-        self.ledger.set_provisional(Some(Provisional::new(revision, back_to, actor, given, &clocks())))?;
+        let soak = self.ledger.provisional().and_then(Provisional::soak).filter(|soak| *soak < given);
+        let trial = Provisional::new(revision, back_to, actor, given, &clocks());
+        self.ledger.set_provisional(Some(match soak {
+            Some(soak) => trial.soaking(soak, false),
+            None => trial,
+        }))?;
         if let Err(error) = guard(&self.place, &self.ledger.state) {
             self.ledger.confirm()?;
             return Err(Failed::refused(format!("the process that guards the deadline cannot be started: {error}")));

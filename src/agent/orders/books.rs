@@ -20,6 +20,8 @@ pub(in crate::agent) struct Books {
     pub ledger: Ledger,
     pub place: Place,
     pub is_observer: bool,
+    /// Somebody compares a revision that soaks with what was before.
+    pub is_watched: bool,
     /// What is to be told of the trial.
     pub events: Vec<Event>,
 }

@@ -15,6 +15,7 @@ use crate::fleet::KeyStatus;
 use crate::health::{GuardEvent, HealthSnapshot};
 use crate::model::{AdminState, Digest, Moment, Name, ServerId, Weight};
 use crate::plan::RuntimeServer;
+use crate::rollout::SoakView;
 use crate::traffic::Picture;
 use crate::weights::WeightDecision;
 use camino::Utf8PathBuf;
@@ -122,6 +123,19 @@ pub struct TrialSnapshot {
     pub until: Timestamp,
     /// Time that is left.
     pub left: Duration,
+    /// How it compares with what was before.
+    pub soak: Option<SoakSnapshot>,
+}
+
+/// A revision that is compared with what was before it.
+#[derive(Clone, Debug)]
+pub struct SoakSnapshot {
+    /// How it compares now.
+    pub view: SoakView,
+    /// How long it is compared.
+    pub lasts: Duration,
+    /// Nobody has to confirm it.
+    pub keeps: bool,
 }
 
 /// The running HAProxy.

@@ -2,7 +2,7 @@
 //!
 //! Made by the loop.
 
-use super::snapshot::{HaproxySnapshot, OldWorker, Snapshot, TrialSnapshot, VipsSnapshot};
+use super::snapshot::{HaproxySnapshot, OldWorker, Snapshot, SoakSnapshot, TrialSnapshot, VipsSnapshot};
 use crate::agent::alert::desk::AlertDesk;
 use crate::agent::file::unserved::Unserved;
 use crate::agent::node::Node;
@@ -47,6 +47,11 @@ impl Snapshot {
             back_to: trial.back_to,
             until: trial.until,
             left,
+            soak: node.steering.soaking.view(node.now()).map(|(view, lasts)| SoakSnapshot {
+                view,
+                lasts,
+                keeps: trial.keeps,
+            }),
         });
         Self {
             node: config.node.name.to_string(),

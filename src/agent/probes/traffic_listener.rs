@@ -56,6 +56,8 @@ pub struct Batch {
     pub samples: Vec<(ServerId, LiveSample)>,
     /// What became of requests, apart for the groups of canaries.
     pub groups: Vec<(ServerId, GroupCounts)>,
+    /// Answers 5xx of HAProxy's own, by the name of its backend or frontend.
+    pub own_5xx: Vec<(Box<str>, u64)>,
     /// What was heard of keys.
     pub keys: Vec<KeyWords>,
     /// How well we hear.
@@ -177,10 +179,10 @@ async fn hand_over(heard: Arc<HeardTraffic>, sender: mpsc::Sender<Batch>) {
         }
         // Full: it is added up until there is room. Closed: nobody will ever take it, but the picture goes on.
         let Ok(permit) = sender.try_reserve() else { continue };
-        let samples = tally.take_samples();
-        if !samples.is_empty() {
+        let (samples, own_5xx) = (tally.take_samples(), tally.take_own_5xx());
+        if !samples.is_empty() || !own_5xx.is_empty() {
             let (keys, groups) = (tally.take_key_words(), tally.take_groups());
-            permit.send(Batch { samples, groups, keys, stats: tally.stats(now) });
+            permit.send(Batch { samples, groups, own_5xx, keys, stats: tally.stats(now) });
         }
     }
 }

@@ -8,7 +8,7 @@ use super::words::Words;
 use crate::agent::apply::push::Pushed;
 use crate::agent::history::git_book::GitBook;
 use crate::agent::history::last_results::LastResults;
-use crate::agent::history::spending::{CanaryBook, ModelBook, Spending};
+use crate::agent::history::spending::{CanaryBook, ModelBook, SoakBook, Spending};
 use crate::agent::history::usage_book::UsageBook;
 use crate::agent::node::Node;
 use crate::agent::picture::snapshot_parts::SnapshotParts;
@@ -64,6 +64,8 @@ pub struct Agent {
     pub(super) models: Option<ModelBook>,
     /// Likewise.
     pub(super) canaries: Option<CanaryBook>,
+    /// Likewise.
+    pub(super) soaks: Option<SoakBook>,
     pub(super) usage: UsageBook,
     /// `None`: it only observes.
     pub(super) git: Option<GitBook>,
@@ -131,6 +133,11 @@ impl Agent {
             keeps_files.then(|| ModelBook::of(node.ledger.state.clone(), node.steering.models.known().clone()));
         let of_canaries = |node: &Node| node.steering.canaries.to_save(SystemTime::now());
         let canaries = keeps_files.then(|| CanaryBook::of_canaries(node.ledger.state.clone(), of_canaries(&node)));
+        let of_soak = |node: &Node| node.steering.soaking.to_save(SystemTime::now());
+        let soaks = keeps_files.then(|| SoakBook::of_soak(node.ledger.state.clone(), of_soak(&node)));
+        if keeps_files {
+            node.steering.soaking.drive();
+        }
         let usage = UsageBook::new(keeps_files.then(|| node.ledger.state.clone()), node.steering.ledger.clone());
         let agent = Self {
             node,
@@ -138,6 +145,7 @@ impl Agent {
             spending,
             models,
             canaries,
+            soaks,
             usage,
             git: keeps_files.then(GitBook::default),
             hearing: Ears::default(),

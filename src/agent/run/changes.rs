@@ -143,6 +143,7 @@ impl Agent {
             Aim::File => Ok(by_operator(Goal::File)),
             Aim::Rollback(to) => self.node.choose_revision(to, waiters.file).map(by_operator),
             Aim::Expire => self.node.choose_expired(&waiters.intent.actor),
+            Aim::Worse => self.node.choose_worse(&waiters.intent),
             Aim::Refresh => Ok(self.node.choose_refresh()),
             Aim::Again => Ok(Some(self.node.choose_again())),
         };
@@ -161,7 +162,7 @@ impl Agent {
             Aim::File => "the file was asked for instead",
             Aim::Rollback(_) => "an older revision was asked for instead",
             // The agent's own affairs: what waits goes on waiting.
-            Aim::Expire | Aim::Refresh | Aim::Again => return,
+            Aim::Expire | Aim::Worse | Aim::Refresh | Aim::Again => return,
         };
         if let Some(before) = self.postponed.take() {
             let failed = Failed::refused(

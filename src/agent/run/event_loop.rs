@@ -6,6 +6,7 @@
 
 use super::body::{Agent, CHECK_PATIENCE, LOOK, LOOK_PAUSES, RECONCILE, RETRY, SEEN, WEIGHTS, since_1970};
 use super::request::{Reply, Request, VipVerb};
+use super::soak::look_at_soak;
 use super::tasks::{self, PendingWord};
 use super::waiting::{Aim, Held};
 use super::words::WORD_PATIENCE;
@@ -164,6 +165,9 @@ impl Agent {
         if let Some(canaries) = self.canaries.take() {
             canaries.close(self.node.steering.canaries.to_save(SystemTime::now())).await;
         }
+        if let Some(soaks) = self.soaks.take() {
+            soaks.close(self.node.steering.soaking.to_save(SystemTime::now())).await;
+        }
         if let Some(git) = self.git.take() {
             git.close().await;
         }
@@ -183,6 +187,8 @@ impl Agent {
         let fleet = self.node.steering.fleet.next_wake().map(|at| now + at.since(self.node.now()));
         let keys = self.node.steering.keyring.next_wake().map(|at| now + at.since(self.node.now()));
         let canaries = self.node.steering.canaries.next().map(|at| now + at.since(self.node.now()));
+        let soak = self.node.steering.soaking.next(&self.node.serving.config);
+        let soak = soak.map(|at| now + at.since(self.node.now()));
         let results = self.results.as_ref().and_then(LastResults::next_wake);
         let git = self.git.as_ref().and_then(|git| git.next_wake(&self.node.ledger));
         let push = self.push_at.filter(|_| self.push.is_none());
@@ -192,6 +198,7 @@ impl Agent {
             fleet,
             keys,
             canaries,
+            soak,
             results,
             git,
             self.node.vips.as_ref().map(Vips::look_at),
@@ -203,7 +210,7 @@ impl Agent {
         // What needs the engine waits for it: its end is an event of its own.
         let word = self.node.steering.overrides.next_end(jiff::Timestamp::now()).map(|left| now + left);
         let postponed = self.postponed.as_ref().map(|postponed| postponed.at);
-        let deadline = self.node.ledger.trial().map(|(_, left)| (now + left).max(self.expire_at));
+        let deadline = self.node.ledger.deadline().map(|(_, left)| (now + left).max(self.expire_at));
         let of_engine = [Some(self.reconcile_at), self.follow_at, word, postponed, deadline];
         let of_engine = of_engine.into_iter().flatten().filter(|_| self.is_free());
         always.into_iter().flatten().chain(of_engine).min().unwrap_or(now + RECONCILE)
@@ -233,6 +240,7 @@ impl Agent {
             models.keep(|| self.node.steering.models.known().clone()).await;
         }
         self.look_at_canaries().await;
+        look_at_soak(self).await;
         self.usage.keep().await;
         self.node.troubles.set(Matter::Usage, self.usage.problem());
         if let Some(git) = &mut self.git {

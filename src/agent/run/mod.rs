@@ -10,6 +10,7 @@ pub(super) mod probe_runs;
 pub(super) mod probes;
 pub(super) mod reading;
 pub(super) mod request;
+pub(super) mod soak;
 pub(super) mod tasks;
 pub(super) mod traffic_words;
 pub(super) mod waiting;

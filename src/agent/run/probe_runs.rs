@@ -41,6 +41,7 @@ impl Agent {
             self.node.steering.fleet.disregard(id, observation.kind, now);
             return;
         }
+        self.node.steering.soaking.probed(&self.node.serving.config, id, observation.outcome);
         if let Some(models) = &observation.models
             && self.node.steering.models.learn(&self.node.serving, id, models)
         {

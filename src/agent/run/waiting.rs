@@ -59,6 +59,8 @@ pub(in crate::agent) enum Aim {
     Rollback(Option<u32>),
     /// The last confirmed one does, where a deadline has passed.
     Expire,
+    /// The last confirmed one does: what soaks is worse than it was.
+    Worse,
     /// What serves, with what it refers to read anew.
     Refresh,
     /// What serves is in the history.

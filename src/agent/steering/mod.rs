@@ -8,6 +8,7 @@ mod keyless;
 #[cfg(test)]
 mod keyring_tests;
 mod models;
+mod soaking;
 mod wanted;
 mod word_count;
 mod words;
@@ -16,6 +17,8 @@ use canaries::Canaries;
 pub use canaries::{CanaryView, CanaryWord};
 pub(super) use causes::log_transition;
 use models::ModelLists;
+pub(super) use soaking::SoakEnd;
+use soaking::Soaking;
 pub(super) use wanted::{renewed_keys, steps_of};
 use word_count::WordCount;
 
@@ -26,7 +29,7 @@ use crate::desired::Desired;
 use crate::fleet::{Fleet, Keyring, Overrides};
 use crate::model::{Moment, ServerId};
 use crate::render::ModelsOfServers;
-use crate::store::SavedCanaries;
+use crate::store::{SavedCanaries, SavedSoak};
 use crate::usage::{SharedLedger, UsageLedger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,6 +56,8 @@ pub struct Steering {
     pub(super) models: ModelLists,
     /// What canaries have of the clients.
     pub(super) canaries: Canaries,
+    /// The revision that soaks.
+    pub(super) soaking: Soaking,
     /// What clients used.
     pub(super) ledger: SharedLedger,
     /// What the log knows each server's weight to come from.
@@ -74,6 +79,7 @@ impl Steering {
         ledger: UsageLedger,
         models: ModelsOfServers,
         canaries: SavedCanaries,
+        soak: Option<SavedSoak>,
     ) -> Self {
         fleet.silence(&overrides, Moment::default());
         let (said, told_causes, spent) = (BTreeSet::new(), BTreeMap::new(), SpentRows::default());
@@ -88,6 +94,7 @@ impl Steering {
             spent,
             models: ModelLists::new(models),
             canaries: Canaries::of(canaries),
+            soaking: Soaking::of(soak),
             ledger,
             told_causes,
         }

@@ -5,6 +5,7 @@ use crate::fleet::Fleet;
 use crate::heartbeat::{CanaryNews, RefusedFile};
 use crate::render::Rendered;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What this node is now.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(in crate::agent) struct Facts<'a> {
     pub serving: &'a Sources,
     /// Whether it serves.
     pub is_settled: bool,
+    /// It is compared with what served before, for so long already.
+    pub soaked: Option<Duration>,
     pub revision: Option<u32>,
     /// The file that is not served for its mistakes.
     pub refuses: Option<RefusedFile>,

@@ -15,6 +15,9 @@ const PROVEN: Duration = Duration::from_secs(3);
 /// Servers of which nobody could say by then whether they answer are no reason to wait.
 const ASKED: Duration = Duration::from_secs(60);
 
+/// A revision that soaks is taken back by then where its probes fail; what needs clients is seen where they are.
+const SOAKED: Duration = Duration::from_secs(90);
+
 impl Vips {
     /// What becomes of the file that serves, for the nodes that wait for it.
     pub(super) fn proof(&mut self, facts: &Facts<'_>) -> Option<Serves> {
@@ -52,7 +55,8 @@ impl Vips {
             (None, true) => None,
         };
         let served = now.saturating_duration_since(since);
-        let is_proven = failed.is_none() && served >= PROVEN && (is_asked || served >= ASKED);
+        let is_soaked = facts.soaked.is_none_or(|soaked| soaked >= SOAKED);
+        let is_proven = failed.is_none() && is_soaked && served >= PROVEN && (is_asked || served >= ASKED);
         self.dead = dead;
         Some(Serves { file, is_proven, failed })
     }

@@ -181,13 +181,23 @@ pub(super) fn tls(root: &TableReader<'_>) -> Tls {
 pub(super) fn apply(root: &TableReader<'_>) -> Apply {
     let table = root.table_or_default("apply");
     let order = table.get("order").and_then(|field| field.choice());
+    let confirm = table.duration("confirm").map(|confirm| confirm.value);
+    let soak = table.get("soak").and_then(|field| Some((field.duration()?.value, field)));
+    let is_too_long = |(soak, _): &&(_, _)| confirm.is_some_and(|confirm| confirm <= *soak);
+    if let Some((_, field)) = soak.as_ref().filter(is_too_long) {
+        let message = format!("`{}`: `confirm` ends before it, and takes back what nobody has judged yet", field.name);
+        root.context().report(
+            field.error("bad-value", message).help("make `soak` shorter than `confirm`, or remove one of them"),
+        );
+    }
     Apply {
         backup_first: order.is_none_or(|order| order.value == "backup-first"),
         waits_on_save: table
             .get("on_save")
             .and_then(|field| field.choice())
             .is_some_and(|on_save| on_save.value == "plan"),
-        confirm: table.duration("confirm").map(|confirm| confirm.value),
+        confirm,
+        soak: soak.map(|(soak, _)| soak),
     }
 }
 

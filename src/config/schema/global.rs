@@ -171,6 +171,13 @@ pub(in crate::config) static APPLY: Section = Section {
         .says("a revision counts as confirmed at once")
         .example("\"10m\""),
         KeySpec::new(
+            "soak",
+            ValueKind::Duration("1m", "1d"),
+            "How long a new revision is compared with the time before it: back by itself where it is worse, else confirmed; shorter than `confirm`",
+        )
+        .says("nothing is compared")
+        .example("\"5m\""),
+        KeySpec::new(
             "order",
             ValueKind::Choice(&["backup-first", "any"], &[]),
             "Among nodes: a node that owns a virtual address waits until the others serve the revision",

@@ -2,7 +2,7 @@
 
 use super::{Dice, Group, for_seeds, lives_of_each_kind, median_and_worst, seed};
 use crate::model::Moment;
-use crate::rollout::{BackendSeen, Soak, SoakHeard, Verdict};
+use crate::rollout::{BackendSeen, ServersUp, Soak, SoakHeard, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn seen(group: Group, rate: f64, dice: &mut Dice) -> BackendSeen {
         own_5xx: 0,
         probes,
         probe_failures: probes * u64::from(dice.unit() < 0.01),
-        servers_up: Some(3),
+        servers: Some(ServersUp { up: 3, all: 3 }),
     }
 }
 
@@ -117,11 +117,15 @@ fn kinds() -> Vec<Kind> {
         seen(Group { first_token: if at > 0.0 { 1.2 } else { 0.4 }, ..Group::HEALTHY }, rate, dice)
     };
     let refused = |at: f64, dice: &mut Dice, rate: f64| match at > 0.0 {
-        true => BackendSeen { own_5xx: u64::from(dice.arrivals(rate)), servers_up: Some(3), ..BackendSeen::default() },
+        true => BackendSeen {
+            own_5xx: u64::from(dice.arrivals(rate)),
+            servers: Some(ServersUp { up: 3, all: 3 }),
+            ..BackendSeen::default()
+        },
         false => good(at, dice, rate),
     };
     let down = |at: f64, dice: &mut Dice, rate: f64| BackendSeen {
-        servers_up: Some(if at > 0.0 { 0 } else { 3 }),
+        servers: Some(ServersUp { up: if at > 0.0 { 0 } else { 3 }, all: 3 }),
         ..good(at, dice, rate)
     };
     let hiccup = |at: f64, dice: &mut Dice, rate: f64| match (0.0..=4.0).contains(&at) {

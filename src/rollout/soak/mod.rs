@@ -18,7 +18,7 @@ use crate::model::Moment;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-pub use subject::{BackendSeen, SubjectView};
+pub use subject::{BackendSeen, ServersUp, SubjectView};
 use subject::{Says, Subject};
 
 /// What came since the last time, by the name of the backend.
@@ -124,6 +124,11 @@ impl Soak {
             Says::Worse(reason) => Some(reason),
             Says::Shared(_) | Says::Nothing => None,
         })
+    }
+
+    /// The time that it was watched.
+    pub fn age(&self, now: Moment) -> Duration {
+        self.clock.age_at(now)
     }
 
     /// When [`Soak::decide`] may answer something else.

@@ -28,7 +28,7 @@ const TIMES_P50: f64 = 2.0;
 const TIMES_P95: f64 = 2.5;
 /// Failures in a row that need no window.
 const ROW: u64 = 10;
-/// So long no server is up, or fewer than half of those before, and two fewer.
+/// So long no server is up, or half of them at the most, and two of them are down.
 const NONE_UP: Duration = Duration::from_secs(15);
 const HALF_UP: Duration = Duration::from_secs(60);
 
@@ -43,26 +43,46 @@ pub struct BackendSeen {
     pub probes: u64,
     /// Of those, the ones that failed by the server's fault.
     pub probe_failures: u64,
-    /// Servers that are up now, where that is known.
-    pub servers_up: Option<usize>,
+    /// Its servers now, where that is known.
+    pub servers: Option<ServersUp>,
+}
+
+/// How many servers of a backend are up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServersUp {
+    /// So many are.
+    pub up: usize,
+    /// Of so many that no operator has taken out.
+    pub all: usize,
+}
+
+impl ServersUp {
+    fn are_none(self) -> bool {
+        self.up == 0 && self.all > 0
+    }
+
+    fn are_few(self) -> bool {
+        self.up * 2 <= self.all && self.all >= self.up + 2
+    }
 }
 
 impl BackendSeen {
     /// Adds another backend's of the same time.
     pub(super) fn add_beside(&mut self, other: &Self) {
-        let up = self.servers_up.into_iter().chain(other.servers_up).reduce(|a, b| a + b);
+        let sum = |a: ServersUp, b: ServersUp| ServersUp { up: a.up + b.up, all: a.all + b.all };
+        let servers = self.servers.into_iter().chain(other.servers).reduce(sum);
         self.add_later(other);
-        self.servers_up = up;
+        self.servers = servers;
     }
 
     /// Adds what came later.
     pub fn add_later(&mut self, later: &Self) {
-        let Self { counts, own_5xx, probes, probe_failures, servers_up } = later;
+        let Self { counts, own_5xx, probes, probe_failures, servers } = later;
         self.counts.merge(counts);
         self.own_5xx += own_5xx;
         self.probes += probes;
         self.probe_failures += probe_failures;
-        self.servers_up = servers_up.or(self.servers_up);
+        self.servers = servers.or(self.servers);
     }
 }
 
@@ -72,12 +92,14 @@ enum Sign {
     Errors,
     Own5xx,
     Probes,
+    Unknown,
     FirstTokenP50,
     FirstTokenP95,
 }
 
 impl Sign {
-    const ALL: [Self; 5] = [Self::Errors, Self::Own5xx, Self::Probes, Self::FirstTokenP50, Self::FirstTokenP95];
+    const ALL: [Self; 6] =
+        [Self::Errors, Self::Own5xx, Self::Probes, Self::Unknown, Self::FirstTokenP50, Self::FirstTokenP95];
 
     /// What of the counts says something of it.
     fn part(self, seen: &BackendSeen) -> Counts {
@@ -86,6 +108,7 @@ impl Sign {
             Self::Errors => share(seen.counts.failures, seen.counts.told),
             Self::Own5xx => share(seen.own_5xx, seen.own_5xx + seen.counts.requests()),
             Self::Probes => share(seen.probe_failures, seen.probes),
+            Self::Unknown => share(seen.counts.unknown, seen.counts.unknown + seen.counts.told),
             Self::FirstTokenP50 | Self::FirstTokenP95 => {
                 Counts { first_token: seen.counts.first_token.clone(), ..Counts::default() }
             }
@@ -95,13 +118,16 @@ impl Sign {
     fn condition(self, before: &BackendSeen) -> Condition {
         let Counts { told, failures, .. } = self.part(before);
         let more = if self == Self::Probes { PROBES_MORE } else { POINT };
+        let failing = failures as f64 / told.max(1) as f64;
+        let half = HALF.max(f64::midpoint(1.0, failing));
         let share = || {
             let most = if told == 0 { 1.0 } else { upper(failures as f64, told as f64, Level::Likely) };
-            let failing = failures as f64 / told.max(1) as f64;
-            Limit::At((TIMES * most + more).min(HALF.max(f64::midpoint(1.0, failing))))
+            Limit::At((TIMES * most + more).min(half))
         };
         let (metric, limit) = match self {
             Self::Errors | Self::Own5xx | Self::Probes => (Metric::ErrorRate, share()),
+            // One client that asks for what nobody has is no reason.
+            Self::Unknown => (Metric::ErrorRate, Limit::At(half)),
             Self::FirstTokenP50 => (Metric::FirstTokenP50, Limit::TimesControl(TIMES_P50)),
             Self::FirstTokenP95 => (Metric::FirstTokenP95, Limit::TimesControl(TIMES_P95)),
         };
@@ -113,6 +139,7 @@ impl Sign {
             Self::Errors => "failed requests",
             Self::Own5xx => "HAProxy's own 5xx",
             Self::Probes => "failed probes",
+            Self::Unknown => "answers 404",
             Self::FirstTokenP50 => "first tokens, half of them",
             Self::FirstTokenP95 => "first tokens, 95 % of them",
         }
@@ -184,14 +211,12 @@ impl Subject {
         for (row, others) in self.rows.iter_mut().zip([control, elsewhere]) {
             row.observe(&here.counts, &others.counts, age);
         }
-        let (before, up) = (self.before.servers_up, self.since.servers_up);
-        let since = |is: bool, since: Option<Duration>| is.then(|| since.unwrap_or(age));
-        self.none_up = since(up == Some(0) && before > Some(0), self.none_up);
-        self.half_up = since(self.has_half_up(up), self.half_up);
-    }
-
-    fn has_half_up(&self, up: Option<usize>) -> bool {
-        self.before.servers_up.zip(up).is_some_and(|(before, up)| up * 2 <= before && up + 2 <= before)
+        let since = |is: fn(ServersUp) -> bool, since: Option<Duration>| {
+            let is_new = self.since.servers.is_some_and(is) && self.before.servers.is_some_and(|before| !is(before));
+            is_new.then(|| since.unwrap_or(age))
+        };
+        self.none_up = since(ServersUp::are_none, self.none_up);
+        self.half_up = since(ServersUp::are_few, self.half_up);
     }
 
     pub(super) fn check(&mut self, age: Duration) {
@@ -265,9 +290,12 @@ impl Subject {
         if !is_over(self.none_up, NONE_UP) && !is_over(self.half_up, HALF_UP) {
             return Says::Nothing;
         }
-        let (up, before) = (self.since.servers_up.unwrap_or(0), self.before.servers_up.unwrap_or(0));
-        let words = format!("{}: {up} servers are up, {before} before the edit", self.name);
-        if self.elsewhere.servers_up.is_some_and(|there| there <= up) {
+        let (now, before) = (self.since.servers.unwrap_or_default(), self.before.servers.unwrap_or_default());
+        let words = format!(
+            "{}: {} of {} servers are up, {} of {} before the edit",
+            self.name, now.up, now.all, before.up, before.all
+        );
+        if self.elsewhere.servers.is_some_and(|there| there.are_none() || there.are_few()) {
             return Says::Shared(format!("{words}; and so it is at another node"));
         }
         if control.none_up.is_some() || control.half_up.is_some() {
@@ -297,8 +325,8 @@ impl Subject {
             failures_before: self.before.counts.failures,
             told: self.since.counts.told,
             failures: self.since.counts.failures,
-            servers_up_before: self.before.servers_up,
-            servers_up: self.since.servers_up,
+            servers_before: self.before.servers,
+            servers: self.since.servers,
             too_few_up_for: up,
             signs: words.collect(),
         }
@@ -318,11 +346,11 @@ pub struct SubjectView {
     pub told: u64,
     /// Of those, the ones that failed.
     pub failures: u64,
-    /// Servers that were up before the edit.
-    pub servers_up_before: Option<usize>,
-    /// Servers that are up now.
-    pub servers_up: Option<usize>,
-    /// For so long no server is up, or fewer than half of those before.
+    /// Servers before the edit.
+    pub servers_before: Option<ServersUp>,
+    /// Servers now.
+    pub servers: Option<ServersUp>,
+    /// For so long no server is up, or half of them at the most.
     pub too_few_up_for: Option<String>,
     /// Each sign in words.
     pub signs: Vec<String>,

@@ -1,0 +1,299 @@
+//! A revision that soaks: what came to its backends before it and since, and what follows.
+//!
+//! Decides by `rollout` alone. Knows no HAProxy and no history: that a revision is taken back or kept is done by who asks.
+
+use crate::config::{Backend, Config};
+use crate::fleet::Fleet;
+use crate::health::{Count, Outcome, State};
+use crate::model::{AdminState, Moment, Name, Origin, ServerId};
+use crate::rollout::{BackendSeen, ServersUp, Soak, SoakHeard, SoakView, Verdict};
+use crate::store::{Provisional, SavedSoak};
+use crate::traffic::GroupCounts;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, SystemTime};
+
+/// What was heard is handed to a soak this often.
+const EVERY: Duration = Duration::from_secs(1);
+/// The time before an edit is kept in so many pieces…
+const PIECES: usize = 10;
+/// …of this length: five minutes.
+const PIECE: Duration = Duration::from_secs(30);
+/// What no backend had: frontends that know none, and those that are not the operator's.
+const NO_BACKEND: &str = "no backend";
+
+type Seen = BTreeMap<String, BackendSeen>;
+
+/// What came to backends, and the soak of the revision on trial.
+#[derive(Debug, Default)]
+pub(in crate::agent) struct Soaking {
+    /// Before an edit; the last one grows.
+    pieces: VecDeque<Seen>,
+    piece_ends: Moment,
+    /// Since the last look.
+    fresh: Seen,
+    of: Option<OneSoak>,
+    /// Of the life before.
+    saved: Option<SavedSoak>,
+    next: Moment,
+    /// Somebody looks, about each second.
+    is_driven: bool,
+}
+
+/// The soak of one revision.
+#[derive(Debug)]
+struct OneSoak {
+    revision: u32,
+    lasts: Duration,
+    soak: Soak,
+    /// What it is compared with, for an edit that comes before its end.
+    before: Seen,
+    changed: BTreeSet<String>,
+    /// What its end came to was told; nobody could keep it or take it back yet.
+    is_told: bool,
+}
+
+/// What a soak came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::agent) enum SoakEnd {
+    /// The revision is to be taken back.
+    Worse(String),
+    /// It is to be kept.
+    Keep(String),
+    /// The deadline of the trial decides.
+    Open(String),
+}
+
+impl Soaking {
+    /// With what the life before has left.
+    pub fn of(saved: Option<SavedSoak>) -> Self {
+        Self { saved, ..Self::default() }
+    }
+
+    /// An agent drives it. Who carries out one command alone has nobody who looks.
+    pub fn drive(&mut self) {
+        self.is_driven = true;
+    }
+
+    /// Whether somebody looks.
+    pub fn is_driven(&self) -> bool {
+        self.is_driven
+    }
+
+    /// Whether something soaks.
+    pub fn is_soaking(&self) -> bool {
+        self.of.is_some()
+    }
+
+    /// What is to be kept over a restart.
+    pub fn to_save(&self, today: SystemTime) -> Option<SavedSoak> {
+        let OneSoak { revision, soak, before, changed, .. } = self.of.as_ref()?;
+        let (soak, before, changed) = (soak.clone(), before.clone(), changed.clone());
+        Some(SavedSoak { revision: *revision, soak, before, changed, at: today })
+    }
+
+    /// Takes in what became of requests.
+    pub fn hear(&mut self, config: &Config, groups: &[(ServerId, GroupCounts)], own_5xx: &[(Box<str>, u64)]) {
+        if !self.is_wanted(config) {
+            return;
+        }
+        for (id, counts) in groups {
+            self.seen(id.backend.as_str()).counts.merge(&counts.sum());
+        }
+        for (proxy, count) in own_5xx {
+            let is_backend = Name::new(&**proxy).is_ok_and(|name| config.backend(&name).is_some());
+            self.seen(if is_backend { proxy } else { NO_BACKEND }).own_5xx += count;
+        }
+    }
+
+    /// Takes in how a probe ended.
+    pub fn probed(&mut self, config: &Config, id: &ServerId, outcome: Outcome) {
+        if !self.is_wanted(config) {
+            return;
+        }
+        let has_failed = match outcome {
+            // What the server does not know, or no more.
+            Outcome::ProbeConfig | Outcome::Credential => true,
+            _ => match outcome.count() {
+                Count::Success | Count::Limited => false,
+                Count::HardFailure => true,
+                Count::Neutral => return,
+            },
+        };
+        let seen = self.seen(id.backend.as_str());
+        seen.probes += 1;
+        seen.probe_failures += u64::from(has_failed);
+    }
+
+    fn seen(&mut self, name: &str) -> &mut BackendSeen {
+        self.fresh.entry(name.to_owned()).or_default()
+    }
+
+    fn is_wanted(&self, config: &Config) -> bool {
+        self.is_driven && (config.apply.soak.is_some() || self.of.is_some())
+    }
+
+    /// What another configuration serves otherwise; to be asked before it serves.
+    pub fn changes(&self, before: &Config, after: &Config) -> BTreeSet<String> {
+        if self.is_wanted(after) { changed(before, after) } else { BTreeSet::new() }
+    }
+
+    /// What serves is on trial, or not any more. `changed`: what it serves otherwise than what served before.
+    pub fn follow(
+        &mut self,
+        trial: Option<&Provisional>,
+        changed: BTreeSet<String>,
+        config: &Config,
+        now: Moment,
+        today: SystemTime,
+    ) {
+        let Some((trial, lasts)) = trial.and_then(|trial| Some((trial, trial.soak()?))).filter(|_| self.is_driven)
+        else {
+            self.of = None;
+            return;
+        };
+        let revision = trial.revision;
+        if let Some(one) = self.of.as_mut().filter(|one| one.revision == revision) {
+            one.lasts = lasts;
+            return;
+        }
+        if let Some(saved) = self.saved.take().filter(|saved| saved.revision == revision) {
+            let SavedSoak { mut soak, before, changed, at, .. } = saved;
+            soak.after_gap(today.duration_since(at).unwrap_or_default());
+            self.of = Some(OneSoak { revision, lasts, soak, before, changed, is_told: false });
+            return;
+        }
+        // An edit that comes while the last one soaks is compared with what was before both.
+        let earlier = self.of.take();
+        let (before, mut all) = match earlier {
+            Some(OneSoak { before, changed, .. }) => (before, changed),
+            None => (self.take_before(config), BTreeSet::new()),
+        };
+        all.extend(changed);
+        let soak = Soak::new(&before, &all, now);
+        self.of = Some(OneSoak { revision, lasts, soak, before, changed: all, is_told: false });
+        self.next = now;
+    }
+
+    /// What was counted in the last minutes; the counting begins anew.
+    fn take_before(&mut self, config: &Config) -> Seen {
+        let mut before: Seen =
+            config.backends.iter().map(|backend| (backend.name.to_string(), BackendSeen::default())).collect();
+        before.entry(NO_BACKEND.to_owned()).or_default();
+        for piece in self.pieces.drain(..) {
+            for (name, seen) in piece {
+                before.entry(name).or_default().add_later(&seen);
+            }
+        }
+        before
+    }
+
+    /// When [`Self::decide`] is due; `None`: there is nothing to decide.
+    pub fn next(&self, config: &Config) -> Option<Moment> {
+        self.is_wanted(config).then_some(self.next)
+    }
+
+    /// Decides by what was heard: what becomes of the revision that soaks, where that is certain or its time is over.
+    /// `keeps`: nobody has to confirm it.
+    pub fn decide(&mut self, config: &Config, fleet: &Fleet, keeps: bool, now: Moment) -> Option<SoakEnd> {
+        if !self.is_wanted(config) || now < self.next {
+            return None;
+        }
+        self.next = now + EVERY;
+        let mut fresh = std::mem::take(&mut self.fresh);
+        if self.of.is_some() || self.is_piece_over(now) {
+            for backend in &config.backends {
+                fresh.entry(backend.name.to_string()).or_default().servers = Some(servers(backend, fleet));
+            }
+        }
+        let Some(one) = &mut self.of else {
+            self.note(fresh, now);
+            return None;
+        };
+        one.soak.observe(&SoakHeard { here: fresh, elsewhere: BTreeMap::new() }, now);
+        if let Some(reason) = one.soak.decide(now) {
+            return Some(SoakEnd::Worse(reason));
+        }
+        if one.soak.age(now) < one.lasts && !one.changed.is_empty() {
+            return None;
+        }
+        let (is_clean, words) = match one.soak.verdict(now) {
+            _ if one.changed.is_empty() => (true, "no backend is served otherwise".to_owned()),
+            Verdict::Worse { reason } => return Some(SoakEnd::Worse(reason)),
+            Verdict::Clean { words } => (true, format!("nothing is worse: {words}")),
+            Verdict::Shared { reason } => (false, format!("the edit is not the reason: {reason}")),
+            Verdict::Quiet { words } => (false, words),
+        };
+        match keeps || is_clean {
+            true => Some(SoakEnd::Keep(words)),
+            false => (!std::mem::replace(&mut one.is_told, true)).then_some(SoakEnd::Open(words)),
+        }
+    }
+
+    fn is_piece_over(&self, now: Moment) -> bool {
+        now >= self.piece_ends || self.pieces.is_empty()
+    }
+
+    /// Keeps what came, for an edit that may come.
+    fn note(&mut self, fresh: Seen, now: Moment) {
+        if self.is_piece_over(now) {
+            self.pieces.push_back(Seen::new());
+            self.pieces.drain(..self.pieces.len().saturating_sub(PIECES));
+            self.piece_ends = now + PIECE;
+        }
+        if let Some(last) = self.pieces.back_mut() {
+            fresh.into_iter().for_each(|(name, seen)| last.entry(name).or_default().add_later(&seen));
+        }
+    }
+
+    /// The soak at this moment, and how long it lasts.
+    pub fn view(&self, now: Moment) -> Option<(SoakView, Duration)> {
+        self.of.as_ref().map(|one| (one.soak.view(now), one.lasts))
+    }
+
+    /// The time that it was watched.
+    pub fn age(&self, now: Moment) -> Option<Duration> {
+        self.of.as_ref().map(|one| one.soak.age(now))
+    }
+}
+
+/// The servers of a backend that operators want, and how many of them answer as they should.
+fn servers(backend: &Backend, fleet: &Fleet) -> ServersUp {
+    let mut servers = ServersUp::default();
+    for server in backend.servers.iter().filter(|server| server.state.value == AdminState::Ready) {
+        let id = ServerId::new(backend.name.clone(), server.name.clone());
+        let health = fleet.view().health(&id);
+        servers.all += 1;
+        servers.up += usize::from(health.is_none_or(|health| !matches!(health.state(), State::Unhealthy(_))));
+    }
+    servers
+}
+
+/// The backends that are served otherwise; all of them, where something else was changed that requests meet.
+fn changed(before: &Config, after: &Config) -> BTreeSet<String> {
+    if !is_same_around(before, after) {
+        let names = after.backends.iter().map(|backend| backend.name.to_string());
+        return names.chain([NO_BACKEND.to_owned()]).collect();
+    }
+    let is_other = |backend: &&Backend| before.backend(&backend.name).is_none_or(|other| bare(other) != bare(backend));
+    after.backends.iter().filter(is_other).map(|backend| backend.name.to_string()).collect()
+}
+
+/// Whether requests meet the same around the backends. Neither nodes nor addresses count, nor what the agent does beside.
+fn is_same_around(one: &Config, other: &Config) -> bool {
+    one.haproxy == other.haproxy
+        && one.tls == other.tls
+        && one.frontends == other.frontends
+        && one.limit_address == other.limit_address
+        && one.plans == other.plans
+        && one.clients == other.clients
+        && one.clients_file == other.clients_file
+}
+
+/// Without its places in the file.
+fn bare(backend: &Backend) -> Backend {
+    let nowhere = Origin { line: 0, column: 0 };
+    let mut bare = Backend { origin: nowhere, ..backend.clone() };
+    bare.check.origin = nowhere;
+    bare.servers.iter_mut().for_each(|server| server.origin = nowhere);
+    bare
+}
