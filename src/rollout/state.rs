@@ -9,9 +9,9 @@
 
 use super::clock::Clock;
 use super::row::{Row, RowSays};
-use super::watch::{Tripped, Watch};
+use super::watch::{Called, Tripped, Watch};
 use super::words::time_text;
-use super::{Change, Counts, Deaf, Decided, Heard, Hold, Lost, Percent, Phase, Rules, Servers, Stage, Word};
+use super::{Change, Condition, Counts, Deaf, Decided, Heard, Hold, Lost, Percent, Phase, Rules, Servers, Stage, Word};
 use crate::model::Moment;
 use serde::{Deserialize, Serialize};
 use std::mem::discriminant;
@@ -67,8 +67,11 @@ impl Rollout {
     /// Begins with the first stage, of which the agent sends the percent at once. `content` is a digest of what is rolled
     /// out.
     pub fn new(rules: Rules, content: impl Into<String>, now: Moment) -> Self {
-        let watches =
-            rules.conditions.iter().map(|condition| Watch::new(*condition, "the control's", Duration::ZERO)).collect();
+        let watches = rules
+            .conditions
+            .iter()
+            .map(|condition| Watch::new(*condition, called(condition), Duration::ZERO))
+            .collect();
         Self {
             rules,
             content: content.into(),
@@ -361,4 +364,9 @@ impl Rollout {
         self.hold = None;
         Change::RolledBack { reason }
     }
+}
+
+fn called(condition: &Condition) -> Called {
+    let what = format!("{} is", condition.metric.name());
+    Called { what, unit: "requests".to_owned(), beside: "the control's".to_owned() }
 }

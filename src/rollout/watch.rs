@@ -39,12 +39,22 @@ impl Piece {
     }
 }
 
+/// What people read of a condition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Called {
+    /// What stands before the value.
+    pub(super) what: String,
+    /// What is counted.
+    pub(super) unit: String,
+    /// What the control's value is.
+    pub(super) beside: String,
+}
+
 /// One condition over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Watch {
     pub(super) condition: Condition,
-    /// What the control's value is called.
-    pub(super) beside: String,
+    pub(super) called: Called,
     /// The last one is not complete yet.
     pieces: VecDeque<Piece>,
     /// Since the stage began.
@@ -72,13 +82,12 @@ pub(super) enum Tripped {
 }
 
 impl Watch {
-    pub(super) fn new(condition: Condition, beside: &str, age: Duration) -> Self {
+    pub(super) fn new(condition: Condition, called: Called, age: Duration) -> Self {
         let (pieces, next) = ([Piece::default()].into(), age + condition.lasting / u32::from(ROW));
         let whole = Piece::default();
-        let beside = beside.to_owned();
         Self {
             condition,
-            beside,
+            called,
             pieces,
             whole,
             whole_since: age,

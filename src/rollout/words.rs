@@ -1,7 +1,7 @@
 //! Values and findings in words, for people.
 
 use super::judge::{Finding, Proof};
-use super::watch::{Piece, Watch};
+use super::watch::{Called, Piece, Watch};
 use super::{Condition, Limit, Metric};
 use crate::model::format_duration;
 use std::time::Duration;
@@ -79,10 +79,12 @@ impl Condition {
 impl Watch {
     /// `error_rate is 21.3 % of 118 requests (95 % sure of 14.4 % at least), above 5 %; the control's: 0.9 % of 2310`.
     pub(super) fn in_words(&self, piece: &Piece, age: Duration) -> String {
-        let beside = &self.beside;
+        let Called { what, unit, beside } = &self.called;
         let (metric, found, control) = (self.condition.metric, self.find(piece, age), self.control(piece, age));
-        let Some(value) = found.value else { return format!("{}: nothing was seen", metric.name()) };
-        let mut text = format!("{} is {} of {} requests", metric.name(), value_text(metric, value), found.count);
+        let Some(value) = found.value else {
+            return format!("{} unknown: nothing was seen", what.trim_end_matches(':'));
+        };
+        let mut text = format!("{what} {} of {} {unit}", value_text(metric, value), found.count);
         if let Some(bound) = self.condition.bound(&piece.group, control).filter(|_| found.proof >= Proof::Over) {
             let end = if metric.higher_is_worse() { "at least" } else { "at most" };
             text += &format!(" (95 % sure of {} {end})", value_text(metric, bound));

@@ -81,6 +81,7 @@ mod sample;
 mod sections;
 mod simulation;
 mod site;
+mod soaks;
 mod stream_watch;
 mod structure;
 mod support;

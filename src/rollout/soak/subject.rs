@@ -5,7 +5,7 @@
 use crate::rollout::bounds::{Level, upper};
 use crate::rollout::judge::Proof;
 use crate::rollout::row::{Row, RowSays};
-use crate::rollout::watch::{Piece, Tripped, Watch};
+use crate::rollout::watch::{Called, Piece, Tripped, Watch};
 use crate::rollout::words::time_text;
 use crate::rollout::{Condition, Counts, Limit, Metric};
 use serde::{Deserialize, Serialize};
@@ -134,15 +134,16 @@ impl Sign {
         Condition { metric, limit, lasting: WINDOW }
     }
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::Errors => "failed requests",
-            Self::Own5xx => "HAProxy's own 5xx",
-            Self::Probes => "failed probes",
-            Self::Unknown => "answers 404",
-            Self::FirstTokenP50 => "first tokens, half of them",
-            Self::FirstTokenP95 => "first tokens, 95 % of them",
-        }
+    fn called(self) -> Called {
+        let (what, unit) = match self {
+            Self::Errors => ("failed:", "requests"),
+            Self::Own5xx => ("HAProxy's own 5xx:", "answers"),
+            Self::Probes => ("failed:", "probes"),
+            Self::Unknown => ("404:", "answers"),
+            Self::FirstTokenP50 => ("half of the first tokens within", "requests"),
+            Self::FirstTokenP95 => ("95 % of the first tokens within", "requests"),
+        };
+        Called { what: what.to_owned(), unit: unit.to_owned(), beside: "before the edit".to_owned() }
     }
 }
 
@@ -174,7 +175,7 @@ pub(super) enum Says {
 impl Subject {
     pub(super) fn new(name: &str, backends: impl IntoIterator<Item = String>, before: &BackendSeen) -> Self {
         let watch = |sign: Sign| {
-            let mut watch = Watch::new(sign.condition(before), "the earlier", Duration::ZERO);
+            let mut watch = Watch::new(sign.condition(before), sign.called(), Duration::ZERO);
             watch.observe(&Counts::default(), &sign.part(before));
             (sign, watch)
         };
@@ -255,7 +256,7 @@ impl Subject {
         }
         for (sign, watch) in &self.signs {
             let (Tripped::Yes(words) | Tripped::Shared(words)) = &watch.tripped else { continue };
-            let words = format!("{}: {}: {words}", self.name, sign.name());
+            let words = format!("{}: {words}", self.name);
             match self.shared_by(*sign, watch, control, age) {
                 None => return Says::Worse(words),
                 Some(who) => shared = Says::Shared(format!("{words}; and so it is with {who}")),
@@ -317,7 +318,7 @@ impl Subject {
     }
 
     pub(super) fn view(&self, age: Duration) -> SubjectView {
-        let words = self.signs.iter().map(|(sign, watch)| format!("{}: {}", sign.name(), watch.now_in_words(age)));
+        let words = self.signs.iter().map(|(_, watch)| watch.now_in_words(age));
         let up = self.half_up.or(self.none_up).map(|since| time_text(age.saturating_sub(since)));
         SubjectView {
             name: self.name.clone(),
