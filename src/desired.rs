@@ -54,7 +54,8 @@ impl DesiredServer {
         let weight = word.weight.or(decided).unwrap_or(server.weight.value);
         let state = word.state.unwrap_or(server.state.value);
         // `use-server` knows weights, not drain.
-        let is_chosen = lone_first(backend).is_some_and(|first| first.name == server.name);
+        let is_of_canary = backend.canary.as_ref().is_some_and(|canary| canary.has_server(&server.name));
+        let is_chosen = is_of_canary || lone_first(backend).is_some_and(|first| first.name == server.name);
         let weight = if is_chosen && state == AdminState::Drain { Weight::ZERO } else { weight };
         Self { weight, state }
     }

@@ -48,6 +48,9 @@ pub struct CanaryGroup {
     pub told: u64,
     /// Those that failed.
     pub failures: u64,
+    /// Those that the servers refused (4xx, but no limit).
+    #[serde(default)]
+    pub refused: u64,
 }
 
 /// One condition. Shares are 0 to 1, times are in seconds.
@@ -120,8 +123,8 @@ impl From<&CanaryView> for Canary {
 }
 
 impl From<GroupView> for CanaryGroup {
-    fn from(GroupView { requests, told, failures }: GroupView) -> Self {
-        Self { requests, told, failures }
+    fn from(GroupView { requests, told, failures, refused }: GroupView) -> Self {
+        Self { requests, told, failures, refused }
     }
 }
 

@@ -20,8 +20,8 @@ pub struct Request {
     pub tokens: Option<(u64, Duration)>,
     /// What it cost, in billionths of a dollar.
     pub cost_nano_usd: Option<u64>,
-    /// The server does not know what was asked for (404): the client's mistake, or ours.
-    pub is_unknown: bool,
+    /// The server refuses what was asked for (4xx, but no limit): the client's mistake, or that of whoever chose the server.
+    pub is_refused: bool,
 }
 
 /// What became of the requests of one group since some moment.
@@ -33,9 +33,9 @@ pub struct Counts {
     pub failures: u64,
     /// Requests that tell nothing of the server.
     pub others: u64,
-    /// Of those, the ones that asked for what the server does not know (404).
+    /// Of those, the ones that the server refused (4xx, but no limit).
     #[serde(default)]
-    pub unknown: u64,
+    pub refused: u64,
     /// Failures since the last success.
     pub failures_in_a_row: u64,
     /// Times to the first token or byte.
@@ -51,11 +51,11 @@ pub struct Counts {
 impl Counts {
     /// Counts one request.
     pub fn add(&mut self, request: &Request) {
-        let Request { failed, first_token, latency, tokens, cost_nano_usd, is_unknown } = *request;
+        let Request { failed, first_token, latency, tokens, cost_nano_usd, is_refused } = *request;
         match failed {
             None => {
                 self.others += 1;
-                self.unknown += u64::from(is_unknown);
+                self.refused += u64::from(is_refused);
             }
             Some(failed) => {
                 self.told += 1;
@@ -73,13 +73,13 @@ impl Counts {
 
     /// Adds what came later. What two nodes saw at the same time may be added in any order.
     pub fn merge(&mut self, later: &Self) {
-        let Self { told, failures, others, unknown, failures_in_a_row, first_token, latency, speed, cost } = later;
+        let Self { told, failures, others, refused, failures_in_a_row, first_token, latency, speed, cost } = later;
         let only_failures = told == failures;
         self.failures_in_a_row = if only_failures { self.failures_in_a_row } else { 0 } + failures_in_a_row;
         self.told += told;
         self.failures += failures;
         self.others += others;
-        self.unknown += unknown;
+        self.refused += refused;
         self.first_token.merge(first_token);
         self.latency.merge(latency);
         self.speed.merge(speed);
@@ -89,6 +89,11 @@ impl Counts {
     /// All requests, also those that tell nothing.
     pub fn requests(&self) -> u64 {
         self.told + self.others
+    }
+
+    /// What the server refused among all that it answered, as if that had failed.
+    pub(super) fn refusals(&self) -> Self {
+        Self { told: self.refused + self.told, failures: self.refused, ..Self::default() }
     }
 
     /// The part that failed, 0 to 1; `None` where nothing was told.

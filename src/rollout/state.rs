@@ -11,11 +11,19 @@ use super::clock::Clock;
 use super::row::{Row, RowSays};
 use super::watch::{Called, Tripped, Watch};
 use super::words::time_text;
-use super::{Change, Condition, Counts, Deaf, Decided, Heard, Hold, Lost, Percent, Phase, Rules, Servers, Stage, Word};
+use super::{
+    Change, Condition, Counts, Deaf, Decided, Heard, Hold, Limit, Lost, Metric, Percent, Phase, Rules, Servers, Stage,
+    Word,
+};
 use crate::model::Moment;
 use serde::{Deserialize, Serialize};
 use std::mem::discriminant;
 use std::time::Duration;
+
+/// It is observed about each second. After a longer pause nobody knows what was before.
+pub(super) const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// So large a part of the canary's requests is not refused by chance.
+const REFUSED: f64 = 0.25;
 
 /// What a stage, or the bake, has seen so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +40,8 @@ pub(super) struct Tally {
     pub(super) told: u64,
     pub(super) failures: u64,
     pub(super) others: u64,
+    #[serde(default)]
+    pub(super) refused: u64,
 }
 
 impl Tally {
@@ -39,6 +49,7 @@ impl Tally {
         self.told += counts.told;
         self.failures += counts.failures;
         self.others += counts.others;
+        self.refused += counts.refused;
     }
 }
 
@@ -52,6 +63,9 @@ pub struct Rollout {
     pub(super) clock: Clock,
     pub(super) seen: Seen,
     pub(super) watches: Vec<Watch>,
+    /// What its servers refuse, and the control's do not.
+    #[serde(default = "refusals")]
+    pub(super) refusals: Watch,
     row: Row,
     /// Whether the control fails too.
     is_shared: bool,
@@ -80,6 +94,7 @@ impl Rollout {
             clock: Clock::new(now),
             seen: Seen::default(),
             watches,
+            refusals: refusals(),
             row: Row::default(),
             is_shared: false,
             servers: None,
@@ -126,7 +141,7 @@ impl Rollout {
 
     /// After loading: nobody watched for so long.
     pub fn after_gap(&mut self, gap: Duration) {
-        self.watches.iter_mut().for_each(|watch| watch.after_gap(gap));
+        self.watches.iter_mut().chain([&mut self.refusals]).for_each(|watch| watch.after_gap(gap));
         if gap > Rules::BLIND_AFTER {
             self.row = Row::default();
         }
@@ -141,7 +156,8 @@ impl Rollout {
         let age = self.clock.advance(now);
         let counts = !matches!(self.hold, Some(Hold::Operator | Hold::MetricsLost { .. } | Hold::SharedCause { .. }));
         if counts {
-            self.seen.time += age.saturating_sub(self.heard);
+            // An agent that stood still has watched nothing.
+            self.seen.time += age.saturating_sub(self.heard).min(LONGEST_LOOK);
         }
         self.heard = age;
         self.servers = heard.servers;
@@ -151,6 +167,7 @@ impl Rollout {
         self.seen.canary.add(&heard.canary);
         self.seen.control.add(&heard.control);
         self.watches.iter_mut().for_each(|watch| watch.observe(&heard.canary, &heard.control));
+        self.refusals.observe(&heard.canary.refusals(), &heard.control.refusals());
         self.row.observe(&heard.canary, &heard.control, age);
     }
 
@@ -200,7 +217,7 @@ impl Rollout {
         let row = self.row.next(self.rules.hard.failures_in_a_row);
         let end = self.time_left().filter(|_| self.hold.is_none()).map(|left| age + left);
         let ages = silences.into_iter().chain(row).chain(end).filter(|at| *at > age);
-        let next = ages.chain(self.watches.iter().map(|watch| watch.next)).min()?;
+        let next = ages.chain(self.watches.iter().chain([&self.refusals]).map(|watch| watch.next)).min()?;
         Some(self.clock.moment_of(next, now))
     }
 
@@ -294,6 +311,12 @@ impl Rollout {
                 Tripped::Yes(words) => return Err(words.clone()),
             }
         }
+        // Without a control that is asked for the same, it may be what clients ask for.
+        if let Tripped::Yes(words) = self.refusals.check(age).clone()
+            && self.refusals.has_control(age)
+        {
+            return Err(words);
+        }
         Ok(shared)
     }
 
@@ -312,7 +335,8 @@ impl Rollout {
             let reason = format!("too few requests of the canary: {told} of the {least} that a stage needs");
             return Some(Hold::TooLittleData { reason });
         }
-        self.watches.iter().find_map(|watch| watch.objection(age, self.percent() == Percent::ALL))
+        let refusals = || self.refusals.excess(age).map(|reason| Hold::Unproven { reason });
+        self.watches.iter().find_map(|watch| watch.objection(age, self.percent() == Percent::ALL)).or_else(refusals)
     }
 
     /// Until the time of this stage or of the bake is over; `None` where no time ends it.
@@ -356,7 +380,7 @@ impl Rollout {
     /// What the stage has shown so far counts no more.
     fn forget(&mut self, age: Duration) {
         self.seen = Seen { time: self.seen.time, ..Seen::default() };
-        self.watches.iter_mut().for_each(|watch| watch.renew(age));
+        self.watches.iter_mut().chain([&mut self.refusals]).for_each(|watch| watch.renew(age));
     }
 
     fn roll_back(&mut self, reason: String) -> Change {
@@ -364,6 +388,15 @@ impl Rollout {
         self.hold = None;
         Change::RolledBack { reason }
     }
+}
+
+/// Refusals are the clients' own mistakes, as a rule: only where a large part of the canary's requests is refused, and not of
+/// the control's, it is the canary's doing.
+fn refusals() -> Watch {
+    let condition =
+        Condition { metric: Metric::ErrorRate, limit: Limit::At(REFUSED), lasting: Duration::from_secs(60) };
+    let (what, unit) = ("refused (4xx):".to_owned(), "requests".to_owned());
+    Watch::new(condition, Called { what, unit, beside: "the control's".to_owned() }, Duration::ZERO)
 }
 
 fn called(condition: &Condition) -> Called {

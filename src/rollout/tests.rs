@@ -324,3 +324,51 @@ fn conditions_that_make_no_sense_are_refused() {
         assert_eq!(condition(metric, limit, lasting).mistake().is_none(), good, "{metric:?} {limit:?} {lasting}");
     }
 }
+
+fn refused(good: usize, refused: usize) -> Counts {
+    let mut counts = counts(good, 0);
+    (0..refused).for_each(|_| counts.add(&Request { is_refused: true, ..Request::default() }));
+    counts
+}
+
+#[test]
+fn a_canary_that_refuses_what_the_control_answers_is_rolled_back_or_not_promoted() {
+    // A model that is misspelt: nothing of it tells of the server.
+    let mut driven = Driven::new(rules());
+    driven.run(90, &heard(refused(0, 1), counts(8, 0)));
+    let [(second, Change::RolledBack { reason })] = &driven.changes[..] else { panic!("{:?}", driven.changes) };
+    assert!(*second <= 60 && reason.starts_with("refused (4xx): 100 % of "), "{second}: {reason}");
+    // A parameter that it does not know.
+    let mut driven = Driven::new(rules());
+    driven.run(120, &heard(refused(2, 3), refused(20, 1)));
+    assert!(matches!(driven.changes[..], [(..=90, Change::RolledBack { .. })]), "{:?}", driven.changes);
+    // Some of it: it is not promoted.
+    let mut driven = Driven::new(rules());
+    driven.run(600, &heard(refused(9, 1), refused(100, 0)));
+    assert_eq!(driven.rollout.percent(), percent(5));
+    assert!(driven.waits().contains("over the whole stage refused (4xx): 10 % of "), "{}", driven.waits());
+}
+
+#[test]
+fn what_clients_ask_for_is_no_fault_of_the_canary() {
+    // The same of both groups; and of a canary that has all clients.
+    let mut driven =
+        Driven::new(Rules { stages: vec![Stage { percent: Percent::ALL, ..rules().stages[0] }], ..rules() });
+    driven.run(600, &heard(refused(4, 4), Counts::default()));
+    assert_eq!(driven.rollout.phase(), &Phase::Done, "{}", driven.waits());
+    let mut driven = Driven::new(rules());
+    driven.run(200, &heard(refused(4, 4), refused(40, 40)));
+    assert_eq!(driven.rollout.phase(), &Phase::Gate(1), "{}", driven.waits());
+}
+
+#[test]
+fn time_in_which_the_agent_stood_still_was_not_watched() {
+    let mut driven = Driven::new(rules());
+    let good = heard(counts(2, 0), counts(8, 0));
+    driven.run(30, &good);
+    driven.second += 600;
+    driven.run(10, &good);
+    assert_eq!(driven.rollout.percent(), percent(5), "{:?}", driven.changes);
+    driven.run(30, &good);
+    assert_eq!(driven.rollout.percent(), percent(50));
+}

@@ -51,6 +51,8 @@ pub struct GroupView {
     pub told: u64,
     /// Those that failed.
     pub failures: u64,
+    /// Those that the servers refused (4xx, but no limit).
+    pub refused: u64,
 }
 
 /// One condition at one moment.
@@ -96,6 +98,8 @@ impl Rollout {
         };
         let [canary, control] = [self.seen.canary, self.seen.control].map(GroupView::from);
         let all = canary.requests + control.requests;
+        // Most canaries have none, and nobody asked for this one.
+        let refusals = (canary.refused > 0).then_some(&self.refusals);
         View {
             content: self.content().to_owned(),
             phase: self.phase.name(),
@@ -110,7 +114,7 @@ impl Rollout {
             canary,
             control,
             least_requests: self.rules.least_requests,
-            conditions: self.watches.iter().map(|watch| watch.view(age)).collect(),
+            conditions: self.watches.iter().chain(refusals).map(|watch| watch.view(age)).collect(),
         }
     }
 
@@ -135,8 +139,8 @@ impl Rollout {
 
 impl From<Tally> for GroupView {
     fn from(tally: Tally) -> Self {
-        let Tally { told, failures, others } = tally;
-        Self { requests: told + others, told, failures }
+        let Tally { told, failures, others, refused } = tally;
+        Self { requests: told + others, told, failures, refused }
     }
 }
 

@@ -14,6 +14,7 @@
 //!
 //! Knows the age of its rollout, not the time of day. Called by `state` and `soak`.
 
+use super::bounds::more_than_other;
 use super::judge::{Finding, Proof};
 use super::{Condition, Counts, Hold, Limit};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,11 @@ use std::time::Duration;
 pub(super) const ROW: u8 = 4;
 /// What the control showed in the last stage is compared with for so long, where it gets no requests any more.
 const REMEMBERED: Duration = Duration::from_secs(1800);
+
+/// Chance makes a group so much worse once in ten thousand stages…
+const CLEARLY_MORE: f64 = 1e-4;
+/// …and less than twice and two points more matters to nobody.
+const MORE: f64 = 0.02;
 
 /// What both groups did in one piece of time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -222,6 +228,20 @@ impl Watch {
         let remembered = remembered.filter(|_| matches!(self.condition.limit, Limit::TimesControl(_)));
         let all = [Some(&piece.control), Some(&self.whole.control), remembered.map(|(_, control)| control)];
         all.into_iter().flatten().find(|control| self.tells(control)).unwrap_or(&piece.control)
+    }
+
+    /// Whether the control had enough of the same to be compared with.
+    pub(super) fn has_control(&self, age: Duration) -> bool {
+        self.tells(&self.telling(age).control)
+    }
+
+    /// Why the group is clearly worse than the control over the whole stage, whatever the limit.
+    pub(super) fn excess(&self, age: Duration) -> Option<String> {
+        let Piece { group, control } = &self.whole;
+        let is_clear = more_than_other(group.failures, group.told, control.failures, control.told) < CLEARLY_MORE;
+        let [part, other] = [group, control].map(|counts| counts.error_rate().unwrap_or_default());
+        let is_more = self.tells(group) && self.tells(control) && part > 2.0 * other + MORE;
+        (is_clear && is_more).then(|| format!("over the whole stage {}", self.in_words(&self.whole, age)))
     }
 
     /// Why a stage must not end yet. `is_all`: the canary gets everything, and there is no control.

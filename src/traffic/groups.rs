@@ -1,5 +1,6 @@
 //! What became of a server's requests, apart for the groups of a canary: what rollouts and soaking revisions are judged by.
 
+use super::line::Line;
 use crate::health::{Count, Outcome};
 use crate::rollout::{Counts, Request};
 
@@ -39,12 +40,20 @@ impl GroupCounts {
     }
 }
 
-/// What an outcome says of the server, with the status where one is known.
-pub(super) fn request(outcome: Outcome, status: Option<u16>) -> Request {
+/// What an outcome says of the server.
+pub(super) fn request(outcome: Outcome) -> Request {
     let failed = match outcome.count() {
         Count::Success => Some(false),
         Count::HardFailure => Some(true),
         _ => None,
     };
-    Request { failed, is_unknown: status == Some(404), ..Request::default() }
+    let is_refused = matches!(outcome, Outcome::ProbeConfig | Outcome::Credential);
+    Request { failed, is_refused, ..Request::default() }
+}
+
+/// What a line says of its server as clients meet it: health forgives the wait for a slot, and they do not.
+pub(super) fn request_of(line: &Line<'_>, outcome: Outcome) -> Request {
+    let of_outcome = request(outcome);
+    let has_waited_in_vain = line.hop.unwrap_or(line.state).0 == *b"sQ";
+    Request { failed: if has_waited_in_vain { Some(true) } else { of_outcome.failed }, ..of_outcome }
 }

@@ -6,7 +6,7 @@ use super::attempt::Attempt;
 use super::callers::Callers;
 use super::classify::{Blame, TrafficWord, classify, repeated};
 use super::counters::ServerCount;
-use super::groups::{GroupCounts, request};
+use super::groups::{GroupCounts, request, request_of};
 use super::key_words::{self, KeyWords};
 use super::line::{Line, StreamEnd};
 use super::picture::{Picture, Quantiles, ServerPicture, TrafficStats};
@@ -413,12 +413,14 @@ impl Server {
             let answered = total.zip(first_byte).map(|(total, first)| total.saturating_sub(first)).unwrap_or_default();
             (tokens.completion, answered)
         });
+        // Clients wait for a slot as well. Where the template measures, that is in it.
+        let slot = line.queue.filter(|_| line.first_token.is_none()).unwrap_or_default();
         self.groups.of(line.group).add(&Request {
-            first_token: first_byte,
+            first_token: first_byte.map(|time| time + slot),
             latency: total.filter(|_| is_success),
             tokens: tokens.filter(|_| is_success),
             cost_nano_usd: line.tokens.and_then(|tokens| tokens.nano_usd),
-            ..request(outcome, line.status)
+            ..request_of(line, outcome)
         });
         *self.outcomes_total.entry(outcome).or_default() += 1;
         if let Some(end) = line.stream_end.filter(|_| outcome != Outcome::SelfCaused) {
@@ -442,7 +444,7 @@ impl Server {
     /// Attempts came to this, and were repeated.
     fn repeat(&mut self, outcome: Outcome, count: u32, asked: Option<Duration>, group: Option<&str>) {
         self.fresh.add(outcome, count, true);
-        (0..count).for_each(|_| self.groups.of(group).add(&request(outcome, None)));
+        (0..count).for_each(|_| self.groups.of(group).add(&request(outcome)));
         self.fresh.retry_after = self.fresh.retry_after.max(asked.filter(|_| is_limit(outcome)));
     }
 

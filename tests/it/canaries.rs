@@ -202,3 +202,65 @@ fn a_canary_of_another_model_asks_the_same_servers_for_it() {
         });
     }
 }
+
+#[test]
+fn nobody_waits_at_a_canary_while_the_control_group_has_a_slot_and_a_drained_one_gets_nothing() {
+    for binary in binaries() {
+        let version = &binary.version;
+        let stage = Stage::running(&binary, |text| {
+            swapped(&text, "state = \"ready\" # c\n", "state = \"ready\" # c\nmaxconn = 1\n")
+                + "[canary.turbo]\nbackend = \"chat\"\nservers = [\"c\"]\nstages = [{ percent = 99.99, hold = \"1h\" }]\nsticky = \"none\"\n"
+        });
+        wait_for("the canary in HAProxy", PATIENCE, || (in_haproxy(&stage) > 99.0).then_some(()));
+        stage.break_mock(
+            "c",
+            vec![Fault { delay_ms: Some(3_000), path: Some(PATH.to_owned()), ..Fault::new(FaultKind::FirstToken) }],
+        );
+        let clients: Vec<_> = (0..8)
+            .map(|client| {
+                let address = stage.address.clone();
+                std::thread::spawn(move || {
+                    let mut connection = Connection::open(&address).expect("HAProxy accepts");
+                    ask(&mut connection, &format!("client-{client}"), "mock-small", &[])
+                })
+            })
+            .collect();
+        let answers: Vec<_> = clients.into_iter().map(|client| client.join().expect("an answer")).collect();
+        let of = |group: &str| answers.iter().filter(|(by, status, _)| by == group && *status == 200).count();
+        // One has the slot, one may wait for it.
+        assert!((1..=2).contains(&of("turbo")) && of("turbo") + of("control") == 8, "{version}: {answers:?}");
+        stage.mend_mock("c");
+        let mut connection = Connection::open(&stage.address).expect("HAProxy accepts");
+        assert_eq!(ask(&mut connection, "client-1", "mock-small", &[]).0, "turbo", "{version}");
+        stage.done(&["server", "drain", "chat/c"]);
+        for client in 0..20 {
+            let (group, status, _) = ask(&mut connection, &format!("client-{client}"), "mock-small", &[]);
+            assert_eq!((group.as_str(), status), ("control", 200), "{version}: drained");
+        }
+        stage.done(&["server", "ready", "chat/c"]);
+        wait_for("the canary again", PATIENCE, || {
+            (ask(&mut connection, "client-1", "mock-small", &[]).0 == "turbo").then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_canary_of_a_model_that_nobody_has_is_taken_back() {
+    let binary = binaries().into_iter().next_back().expect("a HAProxy");
+    let stage = stage(
+        &binary,
+        "[canary.turbo]\nbackend = \"chat\"\nmodels = { \"mock-small\" = \"mock-smal\" }\nsticky = \"none\"\n\
+         stages = [{ percent = 50, hold = \"1h\" }]\n",
+    );
+    wait_for("the canary in HAProxy", PATIENCE, || (in_haproxy(&stage) == 50.0).then_some(()));
+    let mut connection = Connection::open(&stage.address).expect("HAProxy accepts");
+    let began = Instant::now();
+    while in_haproxy(&stage) > 0.0 {
+        assert!(began.elapsed() < Duration::from_secs(90), "{}", stage.cli(&["canary", "status"]).stdout);
+        (0..10).for_each(|_| drop(ask(&mut connection, "someone", "mock-small", &[])));
+        pause(Duration::from_millis(300));
+    }
+    let canary = of(&stage, "turbo");
+    assert!(canary["waits"].as_str().is_some_and(|why| why.contains("refused (4xx): 100 % of ")), "{canary}");
+    assert!(canary["canary"]["refused"].as_u64() > Some(20), "{canary}");
+}

@@ -60,7 +60,7 @@ impl Node {
         Facts {
             serving: &self.serving,
             is_settled: self.is_settled,
-            soaked: self.steering.soaking.age(self.now()),
+            soaked: self.steering.soaking.watched(),
             revision: self.revision(),
             refuses,
             canaries: self.steering.canaries.news_of_stages(),

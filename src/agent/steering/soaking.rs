@@ -213,7 +213,7 @@ impl Soaking {
         if let Some(reason) = one.soak.decide(now) {
             return Some(SoakEnd::Worse(reason));
         }
-        if one.soak.age(now) < one.lasts && !one.changed.is_empty() {
+        if one.soak.watched() < one.lasts && !one.changed.is_empty() {
             return None;
         }
         let (is_clean, words) = match one.soak.verdict(now) {
@@ -251,8 +251,8 @@ impl Soaking {
     }
 
     /// The time that it was watched.
-    pub fn age(&self, now: Moment) -> Option<Duration> {
-        self.of.as_ref().map(|one| one.soak.age(now))
+    pub fn watched(&self) -> Option<Duration> {
+        self.of.as_ref().map(|one| one.soak.watched())
     }
 }
 

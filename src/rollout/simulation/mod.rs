@@ -96,7 +96,7 @@ impl Group {
             latency: time(self.latency * dice.log_normal(0.3)),
             tokens: Some((tokens.ceil() as u64, Duration::from_secs_f64(took))),
             cost_nano_usd: Some((self.cost * 1e9 * dice.log_normal(1.0)) as u64),
-            is_unknown: false,
+            is_refused: false,
         }
     }
 }

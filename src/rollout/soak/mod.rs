@@ -13,6 +13,7 @@
 mod subject;
 
 use super::clock::Clock;
+use super::state::LONGEST_LOOK;
 use super::words::time_text;
 use crate::model::Moment;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Soak {
     clock: Clock,
+    /// The time that it was watched, and its age at the last look.
+    watched: (Duration, Duration),
     /// Each changed backend, then all of them together where they are several.
     subjects: Vec<Subject>,
     /// All others together.
@@ -71,7 +74,7 @@ pub struct Soak {
 /// A soak at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SoakView {
-    /// Since the apply, in seconds.
+    /// The time that it was watched, in seconds.
     pub time_s: f64,
     /// Of each changed backend, and of all of them together.
     pub changed: Vec<SubjectView>,
@@ -101,12 +104,14 @@ impl Soak {
             subjects.push(Subject::new("all changed backends", names, &sum(&theirs)));
         }
         let control = Subject::new("all others", others.iter().map(|(name, _)| (*name).clone()), &sum(&others));
-        Self { clock: Clock::new(now), subjects, control }
+        Self { clock: Clock::new(now), watched: Default::default(), subjects, control }
     }
 
     /// Counts what came since the last time. To be called about each second, also where nothing came.
     pub fn observe(&mut self, heard: &SoakHeard, now: Moment) {
         let age = self.clock.advance(now);
+        let (watched, last) = self.watched;
+        self.watched = (watched + age.saturating_sub(last).min(LONGEST_LOOK), age);
         let control = self.control.part_of(&heard.here);
         self.control.observe(&control, &BackendSeen::default(), &BackendSeen::default(), age);
         for subject in &mut self.subjects {
@@ -127,8 +132,8 @@ impl Soak {
     }
 
     /// The time that it was watched.
-    pub fn age(&self, now: Moment) -> Duration {
-        self.clock.age_at(now)
+    pub fn watched(&self) -> Duration {
+        self.watched.0
     }
 
     /// When [`Soak::decide`] may answer something else.
@@ -173,7 +178,7 @@ impl Soak {
     pub fn view(&self, now: Moment) -> SoakView {
         let age = self.clock.age_at(now);
         SoakView {
-            time_s: age.as_secs_f64(),
+            time_s: self.watched.0.as_secs_f64(),
             changed: self.subjects.iter().map(|subject| subject.view(age)).collect(),
             control: self.control.view(age),
             verdict: self.verdict(now),

@@ -92,14 +92,14 @@ enum Sign {
     Errors,
     Own5xx,
     Probes,
-    Unknown,
+    Refused,
     FirstTokenP50,
     FirstTokenP95,
 }
 
 impl Sign {
     const ALL: [Self; 6] =
-        [Self::Errors, Self::Own5xx, Self::Probes, Self::Unknown, Self::FirstTokenP50, Self::FirstTokenP95];
+        [Self::Errors, Self::Own5xx, Self::Probes, Self::Refused, Self::FirstTokenP50, Self::FirstTokenP95];
 
     /// What of the counts says something of it.
     fn part(self, seen: &BackendSeen) -> Counts {
@@ -108,7 +108,7 @@ impl Sign {
             Self::Errors => share(seen.counts.failures, seen.counts.told),
             Self::Own5xx => share(seen.own_5xx, seen.own_5xx + seen.counts.requests()),
             Self::Probes => share(seen.probe_failures, seen.probes),
-            Self::Unknown => share(seen.counts.unknown, seen.counts.unknown + seen.counts.told),
+            Self::Refused => seen.counts.refusals(),
             Self::FirstTokenP50 | Self::FirstTokenP95 => {
                 Counts { first_token: seen.counts.first_token.clone(), ..Counts::default() }
             }
@@ -127,7 +127,7 @@ impl Sign {
         let (metric, limit) = match self {
             Self::Errors | Self::Own5xx | Self::Probes => (Metric::ErrorRate, share()),
             // One client that asks for what nobody has is no reason.
-            Self::Unknown => (Metric::ErrorRate, Limit::At(half)),
+            Self::Refused => (Metric::ErrorRate, Limit::At(half)),
             Self::FirstTokenP50 => (Metric::FirstTokenP50, Limit::TimesControl(TIMES_P50)),
             Self::FirstTokenP95 => (Metric::FirstTokenP95, Limit::TimesControl(TIMES_P95)),
         };
@@ -139,7 +139,7 @@ impl Sign {
             Self::Errors => ("failed:", "requests"),
             Self::Own5xx => ("HAProxy's own 5xx:", "answers"),
             Self::Probes => ("failed:", "probes"),
-            Self::Unknown => ("404:", "answers"),
+            Self::Refused => ("refused (4xx):", "answers"),
             Self::FirstTokenP50 => ("half of the first tokens within", "requests"),
             Self::FirstTokenP95 => ("95 % of the first tokens within", "requests"),
         };
