@@ -19,6 +19,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 4;
+/// A body is waited for so long.
+const BODY: Duration = Duration::from_secs(2);
 /// For each of them.
 const CONNECT: Duration = Duration::from_secs(4);
 /// All that a sink may send: an answer has some bytes.
@@ -132,13 +134,16 @@ async fn exchange(
     let mut response = sender.send_request(request).await.map_err(broken)?;
     let retry_after = retry_after(response.headers());
     let mut begin = Vec::new();
-    // What it answered is known by its status: a body that breaks off says no more.
-    while begin.len() < MAX_BODY {
-        match poll_fn(|cx| Pin::new(&mut *response.body_mut()).poll_frame(cx)).await {
-            Some(Ok(frame)) => begin.extend(frame.into_data().unwrap_or_default()),
-            Some(Err(_)) | None => break,
+    // What it answered is known by its status: a body that breaks off, or does not end, says no more.
+    let read = async {
+        while begin.len() < MAX_BODY {
+            match poll_fn(|cx| Pin::new(&mut *response.body_mut()).poll_frame(cx)).await {
+                Some(Ok(frame)) => begin.extend(frame.into_data().unwrap_or_default()),
+                Some(Err(_)) | None => break,
+            }
         }
-    }
+    };
+    let _ = timeout(BODY, read).await;
     begin.truncate(MAX_BODY);
     let body = String::from_utf8_lossy(&begin).into_owned();
     Ok(Answer { status: response.status().as_u16(), retry_after, body })
@@ -180,5 +185,26 @@ mod tests {
             let why = Address::secret(bad).err().unwrap();
             assert!(!why.contains("hunter2") && !why.contains("/secret"), "{why}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_whose_body_does_not_end_has_arrived() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = Address::secret(&format!("http://{}/hook", listener.local_addr().unwrap())).unwrap();
+        let sink = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n").await.unwrap();
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        let began = std::time::Instant::now();
+        let answer = post(&to, &[], b"{}".to_vec()).await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert!((1..40).contains(&answer.body.len()), "{}", answer.body);
+        assert!(began.elapsed() < 3 * BODY, "{:?}", began.elapsed());
+        sink.abort();
     }
 }

@@ -9,13 +9,15 @@ use crate::store::{Revisions, StoreError};
 use crate::sys::{self, directory, files, redact};
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 
 /// Largest file of the operator's, in bytes.
 const MAX_FILE: u64 = 16 << 20;
 /// How the file is called while it is being written.
 const STAGED: &str = ".hapilot-backup-";
+/// How zstd begins.
+const BEGINS_WITH: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// `hapilot backup FILE`
 pub(super) fn backup(place: &Place, options: &super::args::Backup, out: Output) -> Result<(), Failure> {
@@ -34,6 +36,7 @@ pub(super) fn backup(place: &Place, options: &super::args::Backup, out: Output) 
     if target.exists() && !target.is_file() {
         return Err(Failure::refused(format!("{target} is there and is no file")));
     }
+    refuse_other_files(target)?;
     let unwritten = |e: std::io::Error| Failure::refused(Refusal::new(format!("{target} cannot be written: {e}")));
     let parent = files::directory_of(target);
     let mut builder = tempfile::Builder::new();
@@ -49,6 +52,20 @@ pub(super) fn backup(place: &Place, options: &super::args::Backup, out: Output) 
     files::sync_directory(&parent).map_err(unwritten)?;
     tell(target, &manifest, bytes, &left_out, out);
     Ok(())
+}
+
+/// `backup hapilot.toml` reads as if it would keep that file, and would be its end.
+fn refuse_other_files(target: &Utf8Path) -> Result<(), Failure> {
+    let Ok(file) = fs_err::File::open(target) else { return Ok(()) };
+    let mut begin = vec![];
+    file.take(BEGINS_WITH.len() as u64).read_to_end(&mut begin).map_err(|e| Failure::refused(e.to_string()))?;
+    if begin.is_empty() || begin == BEGINS_WITH {
+        return Ok(());
+    }
+    let what = Refusal::new(format_args!("{target} is there, and is no backup"));
+    Err(Failure::refused(
+        what.help("FILE is where the backup goes, such as /var/backups/lb1.tar.zst").nothing_changed(),
+    ))
 }
 
 fn tell(target: &Utf8Path, manifest: &BackupManifest, bytes: u64, left_out: &[String], out: Output) {

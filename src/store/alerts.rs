@@ -66,7 +66,7 @@ pub fn save_alerts(
         made.map_err(StoreError::io("make the directory of alerts"))?;
     }
     let write = |path: &Utf8Path, bytes: &[u8]| {
-        files::replace_file(path, bytes, 0o640).map_err(StoreError::io("write what is to be told"))
+        files::replace_own_file(path, bytes, 0o640).map_err(StoreError::io("write what is to be told"))
     };
     // The alerts first: what a sink was told is compared with them.
     table.map_or(Ok(()), |table| write(&directory.join(TABLE), table))?;

@@ -56,7 +56,7 @@ pub(super) fn save<T: Serialize>(path: &Utf8Path, value: &T) -> Result<(), Store
     if text.len() as u64 > MAX_BYTES {
         return Err(StoreError::Refused(format!("{path} would be longer than {MAX_BYTES} bytes")));
     }
-    files::replace_file(path, text.as_bytes(), 0o640).map_err(StoreError::io("write the state"))
+    files::replace_own_file(path, text.as_bytes(), 0o640).map_err(StoreError::io("write the state"))
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl Journal {
         if text.len() as u64 > MAX_BYTES {
             return Err(StoreError::Refused(format!("the intent would be longer than {MAX_BYTES} bytes")));
         }
-        files::replace_file(&self.path, &text, 0o600).map_err(StoreError::io("write the intent"))
+        files::replace_own_file(&self.path, &text, 0o600).map_err(StoreError::io("write the intent"))
     }
 
     /// Forgets the intent: its outcome is known. A removal that a power cut undoes does no harm, since all files then

@@ -153,7 +153,7 @@ pub fn save_results(state: &Utf8Path, results: &Results) -> Result<(), StoreErro
     if text.len() as u64 > MAX_BYTES {
         return Err(StoreError::Refused(format!("{path} would be longer than {MAX_BYTES} bytes")));
     }
-    files::replace_file(&path, &text, 0o640).map_err(StoreError::io("write the last results of the probes"))
+    files::replace_own_file(&path, &text, 0o640).map_err(StoreError::io("write the last results of the probes"))
 }
 
 fn path_in(state: &Utf8Path) -> Utf8PathBuf {

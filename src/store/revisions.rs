@@ -139,7 +139,7 @@ impl Revisions {
             if !is_secret {
                 let path = directory.join(path);
                 fs_err::create_dir_all(files::directory_of(&path))
-                    .and_then(|()| files::replace_file(&path, content, 0o640))
+                    .and_then(|()| files::replace_own_file(&path, content, 0o640))
                     .map_err(StoreError::io("write a file of the revision"))?;
             }
             manifest.files.push(FileRecord {
@@ -328,7 +328,7 @@ fn write_manifest(directory: &Utf8Path, manifest: &Manifest) -> Result<(), Store
     let mut text = serde_json::to_string_pretty(manifest)
         .map_err(|e| StoreError::Refused(format!("the manifest cannot be written as JSON: {e}")))?;
     text.push('\n');
-    files::replace_file(&directory.join(MANIFEST), text.as_bytes(), 0o640)
+    files::replace_own_file(&directory.join(MANIFEST), text.as_bytes(), 0o640)
         .map_err(StoreError::io("write down what is known of the revision"))
 }
 

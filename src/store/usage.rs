@@ -165,7 +165,7 @@ fn save(path: &Utf8Path, value: &impl Serialize) -> Result<(), StoreError> {
     if text.len() as u64 > MAX_BYTES {
         return Err(StoreError::Refused(format!("{path} would be longer than {MAX_BYTES} bytes")));
     }
-    files::replace_file(path, &text, 0o640).map_err(StoreError::io("write the usage"))
+    files::replace_own_file(path, &text, 0o640).map_err(StoreError::io("write the usage"))
 }
 
 #[cfg(test)]

@@ -32,7 +32,15 @@ pub fn replace_file(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<()> 
     replace_stamped(path, bytes, mode).map(drop)
 }
 
-/// The same, unless somebody else has written the file meanwhile: that is asked when all is ready but the rename.
+/// The same for a file of our own: a symbolic link in its place goes, and what it points at stays as it is.
+///
+/// # Errors
+/// As [`replace_file`].
+pub fn replace_own_file(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace_at(path.to_owned(), bytes, mode, || true).map(drop)
+}
+
+/// The same as [`replace_file`], unless somebody else has written the file meanwhile: that is asked when all is ready but the rename.
 ///
 /// # Errors
 /// As [`replace_file`]; `is_as_before` says no, and the file is as somebody else has left it.
@@ -59,7 +67,15 @@ fn replace_where(
     mode: u32,
     is_as_before: impl FnOnce() -> bool,
 ) -> io::Result<Option<Stamp>> {
-    let path = link_target(path);
+    replace_at(link_target(path), bytes, mode, is_as_before)
+}
+
+fn replace_at(
+    path: Utf8PathBuf,
+    bytes: &[u8],
+    mode: u32,
+    is_as_before: impl FnOnce() -> bool,
+) -> io::Result<Option<Stamp>> {
     let _write = Write::of(&path);
     let directory = directory_of(&path);
     let name = path.file_name().ok_or_else(|| told("replace", &path, io::ErrorKind::InvalidInput.into()))?;
@@ -362,6 +378,21 @@ mod tests {
         assert_eq!(fs_err::read_dir(&dir).unwrap().count(), 1, "nothing is left beside");
         replace_unchanged(&file, b"ours", 0o600, || true).unwrap();
         assert_eq!(fs_err::read_to_string(&file).unwrap(), "ours");
+    }
+
+    #[test]
+    fn a_symbolic_link_in_the_place_of_our_own_file_goes_and_its_target_stays() {
+        let (_held, dir) = directory();
+        fs_err::write(dir.join("somebody-s"), "theirs").unwrap();
+        for target in ["somebody-s", "nowhere"] {
+            fs_err::os::unix::fs::symlink(target, dir.join("link")).unwrap();
+            super::replace_own_file(&dir.join("link"), b"ours", 0o640).unwrap();
+            assert!(!dir.join("link").symlink_metadata().unwrap().is_symlink());
+            assert_eq!(fs_err::read_to_string(dir.join("link")).unwrap(), "ours");
+            fs_err::remove_file(dir.join("link")).unwrap();
+        }
+        assert_eq!(fs_err::read_to_string(dir.join("somebody-s")).unwrap(), "theirs");
+        assert!(!dir.join("nowhere").exists());
     }
 
     #[test]

@@ -110,6 +110,14 @@ fn what_is_there_is_kept_beside_and_a_damaged_archive_changes_nothing() {
     stage.write_file(&swapped(&stage.text(), "weight = 100 # a", "weight = 40 # a"));
     stage.done(&["apply"]);
     assert_eq!(stage.revisions(), (2, 2));
+    // The file of the night before is replaced; the operator's own, said by mistake, is not.
+    for _ in 0..2 {
+        stage.done(&["backup", stage.path("b.tar.zst").to_str().expect("a path")]);
+    }
+    let text = stage.text();
+    let refused = stage.cli(&["backup", stage.file().to_str().expect("a path")]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("is no backup"), "{}", refused.stderr);
+    assert_eq!(stage.text(), text);
     let good = fs_err::read(&target).expect("the backup");
     let unpacked = zstd::decode_all(&good[..]).expect("what is in it");
     let bad = stage.path("bad.tar.zst");

@@ -170,6 +170,39 @@ fn a_revision_goes_to_the_node_that_stands_by_first_and_a_bad_one_no_further() {
 }
 
 #[test]
+fn a_revision_soaks_where_no_client_is_and_goes_no_further() {
+    let Some(cluster) = Cluster::serving(&PAIR) else { return };
+    let (owner, other) = cluster.wait_until_quiet();
+    let client = cluster.client();
+    let revision = |node: &str| cluster.status(node)["config"]["revision"].as_u64().expect("a revision");
+    let began = Instant::now();
+    let good = cluster.toml() + "[apply]\nsoak = \"5m\"\n";
+    cluster.write_file(&good);
+    // What no request meets is confirmed at once.
+    wait_for("both to serve it", PATIENCE, || ((revision(owner), revision(other)) == (2, 2)).then_some(()));
+    wait_for("its confirmation", PATIENCE, || cluster.status(other)["trial"].is_null().then_some(()));
+    cluster.write_file(&good.replace("127.0.0.1:9001", "127.0.0.1:9"));
+    wait_for("the other node to serve it", PATIENCE, || (revision(other) == 3).then_some(()));
+    let began_waiting = Instant::now();
+    while revision(other) == 3 {
+        assert!(began_waiting.elapsed() < Duration::from_secs(60), "{}", cluster.said(other, "agent"));
+        assert_eq!(revision(owner), 2);
+        pause(Duration::from_millis(250));
+    }
+    let history = cluster.hapilot(other, &["--json", "history"]).stdout;
+    assert!(history.contains("rolled-back: chat: 0 of 1 servers are up, 1 of 1 before the edit"), "{history}");
+    let problem = wait_for("the owner to say so", PATIENCE, || {
+        let problems = cluster.status(owner)["problems"].to_string();
+        problems.contains(&format!("{other} takes a revision first")).then_some(problems)
+    });
+    assert!(problem.contains("0 of 1 servers are up"), "{problem}");
+    pause(Duration::from_secs(3));
+    assert_eq!(revision(owner), 2);
+    let (lost, longest) = client.lost_since(began);
+    assert_eq!(lost, 0, "the longest gap was {longest:?}");
+}
+
+#[test]
 fn another_router_id_never_makes_two_owners() {
     let Some(cluster) = Cluster::serving(&PAIR) else { return };
     let (owner, other) = cluster.wait_until_quiet();

@@ -8,6 +8,7 @@ use super::tasks::{PlanFor, ReadFor, Reading};
 use super::waiting::{Aim, Edited, Postponed, Waiters, waiters_of};
 use crate::agent::history::trial::not_overdue;
 use crate::agent::node::following::{tell_failure, tell_no_rollback};
+use crate::agent::node::going_back::choose_worse;
 use crate::agent::orders::goal::Goal;
 use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::intent::Intent;
@@ -143,7 +144,7 @@ impl Agent {
             Aim::File => Ok(by_operator(Goal::File)),
             Aim::Rollback(to) => self.node.choose_revision(to, waiters.file).map(by_operator),
             Aim::Expire => self.node.choose_expired(&waiters.intent.actor),
-            Aim::Worse => self.node.choose_worse(&waiters.intent),
+            Aim::Worse => choose_worse(&self.node, &waiters.intent),
             Aim::Refresh => Ok(self.node.choose_refresh()),
             Aim::Again => Ok(Some(self.node.choose_again())),
         };
