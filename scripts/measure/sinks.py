@@ -165,7 +165,13 @@ def of_alertmanager(_headers, body, _wrong):
 
 
 READ = {"slack": of_slack, "pagerduty": of_pagerduty, "webhook": of_webhook, "alertmanager": of_alertmanager}
-PATHS = {"slack": "/services/T0/B0/x", "pagerduty": "/v2/enqueue", "webhook": "/hook", "alertmanager": "/api/v2/alerts"}
+PATHS = {
+    "slack": ["/services/T0/B0/x"],
+    # Alerts, and revisions that serve.
+    "pagerduty": ["/v2/enqueue", "/v2/change/enqueue"],
+    "webhook": ["/hook"],
+    "alertmanager": ["/api/v2/alerts"],
+}
 ANSWERS = {"slack": (200, b"ok"), "pagerduty": (202, b'{"status":"success"}'), "webhook": (200, b"taken"), "alertmanager": (200, b"")}
 
 
@@ -179,7 +185,7 @@ class Web(http.server.BaseHTTPRequestHandler):
         sink = self.server.sink
         raw = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()} | {"raw": raw}
-        if not self.path.startswith(PATHS[sink.kind]):
+        if self.path not in PATHS[sink.kind]:
             sink.wrong.append(f"the path {self.path}")
         told = READ[sink.kind](headers, json.loads(raw), sink.wrong)
         how = sink.answer(told)
