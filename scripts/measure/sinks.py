@@ -12,7 +12,6 @@ import http.server
 import json
 import pathlib
 import re
-import socket
 import socketserver
 import threading
 import time
