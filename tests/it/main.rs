@@ -40,6 +40,7 @@ mod bad;
 mod budgets;
 mod cadence;
 mod canaries;
+mod canary_nodes;
 mod cases;
 mod certificates;
 mod client_certificates;
