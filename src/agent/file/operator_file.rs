@@ -114,8 +114,8 @@ impl OperatorFile {
 
     /// It has the content that was left by a rollback: that is told, and not what it had in between. `waits`: as
     /// `on_save = "plan"` says.
-    pub(in crate::agent) fn tell_rolled_back(&mut self, waits: bool) {
-        let why = rolled_back(&self.place, waits, self.place.load().err().as_ref());
+    pub(in crate::agent) fn tell_rolled_back(&mut self, waits: bool, why: Option<&str>) {
+        let why = rolled_back(&self.place, waits, why, self.place.load().err().as_ref());
         self.problem = Some(Unserved::RolledBack(why));
     }
 }

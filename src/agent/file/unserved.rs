@@ -81,9 +81,15 @@ pub(in crate::agent) fn waits(place: &Place) -> Refusal {
 }
 
 /// Told until the file changes; its mistakes with it.
-pub(in crate::agent) fn rolled_back(place: &Place, waits: bool, mistakes: Option<&SourcesError>) -> Refusal {
+pub(in crate::agent) fn rolled_back(
+    place: &Place,
+    waits: bool,
+    why: Option<&str>,
+    mistakes: Option<&SourcesError>,
+) -> Refusal {
     let (apply, write) = (place.command("apply"), place.command("rollback --write"));
-    let what = format!("{} was rolled back and has not changed since; an older revision serves", place.file);
+    let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+    let what = format!("{} was rolled back{why} and has not changed since; an older revision serves", place.file);
     let and_edit = if waits { "" } else { ", and so does the next edit" };
     let told = Refusal::notice(what).help(format_args!(
         "`{apply}` serves the whole file again, the rolled-back part too{and_edit}; `{write}` puts what serves into it"

@@ -13,6 +13,9 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 use std::time::Duration;
 
+/// Of a rollback that nobody gave a reason for.
+pub(in crate::agent) const NO_REASON: &str = "rolled back";
+
 /// The two clocks now; without `/proc` the wall clock decides alone.
 pub fn clocks() -> Clocks {
     let boot = sys::boot::Boot::now().unwrap_or_else(|_| sys::boot::Boot { id: String::new(), uptime: Duration::ZERO });
@@ -103,6 +106,15 @@ impl Ledger {
     /// Whether the trial has ended without a confirmation.
     pub fn is_overdue(&self) -> bool {
         self.deadline().is_some_and(|(_, left)| left.is_zero())
+    }
+
+    /// Why the last revision that was rolled back was, where somebody said.
+    pub(in crate::agent) fn why_rolled_back(&self) -> Option<String> {
+        let all = self.revisions.list().ok()?.into_iter().rev().filter_map(|listed| listed.manifest.ok());
+        all.filter(|manifest| manifest.outcome.is_some()).find_map(|manifest| match manifest.standing {
+            Standing::RolledBack { reason } => Some(reason).filter(|reason| reason != NO_REASON),
+            _ => None,
+        })
     }
 
     /// Whether the revision has this content.

@@ -293,7 +293,10 @@ fn choose(
                 None => return Ok((sources, None)),
             }
         }
-        Ok(sources) => Unserved::RolledBack(rolled_back(place, sources.config.apply.waits_on_save, None)),
+        Ok(sources) => {
+            let why = ledger.why_rolled_back();
+            Unserved::RolledBack(rolled_back(place, sources.config.apply.waits_on_save, why.as_deref(), None))
+        }
         Err(e) => {
             let failed = Failed::from_sources(&e);
             if ledger.current().is_none() {

@@ -6,6 +6,7 @@
 use super::change::{Armed, Change, Left, Then};
 use crate::agent::file::unserved::{Unserved, rolled_back};
 use crate::agent::history::ledger::Ledger;
+use crate::agent::history::trial::NO_REASON;
 use crate::agent::outcome::applied::{Applied, ApplyError};
 use crate::agent::outcome::report::Failed;
 use crate::agent::sources::place::{Place, Sources};
@@ -129,7 +130,7 @@ impl Books {
     /// An older revision serves.
     fn leave(&mut self, left: &Left, serving: &Sources, reason: Option<&str>) -> KeptOfLeft {
         let before = left.before;
-        self.close_trial(before, reason.unwrap_or("rolled back"));
+        self.close_trial(before, reason.unwrap_or(NO_REASON));
         // Going to what the file has anyway leaves nothing of it.
         let rejected = self.place.digest().filter(|file| *file != serving.digest);
         // It is about what served, and about the file as the operator had it then: about no edit that came after it. A
@@ -143,8 +144,10 @@ impl Books {
         let is_asked = |file: &Digest| !is_kept && left.file.as_ref() == Some(file);
         let rejected = rejected.filter(|file| is_asked(file) || is_left(file));
         let unwritten = self.ledger.reject(rejected).err();
-        let problem =
-            rejected.map(|_| Unserved::RolledBack(rolled_back(&self.place, waits, self.place.load().err().as_ref())));
+        let problem = rejected.map(|_| {
+            let mistakes = self.place.load().err();
+            Unserved::RolledBack(rolled_back(&self.place, waits, reason, mistakes.as_ref()))
+        });
         KeptOfLeft { problem, unwritten }
     }
 

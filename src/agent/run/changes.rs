@@ -63,7 +63,8 @@ impl Agent {
         let told = self.node.file.told();
         let waiters = Waiters { intent, told, is_edit: true, was_waiting, ..waiters_of(Aim::File) };
         if self.node.file.is_rejected(&self.node.ledger) {
-            self.node.file.tell_rolled_back(self.node.serving.config.apply.waits_on_save);
+            let why = self.node.ledger.why_rolled_back();
+            self.node.file.tell_rolled_back(self.node.serving.config.apply.waits_on_save, why.as_deref());
             self.edit_ended(&waiters).await;
         } else if waits {
             self.read(Goal::File, ReadFor::Plan(PlanFor::Saved(Box::new(waiters))));
