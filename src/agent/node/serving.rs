@@ -160,7 +160,7 @@ impl Node {
         };
         self.tell_not_in_force(&sources);
         let renewed = renewed_keys(&self.serving, &sources);
-        let changed = self.steering.soaking.changes(&self.serving.config, &sources.config);
+        let changed = self.steering.soaking.changes(&self.serving.config, &sources.config, &self.steering.fleet);
         let is_known = |warning: &&String| self.is_settled && self.serving.warnings.contains(warning);
         sources.warnings.iter().filter(|warning| !is_known(warning)).for_each(|warning| tracing::warn!("{warning}"));
         take_over(self, sources);

@@ -4,7 +4,7 @@
 
 use crate::config::{Backend, Config};
 use crate::fleet::Fleet;
-use crate::health::{Count, Outcome, State};
+use crate::health::{Count, Outcome, ServerHealth, State};
 use crate::model::{AdminState, Moment, Name, Origin, ServerId};
 use crate::rollout::{BackendSeen, ServersUp, Soak, SoakHeard, SoakView, Verdict};
 use crate::store::{Provisional, SavedSoak};
@@ -132,9 +132,18 @@ impl Soaking {
         self.is_driven && (config.apply.soak.is_some() || self.of.is_some())
     }
 
-    /// What another configuration serves otherwise; to be asked before it serves.
-    pub fn changes(&self, before: &Config, after: &Config) -> BTreeSet<String> {
-        if self.is_wanted(after) { changed(before, after) } else { BTreeSet::new() }
+    /// Another configuration is about to serve: what it serves otherwise. How its servers are now is what they are compared
+    /// with.
+    pub fn changes(&mut self, before: &Config, after: &Config, fleet: &Fleet) -> BTreeSet<String> {
+        if !self.is_wanted(after) {
+            return BTreeSet::new();
+        }
+        if self.of.is_none() {
+            let mut now = Seen::new();
+            add_servers(&mut now, before, fleet);
+            self.pieces.push_back(now);
+        }
+        changed(before, after)
     }
 
     /// What serves is on trial, or not any more. `changed`: what it serves otherwise than what served before.
@@ -200,15 +209,11 @@ impl Soaking {
         }
         self.next = now + EVERY;
         let mut fresh = std::mem::take(&mut self.fresh);
-        if self.of.is_some() || self.is_piece_over(now) {
-            for backend in &config.backends {
-                fresh.entry(backend.name.to_string()).or_default().servers = Some(servers(backend, fleet));
-            }
-        }
         let Some(one) = &mut self.of else {
             self.note(fresh, now);
             return None;
         };
+        add_servers(&mut fresh, config, fleet);
         one.soak.observe(&SoakHeard { here: fresh, elsewhere: BTreeMap::new() }, now);
         if let Some(reason) = one.soak.decide(now) {
             return Some(SoakEnd::Worse(reason));
@@ -229,13 +234,9 @@ impl Soaking {
         }
     }
 
-    fn is_piece_over(&self, now: Moment) -> bool {
-        now >= self.piece_ends || self.pieces.is_empty()
-    }
-
     /// Keeps what came, for an edit that may come.
     fn note(&mut self, fresh: Seen, now: Moment) {
-        if self.is_piece_over(now) {
+        if now >= self.piece_ends || self.pieces.is_empty() {
             self.pieces.push_back(Seen::new());
             self.pieces.drain(..self.pieces.len().saturating_sub(PIECES));
             self.piece_ends = now + PIECE;
@@ -256,14 +257,23 @@ impl Soaking {
     }
 }
 
-/// The servers of a backend that operators want, and how many of them answer as they should.
+fn add_servers(seen: &mut Seen, config: &Config, fleet: &Fleet) {
+    for backend in &config.backends {
+        seen.entry(backend.name.to_string()).or_default().servers = Some(servers(backend, fleet));
+    }
+}
+
+/// The servers of a backend that operators want and that were asked, and how many of them answer as they should.
 fn servers(backend: &Backend, fleet: &Fleet) -> ServersUp {
     let mut servers = ServersUp::default();
     for server in backend.servers.iter().filter(|server| server.state.value == AdminState::Ready) {
         let id = ServerId::new(backend.name.clone(), server.name.clone());
-        let health = fleet.view().health(&id);
+        match fleet.view().health(&id).map(ServerHealth::state) {
+            None | Some(State::Unknown) => continue,
+            Some(State::Unhealthy(_)) => {}
+            Some(_) => servers.up += 1,
+        }
         servers.all += 1;
-        servers.up += usize::from(health.is_none_or(|health| !matches!(health.state(), State::Unhealthy(_))));
     }
     servers
 }

@@ -156,8 +156,13 @@ impl Soak {
         // The last one is all of them.
         let seen = self.subjects.last().map(Subject::seen).unwrap_or_default();
         let (told, probes) = (seen.counts.told, seen.probes);
+        let refused = match seen.counts.refused {
+            0 => String::new(),
+            refused => format!(", {refused} refused"),
+        };
         let words = format!(
-            "{told} requests in {}, {} failed; {probes} probes, {} failed",
+            "{} requests in {}, {} failed{refused}; {probes} probes, {} failed",
+            seen.counts.requests(),
             time_text(age),
             seen.counts.failures,
             seen.probe_failures
