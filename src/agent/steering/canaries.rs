@@ -2,6 +2,7 @@
 //!
 //! Decides by `rollout` alone, from what requests came to. Knows no HAProxy: what a canary gets becomes a part of what is wanted.
 
+mod leaving;
 mod telling;
 mod watched;
 
@@ -109,7 +110,10 @@ impl Canaries {
                     self.all.insert(name, known);
                     continue;
                 }
-                Some(known) => self.news.extend(telling::freed(&name, &known, config)),
+                Some(known) => {
+                    self.news.extend(leaving::freed(&name, &known, config));
+                    self.news.extend(leaving::another(&name, &known));
+                }
                 None => {}
             }
             match self.saved.remove(&name).filter(|saved| saved.rollout.content() == watched.content) {
@@ -123,7 +127,7 @@ impl Canaries {
             }
             self.all.insert(name, watched);
         }
-        self.news.extend(before.iter().map(|(name, gone)| telling::gone(name, gone, config)));
+        self.news.extend(before.iter().map(|(name, gone)| leaving::gone(name, gone, config)));
         self.saved.clear();
         self.settle()
     }
@@ -152,7 +156,7 @@ impl Canaries {
 
     /// What an apply of this file would do to servers of canaries, where clients are kept from them now.
     pub fn notes_on(&self, config: &Config, today: SystemTime) -> Vec<String> {
-        self.all.iter().filter_map(|(name, watched)| telling::note(name, watched, config, today)).collect()
+        self.all.iter().filter_map(|(name, watched)| leaving::note(name, watched, config, today)).collect()
     }
 
     /// When [`Self::decide`] is due; `None`: there is nothing to decide.

@@ -76,8 +76,14 @@ fn another_server_in_the_group_is_another_canary_and_another_weight_is_none() {
     let weighed = FILE.replace("url = \"http://192.0.2.1\"", "url = \"http://192.0.2.1\"\nweight = 7");
     canaries.look(&config(&weighed), Moment::default(), today);
     assert_eq!(percent(&canaries), 50.0);
+    news(&mut canaries);
     canaries.look(&config(&FILE.replace("192.0.2.2", "192.0.2.3")), Moment::default(), today);
     assert_eq!(percent(&canaries), 5.0);
+    let told = news(&mut canaries);
+    assert!(
+        told[0].ends_with("it begins anew, and had 50 % of the clients") && told[1].contains("begins with 5 %"),
+        "{told:?}"
+    );
 }
 
 #[test]
