@@ -139,8 +139,8 @@ fn choice(table: &TableReader<'_>) -> GroupChoice {
         plans: texts("plans"),
         addresses: addresses.into_iter().map(|address| address.value).collect(),
     };
-    let is_nobody = choice.clients.is_empty() && choice.plans.is_empty() && choice.addresses.is_empty();
-    if is_nobody && !["clients", "plans", "addresses"].iter().any(|key| table.is_misspelt(key)) {
+    let is_given = |key: &&str| table.has(key) || table.is_misspelt(key);
+    if !["clients", "plans", "addresses"].iter().any(is_given) {
         let message = format!("`{}` says nobody who may choose", table.path());
         let help = "add `clients`, `plans` or `addresses`";
         table.context().report(Found::error("missing-key", message, table.span()).help(help).absence());

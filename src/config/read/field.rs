@@ -3,10 +3,11 @@
 //! Every limit comes from the schema; every form from `model`. Refuses to know which key it reads.
 
 use super::context::Context;
+use super::hint::smallest;
 use super::word::{closest, printable};
 use crate::config::diagnostic::Found;
 use crate::config::mask::{is_reference, is_relative_file};
-use crate::config::schema::{Default, RefusedChoice, ValueKind, listed};
+use crate::config::schema::{RefusedChoice, ValueKind, listed};
 use crate::model::{Digest, Name, Rate, Refused, Sourced, parse_duration, parse_size};
 use jiff::Timestamp;
 use std::net::IpAddr;
@@ -69,11 +70,7 @@ impl<'t> Field<'t> {
             (ValueKind::Bool, DeValue::String(text)) if ["true", "false"].contains(&&**text) => {
                 Some(format!("without quotes: {text}"))
             }
-            (ValueKind::Table(section), _) => {
-                let needed = section.keys.iter().filter(|key| key.default == Default::Required);
-                let needed: Vec<_> = needed.map(|key| format!("{} = {}", key.name, key.example)).collect();
-                (!needed.is_empty()).then(|| format!("such as {{ {} }}", needed.join(", ")))
-            }
+            (ValueKind::Table(section), _) => smallest(section),
             (ValueKind::Named(section, _) | ValueKind::NamedBeside(section, ..), DeValue::Array(_)) => {
                 Some(format!("every one has a name: `[{}]`, not `[[…]]`", section.name))
             }
@@ -192,7 +189,7 @@ impl<'t> Field<'t> {
                 }
                 _ => match text.split_once('/') {
                     Some((ip, _)) if ip.parse::<IpAddr>().is_ok() => {
-                        Refused(format!("{text:?} is a network: write single addresses, such as {ip:?}"))
+                        Refused(format!("{text:?} is a network: write each address by itself"))
                     }
                     _ => {
                         Refused(format!("{text:?} is not an address, such as \"192.0.2.7\"; a name is not enough here"))
