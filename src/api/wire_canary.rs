@@ -2,7 +2,9 @@
 
 use crate::agent::CanaryView;
 use crate::rollout::{ConditionView, GroupView, View};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::time::SystemTime;
 
 /// One canary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,12 @@ pub struct Canary {
     pub control: Option<CanaryGroup>,
     /// In the order of the file.
     pub conditions: Vec<CanaryCondition>,
+    /// When it was promoted or rolled back, where that is known.
+    #[serde(default)]
+    pub ended_at: Option<String>,
+    /// Until when the same content does not begin by itself, since it was rolled back.
+    #[serde(default)]
+    pub blocked_until: Option<String>,
 }
 
 /// Requests of one group in this stage.
@@ -98,7 +106,7 @@ pub struct CanaryRequest {
 
 impl From<&CanaryView> for Canary {
     fn from(view: &CanaryView) -> Self {
-        let CanaryView { name, backend, percent, waits, rollout } = view;
+        let CanaryView { name, backend, percent, waits, rollout, ended_at, blocked_until } = view;
         let begun = rollout.as_ref();
         let phase = begun.map_or("waiting", |view| view.phase);
         let waits = waits.as_ref().or(begun.map(|view: &View| &view.waits));
@@ -118,8 +126,14 @@ impl From<&CanaryView> for Canary {
             canary: begun.map(|view| view.canary.into()),
             control: begun.map(|view| view.control.into()),
             conditions: begun.iter().flat_map(|view| &view.conditions).map(CanaryCondition::from).collect(),
+            ended_at: ended_at.and_then(utc),
+            blocked_until: blocked_until.and_then(utc),
         }
     }
+}
+
+fn utc(at: SystemTime) -> Option<String> {
+    Some(Timestamp::try_from(at).ok()?.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 impl From<GroupView> for CanaryGroup {

@@ -18,7 +18,7 @@ pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
     let answered = match agent(place)? {
         Some(agent) => match agent.plan().await {
             // Another file can be planned without its agent; another node's HAProxy cannot.
-            Err(ClientError::Other(_)) if place.node.is_none() => Some(plan_beside(place, out).await?),
+            Err(ClientError::Other(_)) if place.node.is_none() => Some(Box::pin(plan_beside(place, out)).await?),
             answer => Some(answer.map_err(Failure::from)?),
         },
         None => None,
@@ -27,7 +27,7 @@ pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
         Some(planned) => planned,
         None => {
             let node = Node::open(place.using(SecretUse::Compared)).await.map_err(Failure::from)?;
-            plan_alone(node, out).await?
+            Box::pin(plan_alone(node, out)).await?
         }
     };
     if out.json {
@@ -42,7 +42,7 @@ pub(super) async fn plan(place: &Place, out: Output) -> Result<(), Failure> {
 /// A file that the running agent does not serve: looked at from here, nothing is changed.
 async fn plan_beside(place: &Place, out: Output) -> Result<Applied, Failure> {
     let node = Node::observe_only(place.using(SecretUse::Compared)).await.map_err(Failure::from)?;
-    let mut planned = plan_alone(node, out).await?;
+    let mut planned = Box::pin(plan_alone(node, out)).await?;
     planned.notes.push(format!("this is the plan for {}, which the running agent does not serve", place.file));
     Ok(planned)
 }

@@ -37,6 +37,9 @@ pub(super) async fn canary(place: &Place, command: &CanaryCommand, out: Output) 
 async fn status(place: &Place, name: Option<&Name>, out: Output) -> Result<(), Failure> {
     let status = look(place).await?;
     if status.agent.is_none() {
+        // What they had when the last life of the agent wrote it down is what HAProxy still gives them.
+        let kept = if out.json { vec![] } else { named(status.canaries, name).unwrap_or_default() };
+        kept.iter().for_each(|canary| out.text(2, head(canary, &out)));
         let told = "the agent does not run on this node: nobody watches canaries, and each keeps what it has";
         return Err(Failure::refused(told).help(format_args!("start it: {}", how_to_start(place))));
     }
@@ -64,24 +67,65 @@ fn named(mut canaries: Vec<Canary>, name: Option<&Name>) -> Result<Vec<Canary>, 
     }
 }
 
-fn print_head(canary: &Canary, out: &Output) {
-    let tone = match (canary.phase.as_str(), canary.is_held) {
-        ("rolled_back", _) => Tone::Bad,
-        ("done", _) => Tone::Good,
-        (_, true) | ("waiting" | "gate", _) => Tone::Warn,
-        _ => Tone::Plain,
-    };
+/// Who it is, and how far: `turbo  5 % of the clients of chat, stage 1 of 4`.
+pub(super) fn head(canary: &Canary, out: &Output) -> String {
     let stage = match (canary.stage, canary.stages) {
         (Some(stage), Some(stages)) => format!(", stage {stage} of {stages}"),
         _ => String::new(),
     };
-    let head = format!("{} % of the clients of {}{stage}", canary.percent, canary.backend);
-    out.text(2, format_args!("{}  {head}", out.paint(Tone::Strong, &canary.name)));
-    out.text(4, format_args!("  {}", out.paint(tone, &canary.waits)));
+    let name = out.paint(Tone::Strong, &canary.name);
+    format!("{name}  {} % of the clients of {}{stage}", canary.percent, canary.backend)
+}
+
+/// In one line, for `status`.
+pub(super) fn in_one_line(canary: &Canary, out: &Output) -> String {
+    format!("{}: {}", head(canary, out), out.paint(tone(canary), &canary.waits))
+}
+
+fn tone(canary: &Canary) -> Tone {
+    match (canary.phase.as_str(), canary.is_held) {
+        ("rolled_back", _) => Tone::Bad,
+        ("done", _) => Tone::Good,
+        (_, true) | ("waiting" | "gate", _) => Tone::Warn,
+        _ => Tone::Plain,
+    }
+}
+
+fn print_head(canary: &Canary, out: &Output) {
+    out.text(2, head(canary, out));
+    let at = canary.ended_at.as_ref().map(|at| format!(" (at {at})")).unwrap_or_default();
+    out.text(4, format_args!("  {}{at}", out.paint(tone(canary), &canary.waits)));
+    if let Some(next) = next(canary) {
+        out.text(4, format_args!("  next: {next}"));
+    }
+}
+
+/// What an operator may do now, where the canary does not go on by itself.
+fn next(canary: &Canary) -> Option<String> {
+    let Canary { name, blocked_until, .. } = canary;
+    let force = format!("`hapilot canary restart {name} --force` begins it now");
+    match (canary.phase.as_str(), blocked_until) {
+        ("rolled_back", Some(until)) => Some(format!(
+            "mend it: an edit of its servers begins it anew. As it is, `hapilot canary restart {name}` may begin it from \
+             {until} on; {force}"
+        )),
+        ("rolled_back", None) => Some(format!("`hapilot canary restart {name}` begins it anew")),
+        ("waiting", Some(until)) => Some(format!("it begins by itself at {until}; {force}")),
+        ("gate", _) => Some(format!("`hapilot canary promote {name}`, or `hapilot canary abort {name}`")),
+        ("done", _) => Some(format!(
+            "make it the ordinary way: take [canary.{name}] out of the file, with the old servers, or with the new models in \
+             the place of the old ones. All clients back: `hapilot canary abort {name}`"
+        )),
+        _ => None,
+    }
 }
 
 fn print(canary: &Canary, out: &Output) {
     print_head(canary, out);
+    let is_over = matches!(canary.phase.as_str(), "done" | "rolled_back");
+    if is_over {
+        return;
+    }
     if let (Some(ours), Some(control), Some(least)) = (canary.canary, canary.control, canary.least_requests) {
         let mut table = Table::new(["GROUP", "REQUESTS", "TOLD", "FAILED", "SHARE", "WANTED"]);
         let actual = canary.actual_percent.map_or_else(|| "-".to_owned(), |share| format!("{share:.1} %"));
@@ -99,13 +143,14 @@ fn print(canary: &Canary, out: &Output) {
             ]);
         }
         out.print(&table.render(out));
-        let time = canary.time_s.map(|time| span(time as u64)).unwrap_or_default();
-        out.line(
-            out.paint(
-                Tone::Dim,
-                format_args!("in this stage for {time}; it needs {least} requests that tell something"),
-            ),
+        let time = canary.time_s.unwrap_or_default();
+        let whole = canary.time_left_s.map(|left| format!(" of {}", span((time + left).round() as u64)));
+        let (time, whole) = (span(time as u64), whole.unwrap_or_default());
+        let text = format!(
+            "watched for {time}{whole} in this stage (while it is held, no time counts); it needs {least} requests that \
+             tell something"
         );
+        out.text(2, out.paint(Tone::Dim, text));
     }
     canary.conditions.iter().for_each(|condition| print_condition(condition, out));
 }

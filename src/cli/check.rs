@@ -9,7 +9,7 @@ use crate::config::{Config, Diagnostics, own_vips};
 use crate::desired::Desired;
 use crate::model::Sourced;
 use crate::render::{self, ListFile, Target};
-use crate::store::git::git_is_there;
+use crate::store::git;
 use crate::sys;
 use camino::Utf8PathBuf;
 use serde::Serialize;
@@ -85,6 +85,7 @@ pub(super) async fn check(place: &Place, out: Output) -> Result<(), Failure> {
     let problems = sources.certificate_problems.iter().map(|problem| &problem.told);
     sources.warnings.extend(problems.filter(|told| !is_told(told)).map(ToString::to_string));
     sources.warnings.extend(doubts);
+    sources.warnings.extend(unfit_git(&sources));
     let insistence = super::insistence::wanted(place, &sources).await;
     sources.warnings.extend(insistence);
     sources.warnings.extend(replaced);
@@ -148,9 +149,17 @@ fn unmakeable(sources: &Sources) -> Vec<Objection> {
 /// `[history] git` without the program.
 async fn without_git(sources: &Sources) -> Option<Objection> {
     let path = sources.config.history.git.as_ref()?;
-    let why = git_is_there().await.err()?;
+    let why = git::git_is_there().await.err()?;
     let at = At::origin(&sources.file, path.origin);
     Some(Objection::new(format_args!("`history.git`: {}", sys::chain(&why))).at(at))
+}
+
+/// `[history] git` where no repository can be: revisions serve without it, and none is committed.
+fn unfit_git(sources: &Sources) -> Option<String> {
+    let path = sources.config.history.git.as_ref()?;
+    let why = git::fits(path).err()?;
+    let at = At::origin(&sources.file, path.origin);
+    Some(format!("{at}: `history.git`: {}: no revision is committed there", sys::chain(&why)))
 }
 
 /// What `buffer` may cost, in words: a request in flight holds one whole.

@@ -47,6 +47,8 @@ async fn alone(place: &Place) -> Result<Status, Failure> {
     node.tell_certificates();
     let (mut status, _) = Status::of(&SnapshotParts::alone(&node));
     unwatch(&mut status);
+    let kept = crate::store::load_canaries(&place.state_directory()).unwrap_or_default().canaries;
+    status.canaries.retain(|canary| kept.keys().any(|name| name.as_str() == canary.name));
     // Nobody has applied anything in this life; what was looked at says whether the file is what runs.
     status.config.is_serving = looked.as_ref().is_ok_and(|planned| planned.prepared.plan.is_empty());
     let told = "the agent does not run: nobody probes, health is not known, and weights stay as HAProxy has them";
@@ -180,6 +182,12 @@ fn print(status: &Status, out: &Output) {
         let tone = if next.problem.is_some() { Tone::Bad } else { Tone::Plain };
         let text = out.paint(tone, format_args!("{} {verb} on {date}", next.file));
         row(out, "tls", format_args!("{count} certificate{many}, {text}"));
+    }
+    for canary in &status.canaries {
+        match status.agent.is_some() {
+            true => row(out, "canary", super::canary::in_one_line(canary, out)),
+            false => row(out, "canary", super::canary::head(canary, out)),
+        }
     }
     print_hearing(status, out);
     print_safety(status, out);

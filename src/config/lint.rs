@@ -2,6 +2,8 @@
 //!
 //! Refuses to know how the file was read. Called by `cli` (`check`) and `agent` (at a load of the file).
 
+mod canary;
+
 use super::diagnostic::{Diagnostics, Found};
 use super::money::ModelPrice;
 use super::read::is_loopback;
@@ -40,6 +42,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     lint.vips(config);
     for backend in &config.backends {
         lint.backend(backend);
+        lint.canary(config, backend);
         for server in &backend.servers {
             lint.server(backend, server);
         }

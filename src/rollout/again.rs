@@ -32,6 +32,12 @@ impl Rejected {
     }
 }
 
+/// Until when a content does not begin by itself; `None`: it may.
+pub fn blocked_until(content: &str, rejected: &[Rejected], today: SystemTime) -> Option<SystemTime> {
+    let waiting = rejected.iter().filter(|rejected| rejected.content == content);
+    waiting.filter_map(|rejected| rejected.wait(today)).max().map(|wait| today + wait)
+}
+
 /// Whether a content may begin by itself. An operator's word comes before it.
 ///
 /// # Errors

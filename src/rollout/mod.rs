@@ -14,6 +14,7 @@
 //!   view(now) -> View                      for `canary status`, and --json
 //!   serde                                  the whole state, to save after each change and each minute, or to hand to
 //!                                          another node; what was loaded goes on where it was
+//!   edit(rules, now)                       other rules for the same content: it goes on where it is
 //!   after_gap(gap)                         after loading: for so long nobody watched, by the wall clock
 //! ```
 //!
@@ -23,6 +24,7 @@ mod again;
 mod bounds;
 mod clock;
 mod counts;
+mod edited;
 mod judge;
 mod phase;
 mod row;
@@ -39,7 +41,7 @@ mod view;
 mod watch;
 mod words;
 
-pub use again::{REJECTED_FOR, Rejected, may_begin};
+pub use again::{REJECTED_FOR, Rejected, blocked_until, may_begin};
 pub use counts::{Counts, Request};
 pub use phase::{Change, Deaf, Decided, Heard, Hold, Phase, Servers, Word};
 pub use rules::{Condition, HardRules, Limit, Lost, Metric, Percent, Rules, Stage};

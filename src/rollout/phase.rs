@@ -1,6 +1,6 @@
 //! Where a rollout is, what it hears and what it says.
 
-use super::{Counts, Percent};
+use super::{Counts, Percent, Rules};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -29,6 +29,15 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// What a canary gets there, by these rules.
+    pub(super) fn percent(&self, rules: &Rules) -> Percent {
+        match self {
+            Self::Stage(at) | Self::Gate(at) => rules.stages.get(*at).map_or(Percent::NONE, |stage| stage.percent),
+            Self::Baking | Self::Done => Percent::ALL,
+            Self::RolledBack { .. } => Percent::NONE,
+        }
+    }
+
     /// One word for it.
     pub fn name(&self) -> &'static str {
         match self {

@@ -72,7 +72,7 @@ pub struct Rollout {
     servers: Option<Servers>,
     /// The age since which no server of the canary is up.
     #[serde(default)]
-    down_since: Option<Duration>,
+    pub(super) down_since: Option<Duration>,
     /// The age when something was heard last.
     heard: Duration,
 }
@@ -105,13 +105,7 @@ impl Rollout {
 
     /// What the canary should get now.
     pub fn percent(&self) -> Percent {
-        match self.phase {
-            Phase::Stage(at) | Phase::Gate(at) => {
-                self.rules.stages.get(at).map_or(Percent::NONE, |stage| stage.percent)
-            }
-            Phase::Baking | Phase::Done => Percent::ALL,
-            Phase::RolledBack { .. } => Percent::NONE,
-        }
+        self.phase.percent(&self.rules)
     }
 
     /// Where it is.
@@ -129,9 +123,9 @@ impl Rollout {
         &self.content
     }
 
-    /// Whether it rolls out this content, by these rules.
-    pub fn is_of(&self, content: &str, rules: &Rules) -> bool {
-        self.content == content && self.rules == *rules
+    /// What decides it.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// Whether it is over: there is nothing to decide any more.
@@ -228,9 +222,15 @@ impl Rollout {
     pub fn told(&mut self, word: Word, now: Moment) -> Result<Vec<Change>, Deaf> {
         let age = self.clock.advance(now);
         match (word, &self.phase, &self.hold) {
-            (_, Phase::Done, _) => Err(Deaf("the rollout has ended: promoted".to_owned())),
-            (_, Phase::RolledBack { reason }, _) => Err(Deaf(format!("the rollout was rolled back: {reason}"))),
+            (_, Phase::RolledBack { reason }, _) => {
+                Err(Deaf(format!("the rollout was rolled back: {reason}; `restart` begins it anew")))
+            }
+            // Nobody watches it any more, and an operator may find what no condition did.
             (Word::Abort, ..) => Ok(vec![self.roll_back("an operator aborted it".to_owned())]),
+            (_, Phase::Done, _) => Err(Deaf(
+                "it is promoted, and has all clients already; `abort` takes them back, `restart` begins it anew"
+                    .to_owned(),
+            )),
             (Word::Hold, _, Some(Hold::Operator)) => Err(Deaf("it is held by an operator already".to_owned())),
             (Word::Hold, ..) => {
                 self.hold = Some(Hold::Operator);
@@ -261,7 +261,8 @@ impl Rollout {
             (Phase::Stage(_) | Phase::Gate(_), Decided::Behind) => true,
             _ => false,
         };
-        if let (Decided::RolledBack(reason), false) = (other, self.has_ended()) {
+        let is_back = matches!(self.phase, Phase::RolledBack { .. });
+        if let (Decided::RolledBack(reason), false) = (other, is_back) {
             return vec![self.roll_back(format!("at another node: {reason}"))];
         }
         let mut changes = Vec::new();
@@ -378,7 +379,7 @@ impl Rollout {
     }
 
     /// What the stage has shown so far counts no more.
-    fn forget(&mut self, age: Duration) {
+    pub(super) fn forget(&mut self, age: Duration) {
         self.seen = Seen { time: self.seen.time, ..Seen::default() };
         self.watches.iter_mut().chain([&mut self.refusals]).for_each(|watch| watch.renew(age));
     }
@@ -399,7 +400,8 @@ fn refusals() -> Watch {
     Watch::new(condition, Called { what, unit, beside: "the control's".to_owned() }, Duration::ZERO)
 }
 
-fn called(condition: &Condition) -> Called {
+/// What people read of a condition of a canary.
+pub(super) fn called(condition: &Condition) -> Called {
     let what = format!("{} is", condition.metric.name());
     Called { what, unit: "requests".to_owned(), beside: "the control's".to_owned() }
 }

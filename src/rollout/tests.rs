@@ -96,7 +96,7 @@ fn a_good_canary_goes_through_its_stages_its_gate_and_the_bake() {
     let good = heard(counts(2, 0), counts(8, 0));
     assert_eq!(driven.rollout.percent(), percent(5));
     driven.run(30, &good);
-    assert_eq!(driven.waits(), "waits for 30s until the time of the stage is over");
+    assert_eq!(driven.waits(), "the stage lasts 30s more");
     driven.run(90, &good);
     assert_eq!(driven.rollout.phase(), &Phase::Gate(1));
     assert_eq!(driven.waits(), "waits for `promote` at the end of stage 2");
@@ -106,7 +106,7 @@ fn a_good_canary_goes_through_its_stages_its_gate_and_the_bake() {
     assert_eq!(driven.rollout.percent(), Percent::ALL);
     driven.run(30, &good);
     assert_eq!(driven.rollout.phase(), &Phase::Done);
-    assert_eq!(driven.waits(), "promoted");
+    assert_eq!(driven.waits(), "promoted: it has all clients, and nobody watches it any more");
     assert_eq!(driven.rollout.next_deadline(at(driven.second)), None);
     let changes: Vec<_> = driven.changes.iter().map(|(second, change)| (*second, change)).collect();
     assert_eq!(
@@ -165,7 +165,9 @@ fn a_bad_canary_is_rolled_back_with_its_numbers_also_at_a_gate_and_in_an_operato
             "{reason}"
         );
         assert_eq!(driven.rollout.percent(), Percent::NONE);
-        assert_eq!(driven.say(Word::Promote).unwrap_err().0, format!("the rollout was rolled back: {reason}"));
+        let deaf = format!("the rollout was rolled back: {reason}; `restart` begins it anew");
+        assert_eq!(driven.say(Word::Promote).unwrap_err().0, deaf);
+        assert_eq!(driven.rollout.view(at(driven.second)).conditions, [], "nothing is checked any more");
     }
 }
 
@@ -208,6 +210,7 @@ fn servers_that_are_down_roll_back_unless_all_are() {
     assert!(matches!(driven.rollout.hold(), Some(Hold::SharedCause { .. })));
     // One that is started again, twice.
     driven.run(14, &servers(0, 2));
+    assert_eq!(driven.waits(), "no server of the canary is up, for 13s now: after 15s it is rolled back");
     driven.run(1, &servers(1, 2));
     driven.run(14, &servers(0, 2));
     assert_eq!(driven.rollout.phase(), &Phase::Stage(0));
@@ -268,7 +271,17 @@ fn operators_words_are_done_or_refused_with_a_reason() {
     assert_eq!(driven.say(Word::Promote), Ok(vec![second]));
     assert_eq!(driven.say(Word::Promote), Ok(vec![Change::Baking]));
     assert_eq!(driven.say(Word::Promote), Ok(vec![Change::Done]));
-    assert_eq!(driven.say(Word::Abort), Err(Deaf("the rollout has ended: promoted".to_owned())));
+    let deaf = "it is promoted, and has all clients already; `abort` takes them back, `restart` begins it anew";
+    for word in [Word::Promote, Word::Hold, Word::Resume] {
+        assert_eq!(driven.say(word), Err(Deaf(deaf.to_owned())));
+    }
+    // A way back is there after the end, too, and other nodes go it as well.
+    let mut other = Driven { rollout: driven.rollout.clone(), ..Driven::new(rules()) };
+    let reason = "an operator aborted it".to_owned();
+    assert_eq!(driven.say(Word::Abort), Ok(vec![Change::RolledBack { reason: reason.clone() }]));
+    assert_eq!(driven.rollout.percent(), Percent::NONE);
+    let back = other.rollout.follow(&Decided::RolledBack(reason), at(9));
+    assert!(matches!(&back[..], [Change::RolledBack { .. }]) && other.rollout.percent() == Percent::NONE, "{back:?}");
     let mut driven = Driven::new(rules());
     let reason = "an operator aborted it".to_owned();
     assert_eq!(driven.say(Word::Abort), Ok(vec![Change::RolledBack { reason }]));
@@ -303,8 +316,11 @@ fn the_view_tells_each_condition_and_both_shares() {
     assert_eq!((condition.value, condition.count, condition.limit), (Some(0.25), 80, Some(0.05)));
     assert_eq!((condition.breaches, condition.breaches_to_trip, condition.next_check_s), (1, 4, 10.0));
     assert_eq!(condition.state, "breach");
+    let words =
+        "in the last 1m error_rate is 25 % of 80 requests (95 % sure of 16 % at least), above 5 %; the control's: ";
+    assert!(condition.words.starts_with(words), "{}", condition.words);
     assert!(condition.bound.is_some_and(|bound| (0.15..0.17).contains(&bound)), "{:?}", condition.bound);
-    assert!(serde_json::to_string(&view).unwrap().contains("\"waits\":\"waits for 40s"));
+    assert!(serde_json::to_string(&view).unwrap().contains("\"waits\":\"the stage lasts 40s more"));
 }
 
 #[test]
@@ -371,4 +387,54 @@ fn time_in_which_the_agent_stood_still_was_not_watched() {
     assert_eq!(driven.rollout.percent(), percent(5), "{:?}", driven.changes);
     driven.run(30, &good);
     assert_eq!(driven.rollout.percent(), percent(50));
+}
+
+#[test]
+fn a_value_within_its_limit_is_not_said_to_be_above_it() {
+    let mut driven = Driven::new(rules());
+    driven.run(9, &heard(counts(2, 0), counts(23, 0)));
+    let words = |driven: &Driven| driven.rollout.view(at(driven.second)).conditions[0].words.clone();
+    assert_eq!(words(&driven), "in the last 1m error_rate is 0 % of 18 requests, limit 5 %; the control's: 0 % of 207");
+    let condition = Condition { metric: Metric::LatencyP50, limit: Limit::TimesControl(1.2), ..rules().conditions[0] };
+    let driven = Driven::new(Rules { conditions: vec![condition], ..rules() });
+    assert_eq!(words(&driven), "since the stage began latency_p50 is unknown: nothing was seen");
+}
+
+#[test]
+fn an_edit_of_the_rules_keeps_the_stage_its_time_and_what_its_conditions_have_seen() {
+    let good = heard(counts(2, 0), counts(8, 0));
+    let mut driven = Driven::new(rules());
+    driven.run(90, &good);
+    assert_eq!(driven.rollout.phase(), &Phase::Stage(1));
+    let (before, seen) = (rules(), driven.rollout.view(at(90)));
+    let mut longer = Rules { stages: [&before.stages[..1], &before.stages].concat(), ..before };
+    longer.stages[0].percent = percent(1);
+    longer.stages[2].hold = Duration::from_secs(70);
+    longer.conditions.push(Condition { metric: Metric::SuccessRate, limit: Limit::At(0.9), ..longer.conditions[0] });
+    driven.rollout.edit(&longer, at(90));
+    let now = driven.rollout.view(at(90));
+    assert_eq!((now.stage, now.target_share, now.time_s), (Some(3), seen.target_share, seen.time_s));
+    assert_eq!((&now.conditions[0], now.conditions[1].count), (&seen.conditions[0], 0));
+    // At a gate it stays at the gate, while there is one.
+    driven.run(40, &good);
+    assert_eq!(driven.rollout.phase(), &Phase::Gate(2));
+    let longer = Rules { bake: Duration::from_secs(1), ..longer };
+    driven.rollout.edit(&longer, at(131));
+    assert_eq!(driven.rollout.phase(), &Phase::Gate(2));
+    let mut open = longer;
+    open.stages[2].gate = false;
+    driven.rollout.edit(&open, at(131));
+    assert_eq!(driven.rollout.phase(), &Phase::Stage(2));
+    // No edit gives it more than it had, but for a first stage that has more.
+    for (stages, at_stage, of) in [(vec![percent(10), percent(80)], 0, 10), (vec![percent(60), percent(80)], 0, 60)] {
+        let stages = stages.into_iter().map(|percent| Stage { percent, ..open.stages[0] }).collect();
+        let rules = Rules { stages, ..open.clone() };
+        let mut edited = driven.rollout.clone();
+        assert_eq!(edited.percent_under(&rules), percent(of));
+        edited.edit(&rules, at(131));
+        assert_eq!(
+            (edited.phase(), edited.percent(), edited.view(at(131)).time_s),
+            (&Phase::Stage(at_stage), percent(of), 0.0)
+        );
+    }
 }

@@ -5,7 +5,7 @@ use super::state::{Rollout, Tally};
 use super::watch::{ROW, Tripped, Watch};
 use super::words::time_text;
 use super::{Hold, Phase, Rules};
-use crate::model::Moment;
+use crate::model::{Moment, format_duration};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ impl Rollout {
             content: self.content().to_owned(),
             phase: self.phase.name(),
             hold: self.hold.as_ref().map(Hold::name),
-            waits: self.waits(),
+            waits: self.waits(age),
             stage,
             stages: self.rules.stages.len(),
             target_share: self.percent().share(),
@@ -114,15 +114,28 @@ impl Rollout {
             canary,
             control,
             least_requests: self.rules.least_requests,
-            conditions: self.watches.iter().chain(refusals).map(|watch| watch.view(age)).collect(),
+            // What is over is not checked any more; how it ended says what was found.
+            conditions: self
+                .watches
+                .iter()
+                .chain(refusals)
+                .filter(|_| !self.has_ended())
+                .map(|watch| watch.view(age))
+                .collect(),
         }
     }
 
     /// What it waits for now.
-    fn waits(&self) -> String {
+    fn waits(&self, age: Duration) -> String {
         match (&self.phase, &self.hold) {
-            (Phase::Done, _) => "promoted".to_owned(),
+            (Phase::Done, _) => "promoted: it has all clients, and nobody watches it any more".to_owned(),
             (Phase::RolledBack { reason }, _) => format!("rolled back: {reason}"),
+            // At a gate and in an operator's hold as well.
+            (_, None | Some(Hold::Operator)) if self.down_since.is_some() && self.rules.hard.servers_down => {
+                let down = age.saturating_sub(self.down_since.unwrap_or(age));
+                let (down, most) = (time_text(down), time_text(Rules::DOWN_FOR));
+                format!("no server of the canary is up, for {down} now: after {most} it is rolled back")
+            }
             (_, Some(hold)) => format!("held: {}", hold.in_words()),
             (Phase::Gate(at), None) => format!("waits for `promote` at the end of stage {}", at + 1),
             (phase, None) => {
@@ -130,8 +143,8 @@ impl Rollout {
                 let (told, Rules { least_requests, .. }) = (self.seen.canary.told, &self.rules);
                 let what = if *phase == Phase::Baking { "the bake" } else { "the stage" };
                 let missing = least_requests.saturating_sub(told);
-                let requests = if missing > 0 { format!(", and for {missing} more requests") } else { String::new() };
-                format!("waits for {left} until the time of {what} is over{requests}")
+                let requests = if missing > 0 { format!(", and needs {missing} more requests") } else { String::new() };
+                format!("{what} lasts {left} more{requests}")
             }
         }
     }
@@ -151,6 +164,10 @@ impl Watch {
         let piece = if is_whole_stage { &self.whole } else { &window };
         let (found, control) = (self.find(piece, age), self.control(piece, age));
         let metric = self.condition.metric;
+        let seen = match is_whole_stage {
+            true => "since the stage began".to_owned(),
+            false => format!("in the last {}", format_duration(self.condition.lasting)),
+        };
         let state = match (&self.tripped, found.proof) {
             (Tripped::Shared(_), _) => "shared",
             (_, Proof::TooFew) => "too few",
@@ -171,7 +188,7 @@ impl Watch {
             breaches: self.row,
             breaches_to_trip: ROW,
             next_check_s: self.next.saturating_sub(age).as_secs_f64(),
-            words: self.in_words(piece, age),
+            words: format!("{seen} {}", self.in_words(piece, age)),
         }
     }
 }

@@ -63,9 +63,17 @@ impl Condition {
         format!("{} {direction} {limit} for {}", metric.name(), format_duration(lasting))
     }
 
-    /// `above 5 %`, `below 0.8 × the control's 41 tokens/s`.
+    /// Of a value that is over it `above 5 %`, `below 0.8 × the control's 41 tokens/s`; else `limit 5 %`.
     fn limit_in_words(&self, found: &Finding, beside: &str) -> String {
-        let direction = if self.metric.higher_is_worse() { "above" } else { "below" };
+        let is_over = match (found.value, found.limit) {
+            (Some(value), Some(limit)) => self.metric.is_over(value, limit),
+            _ => false,
+        };
+        let direction = match is_over {
+            true if self.metric.higher_is_worse() => "above",
+            true => "below",
+            false => "limit",
+        };
         match (self.limit, found.limit) {
             (Limit::At(value), _) => format!("{direction} {}", value_text(self.metric, value)),
             (Limit::TimesControl(factor), Some(limit)) => {
@@ -77,7 +85,8 @@ impl Condition {
 }
 
 impl Watch {
-    /// `error_rate is 21.3 % of 118 requests (95 % sure of 14.4 % at least), above 5 %; the control's: 0.9 % of 2310`.
+    /// `error_rate is 21.3 % of 118 requests (95 % sure of 14.4 % at least), above 5 %; the control's: 0.9 % of 2310`,
+    /// `error_rate is 0 % of 18 requests, limit 5 %; the control's: 0 % of 212`.
     pub(super) fn in_words(&self, piece: &Piece, age: Duration) -> String {
         let Called { what, unit, beside } = &self.called;
         let (metric, found, control) = (self.condition.metric, self.find(piece, age), self.control(piece, age));

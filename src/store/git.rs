@@ -105,6 +105,17 @@ pub async fn git_is_there() -> Result<(), GitError> {
     run("say its version", None, &["--version"], None, SHORT).await.map(drop)
 }
 
+/// Whether a repository is in a directory, or could be made there; one that only others may read is for them to say.
+///
+/// # Errors
+/// Something else is there.
+pub fn fits(path: &Utf8Path) -> Result<(), GitError> {
+    match directory_of(path) {
+        Err(GitError::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        other => other.map(drop),
+    }
+}
+
 impl Repository {
     /// Opens the repository in a directory, and makes both where there is none. The branch has the node's name.
     ///

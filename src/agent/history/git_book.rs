@@ -54,8 +54,8 @@ impl GitBook {
             self.ended().await;
         }
         let wanted = config.history.git.as_ref().map(|path| (path.value.clone(), config.node.name.value.to_string()));
-        if self.round.is_none() && wanted != self.repository {
-            *self = Self { repository: wanted, ..Self::default() };
+        if self.round.is_none() {
+            self.turn_to(wanted);
         }
         let Some((path, node)) = &self.repository else { return };
         if self.seen != Some(ledger.changes) {
@@ -76,6 +76,20 @@ impl GitBook {
         self.round = Some(tokio::spawn(async move { (changes, round.go().await) }));
     }
 
+    /// Another repository begins anew. Whether it is well is not known before its first round, so that the trouble with the
+    /// one before stands until then.
+    fn turn_to(&mut self, wanted: Option<(Utf8PathBuf, String)>) {
+        if wanted != self.repository {
+            let problem = self.problem.take().filter(|_| wanted.is_some());
+            *self = Self { repository: wanted, problem, ..Self::default() };
+        }
+    }
+
+    /// Whether the file names a repository.
+    pub fn is_asked_for(&self) -> bool {
+        self.repository.is_some()
+    }
+
     /// When [`Self::keep`] has something to do. `None`: not before something changes.
     pub fn next_wake(&self, ledger: &Ledger) -> Option<Instant> {
         self.repository.as_ref()?;
@@ -85,9 +99,7 @@ impl GitBook {
 
     /// Why the repository does not have what it should, while it does not.
     pub fn problem(&self) -> Option<Refusal> {
-        let (path, _) = self.repository.as_ref()?;
-        let problem = self.problem.as_ref()?;
-        Some(Refusal::notice(format_args!("the git repository {path} is behind the history: {problem}")))
+        self.problem.as_ref().map(Refusal::notice)
     }
 
     /// The agent ends: what is under way may end, too; the rest comes with the next life.
@@ -109,7 +121,8 @@ impl GitBook {
             Ok((_, Err(why))) => sys::chain(&why),
             Err(broken) => format!("this broke off by a bug of hapilot: {broken}"),
         };
-        self.problem = Some(result);
+        let path = self.repository.iter().map(|(path, _)| path.as_str()).next().unwrap_or_default();
+        self.problem = Some(format!("the git repository {path} is behind the history: {result}"));
         self.not_before = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(PAUSES.1);
     }
@@ -182,4 +195,22 @@ fn batch(revisions: &Revisions, place: &Place, numbers: &mut Vec<u32>) -> Vec<Co
         commits.push(commit);
     }
     commits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_repository_mends_nothing_before_it_was_tried() {
+        let at = |path: &str| Some((Utf8PathBuf::from(path), "lb1".to_owned()));
+        let mut book = GitBook::default();
+        book.turn_to(at("/a"));
+        assert!(book.problem().is_none() && book.is_asked_for());
+        book.problem = Some("the git repository /a is behind the history: it is a file".to_owned());
+        book.turn_to(at("/b"));
+        assert!(book.problem().is_some_and(|problem| problem.to_string().contains("/a is behind")));
+        book.turn_to(None);
+        assert!(book.problem().is_none() && !book.is_asked_for());
+    }
 }

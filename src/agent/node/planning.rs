@@ -9,6 +9,7 @@ use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::sources::certificate_checks;
 use crate::agent::sources::place::{Sources, SourcesError};
 use crate::agent::vip::vrrp_file::VrrpPlan;
+use std::time::SystemTime;
 
 /// What an apply would do.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ impl Node {
         report.notes.extend(self.engine.said.warnings.iter().cloned());
         report.notes.extend(certificate_checks::notes(sources));
         report.notes.extend(self.not_in_force(sources));
+        report.notes.extend(self.steering.canaries.notes_on(&sources.config, SystemTime::now()));
         report.notes.extend(start_doubts(sources, prepared));
         report.unread.clone_from(&sources.unread);
         let drastic = wants_force(self, sources);

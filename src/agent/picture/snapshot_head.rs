@@ -9,6 +9,7 @@ use crate::agent::node::Node;
 use crate::agent::outcome::limits::Finishing;
 use crate::agent::tell::refusal::Refusal;
 use crate::config::own_vips;
+use std::time::SystemTime;
 
 impl Snapshot {
     /// The picture now, but for what grows with the servers.
@@ -76,7 +77,7 @@ impl Snapshot {
             certificates: node.certificate_news.all.clone(),
             clients: config.has_clients().then(|| node.serving.clients.clone()),
             vips,
-            canaries: node.steering.canaries.view(node.now()),
+            canaries: node.steering.canaries.view(node.now(), SystemTime::now()),
             alerts,
             traffic: None,
             guards: (node.now(), node.steering.fleet.guards(node.now())),

@@ -245,7 +245,10 @@ impl Agent {
         self.node.troubles.set(Matter::Usage, self.usage.problem());
         if let Some(git) = &mut self.git {
             git.keep(&self.node.serving.config, &self.node.file.place, &self.node.ledger).await;
-            self.node.troubles.set(Matter::Git, git.problem());
+            match git.is_asked_for() {
+                true => self.node.troubles.set(Matter::Git, git.problem()),
+                false => self.node.troubles.withdraw(Matter::Git, "the file names no git repository any more"),
+            }
         }
         self.answer_late_words();
         self.words.send(&self.node);

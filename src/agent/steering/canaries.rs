@@ -2,21 +2,25 @@
 //!
 //! Decides by `rollout` alone, from what requests came to. Knows no HAProxy: what a canary gets becomes a part of what is wanted.
 
+mod leaving;
+mod telling;
+mod watched;
+
 use crate::agent::sources::place::Sources;
 use crate::config::{Backend, Canary, Config};
-use crate::event::{Event, EventKind, Severity};
+use crate::event::Event;
 use crate::fleet::Fleet;
 use crate::heartbeat::{CanaryNews, MAX_CANARIES};
-use crate::model::{AdminState, Digest, Moment, Name, ServerId, Weight};
-use crate::rollout::{
-    Change, Decided, Heard, Hold, Percent, Phase, Rejected, Rollout, Rules, Servers, View, Word, may_begin,
-};
+use crate::model::{Moment, Name, ServerId};
+use crate::rollout::{Change, Decided, Heard, Percent, Phase, Rejected, Rollout, View, Word, blocked_until, may_begin};
 use crate::store::{SavedCanaries, SavedCanary};
 use crate::traffic::GroupCounts;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use telling::told;
+use watched::{Standing, Watched, content, servers, short};
 
 /// What was heard is handed to a rollout this often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -38,24 +42,6 @@ pub(in crate::agent) struct Canaries {
     news: Vec<Event>,
 }
 
-/// One of them.
-#[derive(Debug)]
-struct Watched {
-    backend: Name,
-    content: String,
-    rules: Rules,
-    standing: Standing,
-    fresh: Heard,
-}
-
-#[derive(Debug)]
-enum Standing {
-    /// It may not begin yet: why.
-    Waits(String),
-    /// It has begun.
-    Begun(Box<Rollout>),
-}
-
 /// One canary at one moment, for people.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CanaryView {
@@ -67,6 +53,10 @@ pub struct CanaryView {
     pub percent: f64,
     /// Why it has not begun; none: it has.
     pub waits: Option<String>,
+    /// When it was promoted or rolled back, where that is known.
+    pub ended_at: Option<SystemTime>,
+    /// Until when the same content does not begin by itself, since it was rolled back.
+    pub blocked_until: Option<SystemTime>,
     /// The rollout, once it has begun.
     pub rollout: Option<View>,
 }
@@ -83,7 +73,8 @@ impl Canaries {
         let begun = self.all.iter().filter_map(|(name, watched)| match &watched.standing {
             Standing::Begun(rollout) => {
                 // What has ended stays as it is.
-                let at = if rollout.has_ended() { SystemTime::UNIX_EPOCH } else { today };
+                let ended_at = || watched.ended_at.unwrap_or(SystemTime::UNIX_EPOCH);
+                let at = if rollout.has_ended() { ended_at() } else { today };
                 Some((name.clone(), SavedCanary { rollout: (**rollout).clone(), at }))
             }
             Standing::Waits(_) => None,
@@ -95,8 +86,8 @@ impl Canaries {
     pub fn parts_under(&self, sources: &Sources) -> Arc<BTreeMap<Name, Percent>> {
         let part = |(backend, canary): (&Backend, &Canary)| {
             let known = self.all.get(&canary.name.value)?;
-            let is_same = known.content == content(backend, canary) && known.rules == canary.rules;
-            Some((canary.name.value.clone(), known.percent())).filter(|_| is_same)
+            let is_same = known.content == content(backend, canary);
+            Some((canary.name.value.clone(), known.percent_under(&canary.rules))).filter(|_| is_same)
         };
         let parts: BTreeMap<_, _> = canaries(&sources.config).filter_map(part).collect();
         if *self.parts == parts { self.parts.clone() } else { Arc::new(parts) }
@@ -111,34 +102,32 @@ impl Canaries {
     pub fn look(&mut self, config: &Config, now: Moment, today: SystemTime) -> bool {
         let mut before = std::mem::take(&mut self.all);
         for (backend, canary) in canaries(config) {
-            let (name, content) = (canary.name.value.clone(), content(backend, canary));
-            let is_same = |known: &Watched| known.content == content && known.rules == canary.rules;
-            if let Some(known) = before.remove(&name).filter(is_same) {
-                self.all.insert(name, known);
-                continue;
+            let name = canary.name.value.clone();
+            let mut watched = Watched::new(backend, canary);
+            match before.remove(&name) {
+                Some(mut known) if known.content == watched.content => {
+                    self.news.extend(known.edit(&name, &canary.rules, &self.rejected, now, today));
+                    self.all.insert(name, known);
+                    continue;
+                }
+                Some(known) => {
+                    self.news.extend(leaving::freed(&name, &known, config));
+                    self.news.extend(leaving::another(&name, &known));
+                }
+                None => {}
             }
-            let mut watched = Watched {
-                backend: backend.name.clone(),
-                content,
-                rules: canary.rules.clone(),
-                standing: Standing::Waits(String::new()),
-                fresh: Heard::default(),
-            };
-            match self.saved.remove(&name).filter(|saved| saved.rollout.is_of(&watched.content, &watched.rules)) {
+            match self.saved.remove(&name).filter(|saved| saved.rollout.content() == watched.content) {
                 Some(SavedCanary { mut rollout, at }) => {
                     rollout.after_gap(today.duration_since(at).unwrap_or_default());
+                    watched.ended_at = Some(at).filter(|at| rollout.has_ended() && *at > SystemTime::UNIX_EPOCH);
                     watched.standing = Standing::Begun(Box::new(rollout));
+                    self.news.extend(watched.edit(&name, &canary.rules, &self.rejected, now, today));
                 }
                 None => self.news.extend(watched.begin(&name, &self.rejected, now, today)),
             }
             self.all.insert(name, watched);
         }
-        for (name, gone) in before {
-            if matches!(&gone.standing, Standing::Begun(rollout) if !rollout.has_ended()) {
-                let text = format!("the canary {name} is gone from the file: all clients are the control group's");
-                self.news.push(Event::once(EventKind::Canary, Severity::Info, &name, text));
-            }
-        }
+        self.news.extend(before.iter().map(|(name, gone)| leaving::gone(name, gone, config)));
         self.saved.clear();
         self.settle()
     }
@@ -165,6 +154,11 @@ impl Canaries {
         }
     }
 
+    /// What an apply of this file would do to servers of canaries, where clients are kept from them now.
+    pub fn notes_on(&self, config: &Config, today: SystemTime) -> Vec<String> {
+        self.all.iter().filter_map(|(name, watched)| leaving::note(name, watched, config, today)).collect()
+    }
+
     /// When [`Self::decide`] is due; `None`: there is nothing to decide.
     pub fn next(&self) -> Option<Moment> {
         (!self.all.is_empty()).then_some(self.next)
@@ -187,7 +181,7 @@ impl Canaries {
                         rollout.observe(&heard, now);
                     }
                     let changes = rollout.decide(now);
-                    note_rejected(&mut self.rejected, rollout, &changes, today);
+                    note_end(&mut self.rejected, rollout, &mut watched.ended_at, &changes, today);
                     self.news.extend(changes.iter().map(|change| told(name, change)));
                 }
             }
@@ -222,14 +216,16 @@ impl Canaries {
                 (None, Some(stage)) => Decided::Stage(stage),
                 (None, None) => Decided::Behind,
             };
-            let is_back = matches!(&watched.standing, Standing::Begun(rollout) if matches!(rollout.phase(), Phase::RolledBack { .. }));
+            let is_back = watched.is_rolled_back();
             if matches!(watched.standing, Standing::Waits(_)) || is_back && news.rolled_back.is_none() {
+                // Whoever has the clients began it: what was rolled back before counts no more.
+                self.rejected.retain(|rejected| rejected.content != watched.content || news.rolled_back.is_some());
                 self.news.extend(watched.begin(name, &[], now, today));
             }
             if let Standing::Begun(rollout) = &mut watched.standing {
                 rollout.observe(&Heard::default(), now);
                 let changes = rollout.follow(&other, now);
-                note_rejected(&mut self.rejected, rollout, &changes, today);
+                note_end(&mut self.rejected, rollout, &mut watched.ended_at, &changes, today);
                 self.news.extend(changes.iter().map(|change| self::told(name, change)));
             }
         }
@@ -260,12 +256,18 @@ impl Canaries {
                     may_begin(&watched.content, &self.rejected, today)
                         .map_err(|why| format!("{why}; `--force` begins all the same"))?;
                 }
+                // What an operator overrules does not come back with the next edit.
+                self.rejected.retain(|rejected| rejected.content != watched.content);
                 watched.begin(name, &[], now, today)
             }
-            (CanaryWord::Rollout(_), Standing::Waits(why)) => return Err(format!("it has not begun: {why}")),
+            (CanaryWord::Rollout(_), Standing::Waits(why)) => {
+                return Err(format!(
+                    "it has not begun: {why}; `hapilot canary restart {name} --force` begins all the same"
+                ));
+            }
             (CanaryWord::Rollout(word), Standing::Begun(rollout)) => {
                 let changes = rollout.told(word, now).map_err(|deaf| deaf.to_string())?;
-                note_rejected(&mut self.rejected, rollout, &changes, today);
+                note_end(&mut self.rejected, rollout, &mut watched.ended_at, &changes, today);
                 changes.iter().map(|change| told(name, change)).collect()
             }
         };
@@ -275,14 +277,16 @@ impl Canaries {
     }
 
     /// What each of them does now.
-    pub fn view(&self, now: Moment) -> Vec<CanaryView> {
+    pub fn view(&self, now: Moment, today: SystemTime) -> Vec<CanaryView> {
         let view = |(name, watched): (&Name, &Watched)| {
             let (waits, rollout) = match &watched.standing {
                 Standing::Waits(why) => (Some(why.clone()), None),
                 Standing::Begun(rollout) => (None, Some(rollout.view(now))),
             };
             let percent = f64::from(watched.percent().hundredths()) / 100.0;
-            CanaryView { name: name.to_string(), backend: watched.backend.to_string(), percent, waits, rollout }
+            let (name, backend) = (name.to_string(), watched.backend.to_string());
+            let blocked_until = blocked_until(&watched.content, &self.rejected, today);
+            CanaryView { name, backend, percent, waits, rollout, ended_at: watched.ended_at, blocked_until }
         };
         self.all.iter().map(view).collect()
     }
@@ -312,173 +316,27 @@ pub enum CanaryWord {
     },
 }
 
-impl Watched {
-    fn percent(&self) -> Percent {
-        match &self.standing {
-            Standing::Waits(_) => Percent::NONE,
-            Standing::Begun(rollout) => rollout.percent(),
-        }
-    }
-
-    /// Begins, where it may.
-    fn begin(&mut self, name: &Name, rejected: &[Rejected], now: Moment, today: SystemTime) -> Vec<Event> {
-        match may_begin(&self.content, rejected, today) {
-            Ok(()) => {
-                let rollout = Rollout::new(self.rules.clone(), self.content.clone(), now);
-                let text = format!("the canary {name} begins with {} of the clients", rollout.percent());
-                self.standing = Standing::Begun(Box::new(rollout));
-                vec![Event::once(EventKind::Canary, Severity::Info, name, text)]
-            }
-            Err(why) => {
-                let is_news = matches!(&self.standing, Standing::Waits(before) if before.is_empty());
-                let text = format!("the canary {name} does not begin: {why}");
-                self.standing = Standing::Waits(why);
-                if is_news { vec![Event::once(EventKind::Canary, Severity::Warning, name, text)] } else { vec![] }
-            }
-        }
-    }
-}
-
-/// Enough of a digest to tell one content from another.
-fn short(content: &str) -> String {
-    content.chars().take(12).collect()
-}
-
 fn canaries(config: &Config) -> impl Iterator<Item = (&Backend, &Canary)> {
     config.backends.iter().filter_map(|backend| Some((backend, backend.canary.as_ref()?)))
 }
 
-/// What is rolled out: the same content behaves alike.
-fn content(backend: &Backend, canary: &Canary) -> String {
-    let servers: Vec<_> = backend.servers.iter().filter(|server| canary.has_server(&server.name)).collect();
-    let urls: Vec<_> = servers
-        .iter()
-        .map(|server| {
-            let models: Vec<_> = server.models.iter().map(|(name, here)| (name, &here.value)).collect();
-            (&server.name, &server.url.value, server.host_header(), models)
-        })
-        .collect();
-    let models: Vec<_> = canary.models().into_iter().flatten().map(|(name, here)| (name, &here.value)).collect();
-    Digest::of(format!("{:?}", (&backend.name, urls, models))).to_string()
-}
-
-/// How many servers of each group can serve, as health and operators have it.
-fn servers(config: &Config, fleet: &Fleet, backend: &Name) -> Option<Servers> {
-    let backend = config.backend(backend)?;
-    let canary = backend.canary.as_ref().filter(|canary| canary.models().is_none())?;
-    let mut servers = Servers::default();
-    for server in &backend.servers {
-        let id = ServerId::new(backend.name.clone(), server.name.clone());
-        let is_up = fleet.weights().get(&id).is_none_or(|weight| *weight > Weight::ZERO)
-            && server.state.value == AdminState::Ready;
-        let (up, all) = match canary.has_server(&server.name) {
-            true => (&mut servers.canary_up, &mut servers.canary),
-            false if server.tier == 1 => (&mut servers.control_up, &mut servers.control),
-            false => continue,
-        };
-        *up += usize::from(is_up);
-        *all += 1;
-    }
-    Some(servers)
-}
-
-fn note_rejected(rejected: &mut Vec<Rejected>, rollout: &Rollout, changes: &[Change], today: SystemTime) {
+/// Notes when it ended, and what is not to begin again.
+fn note_end(
+    rejected: &mut Vec<Rejected>,
+    rollout: &Rollout,
+    ended_at: &mut Option<SystemTime>,
+    changes: &[Change],
+    today: SystemTime,
+) {
     for change in changes {
         if let Change::RolledBack { reason } = change {
             rejected.push(Rejected { content: rollout.content().to_owned(), at: today, reason: reason.clone() });
         }
-    }
-}
-
-fn told(name: &Name, change: &Change) -> Event {
-    let once = |severity, text: String| Event::once(EventKind::Canary, severity, name, text);
-    match change {
-        Change::Stage { stage, percent } => {
-            once(Severity::Info, format!("the canary {name} has {percent} of the clients (stage {})", stage + 1))
-        }
-        Change::Gate { stage } => {
-            let text = format!("the canary {name} waits for `hapilot canary promote {name}` (stage {})", stage + 1);
-            once(Severity::Warning, text)
-        }
-        Change::Held(hold) => {
-            let severity = match hold {
-                Hold::Operator | Hold::TooLittleData { .. } | Hold::Unproven { .. } => Severity::Info,
-                Hold::MetricsLost { .. } | Hold::SharedCause { .. } => Severity::Warning,
-            };
-            once(severity, format!("the canary {name} is held: {}", hold.in_words()))
-        }
-        Change::WentOn => once(Severity::Info, format!("the canary {name} goes on")),
-        Change::Baking => once(Severity::Info, format!("the canary {name} has all clients, and is watched")),
-        Change::Done => once(Severity::Info, format!("the canary {name} is promoted: it has all clients")),
-        Change::RolledBack { reason } => {
-            once(Severity::Error, format!("the canary {name} was rolled back: {reason}")).about("rollback")
+        if matches!(change, Change::Done | Change::RolledBack { .. }) {
+            *ended_at = Some(today);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-
-    const FILE: &str = "[frontend.api]\nbind = [\"127.0.0.1:1\"]\n[backend.chat.server.a]\nurl = \"http://192.0.2.1\"\n\
-                        [backend.chat.server.b]\nurl = \"http://192.0.2.2\"\n[canary.turbo]\nbackend = \"chat\"\nservers = [\"b\"]\n\
-                        stages = [{ percent = 5, hold = \"1h\" }, { percent = 50, hold = \"1h\" }]\n";
-
-    fn config(file: &str) -> Config {
-        config::parse("a.toml", file, "node").expect("a good file")
-    }
-
-    fn percent(canaries: &Canaries) -> f64 {
-        canaries.view(Moment::default())[0].percent
-    }
-
-    fn told(content: &str, stage: Option<usize>, why: Option<&str>) -> BTreeMap<String, CanaryNews> {
-        let news = CanaryNews { content: content.to_owned(), stage, rolled_back: why.map(str::to_owned) };
-        BTreeMap::from([("turbo".to_owned(), news)])
-    }
-
-    #[test]
-    fn a_node_does_as_the_owner_does_and_a_later_life_goes_on_there() {
-        let (first, today) = (config(FILE), SystemTime::now());
-        let now = |seconds| Moment(Duration::from_secs(seconds));
-        let mut canaries = Canaries::default();
-        canaries.look(&first, now(0), today);
-        assert_eq!(percent(&canaries), 5.0);
-        let content = canaries.news_of_stages()["turbo"].content.clone();
-        assert!(!canaries.follow(&told("another", Some(1), None), now(1), today), "of another content");
-        assert!(canaries.follow(&told(&content, Some(1), None), now(2), today));
-        assert_eq!((percent(&canaries), canaries.news_of_stages()), (50.0, told(&content, Some(1), None)));
-
-        let mut later = Canaries::of(canaries.to_save(today));
-        later.look(&first, now(0), today);
-        assert_eq!((percent(&later), later.news_of_stages()), (50.0, told(&content, Some(1), None)));
-
-        assert!(later.follow(&told(&content, None, Some("it failed")), now(3), today));
-        assert_eq!(percent(&later), 0.0);
-        assert!(!later.follow(&told(&content, None, Some("it failed")), now(4), today), "nothing is new");
-        // What was rolled back waits in a later file as well; the owner's operator began it again.
-        later.look(&config(&FILE.replace("[canary.turbo]", "[canary.other]")), now(5), today);
-        assert_eq!(percent(&later), 0.0);
-        later.look(&first, now(6), today);
-        assert_eq!(percent(&later), 0.0);
-        assert!(later.follow(&told(&content, Some(0), None), now(7), today));
-        assert_eq!(percent(&later), 5.0);
-        let news: Vec<String> = later.take_news().into_iter().map(|event| event.text).collect();
-        assert!(news.iter().any(|text| text.contains("at another node: it failed")), "{news:?}");
-    }
-
-    #[test]
-    fn another_server_in_the_group_is_another_canary_and_another_weight_is_none() {
-        let (first, today) = (config(FILE), SystemTime::now());
-        let mut canaries = Canaries::default();
-        canaries.look(&first, Moment::default(), today);
-        let name = Name::new("turbo").expect("a name");
-        canaries.say(&name, CanaryWord::Rollout(Word::Promote), "me", Moment::default(), today).expect("a stage");
-        let weighed = FILE.replace("url = \"http://192.0.2.1\"", "url = \"http://192.0.2.1\"\nweight = 7");
-        canaries.look(&config(&weighed), Moment::default(), today);
-        assert_eq!(percent(&canaries), 50.0);
-        canaries.look(&config(&FILE.replace("192.0.2.2", "192.0.2.3")), Moment::default(), today);
-        assert_eq!(percent(&canaries), 5.0);
-    }
-}
+mod tests;

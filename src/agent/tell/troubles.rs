@@ -63,6 +63,14 @@ impl Troubles {
         self.bulletin.tell(event.about(matter.as_str()));
     }
 
+    /// Nobody asks any more for what it was about: it is no trouble, and nothing was mended either.
+    pub fn withdraw(&mut self, matter: Matter, text: &str) {
+        if self.note(matter, None) == TroubleChange::Over {
+            let event = Event::ends(EventKind::Problem, matter.subject(), text);
+            self.bulletin.tell(event.about(matter.as_str()));
+        }
+    }
+
     /// Keeps it alone, for who has words of its own to tell it by.
     pub fn note(&mut self, matter: Matter, problem: Option<&Refusal>) -> TroubleChange {
         match problem {
@@ -155,6 +163,8 @@ mod tests {
             assert_eq!(troubles.of(Matter::Room).map(ToString::to_string).as_deref(), problem);
         }
         assert_eq!((troubles.all().count(), troubles.has(Matter::History)), (2, false));
+        troubles.withdraw(Matter::Room, "nobody asks");
+        troubles.withdraw(Matter::Room, "nobody asks");
         drop(troubles);
         let mut told = vec![];
         let take = |event: Event| {
@@ -163,6 +173,6 @@ mod tests {
             }
         };
         EventReader::new(state).read(take).unwrap();
-        assert_eq!(told, ["full", "read-only", "the state directory has room again", "full"]);
+        assert_eq!(told, ["full", "read-only", "the state directory has room again", "full", "nobody asks"]);
     }
 }

@@ -42,9 +42,10 @@ pub(super) fn canaries(root: &TableReader<'_>, backends: &mut [Backend]) {
         let rules = rules(&table);
         let sticky = sticky(&table);
         let chosen = table.table("override").map(|table| choice(&table));
-        let names = table.get("servers").map(|field| field.list()).unwrap_or_default();
+        let servers_field = table.get("servers");
+        let names = servers_field.as_ref().map(Field::list).unwrap_or_default();
         let group = models_of(&table);
-        if names.is_empty() && group.is_none() && !table.is_misspelt("servers") && !table.is_misspelt("models") {
+        if servers_field.is_none() && group.is_none() && !table.is_misspelt("servers") && !table.is_misspelt("models") {
             let message = format!("`[{}]` needs `servers` or `models`: what its clients get", table.path());
             let found = Found::error("missing-key", message, table.span());
             table.context().report(found.help("such as `servers = [\"new-1\"]`").absence());
@@ -82,16 +83,16 @@ fn models_of(table: &TableReader<'_>) -> Option<CanaryGroup> {
 fn servers(names: &[Field<'_>], backend: &mut Backend) -> Vec<Name> {
     let mut group: Vec<Name> = Vec::new();
     for field in names {
-        let Some(name) = field.name() else { continue };
+        let Some(name) = field.text() else { continue };
         let error = |message: String, help: &str| field.context.report(field.error("bad-value", message).help(help));
-        match backend.servers.iter_mut().find(|server| server.name == name.value) {
+        match backend.servers.iter_mut().find(|server| server.name.as_str() == name.value) {
             None => {
                 let message = format!("`{}`: backend {} has no server {}", field.name, backend.name, name.value);
-                field
-                    .context
-                    .report(field.error("unknown-server", message).help("name servers of that backend").absence());
+                let known: Vec<&str> = backend.servers.iter().map(|server| server.name.as_str()).collect();
+                let help = format!("name its servers, one by one: {}", known.join(", "));
+                field.context.report(field.error("unknown-server", message).help(help).absence());
             }
-            Some(_) if group.contains(&name.value) => {
+            Some(server) if group.contains(&server.name) => {
                 error(format!("`{}`: {} is named twice", field.name, name.value), "remove one");
             }
             Some(server) if server.tier > 1 => error(
@@ -100,7 +101,7 @@ fn servers(names: &[Field<'_>], backend: &mut Backend) -> Vec<Name> {
             ),
             Some(server) => {
                 server.tier = BEHIND;
-                group.push(name.value);
+                group.push(server.name.clone());
             }
         }
     }
@@ -138,8 +139,8 @@ fn choice(table: &TableReader<'_>) -> GroupChoice {
         plans: texts("plans"),
         addresses: addresses.into_iter().map(|address| address.value).collect(),
     };
-    let is_nobody = choice.clients.is_empty() && choice.plans.is_empty() && choice.addresses.is_empty();
-    if is_nobody && !["clients", "plans", "addresses"].iter().any(|key| table.is_misspelt(key)) {
+    let is_given = |key: &&str| table.has(key) || table.is_misspelt(key);
+    if !["clients", "plans", "addresses"].iter().any(is_given) {
         let message = format!("`{}` says nobody who may choose", table.path());
         let help = "add `clients`, `plans` or `addresses`";
         table.context().report(Found::error("missing-key", message, table.span()).help(help).absence());
@@ -155,6 +156,11 @@ fn rules(table: &TableReader<'_>) -> Rules {
             let table = TableReader::of(field)?;
             let percent = percent(&table);
             let gate = table.get("gate").and_then(|field| field.boolean()).unwrap_or(false);
+            if let (Some(Percent::NONE), false, Some(field)) = (percent, gate, table.get("percent")) {
+                let message = format!("`{}` is 0, and no request of the canary would tell when it ends", field.name);
+                let help = "from 0.01 on; 0 only with `gate = true`, for those whom `override` lets choose";
+                table.context().report(field.error("out-of-range", message).help(help));
+            }
             Some(Stage { percent: percent?, hold: table.duration_or_default("hold").value, gate })
         })
         .collect();
@@ -210,10 +216,14 @@ fn condition(table: &TableReader<'_>) -> Option<Condition> {
     let given: Vec<_> = LIMITS.into_iter().filter_map(|name| Some((name, table.get(name)?))).collect();
     let misspelt = LIMITS.iter().any(|name| table.is_misspelt(name));
     let metric = metric.and_then(|word| Metric::ALL.into_iter().find(|metric| metric.name() == word.value));
-    if given.len() != 1 && !misspelt {
+    if let [(one, _), .., (other, _)] = &given[..] {
+        let message = format!("`{}` has two limits, {one} and {other}, and a condition has one", table.path());
+        let help = "write each into a condition of its own: either of them rolls back";
+        table.context().report(Found::error("bad-value", message, table.span()).help(help));
+    } else if given.is_empty() && !misspelt {
         let message = format!("`{}`: one of {} says when it is worse", table.path(), LIMITS.join(", "));
         let found = Found::error("missing-key", message, table.span()).help("such as `above = 0.05`");
-        table.context().report(if given.is_empty() { found.absence() } else { found });
+        table.context().report(found.absence());
     }
     let [(name, field)] = &given[..] else { return None };
     let value = match *name {
@@ -273,6 +283,16 @@ fn absolute(field: &Field<'_>, metric: Metric) -> Option<f64> {
         Metric::TokensPerSecond | Metric::CostPerRequest => (false, false),
         _ => (true, false),
     };
+    if let (DeValue::String(text), true) = (field.value, is_share) {
+        let share = text.trim().strip_suffix('%').and_then(|percent| percent.trim().parse::<f64>().ok());
+        let message = format!("`{}`: {} is a share between 0 and 1, without quotes", field.name, metric.name());
+        let help = share.filter(|percent| (0.0..=100.0).contains(percent)).map_or_else(
+            || "5 % is 0.05".to_owned(),
+            |percent| format!("{percent} % is {}", (percent * 1e4).round() / 1e6),
+        );
+        field.context.report(field.error("out-of-range", message).help(help));
+        return None;
+    }
     let (what, help) = match (written(field)?, is_time) {
         (Written::Number(number), false) if !is_share || number <= 1.0 => return Some(number),
         (Written::Time(time), true) => return Some(time.as_secs_f64()),

@@ -3,6 +3,7 @@
 //! Every limit comes from the schema; every form from `model`. Refuses to know which key it reads.
 
 use super::context::Context;
+use super::hint::smallest;
 use super::word::{closest, printable};
 use crate::config::diagnostic::Found;
 use crate::config::mask::{is_reference, is_relative_file};
@@ -69,6 +70,7 @@ impl<'t> Field<'t> {
             (ValueKind::Bool, DeValue::String(text)) if ["true", "false"].contains(&&**text) => {
                 Some(format!("without quotes: {text}"))
             }
+            (ValueKind::Table(section), _) => smallest(section),
             (ValueKind::Named(section, _) | ValueKind::NamedBeside(section, ..), DeValue::Array(_)) => {
                 Some(format!("every one has a name: `[{}]`, not `[[…]]`", section.name))
             }
@@ -185,7 +187,14 @@ impl<'t> Field<'t> {
                 Some((ip, _)) if ip.parse::<IpAddr>().is_ok() => {
                     Refused(format!("{text:?} is an address of one interface: give one that is valid without it"))
                 }
-                _ => Refused(format!("{text:?} is not an address; a name is not enough here")),
+                _ => match text.split_once('/') {
+                    Some((ip, _)) if ip.parse::<IpAddr>().is_ok() => {
+                        Refused(format!("{text:?} is a network: write each address by itself"))
+                    }
+                    _ => {
+                        Refused(format!("{text:?} is not an address, such as \"192.0.2.7\"; a name is not enough here"))
+                    }
+                },
             })
         })
     }

@@ -52,6 +52,13 @@ pub(super) fn meant(section: &'static Section, name: &str) -> Option<&'static Ke
     section.key(word?)
 }
 
+/// A table to copy, with what it needs alone: `such as { percent = 5 }`.
+pub(super) fn smallest(section: &'static Section) -> Option<String> {
+    let needed = section.keys.iter().filter(|key| key.default == Default::Required);
+    let needed: Vec<_> = needed.map(|key| format!("{} = {}", key.name, key.example)).collect();
+    (!needed.is_empty()).then(|| format!("such as {{ {} }}", needed.join(", ")))
+}
+
 /// A line to copy: `path = ["/v1/embeddings"]`.
 pub(super) fn example(key: &KeySpec) -> Option<String> {
     let value = match (key.kind, key.example, key.default) {

@@ -20,7 +20,7 @@ const MAX_HOURS: usize = 40_000;
 /// Files that change together.
 const TOGETHER: [&str; 4] = ["current.json", "confirm.json", "overrides.json", "released.json"];
 /// Files that each stand for themselves.
-const ALONE: [&str; 4] = ["spent.json", "models.json", "events.jsonl.1", "events.jsonl"];
+const ALONE: [&str; 5] = ["spent.json", "models.json", "canaries.json", "events.jsonl.1", "events.jsonl"];
 
 /// What one look has found.
 #[derive(Debug)]

@@ -135,7 +135,7 @@ pub struct StateFile {
 }
 
 /// Files and directories of the state directory that are the node's memory, as far as a backup has or replaces them.
-const MEMORY: [&str; 12] = [
+const MEMORY: [&str; 14] = [
     "revisions",
     "current.json",
     "confirm.json",
@@ -143,6 +143,8 @@ const MEMORY: [&str; 12] = [
     "released.json",
     "spent.json",
     "models.json",
+    "canaries.json",
+    "soak.json",
     "probes.json",
     "events.jsonl",
     "events.jsonl.1",
@@ -150,8 +152,8 @@ const MEMORY: [&str; 12] = [
     "journal.json",
 ];
 
-/// Of those the ones that an archive has no business with.
-const NEVER_KEPT: [&str; 2] = ["probes.json", "journal.json"];
+/// Of those the ones that an archive has no business with: a soak is of these minutes.
+const NEVER_KEPT: [&str; 3] = ["probes.json", "journal.json", "soak.json"];
 
 /// Whether a path is one that a backup has of the state directory: plain names below what is the node's memory.
 fn is_of_state(path: &str) -> bool {

@@ -17,6 +17,10 @@ fn directory() -> (tempfile::TempDir, Utf8PathBuf) {
     (held, path)
 }
 
+/// One that was rolled back.
+const CANARIES: &str = "{\"canaries\":{},\"rejected\":[{\"content\":\"a\",\
+                        \"at\":{\"secs_since_epoch\":1796083200,\"nanos_since_epoch\":0},\"reason\":\"it failed\"}]}\n";
+
 /// A state directory with three revisions.
 fn state(dir: &Utf8Path) -> Utf8PathBuf {
     let state = dir.join("state");
@@ -43,6 +47,8 @@ fn state(dir: &Utf8Path) -> Utf8PathBuf {
     save_current(&state, &Current { serving: Some(3), last_good: Some(3), rolled_back_from: None }).unwrap();
     fs_err::write(state.join("events.jsonl"), "{\"a\":1}\n{\"half").unwrap();
     fs_err::write(state.join("journal.json"), "{}").unwrap();
+    fs_err::write(state.join("soak.json"), "null\n").unwrap();
+    fs_err::write(state.join("canaries.json"), CANARIES).unwrap();
     state
 }
 
@@ -132,7 +138,10 @@ fn what_is_packed_comes_back_and_nothing_of_it_is_a_secret() {
     assert_eq!(found.files[1].path, "/etc/hapilot/.clients.toml");
     let names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
     assert!(names.contains(&"state/revisions/000002/maps/a.map") && names.contains(&"state/current.json"), "{names:?}");
-    assert!(!names.iter().any(|name| name.contains("keys") || name.contains("journal")), "{names:?}");
+    let is_left_out = |name: &&str| ["keys", "journal", "soak"].iter().any(|word| name.contains(word));
+    assert!(!names.iter().any(is_left_out), "{names:?}");
+    let canaries = members.iter().find(|(name, _)| name == "state/canaries.json").unwrap();
+    assert_eq!(canaries.1, CANARIES.as_bytes());
     let events = members.iter().find(|(name, _)| name == "state/events.jsonl").unwrap();
     assert_eq!(events.1, b"{\"a\":1}\n", "half a line is none");
 }
