@@ -3,6 +3,7 @@
 //! Refuses to know how the file was read. Called by `cli` (`check`) and `agent` (at a load of the file).
 
 use super::diagnostic::{Diagnostics, Found};
+use super::lint_alerts::alerts;
 use super::money::ModelPrice;
 use super::read::is_loopback;
 use super::route::is_match;
@@ -34,6 +35,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     lint.plans_of_routes(config);
     lint.unasked_certificates(config);
     lint.money(config);
+    alerts(config, &mut |code, origin, message, help| lint.warn(code, Some(origin), message, help));
     for frontend in &config.frontends {
         lint.frontend(config, frontend);
     }
