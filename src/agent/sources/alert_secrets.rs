@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::sys;
 use camino::Utf8Path;
 
-/// One line each. What only this process may not read is left out: the agent may.
+/// One line each. Of what this process may not read and the agent may, that is said.
 pub(super) fn unread(file: &Utf8Path, config: &Config, secrets: SecretUse) -> Vec<String> {
     if secrets == SecretUse::Nothing {
         return vec![];
@@ -17,9 +17,11 @@ pub(super) fn unread(file: &Utf8Path, config: &Config, secrets: SecretUse) -> Ve
         let is_ours = error.is_out_of_reach() && !secrets.hands_on();
         let at = At::origin(file, reference.origin);
         let (place, why) = (&reference.value, sys::chain(&error));
-        (!is_ours).then(|| {
-            format!("{at}: {place} of [alert.{}]: {why}: nobody is told by it until it can be read", sink.name)
-        })
+        let told = match is_ours {
+            true => "only the agent may be able to read it",
+            false => "nobody is told by it until it can be read",
+        };
+        Some(format!("{at}: {place} of [alert.{}]: {why}: {told}", sink.name))
     };
     config.alerts.sinks.iter().filter_map(line).collect()
 }
