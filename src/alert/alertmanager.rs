@@ -36,7 +36,7 @@ fn alerts(told: &Notification, now: Timestamp) -> Vec<Value> {
                 "key": clean(&line.key, MAX_TEXT),
                 "hapilot": told.teller(),
             },
-            "annotations": { "summary": clean(&line.text, MAX_TEXT), "description": clean(&line.cause, MAX_TEXT) },
+            "annotations": { "summary": clean(&(line.words() + &line.kept()), MAX_TEXT), "description": clean(&line.cause, MAX_TEXT) },
             "startsAt": line.since.min(now).to_string(),
             "endsAt": if is_over { now } else { ends }.to_string(),
         })
