@@ -56,7 +56,7 @@ pub(super) fn ended(line: &Line, table: &AlertTable, now: Timestamp) -> Line {
     // One that is more or less urgent by now is another matter.
     let known = table.get(&line.key).filter(|alert| alert.urgency == line.urgency);
     let (ended, over_text) = known.map(|alert| (alert.ended, alert.over_text.clone())).unwrap_or_default();
-    let count = known.map_or(line.count, |alert| alert.count);
+    let (count, began) = known.map_or((line.count, line.began), |alert| (alert.count, alert.began));
     Line {
         is_over: true,
         is_news: false,
@@ -64,6 +64,7 @@ pub(super) fn ended(line: &Line, table: &AlertTable, now: Timestamp) -> Line {
         ended: ended.or(Some(now)),
         over_text,
         count,
+        began,
         ..line.clone()
     }
 }
@@ -75,5 +76,5 @@ pub(super) fn hint(line: &Line, table: &AlertTable) -> Option<String> {
     }
     let pool = line.subject.split('/').next()?;
     let (serving, all) = table.serving(pool)?;
-    Some(format!("{serving} of {all} servers of {pool} serve; why: `hapilot explain {}`", line.subject))
+    Some(format!("{serving} of {all} servers of {pool} are well; why: `hapilot explain {}`", line.subject))
 }

@@ -312,6 +312,9 @@ impl AlertTable {
                 continue;
             }
             if finding.phase == Phase::Once && finding.urgency == Urgency::Page {
+                if self.is_told_by_another_agent(&finding.key, event) {
+                    continue;
+                }
                 finding.key = self.key_of_occurrence(&finding.key, event.at);
             }
             self.put(finding, event);
@@ -323,6 +326,16 @@ impl AlertTable {
         let of_key = self.alerts.range(key.to_owned()..).take_while(move |(other, _)| other.starts_with(key));
         let is_one = move |other: &str| other[key.len()..].is_empty() || other[key.len()..].starts_with('@');
         of_key.filter(move |(other, _)| is_one(other)).map(|(_, alert)| alert)
+    }
+
+    /// Whether an agent that has just begun tells what one before it told (that a certificate has expired): that did not happen
+    /// again.
+    fn is_told_by_another_agent(&self, key: &str, event: &Event) -> bool {
+        let Some(started) = self.started.filter(|started| event.at.duration_since(*started) < DOUBT) else {
+            return false;
+        };
+        let is_same = |alert: &Alert| alert.is_firing() && alert.last < started && alert.text == cut(&event.text);
+        self.occurrences(key).any(is_same)
     }
 
     /// A page that happens again rings again: it has a key of its own.

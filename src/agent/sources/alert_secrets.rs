@@ -25,3 +25,21 @@ pub(super) fn unread(file: &Utf8Path, config: &Config, secrets: SecretUse) -> Ve
     };
     config.alerts.sinks.iter().filter_map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn each_secret_that_cannot_be_read_is_told() {
+        let file = "[frontend.api]\nbind = [\"*:8080\"]\n[backend.chat.server.one]\nurl = \"http://192.0.2.1\"\n\
+                    [alert.ops]\nslack = { webhook = \"env:HAPILOT_IS_SURELY_UNSET\" }\n\
+                    [alert.team]\nslack = { webhook = \"file:/nowhere/at/all\" }\n";
+        let config = parse("f", file, "lb1").unwrap();
+        let told = unread(Utf8Path::new("f"), &config, SecretUse::Compared);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("env:HAPILOT_IS_SURELY_UNSET of [alert.ops]"), "{told:?}");
+        assert!(told[1].contains("/nowhere/at/all of [alert.team]"), "{told:?}");
+    }
+}

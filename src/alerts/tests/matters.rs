@@ -126,7 +126,7 @@ fn what_is_well_is_not_told_to_be_out_and_the_headline_is_what_is_new() {
     let (_, news) = life.told.iter().rev().find(|(_, told)| told.change == Change::Update).unwrap();
     assert_eq!(news.headline(), "chat/e is out");
     assert_eq!(news.lines[0].began.map(Timestamp::as_second), Some(START + began));
-    assert_eq!(news.hint, "3 of 4 servers of chat serve; why: `hapilot explain chat/e`");
+    assert_eq!(news.hint, "3 of 4 servers of chat are well; why: `hapilot explain chat/e`");
     for told in life.told.iter().filter(|(at, _)| *at > began).flat_map(|(_, told)| &told.lines) {
         let is_well = told.subject != "chat/e";
         assert_eq!(
@@ -213,4 +213,34 @@ fn a_new_sink_is_told_what_lasts_and_not_what_happened_before_it() {
     life.event(rollback(3));
     life.until(1_100);
     assert_eq!(life.changes()[1..], [(1_035, Change::Trigger, "rollback")]);
+}
+
+#[test]
+fn what_an_agent_tells_at_each_start_rings_once() {
+    let mut life = Life::new();
+    let expired = || Event::once(EventKind::Certificate, Severity::Error, "/a.pem", "it has expired").about("expiry");
+    for _ in 0..3 {
+        life.event(Event::begins(EventKind::Agent, Severity::Info, "agent", "hapilot runs"));
+        life.until(life.now + 10);
+        life.event(expired());
+        life.until(life.now + 1_200);
+    }
+    assert_eq!(life.changes(), [(45, Change::Trigger, "certificates")]);
+    assert_eq!(life.told[0].1.lines[0].count, 1);
+}
+
+#[test]
+fn what_is_open_is_listed_with_why() {
+    let mut life = Life::new();
+    life.event(out("chat/a"));
+    life.event(rollback(2));
+    life.until(60);
+    life.event(back("chat/a"));
+    life.until(65);
+    let matters = life.book.open_matters(&life.table);
+    assert_eq!(matters.len(), 2, "{matters:?}");
+    assert!(matters[0].ends_with(", at 2023-11-14T22:13:20Z, open until 2023-11-15T02:13:20Z"), "{matters:?}");
+    assert_eq!(matters[1], "chat/a is well again since 2023-11-14T22:14:20Z, over when that has held for a minute");
+    life.until(200);
+    assert_eq!(life.book.open_matters(&life.table).len(), 1);
 }
