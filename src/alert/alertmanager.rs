@@ -36,7 +36,7 @@ fn alerts(told: &Notification, now: Timestamp) -> Vec<Value> {
                 "key": clean(&line.key, MAX_TEXT),
                 "hapilot": told.teller(),
             },
-            "annotations": { "summary": clean(&line.text, MAX_TEXT), "description": clean(&line.cause, MAX_TEXT) },
+            "annotations": { "summary": clean(&(line.words() + &line.kept()), MAX_TEXT), "description": clean(&line.cause, MAX_TEXT) },
             "startsAt": line.since.min(now).to_string(),
             "endsAt": if is_over { now } else { ends }.to_string(),
         })
@@ -49,6 +49,37 @@ mod tests {
     use super::*;
     use crate::alert::webhook::tests::sample;
     use crate::alerts::Change;
+    use crate::config::SinkKind;
+
+    #[test]
+    fn its_url_may_be_that_of_its_api() {
+        for url in [
+            "http://127.0.0.1:9093/x",
+            "http://127.0.0.1:9093/x/api/v2/alerts",
+            "http://127.0.0.1:9093/x/api/v2/alerts/",
+        ] {
+            let file = format!(
+                "[frontend.api]\nbind = [\"*:8080\"]\n[backend.chat.server.one]\nurl = \"http://192.0.2.1\"\n\
+                                [alert.prom]\nalertmanager = {{ url = \"{url}\" }}\n"
+            );
+            let config = crate::config::parse("f", &file, "lb1").unwrap();
+            let SinkKind::Alertmanager { url } = &config.alerts.sinks[0].kind else { panic!("its kind") };
+            assert_eq!(url.path, "/x");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_open_says_so() {
+        let now = Timestamp::from_second(1_700_000_100).unwrap();
+        let mut told = sample();
+        (told.lines[0].ended, told.lines[0].kept_until) = (Some(now), Some(now));
+        told.lines[0].over_text = "backend chat serves again".into();
+        let summary = alerts(&told, now)[0]["annotations"]["summary"].as_str().unwrap().to_owned();
+        assert!(
+            summary.starts_with("backend chat serves again since ") && summary.ends_with("because it flaps"),
+            "{summary}"
+        );
+    }
 
     #[test]
     fn what_lasts_ends_by_itself_and_what_is_over_ends_now() {

@@ -116,11 +116,13 @@ mod tests {
         };
         let mut bad = sample();
         bad.lines[0].text = "evil\r\nBcc: all@example.com".into();
-        let (begin, end) = (text(&bad), text(&Notification { change: Change::Resolve, id: "x".into(), ..sample() }));
+        let mut over = Notification { change: Change::Resolve, id: "x".into(), ..sample() };
+        (over.lines[0].is_over, over.lines[0].over_text) = (true, "backend chat serves again".into());
+        let (begin, end) = (text(&bad), text(&over));
         assert_eq!(of(&begin, "References: "), of(&end, "References: "));
         assert_ne!(of(&begin, "Message-ID: "), of(&end, "Message-ID: "));
         assert!(!begin.lines().any(|line| line.starts_with("Bcc")), "{begin}");
-        assert_eq!(of(&end, "Subject: "), "OVER: backend chat cannot serve");
+        assert_eq!(of(&end, "Subject: "), "OVER: backend chat serves again");
         assert_eq!(of(&end, "Auto-Submitted: "), "auto-generated");
     }
 }

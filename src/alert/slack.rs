@@ -5,7 +5,7 @@
 use super::answer::{Delivery, Fault};
 use super::exchange::{Address, post};
 use super::line::cut;
-use super::words::{body, headline};
+use super::words::{body_below, headline};
 use crate::alerts::Notification;
 use crate::model::Secret;
 use serde_json::json;
@@ -30,7 +30,7 @@ pub(super) async fn deliver(url: &Secret, told: &Notification) -> Delivery {
 }
 
 fn message(told: &Notification) -> serde_json::Value {
-    let text = format!("{}\n{}", headline(told), body(told));
+    let text = format!("{}\n{}", headline(told), body_below(told));
     // No word of a backend makes a link, calls a channel or is bold.
     json!({ "text": escaped(&cut(&text, MAX_TEXT)), "mrkdwn": false, "unfurl_links": false, "unfurl_media": false })
 }
@@ -49,7 +49,10 @@ mod tests {
         let mut told = sample();
         told.lines[0].cause = format!("<!channel> & <https://evil|x> {}", "<".repeat(9_000));
         let text = message(&told)["text"].as_str().unwrap().to_owned();
-        assert!(text.starts_with("PAGE: backend chat cannot serve\n- backend chat cannot serve\n  because &lt;!channel&gt; &amp; &lt;https"), "{text}");
+        assert!(
+            text.starts_with("PAGE: backend chat cannot serve\n  because &lt;!channel&gt; &amp; &lt;https"),
+            "{text}"
+        );
         assert!(!text.contains('<') && text.chars().count() < 4 * MAX_TEXT);
         assert!(text.ends_with("told by lb1 at 2023-11-14 22:14:20 UTC") || text.ends_with('…'));
     }

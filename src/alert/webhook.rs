@@ -33,6 +33,8 @@ struct Body {
     headline: String,
     alerts: Vec<Alert>,
     more: usize,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    hint: String,
 }
 
 #[derive(Serialize)]
@@ -46,6 +48,10 @@ struct Alert {
     since: Timestamp,
     is_over: bool,
     count: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_until: Option<Timestamp>,
 }
 
 pub(super) async fn deliver(url: &Endpoint, secret: Option<&Secret>, told: &Notification) -> Delivery {
@@ -73,7 +79,7 @@ fn signature(secret: &Secret, timestamp: &str, body: &[u8]) -> String {
 }
 
 fn body(told: &Notification) -> Body {
-    let Notification { id, dedup, change, urgency, scope, node, at, since, opened: _, lines, more } = told;
+    let Notification { id, dedup, change, urgency, scope, node, at, since, opened: _, lines, more, hint } = told;
     Body {
         version: 1,
         id: id.clone(),
@@ -88,21 +94,24 @@ fn body(told: &Notification) -> Body {
         headline: one_line(&told.headline(), MAX_HEADLINE),
         alerts: lines.iter().map(alert).collect(),
         more: *more,
+        hint: one_line(hint, MAX_TEXT),
     }
 }
 
 fn alert(line: &Line) -> Alert {
-    let Line { key, topic, urgency, subject, text, cause, since, is_over, count } = line;
+    let Line { key, topic, urgency, subject, cause, since, is_over, count, ended, kept_until, .. } = line;
     Alert {
         key: clean(key, MAX_TEXT),
         topic: topic.as_str(),
         severity: urgency.as_str(),
         subject: clean(subject, MAX_TEXT),
-        text: clean(text, MAX_TEXT),
+        text: clean(&(line.words() + &line.kept()), MAX_TEXT),
         cause: clean(cause, MAX_TEXT),
         since: *since,
         is_over: *is_over,
         count: *count,
+        ended: *ended,
+        kept_until: *kept_until,
     }
 }
 
@@ -124,6 +133,12 @@ pub(super) mod tests {
             since,
             is_over: false,
             count: 1,
+            is_news: true,
+            is_event: false,
+            began: Some(since),
+            ended: None,
+            kept_until: None,
+            over_text: String::new(),
         };
         Notification {
             id: "hapilot/lb1/page/all/chat@1700000060000".into(),
@@ -137,6 +152,7 @@ pub(super) mod tests {
             opened: since,
             lines: vec![line],
             more: 0,
+            hint: String::new(),
         }
     }
 

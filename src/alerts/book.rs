@@ -3,11 +3,12 @@
 //! Looks at the table as it is, and not at what has happened since: whatever was lost in between, the next look tells the
 //! difference to what was told.
 
+use super::line::{ended, hint, is_kept, is_news, lines_of};
 use super::notification::{Change, Line, Notification};
 use super::queue::Queue;
 use super::table::{Alert, AlertTable};
 use super::topic::{Selection, Urgency};
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -75,6 +76,9 @@ pub struct SinkBook {
     /// When notifications were decided lately.
     #[serde(default)]
     recent: VecDeque<Timestamp>,
+    /// What only happened before this is no news here.
+    #[serde(default)]
+    begun: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,19 +100,72 @@ struct Told {
     /// When it was over, where another node is to tell that.
     #[serde(default)]
     over: Option<Timestamp>,
+    /// That what flaps is back was told, once…
+    #[serde(default)]
+    is_back_told: bool,
+    /// …and that it was not for long.
+    #[serde(default)]
+    is_relapse_told: bool,
 }
 
 impl SinkBook {
+    /// Of a sink that begins now: what only happened before is no news to it.
+    pub fn begin(now: Timestamp) -> Self {
+        Self { begun: Some(now), ..Self::default() }
+    }
+
+    /// The group in which an alert is told. A page that comes to one that was told is a group of its own, so that it rings.
+    fn group_of(&self, alert: &Alert) -> String {
+        let first = alert.group();
+        if alert.urgency != Urgency::Page {
+            return first;
+        }
+        let told = |name: &String| self.groups.get(name).and_then(|group| group.told.as_ref());
+        let mut name = first.clone();
+        let mut free = None;
+        for number in 2..self.groups.len() + 3 {
+            match told(&name) {
+                Some(told) if told.alerts.contains_key(&alert.key) => return name,
+                Some(_) => {}
+                None => free = free.or(Some(name)),
+            }
+            name = format!("{first}#{number}");
+        }
+        free.unwrap_or(first)
+    }
+
+    /// What was told and is not over, one line each: what it is, and why it is still open.
+    pub fn open_matters(&self, table: &AlertTable) -> Vec<String> {
+        let told = self.groups.values().filter_map(|group| group.told.as_ref());
+        let known = told.flat_map(|told| told.alerts.keys().map(move |key| (table.get(key), told)));
+        let lines = known.filter_map(|(alert, told)| {
+            let alert = alert?;
+            let line = lines_of(&[alert], &told.alerts).pop()?;
+            let words = line.words().lines().next().unwrap_or_default().to_owned();
+            Some(words + &alert.open_because())
+        });
+        lines.take(MAX_LINES).collect()
+    }
+
+    /// The keys of all that was told and is not over.
+    pub fn told(&self) -> impl Iterator<Item = &str> {
+        let told = self.groups.values().filter_map(|group| group.told.as_ref());
+        told.flat_map(|told| told.alerts.keys().map(String::as_str))
+    }
+
     /// Looks for what is to be told now.
     pub fn look(&mut self, table: &AlertTable, rules: &SinkRules, who: &Identity, now: Timestamp) {
         self.recent.retain(|at| now.duration_since(*at) < WINDOW);
         let mut firing: BTreeMap<String, Vec<&Alert>> = BTreeMap::new();
         let own_trouble = format!("alert/{}", rules.name);
         let is_told = |alert: &&Alert| {
-            alert.is_firing() && rules.selection.takes(alert.topic, alert.urgency) && alert.subject != own_trouble
+            alert.is_firing()
+                && rules.selection.takes(alert.topic, alert.urgency)
+                && alert.subject != own_trouble
+                && !self.begun.is_some_and(|begun| alert.happened_before(begun))
         };
         for alert in table.all().filter(is_told) {
-            firing.entry(alert.group()).or_default().push(alert);
+            firing.entry(self.group_of(alert)).or_default().push(alert);
         }
         let keys: BTreeSet<String> = firing.keys().chain(self.groups.keys()).cloned().collect();
         let mut keys: Vec<String> = keys.into_iter().collect();
@@ -133,7 +190,7 @@ impl SinkBook {
             }
             let is_due = now.duration_since(group.since) >= signed(rules.group);
             if is_due && !is_over && (!is_ours || self.may_tell(key)) {
-                let lines = lines_of(alerts);
+                let lines = lines_of(alerts, &BTreeMap::new());
                 group.told = Some(Told {
                     first: now,
                     last: now,
@@ -141,6 +198,8 @@ impl SinkBook {
                     alerts: lines.iter().map(|line| (line.key.clone(), line.clone())).collect(),
                     by_other: !is_ours,
                     over: None,
+                    is_back_told: false,
+                    is_relapse_told: false,
                 });
                 if is_ours {
                     self.tell(Change::Trigger, key, now, lines, sight);
@@ -162,23 +221,25 @@ impl SinkBook {
                 true => Change::Resolve,
                 false => Change::Expire,
             };
-            let lines = told.alerts.values().cloned().map(|line| Line { is_over: true, ..line }).collect();
+            let lines = told.alerts.values().map(|line| ended(line, table, now)).collect();
             self.tell(change, key, first, lines, sight);
             return false;
         }
         told.over = None;
-        let is_news = |alert: &&Alert| match told.alerts.get(&alert.key) {
-            None => true,
-            // What happens again is news; what comes back while its end is waited for is the same.
-            Some(line) => !alert.lasts() && line.count != alert.count,
-        };
+        let is_news = |alert: &&Alert| is_news(alert, told.alerts.get(&alert.key));
         let is_gone = |key: &String| !alerts.iter().any(|alert| alert.key == *key);
         let is_other = alerts.iter().any(is_news) || told.alerts.keys().any(is_gone);
         let lasts = alerts.iter().any(|alert| alert.lasts() && !alert.is_ending());
         let seldom = if alerts.iter().all(|alert| alert.is_flapping()) { SELDOM } else { 1 };
         let since_last = now.duration_since(told.last);
+        // Who is paged learns once that it is back, and once that it was not for long; no more often, since it flaps.
+        let is_page = urgency_of(key) == Urgency::Page;
+        let is_back = is_page && !told.is_back_told && alerts.iter().all(|alert| is_kept(alert, now));
+        let is_relapse = told.is_back_told && !told.is_relapse_told && lasts;
         let change = if is_ours && told.by_other && now.duration_since(told.first) < TAKEOVER {
             Some(Change::Trigger)
+        } else if is_back || is_relapse {
+            Some(Change::Update)
         } else if is_other && since_last >= signed(rules.update) {
             Some(Change::Update)
         } else if lasts && since_last >= signed(rules.repeat * seldom) {
@@ -192,9 +253,14 @@ impl SinkBook {
         if is_ours && change != Change::Refresh && !self.may_tell(key) {
             return true;
         }
-        let over = told.alerts.values().filter(|line| is_gone(&line.key)).cloned();
-        let over: Vec<Line> = over.map(|line| Line { is_over: true, ..line }).collect();
-        let lines = lines_of(alerts);
+        let over = told.alerts.values().filter(|line| is_gone(&line.key));
+        let over: Vec<Line> = over.map(|line| ended(line, table, now)).collect();
+        let mut lines = lines_of(alerts, &told.alerts);
+        if is_relapse {
+            lines.iter_mut().for_each(|line| line.is_news |= line.is_so());
+        }
+        told.is_back_told |= is_back;
+        told.is_relapse_told |= is_relapse;
         told.refreshed = now;
         if change != Change::Refresh {
             told.last = now;
@@ -212,7 +278,7 @@ impl SinkBook {
     }
 
     fn tell(&mut self, change: Change, key: &str, opened: Timestamp, mut lines: Vec<Line>, sight: &Sight<'_>) {
-        let Sight { who, now, .. } = *sight;
+        let Sight { table, who, now, .. } = *sight;
         if change != Change::Refresh {
             self.recent.push_back(now);
         }
@@ -220,7 +286,9 @@ impl SinkBook {
         let since = lines.iter().map(|line| line.since).min().unwrap_or(now);
         let more = lines.len().saturating_sub(MAX_LINES);
         lines.truncate(MAX_LINES);
-        let scope = key.splitn(3, '/').nth(2).unwrap_or_default().to_owned();
+        let name = key.split('#').next().unwrap_or_default();
+        let scope = name.splitn(3, '/').nth(2).unwrap_or_default().to_owned();
+        let hint = lines.first().filter(|_| !change.is_over()).and_then(|line| hint(line, table)).unwrap_or_default();
         self.queue.push(Notification {
             id: format!("{dedup}@{}", now.as_millisecond()),
             dedup,
@@ -233,17 +301,20 @@ impl SinkBook {
             opened,
             lines,
             more,
+            hint,
         });
     }
 
     /// Tells that another revision serves, where the sink wants to know.
     pub fn applied(&mut self, event: &Event, rules: &SinkRules, who: &Identity) {
-        if !rules.wants_changes {
+        // What is said of a revision is a matter of it, and no other revision.
+        let is_revision = event.kind == EventKind::Revision && event.key == format!("{}/{}", event.kind, event.subject);
+        if !rules.wants_changes || !is_revision {
             return;
         }
         let mut table = AlertTable::default();
         table.take(event, false);
-        let lines = lines_of(&table.all().collect::<Vec<_>>());
+        let lines = lines_of(&table.all().collect::<Vec<_>>(), &BTreeMap::new());
         let sight = Sight { table: &table, rules, who, now: event.at };
         self.tell(Change::Applied, "info/node/change", event.at, lines, &sight);
     }
@@ -260,24 +331,6 @@ struct Sight<'a> {
     rules: &'a SinkRules,
     who: &'a Identity,
     now: Timestamp,
-}
-
-/// The worst first, then in the order in which they began.
-fn lines_of(alerts: &[&Alert]) -> Vec<Line> {
-    let mut alerts = alerts.to_vec();
-    alerts.sort_by_key(|alert| (Reverse(alert.urgency), alert.since));
-    let line = |alert: &Alert| Line {
-        key: alert.key.clone(),
-        topic: alert.topic,
-        urgency: alert.urgency,
-        subject: alert.subject.clone(),
-        text: alert.text.clone(),
-        cause: alert.cause.clone(),
-        since: alert.since,
-        is_over: false,
-        count: alert.count,
-    };
-    alerts.into_iter().map(line).collect()
 }
 
 /// Whether a group, which is called `page/node/haproxy` or `page/all/chat`, is a node's own matter.

@@ -11,6 +11,7 @@
 
 mod book;
 mod classify;
+mod line;
 mod notification;
 mod queue;
 mod rule;

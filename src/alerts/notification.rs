@@ -75,6 +75,9 @@ pub struct Notification {
     /// So many more have no place here.
     #[serde(default)]
     pub more: usize,
+    /// What carries meanwhile, and where to look.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
 }
 
 /// One alert of a notification.
@@ -99,6 +102,54 @@ pub struct Line {
     pub is_over: bool,
     /// How often it began or happened, where that is more than once.
     pub count: u32,
+    /// It is new, or happened again, since the last notification.
+    #[serde(default)]
+    pub is_news: bool,
+    /// It happened, and nothing lasts.
+    #[serde(default)]
+    pub is_event: bool,
+    /// When it began, or happened, the last time.
+    #[serde(default)]
+    pub began: Option<Timestamp>,
+    /// When it ended, where it did.
+    #[serde(default)]
+    pub ended: Option<Timestamp>,
+    /// It has ended, and is kept open until then, since it came back before.
+    #[serde(default)]
+    pub kept_until: Option<Timestamp>,
+    /// Its end in words, where somebody said it.
+    #[serde(default)]
+    pub over_text: String,
+}
+
+impl Line {
+    /// Whether it is so now.
+    pub fn is_so(&self) -> bool {
+        !self.is_over && self.ended.is_none()
+    }
+
+    /// What is so now, in words.
+    pub fn words(&self) -> String {
+        match () {
+            () if self.is_so() => self.text.clone(),
+            () if self.topic == Topic::Server => format!("{} is well again", self.subject),
+            () if !self.over_text.is_empty() => self.over_text.clone(),
+            () if self.is_event => self.text.clone(),
+            () => format!("not so any more: {}", self.text),
+        }
+    }
+
+    /// Why it is told though it has ended: ` since 04:01:01 UTC, kept open until …`; nothing of what is over, or is so.
+    pub fn kept(&self) -> String {
+        let at = |at: Timestamp| at.strftime("%H:%M:%S UTC");
+        match (self.is_over, self.ended, self.kept_until) {
+            (false, Some(ended), Some(until)) => {
+                format!(" since {}, kept open until {} because it flaps", at(ended), at(until))
+            }
+            (false, Some(ended), None) => format!(" since {}", at(ended)),
+            _ => String::new(),
+        }
+    }
 }
 
 impl Notification {
@@ -116,6 +167,12 @@ impl Notification {
             since: at,
             is_over: change.is_over(),
             count: 1,
+            is_news: true,
+            is_event: true,
+            began: None,
+            ended: None,
+            kept_until: None,
+            over_text: String::new(),
         };
         Self {
             id: format!("{dedup}@{}-{}", at.as_millisecond(), change.as_str()),
@@ -129,6 +186,7 @@ impl Notification {
             opened: at,
             lines: vec![line],
             more: 0,
+            hint: String::new(),
         }
     }
 
@@ -137,11 +195,21 @@ impl Notification {
         self.dedup.split('/').nth(1).unwrap_or_default()
     }
 
-    /// What it is about in one line: of the worst of it.
+    /// What it is about in one line: of what is so now, the worst of what is new.
     pub fn headline(&self) -> String {
-        let text = self.lines.first().map_or("", |line| line.text.lines().next().unwrap_or_default());
-        match self.lines.len() + self.more {
-            0 | 1 => text.to_owned(),
+        let is_so = |line: &&Line| self.change.is_over() || line.is_so();
+        let so: Vec<&Line> = self.lines.iter().filter(is_so).collect();
+        let of = |line: &Line| line.words().lines().next().unwrap_or_default().to_owned();
+        let Some(first) = so.first() else {
+            return self.lines.first().map(|line| of(line) + &line.kept()).unwrap_or_default();
+        };
+        let mut text = of(first);
+        let ended = self.lines.iter().find(|line| line.is_over);
+        if let (Change::Update, false, Some(ended)) = (self.change, first.is_news, ended) {
+            text = format!("{}; {text} still", of(ended));
+        }
+        match so.len() + self.more {
+            1 => text,
             all => format!("{text} (and {} more)", all - 1),
         }
     }

@@ -1,5 +1,7 @@
 //! Whole lives of alerts, second by second.
 
+mod matters;
+
 use super::*;
 use crate::event::{Event, EventKind, Severity};
 use jiff::Timestamp;
@@ -50,6 +52,7 @@ impl Life {
             let at = self.at();
             self.table.look(at);
             self.book.look(&self.table, &self.rules, &self.who, at);
+            self.table.note_told(self.book.told());
             while let Some(first) = self.book.queue.first().cloned() {
                 self.book.queue.done(&first.id);
                 self.told.push((self.now, first));
@@ -369,6 +372,9 @@ fn a_sink_that_forgets_is_told_what_lasts_and_one_that_asks_learns_of_revisions(
     life.book.applied(&event, &life.rules, &life.who);
     let applied = life.book.queue.first().unwrap();
     assert_eq!((applied.change, applied.headline().as_str()), (Change::Applied, "revision 7 serves"));
+    let named = Event::once(EventKind::Revision, Severity::Info, "file", "revision 7 is called good").about("name");
+    life.book.applied(&named.at(life.at()), &life.rules, &life.who);
+    assert_eq!(life.book.queue.len(), 1, "a name is no other revision");
 }
 
 #[test]

@@ -21,6 +21,12 @@ pub struct AlertSink {
     pub waiting: u64,
     /// Matters that it was told and that are not over.
     pub open: u64,
+    /// What is open and why, one line each; 25 at the most.
+    #[serde(default)]
+    pub matters: Vec<String>,
+    /// Why the last try failed; `None`: it did not.
+    #[serde(default)]
+    pub failure: Option<String>,
     /// Seconds since it took the last one; `None`: none since the agent's start.
     pub last_s: Option<u64>,
     /// What it said to that.
@@ -33,7 +39,7 @@ pub struct AlertSink {
 
 impl From<&SinkReport> for AlertSink {
     fn from(report: &SinkReport) -> Self {
-        let SinkReport { name, kind, sent, failed, dropped, waiting, open, last, problem } = report;
+        let SinkReport { name, kind, sent, failed, dropped, waiting, open, matters, failure, last, problem } = report;
         let age = |at: &Timestamp| u64::try_from(Timestamp::now().duration_since(*at).as_secs()).unwrap_or(0);
         Self {
             name: name.clone(),
@@ -43,6 +49,8 @@ impl From<&SinkReport> for AlertSink {
             dropped: *dropped,
             waiting: *waiting as u64,
             open: *open as u64,
+            matters: matters.clone(),
+            failure: failure.clone(),
             last_s: last.as_ref().map(|(at, _)| age(at)),
             last_answer: last.as_ref().map(|(_, said)| said.clone()),
             problem: problem.as_ref().map(|(_, why)| why.clone()),

@@ -13,6 +13,7 @@ use crate::config::{AlertSink, SinkKind};
 use crate::sys;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// `hapilot alert …`
 pub(super) async fn alert(place: &Place, command: &AlertCommand, out: Output) -> Result<(), Failure> {
@@ -42,12 +43,19 @@ async fn list(place: &Place, out: Output) -> Result<(), Failure> {
         table.row(cells(sink));
         if let Some(problem) = &sink.problem {
             table.note(Tone::Bad, format!("it does not deliver: {problem}"));
+        } else if let Some(failure) = &sink.failure {
+            table.note(Tone::Warn, format!("the last try failed, and is repeated: {failure}"));
         }
         if sink.dropped > 0 {
             table.note(Tone::Warn, format!("{} notifications were dropped for want of room", sink.dropped));
         }
     }
     out.print(&table.render(&out));
+    let open: BTreeSet<&String> = alerts.iter().flat_map(|sink| &sink.matters).collect();
+    if !open.is_empty() {
+        out.text(0, "open:");
+        open.iter().for_each(|matter| out.text(2, format_args!("  {matter}")));
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 mod canary;
 
 use super::diagnostic::{Diagnostics, Found};
+use super::lint_alerts::alerts;
 use super::money::ModelPrice;
 use super::read::is_loopback;
 use super::route::is_match;
@@ -36,6 +37,7 @@ pub fn lint(config: &Config, file_name: &str, text: &str) -> Diagnostics {
     lint.plans_of_routes(config);
     lint.unasked_certificates(config);
     lint.money(config);
+    alerts(config, &mut |code, origin, message, help| lint.warn(code, Some(origin), message, help));
     for frontend in &config.frontends {
         lint.frontend(config, frontend);
     }

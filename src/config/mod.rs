@@ -8,6 +8,7 @@ mod caller;
 mod canary;
 mod diagnostic;
 mod lint;
+mod lint_alerts;
 mod mask;
 mod money;
 mod read;

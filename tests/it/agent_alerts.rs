@@ -158,7 +158,10 @@ fn a_threshold_of_the_operators_own_is_an_event_and_is_told() {
     let json = heard.json();
     assert_eq!((&json["severity"], &json["alerts"][0]["topic"]), (&"page".into(), &"rule".into()));
     let text = json["alerts"][0]["text"].as_str().expect("a text").to_owned();
-    assert!(text.starts_with("latency_p95 of chat/") && text.ends_with("below 3600.0 s"), "{text}");
+    assert!(
+        text.starts_with("latency_p95 of chat/") && text.ends_with("below the limit 3600.0 s (rule quick)"),
+        "{text}"
+    );
     let events = stage.cli(&["events", "--json"]).stdout;
     assert!(events.contains("\"kind\":\"rule\"") && events.contains("\"key\":\"rule/chat/a/quick\""), "{events}");
     let metrics = stage.cli(&["alert", "list", "--json"]).stdout;

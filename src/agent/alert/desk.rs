@@ -10,10 +10,10 @@ use super::report::AlertReport;
 use super::watches::Watches;
 use crate::agent::tell::bulletin::{AlertEar, Bulletin};
 use crate::agent::vip::guardian::VipReport;
-use crate::alerts::{AlertTable, Identity, Other, Part, classify, speaks};
-use crate::config::{Config, own_vips};
-use crate::event::{Event, EventKind};
-use crate::model::{Digest, VrrpState};
+use crate::alerts::{AlertTable, Identity, Other, Part, SinkBook, classify, speaks};
+use crate::config::{Backend, Config, Server, own_vips};
+use crate::event::Event;
+use crate::model::{AdminState, Digest, VrrpState};
 use crate::store::{self, EventReader};
 use crate::sys;
 use camino::Utf8PathBuf;
@@ -141,7 +141,8 @@ impl Desk {
         let mut books = kept.books;
         let postman = |sink: &crate::config::AlertSink| {
             let name = sink.name.to_string();
-            let book = books.remove(&name).unwrap_or_default();
+            let book = books.remove(&name).filter(|book| *book != SinkBook::default());
+            let book = book.unwrap_or_else(|| SinkBook::begin(Timestamp::now()));
             (name, Postman::new(sink.clone(), book))
         };
         let postmen = config.alerts.sinks.iter().map(postman).collect();
@@ -237,10 +238,8 @@ impl Desk {
         let who = self.identity();
         for event in &events {
             self.table.take(event, false);
-            if event.kind == EventKind::Revision {
-                for postman in self.postmen.values_mut() {
-                    postman.book.applied(event, &postman.sink.rules(), &who);
-                }
+            for postman in self.postmen.values_mut() {
+                postman.book.applied(event, &postman.sink.rules(), &who);
             }
         }
         if self.ear.has_missed() {
@@ -251,9 +250,11 @@ impl Desk {
     /// Decides what is told, and keeps it before it is sent.
     async fn look(&mut self) {
         let (now, who) = (Timestamp::now(), self.identity());
+        self.table.know_pools(pools(&self.charge.borrow().config));
         self.table.look(now);
         for postman in self.postmen.values_mut() {
             postman.book.look(&self.table, &postman.sink.rules(), &who, now);
+            self.table.note_told(postman.book.told());
             postman.tell_dropped().into_iter().for_each(|event| self.bulletin.tell(event));
         }
         self.keep().await;
@@ -293,7 +294,7 @@ impl Desk {
                 Some(postman) => postman.reconfigure(sink.clone()),
                 None => {
                     let name = sink.name.to_string();
-                    self.postmen.insert(name, Postman::new(sink.clone(), crate::alerts::SinkBook::default()));
+                    self.postmen.insert(name, Postman::new(sink.clone(), SinkBook::begin(Timestamp::now())));
                 }
             }
         }
@@ -331,9 +332,16 @@ impl Desk {
     }
 
     fn publish(&self) {
-        let sinks = self.postmen.values().map(Postman::report).collect();
+        let sinks = self.postmen.values().map(|postman| postman.report(&self.table)).collect();
         self.report.send_replace(AlertReport { sinks, disk: self.keeper.problem().map(str::to_owned) });
     }
+}
+
+/// How many servers each backend has that are meant to serve.
+fn pools(config: &Config) -> BTreeMap<String, usize> {
+    let is_meant = |server: &&Server| server.state.value == AdminState::Ready;
+    let count = |backend: &Backend| backend.servers.iter().filter(is_meant).count();
+    config.backends.iter().map(|backend| (backend.name.to_string(), count(backend))).collect()
 }
 
 /// What became of the first try that ends; for ever while none is under way.

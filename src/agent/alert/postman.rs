@@ -2,7 +2,7 @@
 
 use super::report::SinkReport;
 use crate::alert::{self, Delivery, Fault};
-use crate::alerts::{Notification, SinkBook};
+use crate::alerts::{AlertTable, Notification, SinkBook};
 use crate::config::AlertSink;
 use crate::event::{Event, EventKind, Severity};
 use crate::sys;
@@ -32,6 +32,17 @@ pub(super) enum Outcome {
     Answered(Delivery),
     /// The secret could not be read.
     Unread(String),
+}
+
+impl Outcome {
+    fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Answered(Delivery::Done(_)) => None,
+            Self::Answered(Delivery::Again { why, .. } | Delivery::Refused { why, .. }) | Self::Unread(why) => {
+                Some(why)
+            }
+        }
+    }
 }
 
 /// One sink.
@@ -96,6 +107,7 @@ impl Postman {
     /// What the operator is to be told of it, where that is news.
     fn take_note(&mut self, id: &str, outcome: Outcome) -> Option<Event> {
         let now = Instant::now();
+        self.report.failure = outcome.failure().map(str::to_owned);
         let (problem, wait) = match outcome {
             Outcome::Answered(Delivery::Done(said)) => {
                 self.book.queue.done(id);
@@ -166,9 +178,10 @@ impl Postman {
     }
 
     /// How it goes.
-    pub fn report(&self) -> SinkReport {
+    pub fn report(&self, table: &AlertTable) -> SinkReport {
         let queue = &self.book.queue;
-        SinkReport { waiting: queue.len(), dropped: queue.dropped, open: self.book.open(), ..self.report.clone() }
+        let (open, matters) = (self.book.open(), self.book.open_matters(table));
+        SinkReport { waiting: queue.len(), dropped: queue.dropped, open, matters, ..self.report.clone() }
     }
 }
 
@@ -206,15 +219,24 @@ mod tests {
     fn a_sink_that_fails_is_told_once_when_it_goes_on_and_once_when_it_is_over() {
         let mut postman = postman();
         let again = || Outcome::Answered(Delivery::Again { why: "refused".into(), after: None });
-        let told: Vec<_> = (0..8).map(|_| postman.take_note("x", again()).map(|event| event.cause)).collect();
-        let wanted = [None, None, None, None, Some("refused".to_owned()), None, None, None];
+        assert_eq!(postman.take_note("x", again()), None);
+        let report = postman.report(&AlertTable::default());
+        assert_eq!((report.failure.as_deref(), report.problem), (Some("refused"), None), "the first failure is seen");
+        let told: Vec<_> = (1..8).map(|_| postman.take_note("x", again()).map(|event| event.cause)).collect();
+        let wanted = [None, None, None, Some("refused".to_owned()), None, None, None];
         assert_eq!(told, wanted);
         let wait = postman.not_before.duration_since(Instant::now());
         assert!(wait > Duration::from_secs(59) && wait <= LONGEST_AGAIN, "{wait:?}");
-        assert_eq!((postman.report().failed, postman.report().problem.is_some()), (8, true));
+        assert_eq!(
+            (postman.report(&AlertTable::default()).failed, postman.report(&AlertTable::default()).problem.is_some()),
+            (8, true)
+        );
         let over = postman.take_note("x", Outcome::Answered(Delivery::Done("it answered 200".into())));
         assert_eq!(over.map(|event| event.key).as_deref(), Some("problem/alert/hook/delivery"));
-        assert_eq!((postman.report().sent, postman.report().problem), (1, None));
+        assert_eq!(
+            (postman.report(&AlertTable::default()).sent, postman.report(&AlertTable::default()).problem),
+            (1, None)
+        );
         // What it asks for counts.
         let after = Some(Duration::from_secs(7));
         postman.take_note("x", Outcome::Answered(Delivery::Again { why: "429".into(), after }));

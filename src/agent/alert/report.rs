@@ -28,6 +28,10 @@ pub struct SinkReport {
     pub waiting: usize,
     /// Matters that it was told and that are not over.
     pub open: usize,
+    /// What is open and why, one line each.
+    pub matters: Vec<String>,
+    /// Why the last try failed, where it did.
+    pub failure: Option<String>,
     /// When it took the last one, and what it said.
     pub last: Option<(Timestamp, String)>,
     /// Why it does not deliver, and since when.

@@ -31,7 +31,7 @@ impl Watches {
                 let mut watch =
                     known.unwrap_or_else(|| if is_inherited() { RuleWatch::inherited() } else { RuleWatch::default() });
                 let turn = watch.look(&rule.threshold, value, now);
-                events.extend(turn.map(|turn| event(rule, &key.1, value, turn)));
+                events.extend(turn.zip(value).map(|(turn, value)| event(rule, &key.1, value, turn)));
                 seen.insert(key, watch);
             }
         }
@@ -45,25 +45,54 @@ impl Watches {
     }
 }
 
-fn event(rule: &AlertRule, whom: &str, value: Option<f64>, turn: RuleTurn) -> Event {
+fn event(rule: &AlertRule, whom: &str, value: f64, turn: RuleTurn) -> Event {
     let AlertRule { name, metric, threshold, is_page, .. } = rule;
-    let value = value.map(|value| metric.told(value)).unwrap_or_default();
-    let lasting = match threshold.lasting.is_zero() {
+    let lasting = match turn == RuleTurn::Ends || threshold.lasting.is_zero() {
         true => String::new(),
         false => format!(" for {}", format_duration(threshold.lasting)),
     };
-    match turn {
-        RuleTurn::Begins => {
-            let above = threshold.above.map(|most| format!("above {}", metric.told(most)));
-            let below = threshold.below.map(|least| format!("below {}", metric.told(least)));
-            let limits = above.into_iter().chain(below).collect::<Vec<_>>().join(" or ");
-            let text = format!("{metric} of {whom} is {value}: rule {name} wants to know what is {limits}{lasting}");
-            let severity = if *is_page { Severity::Error } else { Severity::Warning };
-            Event::begins(EventKind::Rule, severity, whom, text).about(name)
-        }
-        RuleTurn::Ends => {
-            let text = format!("{metric} of {whom} is {value}: rule {name} is satisfied{lasting}");
-            Event::ends(EventKind::Rule, whom, text).about(name)
-        }
+    let side = match (turn, threshold.above, threshold.below) {
+        (RuleTurn::Begins, Some(most), _) if value > most => format!("above the limit {}", metric.told(most)),
+        (RuleTurn::Begins, _, Some(least)) => format!("below the limit {}", metric.told(least)),
+        (RuleTurn::Ends, Some(most), None) => format!("below the limit {} again", metric.told(most)),
+        (RuleTurn::Ends, None, Some(least)) => format!("above the limit {} again", metric.told(least)),
+        (RuleTurn::Begins, ..) => "beyond its limit".to_owned(),
+        (RuleTurn::Ends, ..) => "within its limits again".to_owned(),
+    };
+    let text = format!("{metric} of {whom} is {}, {side}{lasting} (rule {name})", metric.told(value));
+    let event = match turn {
+        RuleTurn::Begins if *is_page => Event::begins(EventKind::Rule, Severity::Error, whom, text),
+        RuleTurn::Begins => Event::begins(EventKind::Rule, Severity::Warning, whom, text),
+        RuleTurn::Ends => Event::ends(EventKind::Rule, whom, text),
+    };
+    event.about(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn a_rule_says_the_value_its_limit_and_its_name() {
+        let file = "[frontend.api]\nbind = [\"*:8080\"]\n[backend.chat.server.one]\nurl = \"http://192.0.2.1\"\n\
+                    [alert.rule.slow]\nmetric = \"first_token_p95\"\nabove = \"500ms\"\nfor = \"30s\"\n\
+                    [alert.rule.soon]\nmetric = \"certificate_days\"\nbelow = 30\nfor = \"0s\"\n";
+        let config = parse("f", file, "lb1").unwrap();
+        let [slow, soon] = config.alerts.rules.as_slice() else { panic!("two rules") };
+        let text = |rule, whom, value, turn| event(rule, whom, value, turn).text;
+        let told = [
+            text(slow, "chat/a", 0.812, RuleTurn::Begins),
+            text(slow, "chat/a", 0.2, RuleTurn::Ends),
+            text(soon, "/a.pem", 12.0, RuleTurn::Begins),
+            text(soon, "/a.pem", 89.0, RuleTurn::Ends),
+        ];
+        let wanted = [
+            "first_token_p95 of chat/a is 812 ms, above the limit 500 ms for 30s (rule slow)",
+            "first_token_p95 of chat/a is 200 ms, below the limit 500 ms again (rule slow)",
+            "certificate_days of /a.pem is 12.0 days, below the limit 30.0 days (rule soon)",
+            "certificate_days of /a.pem is 89.0 days, above the limit 30.0 days again (rule soon)",
+        ];
+        assert_eq!(told, wanted);
     }
 }

@@ -222,7 +222,7 @@ impl Engine {
             && before.pid != now.pid
         {
             let text = format!("another HAProxy worker serves, pid {} in the place of {}", now.pid, before.pid);
-            let event = Event::once(EventKind::Haproxy, Severity::Warning, "haproxy", text);
+            let event = Event::once(EventKind::Haproxy, Severity::Warning, "haproxy", text).about("worker");
             self.bulletin.tell(event.because("it was restarted, or reloaded by somebody else"));
         }
     }

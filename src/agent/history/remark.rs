@@ -34,7 +34,9 @@ impl Remark {
             Self::Soaked(seen) => (EventKind::Trial, format!(" after its soak: {seen}")),
             Self::Tag(_, _, actor) => (EventKind::Revision, by(actor)),
         };
-        bulletin.tell(Event::once(kind, Severity::Info, "file", format!("{note}{by}")));
+        let event = Event::once(kind, Severity::Info, "file", format!("{note}{by}"));
+        // A name is no other revision.
+        bulletin.tell(if matches!(self, Self::Tag(..)) { event.about("name") } else { event });
         Ok(Report::note(revision, note))
     }
 }

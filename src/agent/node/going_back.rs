@@ -83,7 +83,7 @@ impl Node {
         let given = format_duration(trial.given());
         let reason = format!("revision {} was not confirmed within {given}", trial.revision);
         let text = format!("{reason}; rolling back to revision {}", trial.back_to);
-        self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text));
+        self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text).about("rollback"));
         let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
         Ok(Some((self.revision_again(trial.back_to, self.file.place.digest(), true)?, intent)))
     }
@@ -95,6 +95,6 @@ pub(in crate::agent) fn choose_worse(node: &Node, intent: &Intent) -> Result<Opt
     let (revision, back_to) = (trial.revision, trial.back_to);
     let why = intent.reason.as_deref().unwrap_or_default();
     let text = format!("revision {revision} is worse than before: {why}; rolling back to revision {back_to}");
-    node.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text));
+    node.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text).about("rollback"));
     Ok(Some((node.revision_again(back_to, node.file.place.digest(), true)?, intent.clone())))
 }

@@ -22,12 +22,12 @@ use crate::agent::picture::serving_view::ServingView;
 use crate::agent::picture::snapshot_parts::SnapshotParts;
 use crate::agent::probes::wanted::DueProbe;
 use crate::agent::steering::log_transition;
+use crate::agent::tell::guards::{GuardNews, guard_news};
 use crate::agent::tell::troubles::Matter;
 use crate::agent::vip::released::Released;
 use crate::agent::vip::vips::Vips;
-use crate::event::{Event, EventKind, Severity};
 use crate::fleet::Learnt;
-use crate::health::{GuardEvent, ProbeKind};
+use crate::health::ProbeKind;
 use crate::sys;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -287,19 +287,9 @@ impl Agent {
     /// Logs each guard once when it begins to hold weights back, and once when it ends.
     pub(super) fn tell_guards(&mut self) {
         let events = self.node.steering.fleet.guards(self.node.now());
-        let is_in = |events: &[GuardEvent], one: &GuardEvent| {
-            events.iter().any(|other| (other.guard, &other.pool) == (one.guard, &one.pool))
-        };
-        let over = |event: &GuardEvent| event.pool.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
-        for event in events.iter().filter(|event| !is_in(&self.guards_told, event)) {
-            let text = format!("a guard holds weights of {} back: {}", over(event), event.guard);
-            let told = Event::begins(EventKind::Guard, Severity::Warning, over(event), text).about(event.guard);
-            self.node.bulletin.tell(told.because(&event.why));
-        }
-        for event in self.guards_told.iter().filter(|event| !is_in(&events, event)) {
-            let text = format!("the guard over {} is over: {}", over(event), event.guard);
-            self.node.bulletin.tell(Event::ends(EventKind::Guard, over(event), text).about(event.guard));
-        }
+        let GuardNews { events: news, reworded } = guard_news(&self.guards_told, &events);
+        news.into_iter().for_each(|event| self.node.bulletin.tell(event));
+        reworded.into_iter().for_each(|event| self.node.bulletin.reword(event));
         self.guards_told = events;
     }
 
@@ -389,6 +379,7 @@ impl Agent {
             let news = self.outages.note(&found, self.node.engine.seen, begun);
             let fallbacks = self.fallbacks.note(&view.tiers(), begun);
             news.events.into_iter().chain(fallbacks).for_each(|event| self.node.bulletin.tell(event));
+            news.reworded.into_iter().for_each(|event| self.node.bulletin.reword(event));
             if news.wants_look {
                 self.reconcile_at = begun;
             }

@@ -104,16 +104,25 @@ impl Bulletin {
     pub fn tell(&self, event: Event) {
         log(&event);
         let event = Box::new(event.at(Timestamp::now()));
-        if let Some(Mouth { sender, has_missed }) = &*self.ear.lock().unwrap_or_else(PoisonError::into_inner)
-            && !classify(&event).is_empty()
-            && let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(Event::clone(&event))
-        {
-            has_missed.store(true, Ordering::Relaxed);
-        }
+        self.mention(&event);
         let Some(history) = &self.history else { return };
         let Some(sender) = &history.sender else { return };
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sender.try_send(event) {
             history.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What lasts has other words by now: whoever is told of it reads those; it is no news.
+    pub(in crate::agent) fn reword(&self, event: Event) {
+        self.mention(&event.at(Timestamp::now()));
+    }
+
+    fn mention(&self, event: &Event) {
+        if let Some(Mouth { sender, has_missed }) = &*self.ear.lock().unwrap_or_else(PoisonError::into_inner)
+            && !classify(event).is_empty()
+            && let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(event.clone())
+        {
+            has_missed.store(true, Ordering::Relaxed);
         }
     }
 

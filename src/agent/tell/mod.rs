@@ -3,6 +3,7 @@
 pub(super) mod bulletin;
 pub(super) mod explain;
 pub(super) mod fallbacks;
+pub(super) mod guards;
 pub(super) mod outages;
 pub(super) mod refusal;
 pub(super) mod troubles;

@@ -27,6 +27,8 @@ struct ToldOutage {
 pub(in crate::agent) struct OutageChange {
     /// To be told.
     pub events: Vec<Event>,
+    /// What lasts, in the words of now.
+    pub reworded: Vec<Event>,
     /// HAProxy is to be asked.
     pub wants_look: bool,
 }
@@ -48,12 +50,14 @@ impl Outages {
             match (why, known) {
                 (None, None) => {}
                 (Some(why), None) => {
-                    let text = format!("backend {name} cannot serve");
-                    news.events.push(Event::begins(EventKind::Outage, Severity::Error, name, text).because(why));
+                    news.events.push(begins(name, why));
                     let since = Timestamp::now();
                     self.keep(name, ToldOutage { since, why: why.clone(), looks_over: None });
                 }
                 (Some(why), Some(known)) => {
+                    if known.why != *why {
+                        news.reworded.push(begins(name, why));
+                    }
                     if known.looks_over.is_some() || known.why != *why {
                         let since = known.since;
                         self.keep(name, ToldOutage { since, why: why.clone(), looks_over: None });
@@ -87,6 +91,10 @@ impl Outages {
     }
 }
 
+fn begins(name: &Name, why: &str) -> Event {
+    Event::begins(EventKind::Outage, Severity::Error, name, format!("backend {name} cannot serve")).because(why)
+}
+
 /// In whole seconds, or milliseconds below one.
 fn roughly(lasted: Duration) -> String {
     let whole = Duration::from_secs(lasted.as_secs());
@@ -102,7 +110,7 @@ mod tests {
         let (chat, start) = (Name::new("chat").unwrap(), Instant::now());
         let at = |s: u64| start + Duration::from_secs(s);
         let mut outages = Outages::default();
-        let mut told = vec![];
+        let (mut told, mut reworded) = (vec![], vec![]);
         let out = |why: &str| Some(why.to_owned());
         // What was found, when HAProxy was asked last, and whether it is to be asked.
         let looks = [
@@ -118,11 +126,13 @@ mod tests {
         for (now, (why, asked, wants_look)) in looks.into_iter().enumerate() {
             let news = outages.note(&[(&chat, why)], Some(at(asked)), at(now as u64));
             assert_eq!(news.wants_look, wants_look, "{now}");
+            reworded.extend(news.reworded.into_iter().map(|event| (now, event.cause)));
             told.extend(news.events.into_iter().map(|event| (now, event.text)));
             assert_eq!(outages.of(&chat).is_some(), now < 5, "{now}");
         }
         let [(0, began), (5, over)] = told.as_slice() else { panic!("{told:?}") };
         assert_eq!(began, "backend chat cannot serve");
+        assert_eq!(reworded, [(3, "down".to_owned())], "its reason is that of now");
         assert!(over.starts_with("backend chat serves again, after "), "{over}");
     }
 

@@ -85,7 +85,10 @@ fn webhook(table: &TableReader<'_>) -> Option<SinkKind> {
 }
 
 fn alertmanager(table: &TableReader<'_>) -> Option<SinkKind> {
-    Some(SinkKind::Alertmanager { url: table.get("url")?.parse::<Endpoint>()?.value })
+    let mut url = table.get("url")?.parse::<Endpoint>()?.value;
+    // As Prometheus' own pages show it; it is added again.
+    url.path = url.path.trim_end_matches("/api/v2/alerts").to_owned();
+    Some(SinkKind::Alertmanager { url })
 }
 
 fn email(table: &TableReader<'_>) -> Option<SinkKind> {
@@ -187,7 +190,7 @@ fn rule(name: Name, table: &TableReader<'_>) -> Option<AlertRule> {
             Found::error("missing-key", message, table.span()).help("add `above` or `below`, such as `above = \"3s\"`");
         table.context().report(found.absence());
     }
-    let (above, below) = (measured(above), measured(below));
+    let (above, below) = (measured(above, metric), measured(below, metric));
     let text = |name| table.text(name).map(|text| text.value);
     let (backend, server, client) = (text("backend"), text("server"), text("client"));
     let lasting = table.duration_or_default("for").value;
@@ -211,9 +214,23 @@ fn rule(name: Name, table: &TableReader<'_>) -> Option<AlertRule> {
     Some(AlertRule { name, origin: table.origin(), metric, backend, server, client, threshold, is_page })
 }
 
-fn measured<'t>(field: Option<Field<'t>>) -> Option<(Measure, Field<'t>)> {
+fn measured<'t>(field: Option<Field<'t>>, metric: Option<Metric>) -> Option<(Measure, Field<'t>)> {
     let field = field?;
-    Some((field.measure()?, field))
+    let number = field.value.as_str().and_then(|text| Some((metric?, text.trim_end_matches([' ', '%', 'd']), text)));
+    let help = match number {
+        Some((Metric::ErrorRate | Metric::Budget, number, text)) if text.ends_with('%') => {
+            number.parse::<f64>().ok().map(|percent| format!("{number} % is {}", percent / 100.0))
+        }
+        Some((Metric::CertificateDays, number, _)) => Some(format!(
+            "it is a number of days, without quotes: {}",
+            number.parse::<u32>().map_or_else(|_| "30".to_owned(), |days| days.to_string())
+        )),
+        _ => None,
+    };
+    let (Some(help), Some(metric)) = (help, metric) else { return Some((field.measure()?, field)) };
+    let message = format!("`{}`: {metric} is a number", field.name);
+    field.context.report(field.error("wrong-type", message).help(help));
+    None
 }
 
 fn flat(given: Option<Option<f64>>) -> Option<Option<f64>> {
@@ -228,9 +245,6 @@ fn value_of(metric: Metric, measure: Measure, field: &Field<'_>) -> Option<f64> 
     let is_latency = matches!(metric, Metric::LatencyP95 | Metric::FirstTokenP95);
     match (measure, is_latency) {
         (Measure::Duration(duration), true) => Some(duration.as_secs_f64()),
-        (Measure::Duration(duration), false) if metric == Metric::CertificateDays => {
-            Some(duration.as_secs_f64() / 86_400.0)
-        }
         (Measure::Number(number), false) if metric == Metric::ErrorRate && number > 1.0 => {
             let message = format!("`{}`: a part of all requests lies between 0 and 1", field.name);
             field.context.report(field.error("out-of-range", message).help("5 % is 0.05"));

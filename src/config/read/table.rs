@@ -382,6 +382,12 @@ fn tables_but<'t>(
             stray(field, section, key.get_ref(), &path, key.span());
             continue;
         };
+        if is_nameless(section, key.get_ref(), table) {
+            let message = format!("`{0}` wants tables with a name, such as `[{0}.ops]`", field.name);
+            let help = format!("`{}` is a key of `[{}]`", key.get_ref(), section.name);
+            field.context.report(Found::error("wrong-type", message, key.span()).help(help));
+            continue;
+        }
         let opened = TableReader::open(field.context, section, path.clone(), key.span(), table);
         match Name::new(key.get_ref().as_ref()) {
             Ok(name) => named.push((name, opened)),
@@ -392,6 +398,18 @@ fn tables_but<'t>(
     }
     named.sort_by_key(|(_, table)| table.span().start);
     named
+}
+
+/// Whether a table has the keys of one that stands in the section, and none of the section: its name was forgotten.
+fn is_nameless(section: &'static Section, key: &str, table: &DeTable<'_>) -> bool {
+    let inner =
+        section.key(key).and_then(|key| if let ValueKind::Table(inner) = key.kind { Some(inner) } else { None });
+    let is_table = |kind: ValueKind| matches!(kind, ValueKind::Table(_));
+    let fits = |of: &Section| {
+        let mut keys = table.iter().map(|(key, value)| (of.key(key.get_ref()), value.get_ref().as_table().is_some()));
+        !table.is_empty() && keys.all(|(key, value)| key.is_some_and(|key| is_table(key.kind) == value))
+    };
+    inner.is_some_and(|inner| fits(inner) && !fits(section))
 }
 
 /// A value where a table with a name should stand: mostly the name was forgotten.

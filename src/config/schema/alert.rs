@@ -1,12 +1,19 @@
 //! Who is told what happens, and the operator's own thresholds.
 
-use super::{KeySpec, Section, ValueKind};
+use super::{KeySpec, RefusedChoice, Section, ValueKind};
 use crate::alerts::WORDS;
 
 /// Most sinks.
 const MAX_SINKS: usize = 16;
 /// The name that no sink can have: the thresholds stand there.
 const RULE_NAME: &str = "rule";
+
+/// What is urgent is called otherwise elsewhere.
+const OTHERS_WORDS: [(&str, RefusedChoice); 3] = [
+    ("critical", RefusedChoice::Never("what is urgent is called \"page\"")),
+    ("error", RefusedChoice::Never("what is urgent is called \"page\"")),
+    ("high", RefusedChoice::Never("what is urgent is called \"page\"")),
+];
 
 pub(super) const ALERTS: ValueKind =
     ValueKind::NamedBeside(&ALERT, MAX_SINKS, RULE_NAME, &ValueKind::Named(&RULE, 100));
@@ -22,7 +29,7 @@ pub(in crate::config) static ALERT: Section = Section {
         KeySpec::new("alertmanager", ValueKind::Table(&ALERTMANAGER), ALERTMANAGER.doc),
         KeySpec::new(
             "on",
-            ValueKind::List(&ValueKind::Choice(&WORDS, &[]), 1, WORDS.len()),
+            ValueKind::List(&ValueKind::Choice(&WORDS, &OTHERS_WORDS), 1, WORDS.len()),
             "What it is told: topics, urgencies (page, warning, info), or both; of topics alone their pages and warnings",
         )
         .says("every page and every warning")
@@ -79,8 +86,8 @@ pub(in crate::config) static EMAIL: Section = Section {
         )
         .says("true; false where the server is at the loopback")
         .example("true"),
-        KeySpec::new("from", ValueKind::Word(254), "The sender's address").required().example("\"lb@example.com\""),
-        KeySpec::new("to", ValueKind::List(&ValueKind::Word(254), 1, 50), "The recipients' addresses")
+        KeySpec::new("from", ValueKind::Text(254), "The sender's address").required().example("\"lb@example.com\""),
+        KeySpec::new("to", ValueKind::List(&ValueKind::Text(254), 1, 50), "The recipients' addresses")
             .required()
             .example("[\"ops@example.com\"]"),
         KeySpec::new("user", ValueKind::Text(254), "User of the login, where there is a password").says("`from`").example("\"lb\""),
