@@ -209,8 +209,8 @@ impl SinkBook {
         };
         let first = told.first;
         if alerts.is_empty() {
-            if told.by_other && !is_ours {
-                // The other may have died before it told the end.
+            if !is_ours {
+                // Who speaks now tells it; it may have died before it did.
                 return now.duration_since(*told.over.get_or_insert(now)) < TAKEOVER;
             }
             if !self.may_tell(key) {

@@ -104,6 +104,28 @@ fn what_begins_together_is_told_together_and_its_end_when_it_has_held() {
 }
 
 #[test]
+fn who_does_not_speak_any_more_tells_no_end_and_who_speaks_does() {
+    let (mut first, mut second) = (Life::new(), Life::new());
+    second.who = Identity { node: "lb2".into(), speaks: false, ..second.who };
+    for life in [&mut first, &mut second] {
+        life.event(outage());
+        life.until(200);
+    }
+    assert_eq!((first.told.len(), second.told.len()), (1, 0));
+    // The address moves while it lasts.
+    (first.who.speaks, second.who.speaks) = (false, true);
+    for life in [&mut first, &mut second] {
+        life.until(400);
+        life.event(Event::ends(EventKind::Outage, "chat", "backend chat can serve again"));
+        life.until(800);
+    }
+    assert_eq!(first.told.len(), 1, "{:?}", first.changes());
+    let told = second.changes();
+    assert_eq!(told.iter().filter(|(_, change, _)| *change == Change::Resolve).count(), 1, "{told:?}");
+    assert_eq!(first.told[0].1.dedup, second.told[0].1.dedup);
+}
+
+#[test]
 fn a_page_and_a_warning_of_one_backend_are_two_matters() {
     let mut life = Life::new();
     life.event(out("chat/a"));

@@ -45,6 +45,9 @@ pub struct SavedCanaries {
     pub canaries: BTreeMap<Name, SavedCanary>,
     /// What was rolled back lately.
     pub rejected: Vec<Rejected>,
+    /// Why nobody knows where they were.
+    #[serde(skip)]
+    pub lost: Option<String>,
 }
 
 /// One canary as it was when it was written down.

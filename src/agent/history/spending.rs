@@ -9,6 +9,7 @@ use crate::store::{self, SavedCanaries, SavedSoak, StoreError};
 use crate::sys;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -37,6 +38,9 @@ pub(in crate::agent) struct Kept<T> {
     /// The file could not be written: why, said once.
     problem: Option<String>,
     writing: Option<JoinHandle<Result<T, String>>>,
+    /// Counts what was handed over to be written, and knows which of it was written last: what is older is left.
+    handed: u64,
+    newest: Arc<Mutex<u64>>,
 }
 
 impl Kept<BTreeMap<Name, Spent>> {
@@ -79,11 +83,11 @@ pub(in crate::agent) fn load_soak(state: &Utf8Path) -> Option<SavedSoak> {
     })
 }
 
-/// Where the life before left canaries. A damaged file is begun anew.
+/// Where the life before left canaries. Where that is lost none begins by itself.
 pub(in crate::agent) fn load_canaries(state: &Utf8Path) -> SavedCanaries {
-    store::load_canaries(state).unwrap_or_else(|e| {
-        tracing::error!("canaries begin anew, with their first stage: {}", sys::chain(&e));
-        SavedCanaries::default()
+    store::load_canaries(state).unwrap_or_else(|e| SavedCanaries {
+        lost: Some(format!("nobody knows where it was: {}", sys::chain(&e))),
+        ..SavedCanaries::default()
     })
 }
 
@@ -109,7 +113,8 @@ impl<T: Clone + PartialEq + Send + 'static> Kept<T> {
         state: Utf8PathBuf,
         written: T,
     ) -> Self {
-        Self { what, save, state, written, not_before: Instant::now(), problem: None, writing: None }
+        let (not_before, newest) = (Instant::now(), Arc::default());
+        Self { what, save, state, written, not_before, problem: None, writing: None, handed: 0, newest }
     }
 
     /// As it was read or written last.
@@ -151,11 +156,21 @@ impl<T: Clone + PartialEq + Send + 'static> Kept<T> {
         if now == self.written {
             return;
         }
-        let (state, save) = (self.state.clone(), self.save);
-        self.writing = Some(tokio::task::spawn_blocking(move || {
-            let written = save(&state, &now).map_err(|e| sys::chain(&e));
-            written.map(|()| now)
-        }));
+        self.writing = Some(self.write(now));
+    }
+
+    /// Writes it in any case, for somebody who waits.
+    pub fn write(&mut self, now: T) -> JoinHandle<Result<T, String>> {
+        self.handed += 1;
+        let (state, save, number, newest) = (self.state.clone(), self.save, self.handed, self.newest.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
+            if *newest < number {
+                save(&state, &now).map_err(|e| sys::chain(&e))?;
+                *newest = number;
+            }
+            Ok(now)
+        })
     }
 
     async fn ended(&mut self) {

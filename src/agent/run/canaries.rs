@@ -1,6 +1,7 @@
 //! Canaries in the loop: what was heard goes to them, what they decide goes to HAProxy, the history and the disk.
 
 use super::body::Agent;
+use super::event_loop::answer_when_kept;
 use super::request::Reply;
 use crate::agent::history::spending::CanaryBook;
 use crate::agent::node::Node;
@@ -40,13 +41,17 @@ impl Agent {
     /// Does what an operator says of a canary: HAProxy follows at once.
     pub(super) fn say_to_canary(&mut self, name: &Name, word: CanaryWord, actor: &str, reply: Reply) {
         let said = self.node.steering.canaries.say(name, word, actor, self.node.now(), SystemTime::now());
-        let answer = said.map_err(Failed::refused).map(|()| {
-            self.node.steering.keys_moved = true;
-            self.follow_soon();
-            Report::new(Applied::nothing(), self.node.revision(), String::new(), Duration::ZERO)
-        });
         tell(&mut self.node, self.canaries.as_mut());
-        let _ = reply.send(answer);
+        if let Err(why) = said {
+            let _ = reply.send(Err(Failed::refused(why)));
+            return;
+        }
+        self.node.steering.keys_moved = true;
+        self.follow_soon();
+        let report = Report::new(Applied::nothing(), self.node.revision(), String::new(), Duration::ZERO);
+        let Some(book) = &mut self.canaries else { return drop(reply.send(Ok(report))) };
+        let write = book.write(self.node.steering.canaries.to_save(SystemTime::now()));
+        drop(tokio::spawn(answer_when_kept(report, write, reply)));
     }
 }
 

@@ -24,13 +24,13 @@ use crate::agent::probes::wanted::DueProbe;
 use crate::agent::steering::log_transition;
 use crate::agent::tell::guards::{GuardNews, guard_news};
 use crate::agent::tell::troubles::Matter;
-use crate::agent::vip::released::Released;
 use crate::agent::vip::vips::Vips;
 use crate::fleet::Learnt;
 use crate::health::ProbeKind;
 use crate::sys;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 impl Agent {
@@ -357,7 +357,10 @@ impl Agent {
                     VipVerb::Reclaim => self.node.reclaim(&names, &actor),
                 };
                 match result {
-                    Ok((report, kept)) => drop(tokio::spawn(answer_when_kept(report, kept, reply))),
+                    Ok((report, kept)) => {
+                        let write = tokio::task::spawn_blocking(move || kept.write());
+                        drop(tokio::spawn(answer_when_kept(report, write, reply)));
+                    }
                     Err(failed) => drop(reply.send(Err(failed))),
                 }
             }
@@ -417,11 +420,10 @@ async fn changed(vips: Option<&mut Vips>) {
     }
 }
 
-/// Where addresses were moved, and that is written down: or that it is not.
-async fn answer_when_kept(mut report: Report, released: Released, reply: Reply) {
-    let write = tokio::task::spawn_blocking(move || released.write());
+/// What was said is done, and is written down: or it is not.
+pub(super) async fn answer_when_kept<T>(mut report: Report, write: JoinHandle<Result<T, String>>, reply: Reply) {
     let problem = match tokio::time::timeout(WORD_PATIENCE, write).await {
-        Ok(Ok(Ok(()))) => None,
+        Ok(Ok(Ok(_))) => None,
         Ok(Ok(Err(why))) => Some(why),
         Ok(Err(broken)) => Some(format!("a bug of hapilot: {broken}")),
         Err(_) => Some(format!("the disk has not answered for {} s", WORD_PATIENCE.as_secs())),

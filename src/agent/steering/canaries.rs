@@ -36,6 +36,8 @@ pub(in crate::agent) struct Canaries {
     rejected: Vec<Rejected>,
     /// Of the life before, until the first look.
     saved: BTreeMap<Name, SavedCanary>,
+    /// Why that is lost.
+    lost: Option<String>,
     /// When the rollouts are looked at next.
     next: Moment,
     /// What has not been told yet.
@@ -64,8 +66,8 @@ pub struct CanaryView {
 impl Canaries {
     /// With what the life before has left.
     pub fn of(saved: SavedCanaries) -> Self {
-        let SavedCanaries { canaries, rejected } = saved;
-        Self { saved: canaries, rejected, ..Self::default() }
+        let SavedCanaries { canaries, rejected, lost } = saved;
+        Self { saved: canaries, rejected, lost, ..Self::default() }
     }
 
     /// What is to be kept over a restart.
@@ -79,7 +81,7 @@ impl Canaries {
             }
             Standing::Waits(_) => None,
         });
-        SavedCanaries { canaries: begun.collect(), rejected: self.rejected.clone() }
+        SavedCanaries { canaries: begun.collect(), rejected: self.rejected.clone(), lost: None }
     }
 
     /// The same under other sources: who is new there, or another one, has nothing yet.
@@ -123,12 +125,19 @@ impl Canaries {
                     watched.standing = Standing::Begun(Box::new(rollout));
                     self.news.extend(watched.edit(&name, &canary.rules, &self.rejected, now, today));
                 }
-                None => self.news.extend(watched.begin(&name, &self.rejected, now, today)),
+                None => {
+                    // It may have been rolled back.
+                    let content = || watched.content.clone();
+                    let lost = self.lost.clone().map(|reason| Rejected { content: content(), at: today, reason });
+                    self.rejected.extend(lost);
+                    self.news.extend(watched.begin(&name, &self.rejected, now, today));
+                }
             }
             self.all.insert(name, watched);
         }
         self.news.extend(before.iter().map(|(name, gone)| leaving::gone(name, gone, config)));
         self.saved.clear();
+        self.lost = None;
         self.settle()
     }
 

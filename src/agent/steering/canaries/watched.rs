@@ -135,13 +135,15 @@ pub(super) fn short(content: &str) -> String {
 /// What is rolled out: the same content behaves alike.
 pub(super) fn content(backend: &Backend, canary: &Canary) -> String {
     let servers: Vec<_> = backend.servers.iter().filter(|server| canary.has_server(&server.name)).collect();
-    let urls: Vec<_> = servers
+    let mut urls: Vec<_> = servers
         .iter()
         .map(|server| {
             let models: Vec<_> = server.models.iter().map(|(name, here)| (name, &here.value)).collect();
-            (&server.name, &server.url.value, server.host_header(), models)
+            // Its name is no part of it: another name makes nothing better.
+            (server.url.value.to_string(), server.host_header(), models)
         })
         .collect();
+    urls.sort();
     let models: Vec<_> = canary.models().into_iter().flatten().map(|(name, here)| (name, &here.value)).collect();
     Digest::of(format!("{:?}", (&backend.name, urls, models))).to_string()
 }
