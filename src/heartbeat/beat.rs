@@ -62,6 +62,9 @@ pub struct NodeNews {
 pub struct CanaryNews {
     /// The beginning of the digest of what is rolled out.
     pub content: String,
+    /// The same of the rules that its stages are numbered by; empty where an older version tells it.
+    #[serde(default)]
+    pub rules: String,
     /// Its stage, counted from 0; none behind the last one, and after a rollback.
     pub stage: Option<usize>,
     /// It was rolled back: why.

@@ -79,6 +79,9 @@ fn whoever_is_in_stays_in_as_a_canary_grows_and_over_restarts() {
             if at == 1 {
                 stage.agent().kill();
                 assert_eq!(groups(&stage), before, "{version}: without an agent");
+                let status = stage.cli(&["canary", "status"]);
+                let kept = flat(&status.stdout).contains("turbo 25 % of the clients of chat, stage 2 of 4");
+                assert!(status.code == Some(1) && kept, "{version}: {}", status.stdout);
                 stage.start_agent();
                 wait_for("the agent", PATIENCE, || (of(&stage, "turbo")["stage"] == 2).then_some(()));
                 assert_eq!(groups(&stage), before, "{version}: after its restart");
@@ -99,6 +102,10 @@ fn whoever_is_in_stays_in_as_a_canary_grows_and_over_restarts() {
         assert!(took < Duration::from_secs(5), "{version}: {took:?}");
         let status = stage.cli(&["canary", "status"]);
         assert!(status.code == Some(1) && status.stdout.contains("an operator aborted it"), "{}", status.stdout);
+        assert!(flat(&status.stdout).contains("`hapilot canary restart turbo --force`"), "{}", status.stdout);
+        let line = "turbo 0 % of the clients of chat: rolled back: an operator aborted it";
+        let status = flat(&stage.cli(&["status"]).stdout);
+        assert!(status.contains(line), "{version}: {status}");
         let refused = stage.cli(&["canary", "promote", "turbo"]);
         assert!(refused.code == Some(1) && refused.stderr.contains("was rolled back"), "{}", refused.stderr);
         let refused = stage.cli(&["canary", "restart", "turbo"]);
@@ -114,6 +121,12 @@ fn whoever_is_in_stays_in_as_a_canary_grows_and_over_restarts() {
         });
         stage.done(&["canary", "restart", "turbo", "--force"]);
         wait_for("it begins", PATIENCE, || (in_haproxy(&stage) == 5.0).then_some(()));
+        stage.write_file(&swapped(&text, "{ percent = 5, hold = \"1h\" }", "{ percent = 5, hold = \"2h\" }"));
+        wait_for("the edit", PATIENCE, || {
+            let events = stage.done(&["events", "--subject", "turbo"]);
+            flat(&events).contains("it goes on with 5 % of the clients").then_some(())
+        });
+        assert_eq!(in_haproxy(&stage), 5.0, "{version}: what was begun by force is not blocked again");
         let events = stage.done(&["events", "--subject", "turbo"]);
         for told in ["begins with 5 %", "(stage 2)", "was rolled back", "does not begin"] {
             assert!(events.contains(told), "{version}: no {told:?} in\n{events}");
@@ -122,6 +135,11 @@ fn whoever_is_in_stays_in_as_a_canary_grows_and_over_restarts() {
         // The edits that took it away and brought it back were the only ones.
         assert!(reloads, "{version}");
     }
+}
+
+/// In one line, however it was wrapped.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The canary's part that HAProxy has, in percent.

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use telling::told;
-use watched::{Standing, Watched, content, servers, short};
+use watched::{Standing, Watched, content, servers, short, short_rules};
 
 /// What was heard is handed to a rollout this often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -207,7 +207,8 @@ impl Canaries {
                 Phase::Baking | Phase::Done => (None, None),
                 Phase::RolledBack { reason } => (None, Some(reason.clone())),
             };
-            Some((name.to_string(), CanaryNews { content: short(&watched.content), stage, rolled_back }))
+            let (content, rules) = (short(&watched.content), short_rules(&watched.rules));
+            Some((name.to_string(), CanaryNews { content, rules, stage, rolled_back }))
         };
         self.all.iter().filter_map(news).take(MAX_CANARIES).collect()
     }
@@ -231,9 +232,12 @@ impl Canaries {
                 self.rejected.retain(|rejected| rejected.content != watched.content || news.rolled_back.is_some());
                 self.news.extend(watched.begin(name, &[], now, today));
             }
+            // While only one of the nodes has an edit of the stages, their numbers mean two things.
+            let is_numbered_alike = news.rules.is_empty() || news.rules == short_rules(&watched.rules);
             if let Standing::Begun(rollout) = &mut watched.standing {
                 rollout.observe(&Heard::default(), now);
-                let changes = rollout.follow(&other, now);
+                let follows = is_numbered_alike || news.rolled_back.is_some();
+                let changes = if follows { rollout.follow(&other, now) } else { vec![] };
                 note_end(&mut self.rejected, rollout, &mut watched.ended_at, &changes, today);
                 self.news.extend(changes.iter().map(|change| self::told(name, change)));
             }

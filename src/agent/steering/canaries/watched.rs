@@ -127,6 +127,11 @@ impl Watched {
     }
 }
 
+/// Enough of the rules to tell them from others.
+pub(super) fn short_rules(rules: &Rules) -> String {
+    short(&Digest::of(format!("{rules:?}")).to_string())
+}
+
 /// Enough of a digest to tell one content from another.
 pub(super) fn short(content: &str) -> String {
     content.chars().take(12).collect()
