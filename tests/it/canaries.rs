@@ -3,7 +3,7 @@
 use super::support::haproxy::binaries;
 use super::support::http::{Connection, Request};
 use super::support::stage::{Stage, swapped};
-use super::support::{PATIENCE, pause, wait_for};
+use super::support::{PATIENCE, pause, wait_for, write};
 use hapilot::mock::{Fault, FaultKind};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -237,6 +237,8 @@ fn nobody_waits_at_a_canary_while_the_control_group_has_a_slot_and_a_drained_one
         let clients: Vec<_> = (0..8)
             .map(|client| {
                 let address = stage.address.clone();
+                // HAProxy's threads see each other's queue a moment later.
+                pause(Duration::from_millis(50));
                 std::thread::spawn(move || {
                     let mut connection = Connection::open(&address).expect("HAProxy accepts");
                     ask(&mut connection, &format!("client-{client}"), "mock-small", &[])
@@ -281,4 +283,33 @@ fn a_canary_of_a_model_that_nobody_has_is_taken_back() {
     let canary = of(&stage, "turbo");
     assert!(canary["waits"].as_str().is_some_and(|why| why.contains("refused (4xx): 100 % of ")), "{canary}");
     assert!(canary["canary"]["refused"].as_u64() > Some(20), "{canary}");
+}
+
+#[test]
+fn what_was_said_is_kept_though_the_agent_dies_and_where_that_is_lost_none_begins() {
+    let binary = binaries().into_iter().next_back().expect("a HAProxy");
+    let mut stage = stage(&binary, FOUR);
+    wait_for("the canary in HAProxy", PATIENCE, || (in_haproxy(&stage) == 5.0).then_some(()));
+    stage.done(&["canary", "promote", "turbo"]);
+    stage.agent().kill();
+    stage.start_agent();
+    wait_for("its stage", PATIENCE, || (of(&stage, "turbo")["stage"] == 2).then_some(()));
+    stage.done(&["canary", "abort", "turbo"]);
+    stage.agent().kill();
+    stage.start_agent();
+    wait_for("its end", PATIENCE, || (of(&stage, "turbo")["phase"] == "rolled_back").then_some(()));
+    assert_eq!(in_haproxy(&stage), 0.0);
+    stage.agent().stop();
+    write(stage.path("state/canaries.json"), "{\"canaries\":");
+    stage.start_agent();
+    let waits = wait_for("why it does not begin", PATIENCE, || {
+        let canary = of(&stage, "turbo");
+        (canary["phase"] == "waiting").then(|| canary["waits"].to_string())
+    });
+    assert!(waits.contains("nobody knows where it was") && waits.contains("canaries.json"), "{waits}");
+    let events = stage.done(&["events", "--kind", "canary"]);
+    assert!(events.contains("the canary turbo does not begin"), "{events}");
+    assert_eq!(in_haproxy(&stage), 0.0);
+    stage.done(&["canary", "restart", "turbo", "--force"]);
+    wait_for("the canary in HAProxy", PATIENCE, || (in_haproxy(&stage) == 5.0).then_some(()));
 }
