@@ -244,3 +244,17 @@ fn what_is_open_is_listed_with_why() {
     life.until(200);
     assert_eq!(life.book.open_matters(&life.table).len(), 1);
 }
+
+#[test]
+fn what_comes_and_goes_beside_what_was_told_is_not_told() {
+    let mut life = Life::new();
+    life.event(out("chat/a"));
+    life.until(200);
+    life.event(out("chat/b"));
+    life.until(220);
+    life.event(back("chat/a"));
+    life.event(back("chat/b"));
+    life.until(1_000);
+    assert_eq!(life.changes(), [(35, Change::Trigger, "chat"), (280, Change::Resolve, "chat")]);
+    assert_eq!(life.told[1].1.headline(), "chat/a is well again");
+}
