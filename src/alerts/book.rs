@@ -139,7 +139,7 @@ impl SinkBook {
         let told = self.groups.values().filter_map(|group| group.told.as_ref());
         let known = told.flat_map(|told| told.alerts.keys().map(move |key| (table.get(key), told)));
         let lines = known.filter_map(|(alert, told)| {
-            let alert = alert?;
+            let alert = alert.filter(|alert| alert.is_firing())?;
             let line = lines_of(&[alert], &told.alerts).pop()?;
             let words = line.words().lines().next().unwrap_or_default().to_owned();
             Some(words + &alert.open_because())

@@ -152,7 +152,7 @@ impl Alert {
             (State::Happened, _) => {
                 format!(", at {}, open until {}", at(self.last), at(from(self.last, HAPPENED)))
             }
-            (State::Over { at: over, .. }, _) => format!(", over since {}", at(over)),
+            (State::Over { .. }, _) => String::new(),
         }
     }
 
