@@ -33,15 +33,18 @@ pub(super) fn body(told: &Notification) -> String {
     lines + &foot(told)
 }
 
-/// The same below its headline, which says what the only one is.
+/// The same below its headline, which says what the first one is.
 pub(super) fn body_below(told: &Notification) -> String {
-    match (told.lines.as_slice(), told.more) {
-        ([line], 0) => match details(line, told).trim_start() {
-            "" => foot(told),
-            details => format!("  {details}\n{}", foot(told)),
-        },
-        _ => body(told),
+    let Some((first, others)) = told.lines.split_first() else { return foot(told) };
+    let words = clean(first.words().trim_end(), MAX_LINE);
+    let (said, rest) = words.split_once('\n').unwrap_or((&words, ""));
+    if said.chars().count() > MAX_HEADLINE {
+        return body(told);
     }
+    let rest: String = rest.lines().map(|line| format!("\n  {line}")).collect();
+    let first = format!("{rest}{}\n", details(first, told));
+    let others: String = others.iter().map(|line| format!("- {}\n", of_alert(line, told))).collect();
+    first.trim_start_matches('\n').to_owned() + &others + &foot(told)
 }
 
 fn foot(told: &Notification) -> String {
@@ -137,6 +140,17 @@ mod tests {
         );
         told.lines[0].over_text.clear();
         assert_eq!(headline(&told), "OVER: not so any more: backend chat cannot serve");
+    }
+
+    #[test]
+    fn below_its_headline_nothing_is_said_twice_and_nothing_is_lost() {
+        let mut told = sample();
+        told.lines[0].text = "the change is refused\nline 3 is wrong".into();
+        told.lines.push(Line { text: "backend embed cannot serve".into(), ..told.lines[0].clone() });
+        let wanted = "  line 3 is wrong\n  because refused\n  since 22:13:20 UTC (1m)\n- backend embed cannot serve\n  because refused\n";
+        assert!(body_below(&told).starts_with(wanted), "{}", body_below(&told));
+        told.lines[0].text = "x".repeat(300);
+        assert!(body_below(&told).contains(&told.lines[0].text), "what the headline cuts");
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl SinkBook {
         let told = self.groups.values().filter_map(|group| group.told.as_ref());
         let known = told.flat_map(|told| told.alerts.keys().map(move |key| (table.get(key), told)));
         let lines = known.filter_map(|(alert, told)| {
-            let alert = alert?;
+            let alert = alert.filter(|alert| alert.is_firing())?;
             let line = lines_of(&[alert], &told.alerts).pop()?;
             let words = line.words().lines().next().unwrap_or_default().to_owned();
             Some(words + &alert.open_because())
@@ -208,6 +208,9 @@ impl SinkBook {
             return true;
         };
         let first = told.first;
+        // What is over before it was told is not told.
+        let is_known = |alert: &&&Alert| !alert.is_ending() || told.alerts.contains_key(&alert.key);
+        let alerts: Vec<&Alert> = alerts.iter().filter(is_known).copied().collect();
         if alerts.is_empty() {
             if !is_ours {
                 // Who speaks now tells it; it may have died before it did.
@@ -238,9 +241,7 @@ impl SinkBook {
         let is_relapse = told.is_back_told && !told.is_relapse_told && lasts;
         let change = if is_ours && told.by_other && now.duration_since(told.first) < TAKEOVER {
             Some(Change::Trigger)
-        } else if is_back || is_relapse {
-            Some(Change::Update)
-        } else if is_other && since_last >= signed(rules.update) {
+        } else if is_back || is_relapse || is_other && since_last >= signed(rules.update) {
             Some(Change::Update)
         } else if lasts && since_last >= signed(rules.repeat * seldom) {
             Some(Change::Repeat)
@@ -255,7 +256,7 @@ impl SinkBook {
         }
         let over = told.alerts.values().filter(|line| is_gone(&line.key));
         let over: Vec<Line> = over.map(|line| ended(line, table, now)).collect();
-        let mut lines = lines_of(alerts, &told.alerts);
+        let mut lines = lines_of(&alerts, &told.alerts);
         if is_relapse {
             lines.iter_mut().for_each(|line| line.is_news |= line.is_so());
         }

@@ -206,7 +206,7 @@ impl Notification {
         let mut text = of(first);
         let ended = self.lines.iter().find(|line| line.is_over);
         if let (Change::Update, false, Some(ended)) = (self.change, first.is_news, ended) {
-            text = format!("{}; {text} still", of(ended));
+            text = format!("{}; still: {text}", of(ended));
         }
         match so.len() + self.more {
             1 => text,

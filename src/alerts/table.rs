@@ -17,7 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// An end must hold for [`AlertTable::HOLD`] the first time, and so long when the alert came back the second, the third and any later time within [`MEMORY`]: what flaps is one alert.
+/// An end must hold for [`AlertTable::HOLD`] the first time, and so long when the alert came back the second, the third and any
+/// later time within [`MEMORY`]: what flaps is one alert.
 const LONGER_HOLDS: [SignedDuration; 3] =
     [SignedDuration::from_mins(30), SignedDuration::from_hours(2), SignedDuration::from_hours(6)];
 /// And be seen by so many looks.
@@ -151,7 +152,7 @@ impl Alert {
             (State::Happened, _) => {
                 format!(", at {}, open until {}", at(self.last), at(from(self.last, HAPPENED)))
             }
-            (State::Over { at: over, .. }, _) => format!(", over since {}", at(over)),
+            (State::Over { .. }, _) => String::new(),
         }
     }
 

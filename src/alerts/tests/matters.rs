@@ -241,6 +241,22 @@ fn what_is_open_is_listed_with_why() {
     assert_eq!(matters.len(), 2, "{matters:?}");
     assert!(matters[0].ends_with(", at 2023-11-14T22:13:20Z, open until 2023-11-15T02:13:20Z"), "{matters:?}");
     assert_eq!(matters[1], "chat/a is well again since 2023-11-14T22:14:20Z, over when that has held for a minute");
+    life.event(out("chat/b"));
+    life.until(150);
+    let matters = life.book.open_matters(&life.table);
+    assert_eq!(matters.len(), 1, "what is over is not open, though what is told with it is: {matters:?}");
+}
+
+#[test]
+fn what_comes_and_goes_beside_what_was_told_is_not_told() {
+    let mut life = Life::new();
+    life.event(out("chat/a"));
     life.until(200);
-    assert_eq!(life.book.open_matters(&life.table).len(), 1);
+    life.event(out("chat/b"));
+    life.until(220);
+    life.event(back("chat/a"));
+    life.event(back("chat/b"));
+    life.until(1_000);
+    assert_eq!(life.changes(), [(35, Change::Trigger, "chat"), (280, Change::Resolve, "chat")]);
+    assert_eq!(life.told[1].1.headline(), "chat/a is well again");
 }
