@@ -86,9 +86,6 @@ pub fn classify(event: &Event) -> Vec<Finding> {
             of(Topic::Certificate, Urgency::Warning, "certificates", Home::Node)
         }
         EventKind::Problem => of(Topic::Agent, Urgency::Warning, "agent", Home::Node),
-        EventKind::Canary if is_operators_word(event) => {
-            Finding { urgency: Urgency::Info, ..of(Topic::Canary, by_severity, &format!("canary/{pool}"), Home::Node) }
-        }
         EventKind::Canary => of(Topic::Canary, by_severity, &format!("canary/{pool}"), Home::Node),
         EventKind::Rule => of(Topic::Rule, by_severity, &format!("rule/{}", matter(event)), Home::Shared),
     };
@@ -97,11 +94,6 @@ pub fn classify(event: &Event) -> Vec<Finding> {
 
 /// The matter of a budget that is spent, see `agent`: the part of it in whole numbers.
 const SPENT: &str = "1.0";
-
-/// Whether an operator said it, here (see `agent::steering::canaries`) or at another node (see `rollout`).
-fn is_operators_word(event: &Event) -> bool {
-    event.cause.ends_with(" said so") || event.text.ends_with(": an operator aborted it")
-}
 
 /// What stands last in its key.
 fn matter(event: &Event) -> &str {

@@ -46,7 +46,7 @@ pub use counts::{Counts, Request};
 pub use phase::{Change, Deaf, Decided, Heard, Hold, Phase, Servers, Word};
 pub use rules::{Condition, HardRules, Limit, Lost, Metric, Percent, Rules, Stage};
 pub use soak::{BackendSeen, ServersUp, Soak, SoakHeard, SoakView, SubjectView, Verdict};
-pub use state::Rollout;
+pub use state::{ABORTED, Rollout};
 pub use sums::Sums;
 pub use times::Times;
 pub use view::{ConditionView, GroupView, View};

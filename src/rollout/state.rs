@@ -22,6 +22,9 @@ use std::time::Duration;
 
 /// It is observed about each second. After a longer pause nobody knows what was before.
 pub(super) const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// Why it was rolled back where an operator wanted it; at other nodes more stands before it.
+pub const ABORTED: &str = "an operator aborted it";
+
 /// So large a part of the canary's requests is not refused by chance.
 const REFUSED: f64 = 0.25;
 
@@ -226,7 +229,7 @@ impl Rollout {
                 Err(Deaf(format!("the rollout was rolled back: {reason}; `restart` begins it anew")))
             }
             // Nobody watches it any more, and an operator may find what no condition did.
-            (Word::Abort, ..) => Ok(vec![self.roll_back("an operator aborted it".to_owned())]),
+            (Word::Abort, ..) => Ok(vec![self.roll_back(ABORTED.to_owned())]),
             (_, Phase::Done, _) => Err(Deaf(
                 "it is promoted, and has all clients already; `abort` takes them back, `restart` begins it anew"
                     .to_owned(),

@@ -2,7 +2,7 @@
 
 use crate::event::{Event, EventKind, Severity};
 use crate::model::Name;
-use crate::rollout::{Change, Hold, Percent, Phase, Rollout};
+use crate::rollout::{ABORTED, Change, Hold, Percent, Phase, Rollout};
 
 pub(super) fn event(name: &Name, severity: Severity, text: String) -> Event {
     Event::once(EventKind::Canary, severity, name, text)
@@ -32,7 +32,9 @@ pub(super) fn told(name: &Name, change: &Change) -> Event {
             once(Severity::Info, text)
         }
         Change::RolledBack { reason } => {
-            once(Severity::Error, format!("the canary {name} was rolled back: {reason}")).about("rollback")
+            // Who wanted it knows it.
+            let severity = if reason.ends_with(ABORTED) { Severity::Info } else { Severity::Error };
+            once(severity, format!("the canary {name} was rolled back: {reason}")).about("rollback")
         }
     }
 }

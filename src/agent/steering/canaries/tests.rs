@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config;
+use crate::event::Severity;
 
 const FILE: &str = "[frontend.api]\nbind = [\"127.0.0.1:1\"]\n[backend.chat.server.a]\nurl = \"http://192.0.2.1\"\n\
                     [backend.chat.server.b]\nurl = \"http://192.0.2.2\"\n[canary.turbo]\nbackend = \"chat\"\nservers = [\"b\"]\n\
@@ -215,4 +216,25 @@ fn the_number_of_a_stage_is_followed_by_the_same_rules_alone() {
     say(&mut owner, ABORT, today).expect("back");
     assert!(other.follow(&owner.news_of_stages(), Moment::default(), today), "a rollback is followed by any rules");
     assert_eq!(percent(&other), 0.0);
+}
+
+#[test]
+fn who_aborts_a_canary_is_not_paged_for_it_at_any_node_and_another_name_of_a_server_evades_nothing() {
+    let today = SystemTime::now();
+    let (mut owner, mut other) = (Canaries::default(), Canaries::default());
+    for canaries in [&mut owner, &mut other] {
+        canaries.look(&config(FILE), Moment::default(), today);
+        canaries.take_news();
+    }
+    say(&mut owner, ABORT, today).expect("back");
+    assert!(other.follow(&owner.news_of_stages(), Moment::default(), today));
+    for canaries in [&mut owner, &mut other] {
+        let events = canaries.take_news();
+        let back = events.iter().find(|event| event.text.contains("was rolled back")).expect("its event");
+        assert_eq!(back.severity, Severity::Info, "{}", back.text);
+    }
+    let renamed = FILE.replace("server.b]", "server.renamed]").replace("[\"b\"]", "[\"renamed\"]");
+    assert_ne!(renamed, FILE);
+    owner.look(&config(&renamed), Moment::default(), today);
+    assert_eq!(percent(&owner), 0.0);
 }
