@@ -8,7 +8,7 @@ use super::exposition;
 use super::live_metrics::register_live;
 use super::series::{Float, ServerLabels};
 use super::vip_metrics::register_vips;
-use super::wire::{Backend, Certificate, Guard, Haproxy, Server, Status};
+use super::wire::{Backend, Certificate, Guard, Haproxy, Server, Status, Trial};
 use crate::traffic::Picture;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -127,7 +127,9 @@ fn agent(registry: &mut Registry, status: &Status) {
     if let Some(revision) = status.config.revision {
         number(registry, "revision", "The revision that serves", None, revision.into());
     }
-    if let Some(trial) = &status.trial {
+    // What only soaks has no deadline.
+    let goes_back = |trial: &&Trial| trial.soak.as_ref().is_none_or(|soak| !soak.keeps);
+    if let Some(trial) = status.trial.as_ref().filter(goes_back) {
         let left = trial.left_s.max(0.0) as u64;
         number(registry, "trial_left", "Until an unconfirmed revision goes back", Some(Unit::Seconds), left);
     }

@@ -112,7 +112,7 @@ pub struct Trial {
     pub revision: u32,
     /// The revision that comes back.
     pub back_to: u32,
-    /// Until when, by the wall clock.
+    /// Until when, by the wall clock. Where nobody has to confirm it (`soak.keeps`) its soak may last longer.
     pub until: String,
     /// Seconds that are left.
     pub left_s: f64,

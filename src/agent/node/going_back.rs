@@ -92,9 +92,5 @@ impl Node {
 /// Where a revision leads to that soaks and was found to be worse; `None`: it does not soak any more.
 pub(in crate::agent) fn choose_worse(node: &Node, intent: &Intent) -> Result<Option<(Goal, Intent)>, Attempt> {
     let Some(trial) = node.ledger.provisional().filter(|trial| trial.soak().is_some()) else { return Ok(None) };
-    let (revision, back_to) = (trial.revision, trial.back_to);
-    let why = intent.reason.as_deref().unwrap_or_default();
-    let text = format!("revision {revision} is worse than before: {why}; rolling back to revision {back_to}");
-    node.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text).about("rollback"));
-    Ok(Some((node.revision_again(back_to, node.file.place.digest(), true)?, intent.clone())))
+    Ok(Some((node.revision_again(trial.back_to, node.file.place.digest(), true)?, intent.clone())))
 }

@@ -161,6 +161,7 @@ impl Node {
         self.tell_not_in_force(&sources);
         let renewed = renewed_keys(&self.serving, &sources);
         let changed = self.steering.soaking.changes(&self.serving.config, &sources.config, &self.steering.fleet);
+        let changed = Some(changed).filter(|_| self.is_settled);
         let is_known = |warning: &&String| self.is_settled && self.serving.warnings.contains(warning);
         sources.warnings.iter().filter(|warning| !is_known(warning)).for_each(|warning| tracing::warn!("{warning}"));
         take_over(self, sources);

@@ -183,6 +183,7 @@ impl Agent {
     /// Answers who waits for a change, or goes on waiting with them.
     pub(super) async fn change_ended(&mut self, mut waiters: Waiters, result: Result<Report, Attempt>) {
         let what = waiters.what;
+        let is_way_back = matches!(what, Aim::Expire | Aim::Worse);
         let result = match result {
             // What serves is brought to HAProxy with the next look.
             Err(Attempt::TooSoon(_)) if matches!(what, Aim::Refresh | Aim::Again) => return,
@@ -195,7 +196,7 @@ impl Agent {
                 let (intent, replies) = (waiters.intent.clone(), std::mem::take(&mut waiters.replies));
                 let file = waiters.file;
                 let waits = Postponed { at, for_verdict, in_order_since: None, what, intent, replies, file };
-                if what == Aim::Expire && self.postponed.is_some() {
+                if is_way_back && self.postponed.is_some() {
                     // It is looked for again by itself.
                     self.expire_at = at.min(Instant::now() + RETRY);
                     self.answer_all(waits.replies, &Err(Attempt::TooSoon(at).into_failed()));
@@ -228,7 +229,7 @@ impl Agent {
             Ok(report) => Ok(report),
         };
         let may_wait = matches!(what, Aim::Rollback(_)) && result.is_ok() && self.node.does_file_wait();
-        if may_wait || what == Aim::Expire && self.postponed.is_none() && self.node.file.problem.is_none() {
+        if may_wait || is_way_back && self.postponed.is_none() && self.node.file.problem.is_none() {
             // An edit that came during the trial is not part of it; nor is one that waited part of what was left.
             self.edited.get_or_insert(Edited { why: "the file changed", at: Instant::now() });
         }

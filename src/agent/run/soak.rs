@@ -1,14 +1,13 @@
 //! A revision that soaks, in the loop: what was heard goes to it, what it comes to goes into the history and to HAProxy.
 
-use super::body::Agent;
+use super::body::{Agent, RETRY};
 use super::waiting::Aim;
 use crate::agent::history::remark::Remark;
 use crate::agent::node::Node;
 use crate::agent::outcome::intent::Intent;
 use crate::agent::steering::SoakEnd;
 use crate::event::{Event, EventKind, Severity};
-use std::collections::BTreeSet;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 use tokio::sync::oneshot;
 
 /// Lets a soak decide, where it is time.
@@ -17,21 +16,11 @@ pub(super) async fn look_at_soak(agent: &mut Agent) {
     let Node { ledger, serving, steering, .. } = &mut agent.node;
     let (config, soaking) = (&serving.config, &mut steering.soaking);
     // It may have been confirmed, or rolled back, by an operator.
-    let was_soaking = soaking.is_soaking();
-    soaking.follow(ledger.provisional(), BTreeSet::new(), config, now, SystemTime::now());
+    soaking.follow(ledger.provisional(), None, config, now, SystemTime::now());
     let keeps = ledger.provisional().is_some_and(|trial| trial.keeps);
     let end = soaking.decide(config, &steering.fleet, keeps, now);
-    if was_soaking != soaking.is_soaking() {
-        agent.soaks.iter_mut().for_each(|book| book.hurry());
-    }
     match end {
-        // What is asked again with the next look waits for what is under way.
-        Some(SoakEnd::Worse(reason))
-            if agent.is_free() && agent.postponed.as_ref().is_none_or(|it| it.what != Aim::Worse) =>
-        {
-            let (intent, file) = (Intent::of_agent(Some(&reason)), agent.node.file.place.digest());
-            agent.change(Aim::Worse, intent, vec![], file).await;
-        }
+        Some(SoakEnd::Worse(reason)) => go_back(agent, reason).await,
         Some(SoakEnd::Keep(seen)) if agent.is_free() => {
             let (nobody, _) = oneshot::channel();
             agent.file(Remark::Soaked(seen), nobody);
@@ -40,9 +29,31 @@ pub(super) async fn look_at_soak(agent: &mut Agent) {
             let text = format!("the soak is over, and the deadline of the trial decides: {seen}");
             agent.node.bulletin.tell(Event::once(EventKind::Trial, Severity::Info, "file", text));
         }
-        Some(SoakEnd::Worse(_) | SoakEnd::Keep(_)) | None => {}
+        Some(SoakEnd::Keep(_)) | None => {}
     }
     if let Some(book) = &mut agent.soaks {
+        // Another one than was written down.
+        if book.written().as_ref().map(|saved| saved.revision) != agent.node.steering.soaking.revision() {
+            book.hurry();
+        }
         book.keep(|| agent.node.steering.soaking.to_save(SystemTime::now())).await;
     }
+}
+
+/// Takes the revision back; again after a while, where that fails.
+async fn go_back(agent: &mut Agent, reason: String) {
+    let is_under_way = agent.postponed.as_ref().is_some_and(|postponed| postponed.what == Aim::Worse);
+    let now = Instant::now();
+    if !agent.is_free() || is_under_way || now < agent.expire_at {
+        return;
+    }
+    agent.expire_at = now + RETRY;
+    if let Some(trial) = agent.node.ledger.provisional().filter(|_| agent.node.steering.soaking.is_worse_news()) {
+        let (revision, back_to) = (trial.revision, trial.back_to);
+        let text = format!("revision {revision} is worse than before: {reason}; rolling back to revision {back_to}");
+        let event = Event::once(EventKind::Trial, Severity::Warning, "file", text).about("rollback");
+        agent.node.bulletin.tell(event);
+    }
+    let (intent, file) = (Intent::of_agent(Some(&reason)), agent.node.file.place.digest());
+    agent.change(Aim::Worse, intent, vec![], file).await;
 }

@@ -48,8 +48,10 @@ struct OneSoak {
     /// What it is compared with, for an edit that comes before its end.
     before: Seen,
     changed: BTreeSet<String>,
-    /// What its end came to was told; nobody could keep it or take it back yet.
-    is_told: bool,
+    /// That the deadline of the trial decides was told.
+    is_open_told: bool,
+    /// That it is worse was told.
+    is_worse_told: bool,
 }
 
 /// What a soak came to.
@@ -79,9 +81,14 @@ impl Soaking {
         self.is_driven
     }
 
-    /// Whether something soaks.
-    pub fn is_soaking(&self) -> bool {
-        self.of.is_some()
+    /// Whether that it is worse is told now for the first time.
+    pub fn is_worse_news(&mut self) -> bool {
+        self.of.as_mut().is_some_and(|one| !std::mem::replace(&mut one.is_worse_told, true))
+    }
+
+    /// What soaks.
+    pub fn revision(&self) -> Option<u32> {
+        self.of.as_ref().map(|one| one.revision)
     }
 
     /// What is to be kept over a restart.
@@ -97,7 +104,10 @@ impl Soaking {
             return;
         }
         for (id, counts) in groups {
-            self.seen(id.backend.as_str()).counts.merge(&counts.sum());
+            // A canary is judged by its own rules.
+            let seen = self.seen(id.backend.as_str());
+            seen.counts.merge(&counts.others);
+            seen.counts.merge(&counts.control);
         }
         for (proxy, count) in own_5xx {
             let is_backend = Name::new(&**proxy).is_ok_and(|name| config.backend(&name).is_some());
@@ -146,11 +156,12 @@ impl Soaking {
         changed(before, after)
     }
 
-    /// What serves is on trial, or not any more. `changed`: what it serves otherwise than what served before.
+    /// What serves is on trial, or not any more. `changed`: what it serves otherwise than what served before; nobody knows
+    /// where the agent has just begun, and then it may be everything.
     pub fn follow(
         &mut self,
         trial: Option<&Provisional>,
-        changed: BTreeSet<String>,
+        changed: Option<BTreeSet<String>>,
         config: &Config,
         now: Moment,
         today: SystemTime,
@@ -168,7 +179,8 @@ impl Soaking {
         if let Some(saved) = self.saved.take().filter(|saved| saved.revision == revision) {
             let SavedSoak { mut soak, before, changed, at, .. } = saved;
             soak.after_gap(today.duration_since(at).unwrap_or_default());
-            self.of = Some(OneSoak { revision, lasts, soak, before, changed, is_told: false });
+            self.of =
+                Some(OneSoak { revision, lasts, soak, before, changed, is_open_told: false, is_worse_told: false });
             return;
         }
         // An edit that comes while the last one soaks is compared with what was before both.
@@ -177,17 +189,18 @@ impl Soaking {
             Some(OneSoak { before, changed, .. }) => (before, changed),
             None => (self.take_before(config), BTreeSet::new()),
         };
-        all.extend(changed);
+        all.extend(changed.unwrap_or_else(|| all_of(config)));
         let soak = Soak::new(&before, &all, now);
-        self.of = Some(OneSoak { revision, lasts, soak, before, changed: all, is_told: false });
+        self.of =
+            Some(OneSoak { revision, lasts, soak, before, changed: all, is_open_told: false, is_worse_told: false });
         self.next = now;
     }
 
     /// What was counted in the last minutes; the counting begins anew.
     fn take_before(&mut self, config: &Config) -> Seen {
-        let mut before: Seen =
-            config.backends.iter().map(|backend| (backend.name.to_string(), BackendSeen::default())).collect();
-        before.entry(NO_BACKEND.to_owned()).or_default();
+        // A backend that is new is no worse than it was.
+        let names = if self.pieces.is_empty() { all_of(config) } else { BTreeSet::from([NO_BACKEND.to_owned()]) };
+        let mut before: Seen = names.into_iter().map(|name| (name, BackendSeen::default())).collect();
         for piece in self.pieces.drain(..) {
             for (name, seen) in piece {
                 before.entry(name).or_default().add_later(&seen);
@@ -230,7 +243,7 @@ impl Soaking {
         };
         match keeps || is_clean {
             true => Some(SoakEnd::Keep(words)),
-            false => (!std::mem::replace(&mut one.is_told, true)).then_some(SoakEnd::Open(words)),
+            false => (!std::mem::replace(&mut one.is_open_told, true)).then_some(SoakEnd::Open(words)),
         }
     }
 
@@ -278,11 +291,14 @@ fn servers(backend: &Backend, fleet: &Fleet) -> ServersUp {
     servers
 }
 
+fn all_of(config: &Config) -> BTreeSet<String> {
+    config.backends.iter().map(|backend| backend.name.to_string()).chain([NO_BACKEND.to_owned()]).collect()
+}
+
 /// The backends that are served otherwise; all of them, where something else was changed that requests meet.
 fn changed(before: &Config, after: &Config) -> BTreeSet<String> {
     if !is_same_around(before, after) {
-        let names = after.backends.iter().map(|backend| backend.name.to_string());
-        return names.chain([NO_BACKEND.to_owned()]).collect();
+        return all_of(after);
     }
     let is_other = |backend: &&Backend| before.backend(&backend.name).is_none_or(|other| bare(other) != bare(backend));
     after.backends.iter().filter(is_other).map(|backend| backend.name.to_string()).collect()
