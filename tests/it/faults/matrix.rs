@@ -186,19 +186,25 @@ macro_rules! parts {
 
 // No multiple of three: each part gets all three ways to fail, of which those for ever take long.
 parts! {
-    whatever_fails_the_next_apply_mends_it_01: 0 of 13;
-    whatever_fails_the_next_apply_mends_it_02: 1 of 13;
-    whatever_fails_the_next_apply_mends_it_03: 2 of 13;
-    whatever_fails_the_next_apply_mends_it_04: 3 of 13;
-    whatever_fails_the_next_apply_mends_it_05: 4 of 13;
-    whatever_fails_the_next_apply_mends_it_06: 5 of 13;
-    whatever_fails_the_next_apply_mends_it_07: 6 of 13;
-    whatever_fails_the_next_apply_mends_it_08: 7 of 13;
-    whatever_fails_the_next_apply_mends_it_09: 8 of 13;
-    whatever_fails_the_next_apply_mends_it_10: 9 of 13;
-    whatever_fails_the_next_apply_mends_it_11: 10 of 13;
-    whatever_fails_the_next_apply_mends_it_12: 11 of 13;
-    whatever_fails_the_next_apply_mends_it_13: 12 of 13;
+    whatever_fails_the_next_apply_mends_it_01: 0 of 19;
+    whatever_fails_the_next_apply_mends_it_02: 1 of 19;
+    whatever_fails_the_next_apply_mends_it_03: 2 of 19;
+    whatever_fails_the_next_apply_mends_it_04: 3 of 19;
+    whatever_fails_the_next_apply_mends_it_05: 4 of 19;
+    whatever_fails_the_next_apply_mends_it_06: 5 of 19;
+    whatever_fails_the_next_apply_mends_it_07: 6 of 19;
+    whatever_fails_the_next_apply_mends_it_08: 7 of 19;
+    whatever_fails_the_next_apply_mends_it_09: 8 of 19;
+    whatever_fails_the_next_apply_mends_it_10: 9 of 19;
+    whatever_fails_the_next_apply_mends_it_11: 10 of 19;
+    whatever_fails_the_next_apply_mends_it_12: 11 of 19;
+    whatever_fails_the_next_apply_mends_it_13: 12 of 19;
+    whatever_fails_the_next_apply_mends_it_14: 13 of 19;
+    whatever_fails_the_next_apply_mends_it_15: 14 of 19;
+    whatever_fails_the_next_apply_mends_it_16: 15 of 19;
+    whatever_fails_the_next_apply_mends_it_17: 16 of 19;
+    whatever_fails_the_next_apply_mends_it_18: 17 of 19;
+    whatever_fails_the_next_apply_mends_it_19: 18 of 19;
 }
 
 #[test]
