@@ -66,8 +66,9 @@ impl Provisional {
 
     /// The same, compared with the time before it for so long; `keeps`: nobody has to confirm it.
     #[must_use]
-    pub fn soaking(self, soak: Duration, keeps: bool) -> Self {
-        Self { soak_ms: u64::try_from(soak.as_millis()).unwrap_or(u64::MAX), keeps, ..self }
+    pub fn soaking(self, soak: Option<Duration>, keeps: bool) -> Self {
+        let soak_ms = soak.map_or(0, |soak| u64::try_from(soak.as_millis()).unwrap_or(u64::MAX));
+        Self { soak_ms, keeps, ..self }
     }
 
     /// For how long it is compared; `None`: it is not.

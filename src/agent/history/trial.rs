@@ -111,10 +111,12 @@ impl Ledger {
     /// Why the last revision that was rolled back was, where somebody said.
     pub(in crate::agent) fn why_rolled_back(&self) -> Option<String> {
         let all = self.revisions.list().ok()?.into_iter().rev().filter_map(|listed| listed.manifest.ok());
-        all.filter(|manifest| manifest.outcome.is_some()).find_map(|manifest| match manifest.standing {
-            Standing::RolledBack { reason } => Some(reason).filter(|reason| reason != NO_REASON),
+        let last = all.map(|manifest| manifest.standing).find_map(|standing| match standing {
+            Standing::RolledBack { reason } => Some(reason),
             _ => None,
-        })
+        });
+        // That of an older one is no reason of the last.
+        last.filter(|reason| reason != NO_REASON)
     }
 
     /// Whether the revision has this content.

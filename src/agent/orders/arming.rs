@@ -49,10 +49,7 @@ impl Books {
                 let trial = Provisional::new(self.ledger.next_number()?, back_to, &intent.actor, given, &clocks());
                 let keeps = intent.confirm.or(confirm).is_none();
                 // A deadline that comes before its end leaves nothing to compare.
-                match soak.filter(|soak| keeps || *soak < given) {
-                    Some(soak) => trial.soaking(soak, keeps),
-                    None => trial,
-                }
+                trial.soaking(soak.filter(|soak| keeps || *soak < given), keeps)
             }
             (None, Some(open), Some(_)) if keeps_open => Provisional { revision: self.ledger.next_number()?, ..open },
             (Some(_), _, None) => {
@@ -156,10 +153,7 @@ impl Books {
         self.ledger.doubt(revision, back_to)?;
         let soak = self.ledger.provisional().and_then(Provisional::soak).filter(|soak| *soak < given);
         let trial = Provisional::new(revision, back_to, actor, given, &clocks());
-        self.ledger.set_provisional(Some(match soak {
-            Some(soak) => trial.soaking(soak, false),
-            None => trial,
-        }))?;
+        self.ledger.set_provisional(Some(trial.soaking(soak, false)))?;
         if let Err(error) = guard(&self.place, &self.ledger.state) {
             self.ledger.confirm()?;
             return Err(Failed::refused(format!("the process that guards the deadline cannot be started: {error}")));

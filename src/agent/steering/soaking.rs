@@ -217,7 +217,12 @@ impl Soaking {
     /// Decides by what was heard: what becomes of the revision that soaks, where that is certain or its time is over.
     /// `keeps`: nobody has to confirm it.
     pub fn decide(&mut self, config: &Config, fleet: &Fleet, keeps: bool, now: Moment) -> Option<SoakEnd> {
-        if !self.is_wanted(config) || now < self.next {
+        if !self.is_wanted(config) {
+            // What is old by the time that somebody wants it again is no comparison.
+            (self.pieces, self.fresh) = Default::default();
+            return None;
+        }
+        if now < self.next {
             return None;
         }
         self.next = now + EVERY;
