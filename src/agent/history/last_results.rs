@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 const EVERY: Duration = Duration::from_secs(5);
 /// …and after so many times as long as that took: 1 % of a disk, whatever the number of servers.
 const PAUSES: u32 = 100;
+/// …and no longer than this, however long a disk stood.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// The last results, and when they were written.
 #[derive(Debug)]
@@ -108,7 +110,8 @@ impl LastResults {
     async fn written(&mut self) {
         let Some(writing) = self.writing.take() else { return };
         if let Ok((took, written)) = writing.await {
-            self.not_before = self.not_before.max(Instant::now() + (took * PAUSES).saturating_sub(EVERY));
+            self.not_before =
+                self.not_before.max(Instant::now() + (took * PAUSES).saturating_sub(EVERY).min(MAX_PAUSE));
             self.is_news |= written.is_err();
             self.tell(written.err());
         }

@@ -37,8 +37,11 @@ const LOOK: Duration = Duration::from_millis(500);
 const GLANCE: Duration = Duration::from_millis(50);
 /// …of a worker on its way out, which must not be kept longer than needed…
 const LOOK_STOPPING: Duration = Duration::from_millis(200);
-/// …and no sooner than so many times as long as the last answer took: 2 % of a core.
+/// …and no sooner than so many times as long as an answer took: 2 % of a core. What counts is the shorter one of the
+/// last two, since a machine that is busy once is no cost of ours…
 const LOOK_PAUSES: u32 = 50;
+/// …and no later than this: an old number of requests in flight is a wrong one.
+const LONGEST_REST: Duration = Duration::from_secs(3);
 /// Longest wait for an answer. A worker that is being reloaded can take a second.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Pause before the next try to attach, doubled up to the longest.
@@ -375,6 +378,7 @@ async fn watch_over(
     look_soon: &Notify,
 ) -> bool {
     let (mut was_stopping, mut served) = (false, Instant::now());
+    let mut took = Duration::MAX;
     loop {
         let begun = Instant::now();
         // One on its way out may be slow, and serves nobody new.
@@ -399,7 +403,8 @@ async fn watch_over(
         if look.is_stopping && look.connections == 0 {
             return true;
         }
-        let rest = begun.elapsed() * LOOK_PAUSES;
+        let before = std::mem::replace(&mut took, begun.elapsed());
+        let rest = took.min(before).saturating_mul(LOOK_PAUSES).min(LONGEST_REST);
         let pause = if look.is_stopping { LOOK_STOPPING } else { LOOK };
         let unanswered = (!was_stopping).then_some(&heard.unanswered);
         let pauses = [rest, pause.saturating_sub(rest)];

@@ -39,6 +39,8 @@ pub(super) const FILES_PAUSE: Duration = Duration::from_millis(250);
 pub(super) const LOOK: Duration = Duration::from_millis(250);
 /// …and after so many times as long as that took: 1 % of one core, whatever the number of servers.
 pub(super) const LOOK_PAUSES: u32 = 100;
+/// …and no later than this: a machine that stood for a while is no reason to look away.
+pub(super) const MAX_LOOK_PAUSE: Duration = Duration::from_secs(2);
 /// What was handed to who looked is kept so long, for the next who looks while the loop is busy.
 pub(super) const SEEN: Duration = Duration::from_secs(3);
 /// A file that could not be served is tried again after this: the port may be free by then.

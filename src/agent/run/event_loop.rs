@@ -4,7 +4,9 @@
 //! engine's orders run beside it (`work`); their ends are events. Nothing here decides: `Fleet` says what is due, `Node`
 //! what follows.
 
-use super::body::{Agent, CHECK_PATIENCE, LOOK, LOOK_PAUSES, RECONCILE, RETRY, SEEN, WEIGHTS, since_1970};
+use super::body::{
+    Agent, CHECK_PATIENCE, LOOK, LOOK_PAUSES, MAX_LOOK_PAUSE, RECONCILE, RETRY, SEEN, WEIGHTS, since_1970,
+};
 use super::request::{Reply, Request, VipVerb};
 use super::soak::look_at_soak;
 use super::tasks::{self, PendingWord};
@@ -391,7 +393,7 @@ impl Agent {
             // Each server that changes would be kept as it was for it, too.
             self.seen.send_if_modified(|seen| seen.take().is_some());
         }
-        self.look_at = Instant::now() + LOOK.max(begun.elapsed() * LOOK_PAUSES);
+        self.look_at = Instant::now() + LOOK.max((begun.elapsed() * LOOK_PAUSES).min(MAX_LOOK_PAUSE));
     }
 
     /// Hands out what is known now.
