@@ -3,7 +3,8 @@
 //! Looks at the table as it is, and not at what has happened since: whatever was lost in between, the next look tells the
 //! difference to what was told.
 
-use super::line::{ended, hint, is_kept, is_news, lines_of};
+use super::elsewhere::{ENDS_KEPT, Elsewhere, MAX_ENDS, TAKEOVER, mark};
+use super::line::{self, hint, is_kept, is_news, lines_of};
 use super::notification::{Change, Line, Notification};
 use super::queue::Queue;
 use super::table::{Alert, AlertTable};
@@ -19,9 +20,6 @@ use std::time::Duration;
 const MAX_LINES: usize = 25;
 /// What flaps is repeated so many times as seldom.
 const SELDOM: u32 = 6;
-/// A node that begins to tell what another told before tells again what began, or was over, so lately: the other may have died
-/// before it told that.
-const TAKEOVER: SignedDuration = SignedDuration::from_secs(180);
 /// So many notifications of one sink…
 const BURST: usize = 20;
 /// …and so many with pages…
@@ -57,6 +55,8 @@ pub struct Identity {
     pub cluster: String,
     /// Whether this node tells what all see.
     pub speaks: bool,
+    /// What the others told.
+    pub elsewhere: Elsewhere,
 }
 
 impl Identity {
@@ -79,6 +79,9 @@ pub struct SinkBook {
     /// What only happened before this is no news here.
     #[serde(default)]
     begun: Option<Timestamp>,
+    /// What was told to be over lately, and when.
+    #[serde(default)]
+    ends: BTreeMap<String, Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,9 +156,46 @@ impl SinkBook {
         told.flat_map(|told| told.alerts.keys().map(String::as_str))
     }
 
+    /// What the sink took and is not over, and for how many seconds, for the other nodes.
+    pub fn open_marks(&self, sink: &str, now: Timestamp) -> impl Iterator<Item = (String, i64)> {
+        let waits = self.waiting(sink, |one, line| !line.is_over && (line.is_news || one.change == Change::Trigger));
+        let told =
+            self.groups.iter().filter(|(name, _)| !is_of_node(name)).filter_map(|(_, group)| group.told.as_ref());
+        let own = told.filter(|told| !told.by_other && told.over.is_none());
+        let lines = own.flat_map(|told| told.alerts.values().map(move |line| (line, told.first)));
+        let marks =
+            lines.map(move |(line, first)| (mark(sink, line.urgency, &line.key), now.duration_since(first).as_secs()));
+        marks.filter(move |(mark, _)| !waits.contains(mark))
+    }
+
+    /// What the sink took the end of, and how many seconds ago, for the other nodes.
+    pub fn over_marks(&self, sink: &str, now: Timestamp) -> impl Iterator<Item = (String, i64)> {
+        let waits = self.waiting(sink, |_, line| line.is_over);
+        let taken = self.ends.iter().filter(move |(mark, _)| !waits.contains(*mark));
+        taken.map(move |(mark, at)| (mark.clone(), now.duration_since(*at).as_secs()))
+    }
+
+    /// The marks of these lines of what waits.
+    fn waiting(&self, sink: &str, is_meant: impl Fn(&Notification, &Line) -> bool) -> BTreeSet<String> {
+        let lines = self.queue.iter().flat_map(|one| one.lines.iter().map(move |line| (one, line)));
+        let meant = lines.filter(|(one, line)| is_meant(one, line));
+        meant.map(|(_, line)| mark(sink, line.urgency, &line.key)).collect()
+    }
+
+    /// Whether other nodes told that all of it has begun, and this one not since then that it is over.
+    fn began_elsewhere(&self, alerts: &[&Alert], sight: &Sight<'_>) -> bool {
+        let mut marks = alerts.iter().map(|alert| mark(&sight.rules.name, alert.urgency, &alert.key));
+        marks.all(|mark| sight.who.elsewhere.began(&mark, self.ends.get(&mark).copied(), sight.now))
+    }
+
     /// Looks for what is to be told now.
     pub fn look(&mut self, table: &AlertTable, rules: &SinkRules, who: &Identity, now: Timestamp) {
         self.recent.retain(|at| now.duration_since(*at) < WINDOW);
+        self.ends.retain(|_, at| now.duration_since(*at) < ENDS_KEPT);
+        while self.ends.len() > MAX_ENDS {
+            let oldest = self.ends.iter().min_by_key(|(_, at)| **at).map(|(mark, _)| mark.clone());
+            oldest.into_iter().for_each(|mark| drop(self.ends.remove(&mark)));
+        }
         let mut firing: BTreeMap<String, Vec<&Alert>> = BTreeMap::new();
         let own_trouble = format!("alert/{}", rules.name);
         let is_told = |alert: &&Alert| {
@@ -182,14 +222,16 @@ impl SinkBook {
     /// Answers whether there is more to be told of it.
     fn look_at(&mut self, key: &str, group: &mut Group, alerts: &[&Alert], sight: &Sight<'_>) -> bool {
         let Sight { table, rules, who, now } = *sight;
-        let is_ours = who.speaks || is_of_node(key);
+        let is_shared = !is_of_node(key);
+        let is_ours = who.speaks || !is_shared;
         let Some(told) = &mut group.told else {
             let is_over = alerts.iter().all(|alert| alert.is_ending());
             if alerts.is_empty() {
                 return false;
             }
             let is_due = now.duration_since(group.since) >= signed(rules.group);
-            if is_due && !is_over && (!is_ours || self.may_tell(key)) {
+            let is_known = is_shared && is_due && self.began_elsewhere(alerts, sight);
+            if is_due && !is_over && (!is_ours || is_known || self.may_tell(key)) {
                 let lines = lines_of(alerts, &BTreeMap::new());
                 group.told = Some(Told {
                     first: now,
@@ -201,7 +243,7 @@ impl SinkBook {
                     is_back_told: false,
                     is_relapse_told: false,
                 });
-                if is_ours {
+                if is_ours && !is_known {
                     self.tell(Change::Trigger, key, now, lines, sight);
                 }
             }
@@ -212,9 +254,18 @@ impl SinkBook {
         let is_known = |alert: &&&Alert| !alert.is_ending() || told.alerts.contains_key(&alert.key);
         let alerts: Vec<&Alert> = alerts.iter().filter(is_known).copied().collect();
         if alerts.is_empty() {
+            let own = Some(told.last).filter(|_| !told.by_other);
+            let ended = |line: &Line, after| who.elsewhere.ended(&mark(&rules.name, line.urgency, &line.key), after);
+            let is_told = |line: &Line| ended(line, own.unwrap_or(line.since));
+            if is_shared && told.alerts.values().all(is_told) {
+                return false;
+            }
             if !is_ours {
-                // Who speaks now tells it; it may have died before it did.
-                return now.duration_since(*told.over.get_or_insert(now)) < TAKEOVER;
+                // Who speaks now tells it; it may have died before it did, or never have seen that it began.
+                let is_early = now.duration_since(*told.over.get_or_insert(now)) < TAKEOVER;
+                if is_early || told.by_other || !who.elsewhere.somebody_speaks(now) {
+                    return is_early;
+                }
             }
             if !self.may_tell(key) {
                 return true;
@@ -224,7 +275,7 @@ impl SinkBook {
                 true => Change::Resolve,
                 false => Change::Expire,
             };
-            let lines = told.alerts.values().map(|line| ended(line, table, now)).collect();
+            let lines = told.alerts.values().map(|line| line::ended(line, table, now)).collect();
             self.tell(change, key, first, lines, sight);
             return false;
         }
@@ -239,7 +290,9 @@ impl SinkBook {
         let is_page = urgency_of(key) == Urgency::Page;
         let is_back = is_page && !told.is_back_told && alerts.iter().all(|alert| is_kept(alert, now));
         let is_relapse = told.is_back_told && !told.is_relapse_told && lasts;
-        let change = if is_ours && told.by_other && now.duration_since(told.first) < TAKEOVER {
+        // It began lately, and who was to tell it may have died before it did.
+        let may_be_untold = is_ours && told.by_other && now.duration_since(told.first) < TAKEOVER;
+        let change = if may_be_untold && !self.began_elsewhere(&alerts, sight) {
             Some(Change::Trigger)
         } else if is_back || is_relapse || is_other && since_last >= signed(rules.update) {
             Some(Change::Update)
@@ -255,7 +308,7 @@ impl SinkBook {
             return true;
         }
         let over = told.alerts.values().filter(|line| is_gone(&line.key));
-        let over: Vec<Line> = over.map(|line| ended(line, table, now)).collect();
+        let over: Vec<Line> = over.map(|line| line::ended(line, table, now)).collect();
         let mut lines = lines_of(&alerts, &told.alerts);
         if is_relapse {
             lines.iter_mut().for_each(|line| line.is_news |= line.is_so());
@@ -283,6 +336,8 @@ impl SinkBook {
         if change != Change::Refresh {
             self.recent.push_back(now);
         }
+        let ends = lines.iter().filter(|line| line.is_over);
+        self.ends.extend(ends.map(|line| (mark(&sight.rules.name, line.urgency, &line.key), now)));
         let dedup = who.dedup(key);
         let since = lines.iter().map(|line| line.since).min().unwrap_or(now);
         let more = lines.len().saturating_sub(MAX_LINES);

@@ -11,6 +11,7 @@
 
 mod book;
 mod classify;
+mod elsewhere;
 mod line;
 mod notification;
 mod queue;
@@ -23,6 +24,7 @@ mod topic;
 
 pub use book::{Identity, SinkBook, SinkRules};
 pub use classify::{Finding, Home, classify};
+pub use elsewhere::{AlertNews, Elsewhere};
 pub use notification::{Change, Line, Notification};
 pub use queue::{MAX_WAITING, Queue};
 pub use rule::{Metric, RuleTurn, RuleWatch, Threshold};

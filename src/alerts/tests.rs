@@ -1,6 +1,7 @@
 //! Whole lives of alerts, second by second.
 
 mod matters;
+mod nodes;
 
 use super::*;
 use crate::event::{Event, EventKind, Severity};
@@ -32,7 +33,8 @@ impl Life {
             refresh: None,
             wants_changes: false,
         };
-        let who = Identity { node: "lb1".into(), cluster: "lb1+lb2".into(), speaks: true };
+        let who =
+            Identity { node: "lb1".into(), cluster: "lb1+lb2".into(), speaks: true, elsewhere: Elsewhere::default() };
         Self { table: AlertTable::default(), book: SinkBook::default(), rules, who, now: 0, told: vec![] }
     }
 
@@ -49,14 +51,18 @@ impl Life {
     fn until(&mut self, second: i64) {
         while self.now < second {
             self.now += LOOK;
-            let at = self.at();
-            self.table.look(at);
-            self.book.look(&self.table, &self.rules, &self.who, at);
-            self.table.note_told(self.book.told());
-            while let Some(first) = self.book.queue.first().cloned() {
-                self.book.queue.done(&first.id);
-                self.told.push((self.now, first));
-            }
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let at = self.at();
+        self.table.look(at);
+        self.book.look(&self.table, &self.rules, &self.who, at);
+        self.table.note_told(self.book.told());
+        while let Some(first) = self.book.queue.first().cloned() {
+            self.book.queue.done(&first.id);
+            self.told.push((self.now, first));
         }
     }
 

@@ -1,5 +1,6 @@
 //! One datagram: the news of a node for one other, or what clients spent at it, and the seal on it.
 
+use crate::alerts::AlertNews;
 use crate::model::{Digest, Name, Secret, VrrpState};
 use crate::usage::ToldSum;
 use crate::vip::VrrpAdvice;
@@ -55,6 +56,9 @@ pub struct NodeNews {
     /// Where its canaries are, by their names; at most [`MAX_CANARIES`] of them.
     #[serde(default)]
     pub canaries: BTreeMap<String, CanaryNews>,
+    /// What it told the sinks of alerts.
+    #[serde(default)]
+    pub alerts: AlertNews,
 }
 
 /// Where a canary is at a node.

@@ -10,7 +10,7 @@ use super::report::AlertReport;
 use super::watches::Watches;
 use crate::agent::tell::bulletin::{AlertEar, Bulletin};
 use crate::agent::vip::guardian::VipReport;
-use crate::alerts::{AlertTable, Identity, Other, Part, SinkBook, classify, speaks};
+use crate::alerts::{AlertNews, AlertTable, Elsewhere, Identity, Other, Part, SinkBook, classify, speaks};
 use crate::config::{Backend, Config, Server, own_vips};
 use crate::event::Event;
 use crate::model::{AdminState, Digest, VrrpState};
@@ -101,6 +101,11 @@ impl AlertDesk {
         self.report.borrow().clone()
     }
 
+    /// What the other nodes are to know of it.
+    pub(in crate::agent) fn news(&self) -> AlertNews {
+        self.report.borrow().news.clone()
+    }
+
     /// The agent ends: what is under way is waited for, a little.
     pub(in crate::agent) async fn close(self) {
         self.charge.send_modify(|charge| charge.is_last = true);
@@ -119,6 +124,8 @@ struct Desk {
     watches: Watches,
     keeper: Keeper,
     started: Instant,
+    /// It told what all nodes see when it looked last.
+    speaks: bool,
     disk_told: Option<String>,
 }
 
@@ -158,6 +165,7 @@ impl Desk {
             watches: Watches::default(),
             keeper,
             started: Instant::now(),
+            speaks: false,
             disk_told: None,
         };
         desk.catch_up().await;
@@ -250,6 +258,7 @@ impl Desk {
     /// Decides what is told, and keeps it before it is sent.
     async fn look(&mut self) {
         let (now, who) = (Timestamp::now(), self.identity());
+        self.speaks = who.speaks;
         self.table.know_pools(pools(&self.charge.borrow().config));
         self.table.look(now);
         for postman in self.postmen.values_mut() {
@@ -328,12 +337,17 @@ impl Desk {
         let cluster = if joined.len() > MAX_CLUSTER { Digest::of(&joined).short() } else { joined };
         let report = charge.vips.as_ref().map(|vips| vips.borrow().clone());
         let speaks = may_speak(config, report.as_ref(), self.started);
-        Identity { node, cluster, speaks }
+        Identity { node, cluster, speaks, elsewhere: elsewhere(report.as_ref()) }
     }
 
     fn publish(&self) {
         let sinks = self.postmen.values().map(|postman| postman.report(&self.table)).collect();
-        self.report.send_replace(AlertReport { sinks, disk: self.keeper.problem().map(str::to_owned) });
+        let books = || self.postmen.iter().map(|(name, postman)| (name, &postman.book));
+        let now = Timestamp::now();
+        let open = books().flat_map(|(sink, book)| book.open_marks(sink, now));
+        let news = AlertNews::of(self.speaks, open, books().flat_map(|(sink, book)| book.over_marks(sink, now)));
+        let disk = self.keeper.problem().map(str::to_owned);
+        self.report.send_replace(AlertReport { sinks, disk, news });
     }
 }
 
@@ -351,6 +365,18 @@ async fn one_ended(postmen: &mut BTreeMap<String, Postman>) -> Option<Event> {
     }
     let ends = postmen.values_mut().map(|postman| Box::pin(postman.ended()));
     select_all(ends).await.0
+}
+
+/// What the other nodes told, as far as they were heard.
+fn elsewhere(report: Option<&VipReport>) -> Elsewhere {
+    let (now, mut elsewhere) = (Timestamp::now(), Elsewhere::default());
+    for peer in report.into_iter().flat_map(|report| report.peers.values()) {
+        if let (Some(news), Some(at)) = (&peer.news, peer.at) {
+            let heard = now.checked_sub(at.elapsed()).unwrap_or(now);
+            elsewhere.hear(&news.alerts, heard);
+        }
+    }
+    elsewhere
 }
 
 /// Whether this node tells what all nodes see.

@@ -1,5 +1,6 @@
 //! How it goes with the sinks, for `status` and metrics. Data only.
 
+use crate::alerts::AlertNews;
 use jiff::Timestamp;
 
 /// How it goes with all sinks.
@@ -9,6 +10,8 @@ pub struct AlertReport {
     pub sinks: Vec<SinkReport>,
     /// Why what waits is not kept, while it is not.
     pub disk: Option<String>,
+    /// What the other nodes are to know.
+    pub news: AlertNews,
 }
 
 /// How it goes with one sink.

@@ -1,6 +1,7 @@
 //! The loop's side of the virtual addresses: what their guardian is charged with, and what operators say of them.
 
 use super::Node;
+use crate::agent::alert::desk::AlertDesk;
 use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::tell::refusal::Refusal;
 use crate::agent::tell::troubles::Matter;
@@ -64,6 +65,7 @@ impl Node {
             revision: self.revision(),
             refuses,
             canaries: self.steering.canaries.news_of_stages(),
+            alerts: self.alerts.as_ref().map(AlertDesk::news).unwrap_or_default(),
             fleet: &self.steering.fleet,
             rendered: self.engine.last.as_ref().map(|(_, rendered)| &**rendered),
             problem: haproxy.map(Refusal::headline),

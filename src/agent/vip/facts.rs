@@ -1,6 +1,7 @@
 //! What this node is, for its virtual addresses.
 
 use crate::agent::sources::place::Sources;
+use crate::alerts::AlertNews;
 use crate::fleet::Fleet;
 use crate::heartbeat::{CanaryNews, RefusedFile};
 use crate::render::Rendered;
@@ -21,6 +22,8 @@ pub(in crate::agent) struct Facts<'a> {
     pub refuses: Option<RefusedFile>,
     /// Where canaries are.
     pub canaries: BTreeMap<String, CanaryNews>,
+    /// What sinks of alerts were told.
+    pub alerts: AlertNews,
     pub fleet: &'a Fleet,
     /// The last files that were rendered.
     pub rendered: Option<&'a Rendered>,

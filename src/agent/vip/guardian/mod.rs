@@ -14,6 +14,7 @@ mod watch;
 pub use report::{PeerView, VipEvent, VipEventKind, VipReport, VipView};
 
 use crate::agent::tell::bulletin::Bulletin;
+use crate::alerts::AlertNews;
 use crate::config::{Config, Vip, own_vips};
 use crate::haproxy::Listener;
 use crate::heartbeat::{CanaryNews, RefusedFile, Serves};
@@ -49,10 +50,12 @@ pub struct Charge {
     pub refuses: Option<RefusedFile>,
     /// Where canaries are.
     pub canaries: BTreeMap<String, CanaryNews>,
+    /// What sinks of alerts were told.
+    pub alerts: AlertNews,
 }
 
 impl Charge {
-    /// Whether nothing differs that the guardian looks at.
+    /// Whether nothing differs that the guardian acts on.
     pub fn is_like(&self, other: &Self) -> bool {
         let plain = |charge: &Self| (charge.is_settled, charge.is_degraded, charge.revision);
         Arc::ptr_eq(&self.config, &other.config)
