@@ -225,10 +225,11 @@ impl SinkBook {
         let is_shared = !is_of_node(key);
         let is_ours = who.speaks || !is_shared;
         let Some(told) = &mut group.told else {
-            let is_over = alerts.iter().all(|alert| alert.is_ending());
             if alerts.is_empty() {
                 return false;
             }
+            // What an agent before this one told is told once this one sees it as well.
+            let is_over = !alerts.iter().any(|alert| alert.is_sure());
             let is_due = now.duration_since(group.since) >= signed(rules.group);
             let is_known = is_shared && is_due && self.began_elsewhere(alerts, sight);
             if is_due && !is_over && (!is_ours || is_known || self.may_tell(key)) {
@@ -251,7 +252,7 @@ impl SinkBook {
         };
         let first = told.first;
         // What is over before it was told is not told.
-        let is_known = |alert: &&&Alert| !alert.is_ending() || told.alerts.contains_key(&alert.key);
+        let is_known = |alert: &&&Alert| alert.is_sure() || told.alerts.contains_key(&alert.key);
         let alerts: Vec<&Alert> = alerts.iter().filter(is_known).copied().collect();
         if alerts.is_empty() {
             let own = Some(told.last).filter(|_| !told.by_other);

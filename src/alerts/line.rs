@@ -24,7 +24,7 @@ pub(super) fn is_kept(alert: &Alert, now: Timestamp) -> bool {
 }
 
 /// What is so before what has ended; then the worst, the news, that a backend is out, and the order in which they began. What
-/// has ended and was not told is left out.
+/// has ended, or is in doubt, and was not told is left out.
 pub(super) fn lines_of(alerts: &[&Alert], told: &BTreeMap<String, Line>) -> Vec<Line> {
     let line = |alert: &&Alert| Line {
         key: alert.key.clone(),
@@ -43,7 +43,7 @@ pub(super) fn lines_of(alerts: &[&Alert], told: &BTreeMap<String, Line>) -> Vec<
         kept_until: alert.held_until().filter(|_| alert.is_flapping()),
         over_text: alert.over_text.clone(),
     };
-    let is_known = |alert: &&&Alert| !alert.is_ending() || told.contains_key(&alert.key);
+    let is_known = |alert: &&&Alert| alert.is_sure() || told.contains_key(&alert.key);
     let mut lines: Vec<Line> = alerts.iter().filter(is_known).map(line).collect();
     lines.sort_by_key(|line| {
         (!line.is_so(), Reverse(line.urgency), !line.is_news, line.topic != Topic::Outage, line.since)

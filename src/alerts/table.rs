@@ -119,6 +119,11 @@ impl Alert {
         matches!(self.state, State::Ending { .. })
     }
 
+    /// Whether it is so, as far as this agent has seen: its end was not seen, and it is not only what an agent before it told.
+    pub fn is_sure(&self) -> bool {
+        !matches!(self.state, State::Ending { .. } | State::Doubted { .. })
+    }
+
     /// Whether it lasts, and did not merely happen.
     pub fn lasts(&self) -> bool {
         matches!(self.state, State::Lasts | State::Doubted { .. } | State::Ending { .. })

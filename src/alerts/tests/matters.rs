@@ -230,6 +230,29 @@ fn what_an_agent_tells_at_each_start_rings_once() {
 }
 
 #[test]
+fn what_somebody_saw_before_the_agent_ran_is_told_only_if_the_agent_sees_it_too() {
+    let before = || {
+        let mut life = Life::new();
+        // A command, or an agent that was killed before it told.
+        life.event(haproxy_is_gone());
+        life.event(outage());
+        life.until(20);
+        life.event(Event::begins(EventKind::Agent, Severity::Info, "agent", "hapilot runs"));
+        life.until(25);
+        life
+    };
+    let mut life = before();
+    life.until(2_000);
+    assert_eq!(life.changes(), [], "neither is so any more");
+    let mut life = before();
+    life.event(outage());
+    life.until(2_000);
+    assert_eq!(life.changes(), [(35, Change::Trigger, "chat")]);
+    assert_eq!(life.told[0].1.lines.len(), 1);
+    assert_eq!(life.told[0].1.since.as_second(), START, "it has been so since the first look");
+}
+
+#[test]
 fn what_is_open_is_listed_with_why() {
     let mut life = Life::new();
     life.event(out("chat/a"));
