@@ -63,6 +63,19 @@ fn a_mark_is_found_in_code_and_not_in_words() {
 const WORDING: [&str; 4] = ["agent/tell/refusal.rs", "cli/error_text.rs", "cli/pieces.rs", "model/pattern.rs"];
 
 #[test]
+fn what_only_a_debug_build_has_is_asked_for_by_debug_builds_alone() {
+    let mut users = 0;
+    for (name, text) in sources().into_iter().filter(|(name, _)| name != "sys/fault.rs") {
+        // The measurements of `scripts/measure` are tests of a release build.
+        for test in text.split("#[test]").filter(|test| test.contains("sys::fault::{Fault, watch}")) {
+            users += 1;
+            assert!(test.trim_start().starts_with("#[cfg(debug_assertions)]"), "src/{name}: {test:.80}");
+        }
+    }
+    assert!(users > 0);
+}
+
+#[test]
 fn a_refusal_is_data_and_put_into_words_in_one_place() {
     for (name, text) in sources().iter().filter(|(name, _)| !WORDING.contains(&name.as_str())) {
         if let Some(words) = ready_made(&tokens(text)) {

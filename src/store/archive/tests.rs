@@ -459,6 +459,7 @@ fn read_without_operators(path: &Utf8Path, manifest: BackupManifest) -> (BackupM
 }
 
 #[test]
+#[cfg(debug_assertions)]
 fn a_restore_that_dies_at_any_point_leaves_nothing_or_the_whole() {
     use crate::sys::fault::{Fault, watch};
     let old_toml = b"old\n";
@@ -538,6 +539,7 @@ fn a_restore_that_dies_at_any_point_leaves_nothing_or_the_whole() {
 }
 
 #[test]
+#[cfg(debug_assertions)]
 fn a_full_disk_leaves_everything_as_it_was() {
     use crate::sys::fault::{Fault, watch};
     let mut refused = 0;
