@@ -121,7 +121,7 @@ def matter_of(headline):
     text = headline.split(": ", 1)[-1]
     backend = re.search(r"backend (\w+)|(\w+)/\w+", text)
     name = next(filter(None, backend.groups())) if backend else text
-    return f"{name}/{'page' if 'cannot serve' in text else 'warning'}", event
+    return f"{name}/{'page' if re.search(r'cannot serve|serves? again', text) else 'warning'}", event
 
 
 def matter_of_key(key):
