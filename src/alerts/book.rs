@@ -193,8 +193,8 @@ impl SinkBook {
         self.recent.retain(|at| now.duration_since(*at) < WINDOW);
         self.ends.retain(|_, at| now.duration_since(*at) < ENDS_KEPT);
         while self.ends.len() > MAX_ENDS {
-            let oldest = self.ends.iter().min_by_key(|(_, at)| **at).map(|(mark, _)| mark.clone());
-            oldest.into_iter().for_each(|mark| drop(self.ends.remove(&mark)));
+            let Some(oldest) = self.ends.iter().min_by_key(|(_, at)| **at).map(|(mark, _)| mark.clone()) else { break };
+            self.ends.remove(&oldest);
         }
         let mut firing: BTreeMap<String, Vec<&Alert>> = BTreeMap::new();
         let own_trouble = format!("alert/{}", rules.name);

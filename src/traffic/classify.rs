@@ -51,6 +51,7 @@ pub enum Blame {
 /// |---|---|---|
 /// | `--` | ended as it should | by the status |
 /// | `C?`, `c?` | the client went away or fell silent | self |
+/// | `P?` with a 4xx | the client's request broke off into nonsense | self |
 /// | `SC`, | the server refused the connection, or broke off the handshake | refused |
 /// | `sC` | the connection was not there in time | timeout connect |
 /// | `SH`, `SR` | the server hung up before its header was whole | reset |
@@ -69,8 +70,10 @@ pub fn classify(line: &Line<'_>) -> Blame {
     if let Some(outcome) = line.stream_end.and_then(of_event) {
         return Blame::Server(outcome.into());
     }
-    // The client's end counts before the hop's.
-    if is_of_client(line.state) {
+    // The client's end counts before the hop's. What HAProxy cannot read of a server is a 502; a 4xx of its own in the middle of
+    // a request is about what the client sent (a chunk that is none).
+    let is_of_request = line.state.0[0] == b'P' && line.status.is_some_and(|status| (400..500).contains(&status));
+    if is_of_client(line.state) || is_of_request {
         return Blame::Server(Outcome::SelfCaused.into());
     }
     let (last, hidden) = last_and_hidden(line);
@@ -412,6 +415,23 @@ mod tests {
             ("429", Outcome::SelfCaused),
         ] {
             assert_eq!(line("chat/a", status, "--", "--", "5", "-"), Some(expected), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_4xx_of_haproxys_own_within_a_request_is_the_clients() {
+        for (status, state, expected) in [
+            ("400", "PH", Outcome::SelfCaused),
+            ("400", "PD", Outcome::SelfCaused),
+            ("413", "PR", Outcome::SelfCaused),
+            ("502", "PH", Outcome::BadContent),
+            ("200", "PD", Outcome::BadContent),
+        ] {
+            assert_eq!(line("chat/a", status, state, "-", "5", "-"), Some(expected), "{status} {state}");
+            // Behind a hop as well.
+            if expected == Outcome::SelfCaused {
+                assert_eq!(line("chat/a", status, state, "SD", "5", "-"), Some(expected), "{status} {state}");
+            }
         }
     }
 

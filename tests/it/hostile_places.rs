@@ -147,6 +147,43 @@ fn a_disk_that_is_full_at_a_restart_keeps_no_server_out() {
 }
 
 #[test]
+fn a_way_back_that_could_not_be_written_down_is_gone_again_by_the_next_agent() {
+    if !is_root() {
+        return skip_or_demand("needs root, to mount a small disk");
+    }
+    let mut stage = Stage::new(&binary());
+    let disk = Disk::over(stage.path("state"));
+    stage.done(&["apply"]);
+    stage.start_haproxy();
+    stage.start_agent();
+    stage.wait_for_health();
+    stage.edit("weight = 100 # a", "weight = 40 # a");
+    wait_for("an edit", PATIENCE, || (stage.revisions() == (2, 2)).then_some(()));
+    stage.edit("weight = 40 # a", "weight = 7 # a");
+    stage.done(&["apply", "--confirm", "8s"]);
+    wait_for("the trial to serve", PATIENCE, || (stage.weight("a") == 7).then_some(()));
+    disk.fill();
+    wait_for("the way back", PATIENCE, || (stage.weight("a") == 40).then_some(()));
+    let status = stage.cli(&["status"]);
+    assert!(status.code == Some(1) && status.stdout.contains("no room"), "{}", status.stdout);
+    // The next one may have room, or not.
+    stage.agent().kill();
+    stage.begin_agent();
+    wait_for("the next agent", PATIENCE, || (stage.cli(&["status"]).code.is_some()).then_some(()));
+    pause(Duration::from_secs(3));
+    assert_eq!(stage.weight("a"), 40, "{}", stage.agent().stderr());
+    stage.agent().kill();
+    disk.make_room();
+    stage.begin_agent();
+    wait_for("what serves to be in the history", PATIENCE, || {
+        let revision = stage.json(&["status"])["config"]["revision"].as_u64();
+        (revision == Some(4)).then_some(())
+    });
+    assert_eq!(stage.weight("a"), 40);
+    assert!(stage.cli(&["history"]).stdout.contains("confirmed"));
+}
+
+#[test]
 fn a_state_directory_that_has_become_read_only_keeps_no_agent_from_steering() {
     if !is_root() {
         return skip_or_demand("needs root, to mount a small disk");

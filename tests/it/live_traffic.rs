@@ -7,7 +7,7 @@ use super::support::stage::{SERVERS, Stage, swapped};
 use super::support::{PATIENCE, pause, wait_for, write};
 use camino::Utf8PathBuf;
 use hapilot::agent::{Batch, TrafficListener, Unanswered};
-use hapilot::health::{LiveSample, Outcome, Phase};
+use hapilot::health::{Count, LiveSample, Outcome, Phase};
 use hapilot::mock::{Fault, FaultKind};
 use hapilot::sys::epoch::Epoch;
 use hapilot::usage::SharedLedger;
@@ -223,6 +223,41 @@ fn an_attempt_that_nobody_saw_fail_is_told_of_the_server_where_it_failed() {
             let others = self::repeated(&ear.samples["chat/a"]) + self::repeated(&ear.samples["chat/c"]);
             assert_eq!(others, 0, "{}", binary.version);
         }
+    }
+}
+
+#[test]
+fn a_client_that_breaks_its_own_request_says_nothing_of_a_server() {
+    for binary in binaries() {
+        let stage = Stage::with_haproxy(&binary, |text| alone(no_checks(text), "b"));
+        let mut ear = Ear::at(&stage);
+        let head = "POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n";
+        let good = "5\r\nhello\r\n";
+        // Nonsense in the place of a chunk; an end that comes too early; a length that is left open, and the end of the connection.
+        let broken = [
+            (format!("{head}Transfer-Encoding: chunked\r\n\r\n{good}"), "ZZZ\r\n"),
+            (format!("{head}Transfer-Encoding: chunked\r\n\r\n{good}"), "5\r\nhelloworld"),
+            (format!("{head}Transfer-Encoding: chunked\r\n\r\n{good}"), "fffffffffffffffffff\r\n"),
+            (format!("{head}Content-Length: 400000\r\n\r\n{good}"), ""),
+        ];
+        let all = broken.len();
+        for (begin, rest) in broken {
+            let mut client = TcpStream::connect(&stage.address).expect("HAProxy accepts");
+            client.write_all(begin.as_bytes()).expect("a part of a request");
+            pause(Duration::from_millis(300));
+            client.write_all(rest.as_bytes()).expect("another part");
+            client.shutdown(std::net::Shutdown::Write).expect("an end");
+            client.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit");
+            let mut answer = vec![];
+            // It may be an answer, or none.
+            let _ = client.read_to_end(&mut answer);
+        }
+        wait_for("a line of each", PATIENCE, || (ear.lines() == all as u64).then_some(()));
+        assert_eq!(ask(&stage, "/v1/models"), Some(200));
+        let sample = ear.wait("the good one", "chat/b", |sample| sample.outcomes.contains_key(&Outcome::Ok));
+        let failures: Vec<_> =
+            sample.outcomes.iter().filter(|(outcome, _)| outcome.count() == Count::HardFailure).collect();
+        assert!(failures.is_empty(), "{} {sample:?}", binary.version);
     }
 }
 

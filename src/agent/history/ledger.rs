@@ -72,6 +72,13 @@ impl Ledger {
         self.current.serving
     }
 
+    /// The revision that an agent serves that begins and cannot serve the file. Where that of the file itself still stands as
+    /// the current one, the way back from it could not be written down: then the last good one.
+    pub fn to_serve(&self) -> Option<u32> {
+        let is_left = self.rejected().is_some() && self.current_toml() == self.rejected();
+        self.current.last_good.filter(|_| is_left).or(self.current.serving)
+    }
+
     /// Digest of the operator's file that was rolled back from.
     pub fn rejected(&self) -> Option<Digest> {
         self.current.rolled_back_from

@@ -306,7 +306,7 @@ fn choose(
             Unserved::Refused(failed.refusal)
         }
     };
-    let Some(current) = ledger.current() else { return Err(Failed::refused(problem.why().clone().as_error())) };
+    let Some(current) = ledger.to_serve() else { return Err(Failed::refused(problem.why().clone().as_error())) };
     let toml = ledger.toml_of(current)?;
     let understood = place.understand(toml.clone()).or_else(|e| match e {
         // Told is that the file cannot be served, and why.

@@ -185,11 +185,15 @@ impl Soaking {
         }
         // An edit that comes while the last one soaks is compared with what was before both.
         let earlier = self.of.take();
-        let (before, mut all) = match earlier {
+        let (mut before, mut all) = match earlier {
             Some(OneSoak { before, changed, .. }) => (before, changed),
             None => (self.take_before(config), BTreeSet::new()),
         };
         all.extend(changed.unwrap_or_else(|| all_of(config)));
+        // Clients of a backend that is new may have come from another one.
+        for name in all.iter().filter(|name| is_served(config, name)) {
+            before.entry(name.clone()).or_default();
+        }
         let soak = Soak::new(&before, &all, now);
         self.of =
             Some(OneSoak { revision, lasts, soak, before, changed: all, is_open_told: false, is_worse_told: false });
@@ -198,7 +202,6 @@ impl Soaking {
 
     /// What was counted in the last minutes; the counting begins anew.
     fn take_before(&mut self, config: &Config) -> Seen {
-        // A backend that is new is no worse than it was.
         let names = if self.pieces.is_empty() { all_of(config) } else { BTreeSet::from([NO_BACKEND.to_owned()]) };
         let mut before: Seen = names.into_iter().map(|name| (name, BackendSeen::default())).collect();
         for piece in self.pieces.drain(..) {
@@ -294,6 +297,10 @@ fn servers(backend: &Backend, fleet: &Fleet) -> ServersUp {
         servers.all += 1;
     }
     servers
+}
+
+fn is_served(config: &Config, name: &str) -> bool {
+    config.backends.iter().any(|backend| backend.name.as_str() == name)
 }
 
 fn all_of(config: &Config) -> BTreeSet<String> {

@@ -88,8 +88,8 @@ pub struct SoakView {
 const LEAST: u64 = 10;
 
 impl Soak {
-    /// Begins with the apply. `before` is what was counted in the five minutes before it; a backend that is new is in
-    /// neither.
+    /// Begins with the apply. `before` is what was counted in the five minutes before it; of a backend that is new
+    /// nothing was: that most of its requests fail is worse all the same.
     pub fn new(before: &BTreeMap<String, BackendSeen>, changed: &BTreeSet<String>, now: Moment) -> Self {
         let (theirs, others): (Vec<_>, Vec<_>) = before.iter().partition(|(name, _)| changed.contains(*name));
         let sum = |of: &[(&String, &BackendSeen)]| {
