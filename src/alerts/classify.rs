@@ -85,6 +85,7 @@ pub fn classify(event: &Event) -> Vec<Finding> {
         EventKind::Problem if matter(event) == "certificate" => {
             of(Topic::Certificate, Urgency::Warning, "certificates", Home::Node)
         }
+        EventKind::Problem if matter(event) == "way-back" => of(Topic::Rollback, Urgency::Page, "rollback", Home::Node),
         EventKind::Problem => of(Topic::Agent, Urgency::Warning, "agent", Home::Node),
         EventKind::Canary => of(Topic::Canary, by_severity, &format!("canary/{pool}"), Home::Node),
         EventKind::Rule => of(Topic::Rule, by_severity, &format!("rule/{}", matter(event)), Home::Shared),

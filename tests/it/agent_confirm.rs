@@ -3,7 +3,7 @@
 use super::support::haproxy::{Binary, binaries};
 use super::support::process::is_alive;
 use super::support::stage::Stage;
-use super::support::{PATIENCE, pause, wait_for};
+use super::support::{PATIENCE, pause, wait_for, write};
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
@@ -221,4 +221,43 @@ fn an_apply_that_waits_for_its_reload_keeps_its_trial_and_reason_whoever_looks_a
             "{history}"
         );
     }
+}
+
+#[test]
+fn a_way_back_that_fails_stands_as_a_problem_until_it_succeeds() {
+    let binary = binaries().remove(0);
+    let mut stage = without_agent(&binary);
+    stage.start_agent();
+    stage.wait_for_health();
+    // The revision on trial has another key, and the one before it has lost its own.
+    let (key, other) = (stage.path("key"), stage.path("key2"));
+    let text = fs_err::read_to_string(&key).expect("the key");
+    write(other, &text);
+    let names = stage.text().replace("/key\"", "/key2\"").replace("weight = 100 # a", "weight = 7 # a");
+    stage.write_file(&names);
+    let said = stage.done(&["apply", "--confirm", "6s"]);
+    assert!(said.contains("on trial"), "{said}");
+    fs_err::remove_file(&key).expect("a key that is taken away");
+    let problem = wait_for("the problem", PATIENCE, || {
+        let status = stage.cli(&["status"]);
+        (status.code == Some(1) && status.stdout.contains("cannot come back")).then_some(status.stdout)
+    });
+    for words in ["revision 1 cannot come back", "of revision 1", "revision 2 serves on, which nobody confirmed"] {
+        assert!(problem.contains(words), "{problem}");
+    }
+    assert!(!problem.contains("last good state"), "{problem}");
+    pause(Duration::from_secs(12));
+    let events = stage.done(&["events"]);
+    let count = |words: &str| events.matches(words).count();
+    assert_eq!((count("cannot come back"), count("was not confirmed within")), (1, 1), "{events}");
+    write(key, &text);
+    wait_for("the way back", PATIENCE, || (stage.weight("a") == 100).then_some(()));
+    wait_for("no problem", PATIENCE, || {
+        let status = stage.json(&["status"]);
+        status["problems"]
+            .as_array()
+            .is_some_and(|all| !all.iter().any(|one| one.to_string().contains("cannot come")))
+            .then_some(())
+    });
+    assert!(stage.done(&["events"]).contains("no revision has to be taken back any more"));
 }

@@ -10,6 +10,7 @@ use crate::agent::outcome::attempt::Attempt;
 use crate::agent::outcome::intent::Intent;
 use crate::agent::outcome::report::{Failed, Report};
 use crate::agent::tell::refusal::Refusal;
+use crate::agent::tell::troubles::Matter;
 use crate::event::{Event, EventKind, Severity};
 use crate::model::{Digest, format_duration};
 
@@ -83,7 +84,10 @@ impl Node {
         let given = format_duration(trial.given());
         let reason = format!("revision {} was not confirmed within {given}", trial.revision);
         let text = format!("{reason}; rolling back to revision {}", trial.back_to);
-        self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text).about("rollback"));
+        // That it cannot be stands as a problem, and each try is no news.
+        if !self.troubles.has(Matter::WayBack) {
+            self.bulletin.tell(Event::once(EventKind::Trial, Severity::Warning, "file", text).about("rollback"));
+        }
         let intent = Intent { actor: actor.to_owned(), reason: Some(reason), ..Intent::default() };
         Ok(Some((self.revision_again(trial.back_to, self.file.place.digest(), true)?, intent)))
     }

@@ -4,6 +4,7 @@
 
 use super::body::{Agent, RETRY};
 use super::request::Reply;
+use super::soak::no_way_back;
 use super::tasks::{PlanFor, ReadFor, Reading};
 use super::waiting::{Aim, Edited, Postponed, Waiters, waiters_of};
 use crate::agent::history::trial::not_overdue;
@@ -212,6 +213,7 @@ impl Agent {
                 // That the history has no room is told already, and tried again with each look.
                 match what {
                     Aim::Again => {}
+                    Aim::Expire | Aim::Worse => no_way_back(&mut self.node, what, &failed.refusal),
                     Aim::Rollback(_) => tell_no_rollback(&self.node.bulletin, &waiters.intent.actor, &failed),
                     _ => tell_failure(
                         &self.node.bulletin,

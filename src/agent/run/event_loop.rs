@@ -252,6 +252,9 @@ impl Agent {
                 false => self.node.troubles.withdraw(Matter::Git, "the file names no git repository any more"),
             }
         }
+        if self.node.ledger.provisional().is_none() {
+            self.node.troubles.set(Matter::WayBack, None);
+        }
         self.answer_late_words();
         self.words.send(&self.node);
         self.node.look_at_disk();

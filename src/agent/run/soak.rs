@@ -6,6 +6,8 @@ use crate::agent::history::remark::Remark;
 use crate::agent::node::Node;
 use crate::agent::outcome::intent::Intent;
 use crate::agent::steering::SoakEnd;
+use crate::agent::tell::refusal::Refusal;
+use crate::agent::tell::troubles::Matter;
 use crate::event::{Event, EventKind, Severity};
 use std::time::{Instant, SystemTime};
 use tokio::sync::oneshot;
@@ -38,6 +40,23 @@ pub(super) async fn look_at_soak(agent: &mut Agent) {
         }
         book.keep(|| agent.node.steering.soaking.to_save(SystemTime::now())).await;
     }
+}
+
+/// A revision on trial is to be taken back, and cannot be: it stands as a problem until it is over.
+pub(super) fn no_way_back(node: &mut Node, what: Aim, why: &Refusal) {
+    let Some(trial) = node.ledger.provisional() else { return };
+    let (revision, back_to, file) = (trial.revision, trial.back_to, &node.file.place.file);
+    let why = why.headline().replace(file.as_str(), &format!("{file} of revision {back_to}"));
+    let serves = match what {
+        Aim::Worse => format!("revision {revision} serves on, which is worse than before"),
+        _ => format!("revision {revision} serves on, which nobody confirmed"),
+    };
+    let (rollback, confirm) = (node.file.place.command("rollback REV"), node.file.place.command("confirm"));
+    let problem = Refusal::new(format_args!("revision {back_to} cannot come back: {why}"))
+        .done(serves)
+        .help(format!("put back what it names (it is tried again every 10 s), save a file that is good, or go to another: {rollback}"))
+        .help(format!("to keep revision {revision}: {confirm}"));
+    node.troubles.set(Matter::WayBack, Some(problem));
 }
 
 /// Takes the revision back; again after a while, where that fails.

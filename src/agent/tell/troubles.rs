@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 pub enum Matter {
     /// HAProxy does not follow, or is gone.
     Haproxy,
+    /// A revision that is to be taken back cannot be.
+    WayBack,
     /// What serves is not in the history.
     History,
     /// Operators' words would be forgotten at a restart.
@@ -104,6 +106,7 @@ impl Matter {
     fn as_str(self) -> &'static str {
         match self {
             Self::Haproxy => "haproxy",
+            Self::WayBack => "way-back",
             Self::History => "history",
             Self::Words => "words",
             Self::Room => "room",
@@ -121,19 +124,21 @@ impl Matter {
             Self::History | Self::Words | Self::Room | Self::Disk | Self::Usage | Self::Git => "agent",
             Self::Clients => "clients",
             Self::Keepalived => "keepalived",
+            Self::WayBack => "file",
         }
     }
 
     fn severity(self) -> Severity {
         match self {
             Self::Haproxy | Self::Clients | Self::Keepalived | Self::Git => Severity::Warning,
-            Self::History | Self::Words | Self::Room | Self::Disk | Self::Usage => Severity::Error,
+            Self::WayBack | Self::History | Self::Words | Self::Room | Self::Disk | Self::Usage => Severity::Error,
         }
     }
 
     fn over(self) -> &'static str {
         match self {
             Self::Haproxy => "HAProxy follows again",
+            Self::WayBack => "no revision has to be taken back any more",
             Self::History => "the history is complete again",
             Self::Words => "what operators said is kept again",
             Self::Room => "the state directory has room again",
