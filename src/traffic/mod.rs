@@ -29,5 +29,5 @@ pub use histogram::Histogram;
 pub use key_words::KeyWords;
 pub use line::{Line, MAX_LINE, Malformed, Retries, Split, StreamEnd, Upload};
 pub use picture::{Picture, Quantiles, ServerPicture, TrafficStats};
-pub use tally::{Tally, WorkerKey, told};
+pub use tally::{OwnAnswers, Tally, WorkerKey, told};
 pub use termination::TerminationState;

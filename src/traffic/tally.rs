@@ -41,8 +41,17 @@ pub struct Tally {
     stats: TrafficStats,
     last_line: Option<Moment>,
     is_urgent: bool,
-    /// Answers 5xx of HAProxy's own, since no server could serve, by its backend or frontend, since they were told.
-    own_5xx: HashMap<Box<str>, u64>,
+    /// Answers of HAProxy's own, by its backend or frontend, since they were told.
+    own_answers: HashMap<Box<str>, OwnAnswers>,
+}
+
+/// Requests that HAProxy answered by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnAnswers {
+    /// By a 5xx: no server could serve, or none answered.
+    pub errors: u64,
+    /// By a 4xx, but for a 429: what was asked for is refused.
+    pub refused: u64,
 }
 
 #[derive(Debug)]
@@ -171,15 +180,13 @@ impl Tally {
 
     /// Takes in a line of a request that no server took.
     fn take_unserved(&mut self, line: &Line<'_>) {
-        let Some((proxy, _)) = line.place.split_once('/').filter(|_| line.status.is_some_and(|status| status >= 500))
-        else {
+        let (Some((proxy, _)), Some(status @ 400..)) = (line.place.split_once('/'), line.status) else { return };
+        if status == 429 || self.own_answers.len() >= MAX_FRONTENDS && !self.own_answers.contains_key(proxy) {
             return;
-        };
-        if let Some(count) = self.own_5xx.get_mut(proxy) {
-            *count += 1;
-        } else if self.own_5xx.len() < MAX_FRONTENDS {
-            self.own_5xx.insert(proxy.into(), 1);
         }
+        let own = self.own_answers.entry(proxy.into()).or_default();
+        own.errors += u64::from(status >= 500);
+        own.refused += u64::from(status < 500);
     }
 
     /// Takes in what a line tells of usage, and nothing else.
@@ -300,9 +307,9 @@ impl Tally {
         fresh.map(|server| (server.id.clone(), std::mem::take(&mut server.groups))).collect()
     }
 
-    /// Answers 5xx of HAProxy's own since the last call, by the name of its backend, or of the frontend that found none.
-    pub fn take_own_5xx(&mut self) -> Vec<(Box<str>, u64)> {
-        self.own_5xx.drain().collect()
+    /// Answers of HAProxy's own since the last call, by the name of its backend, or of the frontend that found none.
+    pub fn take_own_answers(&mut self) -> Vec<(Box<str>, OwnAnswers)> {
+        self.own_answers.drain().collect()
     }
 
     /// What is new of the keys since the last call, by server, in the order in which it was heard.

@@ -160,6 +160,32 @@ fn a_model_that_only_clients_ask_for_goes_back() {
 }
 
 #[test]
+fn a_new_backend_that_serves_nobody_goes_back_with_its_frontend() {
+    let stage = soaking(&binary(1));
+    let clients = Clients::of(&stage, PATH);
+    let port = free_port();
+    let (_, why) = edited(&stage, |text| {
+        let frontend =
+            text.split("[frontend.api]").nth(1).and_then(|rest| rest.split("\n[").next()).expect("its section");
+        let moved = frontend.replace("\"chat\"", "\"green\"");
+        assert_ne!(frontend, moved, "{text}");
+        text.replace(frontend, &moved) + &format!("\n[backend.green.server.one]\nurl = \"http://127.0.0.1:{port}\"\n")
+    });
+    assert!(why.contains("green: ") || why.contains("all changed backends: "), "{why}");
+    is_mended(&clients);
+}
+
+#[test]
+fn what_haproxy_itself_refuses_since_an_edit_goes_back() {
+    let stage = soaking(&binary(2));
+    let clients = Clients::of(&stage, PATH);
+    // The clients send some 90 bytes.
+    let (_, why) = edited(&stage, |text| text.replace("[frontend.api]\n", "[frontend.api]\nmax_body = \"64B\"\n"));
+    assert!(why.contains("refused (4xx)"), "{why}");
+    is_mended(&clients);
+}
+
+#[test]
 fn a_tls_name_that_is_wrong_for_most_servers_goes_back() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");

@@ -14,7 +14,9 @@ use crate::model::{Moment, ServerId};
 use crate::render::LIVE_RING;
 use crate::sys;
 use crate::sys::epoch::Epoch;
-use crate::traffic::{GroupCounts, KeyWords, Line, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey, told};
+use crate::traffic::{
+    GroupCounts, KeyWords, Line, OwnAnswers, Picture, ServerCount, Split, Tally, TrafficStats, WorkerKey, told,
+};
 use crate::usage::{SharedLedger, Told};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,7 +62,7 @@ pub struct Batch {
     /// What became of requests, apart for the groups of canaries.
     pub groups: Vec<(ServerId, GroupCounts)>,
     /// Answers 5xx of HAProxy's own, by the name of its backend or frontend.
-    pub own_5xx: Vec<(Box<str>, u64)>,
+    pub own_answers: Vec<(Box<str>, OwnAnswers)>,
     /// What was heard of keys.
     pub keys: Vec<KeyWords>,
     /// How well we hear.
@@ -182,10 +184,10 @@ async fn hand_over(heard: Arc<HeardTraffic>, sender: mpsc::Sender<Batch>) {
         }
         // Full: it is added up until there is room. Closed: nobody will ever take it, but the picture goes on.
         let Ok(permit) = sender.try_reserve() else { continue };
-        let (samples, own_5xx) = (tally.take_samples(), tally.take_own_5xx());
-        if !samples.is_empty() || !own_5xx.is_empty() {
+        let (samples, own_answers) = (tally.take_samples(), tally.take_own_answers());
+        if !samples.is_empty() || !own_answers.is_empty() {
             let (keys, groups) = (tally.take_key_words(), tally.take_groups());
-            permit.send(Batch { samples, groups, own_5xx, keys, stats: tally.stats(now) });
+            permit.send(Batch { samples, groups, own_answers, keys, stats: tally.stats(now) });
         }
     }
 }

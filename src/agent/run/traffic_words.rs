@@ -56,7 +56,7 @@ impl Agent {
             }
         }
         self.node.steering.canaries.hear(&self.node.serving.config, &batch.groups);
-        self.node.steering.soaking.hear(&self.node.serving.config, &batch.groups, &batch.own_5xx);
+        self.node.steering.soaking.hear(&self.node.serving.config, &batch.groups, &batch.own_answers);
         for words in &batch.keys {
             let learnt = self.node.steering.keyring.observe_live(words, now);
             self.heed(&learnt);

@@ -8,7 +8,7 @@ use crate::health::{Count, Outcome, ServerHealth, State};
 use crate::model::{AdminState, Moment, Name, Origin, ServerId};
 use crate::rollout::{BackendSeen, ServersUp, Soak, SoakHeard, SoakView, Verdict};
 use crate::store::{Provisional, SavedSoak};
-use crate::traffic::GroupCounts;
+use crate::traffic::{GroupCounts, OwnAnswers};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +18,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const PIECES: usize = 10;
 /// …of this length: five minutes.
 const PIECE: Duration = Duration::from_secs(30);
+/// A look that comes later did not see all of the time.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// What no backend had: frontends that know none, and those that are not the operator's.
 const NO_BACKEND: &str = "no backend";
 
@@ -35,6 +37,8 @@ pub(in crate::agent) struct Soaking {
     /// Of the life before.
     saved: Option<SavedSoak>,
     next: Moment,
+    /// When what was heard was handed on last.
+    looked: Option<Moment>,
     /// Somebody looks, about each second.
     is_driven: bool,
 }
@@ -99,7 +103,12 @@ impl Soaking {
     }
 
     /// Takes in what became of requests.
-    pub fn hear(&mut self, config: &Config, groups: &[(ServerId, GroupCounts)], own_5xx: &[(Box<str>, u64)]) {
+    pub fn hear(
+        &mut self,
+        config: &Config,
+        groups: &[(ServerId, GroupCounts)],
+        own_answers: &[(Box<str>, OwnAnswers)],
+    ) {
         if !self.is_wanted(config) {
             return;
         }
@@ -109,9 +118,11 @@ impl Soaking {
             seen.counts.merge(&counts.others);
             seen.counts.merge(&counts.control);
         }
-        for (proxy, count) in own_5xx {
+        for (proxy, own) in own_answers {
             let is_backend = Name::new(&**proxy).is_ok_and(|name| config.backend(&name).is_some());
-            self.seen(if is_backend { proxy } else { NO_BACKEND }).own_5xx += count;
+            let seen = self.seen(if is_backend { proxy } else { NO_BACKEND });
+            seen.own_5xx += own.errors;
+            seen.own_refused += own.refused;
         }
     }
 
@@ -222,7 +233,7 @@ impl Soaking {
     pub fn decide(&mut self, config: &Config, fleet: &Fleet, keeps: bool, now: Moment) -> Option<SoakEnd> {
         if !self.is_wanted(config) {
             // What is old by the time that somebody wants it again is no comparison.
-            (self.pieces, self.fresh) = Default::default();
+            (self.pieces, self.fresh, self.looked) = Default::default();
             return None;
         }
         if now < self.next {
@@ -230,6 +241,10 @@ impl Soaking {
         }
         self.next = now + EVERY;
         let mut fresh = std::mem::take(&mut self.fresh);
+        let lasted = self.looked.replace(now).map_or(EVERY, |looked| now.since(looked)).min(LONGEST_LOOK);
+        for name in all_of(config) {
+            fresh.entry(name).or_default().seconds = lasted.as_secs_f64();
+        }
         let Some(one) = &mut self.of else {
             self.note(fresh, now);
             return None;

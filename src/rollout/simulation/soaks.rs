@@ -48,10 +48,11 @@ fn seen(group: Group, rate: f64, dice: &mut Dice) -> BackendSeen {
     let probes = u64::from(dice.unit() < 0.3);
     BackendSeen {
         counts: group.at_rate(rate).counts(1.0, dice),
-        own_5xx: 0,
+        seconds: 1.0,
         probes,
         probe_failures: probes * u64::from(dice.unit() < 0.01),
         servers: Some(ServersUp { up: 3, all: 3 }),
+        ..BackendSeen::default()
     }
 }
 
@@ -120,9 +121,21 @@ fn kinds() -> Vec<Kind> {
         true => BackendSeen {
             own_5xx: u64::from(dice.arrivals(rate)),
             servers: Some(ServersUp { up: 3, all: 3 }),
+            seconds: 1.0,
             ..BackendSeen::default()
         },
         false => good(at, dice, rate),
+    };
+    let forbidden = |at: f64, dice: &mut Dice, rate: f64| match at > 0.0 {
+        true => BackendSeen { own_refused: u64::from(dice.arrivals(rate)), seconds: 1.0, ..BackendSeen::default() },
+        false => good(at, dice, rate),
+    };
+    // Beside the others, and three times as often.
+    let stranger = |at: f64, dice: &mut Dice, rate: f64| {
+        let mut seen = good(at, dice, rate);
+        let refused = if at > 0.0 { u64::from(dice.arrivals(3.0 * rate)) } else { 0 };
+        (seen.own_refused, seen.counts.refused) = (refused / 2, refused - refused / 2);
+        seen
     };
     let down = |at: f64, dice: &mut Dice, rate: f64| BackendSeen {
         servers: Some(ServersUp { up: if at > 0.0 { 0 } else { 3 }, all: 3 }),
@@ -132,13 +145,17 @@ fn kinds() -> Vec<Kind> {
         true => failing(1.0, at, dice, rate),
         false => good(at, dice, rate),
     };
-    let silent = |_: f64, _: &mut Dice, _: f64| BackendSeen::default();
+    let silent = |_: f64, _: &mut Dice, _: f64| BackendSeen { seconds: 1.0, ..BackendSeen::default() };
     vec![
         kind("everything fails", 10.0, dead, "all back within 15 s", |all| all.all_back_within(15.0)),
         kind("everything fails", 1.0, dead, "all back within 2 min", |all| all.all_back_within(120.0)),
         kind("everything fails", 0.1, dead, "all back within 5 min", |all| all.all_back_within(300.0)),
         kind("half fails", 1.0, failing_half, "all back within 2 min", |all| all.all_back_within(120.0)),
         kind("20 % fail, 1 % before", 2.0, errors, "all back within 5 min", |all| all.all_back_within(300.0)),
+        kind("HAProxy refuses all by itself", 1.0, forbidden, "all back within 2 min", |all| {
+            all.all_back_within(120.0)
+        }),
+        kind("a stranger is refused, thrice as often", 1.0, stranger, "none back", all_clean),
         kind("HAProxy answers all by itself", 1.0, refused, "all back within 2 min", |all| all.all_back_within(120.0)),
         kind("first tokens 3 times as slow", 5.0, slow, "all back within 2 min", |all| all.all_back_within(120.0)),
         kind("no server is up", 1.0, down, "all back within 20 s", |all| all.all_back_within(20.0)),

@@ -39,6 +39,12 @@ pub struct BackendSeen {
     pub counts: Counts,
     /// Answers 5xx that HAProxy gave by itself, since no server took the request or answered it.
     pub own_5xx: u64,
+    /// Answers 4xx that HAProxy gave by itself, but for limits.
+    #[serde(default)]
+    pub own_refused: u64,
+    /// The time in which it was counted.
+    #[serde(default)]
+    pub seconds: f64,
     /// Probes that ended.
     pub probes: u64,
     /// Of those, the ones that failed by the server's fault.
@@ -71,18 +77,27 @@ impl BackendSeen {
     pub(super) fn add_beside(&mut self, other: &Self) {
         let sum = |a: ServersUp, b: ServersUp| ServersUp { up: a.up + b.up, all: a.all + b.all };
         let servers = self.servers.into_iter().chain(other.servers).reduce(sum);
+        let seconds = self.seconds.max(other.seconds);
         self.add_later(other);
-        self.servers = servers;
+        (self.servers, self.seconds) = (servers, seconds);
     }
 
     /// Adds what came later.
     pub fn add_later(&mut self, later: &Self) {
-        let Self { counts, own_5xx, probes, probe_failures, servers } = later;
+        let Self { counts, own_5xx, own_refused, seconds, probes, probe_failures, servers } = later;
         self.counts.merge(counts);
         self.own_5xx += own_5xx;
+        self.own_refused += own_refused;
+        self.seconds += seconds;
         self.probes += probes;
         self.probe_failures += probe_failures;
         self.servers = servers.or(self.servers);
+    }
+
+    /// Requests a second that were answered well.
+    fn served(&self) -> Option<f64> {
+        let served = self.counts.told.saturating_sub(self.counts.failures) as f64;
+        (self.seconds > 0.0).then(|| served / self.seconds)
     }
 }
 
@@ -108,7 +123,10 @@ impl Sign {
             Self::Errors => share(seen.counts.failures, seen.counts.told),
             Self::Own5xx => share(seen.own_5xx, seen.own_5xx + seen.counts.requests()),
             Self::Probes => share(seen.probe_failures, seen.probes),
-            Self::Refused => seen.counts.refusals(),
+            Self::Refused => {
+                let Counts { told, failures, .. } = seen.counts.refusals();
+                share(failures + seen.own_refused, told + seen.own_refused)
+            }
             Self::FirstTokenP50 | Self::FirstTokenP95 => {
                 Counts { first_token: seen.counts.first_token.clone(), ..Counts::default() }
             }
@@ -256,6 +274,10 @@ impl Subject {
         }
         for (sign, watch) in &self.signs {
             let (Tripped::Yes(words) | Tripped::Shared(words)) = &watch.tripped else { continue };
+            // Whoever asks for what nobody has takes nothing from the others.
+            if *sign == Sign::Refused && !self.serves_less() {
+                continue;
+            }
             let words = format!("{}: {words}", self.name);
             match self.shared_by(*sign, watch, control, age) {
                 None => return Says::Worse(words),
@@ -263,6 +285,12 @@ impl Subject {
             }
         }
         shared
+    }
+
+    /// Whether fewer than half as many requests a second are answered well as before.
+    fn serves_less(&self) -> bool {
+        let (before, now) = (self.before.served(), self.since.served());
+        before.zip(now).is_some_and(|(before, now)| now < before * HALF)
     }
 
     fn row_says(&self, age: Duration) -> Says {
