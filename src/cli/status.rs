@@ -251,7 +251,12 @@ fn print_trial(trial: &Trial, out: &Output) {
     let (time, lasts) = (seconds(soak.time_s), seconds(soak.lasts_s));
     let told = format!("revision {revision}, for {time} of {lasts}; where it is worse, revision {back_to} comes back");
     row(out, "soak", out.paint(Tone::Warn, told));
-    row(out, "", format!("so far {}: {}", soak.verdict, soak.words));
+    let so_far = match soak.verdict.as_str() {
+        "clean" => "so far not worse: ",
+        "quiet" => "so far ",
+        other => &format!("so far {other}: "),
+    };
+    row(out, "", format!("{so_far}{}", soak.words));
 }
 
 /// What waits, what was put right, what would be done.

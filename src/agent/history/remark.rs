@@ -31,7 +31,7 @@ impl Remark {
         let by = |actor: &str| if actor.is_empty() { String::new() } else { format!(" by {actor}") };
         let (kind, by) = match self {
             Self::Confirm(actor) => (EventKind::Trial, by(actor)),
-            Self::Soaked(seen) => (EventKind::Trial, format!(" after its soak: {seen}")),
+            Self::Soaked(seen) => (EventKind::Trial, seen.clone()),
             Self::Tag(_, _, actor) => (EventKind::Revision, by(actor)),
         };
         let event = Event::once(kind, Severity::Info, "file", format!("{note}{by}"));

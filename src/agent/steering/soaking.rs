@@ -63,7 +63,7 @@ struct OneSoak {
 pub(in crate::agent) enum SoakEnd {
     /// The revision is to be taken back.
     Worse(String),
-    /// It is to be kept.
+    /// It is to be kept; what is told behind that it is confirmed.
     Keep(String),
     /// The deadline of the trial decides.
     Open(String),
@@ -194,6 +194,12 @@ impl Soaking {
                 Some(OneSoak { revision, lasts, soak, before, changed, is_open_told: false, is_worse_told: false });
             return;
         }
+        let is_other = changed.as_ref().is_none_or(|changed| !changed.is_empty());
+        if let Some(one) = self.of.as_mut().filter(|_| !is_other) {
+            // No request meets this one: what was seen of the last one goes on.
+            (one.revision, one.lasts) = (revision, lasts);
+            return;
+        }
         // An edit that comes while the last one soaks is compared with what was before both.
         let earlier = self.of.take();
         let (mut before, mut all) = match earlier {
@@ -264,8 +270,9 @@ impl Soaking {
             Verdict::Shared { reason } => (false, format!("the edit is not the reason: {reason}")),
             Verdict::Quiet { words } => (false, words),
         };
-        match keeps || is_clean {
-            true => Some(SoakEnd::Keep(words)),
+        match is_clean {
+            true => Some(SoakEnd::Keep(format!(" after its soak: {words}"))),
+            false if keeps => Some(SoakEnd::Keep(format!(" after its soak, though nothing proves it: {words}"))),
             false => (!std::mem::replace(&mut one.is_open_told, true)).then_some(SoakEnd::Open(words)),
         }
     }

@@ -160,8 +160,12 @@ impl Soak {
             0 => String::new(),
             refused => format!(", {refused} refused"),
         };
+        let own = match seen.own_5xx + seen.own_refused {
+            0 => String::new(),
+            own => format!("; {own} more were answered by HAProxy itself (4xx, 5xx)"),
+        };
         let words = format!(
-            "{} requests in {}, {} failed{refused}; {probes} probes, {} failed",
+            "{} requests in {}, {} failed{refused}{own}; {probes} probes, {} failed",
             seen.counts.requests(),
             time_text(age),
             seen.counts.failures,
