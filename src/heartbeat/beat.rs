@@ -2,6 +2,7 @@
 
 use crate::alerts::AlertNews;
 use crate::model::{Digest, Name, Secret, VrrpState};
+use crate::rollout::BackendNews;
 use crate::usage::ToldSum;
 use crate::vip::VrrpAdvice;
 use aws_lc_rs::hmac;
@@ -15,6 +16,8 @@ pub(super) const MAX_BYTES: usize = 16 << 10;
 pub const MAX_CANARIES: usize = 30;
 /// Of a reason in words, in characters.
 const MAX_WORDS: usize = 150;
+/// The same where it is too much for a datagram.
+const FEW_WORDS: usize = 40;
 /// Before everything else: what this is, and the form of what follows.
 const MAGIC: &[u8] = b"hapilot1";
 /// The same before sums of clients.
@@ -56,6 +59,9 @@ pub struct NodeNews {
     /// Where its canaries are, by their names; at most [`MAX_CANARIES`] of them.
     #[serde(default)]
     pub canaries: BTreeMap<String, CanaryNews>,
+    /// What came to its backends, where its revisions soak.
+    #[serde(default)]
+    pub backends: BTreeMap<String, BackendNews>,
     /// What it told the sinks of alerts.
     #[serde(default)]
     pub alerts: AlertNews,
@@ -111,6 +117,16 @@ pub struct RefusedFile {
 }
 
 impl NodeNews {
+    /// Without what no node needs to serve.
+    pub(super) fn plain(mut self) -> Self {
+        let words = self.vips.values_mut().filter_map(|vip| vip.word.as_mut());
+        words.for_each(|word| word.why = word.why.chars().take(FEW_WORDS).collect());
+        let canaries = self.canaries.into_iter().map(|(name, canary)| {
+            (name, CanaryNews { rolled_back: canary.rolled_back.map(|_| "see its own status".to_owned()), ..canary })
+        });
+        Self { canaries: canaries.collect(), backends: BTreeMap::new(), alerts: AlertNews::default(), ..self }
+    }
+
     /// Long words are cut, so that a datagram stays one.
     pub(super) fn shortened(mut self) -> Self {
         let cut = |text: &mut String| {
@@ -229,6 +245,40 @@ mod tests {
             assert!(unseal(&ours, &other).is_err(), "{at}");
             assert!(unseal(&ours, &bytes[..at]).is_err(), "{at}");
         }
+    }
+
+    #[test]
+    fn the_most_that_a_node_has_to_say_is_said_without_what_is_only_nice_to_know() {
+        let long = |n: usize| format!("{n:063}");
+        let word = VrrpAdvice { fault: true, adjustment: -200, why: "ä€".repeat(MAX_WORDS / 2) };
+        let vip =
+            VipNews { state: None, owned_ms: Some(u64::MAX), priority: Some(254), word: Some(word), dialect: long(1) };
+        let canary =
+            CanaryNews { content: long(1), rules: long(2), stage: None, rolled_back: Some("c".repeat(MAX_WORDS)) };
+        let marks = || (0..100).map(|n| (format!("{n:012}"), 86_400));
+        let news = NodeNews {
+            vips: (0..16).map(|n| (long(n), vip.clone())).collect(),
+            canaries: (0..MAX_CANARIES).map(|n| (long(n), canary.clone())).collect(),
+            backends: (0..40).map(|n| (long(n), BackendNews { told: u64::MAX, ..BackendNews::default() })).collect(),
+            alerts: AlertNews::of(true, marks(), marks()),
+            refuses: Some(RefusedFile { file: Digest::of("x"), why: "r".repeat(MAX_WORDS) }),
+            ..NodeNews::default()
+        };
+        let beat = |news| Beat {
+            from: Name::new(&long(1)).unwrap(),
+            to: Name::new(&long(2)).unwrap(),
+            life: u64::MAX,
+            number: u64::MAX,
+            nonce: u64::MAX,
+            echo: u64::MAX,
+            news,
+        };
+        let ours = key("0123456789abcdef");
+        assert!(seal(&ours, &beat(news.clone())).is_none(), "it is too much");
+        let plain = seal(&ours, &beat(news.clone().plain())).unwrap();
+        assert!(plain.len() < MAX_BYTES - 2_000, "{}", plain.len());
+        let Ok(Said::Beat(heard)) = unseal(&ours, &plain) else { panic!("it is a beat") };
+        assert_eq!((heard.news.vips.len(), heard.news.canaries.len()), (16, MAX_CANARIES));
     }
 
     #[test]

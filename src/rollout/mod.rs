@@ -45,7 +45,7 @@ pub use again::{REJECTED_FOR, Rejected, blocked_until, may_begin};
 pub use counts::{Counts, Request};
 pub use phase::{Change, Deaf, Decided, Heard, Hold, Phase, Servers, Word};
 pub use rules::{Condition, HardRules, Limit, Lost, Metric, Percent, Rules, Stage};
-pub use soak::{BackendSeen, ServersUp, Soak, SoakHeard, SoakView, SubjectView, Verdict};
+pub use soak::{BackendNews, BackendSeen, ServersUp, Soak, SoakHeard, SoakView, SubjectView, Verdict};
 pub use state::{ABORTED, Rollout};
 pub use sums::Sums;
 pub use times::Times;

@@ -203,6 +203,33 @@ fn a_revision_soaks_where_no_client_is_and_goes_no_further() {
 }
 
 #[test]
+fn what_fails_at_both_nodes_is_no_fault_of_the_edit_that_one_of_them_soaks() {
+    let Some(mut cluster) = Cluster::serving(&PAIR) else { return };
+    let (owner, other) = cluster.wait_until_quiet();
+    let revision =
+        |cluster: &Cluster, node: &str| cluster.status(node)["config"]["revision"].as_u64().expect("a revision");
+    let good = cluster.toml() + "[apply]\nsoak = \"5m\"\n";
+    cluster.write_file(&good);
+    wait_for("both to serve it", PATIENCE, || {
+        ((revision(&cluster, owner), revision(&cluster, other)) == (2, 2)).then_some(())
+    });
+    wait_for("its confirmation", PATIENCE, || cluster.status(other)["trial"].is_null().then_some(()));
+    // Everything is served otherwise, and a provider breaks just then.
+    cluster.write_file(&good.replace("[frontend.api]\n", "[frontend.api]\nmax_body = \"1MiB\"\n"));
+    wait_for("the other node to serve it", PATIENCE, || (revision(&cluster, other) == 3).then_some(()));
+    cluster.kill(owner, "mock");
+    cluster.kill(other, "mock");
+    let words = wait_for("what the soak says of it", PATIENCE, || {
+        let trial = cluster.status(other)["trial"].clone();
+        assert_eq!(revision(&cluster, other), 3, "{}", cluster.said(other, "agent"));
+        (trial["soak"]["verdict"] == "shared").then(|| trial["soak"]["words"].to_string())
+    });
+    assert!(words.contains("0 of 1 servers are up") && words.contains("another node"), "{words}");
+    pause(Duration::from_secs(10));
+    assert_eq!(revision(&cluster, other), 3, "{}", cluster.said(other, "agent"));
+}
+
+#[test]
 fn another_router_id_never_makes_two_owners() {
     let Some(cluster) = Cluster::serving(&PAIR) else { return };
     let (owner, other) = cluster.wait_until_quiet();

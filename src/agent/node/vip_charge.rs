@@ -65,6 +65,7 @@ impl Node {
             revision: self.revision(),
             refuses,
             canaries: self.steering.canaries.news_of_stages(),
+            backends: self.steering.soaking.news(),
             alerts: self.alerts.as_ref().map(AlertDesk::news).unwrap_or_default(),
             fleet: &self.steering.fleet,
             rendered: self.engine.last.as_ref().map(|(_, rendered)| &**rendered),

@@ -15,10 +15,18 @@ use tokio::sync::oneshot;
 /// Lets a soak decide, where it is time.
 pub(super) async fn look_at_soak(agent: &mut Agent) {
     let now = agent.node.now();
-    let Node { ledger, serving, steering, .. } = &mut agent.node;
+    let Node { ledger, serving, steering, vips, .. } = &mut agent.node;
     let (config, soaking) = (&serving.config, &mut steering.soaking);
     // It may have been confirmed, or rolled back, by an operator.
     soaking.follow(ledger.provisional(), None, config, now, SystemTime::now());
+    if let Some(vips) = vips {
+        let report = vips.report();
+        let heard = report.peers.iter().filter(|(_, peer)| peer.is_heard);
+        for (name, news) in heard.filter_map(|(name, peer)| Some((name, peer.news.as_ref()?))) {
+            let is_control = news.serves.as_ref().is_some_and(|serves| serves.file != serving.digest);
+            soaking.hear_node(name.as_str(), &news.backends, is_control);
+        }
+    }
     let keeps = ledger.provisional().is_some_and(|trial| trial.keeps);
     let end = soaking.decide(config, &steering.fleet, keeps, now);
     match end {

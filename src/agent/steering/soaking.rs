@@ -6,7 +6,7 @@ use crate::config::{Backend, Config};
 use crate::fleet::Fleet;
 use crate::health::{Count, Outcome, ServerHealth, State};
 use crate::model::{AdminState, Moment, Name, Origin, ServerId};
-use crate::rollout::{BackendSeen, ServersUp, Soak, SoakHeard, SoakView, Verdict};
+use crate::rollout::{BackendNews, BackendSeen, ServersUp, Soak, SoakHeard, SoakView, Verdict};
 use crate::store::{Provisional, SavedSoak};
 use crate::traffic::{GroupCounts, OwnAnswers};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,6 +22,9 @@ const PIECE: Duration = Duration::from_secs(30);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// What no backend had: frontends that know none, and those that are not the operator's.
 const NO_BACKEND: &str = "no backend";
+
+/// The other nodes are told of so many backends: room for them in a datagram.
+const MAX_TOLD: usize = 40;
 
 type Seen = BTreeMap<String, BackendSeen>;
 
@@ -41,6 +44,12 @@ pub(in crate::agent) struct Soaking {
     looked: Option<Moment>,
     /// Somebody looks, about each second.
     is_driven: bool,
+    /// What the other nodes are to know of this one, by backend.
+    news: BTreeMap<String, BackendNews>,
+    /// What the other nodes said last, by node.
+    heard: BTreeMap<String, BTreeMap<String, BackendNews>>,
+    /// What came to those that serve something else, since the last look.
+    elsewhere: Seen,
 }
 
 /// The soak of one revision.
@@ -229,6 +238,41 @@ impl Soaking {
         before
     }
 
+    /// What the other nodes are to know, by backend; of some of them, where there are many.
+    pub fn news(&self) -> BTreeMap<String, BackendNews> {
+        self.news.clone()
+    }
+
+    /// Takes in what another node said. `is_control`: it serves another file than this node.
+    pub fn hear_node(&mut self, node: &str, said: &BTreeMap<String, BackendNews>, is_control: bool) {
+        let heard = self.heard.entry(node.to_owned()).or_default();
+        if heard == said {
+            return;
+        }
+        for (name, now) in said.iter().filter(|_| is_control) {
+            // The first time tells nothing of what came lately.
+            let before = heard.get(name).unwrap_or(now);
+            self.elsewhere.entry(name.clone()).or_default().add_later(&now.since(before));
+        }
+        heard.clone_from(said);
+    }
+
+    /// Takes note of what came, for the other nodes.
+    fn tell_nodes(&mut self, fresh: &Seen, config: &Config, fleet: &Fleet) {
+        if config.node.heartbeat.is_none() {
+            self.news.clear();
+            return;
+        }
+        let backends = || config.backends.iter().take(MAX_TOLD);
+        self.news.retain(|name, _| backends().any(|backend| backend.name.as_str() == name));
+        for backend in backends() {
+            let news = self.news.entry(backend.name.to_string()).or_default();
+            if let Some(seen) = fresh.get(backend.name.as_str()) {
+                news.count(&BackendSeen { servers: Some(servers(backend, fleet)), ..seen.clone() });
+            }
+        }
+    }
+
     /// When [`Self::decide`] is due; `None`: there is nothing to decide.
     pub fn next(&self, config: &Config) -> Option<Moment> {
         self.is_wanted(config).then_some(self.next)
@@ -251,12 +295,14 @@ impl Soaking {
         for name in all_of(config) {
             fresh.entry(name).or_default().seconds = lasted.as_secs_f64();
         }
+        self.tell_nodes(&fresh, config, fleet);
+        let elsewhere = std::mem::take(&mut self.elsewhere);
         let Some(one) = &mut self.of else {
             self.note(fresh, now);
             return None;
         };
         add_servers(&mut fresh, config, fleet);
-        one.soak.observe(&SoakHeard { here: fresh, elsewhere: BTreeMap::new() }, now);
+        one.soak.observe(&SoakHeard { here: fresh, elsewhere }, now);
         if let Some(reason) = one.soak.decide(now) {
             return Some(SoakEnd::Worse(reason));
         }

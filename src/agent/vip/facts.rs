@@ -5,6 +5,7 @@ use crate::alerts::AlertNews;
 use crate::fleet::Fleet;
 use crate::heartbeat::{CanaryNews, RefusedFile};
 use crate::render::Rendered;
+use crate::rollout::BackendNews;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(in crate::agent) struct Facts<'a> {
     pub refuses: Option<RefusedFile>,
     /// Where canaries are.
     pub canaries: BTreeMap<String, CanaryNews>,
+    /// What came to its backends.
+    pub backends: BTreeMap<String, BackendNews>,
     /// What sinks of alerts were told.
     pub alerts: AlertNews,
     pub fleet: &'a Fleet,

@@ -157,6 +157,7 @@ fn charge(facts: &Facts<'_>, released: &BTreeSet<Name>, wanted: &BTreeSet<Name>)
         serves: None,
         refuses: facts.refuses.clone(),
         canaries: facts.canaries.clone(),
+        backends: facts.backends.clone(),
         alerts: facts.alerts.clone(),
         config,
     }

@@ -10,12 +10,14 @@
 //!   verdict(now) -> Verdict         at the deadline of the trial, which the agent keeps
 //! ```
 
+mod news;
 mod subject;
 
 use super::clock::Clock;
 use super::state::LONGEST_LOOK;
 use super::words::time_text;
 use crate::model::Moment;
+pub use news::BackendNews;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

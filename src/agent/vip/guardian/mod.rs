@@ -19,6 +19,7 @@ use crate::config::{Config, Vip, own_vips};
 use crate::haproxy::Listener;
 use crate::heartbeat::{CanaryNews, RefusedFile, Serves};
 use crate::model::{Name, Secret};
+use crate::rollout::BackendNews;
 use crate::sys::epoch::Epoch;
 use crate::usage::SharedLedger;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,8 @@ pub struct Charge {
     pub refuses: Option<RefusedFile>,
     /// Where canaries are.
     pub canaries: BTreeMap<String, CanaryNews>,
+    /// What came to backends.
+    pub backends: BTreeMap<String, BackendNews>,
     /// What sinks of alerts were told.
     pub alerts: AlertNews,
 }

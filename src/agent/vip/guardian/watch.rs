@@ -473,6 +473,7 @@ impl Guardian {
             serves: charge.serves.clone(),
             refuses: charge.refuses.clone(),
             canaries: charge.canaries.clone(),
+            backends: charge.backends.clone(),
             alerts: charge.alerts.clone(),
         };
         if let Some(circle) = &mut self.circle {
