@@ -265,8 +265,8 @@ mod tests {
             ..NodeNews::default()
         };
         let beat = |news| Beat {
-            from: Name::new(&long(1)).unwrap(),
-            to: Name::new(&long(2)).unwrap(),
+            from: Name::new(long(1)).unwrap(),
+            to: Name::new(long(2)).unwrap(),
             life: u64::MAX,
             number: u64::MAX,
             nonce: u64::MAX,

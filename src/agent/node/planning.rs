@@ -21,7 +21,7 @@ pub struct Planned {
 }
 
 impl Node {
-    /// The question that [`Self::plan`] asks.
+    /// The question that `plan` asks.
     pub(in crate::agent) fn begin_plan(&self, read: Result<Sources, SourcesError>) -> Result<Order, Failed> {
         let sources = read.map_err(|e| Failed::from_sources(&e))?;
         let desired = self.steering.desired_under(&sources, self.now());

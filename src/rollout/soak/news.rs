@@ -34,7 +34,7 @@ impl BackendNews {
 
     /// What came since then; nothing where the counters began anew.
     pub fn since(&self, before: &Self) -> BackendSeen {
-        let more = |now: u64, before: u64| now.checked_sub(before).unwrap_or_default();
+        let more = |now: u64, before: u64| now.saturating_sub(before);
         let told = more(self.told, before.told);
         let probes = more(self.probes, before.probes);
         BackendSeen {
