@@ -283,7 +283,7 @@ impl Soaking {
     pub fn decide(&mut self, config: &Config, fleet: &Fleet, keeps: bool, now: Moment) -> Option<SoakEnd> {
         if !self.is_wanted(config) {
             // What is old by the time that somebody wants it again is no comparison.
-            (self.pieces, self.fresh, self.looked) = Default::default();
+            (self.pieces, self.fresh, self.looked, self.news) = Default::default();
             return None;
         }
         if now < self.next {
