@@ -6,7 +6,7 @@ use super::output::{Failure, Output, Tone, span};
 use super::status::look;
 use super::table::Table;
 use crate::agent::Place;
-use crate::api::wire::{Canary, CanaryCondition, CanaryRequest};
+use crate::api::wire::{Canary, CanaryCondition, CanaryRequest, Haproxy, Status};
 use crate::model::Name;
 
 /// `hapilot canary …`
@@ -24,11 +24,14 @@ pub(super) async fn canary(place: &Place, command: &CanaryCommand, out: Output) 
         Failure::refused(told).help(format_args!("start it: {}", how_to_start(place)))
     })?;
     agent.canary(&CanaryRequest { name: name.to_string(), word: word.to_owned(), force, actor: actor() }).await?;
-    let canaries = named(look(place).await?.canaries, Some(name))?;
+    let status = look(place).await?;
+    let is_deaf = is_deaf(&status);
+    let canaries = named(status.canaries, Some(name))?;
     if out.json {
         out.print_json(&canaries);
     } else {
         canaries.iter().for_each(|canary| print_head(canary, &out));
+        tell_deaf(is_deaf, &out);
     }
     Ok(())
 }
@@ -43,6 +46,7 @@ async fn status(place: &Place, name: Option<&Name>, out: Output) -> Result<(), F
         let told = "the agent does not run on this node: nobody watches canaries, and each keeps what it has";
         return Err(Failure::refused(told).help(format_args!("start it: {}", how_to_start(place))));
     }
+    let is_deaf = is_deaf(&status);
     let canaries = named(status.canaries, name)?;
     if out.json {
         out.print_json(&canaries);
@@ -50,9 +54,23 @@ async fn status(place: &Place, name: Option<&Name>, out: Output) -> Result<(), F
         out.line("the file has no [canary.NAME]");
     } else {
         canaries.iter().for_each(|canary| print(canary, &out));
+        tell_deaf(is_deaf, &out);
     }
     let is_well = canaries.iter().all(|canary| canary.phase != "rolled_back");
     if is_well { Ok(()) } else { Err(Failure::said(super::output::REFUSED)) }
+}
+
+/// Whether HAProxy does not hear what it is to give.
+fn is_deaf(status: &Status) -> bool {
+    !status.haproxy.as_ref().is_some_and(Haproxy::answers)
+}
+
+fn tell_deaf(is_deaf: bool, out: &Output) {
+    if is_deaf {
+        let told = "HAProxy does not answer: these are the shares that it is to give, and where it runs it may give older ones \
+                    until it answers again; see `hapilot status`";
+        out.text(2, out.paint(Tone::Bad, told));
+    }
 }
 
 fn named(mut canaries: Vec<Canary>, name: Option<&Name>) -> Result<Vec<Canary>, Failure> {

@@ -312,4 +312,11 @@ fn what_was_said_is_kept_though_the_agent_dies_and_where_that_is_lost_none_begin
     assert_eq!(in_haproxy(&stage), 0.0);
     stage.done(&["canary", "restart", "turbo", "--force"]);
     wait_for("the canary in HAProxy", PATIENCE, || (in_haproxy(&stage) == 5.0).then_some(()));
+    // A word that HAProxy cannot hear yet.
+    assert!(!stage.cli(&["canary", "status"]).stdout.contains("does not answer"));
+    fs_err::remove_file(stage.path("admin.sock")).expect("HAProxy's socket");
+    wait_for("its silence", PATIENCE, || {
+        stage.cli(&["canary", "status"]).stdout.contains("HAProxy does not answer").then_some(())
+    });
+    assert!(stage.done(&["canary", "abort", "turbo"]).contains("HAProxy does not answer"));
 }
